@@ -1,0 +1,40 @@
+# The commands of this project; `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# One thread a process: two trainings at a time must not fight over two cores.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help setup run test check bench clean
+.DEFAULT_GOAL := help
+
+help:  ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+setup: $(VENV)/.installed  ## make .venv with the pinned dependencies and the package
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Knockout needs Python 3.11 or newer, this is %s; try: make PYTHON=python3.11" % sys.version.split()[0])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+run: setup  ## run the campaign of experiments.yaml in profile quick, then show its report
+	$(BIN)/knockout run --profile quick
+
+test: setup  ## run the tests
+	$(BIN)/python -m pytest
+
+check: setup  ## lint, types, import map
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/house
+
+bench: setup  ## measure speed, as ratios within one run
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove the virtual environment; results and reports stay
+	rm -rf $(VENV)

@@ -1,0 +1,1 @@
+"""Captures on disk and the batches made of them."""

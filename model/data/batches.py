@@ -1,0 +1,126 @@
+"""The bursts of a role (train, validate, ...) as batches of tensors.
+
+Letters: B bursts of a batch, S samples of a burst.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.config import DataConfig
+from model.data.captures import Bursts, CaptureError, open_bursts, read_bursts
+from model.streams import generator
+
+MEMORY_BYTES = 2 * 2**30
+"""A role's bursts are kept in memory up to this size; larger ones are read from the file batch by batch."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Bursts [B, 2, S] with mean power as recorded, and their classes [B]."""
+
+    x_B2S: Tensor
+    class_B: Tensor
+
+
+class BurstSet:
+    """Bursts of one or several captures, numbered through, with the class of each."""
+
+    def __init__(self, parts: tuple[Bursts, ...], classes: dict[int, int]) -> None:
+        self.parts = parts
+        self.devices = np.concatenate([part.devices for part in parts])
+        self.class_of_burst = torch.tensor([classes[int(device)] for device in self.devices])
+        self._starts = np.cumsum([0, *(len(part) for part in parts)])
+        self._kept: Tensor | None = None
+        num_bytes = len(self) * 2 * parts[0].samples * 4
+        if num_bytes <= MEMORY_BYTES:
+            self._kept = torch.from_numpy(self._read(np.arange(len(self))))
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @property
+    def keys(self) -> NDArray[np.str_]:
+        """Identify each burst within its captures, unicode [n]."""
+        return np.concatenate([part.keys for part in self.parts])
+
+    @property
+    def sample_rate_hz(self) -> float:
+        """Sample rate that all parts share."""
+        return self.parts[0].sample_rate_hz
+
+    def shuffle_labels(self, seed: int) -> None:
+        """Deal the classes out anew: a control in which there is nothing to learn."""
+        order = torch.randperm(len(self), generator=generator(seed, "labels"))
+        self.class_of_burst = self.class_of_burst[order]
+
+    def take(self, indices: Tensor) -> Batch:
+        """Return the bursts at `indices`."""
+        if self._kept is not None:
+            return Batch(self._kept[indices], self.class_of_burst[indices])
+        return Batch(torch.from_numpy(self._read(indices.numpy())), self.class_of_burst[indices])
+
+    def _read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        x_B2S = np.empty((len(indices), 2, self.parts[0].samples), dtype=np.float32)
+        part_of = np.searchsorted(self._starts, indices, side="right") - 1
+        for number in np.unique(part_of):
+            chosen = part_of == number
+            x_B2S[chosen] = read_bursts(self.parts[number], indices[chosen] - self._starts[number])
+        return x_B2S
+
+    def shuffled(self, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        """Yield every burst once, in an order that depends on seed and epoch alone."""
+        order = torch.randperm(len(self), generator=generator(seed, "order", epoch))
+        for start in range(0, len(self), batch_size):
+            yield self.take(order[start : start + batch_size])
+
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
+        """Yield every burst once, in file order."""
+        for start in range(0, len(self), batch_size):
+            yield self.take(torch.arange(start, min(start + batch_size, len(self))))
+
+
+def device_classes(config: DataConfig) -> dict[int, int]:
+    """Number the devices of the training captures: device -> class.
+
+    Raises:
+        CaptureError: a capture has devices that are never trained on.
+    """
+    trained = sorted({device for name in config.train for device in range(*config.captures[name].devices)})
+    for name in config.scored:
+        unknown = sorted(set(range(*config.captures[name].devices)) - set(trained))
+        if unknown:
+            raise CaptureError(
+                f"capture `{name}` has devices {unknown} that no training capture has; "
+                "a classifier cannot name a device that it never saw"
+            )
+    return {device: number for number, device in enumerate(trained)}
+
+
+def open_role(config: DataConfig, names: tuple[str, ...], folder: Path) -> BurstSet:
+    """Open the captures of a role; paths are relative to `folder`.
+
+    Raises:
+        CaptureError: a file is missing or does not fit, or sample rates differ.
+    """
+    parts = tuple(
+        open_bursts(
+            folder / config.captures[name].path,
+            config.captures[name],
+            samples=config.samples,
+            default_sample_rate_hz=config.sample_rate_hz,
+        )
+        for name in names
+    )
+    for part in parts[1:]:
+        if part.sample_rate_hz != parts[0].sample_rate_hz:
+            raise CaptureError(
+                f"{part.path}: sampled at {part.sample_rate_hz:g} Hz, {parts[0].path} at "
+                f"{parts[0].sample_rate_hz:g} Hz; captures of one role need one rate"
+            )
+    return BurstSet(parts, device_classes(config))

@@ -1,0 +1,251 @@
+"""Read bursts from a capture file, only the rows and the leading samples that are asked for. No torch.
+
+The layout `rffi-hdf5`: `data` [N, 2L] real numbers, the L real parts and then the L imaginary parts of each burst;
+`label` [1, N], [N, 1] or [N], the transmitter counted from 1, usually stored as float.
+
+Shapes: N bursts in the file, L samples in a burst of the file, n bursts asked for, S leading samples that are used.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from model.config import CaptureConfig
+
+BLOCK_BYTES = 8 * 2**20
+"""Most bytes of one read: a long run of rows is read in blocks, so a big file costs no more memory than a small one."""
+
+CHUNK_CACHE_BYTES = 4 * BLOCK_BYTES
+"""A compressed chunk usually holds both halves of a row; the cache keeps a block's chunks for its second half."""
+
+MAX_LABEL = 2**31 - 1
+
+
+class CaptureError(ValueError):
+    """A capture that is missing or does not fit: which file, dataset and row, what was found, what was wanted."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bursts:
+    """A selection of one capture, opened: grouped by device, in packet order within a device.
+
+    Attributes:
+        path: the capture file.
+        rows: row of each burst in the file, int64 [n].
+        devices: device of each burst, counted from 0, int64 [n].
+        packets: index of each burst among the rows of its device, int64 [n].
+        sample_rate_hz: sample rate of the capture.
+        samples: leading samples of each burst that are used.
+    """
+
+    path: Path
+    rows: NDArray[np.int64]
+    devices: NDArray[np.int64]
+    packets: NDArray[np.int64]
+    sample_rate_hz: float
+    samples: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def keys(self) -> NDArray[np.str_]:
+        """Identify each burst within its capture as `<device>/<packet>`, unicode [n]."""
+        pairs = zip(self.devices, self.packets, strict=True)
+        return np.array([f"{device}/{packet}" for device, packet in pairs], dtype=np.str_)
+
+
+def open_bursts(path: Path, capture: CaptureConfig, *, samples: int, default_sample_rate_hz: float) -> Bursts:
+    """Select the bursts of a device range and a packet range; reads labels and shapes, no data.
+
+    Args:
+        path: the capture file, where `capture.path` resolves to.
+        capture: half-open ranges over devices counted from 0 and over each device's rows in file order.
+        samples: leading samples of each burst that will be used.
+        default_sample_rate_hz: used where the file has no attribute `sample_rate`.
+
+    Raises:
+        CaptureError: the file is missing or is not such a capture, or lacks samples, devices or packets asked for.
+    """
+    with _open_capture(path) as file:
+        num_rows, _ = _check_data(path, file, samples)
+        labels = _read_labels(path, file, num_rows)
+        sample_rate_hz = _read_sample_rate(path, file, default_sample_rate_hz)
+    chosen = [_device_rows(path, labels, device, capture) for device in range(*capture.devices)]
+    num_packets = capture.packets[1] - capture.packets[0]
+    return Bursts(
+        path=path,
+        rows=np.concatenate(chosen),
+        devices=np.repeat(np.arange(*capture.devices, dtype=np.int64), num_packets),
+        packets=np.tile(np.arange(*capture.packets, dtype=np.int64), len(chosen)),
+        sample_rate_hz=sample_rate_hz,
+        samples=samples,
+    )
+
+
+def read_bursts(bursts: Bursts, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Read the bursts at `indices` of a selection, in that order.
+
+    Args:
+        bursts: a selection made by `open_bursts`.
+        indices: positions in the selection, [n]; repeats are read once.
+
+    Returns:
+        float32 [n, 2, S]: I at index 0, Q at index 1.
+
+    Raises:
+        CaptureError: the file is no longer such a capture, or a burst holds NaN or infinity, or nothing but zeros.
+    """
+    rows, places = np.unique(bursts.rows[indices], return_inverse=True)
+    iq_n2S = np.empty((len(rows), 2, bursts.samples), dtype=np.float32)
+    with _open_capture(bursts.path) as file:
+        num_rows, length = _check_data(bursts.path, file, bursts.samples)
+        if len(rows) and rows[-1] >= num_rows:
+            raise CaptureError(
+                f"{bursts.path}: `data` has {num_rows} rows, row {rows[-1]} was there when the capture was opened; "
+                "do not replace a capture while it is used"
+            )
+        data = file["data"]
+        for start, stop in _blocks(rows, bursts.samples * data.dtype.itemsize):
+            _read_block(data, int(rows[start]), length, iq_n2S[start:stop])
+    _check_values(bursts.path, rows, iq_n2S)
+    return iq_n2S[places]
+
+
+@contextmanager
+def _open_capture(path: Path) -> Iterator[Any]:
+    """Open a capture for reading. h5py has no types, hence Any."""
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "not there"
+        raise CaptureError(
+            f"{path}: the capture file is {found}; correct `path` in the campaign file, or make emulated captures "
+            "with `python -m model.data.emulate --folder FOLDER`"
+        )
+    try:
+        with h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE_BYTES) as file:
+            yield file
+    except OSError as error:
+        raise CaptureError(f"{path}: cannot be read as HDF5 ({error}); check that it was copied completely") from error
+
+
+def _dataset(path: Path, file: Any, name: str, kinds: str) -> Any:
+    """Return a dataset of real numbers by name; `kinds` are numpy's letters of the dtypes that are accepted."""
+    if not isinstance(file.get(name), h5py.Dataset):
+        there = ", ".join(f"`{key}`" for key in file) or "nothing"
+        raise CaptureError(f"{path}: has no dataset `{name}`, it has {there}; layout rffi-hdf5 needs `{name}`")
+    dataset = file[name]
+    if dataset.dtype.kind not in kinds:
+        raise CaptureError(
+            f"{path}: `{name}` holds {dataset.dtype}, it must hold real numbers"
+            + ("; store the L real parts and then the L imaginary parts of each burst" * (name == "data"))
+        )
+    return dataset
+
+
+def _check_data(path: Path, file: Any, samples: int) -> tuple[int, int]:
+    """Return the number of rows N and the samples in a row L, once the shape of `data` is right."""
+    shape = _dataset(path, file, "data", kinds="iuf").shape
+    if shape is None or len(shape) != 2:
+        raise CaptureError(f"{path}: `data` has shape {shape}, it must be [N, 2L], one burst a row")
+    num_rows, width = shape
+    if width % 2:
+        raise CaptureError(
+            f"{path}: `data` has shape {shape}, its width is odd; a row is L real parts and then L imaginary parts"
+        )
+    if not 1 <= samples <= width // 2:
+        raise CaptureError(
+            f"{path}: `data` has {width // 2} samples a burst, `samples` asks for {samples}; "
+            f"set `samples` to 1 to {width // 2}"
+        )
+    return num_rows, width // 2
+
+
+def _read_labels(path: Path, file: Any, num_rows: int) -> NDArray[np.int64]:
+    """Return the device of each row, counted from 0, [N]."""
+    dataset = _dataset(path, file, "label", kinds="iuf")
+    if dataset.shape not in ((1, num_rows), (num_rows, 1), (num_rows,)):
+        raise CaptureError(
+            f"{path}: `label` has shape {dataset.shape}, `data` has {num_rows} rows; "
+            f"`label` must be [1, {num_rows}], [{num_rows}, 1] or [{num_rows}]"
+        )
+    labels = np.ravel(dataset[()]).astype(np.float64)
+    wrong = np.flatnonzero(~((labels >= 1) & (labels <= MAX_LABEL) & (labels == np.floor(labels))))
+    if len(wrong):
+        raise CaptureError(
+            f"{path}: `label` is {labels[wrong[0]]} at row {wrong[0]} (counted from 0), "
+            f"it must be a whole number from 1 to {MAX_LABEL}; {len(wrong)} of {num_rows} labels are wrong"
+        )
+    return labels.astype(np.int64) - 1
+
+
+def _read_sample_rate(path: Path, file: Any, default_hz: float) -> float:
+    stated = np.asarray(file.attrs.get("sample_rate", default_hz))
+    if stated.size != 1 or stated.dtype.kind not in "iuf":
+        raise CaptureError(f"{path}: attribute `sample_rate` is {stated}, it must be one number, in hertz")
+    rate_hz = float(stated.item())
+    if not (np.isfinite(rate_hz) and rate_hz > 0):
+        raise CaptureError(f"{path}: the sample rate is {rate_hz} Hz, it must be a finite number above 0")
+    return rate_hz
+
+
+def _device_rows(path: Path, labels: NDArray[np.int64], device: int, capture: CaptureConfig) -> NDArray[np.int64]:
+    """Return the rows of one device that lie in the packet range."""
+    rows = np.flatnonzero(labels == device)
+    if not len(rows):
+        raise CaptureError(
+            f"{path}: `label` has no device {device} (counted from 0), it has {_describe_devices(labels)}; "
+            f"`devices` asks for [{capture.devices[0]}, {capture.devices[1]}], the last one not included"
+        )
+    if len(rows) < capture.packets[1]:
+        raise CaptureError(
+            f"{path}: device {device} (counted from 0) has {len(rows)} packets; "
+            f"`packets` asks for [{capture.packets[0]}, {capture.packets[1]}], the last one not included"
+        )
+    return rows[slice(*capture.packets)]
+
+
+def _describe_devices(labels: NDArray[np.int64]) -> str:
+    present = np.unique(labels)
+    if not len(present):
+        return "no device at all"
+    runs = np.split(present, np.flatnonzero(np.diff(present) > 1) + 1)
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
+
+
+def _blocks(rows: NDArray[np.int64], row_bytes: int) -> Iterator[tuple[int, int]]:
+    """Cut increasing row numbers into runs without gaps of at most `BLOCK_BYTES`; yields [start, stop) positions."""
+    most = max(1, BLOCK_BYTES // row_bytes)
+    edges = [0, *(np.flatnonzero(np.diff(rows) > 1) + 1).tolist(), len(rows)]
+    for first, last in pairwise(edges):
+        for start in range(first, last, most):
+            yield start, min(start + most, last)
+
+
+def _read_block(data: Any, first_row: int, length: int, iq_n2S: NDArray[np.float32]) -> None:
+    """Fill `iq_n2S` from consecutive rows: one hyperslab of real parts, one of imaginary parts."""
+    rows = slice(first_row, first_row + len(iq_n2S))
+    # A double too large for float32 becomes infinite, which `_check_values` reports with its row.
+    with np.errstate(over="ignore"):
+        for half in (0, 1):
+            iq_n2S[:, half] = data[rows, half * length : half * length + iq_n2S.shape[2]]
+
+
+def _check_values(path: Path, rows: NDArray[np.int64], iq_n2S: NDArray[np.float32]) -> None:
+    spoilt = ~np.isfinite(iq_n2S).all(axis=(1, 2))
+    silent = ~iq_n2S.any(axis=(1, 2))
+    for bad, what in (
+        (spoilt, "NaN, or a number that float32 cannot hold, among"),
+        (silent, "nothing but zeros in"),
+    ):
+        if bad.any():
+            raise CaptureError(
+                f"{path}: `data` has {what} the first {iq_n2S.shape[2]} samples of row {rows[bad][0]} "
+                f"(counted from 0); mend or remove the burst, {bad.sum()} of {len(rows)} bursts read are so"
+            )

@@ -1,0 +1,77 @@
+"""Look at configurations without training: tokens, parameters, and whether the job could be done here.
+
+`python -m model.describe --data-folder DIR` reads a JSON list of job configurations from its standard input and prints
+a JSON list with a `Description` for each. Nothing is trained and no burst is read, but every capture is opened.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import msgspec
+import torch
+from msgspec import Struct
+
+from model.classifier import Classifier, count_parameters
+from model.config import JobConfig
+from model.data.batches import device_classes
+from model.data.captures import CaptureError, open_bursts
+from model.evaluate import JobError, choose_device
+from model.trainer import require_possible
+
+
+class Description(Struct, frozen=True, kw_only=True):
+    """What a configuration comes to; `problem` says why the job cannot be done here, if so."""
+
+    tokens: int
+    parameters: int
+    problem: str | None = None
+
+
+def describe(config: JobConfig, data_folder: Path | None) -> Description:
+    """Build the model without memory, and open the captures if a folder is given."""
+    problem = None
+    num_classes = len({device for name in config.data.train for device in range(*config.data.captures[name].devices)})
+    with torch.device("meta"):
+        model = Classifier(config.model, num_classes, "torch")
+    if data_folder is not None:
+        try:
+            require_possible(config, choose_device("auto"))
+            check_captures(config, data_folder)
+        except (JobError, CaptureError) as error:
+            problem = str(error)
+    return Description(
+        tokens=config.model.num_tokens(config.data.samples), parameters=count_parameters(model), problem=problem
+    )
+
+
+def check_captures(config: JobConfig, data_folder: Path) -> None:
+    """Open every capture that a job will read, without reading bursts.
+
+    Raises:
+        CaptureError: a file is missing or does not fit.
+    """
+    device_classes(config.data)
+    for name in dict.fromkeys((*config.data.train, *config.data.scored)):
+        capture = config.data.captures[name]
+        open_bursts(
+            data_folder / capture.path,
+            capture,
+            samples=config.data.samples,
+            default_sample_rate_hz=config.data.sample_rate_hz,
+        )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Answer on standard output what was asked on standard input."""
+    parser = argparse.ArgumentParser(prog="python -m model.describe", description=__doc__)
+    parser.add_argument("--data-folder", type=Path, help="open the captures, relative to this folder")
+    options = parser.parse_args(arguments)
+    configs = msgspec.json.decode(sys.stdin.buffer.read(), type=list[JobConfig])
+    answers = [describe(config, options.data_folder) for config in configs]
+    print(msgspec.json.encode(answers).decode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

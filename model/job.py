@@ -1,0 +1,102 @@
+"""A run folder in, results in the run folder out."""
+
+import signal
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.config import JobConfig
+from model.data.batches import BurstSet, open_role
+from model.evaluate import Scores, choose_device, score
+from model.run_folder import Result, RunFolder, stream_atomically
+from model.trainer import NonFiniteError, Trainer
+
+INTERRUPTED = 130
+"""Exit status of a run that was asked to stop and can go on."""
+
+
+class StopRequest:
+    """Remembers that the job was asked to stop; it finishes its epoch first, a second request ends it at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        signal.signal(number, signal.SIG_DFL)
+
+    def __call__(self) -> bool:
+        """Whether the job was asked to stop."""
+        return self.asked
+
+
+def run_job(folder: RunFolder, data_folder: Path, device_name: str = "auto") -> int:
+    """Train what `config.json` says, score it, and write `result.json`; return the process's exit status.
+
+    Raises:
+        JobError: the machine cannot do what is asked.
+        CaptureError: a capture is missing or does not fit.
+    """
+    if folder.read_result() is not None:
+        return 0
+    stop = StopRequest()
+    torch.use_deterministic_algorithms(mode=True)
+    config = folder.read_config()
+    device = choose_device(device_name)
+    train, validate = (
+        open_role(config.data, names, data_folder) for names in (config.data.train, config.data.validate)
+    )
+    trainer = Trainer(config, train, validate, device)
+    trainer.resume(folder)
+    try:
+        if not trainer.fit(folder, stop):
+            return INTERRUPTED
+    except NonFiniteError as error:
+        epochs = trainer.progress.epoch
+        folder.write_result(Result(state="failed", failure="nonfinite", reason=str(error), epochs=epochs))
+        return 1
+    _finish(folder, trainer, data_folder)
+    return 0
+
+
+def _finish(folder: RunFolder, trainer: Trainer, data_folder: Path) -> None:
+    """Score the best epoch's model once on every held-out capture; the result is written last."""
+    config, progress = trainer.config, trainer.progress
+    trainer.restore_best()
+    scores = {name: _score_capture(trainer, config, name, data_folder) for name in config.data.scored}
+    arrays = {
+        f"{name}/{field}": values
+        for name, (bursts, scored) in scores.items()
+        for field, values in _arrays(bursts, scored)
+    }
+    stream_atomically(folder.predictions, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+    early = progress.epoch < config.optim.epochs
+    why = f"no lower validation loss for {config.optim.early_stopping} epochs" if early else "all epochs trained"
+    folder.write_result(
+        Result(
+            state="done",
+            reason=f"{why}; scored epoch {progress.best_epoch} of {progress.epoch}, lowest validation loss",
+            best_epoch=progress.best_epoch,
+            epochs=progress.epoch,
+            scores={name: scored.summary() for name, (_, scored) in scores.items()},
+        )
+    )
+
+
+def _score_capture(trainer: Trainer, config: JobConfig, name: str, folder: Path) -> tuple[BurstSet, Scores]:
+    bursts = open_role(config.data, (name,), folder)
+    return bursts, score(trainer.forward, bursts, trainer.loss, trainer.device, trainer.autocast)
+
+
+def _arrays(bursts: BurstSet, scored: Scores) -> list[tuple[str, NDArray[np.generic]]]:
+    return [
+        ("key", bursts.keys),
+        ("device", bursts.devices),
+        ("label", scored.classes.numpy()),
+        ("logits", scored.logits.numpy()),
+    ]

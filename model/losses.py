@@ -1,0 +1,57 @@
+"""Losses over class scores. B bursts, C classes."""
+
+from typing import Protocol, assert_never
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.config import CrossEntropyConfig, FocalConfig, LossConfig
+
+
+class Loss(Protocol):
+    """Scores and classes -> one number."""
+
+    def __call__(self, logits_BC: Tensor, class_B: Tensor) -> Tensor:
+        """Return the mean loss over the bursts, a scalar."""
+
+
+class CrossEntropy:
+    """Cross-entropy with smoothed targets."""
+
+    def __init__(self, config: CrossEntropyConfig) -> None:
+        self.label_smoothing = config.label_smoothing
+
+    def __call__(self, logits_BC: Tensor, class_B: Tensor) -> Tensor:
+        """Return the mean loss over the bursts, a scalar."""
+        return F.cross_entropy(logits_BC, class_B, label_smoothing=self.label_smoothing)
+
+
+class Focal:
+    """Cross-entropy with smoothed targets, each burst weighted by (1 - p)^gamma, p its own class's probability.
+
+    Lin et al. 2017 (arXiv 1708.02002), eq. 4. As in the source the weight comes from the hard label.
+    """
+
+    def __init__(self, config: FocalConfig) -> None:
+        self.gamma = config.gamma
+        self.label_smoothing = config.label_smoothing
+
+    def __call__(self, logits_BC: Tensor, class_B: Tensor) -> Tensor:
+        """Return the mean loss over the bursts, a scalar."""
+        cross_entropy_B = F.cross_entropy(logits_BC, class_B, label_smoothing=self.label_smoothing, reduction="none")
+        log_p_B = F.log_softmax(logits_BC, dim=1).gather(1, class_B[:, None]).squeeze(1)
+        # 1 - p loses all its digits near p = 1, and its power's gradient with them; -expm1(log p) keeps them.
+        miss_B = -torch.expm1(log_p_B.clamp(max=-1e-7))
+        return (miss_B**self.gamma * cross_entropy_B).mean()
+
+
+def build_loss(config: LossConfig) -> Loss:
+    """Build the loss that a configuration names."""
+    match config:
+        case CrossEntropyConfig():
+            return CrossEntropy(config)
+        case FocalConfig():
+            return Focal(config)
+        case _:
+            assert_never(config)

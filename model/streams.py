@@ -1,0 +1,17 @@
+"""Independent random streams out of one seed, by name, so that drawing more in one shifts no other."""
+
+import hashlib
+
+import torch
+from torch import Generator
+
+
+def stream_seed(seed: int, *names: str | int) -> int:
+    """Return a 63-bit seed for a named stream, e.g. `stream_seed(0, "augment", "noise", 3)`."""
+    text = "/".join(str(part) for part in (seed, *names))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, *names: str | int, device: torch.device | None = None) -> Generator:
+    """Return a generator of a named stream on a device."""
+    return torch.Generator(device or "cpu").manual_seed(stream_seed(seed, *names))

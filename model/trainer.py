@@ -1,0 +1,270 @@
+"""Train, validate, record, checkpoint: one epoch after the other.
+
+Letters: B bursts of a batch, S samples, C classes.
+"""
+
+import contextlib
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from model.augment import build_augment
+from model.classifier import Classifier, initialize
+from model.config import JobConfig
+from model.data.batches import BurstSet
+from model.evaluate import JobError, score
+from model.layers import backend_for
+from model.losses import build_loss
+from model.run_folder import EpochRecord, RunFolder, stream_atomically
+from model.streams import stream_seed
+
+CHECKPOINT_FORMAT = 1
+AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class NonFiniteError(ArithmeticError):
+    """An epoch in which no step had a finite gradient."""
+
+
+@dataclass
+class Progress:
+    """What a run has come to; with the tensors' states it is all that a checkpoint holds."""
+
+    records: list[EpochRecord] = field(default_factory=list)
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    best_model: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are finished."""
+        return len(self.records)
+
+
+class Trainer:
+    """One run: `fit` goes on from the newest checkpoint to the last epoch."""
+
+    def __init__(self, config: JobConfig, train: BurstSet, validate: BurstSet, device: torch.device) -> None:
+        require_possible(config, device)
+        self.config, self.train, self.validate, self.device = config, train, validate, device
+        num_classes = int(train.class_of_burst.max()) + 1
+        self.model = build_model(config, num_classes, device)
+        self.forward = torch.compile(self.model) if config.runtime.compile else self.model
+        self.loss = build_loss(config.loss)
+        self.augment = build_augment(config.augment, train.sample_rate_hz)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=config.optim.learning_rate,
+            weight_decay=config.optim.weight_decay,
+            fused=True,
+        )
+        self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self.optimizer, patience=config.optim.plateau.patience, factor=config.optim.plateau.factor
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.runtime.precision == "fp16")
+        self.progress = Progress()
+        if config.data.shuffled_labels:
+            train.shuffle_labels(config.seed)
+
+    def fit(self, folder: RunFolder, should_stop: Callable[[], bool]) -> bool:
+        """Train to the end, or until `should_stop` after an epoch; return whether the end was reached.
+
+        Raises:
+            NonFiniteError: a whole epoch had no finite step.
+        """
+        while not self.is_finished():
+            if should_stop():
+                return False
+            self._run_epoch(folder)
+        return True
+
+    def is_finished(self) -> bool:
+        """Whether all epochs are done, or patience has run out."""
+        waited = self.progress.epoch - self.progress.best_epoch
+        return self.progress.epoch >= self.config.optim.epochs or (
+            self.progress.epoch > 0 and waited >= self.config.optim.early_stopping
+        )
+
+    def _run_epoch(self, folder: RunFolder) -> None:
+        epoch = self.progress.epoch + 1
+        started, cpu_started = time.perf_counter(), time.process_time()
+        learning_rate = self.optimizer.param_groups[0]["lr"]
+        steps = self._train_epoch(epoch)
+        train_seconds = time.perf_counter() - started
+        scores = score(self.forward, self.validate, self.loss, self.device, self.autocast)
+        if math.isfinite(scores.loss):
+            self.schedule.step(scores.loss)
+        if scores.loss < self.progress.best_loss:
+            self._keep_best(epoch, scores.loss)
+        record = EpochRecord(
+            epoch=epoch,
+            seconds=time.perf_counter() - started,
+            cpu_seconds=time.process_time() - cpu_started if self.device.type == "cpu" else None,
+            train_loss=finite_or_none(steps.mean_loss),
+            val_loss=finite_or_none(scores.loss),
+            val_accuracy=scores.accuracy,
+            learning_rate=learning_rate,
+            grad_norm=finite_or_none(steps.mean_grad_norm),
+            skipped_steps=steps.skipped,
+            bursts_per_second=len(self.train) / train_seconds,
+            peak_memory_bytes=peak_memory_bytes(self.device),
+        )
+        self.progress.records.append(record)
+        # The checkpoint first: an epoch that is on record can always be gone on from.
+        self.save(folder)
+        folder.append_epoch(record)
+        if steps.finite == 0:
+            raise NonFiniteError(f"epoch {epoch}: not one of {steps.skipped} steps had a finite loss and gradient")
+
+    def _train_epoch(self, epoch: int) -> "StepSums":
+        seed = self.config.seed
+        # The global stream serves dropout alone; everything else has a generator of its own.
+        torch.manual_seed(stream_seed(seed, "dropout", epoch))
+        self.augment.start_epoch(seed, epoch, self.device)
+        self.model.train()
+        sums = StepSums()
+        for batch in self.train.shuffled(self.config.optim.batch_size, seed, epoch):
+            x_B2S, class_B = batch.x_B2S.to(self.device), batch.class_B.to(self.device)
+            with torch.no_grad():
+                x_B2S = self.augment(x_B2S)
+            sums.add(*self._step(x_B2S, class_B))
+        return sums
+
+    def _step(self, x_B2S: Tensor, class_B: Tensor) -> tuple[float, float]:
+        """Take one optimiser step; return the loss and the norm of the gradient before clipping."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.autocast():
+            logits_BC, _ = self.forward(x_B2S)
+            loss = self.loss(logits_BC.float(), class_B)
+        torch.autograd.backward(self.scaler.scale(loss))
+        self.scaler.unscale_(self.optimizer)
+        grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
+        values = float(loss.detach()), float(grad_norm)
+        if self.scaler.is_enabled():
+            # It skips the step by itself when a gradient overflowed, and then scales less.
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        elif all(map(math.isfinite, values)):
+            self.optimizer.step()
+        return values
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Open the precision of the configuration."""
+        dtype = AUTOCAST.get(self.config.runtime.precision)
+        return torch.autocast(self.device.type, dtype) if dtype else contextlib.nullcontext()
+
+    def _keep_best(self, epoch: int, loss: float) -> None:
+        self.progress.best_loss, self.progress.best_epoch = loss, epoch
+        self.progress.best_model = {
+            name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()
+        }
+
+    def save(self, folder: RunFolder) -> None:
+        """Write `checkpoint.pt` atomically."""
+        content = {
+            "format": CHECKPOINT_FORMAT,
+            "config": msgspec.json.encode(self.config).decode(),
+            "records": [msgspec.json.encode(record).decode() for record in self.progress.records],
+            "best_loss": self.progress.best_loss,
+            "best_epoch": self.progress.best_epoch,
+            "best_model": self.progress.best_model,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        stream_atomically(folder.checkpoint, lambda file: torch.save(content, file))
+
+    def resume(self, folder: RunFolder) -> None:
+        """Go on from `checkpoint.pt` where there is one, and make `epochs.jsonl` say what it says."""
+        if not folder.checkpoint.exists():
+            folder.rewind(0)
+            return
+        content = torch.load(folder.checkpoint, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.schedule.load_state_dict(content["schedule"])
+        self.scaler.load_state_dict(content["scaler"])
+        self.progress = Progress(
+            records=[msgspec.json.decode(line, type=EpochRecord) for line in content["records"]],
+            best_loss=content["best_loss"],
+            best_epoch=content["best_epoch"],
+            best_model={name: value.cpu() for name, value in content["best_model"].items()},
+        )
+        # Killed between checkpoint and record, the record is one line short.
+        for record in self.progress.records[len(folder.read_epochs()) :]:
+            folder.append_epoch(record)
+        folder.rewind(self.progress.epoch)
+
+    def restore_best(self) -> None:
+        """Put back the parameters of the epoch with the lowest validation loss."""
+        if self.progress.best_model:
+            self.model.load_state_dict(self.progress.best_model)
+
+
+@dataclass
+class StepSums:
+    """Sums over the steps of an epoch; a step with a loss or gradient that is not finite only counts as skipped."""
+
+    loss: float = 0.0
+    grad_norm: float = 0.0
+    finite: int = 0
+    skipped: int = 0
+
+    def add(self, loss: float, grad_norm: float) -> None:
+        """Count one step."""
+        if math.isfinite(loss) and math.isfinite(grad_norm):
+            self.loss, self.grad_norm, self.finite = self.loss + loss, self.grad_norm + grad_norm, self.finite + 1
+        else:
+            self.skipped += 1
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean loss of the steps that counted; NaN if none did."""
+        return self.loss / self.finite if self.finite else math.nan
+
+    @property
+    def mean_grad_norm(self) -> float:
+        """Mean norm of the gradient before clipping; NaN if no step counted."""
+        return self.grad_norm / self.finite if self.finite else math.nan
+
+
+def build_model(config: JobConfig, num_classes: int, device: torch.device) -> Classifier:
+    """Build the classifier on a device, every parameter at its start for the seed."""
+    model = Classifier(config.model, num_classes, backend_for(device)).to(device)
+    initialize(model, config.seed)
+    return model
+
+
+def require_possible(config: JobConfig, device: torch.device) -> None:
+    """Refuse what this machine cannot do.
+
+    Raises:
+        JobError: fp16 without CUDA.
+    """
+    if config.runtime.precision == "fp16" and device.type != "cuda":
+        raise JobError(
+            f"profile `{config.profile}` trains in fp16, which needs a CUDA GPU, and this job has {device.type}; "
+            "use profile `quick`, or a machine with a GPU"
+        )
+
+
+def finite_or_none(value: float) -> float | None:
+    """JSON has no NaN: what is not finite is null."""
+    return value if math.isfinite(value) else None
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Return the most memory held so far: the GPU's where there is one, else the process's."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    kibibytes_or_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kibibytes_or_bytes * (1 if sys.platform == "darwin" else 1024)
