@@ -1,0 +1,194 @@
+"""`knockout`: arguments -> one call of `orchestrator.console`, which is imported only when there is something to do.
+
+So `knockout --help` loads neither pandas nor SQLAlchemy, and never torch.
+"""
+
+import argparse
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import TypeAlias
+
+from orchestrator.errors import KnockoutError
+
+EPILOG = """\
+exit status: 0 all well; 1 a run failed; 2 a mistake in the command, the campaign file or the data; 130 interrupted
+"""
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; a mistake of the user's is one sentence, without a traceback."""
+    options = build_parser().parse_args(arguments)
+    try:
+        # By name, so that a call for help does not pay for what a campaign needs.
+        console = importlib.import_module("orchestrator.console")
+        status: int = getattr(console, options.call)(options)
+    except KnockoutError as error:
+        print(f"knockout: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("knockout: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough.
+        sys.stderr.close()
+        return 0
+    return status
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    parser = argparse.ArgumentParser(
+        prog="knockout",
+        description="Ablation studies whose verdicts can be trusted: experiments.yaml in, a report out.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.set_defaults(call="show_version")
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_run(verbs)
+    _add_plan(verbs)
+    _add_status(verbs)
+    _add_show(verbs)
+    _add_report(verbs)
+    _add_data(verbs)
+    _add_doctor(verbs)
+    _add_schema(verbs)
+    return parser
+
+
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add_verb(verbs: Verbs, name: str, call: str, summary: str, details: str = "") -> argparse.ArgumentParser:
+    verb = verbs.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.\n\n{details}".strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.set_defaults(call=call)
+    return verb
+
+
+def _add_campaign(verb: argparse.ArgumentParser, *, with_experiments: bool = True) -> None:
+    verb.add_argument("-f", "--file", type=Path, default=Path("experiments.yaml"), help="campaign file (%(default)s)")
+    verb.add_argument("--profile", metavar="NAME", help="scale of the campaign, e.g. quick or paper")
+    if with_experiments:
+        verb.add_argument("--seeds", type=parse_seeds, metavar="N|A-B", help="so many seeds, or seeds A to B")
+        verb.add_argument(
+            "experiments", nargs="*", metavar="EXPERIMENT", help="only these, and the references they need"
+        )
+
+
+def _add_run(verbs: Verbs) -> None:
+    verb = _add_verb(
+        verbs,
+        "run",
+        "run_campaign",
+        "train what is missing, judge, and write the report",
+        "What has a result is never trained again. Ctrl-C once lets every training finish its epoch and\n"
+        "keeps its checkpoint; run again to go on. Ctrl-C twice stops at once.",
+    )
+    _add_campaign(verb)
+    verb.add_argument("--slots", type=_positive, metavar="N", help="trainings at a time (one a GPU, or two on a CPU)")
+    verb.add_argument("--retry", action="store_true", help="train failed runs again")
+    verb.add_argument(
+        "--snapshot", action="store_true", help="take uncommitted changes to model/ onto the experiments' branches"
+    )
+
+
+def _add_plan(verbs: Verbs) -> None:
+    verb = _add_verb(verbs, "plan", "show_plan", "check the campaign file and show what would run; starts nothing")
+    _add_campaign(verb)
+    _add_json(verb)
+
+
+def _add_status(verbs: Verbs) -> None:
+    verb = _add_verb(verbs, "status", "show_status", "show where every run of the campaign stands")
+    _add_campaign(verb)
+    _add_json(verb)
+
+
+def _add_show(verbs: Verbs) -> None:
+    verb = _add_verb(
+        verbs,
+        "show",
+        "show_experiment",
+        "show an experiment worked out: its configuration, its difference to the reference, its size",
+    )
+    verb.add_argument("experiment", metavar="EXPERIMENT", help="e.g. H2")
+    _add_campaign(verb, with_experiments=False)
+    _add_json(verb)
+
+
+def _add_report(verbs: Verbs) -> None:
+    verb = _add_verb(verbs, "report", "write_report", "judge what is there and write the report; trains nothing")
+    _add_campaign(verb)
+
+
+def _add_data(verbs: Verbs) -> None:
+    data = verbs.add_parser("data", help="make captures", description="Make captures.")
+    data.set_defaults(call="show_data_help", parser=data)
+    kinds = data.add_subparsers(title="commands", metavar="COMMAND")
+    verb = _add_verb(
+        kinds,
+        "emulate",
+        "emulate",
+        "make emulated captures LocA.h5 to LocD.h5",
+        "LoRa preamble bursts of ten emulated transmitters, the same bytes for the same seed. They exist to\n"
+        "try Knockout without a radio; what holds for them need not hold for any real one.",
+    )
+    verb.add_argument("--folder", type=Path, default=Path("data/emulated"), help="where to put them (%(default)s)")
+    verb.add_argument("--seed", type=_natural, default=1, help="(%(default)s)")
+    verb.add_argument("--packets", type=_positive, default=100, help="bursts a transmitter and location (%(default)s)")
+    verb.add_argument("--samples", type=_positive, default=8192, help="samples a burst (%(default)s)")
+
+
+def _add_doctor(verbs: Verbs) -> None:
+    _add_verb(verbs, "doctor", "examine", "check this machine: Python, packages, GPU, git, disk")
+
+
+def _add_schema(verbs: Verbs) -> None:
+    _add_verb(
+        verbs,
+        "schema",
+        "show_schema",
+        "print the JSON Schema of experiments.yaml, for editors",
+        "Save it beside the campaign file and begin that file with\n"
+        "  # yaml-language-server: $schema=experiments.schema.json",
+    )
+
+
+def _add_json(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read `3` as seeds 0, 1, 2 and `2-4` as seeds 2, 3, 4."""
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of seeds (3) nor a range (2-4)")
+    first, last = (0, int(match[1]) - 1) if match[2] is None else (int(match[1]), int(match[2]))
+    if last < first:
+        raise argparse.ArgumentTypeError(f"{text!r} names no seed")
+    return tuple(range(first, last + 1))
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _natural(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,299 @@
+"""What the commands show: one function a verb, each a call of the campaign and a table."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from orchestrator import __version__, campaign, doctor
+from orchestrator.campaign import Outcome, Request, RunOptions, Study
+from orchestrator.judgement import Judgement
+from orchestrator.knobs import difference
+from orchestrator.launchers.inline import emulate_captures
+from orchestrator.layout import Layout
+from orchestrator.schema import campaign_schema
+from orchestrator.spec import EmulateSpec
+from orchestrator.states import RunState
+from orchestrator.store import QueuedRun
+from orchestrator.watcher import LiveRun
+
+OUT = Console(soft_wrap=False, highlight=False)
+STYLES = {
+    "done": "green",
+    "improved": "bold green",
+    "regression": "red",
+    "too_slow": "yellow",
+    "failed": "bold red",
+    "running": "cyan",
+    "interrupted": "magenta",
+}
+
+
+def show_version(options: argparse.Namespace) -> int:
+    """Print the version, or what commands there are."""
+    print(f"knockout {__version__}" if options.version else "knockout: name a command; `knockout --help` lists them")
+    return 0 if options.version else 2
+
+
+def _request(options: argparse.Namespace) -> Request:
+    return Request(
+        file=options.file,
+        profile=options.profile,
+        seeds=getattr(options, "seeds", None),
+        experiments=tuple(getattr(options, "experiments", ())),
+    )
+
+
+def run_campaign(options: argparse.Namespace) -> int:
+    """Train what is missing, judge, and write the report."""
+    study = campaign.open_study(_request(options))
+    run_options = RunOptions(slots=options.slots, snapshot=options.snapshot, retry=options.retry)
+    with LiveTable(study) as table:
+        outcome = campaign.run(study, run_options, table)
+    for note in outcome.notes:
+        OUT.print(note, style="dim")
+    num_done = len(outcome.plan.runs) - outcome.num_trained
+    if outcome.num_trained == 0:
+        OUT.print(f"nothing to train: all {num_done} runs have their result already")
+    else:
+        OUT.print(f"{outcome.num_trained} runs trained, {num_done} had their result already")
+    _print_outcome(outcome)
+    if not outcome.is_complete:
+        OUT.print("interrupted: finished epochs are kept, `knockout run` goes on from them")
+        return 130
+    return _print_failures(outcome.rows)
+
+
+def write_report(options: argparse.Namespace) -> int:
+    """Judge what is there and write the report."""
+    _print_outcome(campaign.report(campaign.open_study(_request(options))))
+    return 0
+
+
+def _print_outcome(outcome: Outcome) -> None:
+    table = Table(title=f"{outcome.plan.campaign.name}, profile {outcome.plan.campaign.profile}", title_justify="left")
+    judged = outcome.plan.campaign.data.report[0]
+    for heading in ("experiment", "on", f"{judged} %", "delta", "95 % interval", "seeds", "verdict"):
+        table.add_column(heading, justify="left" if heading in ("experiment", "on", "verdict") else "right")
+    for name, judgement in outcome.judgements.items():
+        table.add_row(*_verdict_cells(name, judgement))
+    OUT.print(table)
+    OUT.print("delta: points of accuracy against the experiment it stands on, mean over seeds", style="dim")
+    OUT.print(f"report: {_relative(outcome.report)}", soft_wrap=True)
+
+
+def _verdict_cells(name: str, judgement: Judgement) -> list[str]:
+    interval = judgement.interval_points
+    verdict = judgement.verdict.value if judgement.verdict else ""
+    return [
+        name,
+        judgement.reference or "",
+        "" if judgement.accuracy_percent is None else f"{judgement.accuracy_percent:.1f}",
+        "" if judgement.delta_points is None else f"{judgement.delta_points:+.1f}",
+        "" if interval is None else f"{interval[0]:+.1f} to {interval[1]:+.1f}",
+        str(len(judgement.accuracy_percent_of) or ""),
+        f"[{STYLES.get(verdict, 'default')}]{verdict}[/]",
+    ]
+
+
+def _print_failures(rows: Sequence[QueuedRun]) -> int:
+    failed = [row for row in rows if row.state is RunState.FAILED]
+    for row in failed:
+        OUT.print(f"{row.id} failed ({row.failure}): {row.reason}", markup=False, soft_wrap=True)
+    if failed:
+        OUT.print("`knockout run --retry` trains failed runs again")
+    return 1 if failed else 0
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+class LiveTable:
+    """The runs under way, refreshed in place on a terminal, as lines elsewhere."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._live = Live(console=OUT, refresh_per_second=4, transient=True)
+        self._told: set[tuple[str, str]] = set()
+
+    def __enter__(self) -> "LiveTable":
+        if OUT.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
+
+    def show(self, rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> None:
+        """Take the queue's rows and the runs under way."""
+        if OUT.is_terminal:
+            self._live.update(self._table(rows, live))
+        for row in rows:
+            if row.state.is_final and (row.id, row.state) not in self._told:
+                self._told.add((row.id, row.state))
+                if not OUT.is_terminal:
+                    OUT.print(
+                        f"{row.id}: {row.state.value}; {row.reason.splitlines()[0]}", markup=False, soft_wrap=True
+                    )
+
+    def _table(self, rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> Table:
+        left = seconds_left(self._study, rows, live)
+        ended = sum(row.state.is_final for row in rows)
+        table = Table(title=f"{ended} of {len(rows)} runs ended{_about(left)}", title_justify="left")
+        for heading in ("experiment", "seed", "epoch", "val loss", "s/epoch", "state", "left"):
+            table.add_column(heading, justify="right" if heading not in ("experiment", "state") else "left")
+        followed = {run.run.id: run for run in live}
+        for row in rows:
+            cells = _live_cells(followed[row.id]) if row.id in followed else ["", "", ""]
+            remaining = _about(_run_seconds_left(followed[row.id])) if row.id in followed else ""
+            state = f"[{STYLES.get(row.state.value, 'default')}]{row.state.value}[/]"
+            table.add_row(row.experiment, str(row.seed), *cells, state, remaining.removeprefix(", "))
+        return table
+
+
+def _live_cells(live: LiveRun) -> list[str]:
+    total = live.run.config.optim.epochs
+    if not live.epochs:
+        return [f"0/{total}", "", ""]
+    last = live.epochs[-1]
+    loss = "not finite" if last.val_loss is None else f"{last.val_loss:.3f}"
+    return [f"{last.epoch}/{total}", loss, f"{last.seconds:.2f}"]
+
+
+def _run_seconds_left(live: LiveRun) -> float | None:
+    if not live.epochs:
+        return None
+    return (live.run.config.optim.epochs - len(live.epochs)) * live.epochs[-1].seconds
+
+
+def seconds_left(study: Study, rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> float | None:
+    """Estimate the seconds until the last run ends, from the epochs under way; None before the first one."""
+    known = [seconds for run in live if (seconds := _run_seconds_left(run)) is not None]
+    if not known:
+        return None
+    epoch_seconds = [run.epochs[-1].seconds for run in live if run.epochs]
+    whole_run = sum(epoch_seconds) / len(epoch_seconds) * study.arms["baseline"].config.optim.epochs
+    waiting = sum(row.state is RunState.QUEUED for row in rows) * whole_run
+    return (sum(known) + waiting) / max(1, len(live))
+
+
+def _about(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    return f", about {minutes}:{rest:02d} left"
+
+
+def show_plan(options: argparse.Namespace) -> int:
+    """Show what would run."""
+    study = campaign.open_study(_request(options))
+    preview = campaign.preview(study)
+    if options.json:
+        print(msgspec.json.format(msgspec.json.encode(preview), indent=2).decode())
+        return 0
+    table = Table(title=f"{study.campaign.name}, profile {study.campaign.profile}", title_justify="left")
+    for heading in ("experiment", "on", "change", "to train", "there already"):
+        table.add_column(heading)
+    for row in preview.rows:
+        table.add_row(row.experiment, row.reference or "", row.change, _seeds(row.to_train), _seeds(row.finished))
+    OUT.print(table)
+    for note in preview.notes:
+        OUT.print(note, soft_wrap=True)
+    return 0
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return "seed " + ", ".join(map(str, seeds)) if seeds else ""
+
+
+def show_status(options: argparse.Namespace) -> int:
+    """Show where every run stands."""
+    study = campaign.open_study(_request(options))
+    rows = campaign.status(study)
+    if options.json:
+        print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+        return 0
+    if not rows:
+        OUT.print("no run has been queued yet; `knockout run` starts")
+        return 0
+    table = Table()
+    for heading in ("run", "experiment", "seed", "state", "reason"):
+        table.add_column(heading)
+    for row in rows:
+        state = f"[{STYLES.get(row.state.value, 'default')}]{row.state.value}[/]"
+        table.add_row(row.id, row.experiment, str(row.seed), state, row.reason.partition("\n")[0])
+    OUT.print(table)
+    return 0
+
+
+def show_experiment(options: argparse.Namespace) -> int:
+    """Show an experiment worked out."""
+    request = msgspec.structs.replace(_request(options), experiments=(options.experiment,))
+    study = campaign.open_study(request)
+    arm = study.arms[options.experiment]
+    size = campaign.describe(study, arm.id)
+    before = study.arms[arm.reference].config if arm.reference else None
+    changes = difference(before, arm.config) if before else {}
+    if options.json:
+        content = {"config": arm.config, "difference": changes, "tokens": size.tokens, "parameters": size.parameters}
+        print(msgspec.json.format(msgspec.json.encode(content), indent=2).decode())
+        return 0
+    OUT.print(f"{arm.id}: {arm.title}", style="bold", markup=False)
+    stack = " + ".join(("baseline", *arm.stack[:-1]))
+    OUT.print(f"profile {study.campaign.profile}; reference: {stack if arm.reference else 'none'}", markup=False)
+    if arm.same_as:
+        OUT.print(f"the same configuration as {arm.same_as}, so the two share their runs")
+    for knob, (old, new) in changes.items():
+        OUT.print(f"  {knob}: {json.dumps(old)} -> {json.dumps(new)}", markup=False, soft_wrap=True)
+    OUT.print(f"{size.tokens} tokens a burst, {size.parameters:,} parameters")
+    OUT.print(_as_yaml(msgspec.to_builtins(arm.config)), markup=False, soft_wrap=True)
+    return 0
+
+
+def _as_yaml(values: dict[str, Any], indent: str = "") -> str:
+    lines = []
+    for key, value in values.items():
+        if isinstance(value, dict) and any(isinstance(inner, dict) for inner in value.values()):
+            lines += [f"{indent}{key}:", _as_yaml(value, indent + "  ")]
+        elif isinstance(value, dict):
+            inner = ", ".join(f"{name}: {json.dumps(entry)}" for name, entry in value.items())
+            lines.append(f"{indent}{key}: {{{inner}}}")
+        else:
+            lines.append(f"{indent}{key}: {json.dumps(value)}")
+    return "\n".join(lines)
+
+
+def show_data_help(options: argparse.Namespace) -> int:
+    """Say what `knockout data` can do."""
+    options.parser.print_help(sys.stderr)
+    return 2
+
+
+def emulate(options: argparse.Namespace) -> int:
+    """Make emulated captures."""
+    spec = EmulateSpec(seed=options.seed, packets=options.packets, samples=options.samples)
+    OUT.print(emulate_captures(options.folder, spec).strip(), soft_wrap=True, markup=False)
+    return 0
+
+
+def examine(options: argparse.Namespace) -> int:
+    """Check this machine."""
+    findings = doctor.examine(Layout(Path.cwd()))
+    for finding in findings:
+        mark = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "bad": "[bold red]bad [/]"}[finding.kind]
+        OUT.print(f"{mark} {finding.what}", soft_wrap=True)
+    return 2 if any(finding.kind == "bad" for finding in findings) else 0
+
+
+def show_schema(options: argparse.Namespace) -> int:
+    """Print the JSON Schema of a campaign file."""
+    print(json.dumps(campaign_schema(), indent=2))
+    return 0

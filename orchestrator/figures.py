@@ -1,0 +1,248 @@
+"""The two figures of a report, as PNG bytes. Pure: the same values give the same bytes.
+
+Drawn on a canvas of their own, without pyplot and with matplotlib's own defaults, so that neither a window nor a user's
+style plays a part. Colours are those of Okabe and Ito, which colour-blind readers can tell apart; a marker and a word
+say the verdict again.
+"""
+
+import io
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import median
+
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from orchestrator import wording
+from orchestrator.evidence import RunRecord
+from orchestrator.judgement import Judgement, Verdict
+from orchestrator.plan import Arm, Plan
+from orchestrator.spec import BASELINE
+
+DOTS_PER_INCH = 150
+INK = "#222222"
+FAINT = "#8a8a8a"
+
+COLOUR = {
+    Verdict.IMPROVED: "#009E73",
+    Verdict.REGRESSION: "#D55E00",
+    Verdict.NO_CHANGE: "#0072B2",
+    Verdict.INCONCLUSIVE: "#6f6f6f",
+    Verdict.TOO_SLOW: FAINT,
+    Verdict.FAILED: FAINT,
+    Verdict.PENDING: FAINT,
+}
+MARKER = {
+    Verdict.IMPROVED: "^",
+    Verdict.REGRESSION: "v",
+    Verdict.NO_CHANGE: "s",
+    Verdict.INCONCLUSIVE: "o",
+}
+
+
+def _to_png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of the forest plot: an experiment at height y."""
+
+    y: float
+    arm: Arm
+    judgement: Judgement
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.judgement.verdict or Verdict.PENDING
+
+    @property
+    def reported_points(self) -> float | None:
+        return self.arm.reported.delta if self.arm.reported else None
+
+
+def draw_deltas(plan: Plan, judgements: Mapping[str, Judgement]) -> bytes:
+    """Draw a forest plot: an experiment a row, its difference to the reference with the 95 % interval.
+
+    Rows are ordered by group and then by difference; experiments without a score stand last in their group, with their
+    word. A difference far beyond the others is drawn at the edge with an arrow and its number.
+    """
+    rows, headings = _lay_out_rows(plan, judgements)
+    with style.context("default"):
+        figure = Figure(figsize=(10.0, 1.6 + 0.26 * (len(rows) + 1.3 * len(headings))), layout="constrained")
+        axes, words = figure.subplots(1, 2, sharey=True, width_ratios=(0.74, 0.26))
+        limits = _limits(rows, plan.campaign.margin)
+        _draw_frame(axes, plan, limits)
+        for row in rows:
+            _draw_row(axes, row, limits)
+        _label_rows(axes, rows, headings)
+        _write_words(words, rows)
+        _draw_legend(figure, axes, plan, rows)
+        return _to_png(figure)
+
+
+def _lay_out_rows(plan: Plan, judgements: Mapping[str, Judgement]) -> tuple[list[_Row], dict[str, float]]:
+    """Place rows from the top down, a heading above each group; y grows downwards."""
+    compared = [arm for arm in plan.arms.values() if arm.reference]
+    rows: list[_Row] = []
+    headings: dict[str, float] = {}
+    y = 0.0
+    for group in dict.fromkeys(arm.group for arm in compared):
+        headings[group] = y
+        members = [arm for arm in compared if arm.group == group]
+        for arm in sorted(members, key=lambda arm: _order(judgements[arm.id])):
+            y += 1.0
+            rows.append(_Row(y, arm, judgements[arm.id]))
+        y += 1.3
+    return rows, headings
+
+
+def _order(judgement: Judgement) -> tuple[bool, float]:
+    return judgement.delta_points is None, -(judgement.delta_points or 0.0)
+
+
+def _limits(rows: Iterable[_Row], margin_points: float) -> tuple[float, float]:
+    """Choose the axis so that most rows are readable: it ends at three times the median row's reach."""
+    reaches = [_reach(row) for row in rows]
+    furthest = [max(abs(end) for end in reach) for reach in reaches if reach]
+    cap = max(4 * margin_points, 3 * median(furthest)) if furthest else 4 * margin_points
+    low = min([end for reach in reaches for end in reach] or [0.0])
+    high = max([end for reach in reaches for end in reach] or [0.0])
+    return 1.08 * max(-cap, min(low, -2 * margin_points)), 1.08 * min(cap, max(high, 2 * margin_points))
+
+
+def _reach(row: _Row) -> tuple[float, ...]:
+    ends = (*row.judgement.delta_points_of.values(), *(row.judgement.interval_points or ()), row.reported_points)
+    return tuple(end for end in ends if end is not None)
+
+
+def _draw_frame(axes: Axes, plan: Plan, limits: tuple[float, float]) -> None:
+    margin = plan.campaign.margin
+    axes.axvspan(-margin, margin, color="#e9eef4", zorder=0)
+    axes.axvline(0.0, color=INK, linewidth=0.9, zorder=1)
+    axes.set_xlim(limits)
+    axes.set_xlabel(f"difference to the reference, percentage points of {plan.campaign.data.report[0]} accuracy")
+    axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["left", "top", "right"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+
+
+def _draw_row(axes: Axes, row: _Row, limits: tuple[float, float]) -> None:
+    colour = COLOUR[row.verdict]
+    seeds = [points for points in row.judgement.delta_points_of.values() if limits[0] <= points <= limits[1]]
+    axes.plot(seeds, [row.y] * len(seeds), "o", color=colour, markerfacecolor="white", markersize=3.5, zorder=3)
+    reported = row.reported_points
+    if reported is not None and limits[0] <= reported <= limits[1]:
+        axes.plot(reported, row.y, "D", markerfacecolor="none", markeredgecolor=INK, markersize=6.5, zorder=5)
+    delta = row.judgement.delta_points
+    if delta is None:
+        return
+    if not limits[0] < delta < limits[1]:
+        _draw_arrow(axes, row, limits[0] if delta < 0 else limits[1])
+    elif row.judgement.interval_points is not None:
+        low, high = row.judgement.interval_points
+        axes.plot([low, high], [row.y, row.y], color=colour, linewidth=1.8, zorder=2, solid_capstyle="butt")
+        axes.plot(delta, row.y, MARKER[row.verdict], color=colour, markersize=6.5, zorder=4)
+
+
+def _draw_arrow(axes: Axes, row: _Row, edge: float) -> None:
+    """Mark a difference that lies beyond the axis."""
+    inwards = 1 if edge < 0 else -1
+    text = wording.points(row.judgement.delta_points)
+    reported = row.reported_points
+    if reported is not None and (reported - edge) * inwards < 0:
+        text += f"  (reported {wording.points(reported)})"
+    axes.annotate(
+        text,
+        xy=(edge, row.y),
+        xytext=(24 * inwards, 0),
+        textcoords="offset points",
+        ha="left" if inwards > 0 else "right",
+        va="center",
+        fontsize=8,
+        color=COLOUR[row.verdict],
+        arrowprops={"arrowstyle": "-|>", "color": COLOUR[row.verdict], "linewidth": 1.8, "shrinkA": 0, "shrinkB": 0},
+    )
+
+
+def _label_rows(axes: Axes, rows: Iterable[_Row], headings: Mapping[str, float]) -> None:
+    lines = [(row.y, f"{row.arm.id}  on {row.arm.reference}", "normal") for row in rows]
+    lines += [(y, group, "bold") for group, y in headings.items()]
+    axes.set_yticks([y for y, _, _ in lines], [text for _, text, _ in lines], fontsize=8.5, color=INK)
+    for label, (_, _, weight) in zip(axes.get_yticklabels(), lines, strict=True):
+        label.set_fontweight(weight)
+    axes.set_ylim(max((y for y, _, _ in lines), default=1.0) + 0.8, -0.8)
+
+
+def _write_words(axes: Axes, rows: Iterable[_Row]) -> None:
+    """Write the numbers and the verdict beside each row."""
+    axes.set_axis_off()
+    for row in rows:
+        numbers = f"{wording.points(row.judgement.delta_points)} {wording.interval(row.judgement.interval_points)}"
+        axes.text(0.0, row.y, numbers.replace(wording.MISSING, ""), va="center", fontsize=8, color=INK)
+        axes.text(0.62, row.y, row.verdict, va="center", fontsize=8.5, color=COLOUR[row.verdict])
+
+
+def _draw_legend(figure: Figure, axes: Axes, plan: Plan, rows: Iterable[_Row]) -> None:
+    verdicts = [verdict for verdict in MARKER if any(row.verdict is verdict for row in rows)]
+    for verdict in verdicts:
+        axes.plot(
+            [], [], MARKER[verdict] + "-", color=COLOUR[verdict], linewidth=1.8, markersize=6.5, label=str(verdict)
+        )
+    axes.plot([], [], "o", color=INK, markerfacecolor="white", markersize=3.5, label="one seed")
+    axes.plot([], [], "D", markerfacecolor="none", markeredgecolor=INK, markersize=6.5, label="reported by the source")
+    axes.fill_between([], [], color="#e9eef4", label=f"margin ±{plan.campaign.margin:g}")
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+
+
+LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#4B4B9B")
+"""Colours of Okabe and Ito, and two more that keep apart from them."""
+
+
+def draw_curves(plan: Plan, records: Mapping[str, RunRecord]) -> bytes:
+    """Draw validation loss and accuracy by epoch, a row a group of experiments, each line a median over seeds.
+
+    The baseline is the dark line in every row. A line ends where the first of its runs ended.
+    """
+    groups = list(dict.fromkeys(arm.group for arm in plan.arms.values() if arm.reference)) or [BASELINE]
+    with style.context("default"):
+        figure = Figure(figsize=(9.0, 0.9 + 2.1 * len(groups)), layout="constrained")
+        panels = figure.subplots(len(groups), 2, squeeze=False, sharex=True)
+        for (left, right), group in zip(panels, groups, strict=True):
+            for axes, field in ((left, "val_loss"), (right, "val_accuracy")):
+                _draw_group(axes, plan, records, (group, field))
+            left.set_ylabel(f"{group}\nvalidation loss", fontsize=8.5)
+            right.set_ylabel("accuracy", fontsize=8.5)
+            right.set_ylim(-0.02, 1.02)
+            right.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        for axes in panels[-1]:
+            axes.set_xlabel("epoch", fontsize=8.5)
+        return _to_png(figure)
+
+
+def _draw_group(axes: Axes, plan: Plan, records: Mapping[str, RunRecord], what: tuple[str, str]) -> None:
+    group, field = what
+    members = [arm for arm in plan.arms.values() if arm.group == group and arm.reference and arm.same_as is None]
+    for arm, colour in zip(members, itertools.cycle(LINES), strict=False):
+        axes.plot(*_median_curve(plan, records, arm.id, field), color=colour, linewidth=1.2, label=arm.id)
+    axes.plot(*_median_curve(plan, records, BASELINE, field), color=INK, linewidth=2.0, label=BASELINE, zorder=3)
+    axes.tick_params(labelsize=7.5)
+    axes.grid(color="#e5e5e5", linewidth=0.6)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _median_curve(
+    plan: Plan, records: Mapping[str, RunRecord], experiment: str, field: str
+) -> tuple[list[int], list[float]]:
+    """Return epochs and medians over the seeds, as far as all of the runs went."""
+    runs = [records.get(plan.run_of[experiment, seed]) for seed in plan.campaign.seeds]
+    series = [[getattr(epoch, field) for epoch in run.epochs] for run in runs if run is not None and run.epochs]
+    values = [[value for value in column if value is not None] for column in zip(*series, strict=False)]
+    known = [(number, median(column)) for number, column in enumerate(values, start=1) if column]
+    return [number for number, _ in known], [value for _, value in known]

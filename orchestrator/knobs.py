@@ -1,0 +1,151 @@
+"""Dotted knobs (`loss.gamma`) over the job's configuration: their names, how to set one, what was meant. Pure."""
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from model.config import COSMETIC, JobConfig
+from orchestrator.spec import Change
+
+_AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
+_QUOTED = re.compile(r"`(?P<field>[^`]+)`")
+
+
+def _strip(annotation: Any) -> Any:
+    while typing.get_origin(annotation) is Annotated:
+        annotation = typing.get_args(annotation)[0]
+    return annotation
+
+
+def _choices(annotation: Any) -> list[Any]:
+    annotation = _strip(annotation)
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [choice for part in typing.get_args(annotation) for choice in _choices(part)]
+    return [annotation]
+
+
+def _structs(annotation: Any) -> list[type[Struct]]:
+    return [choice for choice in _choices(annotation) if isinstance(choice, type) and issubclass(choice, Struct)]
+
+
+def knob_names(config: type[Struct], prefix: str = "") -> tuple[str, ...]:
+    """Every dotted name that a change may set: sections, and the fields inside them in any of their kinds."""
+    names: dict[str, None] = {}
+    hints = typing.get_type_hints(config, include_extras=True)
+    for name in (*_tag_field(config), *config.__struct_fields__):
+        names[f"{prefix}{name}"] = None
+        for inner in _structs(hints.get(name)):
+            names |= dict.fromkeys(knob_names(inner, f"{prefix}{name}."))
+    return tuple(names)
+
+
+def _tag_field(config: type[Struct]) -> tuple[str, ...]:
+    tag_field = config.__struct_config__.tag_field
+    return (tag_field,) if tag_field else ()
+
+
+def structs_at(config: type[Struct], path: tuple[str, ...]) -> list[type[Struct]]:
+    """Return the struct types that a path through the configuration may lead to."""
+    found = [config]
+    for part in path:
+        hints = [typing.get_type_hints(struct, include_extras=True).get(part) for struct in found]
+        found = [struct for hint in hints if hint is not None for struct in _structs(hint)]
+    return found
+
+
+def apply_change(values: dict[str, Any], change: Change) -> None:
+    """Set dotted knobs in a plain configuration, in place.
+
+    A new `kind` keeps only what the new kind also has, so that `loss.kind: focal` needs no word about the rest.
+    """
+    for knob, value in change.items():
+        *parents, leaf = knob.split(".")
+        node = values
+        for index, part in enumerate(parents):
+            if not isinstance(node.get(part), dict):
+                node[part] = {}
+            node = node[part]
+            if leaf == "kind" and index == len(parents) - 1:
+                _keep_fields_of_kind(node, tuple(parents), value)
+        node[leaf] = deepcopy(value)
+
+
+def _keep_fields_of_kind(node: dict[str, Any], path: tuple[str, ...], kind: object) -> None:
+    for struct in structs_at(JobConfig, path):
+        if struct.__struct_config__.tag == kind:
+            for name in set(node) - set(struct.__struct_fields__):
+                del node[name]
+
+
+def difference(before: JobConfig, after: JobConfig) -> dict[str, tuple[Any, Any]]:
+    """Return the knobs in which two configurations differ: dotted name -> (before, after), None where it is absent."""
+    old, new = (dict(leaves(msgspec.to_builtins(config))) for config in (before, after))
+    names = [name for name in dict.fromkeys((*old, *new)) if name not in COSMETIC]
+    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
+
+
+def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Walk nested mappings: dotted name and value of each leaf; an empty mapping is a leaf."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def describe_validation_error(error: msgspec.ValidationError, root: type[Struct]) -> tuple[str, tuple[str, ...]]:
+    """Turn msgspec's words into a sentence with the valid names, and the path of keys it is about."""
+    match = _AT.match(str(error))
+    what, path_text = (match["what"], match["path"] or "") if match else (str(error), "")
+    path = tuple(part for part in path_text.replace("[...]", "").split(".") if part)
+    field = _QUOTED.search(what)
+    structs = structs_at(root, path)
+    if "unknown field" in what and field:
+        names = [name for struct in structs for name in (*_tag_field(struct), *struct.__struct_fields__)]
+        if field["field"] in names:
+            return _without_effect(field["field"], structs), (*path, field["field"])
+        return f"there is no `{field['field']}` here{did_you_mean(field['field'], names)}", (
+            *path,
+            field["field"],
+        )
+    if "missing required field" in what and field:
+        return f"`{field['field']}` is missing here", path
+    if what.endswith("of length >= 1"):
+        return "this must not be empty", path
+    if what.startswith("Invalid"):
+        what += _valid_values(root, path)
+    return what, path
+
+
+def _without_effect(name: str, structs: list[type[Struct]]) -> str:
+    kinds = [struct.__struct_config__.tag for struct in structs if name in struct.__struct_fields__]
+    return f"`{name}` has no effect here: only kind {' or '.join(f'`{kind}`' for kind in kinds)} has it"
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """End a message with the nearest valid name, or with all of them when none is near."""
+    valid = list(dict.fromkeys(names))
+    near = difflib.get_close_matches(name, valid, n=1)
+    return f"; did you mean `{near[0]}`?" if near else f"; there are {', '.join(valid)}"
+
+
+def _valid_values(root: type[Struct], path: tuple[str, ...]) -> str:
+    values: list[str] = []
+    for struct in structs_at(root, path[:-1]):
+        values += _values_of(struct, path[-1] if path else "")
+    return f"; valid are {', '.join(dict.fromkeys(values))}" if values else ""
+
+
+def _values_of(struct: type[Struct], name: str) -> list[str]:
+    if struct.__struct_config__.tag_field == name:
+        return [str(struct.__struct_config__.tag)]
+    hint = typing.get_type_hints(struct, include_extras=True).get(name)
+    literals = [choice for choice in _choices(hint) if typing.get_origin(choice) is Literal]
+    return [str(value) for literal in literals for value in typing.get_args(literal)]

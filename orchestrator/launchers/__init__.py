@@ -1,0 +1,1 @@
+"""Where a job can run. Only these modules start processes, and only with argument lists."""

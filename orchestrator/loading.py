@@ -1,0 +1,233 @@
+"""`experiments.yaml` -> a typed campaign, strictly; every refusal says file and line.
+
+YAML 1.2 is read (`1e-3` is a number, `no` is a word), only plain values are built, a key given twice is refused with
+both lines, and unknown keys come with the nearest valid name.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from orchestrator.errors import SpecError
+from orchestrator.knobs import apply_change, describe_validation_error, did_you_mean, leaves
+from orchestrator.spec import (
+    BASELINE,
+    ID_PATTERN,
+    BaselineSpec,
+    CampaignSpec,
+    DataSpec,
+    ExperimentSpec,
+    GuardSpec,
+    ProfiledCampaign,
+    ProfileSpec,
+    Seeds,
+)
+
+MAX_NODES = 100_000
+"""Aliases can make a small file expand without end; no campaign comes near this."""
+
+Where = tuple[str, ...]
+T = TypeVar("T", bound=Struct)
+
+
+class Source:
+    """A campaign file as plain values, with the line of every key."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: dict[Where, int] = {(): 1}
+        self.profile = ""
+        """The profile whose differences count, once one is chosen."""
+        self._num_nodes = 0
+        self._yaml = YAML(typ="safe", pure=True)
+        self.values = self._read()
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise SpecError(f"{self.path}: there is no such file; name the campaign with -f FILE") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(f"{self.path}: cannot be read: {error}") from None
+        try:
+            node = self._yaml.compose(text)
+        except MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise SpecError(f"{self.path}:{line}: this is not YAML: {error.problem}") from None
+        if not isinstance(node, MappingNode):
+            raise SpecError(f"{self.path}:1: a campaign is a mapping (`campaign: my-study` and so on)")
+        return self._mapping(node, ())
+
+    def _value(self, node: Node, where: Where) -> Any:
+        self._num_nodes += 1
+        if self._num_nodes > MAX_NODES:
+            raise SpecError(f"{self.path}: more than {MAX_NODES} values; are aliases nested in each other?")
+        if isinstance(node, MappingNode):
+            return self._mapping(node, where)
+        if isinstance(node, SequenceNode):
+            return [self._value(item, where) for item in node.value]
+        return self._scalar(node)
+
+    def _mapping(self, node: MappingNode, where: Where) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, ScalarNode):
+                raise SpecError(f"{self.path}:{line}: a key must be a word")
+            key = str(key_node.value)
+            if key in values:
+                first = self.lines[(*where, key)]
+                raise SpecError(f"{self.path}:{line}: `{key}` is given twice, first in line {first}; keep one of them")
+            self.lines[(*where, key)] = line
+            values[key] = self._value(value_node, (*where, key))
+        return values
+
+    def _scalar(self, node: Node) -> Any:
+        line = node.start_mark.line + 1
+        try:
+            value = self._yaml.constructor.construct_object(node, deep=True)
+        except (MarkedYAMLError, ValueError):
+            raise SpecError(f"{self.path}:{line}: cannot read `{node.value}`") from None
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SpecError(f"{self.path}:{line}: `{node.value}` reads as the number {value}; quote it if it is a word")
+        if not isinstance(value, str | int | float | bool | None):
+            raise SpecError(f"{self.path}:{line}: `{node.value}` reads as a {type(value).__name__}; quote it")
+        return value
+
+    def line_of(self, where: Where) -> int:
+        """Return the line of a key, or of the nearest key around it."""
+        while where not in self.lines:
+            where = where[:-1]
+        return self.lines[where]
+
+    def _in_profile(self, where: Where) -> Where:
+        """Where the chosen profile says something of its own about a key, that is the place to look."""
+        differing = ("profiles", self.profile, *where)
+        return differing if differing in self.lines else where
+
+    def found(self, where: Where) -> str:
+        """Say what stands at a key, for the end of a message."""
+        node: Any = self.values
+        for part in where:
+            if not isinstance(node, dict) or part not in node:
+                return ""
+            node = node[part]
+        return "" if isinstance(node, dict) else f", found `{node!r}`"
+
+    def refuse(self, message: str, where: Where) -> SpecError:
+        """Make the error that begins with file and line."""
+        where = self._in_profile(where)
+        dotted = ".".join(where)
+        found = self.found(where) if message.startswith("Expected") else ""
+        label = f"{dotted}: " if dotted else ""
+        return SpecError(f"{self.path}:{self.line_of(where)}: {label}{message}{found}")
+
+    @contextmanager
+    def locating(self) -> Iterator[None]:
+        """Put file and line in front of what is refused inside."""
+        try:
+            yield
+        except SpecError as error:
+            raise self.refuse(str(error), error.where) from None
+
+    def convert(self, values: object, kind: type[T], where: Where) -> T:
+        """Check plain values against a type.
+
+        Raises:
+            SpecError: with file, line, what was found and the nearest valid name.
+        """
+        try:
+            return msgspec.convert(values, kind)
+        except msgspec.ValidationError as error:
+            message, path = describe_validation_error(error, kind)
+            raise self.refuse(message, (*where, *path)) from None
+
+
+def load_campaign(path: Path) -> tuple[CampaignSpec, Source]:
+    """Read and check a campaign file.
+
+    Raises:
+        SpecError: the file is missing, is not YAML, or says something that a campaign cannot say.
+    """
+    source = Source(path)
+    # Entry by entry, since a check of the whole file would not say which experiment it is about.
+    for section, kind in (("experiments", ExperimentSpec), ("profiles", ProfileSpec)):
+        entries = source.values.get(section)
+        for name, entry in entries.items() if isinstance(entries, dict) else ():
+            if not re.match(ID_PATTERN, name):
+                what = "a name is letters and digits joined by single `.`, `_` or `-`, and begins with a letter"
+                raise source.refuse(f"{what}, found `{name}`", (section, name))
+            source.convert(entry, kind, (section, name))
+    for section, part in (("guards", GuardSpec), ("baseline", BaselineSpec)):
+        if section in source.values:
+            source.convert(source.values[section], part, (section,))
+    spec = source.convert(source.values, CampaignSpec, ())
+    for name, experiment in spec.experiments.items():
+        for profile in experiment.change_in:
+            if profile not in spec.profiles:
+                where = ("experiments", name, "change_in", profile)
+                raise source.refuse(f"there is no profile `{profile}`{did_you_mean(profile, spec.profiles)}", where)
+    return spec, source
+
+
+def at_profile(
+    spec: CampaignSpec, source: Source, profile: str | None, seeds: tuple[int, ...] | None = None
+) -> ProfiledCampaign:
+    """Put a profile's differences in place.
+
+    Raises:
+        SpecError: there is no such profile, or what it merges to is refused.
+    """
+    name = profile or spec.default_profile
+    if name not in spec.profiles:
+        raise SpecError(f"{source.path}: there is no profile `{name}`{did_you_mean(name, spec.profiles)}")
+    chosen = spec.profiles[name]
+    source.profile = name
+    return ProfiledCampaign(
+        name=spec.campaign,
+        title=spec.title,
+        task=spec.task,
+        profile=name,
+        about=chosen.about,
+        margin=chosen.margin or spec.margin,
+        seeds=seeds or seed_list(chosen.seeds or spec.seeds),
+        data=_merged(source, DataSpec, "data"),
+        guards=_merged(source, GuardSpec, "guards"),
+        baseline=_baseline(source),
+        experiments=spec.experiments,
+    )
+
+
+def seed_list(seeds: Seeds) -> tuple[int, ...]:
+    """Spell out `seeds: 3` as 0, 1, 2."""
+    return tuple(range(seeds)) if isinstance(seeds, int) else seeds
+
+
+def _at(values: dict[str, Any], where: Where) -> dict[str, Any]:
+    node: Any = values
+    for part in where:
+        node = node.get(part) if isinstance(node, dict) else None
+    return node if isinstance(node, dict) else {}
+
+
+def _merged(source: Source, kind: type[T], section: str) -> T:
+    """Replace the fields that the profile names, and check the outcome."""
+    values = _at(source.values, (section,)) | _at(source.values, ("profiles", source.profile, section))
+    return source.convert(values, kind, (section,))
+
+
+def _baseline(source: Source) -> BaselineSpec:
+    """Merge the profile's baseline knob by knob."""
+    values = deepcopy(_at(source.values, (BASELINE,)))
+    apply_change(values, dict(leaves(_at(source.values, ("profiles", source.profile, BASELINE)))))
+    return source.convert(values, BaselineSpec, (BASELINE,))

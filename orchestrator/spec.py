@@ -1,0 +1,131 @@
+"""The typed campaign: what `experiments.yaml` may say. Frozen and closed. Pure."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from model.config import CaptureConfig, Config
+
+BASELINE = "baseline"
+ID_PATTERN = r"^[A-Za-z][A-Za-z0-9]*([._-][A-Za-z0-9]+)*$"
+"""Experiment ids become branch and folder names, so they are letters and digits joined by single `.`, `_` or `-`."""
+
+ExperimentId = Annotated[str, Meta(pattern=ID_PATTERN, max_length=40)]
+Change = dict[str, Any]
+"""Dotted path of a knob -> its new value."""
+
+Seeds = Annotated[int, Meta(ge=1)] | Annotated[tuple[int, ...], Meta(min_length=1)]
+"""How many seeds (0, 1, ...), or which."""
+
+
+class GuardSpec(Config, frozen=True, kw_only=True):
+    """When a training is stopped before its end."""
+
+    epoch_seconds: Annotated[float | None, Meta(description="stop as too_slow above this many seconds an epoch")] = None
+    relative_to_reference: Annotated[
+        float | None, Meta(description="stop as too_slow above this many times the reference's epoch")
+    ] = None
+    warmup_epochs: Annotated[int, Meta(ge=0, description="first epochs that never count")] = 1
+    slow_epochs: Annotated[int, Meta(ge=1, description="epochs in a row that must be slow")] = 2
+
+
+class EmulateSpec(Config, frozen=True, kw_only=True):
+    """How missing captures are made by `knockout data emulate`."""
+
+    seed: Annotated[int, Meta(ge=0)] = 1
+    packets: Annotated[int, Meta(ge=1, description="bursts a transmitter at each location")] = 100
+    samples: Annotated[int, Meta(ge=64, description="samples a burst")] = 8192
+
+
+class DataSpec(Config, frozen=True, kw_only=True):
+    """The captures of a campaign; the fields are those of the job's `DataConfig`, and how to make them."""
+
+    captures: dict[str, CaptureConfig]
+    train: tuple[str, ...]
+    validate: tuple[str, ...]
+    report: tuple[str, ...]
+    choose: tuple[str, ...] = ()
+    layout: Literal["rffi-hdf5"] = "rffi-hdf5"
+    samples: int = 8192
+    sample_rate_hz: float = 1e6
+    emulate: EmulateSpec | None = None
+
+
+class Reported(Config, frozen=True, kw_only=True):
+    """What the source claims. Percent and percentage points on LocD."""
+
+    accuracy: Annotated[float, Meta(ge=0, le=100)] | None = None
+    delta: float | None = None
+    versus: Annotated[str | None, Meta(description="what the delta was taken against, as the source says")] = None
+    outcome: Annotated[str | None, Meta(description="e.g. too_slow, where there is no score")] = None
+    note: str | None = None
+
+
+class ExperimentSpec(Config, frozen=True, kw_only=True):
+    """One named change to a declared reference."""
+
+    title: str
+    group: Annotated[str, Meta(description="the report's section, e.g. architecture")]
+    hypothesis: Annotated[str, Meta(description="why the change might matter")]
+    change: Annotated[Change, Meta(min_length=1, description="dotted knob -> value")]
+    on: Annotated[ExperimentId, Meta(description="the stack it changes; baseline if not said")] = BASELINE
+    change_in: Annotated[
+        dict[str, Change], Meta(description="profile -> the change there, where `change` does not fit")
+    ] = {}
+    reported: Reported | None = None
+
+
+class BaselineSpec(Config, frozen=True, kw_only=True):
+    """The experiment with no change. Each part is as in the job's config; what is not said is the source's."""
+
+    model: dict[str, Any] = {}
+    loss: dict[str, Any] = {}
+    augment: dict[str, Any] = {}
+    optim: dict[str, Any] = {}
+    runtime: dict[str, Any] = {}
+    title: str = "Baseline"
+    hypothesis: str = ""
+    reported: Reported | None = None
+
+
+class ProfileSpec(Config, frozen=True, kw_only=True):
+    """A scale of the same campaign: what differs from the rest of the file."""
+
+    about: Annotated[str, Meta(description="what may be concluded from it")] = ""
+    data: Annotated[dict[str, Any], Meta(description="fields that replace those of `data`")] = {}
+    baseline: Annotated[dict[str, Any], Meta(description="merged into `baseline`")] = {}
+    guards: Annotated[dict[str, Any], Meta(description="fields that replace those of `guards`")] = {}
+    seeds: Seeds | None = None
+    margin: Annotated[float, Meta(gt=0)] | None = None
+
+
+class CampaignSpec(Config, frozen=True, kw_only=True):
+    """One `experiments.yaml`."""
+
+    campaign: ExperimentId
+    title: str
+    task: Annotated[str, Meta(description="what is learned from what; the report's first paragraph")]
+    margin: Annotated[float, Meta(gt=0, description="points of accuracy that would matter")]
+    seeds: Seeds
+    data: dict[str, Any]
+    guards: GuardSpec = field(default_factory=GuardSpec)
+    default_profile: str = "quick"
+    profiles: Annotated[dict[str, ProfileSpec], Meta(min_length=1)]
+    baseline: BaselineSpec = field(default_factory=BaselineSpec)
+    experiments: dict[ExperimentId, ExperimentSpec] = {}
+
+
+class ProfiledCampaign(Struct, frozen=True, kw_only=True):
+    """A campaign at one scale: the profile's differences are in place."""
+
+    name: str
+    title: str
+    task: str
+    profile: str
+    about: str
+    margin: float
+    seeds: tuple[int, ...]
+    data: DataSpec
+    guards: GuardSpec
+    baseline: BaselineSpec
+    experiments: dict[str, ExperimentSpec]

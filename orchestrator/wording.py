@@ -1,0 +1,52 @@
+"""How numbers are written for a person. Pure: a number in, a few words out.
+
+A missing number is a dash, never a zero. Minus is U+2212, as wide as a plus, so that columns of differences line up.
+"""
+
+from collections.abc import Iterable
+
+MISSING = "–"
+
+
+def percent(value: float | None) -> str:
+    """Write an accuracy: 85.0 %."""
+    return MISSING if value is None else f"{value:.1f} %"
+
+
+def points(value: float | None) -> str:
+    """Write a difference in percentage points: +1.0, −0.4."""
+    if value is None:
+        return MISSING
+    # Rounding first keeps a tiny negative number from reading "−0.0".
+    return f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")
+
+
+def interval(ends: tuple[float, float] | None) -> str:
+    """Write an interval in percentage points: [−0.4, +2.1]; an end keeps its sign even where it rounds to zero."""
+    if ends is None:
+        return MISSING
+    low, high = (f"{end:+.1f}".replace("-", "−") for end in ends)
+    return f"[{low}, {high}]"
+
+
+def probability(value: float | None) -> str:
+    """Write a p-value with three places: 0.012, < 0.001."""
+    if value is None:
+        return MISSING
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def plain(value: float | None, places: int = 2) -> str:
+    """Write a number without a sign of its own: 1.25."""
+    return MISSING if value is None else f"{value:.{places}f}"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Write a count with its noun: 1 seed, 2 seeds."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def listed(words: Iterable[object]) -> str:
+    """Join words as a sentence does: a, b and c."""
+    *first, last = [str(word) for word in words] or [MISSING]
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,140 @@
+"""Builders: a campaign at a profile, its plan, and runs as their folders would tell them."""
+
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from model.run_folder import EpochRecord, LocationScore, Result
+from orchestrator.evidence import Bursts, RunRecord
+from orchestrator.identity import CodeAndData
+from orchestrator.plan import Plan, plan_runs, resolve_arms
+from orchestrator.spec import BaselineSpec, DataSpec, ExperimentSpec, GuardSpec, ProfiledCampaign, Reported
+
+NUM_DEVICES = 10
+
+
+def build_plan(experiments: Mapping[str, Mapping[str, Any]], **fields: Any) -> Plan:
+    """Lay out a campaign; an experiment needs no more than its `change`. `fields` are those of the campaign."""
+    captures = {
+        name: {"path": f"{name}.h5", "devices": [0, NUM_DEVICES], "packets": [0, 20]}
+        for name in ("LocA", "LocB", "LocD")
+    }
+    data = {"captures": captures, "train": ["LocA"], "validate": ["LocB"], "report": ["LocD"]}
+    values = {
+        "name": "tiny",
+        "title": "A tiny campaign",
+        "task": "Tell ten transmitters apart.",
+        "profile": "quick",
+        "about": "Only a test.",
+        "margin": 1.0,
+        "seeds": (0, 1),
+        "guards": GuardSpec(),
+        "baseline": BaselineSpec(),
+    }
+    specs = {name: build_experiment(name, **experiment) for name, experiment in experiments.items()}
+    given = {"data": msgspec.convert(data | fields.pop("data", {}), DataSpec), "experiments": specs}
+    campaign = ProfiledCampaign(**values | given | fields)
+    hashes = {capture.path: f"da7a{name}" for name, capture in campaign.data.captures.items()}
+    return plan_runs(campaign, resolve_arms(campaign), CodeAndData(code_tree="c0de", captures=hashes))
+
+
+def build_experiment(name: str, *, reported: Mapping[str, Any] | None = None, **fields: Any) -> ExperimentSpec:
+    words = {"title": f"Title of {name}", "group": "loss", "hypothesis": f"Why {name}."}
+    return ExperimentSpec(**words | fields, reported=Reported(**reported) if reported else None)
+
+
+def build_outcomes(correct: NDArray[np.bool_]) -> Bursts:
+    """Spread outcomes evenly over the devices, in the order of the capture."""
+    devices = np.arange(len(correct)) * NUM_DEVICES // len(correct)
+    keys = np.array([f"{device:02d}/{packet:04d}" for packet, device in enumerate(devices)])
+    return Bursts(keys=keys, devices=devices, correct=np.asarray(correct, dtype=np.bool_))
+
+
+def draw_outcomes(name: str, accuracy: float, num_bursts: int) -> NDArray[np.bool_]:
+    """Draw who is recognised: bursts are hard or easy for every run alike, and a run has luck of its own."""
+    hardness = np.random.default_rng(7).normal(size=num_bursts)
+    luck = np.random.default_rng(zlib.crc32(name.encode())).normal(size=num_bursts)
+    score = hardness + 0.5 * luck
+    correct = np.zeros(num_bursts, dtype=np.bool_)
+    correct[np.argsort(score)[: round(accuracy * num_bursts)]] = True
+    return correct
+
+
+def build_run(
+    plan: Plan,
+    experiment: str,
+    seed: int,
+    outcome: float | NDArray[np.bool_] | Result | None = 0.8,
+    *,
+    num_bursts: int = 200,
+    num_epochs: int = 4,
+    provenance: Mapping[str, Any] | None = None,
+) -> RunRecord:
+    """Build a run from the share or the array of bursts it recognises, or from how else it ended (None: not yet)."""
+    run_id = plan.run_of[experiment, seed]
+    if isinstance(outcome, float):
+        outcome = draw_outcomes(run_id, outcome, num_bursts)
+    bursts: dict[str, Bursts] = {}
+    result = outcome if isinstance(outcome, Result) else None
+    if isinstance(outcome, np.ndarray):
+        bursts = {"LocD": build_outcomes(outcome)}
+        score = LocationScore(bursts=len(outcome), correct=int(outcome.sum()), accuracy=float(outcome.mean()), loss=0.5)
+        result = Result(state="done", reason="trained", best_epoch=2, epochs=num_epochs, scores={"LocD": score})
+    planned = next(run for run in plan.runs if run.id == run_id)
+    return RunRecord(
+        id=run_id,
+        experiment=planned.experiment,
+        seed=seed,
+        config=planned.config,
+        provenance=dict(provenance or {}),
+        epochs=tuple(build_epoch(number, seed) for number in range(1, num_epochs + 1)),
+        result=result,
+        bursts=bursts,
+    )
+
+
+def build_epoch(number: int, seed: int) -> EpochRecord:
+    """Build an epoch of a loss that falls as one over the epoch."""
+    return EpochRecord(
+        epoch=number,
+        seconds=1.0 if number > 1 else 9.0,
+        train_loss=2.0 / number,
+        val_loss=(2.0 + 0.1 * seed) / number,
+        val_accuracy=1.0 - 0.9 / number,
+        learning_rate=3e-4,
+        grad_norm=1.0,
+        skipped_steps=0,
+        bursts_per_second=1000.0,
+        peak_memory_bytes=2**20,
+    )
+
+
+def build_records(plan: Plan, outcomes: Mapping[str, Any], **options: Any) -> dict[str, RunRecord]:
+    """Build the runs of every experiment named: an outcome a seed, or one for all seeds."""
+    records: dict[str, RunRecord] = {}
+    for experiment, given in outcomes.items():
+        each = given if isinstance(given, (list, tuple)) else [given] * len(plan.campaign.seeds)
+        for seed, outcome in zip(plan.campaign.seeds, each, strict=False):
+            record = build_run(plan, experiment, seed, outcome, **options)
+            records[record.id] = record
+    return records
+
+
+@pytest.fixture
+def a_plan() -> Callable[..., Plan]:
+    return build_plan
+
+
+@pytest.fixture
+def a_run() -> Callable[..., RunRecord]:
+    return build_run
+
+
+@pytest.fixture
+def runs_of() -> Callable[..., dict[str, RunRecord]]:
+    return build_records

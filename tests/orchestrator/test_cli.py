@@ -1,0 +1,80 @@
+"""The command line: help, words, seeds."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from orchestrator import __version__
+from orchestrator.cli import build_parser, main, parse_seeds
+from orchestrator.schema import campaign_schema
+
+VERBS = ("run", "plan", "status", "show", "report", "data", "doctor", "schema")
+
+
+def test_help_names_every_command_and_the_exit_statuses() -> None:
+    text = build_parser().format_help()
+    assert all(re.search(rf"^\s+{verb}\s", text, re.MULTILINE) for verb in VERBS)
+    assert "130 interrupted" in text
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_command_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main([verb, "--help"])
+    assert exit_info.value.code == 0
+    assert f"usage: knockout {verb}" in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"knockout {__version__}\n"
+
+
+def test_no_command_is_a_mistake_that_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "name a command" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("3", (0, 1, 2)), ("1", (0,)), ("2-4", (2, 3, 4)), ("1337-1337", (1337,))])
+def test_seeds_are_a_count_or_a_range(text: str, seeds: tuple[int, ...]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "--seeds", "4-2"], "'4-2' names no seed"),
+        (["run", "--seeds", "0"], "'0' names no seed"),
+        (["run", "--seeds", "two"], "'two' is neither a number of seeds"),
+        (["run", "--slots", "0"], "'0' is not a whole number above 0"),
+        (["data", "emulate", "--seed", "-1"], "'-1' is not a whole number from 0"),
+        (["data", "emulate", "--seed", "x"], "'x' is not a whole number from 0"),
+        (["rnu"], "invalid choice: 'rnu'"),
+    ],
+)
+def test_a_wrong_word_is_told_with_status_2(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main(words)
+    assert exit_info.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_data_without_a_word_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data"]) == 2
+    assert "emulate" in capsys.readouterr().err
+
+
+def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(campaign_schema()))
+
+
+def test_doctor_looks_at_python_torch_git_and_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("Python", "torch", "git", "GB free"))

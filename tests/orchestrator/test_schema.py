@@ -1,0 +1,40 @@
+"""The schema that editors complete from says what the loader accepts."""
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+
+from orchestrator.schema import campaign_schema
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def campaign() -> Any:
+    return YAML(typ="safe", pure=True).load((ROOT / "experiments.yaml").read_text())
+
+
+def test_the_campaign_of_this_repository_fits_its_schema(campaign: Any) -> None:
+    jsonschema.Draft202012Validator.check_schema(campaign_schema())
+    jsonschema.validate(campaign, campaign_schema())
+
+
+@pytest.mark.parametrize(
+    ("where", "key"),
+    [
+        ((), "margim"),
+        (("baseline", "model"), "dmi"),
+        (("experiments", "E5", "change"), "loss.gama"),
+        (("data",), "trian"),
+    ],
+)
+def test_a_misspelt_key_does_not_fit(campaign: Any, where: tuple[str, ...], key: str) -> None:
+    node = campaign
+    for part in where:
+        node = node[part]
+    node[key] = 1
+    with pytest.raises(jsonschema.ValidationError, match=key):
+        jsonschema.validate(campaign, campaign_schema())
