@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
+PROFILE ?= quick
 BIN := $(VENV)/bin
 # One thread a process: two trainings at a time must not fight over two cores.
 export OMP_NUM_THREADS ?= 1
@@ -21,8 +22,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-run: setup  ## run the campaign of experiments.yaml in profile quick, then show its report
-	$(BIN)/knockout run --profile quick
+run: setup  ## run the campaign of experiments.yaml (PROFILE=quick) and write its report
+	$(BIN)/knockout run --profile $(PROFILE)
 
 test: setup  ## run the tests
 	$(BIN)/python -m pytest

@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(folder: RunFolder, options: argparse.Namespace) -> int:
     try:
-        return run_job(folder, options.data_folder, options.device)
+        return run_job(folder, options.data_folder, options.device, tell=lambda line: print(line, flush=True))
     except (JobError, CaptureError) as error:
         epochs = len(folder.read_epochs())
         folder.write_result(Result(state="failed", failure="rejected", reason=str(error), epochs=epochs))

@@ -1,6 +1,7 @@
 """A run folder in, results in the run folder out."""
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from model.config import JobConfig
 from model.data.batches import BurstSet, open_role
 from model.evaluate import Scores, choose_device, score
-from model.run_folder import Result, RunFolder, stream_atomically
+from model.run_folder import EpochRecord, Result, RunFolder, stream_atomically
 from model.trainer import NonFiniteError, Trainer
 
 INTERRUPTED = 130
@@ -35,7 +36,9 @@ class StopRequest:
         return self.asked
 
 
-def run_job(folder: RunFolder, data_folder: Path, device_name: str = "auto") -> int:
+def run_job(
+    folder: RunFolder, data_folder: Path, device_name: str = "auto", tell: Callable[[str], object] = lambda _: None
+) -> int:
     """Train what `config.json` says, score it, and write `result.json`; return the process's exit status.
 
     Raises:
@@ -45,16 +48,19 @@ def run_job(folder: RunFolder, data_folder: Path, device_name: str = "auto") -> 
     if folder.read_result() is not None:
         return 0
     stop = StopRequest()
-    torch.use_deterministic_algorithms(mode=True)
     config = folder.read_config()
     device = choose_device(device_name)
+    # On CUDA some operations have no deterministic form and would raise; there the seeds alone are promised.
+    torch.use_deterministic_algorithms(mode=device.type == "cpu")
     train, validate = (
         open_role(config.data, names, data_folder) for names in (config.data.train, config.data.validate)
     )
     trainer = Trainer(config, train, validate, device)
     trainer.resume(folder)
+    tell(f"{config.experiment}, seed {config.seed}, on {device.type}, from epoch {trainer.progress.epoch + 1}")
     try:
-        if not trainer.fit(folder, stop):
+        if not trainer.fit(folder, stop, lambda record: tell(describe_epoch(record))):
+            tell("asked to stop; the checkpoint holds all finished epochs")
             return INTERRUPTED
     except NonFiniteError as error:
         epochs = trainer.progress.epoch
@@ -62,6 +68,17 @@ def run_job(folder: RunFolder, data_folder: Path, device_name: str = "auto") -> 
         return 1
     _finish(folder, trainer, data_folder)
     return 0
+
+
+def describe_epoch(record: EpochRecord) -> str:
+    """Say how an epoch went, for the log."""
+    losses = f"train loss {_number(record.train_loss)}, val loss {_number(record.val_loss)}"
+    skipped = f", {record.skipped_steps} steps skipped" if record.skipped_steps else ""
+    return f"epoch {record.epoch}: {losses}, val accuracy {record.val_accuracy:.3f}, {record.seconds:.2f} s{skipped}"
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4f}"
 
 
 def _finish(folder: RunFolder, trainer: Trainer, data_folder: Path) -> None:

@@ -74,7 +74,9 @@ class Trainer:
         if config.data.shuffled_labels:
             train.shuffle_labels(config.seed)
 
-    def fit(self, folder: RunFolder, should_stop: Callable[[], bool]) -> bool:
+    def fit(
+        self, folder: RunFolder, should_stop: Callable[[], bool], tell: Callable[[EpochRecord], object] = lambda _: None
+    ) -> bool:
         """Train to the end, or until `should_stop` after an epoch; return whether the end was reached.
 
         Raises:
@@ -83,7 +85,7 @@ class Trainer:
         while not self.is_finished():
             if should_stop():
                 return False
-            self._run_epoch(folder)
+            tell(self._run_epoch(folder))
         return True
 
     def is_finished(self) -> bool:
@@ -93,7 +95,7 @@ class Trainer:
             self.progress.epoch > 0 and waited >= self.config.optim.early_stopping
         )
 
-    def _run_epoch(self, folder: RunFolder) -> None:
+    def _run_epoch(self, folder: RunFolder) -> EpochRecord:
         epoch = self.progress.epoch + 1
         started, cpu_started = time.perf_counter(), time.process_time()
         learning_rate = self.optimizer.param_groups[0]["lr"]
@@ -123,6 +125,7 @@ class Trainer:
         folder.append_epoch(record)
         if steps.finite == 0:
             raise NonFiniteError(f"epoch {epoch}: not one of {steps.skipped} steps had a finite loss and gradient")
+        return record
 
     def _train_epoch(self, epoch: int) -> "StepSums":
         seed = self.config.seed

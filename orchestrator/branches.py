@@ -8,6 +8,7 @@ refs/knockout/<ID>/<stamp>            where the commit stays when the branch of 
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -210,9 +211,12 @@ class Repository:
         return path / self.prefix
 
     def remove_worktree(self, path: Path) -> None:
-        """Remove a checkout made by `add_worktree`."""
-        if path.exists():
+        """Remove a checkout made by `add_worktree`, also one that git no longer knows."""
+        try:
             self._git.worktree("remove", "--force", str(path))
+        except git.GitCommandError:
+            shutil.rmtree(path, ignore_errors=True)
+            self._git.worktree("prune")
 
     def keep(self, experiment: ExperimentCommit, name: str, verdict: str) -> str:
         """Tag an experiment as keeper, its verdict (JSON) as the tag's message; an older tag moves."""

@@ -1,5 +1,6 @@
 """Where a job's code comes from: a worktree of the experiment's commit, or, outside a repository, a copy."""
 
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import msgspec
 import model
 from orchestrator.branches import CODE, SPEC_FILE, BranchName, ExperimentCommit, Repository, hash_code_folder
 from orchestrator.errors import CodeError
+from orchestrator.launchers.local import process_started
 from orchestrator.layout import Layout
 from orchestrator.plan import Arm
 
@@ -39,7 +41,15 @@ class GitCode:
         self.with_code = bool(changed)
         tree = repository.snapshot_tree({}, with_code=True) if changed else "HEAD"
         self.code_hash = repository.code_hash(tree)
+        self._remove_leftovers()
         self.note = f"code: commit {repository.base_commit[:12]}" + (", with uncommitted changes" if changed else "")
+
+    def _remove_leftovers(self) -> None:
+        """Remove worktrees of runs that died before they could."""
+        for path in self.layout.worktrees.glob("*-*"):
+            pid = path.name.rpartition("-")[2]
+            if pid.isdigit() and process_started(int(pid)) is None:
+                self.repository.remove_worktree(path)
 
     def check_out(self, arm: Arm, now: datetime) -> Checkout:
         """Give an experiment its branch, and check its commit out in a worktree of its own.
@@ -59,7 +69,9 @@ class GitCode:
             self.repository.remove_worktree(self._worktree(checkout.commit))
 
     def _worktree(self, commit: ExperimentCommit) -> Path:
-        return self.layout.worktrees / f"{BranchName.parse(commit.branch).experiment}-{commit.commit[:12]}"
+        # The process's number is in the name, so that two `run` at once do not remove each other's.
+        experiment = BranchName.parse(commit.branch).experiment
+        return self.layout.worktrees / f"{experiment}-{commit.commit[:12]}-{os.getpid()}"
 
     def settle(self, name: str, commit: ExperimentCommit, keeper_verdict: str | None) -> None:
         """Tag an experiment that improved with its verdict (JSON); retire the branch of any other."""

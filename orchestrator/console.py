@@ -25,6 +25,8 @@ from orchestrator.store import QueuedRun
 from orchestrator.watcher import LiveRun
 
 OUT = Console(soft_wrap=False, highlight=False)
+NUM_SHOWN = 5
+"""Of the runs that ended, and of those that wait, in the live table."""
 STYLES = {
     "done": "green",
     "improved": "bold green",
@@ -146,12 +148,15 @@ class LiveTable:
 
     def _table(self, rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> Table:
         left = seconds_left(self._study, rows, live)
-        ended = sum(row.state.is_final for row in rows)
-        table = Table(title=f"{ended} of {len(rows)} runs ended{_about(left)}", title_justify="left")
+        ended = [row for row in rows if row.state.is_final]
+        waiting = [row for row in rows if row.state is RunState.QUEUED]
+        title = f"{len(ended)} of {len(rows)} runs ended, {len(waiting)} waiting{_about(left)}"
+        table = Table(title=title, title_justify="left")
         for heading in ("experiment", "seed", "epoch", "val loss", "s/epoch", "state", "left"):
             table.add_column(heading, justify="right" if heading not in ("experiment", "state") else "left")
         followed = {run.run.id: run for run in live}
-        for row in rows:
+        # A terminal may have 24 lines: what runs, the last that ended, and the next that wait.
+        for row in (*ended[-NUM_SHOWN:], *(row for row in rows if row.id in followed), *waiting[:NUM_SHOWN]):
             cells = _live_cells(followed[row.id]) if row.id in followed else ["", "", ""]
             remaining = _about(_run_seconds_left(followed[row.id])) if row.id in followed else ""
             state = f"[{STYLES.get(row.state.value, 'default')}]{row.state.value}[/]"

@@ -1,6 +1,8 @@
 """What the runs of a campaign left on disk, read into values. Reads run folders and nothing else."""
 
 import json
+import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +16,9 @@ from model.config import JobConfig
 from model.run_folder import EpochRecord, Result, RunFolder
 from orchestrator.errors import RunError
 from orchestrator.layout import Layout
+
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, msgspec.DecodeError, zipfile.BadZipFile, zlib.error)
+"""What reading a missing, cut or spoilt file raises."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ def read_run(run_id: str, folder: RunFolder) -> RunRecord:
         provenance = json.loads(folder.provenance.read_bytes())
         epochs = tuple(folder.read_epochs())
         bursts = _read_bursts(folder)
-    except (OSError, ValueError, KeyError, msgspec.DecodeError) as error:
+    except UNREADABLE as error:
         raise RunError(f"{folder.path}: this run folder cannot be read: {error}; delete it to train it again") from None
     return RunRecord(
         id=run_id,
@@ -68,7 +73,8 @@ def read_run(run_id: str, folder: RunFolder) -> RunRecord:
 def _read_bursts(folder: RunFolder) -> dict[str, Bursts]:
     if not folder.predictions.exists():
         return {}
-    with np.load(folder.predictions, allow_pickle=False) as arrays:
+    # Opened here, since np.load leaves a broken archive open.
+    with folder.predictions.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         captures = dict.fromkeys(name.rpartition("/")[0] for name in arrays.files)
         return {
             capture: Bursts(

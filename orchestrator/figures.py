@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
+from typing import Final
 
 from matplotlib import style
 from matplotlib.axes import Axes
@@ -22,8 +23,12 @@ from orchestrator.plan import Arm, Plan
 from orchestrator.spec import BASELINE
 
 DOTS_PER_INCH = 150
+# Names come from the campaign file: a dollar in them is a dollar and typesets nothing.
+PLAIN: Final[list[str | dict[str, object]]] = ["default", {"text.parse_math": False}]
 INK = "#222222"
 FAINT = "#8a8a8a"
+STYLE = ("default", {"text.parse_math": False})
+"""A dollar sign in a name of the campaign file is a dollar sign."""
 
 COLOUR = {
     Verdict.IMPROVED: "#009E73",
@@ -44,7 +49,8 @@ MARKER = {
 
 def _to_png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    # Words beside the axes are part of the picture: the canvas grows to hold them.
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None}, bbox_inches="tight")
     return buffer.getvalue()
 
 
@@ -72,7 +78,7 @@ def draw_deltas(plan: Plan, judgements: Mapping[str, Judgement]) -> bytes:
     word. A difference far beyond the others is drawn at the edge with an arrow and its number.
     """
     rows, headings = _lay_out_rows(plan, judgements)
-    with style.context("default"):
+    with style.context(PLAIN):
         figure = Figure(figsize=(10.0, 1.6 + 0.26 * (len(rows) + 1.3 * len(headings))), layout="constrained")
         axes, words = figure.subplots(1, 2, sharey=True, width_ratios=(0.74, 0.26))
         limits = _limits(rows, plan.campaign.margin)
@@ -136,27 +142,48 @@ def _draw_row(axes: Axes, row: _Row, limits: tuple[float, float]) -> None:
     colour = COLOUR[row.verdict]
     seeds = [points for points in row.judgement.delta_points_of.values() if limits[0] <= points <= limits[1]]
     axes.plot(seeds, [row.y] * len(seeds), "o", color=colour, markerfacecolor="white", markersize=3.5, zorder=3)
-    reported = row.reported_points
-    if reported is not None and limits[0] <= reported <= limits[1]:
-        axes.plot(reported, row.y, "D", markerfacecolor="none", markeredgecolor=INK, markersize=6.5, zorder=5)
     delta = row.judgement.delta_points
-    if delta is None:
-        return
-    if not limits[0] < delta < limits[1]:
+    if delta is not None and not limits[0] < delta < limits[1]:
         _draw_arrow(axes, row, limits[0] if delta < 0 else limits[1])
-    elif row.judgement.interval_points is not None:
-        low, high = row.judgement.interval_points
-        axes.plot([low, high], [row.y, row.y], color=colour, linewidth=1.8, zorder=2, solid_capstyle="butt")
-        axes.plot(delta, row.y, MARKER[row.verdict], color=colour, markersize=6.5, zorder=4)
+        return
+    _draw_reported(axes, row, limits)
+    if delta is None or row.judgement.interval_points is None:
+        return
+    low, high = row.judgement.interval_points
+    axes.plot([low, high], [row.y, row.y], color=colour, linewidth=1.8, zorder=2, solid_capstyle="butt")
+    # A run may be stopped at one seed after others were scored, so that any verdict can have an interval.
+    axes.plot(delta, row.y, MARKER.get(row.verdict, "o"), color=colour, markersize=6.5, zorder=4)
+    for is_beyond, edge, marker in ((low < limits[0], limits[0], "<"), (high > limits[1], limits[1], ">")):
+        if is_beyond:
+            axes.plot(edge, row.y, marker, color=colour, markersize=5, clip_on=False)
+
+
+def _draw_reported(axes: Axes, row: _Row, limits: tuple[float, float]) -> None:
+    reported = row.reported_points
+    if reported is None:
+        return
+    if limits[0] <= reported <= limits[1]:
+        axes.plot(reported, row.y, "D", markerfacecolor="none", markeredgecolor=INK, markersize=6.5, zorder=5)
+        return
+    text = wording.points(reported)
+    is_left = reported < 0
+    axes.text(
+        limits[0] if is_left else limits[1],
+        row.y,
+        f"◂ reported {text}" if is_left else f"reported {text} ▸",
+        ha="left" if is_left else "right",
+        va="center",
+        fontsize=7.5,
+        color=INK,
+    )
 
 
 def _draw_arrow(axes: Axes, row: _Row, edge: float) -> None:
-    """Mark a difference that lies beyond the axis."""
+    """Mark a difference that lies beyond the axis, with what the source reports beside it."""
     inwards = 1 if edge < 0 else -1
     text = wording.points(row.judgement.delta_points)
-    reported = row.reported_points
-    if reported is not None and (reported - edge) * inwards < 0:
-        text += f"  (reported {wording.points(reported)})"
+    if row.reported_points is not None:
+        text += f"  (reported {wording.points(row.reported_points)})"
     axes.annotate(
         text,
         xy=(edge, row.y),
@@ -197,7 +224,7 @@ def _draw_legend(figure: Figure, axes: Axes, plan: Plan, rows: Iterable[_Row]) -
     axes.plot([], [], "o", color=INK, markerfacecolor="white", markersize=3.5, label="one seed")
     axes.plot([], [], "D", markerfacecolor="none", markeredgecolor=INK, markersize=6.5, label="reported by the source")
     axes.fill_between([], [], color="#e9eef4", label=f"margin ±{plan.campaign.margin:g}")
-    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    figure.legend(loc="outside lower center", ncols=7, fontsize=8, frameon=False)
 
 
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#4B4B9B")
@@ -207,10 +234,11 @@ LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6
 def draw_curves(plan: Plan, records: Mapping[str, RunRecord]) -> bytes:
     """Draw validation loss and accuracy by epoch, a row a group of experiments, each line a median over seeds.
 
-    The baseline is the dark line in every row. A line ends where the first of its runs ended.
+    The baseline is the dark line in every row. A line is drawn as far as all of its runs went; a run that ended without
+    scores counts only where no other run of the experiment has any.
     """
     groups = list(dict.fromkeys(arm.group for arm in plan.arms.values() if arm.reference)) or [BASELINE]
-    with style.context("default"):
+    with style.context(PLAIN):
         figure = Figure(figsize=(9.0, 0.9 + 2.1 * len(groups)), layout="constrained")
         panels = figure.subplots(len(groups), 2, squeeze=False, sharex=True)
         for (left, right), group in zip(panels, groups, strict=True):
@@ -241,8 +269,10 @@ def _median_curve(
     plan: Plan, records: Mapping[str, RunRecord], experiment: str, field: str
 ) -> tuple[list[int], list[float]]:
     """Return epochs and medians over the seeds, as far as all of the runs went."""
-    runs = [records.get(plan.run_of[experiment, seed]) for seed in plan.campaign.seeds]
-    series = [[getattr(epoch, field) for epoch in run.epochs] for run in runs if run is not None and run.epochs]
+    found = [records.get(plan.run_of[experiment, seed]) for seed in plan.campaign.seeds]
+    runs = [run for run in found if run is not None and run.epochs]
+    scored = [run for run in runs if run.result is not None and run.result.scores]
+    series = [[getattr(epoch, field) for epoch in run.epochs] for run in scored or runs]
     values = [[value for value in column if value is not None] for column in zip(*series, strict=False)]
     known = [(number, median(column)) for number, column in enumerate(values, start=1) if column]
     return [number for number, _ in known], [value for _, value in known]

@@ -3,8 +3,11 @@
 No clock and no arithmetic in the templates: what they print is worked out here, as words.
 """
 
+import base64
 import hashlib
 import json
+import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,7 +62,8 @@ def write_report(plan: Plan, records: Records, judgements: Judgements, layout: L
     content["curves.png"] = figures.draw_curves(plan, records)
     markdown = render_markdown(plan, records, judgements)
     content["report.md"] = markdown.encode()
-    content["report.html"] = render_page(plan.campaign.title, markdown).encode()
+    pictures = {name: data for name, data in content.items() if name.endswith(".png")}
+    content["report.html"] = render_page(plan.campaign.title, markdown, pictures).encode()
     folder = layout.report(f"{plan.campaign.name}-{_hash(content)}")
     for name, data in content.items():
         write_atomically(folder / name, data)
@@ -104,12 +108,23 @@ def _environment() -> SandboxedEnvironment:
         loader=PackageLoader("orchestrator"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["cell"] = _cell
+    environment.filters["text"] = _text
     return environment
 
 
 def _cell(value: object) -> str:
     """Make text fit for a cell of a Markdown table."""
     return " ".join(str(value).split()).replace("|", "\\|")
+
+
+_CODE = re.compile(r"(`[^`]+`)")
+_MARKS = re.compile(r"[\\`*\[\]|~]|<(?=[\w/!?])|(?<!\w)_|_(?!\w)|^[#=+-](?=[\s#=+-])|(?<=^\d)[.)](?=\s)")
+
+
+def _text(value: object) -> str:
+    """Make text of others stand for itself in Markdown, in a paragraph or a cell; words in backticks stay code."""
+    parts = _CODE.split(" ".join(str(value).split()))
+    return "".join(_cell(part) if _CODE.fullmatch(part) else _MARKS.sub(r"\\\g<0>", part) for part in parts)
 
 
 def render_markdown(plan: Plan, records: Records, judgements: Judgements) -> str:
@@ -135,9 +150,12 @@ def render_markdown(plan: Plan, records: Records, judgements: Judgements) -> str
     return _environment().get_template("report.md.j2").render(context)
 
 
-def render_page(title: str, markdown: str) -> str:
-    """Wrap the report as a self-contained HTML page; HTML inside the Markdown is shown, never obeyed."""
+def render_page(title: str, markdown: str, pictures: Mapping[str, bytes]) -> str:
+    """Wrap the report as one HTML file that needs no other; HTML inside the Markdown is shown, never obeyed."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+    for name, data in pictures.items():
+        body = body.replace(f'src="{name}"', f'src="data:image/png;base64,{base64.b64encode(data).decode()}"')
+    body = re.sub(rf"<td>({'|'.join(Verdict)})</td>", r'<td class="\1">\1</td>', body)
     environment = _environment()
     environment.autoescape = True
     css = Markup(environment.loader.get_source(environment, "report.css")[0]) if environment.loader else ""
@@ -158,7 +176,9 @@ def _in_order(judgements: Judgements) -> list[str]:
 
 def describe_outcome(judgements: Judgements) -> str:
     """Say in a sentence how many experiments ended with which verdict."""
-    counts = Counter(judgement.verdict for judgement in judgements.values() if judgement.verdict)
+    counts = Counter(
+        judgement.verdict for judgement in judgements.values() if judgement.verdict and judgement.reference
+    )
     parts = [f"{counts[verdict]} {verdict}" for verdict in ORDER if counts[verdict]]
     return f"Of {wording.counted(sum(counts.values()), 'experiment')}: {wording.listed(parts)}."
 
@@ -193,6 +213,7 @@ def _section(plan: Plan, records: Records, judgement: Judgement) -> dict[str, An
     changes = difference(before, arm.config) if before else {}
     return _summary_row(plan, judgement) | {
         "hypothesis": arm.hypothesis,
+        "sentence": _sentence(judgement.reason),
         "same_as": arm.same_as or "",
         "twin_reported": _twin_reported(plan, arm),
         "changes": [{"knob": knob, "old": _value(old), "new": _value(new)} for knob, (old, new) in changes.items()],
@@ -201,6 +222,10 @@ def _section(plan: Plan, records: Records, judgement: Judgement) -> dict[str, An
         "errors": _describe_errors(judgement),
         "interval": "(no interval)" if judgement.low_points is None else wording.interval(judgement.interval_points),
     }
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}{'' if words.endswith('.') else '.'}"
 
 
 def _value(value: object) -> str:
@@ -224,7 +249,7 @@ def _command(plan: Plan, arm: Arm) -> str:
     seeds = plan.campaign.seeds
     contiguous = seeds == tuple(range(seeds[0], seeds[-1] + 1))
     words = f" --seeds {seeds[0]}-{seeds[-1]}" if contiguous else ""
-    return f"knockout run {arm.id} --profile {plan.campaign.profile}{words}"
+    return f"knockout run {arm.id} --profile {shlex.quote(plan.campaign.profile)}{words}"
 
 
 def _seed_rows(plan: Plan, records: Records, judgement: Judgement) -> list[dict[str, str]]:
@@ -297,7 +322,7 @@ def _how(plan: Plan, records: Records) -> list[tuple[str, str]]:
     seconds = sum(epoch.seconds for run in runs for epoch in run.epochs)
     return [
         ("trainings", f"{len(runs)} of {len(plan.runs)}, {sum(len(run.epochs) for run in runs)} epochs"),
-        ("training time", f"{seconds / 60:.0f} minutes of training, summed over runs"),
+        ("training time", f"{seconds:,.0f} s in epochs ({seconds / 60:.0f} minutes), summed over runs"),
         (f"scorings on {judged}", f"{scorings}, once a run, at the end, by the epoch of lowest validation loss"),
         ("seeds", wording.listed(plan.campaign.seeds)),
         ("code", _distinct(runs, lambda origin: str(origin.get("code_tree") or NOT_RECORDED)[:12])),

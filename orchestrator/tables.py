@@ -208,7 +208,7 @@ def _compare_delta(judgement: Judgement, delta_points: float | None, margin_poin
         return DISAGREE, "the interval leaves the reported difference out"
     reach_points = max(margin_points, abs(delta_points))
     if low < delta_points - reach_points or high > delta_points + reach_points:
-        return CANNOT_TELL, f"the interval holds it, but reaches more than {reach_points:g} points beyond it"
+        return CANNOT_TELL, f"the interval holds it, but reaches more than {reach_points:.1f} points beyond it"
     return AGREE, "the interval holds the reported difference"
 
 

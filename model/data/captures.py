@@ -131,7 +131,7 @@ def _open_capture(path: Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE_BYTES) as file:
             yield file
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError) as error:  # what h5py makes of a damaged file
         raise CaptureError(f"{path}: cannot be read as HDF5 ({error}); check that it was copied completely") from error
 
 

@@ -3,6 +3,8 @@
 Shapes: P packets, S samples, F frequencies of the padded transform, T taps.
 """
 
+import cmath
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +16,8 @@ from model.data.waveform import Complexes, Reals, filtered, frequencies_hz, rota
 class Multipath:
     """A tapped delay line whose taps fade from packet to packet.
 
-    Source: T. S. Rappaport, Wireless Communications, chapter 5; indoor delay spreads after A. Saleh and R. Valenzuela,
-    "A statistical model for indoor multipath propagation", IEEE Journal on Selected Areas in Communications 5 (2), 1987.
+    Source: T. S. Rappaport, Wireless Communications, chapter 5; indoor delays after A. Saleh and R. Valenzuela, "A
+    statistical model for indoor multipath propagation", IEEE Journal on Selected Areas in Communications 5 (2), 1987.
     A packet is far shorter than the coherence time of a few hertz of Doppler, so that its taps stand still.
     """
 
@@ -96,8 +98,9 @@ LOCATIONS = (
 
 def draw_echoes(multipath: Multipath, rng: np.random.Generator) -> Complexes:
     """Draw the part of the taps that all packets of a location share, complex [T]."""
-    powers_T = 10 ** (np.array(multipath.powers_db) / 10)
-    return np.sqrt(powers_T) * rotation(rng.uniform(0, 2 * np.pi, size=len(powers_T)))
+    echoes_T = rotation(rng.uniform(0, 2 * np.pi, size=len(multipath.powers_db)))
+    echoes_T *= 10 ** (np.array(multipath.powers_db) / 20)
+    return echoes_T
 
 
 def propagate(
@@ -120,19 +123,23 @@ def digitise(x_PS: Complexes, receiver: Receiver, snr_db_P: Reals, rng: np.rando
     power_P1 = np.mean(x_PS.real**2 + x_PS.imag**2, axis=1, keepdims=True)
     x_PS = x_PS / np.sqrt(power_P1)
     x_PS += _complex_normal(rng, x_PS.shape) * 10 ** (-snr_db_P[:, None] / 20)
-    skew = 10 ** (receiver.iq_gain_db / 20) * np.exp(1j * np.deg2rad(receiver.iq_phase_deg))
-    offset = 10 ** (receiver.leakage_db / 20) * np.exp(0.25j * np.pi)
-    x_PS = (1 + skew.conj()) / 2 * x_PS + (1 - skew) / 2 * x_PS.conj() + offset
+    skew = cmath.rect(10 ** (receiver.iq_gain_db / 20), math.radians(receiver.iq_phase_deg))
+    offset = cmath.rect(10 ** (receiver.leakage_db / 20), math.pi / 4)
+    x_PS = (1 + skew.conjugate()) / 2 * x_PS + (1 - skew) / 2 * x_PS.conj() + offset
     step = 2.0 ** (1 - receiver.adc_bits)
-    return np.rint(x_PS / (8 * step)) * step
+    digital_PS: Complexes = np.round(x_PS / (8 * step)) * step
+    return digital_PS
 
 
 def _passband(receiver: Receiver, frequency_F: Reals) -> Reals:
-    tilt_F = 10 ** (receiver.tilt_db / 20 * frequency_F / 125e3)
-    return tilt_F / np.sqrt(1 + (frequency_F / receiver.cutoff_hz) ** 8)
+    tilt_F: Reals = 10 ** (receiver.tilt_db / 20 * frequency_F / 125e3)
+    tilt_F /= np.sqrt(1 + (frequency_F / receiver.cutoff_hz) ** 8)
+    return tilt_F
 
 
 def _complex_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Complexes:
     """Draw circular complex normal numbers of unit variance."""
-    pairs = rng.standard_normal((*shape, 2))
-    return (pairs[..., 0] + 1j * pairs[..., 1]) / np.sqrt(2)
+    normal = np.empty(shape, dtype=np.complex128)
+    pairs = rng.standard_normal((*shape, 2)) * math.sqrt(0.5)
+    normal.real, normal.imag = pairs[..., 0], pairs[..., 1]
+    return normal

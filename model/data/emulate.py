@@ -23,10 +23,10 @@ import numpy as np
 from model.data.channel import LOCATIONS, Location, digitise, draw_echoes, propagate
 from model.data.transmitter import (
     NUM_TRAITS,
+    DeviceModel,
     Difficulty,
     Moment,
     Oscillator,
-    DeviceModel,
     draw_devices,
     hardware_at,
     transmit,
@@ -40,6 +40,9 @@ NUM_DEVICES = 10
 
 MIN_SAMPLES = 64
 """Fewer samples would hold little more than the switch-on ramp."""
+
+MAX_SEED = 2**63 - 1
+"""The largest that HDF5 can record as an attribute."""
 
 BLOCK_PACKETS = 20
 """Packets computed at a time, always so many: a packet's last bit does not depend on how many are asked for."""
@@ -55,6 +58,9 @@ class Stream(IntEnum):
     PHASE_NOISE = 4
     FADING = 5
     NOISE = 6
+
+
+PACKET_STREAMS = (Stream.PACKETS, Stream.PHASE_NOISE, Stream.FADING, Stream.NOISE)
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ class Session:
     location: Location
     echoes_T: Complexes
     score_K: Reals
-    """Standard scores of the hardware, drifted since the last session."""
+    """Standard scores of the hardware as it is in this session."""
     carrier_hz: float
     warm_up_hz: float
 
@@ -107,10 +113,10 @@ def emulate_packets(emulation: Emulation, location: int, device: int) -> Iterato
     Args:
         emulation: what is emulated.
         location: position in `LOCATIONS`.
-        device: which unit, counted from 0.
+        device: which transmitter, counted from 0.
     """
     session = _begin_session(emulation, location, device)
-    streams = {purpose: emulation.stream(purpose, location, device) for purpose in Stream}
+    streams = {purpose: emulation.stream(purpose, location, device) for purpose in PACKET_STREAMS}
     for first in range(0, emulation.num_packets, BLOCK_PACKETS):
         block = _emulate_block(emulation, session, streams, first)
         kept = emulation.num_packets - first
@@ -135,9 +141,9 @@ def write_capture(path: Path, emulation: Emulation, location: int) -> None:
 
 def _begin_session(emulation: Emulation, location: int, device: int) -> Session:
     difficulty, oscillator = emulation.difficulty, emulation.oscillator
-    units = emulation.stream(Stream.DEVICES)
-    score_K = draw_devices(units, NUM_DEVICES)[device]
-    device_hz = oscillator.device_spread_hz * units.standard_normal(NUM_DEVICES)[device]
+    devices = emulation.stream(Stream.DEVICES)
+    score_K = draw_devices(devices, NUM_DEVICES)[device]
+    device_hz = oscillator.device_spread_hz * devices.standard_normal(NUM_DEVICES)[device]
     drift = emulation.stream(Stream.SESSION, location, device)
     drift_hz, warm_up_hz = drift.standard_normal(2) * (oscillator.session_drift_hz, oscillator.warm_up_hz)
     return Session(
@@ -203,12 +209,12 @@ def _fill_capture(file: Any, emulation: Emulation, location: int) -> None:
     file.create_dataset("CFO", data=removed_hz_N[None], track_times=False)
 
 
-def _at_least(least: int) -> Callable[[str], int]:
-    """Make an argument's type: a whole number from `least` on."""
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
+    """Make an argument's type: a whole number from `least` to `most`."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"`{text}` is not a whole number from {least} on")
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"`{text}` is not a whole number from {least} to {most}")
         return int(text)
 
     return parse
@@ -220,9 +226,10 @@ def _build_parser() -> argparse.ArgumentParser:
         description="Write captures of emulated transmitters; the same arguments give the same bytes.",
     )
     parser.add_argument("--folder", type=Path, required=True, help="where LocA.h5 to LocD.h5 go")
-    parser.add_argument("--seed", type=_at_least(0), default=1, help="(%(default)s)")
-    parser.add_argument("--packets", type=_at_least(1), default=100, help="of each device (%(default)s)")
-    parser.add_argument("--samples", type=_at_least(MIN_SAMPLES), default=8192, help="of each packet (%(default)s)")
+    seed, packets, samples = _whole_number(0, MAX_SEED), _whole_number(1, 10**6), _whole_number(MIN_SAMPLES, 10**6)
+    parser.add_argument("--seed", type=seed, default=1, help="(%(default)s)")
+    parser.add_argument("--packets", type=packets, default=100, help="of each device at each location (%(default)s)")
+    parser.add_argument("--samples", type=samples, default=8192, help="of each packet (%(default)s)")
     return parser
 
 

@@ -55,8 +55,8 @@ class Trait:
 class DeviceModel:
     """What the devices have in common, and by how much each constant differs between them.
 
-    The spreads are those of cheap hardware, at the wide end: a model of some ten thousand parameters must find them within
-    minutes on a CPU. Real radios are harder to tell apart.
+    The spreads are those of cheap hardware, at the wide end: a model of some ten thousand parameters must find them
+    within minutes on a CPU. Real radios are harder to tell apart.
     """
 
     ramp_time_s: Trait = Trait(20e-6, 0.7, relative=True)
@@ -88,7 +88,8 @@ class DeviceModel:
     """Leakage of the local oscillator, quadrature part."""
     saturation: Trait = Trait(1.3, 0.1, relative=True)
     """Saturation amplitude of the power amplifier over the signal's: C. Rapp, "Effects of HPA-nonlinearity on a
-    4-DPSK/OFDM-signal for a digital sound broadcasting system", European Conference on Satellite Communications, 1991."""
+    4-DPSK/OFDM-signal for a digital sound broadcasting system", Second European Conference on Satellite Communications,
+    1991."""
     am_pm_deg: Trait = Trait(12.0, 6.0)
     """Phase that the power amplifier adds to the settled signal, less to a weaker one: A. Saleh, "Frequency-independent
     and frequency-dependent nonlinear models of TWT amplifiers", IEEE Transactions on Communications 29 (11), 1981."""
@@ -191,7 +192,7 @@ def transmit(
 
 def _modulator(hardware: Hardware, x_PS: Complexes) -> Complexes:
     """Add the image that I/Q imbalance makes, and the leakage of the local oscillator."""
-    skew_P1 = 10 ** (hardware.iq_gain_db / 20) * np.exp(1j * np.deg2rad(hardware.iq_phase_deg))
+    skew_P1 = rotation(np.deg2rad(hardware.iq_phase_deg)) * 10 ** (hardware.iq_gain_db / 20)
     image_P1 = (1 - skew_P1) / (1 + skew_P1)
     return x_PS + image_P1 * x_PS.conj() + (hardware.leakage_i + 1j * hardware.leakage_q)
 
@@ -199,7 +200,8 @@ def _modulator(hardware: Hardware, x_PS: Complexes) -> Complexes:
 def _switch_on(hardware: Hardware, t_PS: Reals) -> Reals:
     """Return the amplitude after switch-on: an exponential ramp with damped ringing on it."""
     ringing_PS = np.sin(2 * np.pi * hardware.ringing_hz * t_PS) * np.exp(-t_PS / hardware.ringing_decay_s)
-    return 1 - np.exp(-t_PS / hardware.ramp_time_s) + hardware.overshoot * ringing_PS
+    amplitude_PS: Reals = 1 - np.exp(-t_PS / hardware.ramp_time_s) + hardware.overshoot * ringing_PS
+    return amplitude_PS
 
 
 def _carrier_phase(hardware: Hardware, moment: Moment, t_PS: Reals) -> Reals:
@@ -207,7 +209,8 @@ def _carrier_phase(hardware: Hardware, moment: Moment, t_PS: Reals) -> Reals:
     settled_PS = 1 - np.exp(-t_PS / hardware.settling_time_s)
     settling_cycles_PS = hardware.settling_offset_hz * hardware.settling_time_s * settled_PS
     offset_cycles_PS = moment.carrier_offset_hz[:, None] * t_PS
-    return moment.phase_rad[:, None] + 2 * np.pi * (offset_cycles_PS + settling_cycles_PS)
+    phase_PS: Reals = moment.phase_rad[:, None] + 2 * np.pi * (offset_cycles_PS + settling_cycles_PS)
+    return phase_PS
 
 
 def _phase_noise(hardware: Hardware, shape: tuple[int, ...], sample_rate_hz: float, rng: np.random.Generator) -> Reals:

@@ -48,7 +48,8 @@ def rotation(phase_PS: Reals) -> Complexes:
 
 def frequencies_hz(num_samples: int, sample_rate_hz: float) -> Reals:
     """Frequencies at which `filtered` wants a response for bursts of so many samples, [F]."""
-    return np.fft.fftfreq(num_samples + PADDING_SAMPLES, d=1 / sample_rate_hz)
+    frequency_F: Reals = np.fft.fftfreq(num_samples + PADDING_SAMPLES, d=1 / sample_rate_hz).astype(np.float64)
+    return frequency_F
 
 
 def filtered(x_PS: Complexes, response_PF: Complexes) -> Complexes:
