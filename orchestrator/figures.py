@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import Final
 
 from matplotlib import style
 from matplotlib.axes import Axes
@@ -23,8 +22,6 @@ from orchestrator.plan import Arm, Plan
 from orchestrator.spec import BASELINE
 
 DOTS_PER_INCH = 150
-# Names come from the campaign file: a dollar in them is a dollar and typesets nothing.
-PLAIN: Final[list[str | dict[str, object]]] = ["default", {"text.parse_math": False}]
 INK = "#222222"
 FAINT = "#8a8a8a"
 STYLE = ("default", {"text.parse_math": False})
@@ -78,7 +75,7 @@ def draw_deltas(plan: Plan, judgements: Mapping[str, Judgement]) -> bytes:
     word. A difference far beyond the others is drawn at the edge with an arrow and its number.
     """
     rows, headings = _lay_out_rows(plan, judgements)
-    with style.context(PLAIN):
+    with style.context(STYLE):
         figure = Figure(figsize=(10.0, 1.6 + 0.26 * (len(rows) + 1.3 * len(headings))), layout="constrained")
         axes, words = figure.subplots(1, 2, sharey=True, width_ratios=(0.74, 0.26))
         limits = _limits(rows, plan.campaign.margin)
@@ -238,7 +235,7 @@ def draw_curves(plan: Plan, records: Mapping[str, RunRecord]) -> bytes:
     scores counts only where no other run of the experiment has any.
     """
     groups = list(dict.fromkeys(arm.group for arm in plan.arms.values() if arm.reference)) or [BASELINE]
-    with style.context(PLAIN):
+    with style.context(STYLE):
         figure = Figure(figsize=(9.0, 0.9 + 2.1 * len(groups)), layout="constrained")
         panels = figure.subplots(len(groups), 2, squeeze=False, sharex=True)
         for (left, right), group in zip(panels, groups, strict=True):

@@ -125,16 +125,16 @@ def build_records(plan: Plan, outcomes: Mapping[str, Any], **options: Any) -> di
     return records
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def a_plan() -> Callable[..., Plan]:
     return build_plan
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def a_run() -> Callable[..., RunRecord]:
     return build_run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def runs_of() -> Callable[..., dict[str, RunRecord]]:
     return build_records

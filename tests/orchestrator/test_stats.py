@@ -194,6 +194,7 @@ class TestEstimate:
         assert estimate.interval_points is not None
         assert estimate.p_value == 1.0
 
+    @settings(deadline=None)
     @given(OUTCOMES)
     def test_swapping_the_sides_flips_the_sign(self, outcomes: NDArray[np.int8]) -> None:
         prior = VariancePrior(4.0, 2.0, 9)
@@ -202,6 +203,7 @@ class TestEstimate:
         assert back.interval_points == pytest.approx(tuple(-end for end in reversed(there.interval_points)))
         assert back.p_value == pytest.approx(there.p_value)
 
+    @settings(deadline=None)
     @given(OUTCOMES, st.permutations(range(12)), st.permutations(range(3)))
     def test_order_of_bursts_and_seeds_changes_nothing(
         self, outcomes: NDArray[np.int8], burst_order: list[int], seed_order: list[int]
@@ -255,6 +257,7 @@ class TestHolm:
         assert holm_adjust([0.03]) == [0.03]
         assert holm_adjust([]) == []
 
+    @settings(deadline=None)
     @given(st.lists(st.floats(0, 1), max_size=8))
     def test_adjusting_keeps_order_and_lowers_nothing(self, p_values: list[float]) -> None:
         adjusted = holm_adjust(p_values)

@@ -1,0 +1,188 @@
+"""Tables hold what the runs left, and leave empty what nobody knows."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from model.run_folder import Result
+from orchestrator.evidence import RunRecord
+from orchestrator.judgement import Judgement, Verdict
+from orchestrator.plan import Plan
+from orchestrator.spec import Reported
+from orchestrator.tables import (
+    claims_table,
+    compare_with_claim,
+    devices_table,
+    epochs_table,
+    judged_capture,
+    runs_table,
+    scores_table,
+    seeds_table,
+)
+from orchestrator.verdicts import judge
+
+SLOW = Result(state="too_slow", reason="median epoch takes 1.1 s, the budget is 1.0 s", epochs=3)
+EXPERIMENTS = {
+    "E5": {"change": {"loss.kind": "focal"}, "reported": {"accuracy": 85.0, "delta": 1.0, "versus": "baseline"}},
+    "H2": {"on": "E5", "change": {"loss.gamma": 3.0}},
+    "K1": {"on": "H2", "change": {"loss.gamma": 2.0}, "reported": {"accuracy": 83.7, "delta": -1.4}},
+    "wide": {"change": {"model.expand_v": 4.0}, "reported": {"outcome": "too_slow"}},
+}
+
+
+@pytest.fixture
+def plan(a_plan: Callable[..., Plan]) -> Plan:
+    return a_plan(EXPERIMENTS)
+
+
+@pytest.fixture
+def records(plan: Plan, runs_of: Callable[..., dict[str, RunRecord]]) -> dict[str, RunRecord]:
+    """H2 has not run at its second seed, and `wide` was stopped at its first."""
+    outcomes = {"baseline": 0.80, "E5": [0.84, 0.86], "H2": [0.85, None], "wide": [SLOW]}
+    found = runs_of(plan, outcomes, provenance={"commit": "abc", "branch": "experiment/x"})
+    del found[plan.run_of["H2", 1]]
+    return found
+
+
+@pytest.fixture
+def judgements(plan: Plan, records: dict[str, RunRecord]) -> dict[str, Judgement]:
+    return judge(plan, records)
+
+
+def row_of(frame: pd.DataFrame, **where: object) -> dict[str, Any]:
+    for column, value in where.items():
+        frame = frame[frame[column] == value]
+    assert len(frame) == 1
+    return {str(name): None if pd.isna(value) else value for name, value in frame.iloc[0].items()}
+
+
+class TestRuns:
+    def test_each_training_has_one_row_and_names_who_shares_it(self, plan: Plan, records: dict[str, RunRecord]) -> None:
+        frame = runs_table(plan, records)
+        assert len(frame) == len(plan.runs) == 8
+        assert row_of(frame, experiment="E5", seed=0)["shared_by"] == "K1"
+
+    def test_scores_are_percent_and_warm_up_stays_out_of_the_median(
+        self, plan: Plan, records: dict[str, RunRecord]
+    ) -> None:
+        row = row_of(runs_table(plan, records), experiment="E5", seed=0)
+        assert row["LocD_accuracy_percent"] == pytest.approx(84.0)
+        assert (row["epochs"], row["best_epoch"]) == (4, 2)
+        assert (row["median_epoch_seconds"], row["training_seconds"]) == (1.0, 12.0)
+        assert (row["state"], row["commit"], row["branch"]) == ("done", "abc", "experiment/x")
+
+    def test_run_without_a_record_is_empty_never_zero(self, plan: Plan, records: dict[str, RunRecord]) -> None:
+        row = row_of(runs_table(plan, records), experiment="H2", seed=1)
+        assert {name for name, value in row.items() if value is not None} == {"experiment", "seed", "run"}
+
+    def test_stopped_run_says_why_and_has_no_score(self, plan: Plan, records: dict[str, RunRecord]) -> None:
+        row = row_of(runs_table(plan, records), experiment="wide", seed=0)
+        assert (row["state"], row["reason"], row["LocD_accuracy_percent"]) == ("too_slow", SLOW.reason, None)
+
+    def test_columns_have_their_types_without_any_record(self, plan: Plan) -> None:
+        frame = runs_table(plan, {})
+        assert frame["LocD_accuracy_percent"].dtype == "float64"
+        assert frame["epochs"].isna().all()
+
+
+class TestScores:
+    def test_row_repeats_the_judgement(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
+        row = row_of(scores_table(plan, judgements), experiment="E5")
+        judged = judgements["E5"]
+        assert row["LocD_accuracy_percent"] == pytest.approx(85.0)
+        assert (row["delta_points"], row["low_points"]) == (judged.delta_points, judged.low_points)
+        assert (row["verdict"], row["reason"], row["num_paired"]) == (judged.verdict, judged.reason, 2)
+
+    def test_baseline_has_an_accuracy_and_no_comparison(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
+        row = row_of(scores_table(plan, judgements), experiment="baseline")
+        assert row["LocD_accuracy_percent"] == pytest.approx(80.0)
+        assert {row[name] for name in ("delta_points", "verdict", "num_paired", "num_bursts", "p_value")} == {None}
+
+    def test_single_pair_has_a_difference_without_an_interval(
+        self, plan: Plan, judgements: dict[str, Judgement]
+    ) -> None:
+        row = row_of(scores_table(plan, judgements), experiment="H2")
+        assert row["delta_points"] == pytest.approx(1.0)
+        assert (row["low_points"], row["adjusted_p_value"], row["num_scored"]) == (None, None, 1)
+
+    def test_twin_names_the_experiment_whose_runs_it_shares(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
+        assert row_of(scores_table(plan, judgements), experiment="K1")["same_as"] == "E5"
+
+    def test_mean_is_that_of_the_seeds_table(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
+        seeds = seeds_table(plan, judgements)
+        means = seeds.groupby("experiment")["LocD_accuracy_percent"].mean()
+        scores = scores_table(plan, judgements).set_index("experiment")["LocD_accuracy_percent"]
+        for name in ("baseline", "E5", "H2"):
+            assert means[name] == pytest.approx(scores[name])
+        assert len(seeds) == len(plan.arms) * 2
+
+
+class TestClaims:
+    def test_only_what_is_reported_has_a_row(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
+        frame = claims_table(plan, judgements)
+        assert frame["experiment"].tolist() == ["E5", "K1", "wide"]
+        assert row_of(frame, experiment="E5")["reported_versus"] == "baseline"
+
+    def test_stop_that_the_source_reports_as_well(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
+        row = row_of(claims_table(plan, judgements), experiment="wide")
+        assert (row["agreement"], row["reported_delta_points"]) == ("stopped as reported", None)
+
+    @pytest.mark.parametrize(
+        ("ends", "delta", "agreement"),
+        [
+            ((0.4, 1.6), 1.0, "agree"),
+            ((-3.0, 4.0), 1.0, "cannot tell"),
+            ((-2.0, 0.9), 1.0, "disagree"),
+            ((-12.0, -3.0), -7.5, "agree"),
+            ((-12.0, 0.5), -7.5, "cannot tell"),
+            (None, 1.0, "cannot tell"),
+            ((0.4, 1.6), None, "cannot tell"),
+        ],
+    )
+    def test_claim_needs_an_interval_that_tells_it_from_nothing(
+        self, ends: tuple[float, float] | None, delta: float | None, agreement: str
+    ) -> None:
+        low, high = ends or (None, None)
+        judgement = Judgement(
+            experiment="E5", reference="baseline", verdict=Verdict.INCONCLUSIVE, reason="", low_points=low,
+            high_points=high,
+        )  # fmt: skip
+        assert compare_with_claim(judgement, Reported(delta=delta), 1.0)[0] == agreement
+
+    @pytest.mark.parametrize(
+        ("verdict", "failure", "reported", "agreement"),
+        [
+            (Verdict.FAILED, "out_of_memory", Reported(outcome="out_of_memory"), "stopped as reported"),
+            (Verdict.IMPROVED, None, Reported(outcome="too_slow"), "disagree"),
+            (Verdict.INCONCLUSIVE, None, Reported(outcome="regression"), "cannot tell"),
+            (Verdict.REGRESSION, None, Reported(outcome="regression"), "agree"),
+            (Verdict.TOO_SLOW, None, Reported(delta=-1.0), "disagree"),
+            (Verdict.PENDING, None, Reported(outcome="too_slow"), "cannot tell"),
+        ],
+    )
+    def test_outcome_is_compared_with_how_it_ended(
+        self, verdict: Verdict, failure: str | None, reported: Reported, agreement: str
+    ) -> None:
+        judgement = Judgement(experiment="E5", reference="baseline", verdict=verdict, reason="", failure=failure)
+        assert compare_with_claim(judgement, reported, 1.0)[0] == agreement
+
+
+def test_devices_average_to_the_accuracy_on_the_judged_capture(
+    plan: Plan, records: dict[str, RunRecord], judgements: dict[str, Judgement]
+) -> None:
+    frame = devices_table(plan, records)
+    ours = frame[frame["experiment"] == "E5"]
+    assert ours["device"].tolist() == list(range(10))
+    assert (ours["num_bursts"].sum(), set(ours["num_seeds"])) == (400, {2})
+    assert ours[f"{judged_capture(plan)}_accuracy_percent"].mean() == pytest.approx(judgements["E5"].accuracy_percent)
+    assert "wide" not in set(frame["experiment"])
+
+
+def test_epochs_table_has_a_row_for_each_epoch_that_ended(plan: Plan, records: dict[str, RunRecord]) -> None:
+    frame = epochs_table(plan, records)
+    assert len(frame) == sum(len(record.epochs) for record in records.values())
+    assert {"run", "experiment", "seed", "epoch", "seconds", "val_loss", "grad_norm"} <= set(frame.columns)
+    assert frame["epoch"].dtype == "Int64"
+    assert list(epochs_table(plan, {}).columns) == list(frame.columns)
