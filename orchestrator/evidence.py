@@ -1,6 +1,5 @@
 """What the runs of a campaign left on disk, read into values. Reads run folders and nothing else."""
 
-import json
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -53,7 +52,7 @@ def read_run(run_id: str, folder: RunFolder) -> RunRecord:
     """
     try:
         config = folder.read_config()
-        provenance = json.loads(folder.provenance.read_bytes())
+        provenance = msgspec.json.decode(folder.provenance.read_bytes(), type=dict[str, Any])
         epochs = tuple(folder.read_epochs())
         bursts = _read_bursts(folder)
     except UNREADABLE as error:
