@@ -5,6 +5,7 @@ knob without effect is an unknown field, refused by `decode_job` before anything
 """
 
 import math
+from itertools import combinations
 from os.path import normpath
 from typing import Annotated, Any, Literal
 
@@ -229,7 +230,14 @@ class DataConfig(Config, frozen=True, kw_only=True):
             for name in getattr(self, role):
                 if name not in self.captures:
                     raise ValueError(f"`{role}` names the capture `{name}`; there are {', '.join(self.captures)}")
+        self._require_each_once()
         self._require_held_out()
+
+    def _require_each_once(self) -> None:
+        for role in ("train", "validate", "choose"):
+            for first, second in combinations(getattr(self, role), 2):
+                if self.captures[first].overlaps(self.captures[second]):
+                    raise ValueError(f"`{role}` names bursts twice: `{first}` and `{second}` share some")
 
     def _require_held_out(self) -> None:
         for held_out, others in (

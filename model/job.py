@@ -45,8 +45,9 @@ def run_job(
         JobError: the machine cannot do what is asked.
         CaptureError: a capture is missing or does not fit.
     """
-    if folder.read_result() is not None:
-        return 0
+    result = folder.read_result()
+    if result is not None:
+        return 0 if result.state == "done" else 1
     stop = StopRequest()
     config = folder.read_config()
     device = choose_device(device_name)

@@ -41,7 +41,7 @@ class Focal:
         """Return the mean loss over the bursts, a scalar."""
         cross_entropy_B = F.cross_entropy(logits_BC, class_B, label_smoothing=self.label_smoothing, reduction="none")
         log_p_B = F.log_softmax(logits_BC, dim=1).gather(1, class_B[:, None]).squeeze(1)
-        # 1 - p loses all its digits near p = 1, and its power's gradient with them; -expm1(log p) keeps them.
+        # p is kept off 1, where a power below 1 has no gradient; expm1 keeps what digits log p has.
         miss_B = -torch.expm1(log_p_B.clamp(max=-1e-7))
         return (miss_B**self.gamma * cross_entropy_B).mean()
 

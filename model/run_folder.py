@@ -109,10 +109,18 @@ class RunFolder:
         return decode_job(self.config.read_bytes())
 
     def read_result(self) -> Result | None:
-        """Read `result.json`; None while there is none, or only a half-written one."""
+        """Read `result.json`; None while there is none, or only a torn one.
+
+        Raises:
+            ValueError: it is whole, but not of this version; training again would destroy it.
+        """
         try:
             return msgspec.json.decode(self.result.read_bytes(), type=Result)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except FileNotFoundError:
+            return None
+        except msgspec.ValidationError as error:
+            raise ValueError(f"{self.result}: this is no result of this version of Knockout ({error})") from None
+        except msgspec.DecodeError:
             return None
 
     def write_result(self, result: Result) -> None:

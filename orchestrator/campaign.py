@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from model.run_folder import Result
 from orchestrator.checkouts import Code, find_code
-from orchestrator.errors import DataError
+from orchestrator.errors import DataError, RunError
 from orchestrator.evidence import read_runs
 from orchestrator.fingerprints import fingerprint_files
 from orchestrator.identity import CodeAndData
@@ -185,11 +185,18 @@ def _conclude(study: Study, plan: Plan, notes: tuple[str, ...]) -> Outcome:
 
 
 def finished_results(layout: Layout, plan: Plan, *, forget_failures: bool) -> dict[str, Result]:
-    """Return the results that are there already; with `forget_failures`, failed runs are to be trained again."""
+    """Return the results that are there already; with `forget_failures`, failed runs are to be trained again.
+
+    Raises:
+        RunError: a result was written by another version.
+    """
     finished: dict[str, Result] = {}
     for planned in plan.runs:
         folder = layout.run(planned.id)
-        result = folder.read_result()
+        try:
+            result = folder.read_result()
+        except ValueError as error:
+            raise RunError(f"{error}; move {folder.path} away to train it again") from None
         if result is not None and forget_failures and result.state == RunState.FAILED:
             folder.result.unlink()
         elif result is not None:
@@ -296,7 +303,8 @@ def preview(study: Study) -> Preview:
         notes = [f"{len(missing)} captures are not there yet: {missing[0]}"]
     else:
         plan = make_plan(study, code)
-        finished = {key: study.layout.run(run_id).read_result() is not None for key, run_id in plan.run_of.items()}
+        results = finished_results(study.layout, plan, forget_failures=False)
+        finished = {key: run_id in results for key, run_id in plan.run_of.items()}
         notes = []
     rows = [_preview_row(arm, study.campaign.seeds, finished) for arm in study.arms.values()]
     count = sum(len(row.to_train) for row in rows)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -60,7 +61,7 @@ def run_campaign(options: argparse.Namespace) -> int:
     with LiveTable(study) as table:
         outcome = campaign.run(study, run_options, table)
     for note in outcome.notes:
-        OUT.print(note, style="dim")
+        OUT.print(note, style="dim", soft_wrap=True)
     num_done = len(outcome.plan.runs) - outcome.num_trained
     if outcome.num_trained == 0:
         OUT.print(f"nothing to train: all {num_done} runs have their result already")
@@ -80,10 +81,12 @@ def write_report(options: argparse.Namespace) -> int:
 
 
 def _print_outcome(outcome: Outcome) -> None:
-    table = Table(title=f"{outcome.plan.campaign.name}, profile {outcome.plan.campaign.profile}", title_justify="left")
-    judged = outcome.plan.campaign.data.report[0]
-    for heading in ("experiment", "on", f"{judged} %", "delta", "95 % interval", "seeds", "verdict"):
-        table.add_column(heading, justify="left" if heading in ("experiment", "on", "verdict") else "right")
+    profiled = outcome.plan.campaign
+    title = f"{profiled.name}, profile {profiled.profile}: accuracy on {profiled.data.report[0]}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for heading in ("experiment", "on", "%", "delta", "95 % interval", "seeds", "verdict"):
+        is_word = heading in ("experiment", "on", "verdict")
+        table.add_column(heading, justify="left" if is_word else "right", no_wrap=True)
     for name, judgement in outcome.judgements.items():
         table.add_row(*_verdict_cells(name, judgement))
     OUT.print(table)

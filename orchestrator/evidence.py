@@ -55,6 +55,7 @@ def read_run(run_id: str, folder: RunFolder) -> RunRecord:
         provenance = msgspec.json.decode(folder.provenance.read_bytes(), type=dict[str, Any])
         epochs = tuple(folder.read_epochs())
         bursts = _read_bursts(folder)
+        result = folder.read_result()
     except UNREADABLE as error:
         raise RunError(f"{folder.path}: this run folder cannot be read: {error}; delete it to train it again") from None
     return RunRecord(
@@ -64,7 +65,7 @@ def read_run(run_id: str, folder: RunFolder) -> RunRecord:
         config=config,
         provenance=provenance,
         epochs=epochs,
-        result=folder.read_result(),
+        result=result,
         bursts=bursts,
     )
 

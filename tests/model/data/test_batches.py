@@ -1,0 +1,154 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from model.config import DataConfig, JobConfig
+from model.data import batches
+from model.data.batches import Batch, BurstSet, device_classes, open_role
+from model.data.captures import CaptureError
+
+JobBuilder = Callable[..., JobConfig]
+
+
+@pytest.fixture
+def data(build_job: Callable[..., JobConfig]) -> DataConfig:
+    """Two captures to train on, of 3 devices x 12 and 3 x 5 packets."""
+    captures = {"more": {"path": "there.h5", "devices": (2, 5), "packets": (0, 5)}}
+    scored = {"choose": (), "report": ("report",)}
+    return build_job(data={"captures": captures, "train": ("train", "more"), **scored}).data
+
+
+@pytest.fixture
+def bursts(data: DataConfig, captures: Path) -> BurstSet:
+    return open_role(data, data.train, captures)
+
+
+def identities(found: Iterator[Batch]) -> list[tuple[float, int]]:
+    """Tell bursts apart by their first sample."""
+    return [
+        (float(x_2S[0, 0]), int(number))
+        for batch in found
+        for x_2S, number in zip(batch.x_B2S, batch.class_B, strict=True)
+    ]
+
+
+def raw(path: Path, device: int, packets: slice) -> np.ndarray[Any, Any]:
+    with h5py.File(path) as file:
+        rows = np.flatnonzero(file["label"][0] == device + 1)[packets]
+        return file["data"][rows].reshape(len(rows), 2, -1)
+
+
+def test_bursts_stand_in_file_order_capture_by_capture(bursts: BurstSet, captures: Path) -> None:
+    (whole,) = bursts.in_order(1000)
+    expected = [raw(captures / "here.h5", device, slice(0, 12)) for device in (2, 3, 4)]
+    expected += [raw(captures / "there.h5", device, slice(0, 5)) for device in (2, 3, 4)]
+    assert np.array_equal(whole.x_B2S.numpy(), np.concatenate(expected))
+    assert whole.class_B.tolist() == [0] * 12 + [1] * 12 + [2] * 12 + [0] * 5 + [1] * 5 + [2] * 5
+    assert bursts.devices.tolist() == [number + 2 for number in whole.class_B.tolist()]
+    assert bursts.keys[[0, 11, 12, 36, 50]].tolist() == ["2/0", "2/11", "3/0", "2/0", "4/4"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 51, 200])
+def test_an_epoch_has_every_burst_once(bursts: BurstSet, batch_size: int) -> None:
+    shuffled = list(bursts.shuffled(batch_size, seed=0, epoch=1))
+    assert [len(batch.class_B) for batch in shuffled] == [
+        min(batch_size, 51 - start) for start in range(0, 51, batch_size)
+    ]
+    assert len(set(identities(iter(shuffled)))) == 51
+    assert sorted(identities(iter(shuffled))) == sorted(identities(bursts.in_order(batch_size)))
+
+
+def test_the_order_depends_on_seed_and_epoch_alone(bursts: BurstSet, data: DataConfig, captures: Path) -> None:
+    first = identities(bursts.shuffled(8, seed=0, epoch=1))
+    torch.manual_seed(123)
+    assert identities(open_role(data, data.train, captures).shuffled(5, seed=0, epoch=1)) == first
+    assert identities(bursts.shuffled(8, seed=0, epoch=2)) != first
+    assert identities(bursts.shuffled(8, seed=1, epoch=1)) != first
+    assert identities(bursts.in_order(8)) != first
+
+
+def test_a_set_too_large_for_memory_has_the_same_batches(
+    bursts: BurstSet, data: DataConfig, captures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = [*bursts.shuffled(8, seed=0, epoch=1), *bursts.in_order(20)]
+    monkeypatch.setattr(batches, "MEMORY_BYTES", 51 * 2 * 48 * 4 - 1)
+    reads = []
+    read_bursts = batches.read_bursts
+    monkeypatch.setattr(batches, "read_bursts", lambda *given: reads.append(given) or read_bursts(*given))
+    large = open_role(data, data.train, captures)
+    assert not reads
+    read = [*large.shuffled(8, seed=0, epoch=1), *large.in_order(20)]
+    assert len(reads) >= len(read)
+    assert all(torch.equal(a.x_B2S, b.x_B2S) for a, b in zip(kept, read, strict=True))
+    assert all(torch.equal(a.class_B, b.class_B) for a, b in zip(kept, read, strict=True))
+
+
+def test_a_set_that_fits_memory_is_read_once(data: DataConfig, captures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "MEMORY_BYTES", 51 * 2 * 48 * 4)
+    small = open_role(data, data.train, captures)
+    monkeypatch.setattr(batches, "read_bursts", None)
+    assert len(identities(small.shuffled(8, seed=0, epoch=1))) == 51
+
+
+def test_only_the_leading_samples_are_used(build_job: JobBuilder, captures: Path) -> None:
+    long, short = (build_job(data={"samples": samples}).data for samples in (48, 10))
+    (all_samples,) = open_role(long, ("train",), captures).in_order(100)
+    (leading,) = open_role(short, ("train",), captures).in_order(100)
+    assert torch.equal(leading.x_B2S, all_samples.x_B2S[:, :, :10])
+
+
+def test_shuffled_labels_are_a_permutation_that_the_seed_fixes(
+    bursts: BurstSet, data: DataConfig, captures: Path
+) -> None:
+    before = bursts.class_of_burst.clone()
+    again, other = (open_role(data, data.train, captures) for _ in range(2))
+    for dealt, seed in ((bursts, 0), (again, 0), (other, 1)):
+        dealt.shuffle_labels(seed)
+    assert torch.equal(bursts.class_of_burst.sort().values, before.sort().values)
+    assert not torch.equal(bursts.class_of_burst, before)
+    assert torch.equal(bursts.class_of_burst, again.class_of_burst)
+    assert not torch.equal(bursts.class_of_burst, other.class_of_burst)
+
+
+def test_shuffling_labels_moves_no_burst(bursts: BurstSet) -> None:
+    (before,) = bursts.in_order(100)
+    bursts.shuffle_labels(0)
+    (after,) = bursts.in_order(100)
+    assert torch.equal(after.x_B2S, before.x_B2S)
+    assert torch.equal(after.class_B, bursts.class_of_burst)
+
+
+def test_devices_are_numbered_in_order_over_all_training_captures(build_job: JobBuilder) -> None:
+    captures = {
+        "train": {"path": "here.h5", "devices": (4, 5), "packets": (0, 4)},
+        "more": {"path": "there.h5", "devices": (2, 4), "packets": (0, 4)},
+    }
+    data = build_job(data={"captures": captures, "train": ("train", "more"), "choose": ()}).data
+    assert device_classes(data) == {2: 0, 3: 1, 4: 2}
+
+
+@pytest.mark.parametrize("role", ["val", "choose", "report"])
+def test_a_device_that_is_never_trained_on_is_refused(build_job: JobBuilder, role: str) -> None:
+    data = build_job(data={"captures": {role: {"path": "other.h5", "devices": (3, 7), "packets": (0, 2)}}}).data
+    with pytest.raises(CaptureError, match=rf"capture `{role}` has devices \[5, 6\] that no training capture has"):
+        device_classes(data)
+
+
+def test_captures_of_one_role_need_one_sample_rate(data: DataConfig, captures: Path, tmp_path: Path) -> None:
+    for name, rate_hz in (("here.h5", 1e6), ("there.h5", 2e6)):
+        (tmp_path / name).write_bytes((captures / name).read_bytes())
+        with h5py.File(tmp_path / name, "r+") as file:
+            file.attrs["sample_rate"] = rate_hz
+    assert open_role(data, ("report",), tmp_path).sample_rate_hz == 2e6
+    with pytest.raises(CaptureError, match=r"there\.h5: sampled at 2e\+06 Hz, .*here\.h5 at 1e\+06 Hz; .* one rate"):
+        open_role(data, data.train, tmp_path)
+
+
+def test_a_file_without_a_rate_takes_that_of_the_configuration(build_job: JobBuilder, captures: Path) -> None:
+    data = build_job(data={"sample_rate_hz": 5e5}).data
+    assert open_role(data, ("train",), captures).sample_rate_hz == 5e5

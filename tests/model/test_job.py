@@ -1,0 +1,219 @@
+"""A run folder in, results in the run folder out."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from model.data.batches import open_role
+from model.data.captures import CaptureError
+from model.evaluate import JobError
+from model.job import INTERRUPTED, StopRequest, run_job
+from model.run_folder import EpochRecord, Result, RunFolder
+
+FolderBuilder = Callable[..., RunFolder]
+
+
+class Killed(BaseException):
+    """In place of kill -9: nothing after it is executed."""
+
+
+class KilledBeforeTheLine(RunFolder):
+    """A run folder whose job dies between the checkpoint of its second epoch and the line."""
+
+    def append_epoch(self, record: EpochRecord) -> None:
+        if record.epoch == 2:
+            raise Killed
+        super().append_epoch(record)
+
+
+class AskedToStop(RunFolder):
+    """A run folder whose job is asked to stop during its first epoch."""
+
+    def append_epoch(self, record: EpochRecord) -> None:
+        super().append_epoch(record)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+class KilledBeforeTheResult(RunFolder):
+    """A run folder whose job dies once the predictions are written."""
+
+    def write_result(self, result: Result) -> None:
+        raise Killed
+
+
+def timeless(folder: RunFolder) -> list[EpochRecord]:
+    return [
+        msgspec.structs.replace(record, seconds=0.0, cpu_seconds=0.0, bursts_per_second=0.0, peak_memory_bytes=0)
+        for record in folder.read_epochs()
+    ]
+
+
+def predictions(folder: RunFolder) -> dict[str, bytes]:
+    with np.load(folder.predictions, allow_pickle=False) as arrays:
+        return {name: arrays[name].tobytes() for name in arrays}
+
+
+def when_written(folder: RunFolder) -> dict[str, tuple[int, int]]:
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.path.iterdir()}
+
+
+def assert_same_run(folder: RunFolder, other: RunFolder) -> None:
+    assert timeless(folder) == timeless(other)
+    assert predictions(folder) == predictions(other)
+    assert folder.read_result() == other.read_result()
+    assert folder.read_result() is not None
+
+
+def test_a_finished_run_has_the_files_of_the_contract(finished: RunFolder) -> None:
+    assert {path.name for path in finished.path.iterdir()} == {
+        "config.json",
+        "epochs.jsonl",
+        "checkpoint.pt",
+        "predictions.npz",
+        "result.json",
+    }
+    assert [record.epoch for record in finished.read_epochs()] == [1, 2, 3]
+
+
+def test_the_result_scores_every_held_out_capture_at_the_best_epoch(finished: RunFolder) -> None:
+    result = finished.read_result()
+    losses = [record.val_loss for record in finished.read_epochs()]
+    best = losses.index(min(losses)) + 1
+    assert (result.format, result.state, result.failure) == (1, "done", None)
+    assert (result.epochs, result.best_epoch) == (3, best)
+    assert result.reason == f"all epochs trained; scored epoch {best} of 3, lowest validation loss"
+    assert {name: score.bursts for name, score in result.scores.items()} == {"val": 24, "choose": 24, "report": 36}
+    assert result.scores["val"].loss == pytest.approx(min(losses), rel=1e-6)
+    assert result.scores["val"].accuracy == finished.read_epochs()[best - 1].val_accuracy
+
+
+def test_predictions_hold_each_burst_and_tell_the_same_as_the_result(finished: RunFolder, captures: Path) -> None:
+    result, data = finished.read_result(), finished.read_config().data
+    with np.load(finished.predictions, allow_pickle=False) as arrays:
+        assert set(arrays) == {
+            f"{name}/{field}" for name in data.scored for field in ("key", "device", "label", "logits")
+        }
+        for name in data.scored:
+            bursts = open_role(data, (name,), captures)
+            key, device, label, logits = (arrays[f"{name}/{field}"] for field in ("key", "device", "label", "logits"))
+            assert key.tolist() == bursts.keys.tolist()
+            assert device.tolist() == bursts.devices.tolist()
+            assert label.tolist() == (device - 2).tolist()
+            assert (logits.dtype, logits.shape) == (np.float32, (len(bursts), 3))
+            correct = (logits.argmax(1) == label).sum()
+            score = result.scores[name]
+            assert (score.correct, score.accuracy) == (correct, correct / len(bursts))
+
+
+def test_the_same_job_gives_the_same_numbers(finished: RunFolder, build_folder: FolderBuilder, captures: Path) -> None:
+    torch.manual_seed(5)
+    again = build_folder("again")
+    run_job(again, captures)
+    assert_same_run(again, finished)
+
+
+def test_a_cosmetic_name_changes_no_number(finished: RunFolder, build_folder: FolderBuilder, captures: Path) -> None:
+    renamed = build_folder("renamed", experiment="other", profile="other")
+    run_job(renamed, captures)
+    assert_same_run(renamed, finished)
+
+
+def test_a_job_asked_to_stop_finishes_its_epoch_and_goes_on_with_the_same_numbers(
+    finished: RunFolder, build_folder: FolderBuilder, captures: Path
+) -> None:
+    folder = build_folder("stopped")
+    assert run_job(AskedToStop(folder.path), captures) == INTERRUPTED
+    assert len(folder.read_epochs()) == 1
+    assert folder.read_result() is None
+    assert not folder.predictions.exists()
+    assert run_job(folder, captures) == 0
+    assert_same_run(folder, finished)
+
+
+@pytest.mark.parametrize("deadly", [KilledBeforeTheLine, KilledBeforeTheResult])
+def test_a_job_killed_between_two_files_goes_on_with_the_same_numbers(
+    finished: RunFolder, build_folder: FolderBuilder, captures: Path, deadly: type[RunFolder]
+) -> None:
+    folder = build_folder("killed")
+    with pytest.raises(Killed):
+        run_job(deadly(folder.path), captures)
+    assert folder.read_result() is None
+    assert run_job(folder, captures) == 0
+    assert_same_run(folder, finished)
+
+
+def test_a_half_written_result_is_written_again(finished: RunFolder, captures: Path) -> None:
+    result, before = finished.read_result(), predictions(finished)
+    finished.result.write_bytes(finished.result.read_bytes()[:20])
+    assert run_job(finished, captures) == 0
+    assert finished.read_result() == result
+    assert predictions(finished) == before
+
+
+def test_a_finished_run_is_never_trained_again(finished: RunFolder, tmp_path: Path) -> None:
+    before = when_written(finished)
+    assert run_job(finished, tmp_path / "captures that are gone") == 0
+    assert when_written(finished) == before
+
+
+def test_a_loss_that_is_never_finite_ends_as_a_failure_with_its_reason(
+    build_folder: FolderBuilder, captures: Path
+) -> None:
+    folder = build_folder(optim={"learning_rate": 1e30})
+    assert run_job(folder, captures) == 1
+    assert folder.read_result() == Result(
+        state="failed",
+        failure="nonfinite",
+        reason="epoch 2: not one of 5 steps had a finite loss and gradient",
+        epochs=2,
+    )
+    assert len(folder.read_epochs()) == 2
+    assert not folder.predictions.exists()
+
+
+def test_running_out_of_patience_is_the_reason_of_a_result(build_folder: FolderBuilder, captures: Path) -> None:
+    folder = build_folder(optim={"learning_rate": 0.3, "epochs": 50, "early_stopping": 2})
+    assert run_job(folder, captures) == 0
+    result = folder.read_result()
+    assert result.epochs == result.best_epoch + 2
+    assert result.reason.startswith("no lower validation loss for 2 epochs; scored epoch ")
+
+
+def test_a_control_with_shuffled_labels_is_scored_against_the_true_ones(
+    build_folder: FolderBuilder, captures: Path
+) -> None:
+    folder = build_folder(data={"shuffled_labels": True}, optim={"epochs": 1})
+    assert run_job(folder, captures) == 0
+    with np.load(folder.predictions, allow_pickle=False) as arrays:
+        assert np.array_equal(arrays["report/label"], arrays["report/device"] - 2)
+
+
+def test_what_the_machine_cannot_do_is_refused_before_an_epoch(build_folder: FolderBuilder, captures: Path) -> None:
+    folder = build_folder(runtime={"precision": "fp16"})
+    with pytest.raises(JobError, match="trains in fp16, which needs a CUDA GPU, and this job has cpu"):
+        run_job(folder, captures, "cpu")
+    assert folder.read_epochs() == []
+
+
+def test_a_missing_capture_is_refused_before_an_epoch(build_folder: FolderBuilder, tmp_path: Path) -> None:
+    folder = build_folder()
+    with pytest.raises(CaptureError, match=r"here\.h5: the capture file is not there"):
+        run_job(folder, tmp_path)
+    assert folder.read_epochs() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_request_is_remembered_and_a_second_ends_the_job(number: signal.Signals) -> None:
+    stop = StopRequest()
+    assert not stop()
+    os.kill(os.getpid(), number)
+    assert stop()
+    assert threading.current_thread() is threading.main_thread()
+    assert signal.getsignal(number) == signal.SIG_DFL

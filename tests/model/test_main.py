@@ -1,0 +1,117 @@
+"""`python -m model`, called in this process; once in a process of its own."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.__main__ import main
+from model.run_folder import RunFolder
+
+ROOT = Path(__file__).parents[2]
+FolderBuilder = Callable[..., RunFolder]
+
+
+def files(folder: RunFolder) -> list[str]:
+    return sorted(path.name for path in folder.path.iterdir())
+
+
+def test_a_job_is_done(build_folder: FolderBuilder, captures: Path) -> None:
+    folder = build_folder(optim={"epochs": 1})
+    command = [sys.executable, "-m", "model", str(folder.path), "--data-folder", str(captures), "--device", "cpu"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert folder.read_result().state == "done"
+
+
+def test_a_check_tells_tokens_and_parameters_and_writes_nothing(
+    build_folder: FolderBuilder, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = build_folder()
+    assert main([str(folder.path), "--check", "--data-folder", str(captures)]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["tokens"] == 12
+    assert answer["parameters"] > 1000
+    assert answer["problem"] is None
+    assert files(folder) == ["config.json"]
+
+
+def test_a_check_tells_a_problem_and_writes_nothing(
+    build_folder: FolderBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = build_folder()
+    assert main([str(folder.path), "--check", "--data-folder", str(tmp_path)]) == 2
+    assert "here.h5: the capture file is not there" in json.loads(capsys.readouterr().out)["problem"]
+    assert files(folder) == ["config.json"]
+
+
+@pytest.mark.parametrize("arguments", [["--check"], []])
+def test_a_folder_without_a_configuration_is_a_mistake_that_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert main([str(tmp_path), *arguments]) == 2
+    told = f"model: {tmp_path / 'config.json'}: there is no such file; a run folder holds a config.json\n"
+    assert capsys.readouterr() == ("", told)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["--check"], []])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {"num_head": 2}}, "unknown field `num_head` - at `$.model`"),
+        ({"optim": {"epochs": 0}}, "Expected `int` >= 1 - at `$.optim.epochs`"),
+    ],
+)
+def test_a_wrong_configuration_is_a_mistake_that_is_told(
+    build_folder: FolderBuilder,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    changes: dict[str, object],
+    message: str,
+) -> None:
+    folder = build_folder(**changes)
+    assert main([str(folder.path), *arguments]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"model: {folder.config}: ")
+    assert message in told
+    assert files(folder) == ["config.json"]
+
+
+def test_a_torn_configuration_is_a_mistake_that_is_told(
+    build_folder: FolderBuilder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = build_folder()
+    folder.config.write_bytes(folder.config.read_bytes()[:30])
+    assert main([str(folder.path)]) == 2
+    assert "truncated" in capsys.readouterr().err
+
+
+def test_a_job_that_cannot_be_done_ends_as_rejected(
+    build_folder: FolderBuilder, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = build_folder(runtime={"precision": "fp16"})
+    assert main([str(folder.path), "--data-folder", str(captures), "--device", "cpu"]) == 2
+    result = folder.read_result()
+    assert (result.state, result.failure, result.epochs) == ("failed", "rejected", 0)
+    assert result.reason.startswith("profile `tiny` trains in fp16, which needs a CUDA GPU, and this job has cpu")
+    assert capsys.readouterr().err == f"model: {result.reason}\n"
+
+
+def test_a_capture_that_is_not_there_ends_as_rejected(build_folder: FolderBuilder, tmp_path: Path) -> None:
+    folder = build_folder()
+    assert main([str(folder.path), "--data-folder", str(tmp_path)]) == 2
+    result = folder.read_result()
+    assert (result.state, result.failure) == ("failed", "rejected")
+    assert "here.h5: the capture file is not there" in result.reason
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU here")
+def test_cuda_where_there_is_none_ends_as_rejected(build_folder: FolderBuilder, captures: Path) -> None:
+    folder = build_folder()
+    assert main([str(folder.path), "--data-folder", str(captures), "--device", "cuda"]) == 2
+    assert "there is no CUDA GPU here" in folder.read_result().reason
