@@ -83,7 +83,7 @@ def write_report(options: argparse.Namespace) -> int:
 def _print_outcome(outcome: Outcome) -> None:
     profiled = outcome.plan.campaign
     title = f"{profiled.name}, profile {profiled.profile}: accuracy on {profiled.data.report[0]}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("experiment", "on", "%", "delta", "95 % interval", "seeds", "verdict"):
         is_word = heading in ("experiment", "on", "verdict")
         table.add_column(heading, justify="left" if is_word else "right", no_wrap=True)

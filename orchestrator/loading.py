@@ -196,7 +196,7 @@ def at_profile(
     return ProfiledCampaign(
         name=spec.campaign,
         title=spec.title,
-        task=spec.task,
+        task=chosen.task or spec.task,
         profile=name,
         about=chosen.about,
         margin=chosen.margin or spec.margin,

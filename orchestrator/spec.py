@@ -92,6 +92,7 @@ class ProfileSpec(Config, frozen=True, kw_only=True):
     """A scale of the same campaign: what differs from the rest of the file."""
 
     about: Annotated[str, Meta(description="what may be concluded from it")] = ""
+    task: Annotated[str, Meta(description="the campaign's task, where it differs here")] = ""
     data: Annotated[dict[str, Any], Meta(description="fields that replace those of `data`")] = {}
     baseline: Annotated[dict[str, Any], Meta(description="merged into `baseline`")] = {}
     guards: Annotated[dict[str, Any], Meta(description="fields that replace those of `guards`")] = {}

@@ -187,3 +187,9 @@ def test_a_number_with_an_exponent_is_a_number(tmp_path: Path) -> None:
 def test_seeds_are_a_count_or_a_list() -> None:
     assert seed_list(3) == (0, 1, 2)
     assert seed_list((1337,)) == (1337,)
+
+
+def test_a_profile_may_have_a_task_of_its_own() -> None:
+    spec, source = load_campaign(ROOT / "experiments.yaml")
+    assert "433 MHz" in at_profile(spec, source, "rtl433").task
+    assert at_profile(spec, source, "quick").task == spec.task
