@@ -24,6 +24,8 @@ from orchestrator.spec import ID_PATTERN
 
 CODE = "model"
 """The folder whose code a job runs."""
+NOT_CODE = ":(exclude,glob)**/__pycache__/**"
+"""Byte code that Python leaves behind, where nothing tells git to ignore it."""
 SPEC_FILE = ".knockout/experiment.json"
 """What an experiment's commit adds to its base."""
 STAMP_FORMAT = "%Y%m%d_%H%M%S"
@@ -114,7 +116,7 @@ class Repository:
 
     def uncommitted_code(self) -> list[str]:
         """Return the files under `model/` that differ from the base commit."""
-        status = self._git.status("--porcelain", "--untracked-files=all", "--", CODE)
+        status = self._git.status("--porcelain", "--untracked-files=all", "--", CODE, NOT_CODE)
         return [line[3:] for line in str(status).splitlines()]
 
     def code_hash(self, tree: str = "HEAD") -> str:
@@ -131,7 +133,7 @@ class Repository:
         with self._temporary_index() as environment:
             self._git.execute(["git", "read-tree", self.base_commit], env=environment)
             if with_code:
-                self._git.execute(["git", "add", "--all", "--", CODE], env=environment)
+                self._git.execute(["git", "add", "--all", "--", CODE, NOT_CODE], env=environment)
             for path, content in files.items():
                 blob = self._write_blob(content)
                 entry = f"100644,{blob},{self.prefix}{path}"

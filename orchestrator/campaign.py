@@ -207,7 +207,7 @@ def finished_results(layout: Layout, plan: Plan, *, forget_failures: bool) -> di
 def _refuse_impossible(study: Study) -> None:
     """Ask `model` about every configuration before anything starts."""
     configs = [arm.config for arm in study.arms.values()]
-    for config, answer in zip(configs, describe_jobs(configs, study.layout.root), strict=True):
+    for config, answer in zip(configs, describe_jobs(configs, study.layout.root, with_data=True), strict=True):
         if answer.problem is not None:
             raise DataError(f"{config.experiment}: {answer.problem}")
 
@@ -337,4 +337,4 @@ def status(study: Study) -> list[QueuedRun]:
 
 def describe(study: Study, name: str) -> Description:
     """Ask `model` for an experiment's tokens and parameters."""
-    return describe_jobs([study.arms[name].config], None)[0]
+    return describe_jobs([study.arms[name].config], study.layout.root, with_data=False)[0]

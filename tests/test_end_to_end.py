@@ -195,6 +195,25 @@ def test_a_mistake_is_one_sentence_and_status_2(
     assert "Traceback" not in done.stderr
 
 
+def test_a_typo_never_reaches_a_launcher(tmp_path: Path, environment: dict[str, str]) -> None:
+    """Law 5: a typo never reaches a launcher."""
+    repo = make_repository(tmp_path, CAMPAIGN.replace("loss.gamma", "loss.gama"))
+    done = knockout(repo, environment, "run")
+    assert done.returncode == 2
+    assert "there is no knob `loss.gama`; did you mean `loss.gamma`?" in done.stderr
+    assert {path.name for path in repo.iterdir()} == {".git", ".gitignore", "experiments.yaml", "model"}
+    assert git(repo, "for-each-ref", "--format=%(refname)") == "refs/heads/main"
+
+
+def test_a_run_leaves_nothing_in_the_checkout_but_results(tmp_path: Path, environment: dict[str, str]) -> None:
+    repo = make_repository(tmp_path)
+    (repo / ".gitignore").write_text("data/\nresults/\nreports/\n")
+    git(repo, "commit", "--quiet", "-am", "ignore less")
+    assert knockout(repo, environment, "show", "E5").returncode == 0
+    assert knockout(repo, environment, "run", "baseline", "--seeds", "1").returncode == 0
+    assert git(repo, "status", "--porcelain") == ""
+
+
 def test_uncommitted_code_is_refused_and_a_snapshot_takes_it(tmp_path: Path, environment: dict[str, str]) -> None:
     repo = make_repository(tmp_path)
     (repo / "model" / "mine.py").write_text("x = 1\n")

@@ -154,6 +154,14 @@ def test_uncommitted_code_is_seen_and_other_files_are_not(repo: Path) -> None:
     assert sorted(Repository(repo).uncommitted_code()) == ["model/__main__.py", "model/new.py"]
 
 
+def test_byte_code_is_not_code(repo: Path) -> None:
+    (repo / "model" / "__pycache__").mkdir()
+    (repo / "model" / "__pycache__" / "new.cpython-311.pyc").write_bytes(b"1")
+    repository = Repository(repo)
+    assert repository.uncommitted_code() == []
+    assert repository.code_hash(repository.snapshot_tree({}, with_code=True)) == repository.code_hash()
+
+
 def test_code_has_one_hash_in_git_and_in_a_folder(repo: Path) -> None:
     repository = Repository(repo)
     committed = repository.code_hash()
