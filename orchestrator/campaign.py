@@ -66,6 +66,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     report: Path
     notes: tuple[str, ...]
     is_complete: bool = True
+    num_finished_before: int = 0
     num_trained: int = 0
 
 
@@ -155,20 +156,22 @@ def run(study: Study, options: RunOptions, observer: Observer) -> Outcome:
     inputs = collect_inputs(study, code)
     plan = plan_runs(study.campaign, study.arms, inputs)
     finished = finished_results(study.layout, plan, forget_failures=options.retry)
-    to_train = len(plan.runs) - len(finished)
-    if to_train:
+    if len(finished) < len(plan.runs):
         _refuse_impossible(study)
     store = Store(study.layout.database)
     slots = make_slots(options.slots, count_gpus(), os.cpu_count() or 1)
     worker = Worker(plan=plan, store=store, layout=study.layout, code=code, inputs=inputs, slots=slots)
     try:
         _queue(store, plan, finished)
-        is_complete = worker.drain(observer) if to_train else True
+        is_complete = worker.drain(observer) if len(finished) < len(plan.runs) else True
     finally:
         store.close()
     outcome = _conclude(study, plan, notes)
     _settle_branches(code, worker, outcome.judgements)
-    return msgspec.structs.replace(outcome, is_complete=is_complete, num_trained=to_train)
+    num_trained = len(finished_results(study.layout, plan, forget_failures=False)) - len(finished)
+    return msgspec.structs.replace(
+        outcome, is_complete=is_complete, num_trained=num_trained, num_finished_before=len(finished)
+    )
 
 
 def _conclude(study: Study, plan: Plan, notes: tuple[str, ...]) -> Outcome:

@@ -62,11 +62,10 @@ def run_campaign(options: argparse.Namespace) -> int:
         outcome = campaign.run(study, run_options, table)
     for note in outcome.notes:
         OUT.print(note, style="dim", soft_wrap=True)
-    num_done = len(outcome.plan.runs) - outcome.num_trained
-    if outcome.num_trained == 0:
-        OUT.print(f"nothing to train: all {num_done} runs have their result already")
+    if outcome.num_finished_before == len(outcome.plan.runs):
+        OUT.print(f"nothing to train: all {outcome.num_finished_before} runs have their result already")
     else:
-        OUT.print(f"{outcome.num_trained} runs trained, {num_done} had their result already")
+        OUT.print(f"{outcome.num_trained} runs trained, {outcome.num_finished_before} had their result already")
     _print_outcome(outcome)
     if not outcome.is_complete:
         OUT.print("interrupted: finished epochs are kept, `knockout run` goes on from them")

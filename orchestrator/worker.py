@@ -1,6 +1,7 @@
 """Drains the queue: claims runs, starts their jobs, watches them, and settles how they ended."""
 
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 
 import msgspec
@@ -36,6 +38,26 @@ class Observer(Protocol):
         """Take the queue's rows and the runs under way."""
 
 
+class Interrupts:
+    """Counts SIGINT and SIGTERM instead of raising, so that neither falls between starting a job and noting it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interrupts":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._add)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _add(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+
+
 @dataclass
 class Worker:
     """One `run` at work on a plan."""
@@ -54,17 +76,26 @@ class Worker:
         """Train until nothing waits; return whether the end was reached (an interrupt returns False)."""
         ids = [run.id for run in self.plan.runs]
         try:
-            while self._step(ids):
-                observer.show(self.store.runs(ids), self.live)
-                time.sleep(POLL_SECONDS)
-        except KeyboardInterrupt:
-            self._stop_after_epoch(ids, observer)
+            with Interrupts() as interrupts:
+                while self._step(ids):
+                    self._heed(interrupts.count)
+                    observer.show(self.store.runs(ids), self.live)
+                    time.sleep(POLL_SECONDS)
         finally:
             self._kill_all()
             for checkout in self.checkouts.values():
                 self.code.clean_up(checkout)
         observer.show(self.store.runs(ids), self.live)
         return not self._is_stopping
+
+    def _heed(self, num_interrupts: int) -> None:
+        """Let every job finish its epoch and checkpoint; at a second interrupt end them at once."""
+        if num_interrupts >= 1 and not self._is_stopping:
+            self._is_stopping = True
+            for live in self.live:
+                live.job.ask_to_stop()
+        if num_interrupts >= 2:
+            self._kill_all()
 
     def _step(self, ids: Sequence[str]) -> bool:
         """Look at every live run once and fill free slots; return whether there is anything left to wait for."""
@@ -120,18 +151,6 @@ class Worker:
             return None
 
         return measure
-
-    def _stop_after_epoch(self, ids: Sequence[str], observer: Observer) -> None:
-        """Let every job finish its epoch and checkpoint; a second interrupt ends them at once."""
-        self._is_stopping = True
-        for live in self.live:
-            live.job.ask_to_stop()
-        try:
-            while self._step(ids):
-                observer.show(self.store.runs(ids), self.live)
-                time.sleep(POLL_SECONDS)
-        except KeyboardInterrupt:
-            self._kill_all()
 
     def _kill_all(self) -> None:
         for live in self.live:

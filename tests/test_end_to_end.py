@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -234,26 +235,62 @@ def test_outside_a_repository_a_copy_of_the_code_runs(tmp_path: Path, environmen
     assert "since no git repository holds it; no branches are made" in done.stdout
 
 
-def test_an_interrupted_run_keeps_its_epochs_and_goes_on(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_failed_run_is_status_1_with_its_cause(tmp_path: Path, environment: dict[str, str]) -> None:
+    repo = make_repository(tmp_path, CAMPAIGN.replace("learning_rate: 1e-3", "learning_rate: 1e30"))
+    done = knockout(repo, environment, "run", "baseline", "--seeds", "1")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "failed (nonfinite)" in done.stdout
+    assert "`knockout run --retry` trains failed runs again" in done.stdout
+    assert "failed" in (repo / "reports" / "latest" / "report.md").read_text()
+    again = knockout(repo, environment, "run", "baseline", "--seeds", "1")
+    assert "nothing to train" in again.stdout
+    assert again.returncode == 1
+
+
+LONG = CAMPAIGN.replace("epochs: 2", "epochs: 40")
+"""Long enough that no run ends between its second epoch and what a test does then."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_keeps_its_epochs_and_goes_on(
+    tmp_path: Path, environment: dict[str, str], number: signal.Signals
+) -> None:
     """Laws 3 and 4 in one: what was finished stays, and the end is the same as without the interrupt."""
-    repo = make_repository(tmp_path, CAMPAIGN.replace("epochs: 2", "epochs: 12"))
+    repo = make_repository(tmp_path, LONG)
     command = [str(KNOCKOUT), "run", "baseline", "--seeds", "1", "--slots", "1"]
     process = subprocess.Popen(command, cwd=repo, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     epochs = wait_for_epochs(repo, 2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130, printed
     assert b"finished epochs are kept" in printed
+    assert b"0 runs trained, 0 had their result already" in printed
     kept = epochs.read_text().splitlines()
-    assert 2 <= len(kept) < 12
+    assert 2 <= len(kept) < 40
     assert knockout(repo, environment, "run", "baseline", "--seeds", "1").returncode == 0
     assert epochs.read_text().splitlines()[: len(kept)] == kept
-    assert len(epochs.read_text().splitlines()) == 12
+    assert len(epochs.read_text().splitlines()) == 40
+
+
+def test_a_second_interrupt_ends_jobs_at_once(tmp_path: Path, environment: dict[str, str]) -> None:
+    repo = make_repository(tmp_path, LONG)
+    command = [str(KNOCKOUT), "run", "baseline", "--seeds", "2"]
+    process = subprocess.Popen(command, cwd=repo, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for_epochs(repo, 1)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    rows = json.loads(knockout(repo, environment, "status", "--json").stdout)
+    assert {row["state"] for row in rows} == {"interrupted"}
+    assert not [row for row in rows if psutil.pid_exists(row["job_pid"])]
+    assert git(repo, "worktree", "list").count("\n") == 0
 
 
 def test_a_killed_orchestrator_leaves_runs_that_go_on(tmp_path: Path, environment: dict[str, str]) -> None:
     """Law 3: kill -9 anywhere loses no finished epoch."""
-    repo = make_repository(tmp_path, CAMPAIGN.replace("epochs: 2", "epochs: 12"))
+    repo = make_repository(tmp_path, LONG)
     command = [str(KNOCKOUT), "run", "baseline", "--seeds", "1", "--slots", "1"]
     process = subprocess.Popen(command, cwd=repo, env=environment, stdout=subprocess.DEVNULL)
     epochs = wait_for_epochs(repo, 2)
@@ -262,7 +299,8 @@ def test_a_killed_orchestrator_leaves_runs_that_go_on(tmp_path: Path, environmen
     done = knockout(repo, environment, "run", "baseline", "--seeds", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     numbers = [json.loads(line)["epoch"] for line in epochs.read_text().splitlines()]
-    assert numbers == list(range(1, 13))
+    assert numbers == list(range(1, 41))
+    assert git(repo, "worktree", "list").count("\n") == 0
 
 
 def wait_for_epochs(repo: Path, count: int) -> Path:
