@@ -199,13 +199,17 @@ def _about(seconds: float | None) -> str:
     return f", about {minutes}:{rest:02d} left"
 
 
+def _print_json(value: object) -> int:
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    return 0
+
+
 def show_plan(options: argparse.Namespace) -> int:
     """Show what would run."""
     study = campaign.open_study(_request(options))
     preview = campaign.preview(study)
     if options.json:
-        print(msgspec.json.format(msgspec.json.encode(preview), indent=2).decode())
-        return 0
+        return _print_json(preview)
     table = Table(title=f"{study.campaign.name}, profile {study.campaign.profile}", title_justify="left")
     for heading in ("experiment", "on", "change", "to train", "there already"):
         table.add_column(heading)
@@ -226,8 +230,7 @@ def show_status(options: argparse.Namespace) -> int:
     study = campaign.open_study(_request(options))
     rows = campaign.status(study)
     if options.json:
-        print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
-        return 0
+        return _print_json(rows)
     if not rows:
         OUT.print("no run has been queued yet; `knockout run` starts")
         return 0
@@ -251,8 +254,7 @@ def show_experiment(options: argparse.Namespace) -> int:
     changes = difference(before, arm.config) if before else {}
     if options.json:
         content = {"config": arm.config, "difference": changes, "tokens": size.tokens, "parameters": size.parameters}
-        print(msgspec.json.format(msgspec.json.encode(content), indent=2).decode())
-        return 0
+        return _print_json(content)
     OUT.print(f"{arm.id}: {arm.title}", style="bold", markup=False)
     stack = " + ".join(("baseline", *arm.stack[:-1]))
     OUT.print(f"profile {study.campaign.profile}; reference: {stack if arm.reference else 'none'}", markup=False)
