@@ -15,7 +15,6 @@ from msgspec import Meta, Struct, field
 FORMAT: Literal[1] = 1
 """Version of `config.json`, part of every run's identity."""
 
-Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 NonNegative = Annotated[float, Meta(ge=0.0)]
 Count = Annotated[int, Meta(ge=1)]
