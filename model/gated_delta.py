@@ -7,20 +7,23 @@ With a state S [K, V] for each head, a token with query q, key k, value v, log d
     o  = S^T q / sqrt(K)                   read
 
 `recurrent` says just that and is the truth. `chunked` computes the same by matrix products over chunks of tokens
-(eqs. 8-10 there) and is what trains on a CPU. On CUDA `model.layers` uses fla's kernel; tests compare it with both.
+(eqs. 8-10 there), with its gradient written out, and is what trains on a CPU. On CUDA `model.layers` uses fla's kernel;
+tests compare it with both.
 
-Letters: B bursts, T tokens, H heads, K key width, V value width, N chunks, C tokens of a chunk (rows), c the same
-tokens (columns).
+Letters: B bursts, T tokens, H heads, R = B * H rows, K key width, V value width, C tokens of a chunk (rows), c the same
+tokens (columns), X = 2C: something about queries, then the same about keys.
 """
 
 import math
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-CHUNK_SIZE = 64
+CHUNK_SIZE = 32
+"""Fastest on CPUs at every shape tried: what a chunk works on stays in the cache."""
 
 
 class GatedDeltaRule(Protocol):
@@ -54,79 +57,222 @@ def recurrent(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, *, log_decay_BTH: 
 def chunked(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, *, log_decay_BTH: Tensor, beta_BTH: Tensor) -> Tensor:
     """Apply the rule chunk by chunk, in fp32 or better: products inside a chunk, the state from one to the next.
 
+    Can be differentiated once. Under autocast it keeps its precision: products of many decays leave no room.
+
     Returns:
         Outputs [B, T, H, V], in the type of `v_BTHV`.
     """
-    num_tokens = q_BTHK.shape[1]
-    size = min(CHUNK_SIZE, num_tokens)
-    q, k, v = (_split(x, size) for x in (q_BTHK, k_BTHK, v_BTHV))
-    beta_BHNC1 = _split(beta_BTH[..., None], size)
+    with torch.autocast(q_BTHK.device.type, enabled=False):
+        return _chunked_rule(q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH)
+
+
+class _Chunk(NamedTuple):
+    """What forward and backward need of one chunk's inputs; made twice rather than kept."""
+
+    qk_RXK: Tensor
+    """Queries over sqrt(K), then keys times beta."""
+    k_RCK: Tensor
+    v_RCV: Tensor
+    beta_RC1: Tensor
+    from_start_RC1: Tensor
+    """What is left, at each token, of the state at the chunk's start."""
+    to_end_RC1: Tensor
+    """What is left, at the chunk's end, of what each token wrote."""
+    decay_RCc: Tensor
+    """What is left at row token C of what column token c wrote; 0 above the diagonal."""
+
+
+class _Kept(NamedTuple):
+    """What forward keeps of one chunk for backward."""
+
+    pairs_RXc: Tensor
+    """Each query, then each key times beta, times each key, decayed."""
+    inverse_RCc: Tensor
+    written_RCV: Tensor
+    """What each token writes under its key."""
+    state_RKV: Tensor | None
+    """The state at the chunk's start; None where nothing was written yet."""
+
+
+def _spans(num_tokens: int) -> list[slice]:
+    return [slice(start, min(start + CHUNK_SIZE, num_tokens)) for start in range(0, num_tokens, CHUNK_SIZE)]
+
+
+def _rows(x_BTHD: Tensor, span: slice) -> Tensor:
+    """Copy some tokens of [B, T, H, D] to [R, C, D], in fp32 or better."""
+    part_BHCD = x_BTHD[:, span].transpose(1, 2)
+    return part_BHCD.to(torch.promote_types(x_BTHD.dtype, torch.float32)).reshape(-1, *part_BHCD.shape[2:])
+
+
+def _put(x_BTHD: Tensor, span: slice, rows_RCD: Tensor) -> None:
+    """Write [R, C, D] to some tokens of [B, T, H, D]."""
+    part_BHCD = x_BTHD[:, span].transpose(1, 2)
+    part_BHCD.copy_(rows_RCD.view(part_BHCD.shape))
+
+
+def _prepare(
+    span: slice, q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, log_decay_BTH: Tensor, beta_BTH: Tensor
+) -> _Chunk:
+    k_RCK, beta_RC1 = _rows(k_BTHK, span), _rows(beta_BTH[..., None], span)
+    q_RCK = _rows(q_BTHK, span) / math.sqrt(k_RCK.shape[-1])
     # In double precision, since differences of sums are taken: past a decay of -1e3 single precision has three digits.
-    sums_BHNC = _split(log_decay_BTH[..., None].double(), size).squeeze(-1).cumsum(-1)
-    decay_BHNCc = _decay_between(sums_BHNC, q.dtype)
+    sums_RC1 = _rows(log_decay_BTH[..., None].double(), span).cumsum(1)
+    return _Chunk(
+        qk_RXK=torch.cat([q_RCK, k_RCK * beta_RC1], dim=1),
+        k_RCK=k_RCK,
+        v_RCV=_rows(v_BTHV, span),
+        beta_RC1=beta_RC1,
+        from_start_RC1=sums_RC1.exp().to(k_RCK.dtype),
+        to_end_RC1=(sums_RC1[:, -1:] - sums_RC1).exp().to(k_RCK.dtype),
+        # No decay is above 1: what would be one lies above the diagonal, and might overflow there.
+        decay_RCc=(sums_RC1 - sums_RC1.mT).clamp_(max=0).to(k_RCK.dtype).exp_().tril_(),
+    )
 
-    q = q / math.sqrt(q.shape[-1])
-    k_beta = k * beta_BHNC1
-    within = (k_beta @ k.mT) * decay_BHNCc
-    scores = (q @ k.mT) * decay_BHNCc
-    if num_tokens <= size:
-        # One chunk has no state before it: nothing to read, nothing to pass on.
-        o_BHNCV = scores @ _solve_within_chunk(within, v * beta_BHNC1)
+
+def _scale_both(x_RXD: Tensor, factor_RCD: Tensor) -> Tensor:
+    """Multiply the part of the queries and the part of the keys by one factor, in place."""
+    x_RXD.view(x_RXD.shape[0], 2, -1, x_RXD.shape[-1]).mul_(factor_RCD[:, None])
+    return x_RXD
+
+
+def _forward_chunk(chunk: _Chunk, state_RKV: Tensor | None) -> tuple[Tensor, _Kept]:
+    """Return outputs [R, C, V] of one chunk, and what backward needs."""
+    size = chunk.k_RCK.shape[1]
+    pairs_RXc = _scale_both(torch.bmm(chunk.qk_RXK, chunk.k_RCK.mT), chunk.decay_RCc)
+    # Each token corrects what those before it in the chunk wrote: (I + strictly lower part of the keys' pairs) written
+    # = target. `unitriangular` leaves the diagonal unread and takes it as 1.
+    identity = torch.eye(size, dtype=pairs_RXc.dtype, device=pairs_RXc.device).expand_as(chunk.decay_RCc)
+    inverse_RCc = torch.linalg.solve_triangular(pairs_RXc[:, size:], identity, upper=False, unitriangular=True)
+    target_RCV = chunk.v_RCV * chunk.beta_RC1
+    if state_RKV is None:
+        written_RCV = torch.bmm(inverse_RCc, target_RCV)
+        o_RCV = torch.bmm(pairs_RXc[:, :size], written_RCV)
     else:
-        from_start = sums_BHNC.exp().to(q.dtype)[..., None]
-        to_end = (sums_BHNC[..., -1:] - sums_BHNC).exp().to(q.dtype)[..., None]
-        both = _solve_within_chunk(within, torch.cat([v * beta_BHNC1, k_beta * from_start], dim=-1))
-        values, reads = both[..., : v.shape[-1]], both[..., v.shape[-1] :]
-        o_BHNCV = _pass_state(values, reads, scores, q * from_start, keys=k * to_end, keep=from_start[..., -1:, :])
-    return o_BHNCV.flatten(2, 3)[:, :, :num_tokens].transpose(1, 2).to(v_BTHV.dtype)
+        said_RXV = torch.bmm(_scale_both(chunk.qk_RXK, chunk.from_start_RC1), state_RKV)
+        written_RCV = torch.bmm(inverse_RCc, target_RCV.sub_(said_RXV[:, size:]))
+        o_RCV = torch.baddbmm(said_RXV[:, :size], pairs_RXc[:, :size], written_RCV)
+    return o_RCV, _Kept(pairs_RXc, inverse_RCc, written_RCV, state_RKV)
 
 
-def _split(x_BTHD: Tensor, size: int) -> Tensor:
-    """Cut [B, T, H, D] into chunks [B, H, N, C, D]; a last chunk is filled with tokens that do nothing (beta = 0)."""
-    batch, num_tokens, num_heads, width = x_BTHD.shape
-    x_BHTD = F.pad(x_BTHD.transpose(1, 2), (0, 0, 0, -num_tokens % size))
-    x_BHNCD = x_BHTD.reshape(batch, num_heads, -1, size, width)
-    return x_BHNCD.to(torch.promote_types(x_BTHD.dtype, torch.float32))
+def _next_state(chunk: _Chunk, written_RCV: Tensor, state_RKV: Tensor | None) -> Tensor:
+    keys_RKC = (chunk.k_RCK * chunk.to_end_RC1).mT
+    if state_RKV is None:
+        return torch.bmm(keys_RKC, written_RCV)
+    return torch.baddbmm(state_RKV * chunk.from_start_RC1[:, -1:], keys_RKC, written_RCV)
 
 
-def _decay_between(sums_BHNC: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return what is left at row token C of what column token c wrote: exp of the decay after c up to C, 0 above."""
-    gap_BHNCc = (sums_BHNC[..., :, None] - sums_BHNC[..., None, :]).to(dtype)
-    size = sums_BHNC.shape[-1]
-    future = torch.ones(size, size, dtype=torch.bool, device=sums_BHNC.device).triu(1)
-    # Masked before exp: a difference into the future is positive and may overflow, and its gradient with it.
-    return gap_BHNCc.masked_fill(future, -torch.inf).exp()
+class _ChunkGrads(NamedTuple):
+    """Gradients of one chunk's inputs, and of the state at its start."""
+
+    q_RCK: Tensor
+    k_RCK: Tensor
+    v_RCV: Tensor
+    log_decay_RC1: Tensor
+    beta_RC1: Tensor
+    state_RKV: Tensor | None
 
 
-def _solve_within_chunk(within_BHNCc: Tensor, x_BHNCD: Tensor) -> Tensor:
-    """Undo that each token corrects what the tokens before it in the chunk wrote: (I + strictly lower part)^-1 x."""
-    # `unitriangular` leaves the diagonal unread and takes it as 1.
-    solved: Tensor = torch.linalg.solve_triangular(within_BHNCc, x_BHNCD, upper=False, unitriangular=True)
-    return solved
+def _backward_chunk(chunk: _Chunk, kept: _Kept, grad_o_RCV: Tensor, grad_next_RKV: Tensor | None) -> _ChunkGrads:
+    """Go back through `_next_state` and `_forward_chunk`."""
+    size, key_width = chunk.k_RCK.shape[1:]
+    grad_written_RCV = torch.bmm(kept.pairs_RXc[:, :size].mT, grad_o_RCV)
+    grad_sums_RC1, grad_k_RCK = torch.zeros_like(chunk.beta_RC1), torch.zeros_like(chunk.k_RCK)
+    if grad_next_RKV is not None:
+        grad_k_RCK = _backward_next_state(chunk, kept, grad_next_RKV, grad_written_RCV, grad_sums_RC1)
+    grad_target_RCV = torch.bmm(kept.inverse_RCc.mT, grad_written_RCV)
+    # What queries read and what keys correct enter every formula in the same way, but for the sign.
+    grad_RXV = torch.cat([grad_o_RCV, -grad_target_RCV], dim=1)
+    grad_pairs_RXc = torch.bmm(grad_RXV, kept.written_RCV.mT)
+    grad_pairs_RXc[:, size:].tril_(-1)
+    _add_difference_sums(grad_pairs_RXc * kept.pairs_RXc, grad_sums_RC1)
+    _scale_both(grad_pairs_RXc, chunk.decay_RCc)
+    grad_qk_RXK = torch.bmm(grad_pairs_RXc, chunk.k_RCK)
+    grad_k_RCK.baddbmm_(grad_pairs_RXc.mT, chunk.qk_RXK)
+    grad_state_RKV = None
+    if kept.state_RKV is not None:
+        grad_state_RKV = _backward_state(chunk, kept.state_RKV, grad_RXV, grad_qk_RXK, grad_sums_RC1)
+        if grad_next_RKV is not None:
+            grad_state_RKV += grad_next_RKV * chunk.from_start_RC1[:, -1:]
+    grad_keys_RCK = grad_qk_RXK[:, size:]
+    return _ChunkGrads(
+        q_RCK=grad_qk_RXK[:, :size] / math.sqrt(key_width),
+        k_RCK=grad_k_RCK.addcmul_(grad_keys_RCK, chunk.beta_RC1),
+        v_RCV=grad_target_RCV * chunk.beta_RC1,
+        # A sum of log decays holds each of its tokens' ones.
+        log_decay_RC1=grad_sums_RC1.flip(1).cumsum(1).flip(1),
+        beta_RC1=(grad_keys_RCK * chunk.k_RCK).sum(-1, keepdim=True)
+        + (grad_target_RCV * chunk.v_RCV).sum(-1, keepdim=True),
+        state_RKV=grad_state_RKV,
+    )
 
 
-def _pass_state(
-    values_BHNCV: Tensor,
-    reads_BHNCK: Tensor,
-    scores_BHNCc: Tensor,
-    queries_BHNCK: Tensor,
-    *,
-    keys: Tensor,
-    keep: Tensor,
+def _add_difference_sums(weighted_RXc: Tensor, grad_sums_RC1: Tensor) -> None:
+    """Add the gradient of exp(sums[C] - sums[c]), given times itself, to that of the sums."""
+    size = weighted_RXc.shape[-1]
+    grad_sums_RC1 += weighted_RXc.view(-1, 2, size, size).sum((1, 3))[..., None]
+    grad_sums_RC1 -= weighted_RXc.sum(1)[..., None]
+
+
+def _backward_next_state(
+    chunk: _Chunk, kept: _Kept, grad_next_RKV: Tensor, grad_written_RCV: Tensor, grad_sums_RC1: Tensor
 ) -> Tensor:
-    """Carry the state through the chunks and read it at each token."""
-    num_chunks = values_BHNCV.shape[2]
-    state_BHKV: Tensor | None = None
-    outputs = []
-    for n in range(num_chunks):
-        written = values_BHNCV[:, :, n]
-        if state_BHKV is not None:
-            written = written - reads_BHNCK[:, :, n] @ state_BHKV
-        output = scores_BHNCc[:, :, n] @ written
-        update = keys[:, :, n].mT @ written
-        if state_BHKV is not None:
-            output = output + queries_BHNCK[:, :, n] @ state_BHKV
-            update = update + keep[:, :, n] * state_BHKV
-        state_BHKV = update
-        outputs.append(output)
-    return torch.stack(outputs, dim=2)
+    """Go back through `_next_state`: add to the last two gradients, return that of the keys."""
+    keys_RCK = chunk.k_RCK * chunk.to_end_RC1
+    grad_written_RCV.baddbmm_(keys_RCK, grad_next_RKV)
+    grad_keys_RCK = torch.bmm(kept.written_RCV, grad_next_RKV.mT)
+    weighted_RC1 = (grad_keys_RCK * keys_RCK).sum(-1, keepdim=True)
+    grad_sums_RC1 -= weighted_RC1
+    grad_sums_RC1[:, -1:] += weighted_RC1.sum(1, keepdim=True)
+    if kept.state_RKV is not None:
+        weighted_R11 = (grad_next_RKV * kept.state_RKV).sum((1, 2))[:, None, None]
+        grad_sums_RC1[:, -1:] += weighted_R11 * chunk.from_start_RC1[:, -1:]
+    return grad_keys_RCK.mul_(chunk.to_end_RC1)
+
+
+def _backward_state(
+    chunk: _Chunk, state_RKV: Tensor, grad_RXV: Tensor, grad_qk_RXK: Tensor, grad_sums_RC1: Tensor
+) -> Tensor:
+    """Go back through what the chunk reads of the state: add to the last two gradients, return that of the state."""
+    grad_said_RXK = _scale_both(torch.bmm(grad_RXV, state_RKV.mT), chunk.from_start_RC1)
+    weighted_RX = (grad_said_RXK * chunk.qk_RXK).sum(-1)
+    grad_sums_RC1 += weighted_RX.view(weighted_RX.shape[0], 2, -1).sum(1)[..., None]
+    grad_qk_RXK += grad_said_RXK
+    return torch.bmm(_scale_both(chunk.qk_RXK, chunk.from_start_RC1).mT, grad_RXV)
+
+
+class _ChunkedRule(torch.autograd.Function):
+    """The rule over chunks. Its own backward keeps less and is faster than recorded operations."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, log_decay_BTH: Tensor, beta_BTH: Tensor
+    ) -> Tensor:
+        inputs = (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH)
+        o_BTHV, state_RKV = torch.empty_like(v_BTHV), None
+        kept: list[Tensor | None] = []
+        for span in _spans(v_BTHV.shape[1]):
+            chunk = _prepare(span, *inputs)
+            o_RCV, of_chunk = _forward_chunk(chunk, state_RKV)
+            _put(o_BTHV, span, o_RCV)
+            kept += of_chunk
+            if span.stop < v_BTHV.shape[1]:
+                state_RKV = _next_state(chunk, of_chunk.written_RCV, state_RKV)
+        ctx.save_for_backward(*inputs, *kept)
+        return o_BTHV
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_o_BTHV: Tensor) -> tuple[Tensor, ...]:
+        inputs, kept = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
+        grads = tuple(torch.empty_like(x) for x in inputs)
+        grad_state_RKV = None
+        for number, span in reversed(list(enumerate(_spans(grad_o_BTHV.shape[1])))):
+            of_chunk = _Kept(*kept[4 * number : 4 * number + 4])
+            of_inputs = _backward_chunk(_prepare(span, *inputs), of_chunk, _rows(grad_o_BTHV, span), grad_state_RKV)
+            grad_state_RKV = of_inputs.state_RKV
+            for grad, rows in zip(grads, of_inputs[:5], strict=True):
+                _put(grad if grad.dim() == 4 else grad[..., None], span, rows)
+        return grads
+
+
+_chunked_rule: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor] = _ChunkedRule.apply

@@ -167,3 +167,33 @@ def test_half_precision_is_only_the_type_of_inputs_and_outputs() -> None:
     single_BTHV = chunked(q, k, v, log_decay_BTH=log_decay, beta_BTH=beta)
     assert half_BTHV.dtype == torch.bfloat16
     assert torch.equal(half_BTHV, single_BTHV.bfloat16())
+
+
+def test_autocast_changes_no_digit() -> None:
+    q, k, v, log_decay, beta = (x.float() for x in build_inputs(CHUNK_SIZE + 5, "mild", "between", "drawn", 0))
+    plain = chunked(q, k, v, log_decay_BTH=log_decay, beta_BTH=beta)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(chunked(q, k, v, log_decay_BTH=log_decay, beta_BTH=beta), plain)
+
+
+def test_a_second_derivative_is_refused_rather_than_wrong() -> None:
+    q, k, v, log_decay, beta = build_inputs(3, "mild", "between", "drawn", 0)
+    q.requires_grad_()
+    outputs = chunked(q, k, v, log_decay_BTH=log_decay, beta_BTH=beta)
+    (grad,) = torch.autograd.grad(outputs.square().sum(), q, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+
+
+def test_what_is_kept_for_the_backward_grows_with_tokens_not_with_their_square() -> None:
+    """An attention of all tokens with all others would keep four times as much for twice the tokens."""
+
+    def kept_numbers(num_tokens: int) -> int:
+        sizes: list[int] = []
+        inputs = [x.requires_grad_() for x in build_inputs(num_tokens, "mild", "between", "drawn", 0)]
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()) or x, lambda x: x):
+            chunked(*inputs[:3], log_decay_BTH=inputs[3], beta_BTH=inputs[4])
+        return sum(sizes)
+
+    first, second = kept_numbers(2 * CHUNK_SIZE), kept_numbers(4 * CHUNK_SIZE)
+    assert second < 2.5 * first
