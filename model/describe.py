@@ -21,7 +21,10 @@ from model.trainer import require_possible
 
 
 class Description(Struct, frozen=True, kw_only=True):
-    """What a configuration comes to; `problem` says why the job cannot be done here, if so."""
+    """What a configuration comes to: tokens that its blocks mix, numbers that it learns.
+
+    `problem` says why the job cannot be done here, if so.
+    """
 
     tokens: int
     parameters: int
@@ -33,16 +36,14 @@ def describe(config: JobConfig, data_folder: Path | None) -> Description:
     problem = None
     num_classes = len({device for name in config.data.train for device in range(*config.data.captures[name].devices)})
     with torch.device("meta"):
-        model = Classifier(config.model, num_classes, "torch")
+        model = Classifier(config.model, num_classes, config.model.num_tokens(config.data.samples), "torch")
     if data_folder is not None:
         try:
             require_possible(config, choose_device("auto"))
             check_captures(config, data_folder)
         except (JobError, CaptureError) as error:
             problem = str(error)
-    return Description(
-        tokens=config.model.num_tokens(config.data.samples), parameters=count_parameters(model), problem=problem
-    )
+    return Description(tokens=model.backbone.num_tokens, parameters=count_parameters(model), problem=problem)
 
 
 def check_captures(config: JobConfig, data_folder: Path) -> None:

@@ -1,19 +1,21 @@
-"""Score a model on bursts: no augmentation, each burst at mean power 1.
+"""Score a model on bursts, each at mean power 1; augmentation only where the configuration wants it at test time.
 
 As a command it is the source study's evaluation:
 
     python -m model.evaluate --tx_start 35 --tx_end 45 --pkt_start 0 --pkt_end 100 --device auto --normalize \
         --data_path LocD.h5 --model_path results/runs/E5-s0-3466db1c/checkpoint.pt --output metrics.json
 
-Letters: B bursts, S samples, C classes.
+Letters: B bursts, V views of each, S samples, C classes.
 """
 
 import argparse
 import contextlib
 import json
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -22,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.augment import normalize_rms
+from model.augment import ChangedCopies, build_test_time, normalize_rms
 from model.classifier import Classifier
 from model.config import CaptureConfig, JobConfig, decode_job
 from model.data.batches import BurstSet, device_classes
@@ -62,6 +64,37 @@ class Scores:
         return LocationScore(bursts=len(self.classes), correct=self.correct, accuracy=self.accuracy, loss=loss)
 
 
+@dataclass(frozen=True)
+class Views:
+    """What of a burst the model sees: the burst itself, then its changed copies, each at mean power 1 if normalised."""
+
+    normalize: bool = True
+    copies: ChangedCopies | None = None
+
+    def of(self, x_B2S: Tensor, names: Sequence[str]) -> Iterator[Tensor]:
+        """Yield the views [B, 2, S] of bursts one after the other; `names` has one a burst."""
+        changed = self.copies(x_B2S, names) if self.copies is not None else ()
+        for view_B2S in chain((x_B2S,), changed):
+            yield normalize_rms(view_B2S) if self.normalize else view_B2S
+
+
+def mean_scores(views_BC: Sequence[Tensor]) -> Tensor:
+    """Return the logarithm of the mean class probabilities [B, C] over views; a single view's scores stay as they are.
+
+    The simple average of test-time augmentation (Shanmugam et al. 2021, arXiv 2011.11156, section 1). The logarithm is
+    a score like any other: the loss and the first class are those of the mean probabilities.
+    """
+    if len(views_BC) == 1:
+        return views_BC[0]
+    log_p_VBC = torch.stack([logits_BC.log_softmax(1) for logits_BC in views_BC])
+    return log_p_VBC.logsumexp(0) - math.log(len(views_BC))
+
+
+def burst_names(bursts: BurstSet) -> list[str]:
+    """Name each burst by its file and its place there, so that it has one name however it is asked for."""
+    return [f"{part.path.stem}/{key}" for part in bursts.parts for key in part.keys]
+
+
 def score(
     model: Callable[[Tensor], tuple[Tensor, Tensor]],
     bursts: BurstSet,
@@ -69,21 +102,20 @@ def score(
     device: torch.device,
     autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
     *,
-    normalize: bool = True,
+    views: Views = Views(),
 ) -> Scores:
     """Run a model over bursts in file order, in evaluation mode.
 
     Returns:
-        Logits in float32 on the CPU, classes, and the mean loss.
+        Logits in float32 on the CPU, averaged over the views as in `mean_scores`; classes; and the mean loss.
     """
     if isinstance(model, nn.Module):
         model.eval()
-    logits: list[Tensor] = []
+    names, logits = burst_names(bursts), list[Tensor]()
     with torch.inference_mode(), autocast():
-        for batch in bursts.in_order(BATCH_SIZE):
-            x_B2S = batch.x_B2S.to(device)
-            logits_BC, _ = model(normalize_rms(x_B2S) if normalize else x_B2S)
-            logits.append(logits_BC.float().cpu())
+        for start, batch in zip(count(0, BATCH_SIZE), bursts.in_order(BATCH_SIZE), strict=False):
+            seen_B2S = views.of(batch.x_B2S.to(device), names[start : start + BATCH_SIZE])
+            logits.append(mean_scores([model(view_B2S)[0].float() for view_B2S in seen_B2S]).cpu())
     logits_nC = torch.cat(logits)
     return Scores(logits_nC, bursts.class_of_burst, float(loss(logits_nC, bursts.class_of_burst)))
 
@@ -104,7 +136,8 @@ def load_classifier(path: Path, device: torch.device) -> tuple[Classifier, JobCo
         raise CaptureError(f"{path}: this is not a checkpoint of a Knockout run")
     config = decode_job(content["config"].encode())
     state = content["best_model"] or content["model"]
-    model = Classifier(config.model, state["head.bias"].numel(), backend_for(device))
+    num_tokens = config.model.num_tokens(config.data.samples)
+    model = Classifier(config.model, state["head.bias"].numel(), num_tokens, backend_for(device))
     model.load_state_dict(state)
     return model.to(device), config
 
@@ -147,7 +180,9 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     if unknown:
         raise CaptureError(f"{options.data_path}: devices {unknown} are none that the model was trained on")
     bursts = BurstSet((part,), classes)
-    scores = score(model, bursts, build_loss(config.loss), device, normalize=options.normalize)
+    copies = build_test_time(config.test_time, config.seed, bursts.sample_rate_hz)
+    views = Views(normalize=options.normalize, copies=copies)
+    scores = score(model, bursts, build_loss(config.loss), device, views=views)
     return {
         "accuracy": scores.accuracy,
         "correct": scores.correct,

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model.augment import build_test_time
 from model.config import JobConfig
 from model.data.batches import BurstSet, open_role
-from model.evaluate import Scores, choose_device, score
+from model.evaluate import Scores, Views, choose_device, score
 from model.run_folder import EpochRecord, Result, RunFolder, stream_atomically
 from model.trainer import NonFiniteError, Trainer
 
@@ -108,7 +109,8 @@ def _finish(folder: RunFolder, trainer: Trainer, data_folder: Path) -> None:
 
 def _score_capture(trainer: Trainer, config: JobConfig, name: str, folder: Path) -> tuple[BurstSet, Scores]:
     bursts = open_role(config.data, (name,), folder)
-    return bursts, score(trainer.forward, bursts, trainer.loss, trainer.device, trainer.autocast)
+    views = Views(copies=build_test_time(config.test_time, config.seed, bursts.sample_rate_hz))
+    return bursts, score(trainer.forward, bursts, trainer.loss, trainer.device, trainer.autocast, views=views)
 
 
 def _arrays(bursts: BurstSet, scored: Scores) -> list[tuple[str, NDArray[np.generic]]]:

@@ -1,105 +1,50 @@
 """The blocks of the backbone. On CUDA fla's GatedDeltaNet and Liger's RMSNorm; elsewhere our own, same parameters.
 
-Letters: B bursts, T tokens, D width of a token, H heads, K key width, V value width, W taps of a short convolution.
+Letters: B bursts, T tokens, D width of a token, H heads, K key width, V value width.
 """
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.attention import SoftmaxAttention
 from model.config import ModelConfig
 from model.gated_delta import chunked
+from model.gating import silu_gated
+from model.mamba import build_fla_mamba2, build_plain_mamba2
+from model.norms import NORM_EPS, GatedRMSNorm, RMSNorm
+from model.residual import ResidualSum, skip_chance
+from model.short_convolution import ShortConvolution, convolve_together
 
-NORM_EPS = 1e-5
 L2_EPS = 1e-6
 """Under the root of the key's and query's length, as in fla's kernel."""
 
 Backend = Literal["torch", "fla"]
 
 
+class UntrainableError(ValueError):
+    """A network that cannot be trained as configured; a sentence for the user."""
+
+
+def refuse_untrainable(config: ModelConfig) -> None:
+    """Refuse a network that fla refuses to train, on every backend.
+
+    Raises:
+        UntrainableError: names the knob, with fla's reason.
+    """
+    if config.mode != "chunk":
+        # fla 0.6 says so only where gradients are off; with gradients it quietly takes `chunk` in the mode's place.
+        raise UntrainableError(
+            f"model.mode {config.mode} cannot be trained: fla's GatedDeltaNet says "
+            '"Only chunk mode is supported in training." and its kernel has no gradient; use mode chunk'
+        )
+
+
 def backend_for(device: torch.device) -> Backend:
     """Triton kernels run on CUDA only; everything else takes the plain PyTorch path."""
     return "fla" if device.type == "cuda" else "torch"
-
-
-class RMSNorm(nn.Module):
-    """Root-mean-square normalisation (Zhang and Sennrich 2019, arXiv 1910.07467)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise the last dimension; any shape in, the same shape out."""
-        # Under autocast the weight follows the tokens; PyTorch warns and takes a slow path where types differ.
-        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), NORM_EPS)
-
-
-class GatedRMSNorm(RMSNorm):
-    """RMSNorm of the heads' outputs, times a SiLU gate."""
-
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
-        """Normalise `x` [..., V] and gate it with `gate` [..., V]."""
-        normed = super().forward(x)
-        return normed if gate is None else normed * F.silu(gate)
-
-
-class _CausalConvSilu(torch.autograd.Function):
-    """SiLU of a causal convolution of each channel by itself, as a sum of shifted products.
-
-    Written out because it is twice as fast on a CPU as a grouped convolution, and keeps one intermediate instead of one
-    for each tap.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x_BTD: Tensor, taps_WD: Tensor, bias_D: Tensor | None) -> Tensor:
-        size, num_tokens = taps_WD.shape[0], x_BTD.shape[1]
-        padded = F.pad(x_BTD, (0, 0, size - 1, 0))
-        y_BTD = padded[:, :num_tokens] * taps_WD[0]
-        for tap in range(1, size):
-            y_BTD.addcmul_(padded[:, tap : tap + num_tokens], taps_WD[tap])
-        if bias_D is not None:
-            y_BTD += bias_D
-        ctx.save_for_backward(padded, taps_WD, y_BTD)
-        ctx.has_bias = bias_D is not None
-        return F.silu(y_BTD)
-
-    @staticmethod
-    def backward(ctx: Any, grad_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        padded, taps_WD, y_BTD = ctx.saved_tensors
-        size, num_tokens = taps_WD.shape[0], y_BTD.shape[1]
-        grad_BTD = torch.ops.aten.silu_backward(grad_BTD, y_BTD)
-        grad_padded, grad_taps_WD = torch.zeros_like(padded), torch.empty_like(taps_WD)
-        for tap in range(size):
-            grad_padded[:, tap : tap + num_tokens].addcmul_(grad_BTD, taps_WD[tap])
-            grad_taps_WD[tap] = (padded[:, tap : tap + num_tokens] * grad_BTD).sum((0, 1))
-        grad_bias_D = grad_BTD.sum((0, 1)) if ctx.has_bias else None
-        return grad_padded[:, size - 1 :], grad_taps_WD, grad_bias_D
-
-
-_causal_conv_silu: Callable[[Tensor, Tensor, Tensor | None], Tensor] = _CausalConvSilu.apply
-
-
-class ShortConvolution(nn.Module):
-    """The weights of a causal convolution of each channel by itself: `weight` [D, 1, W], `bias` [D] if asked for."""
-
-    def __init__(self, width: int, size: int, *, bias: bool) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(width, 1, size))
-        self.bias = nn.Parameter(torch.empty(width)) if bias else None
-
-
-def convolve_together(x_BTD: Tensor, *convolutions: ShortConvolution) -> Tensor:
-    """Convolve channels [B, T, D] by several convolutions, D being the sum of their widths, then SiLU.
-
-    Token t sees tokens t - W + 1 to t.
-    """
-    taps_WD = torch.cat([convolution.weight[:, 0] for convolution in convolutions]).T.contiguous()
-    biases: list[Tensor] = [convolution.bias for convolution in convolutions if convolution.bias is not None]
-    return _causal_conv_silu(x_BTD, taps_WD, torch.cat(biases) if biases else None)
 
 
 class GatedDeltaNet(nn.Module):
@@ -133,9 +78,9 @@ class GatedDeltaNet(nn.Module):
         q_BTHK = _unit(self._heads(qkv_BTD[..., :key_dim]))
         k_BTHK = _unit(self._heads(qkv_BTD[..., key_dim : 2 * key_dim]))
         v_BTHV = self._heads(qkv_BTD[..., 2 * key_dim :])
-        beta_BTH = self.beta_scale * torch.sigmoid(self.b_proj(x_BTD).float())
+        beta_BTH = self.beta_scale * torch.sigmoid(_single_or_wider(self.b_proj(x_BTD)))
         # In fp32 under autocast too: a product of hundreds of decays leaves no room for rounding.
-        log_decay_BTH = -self.A_log.float().exp() * F.softplus(self.a_proj(x_BTD).float() + self.dt_bias)
+        log_decay_BTH = -self.A_log.exp() * F.softplus(_single_or_wider(self.a_proj(x_BTD)) + self.dt_bias)
         o_BTHV = chunked(q_BTHK, k_BTHK, v_BTHV, log_decay_BTH=log_decay_BTH, beta_BTH=beta_BTH)
         gated_BTHV = self.o_norm(o_BTHV, self._heads(self.g_proj(x_BTD)))
         return torch.as_tensor(self.o_proj(gated_BTHV.flatten(2)))
@@ -145,9 +90,13 @@ class GatedDeltaNet(nn.Module):
 
 
 def _unit(x: Tensor) -> Tensor:
-    """Scale the last dimension to length 1, in fp32."""
-    x = x.float()
+    """Scale the last dimension to length 1, in fp32 or wider."""
+    x = _single_or_wider(x)
     return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + L2_EPS)
+
+
+def _single_or_wider(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class GatedMLP(nn.Module):
@@ -161,25 +110,28 @@ class GatedMLP(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Transform each token by itself; [B, T, D] in and out."""
-        return torch.as_tensor(self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD)))
+        return torch.as_tensor(self.down_proj(silu_gated(self.up_proj(x_BTD), self.gate_proj(x_BTD))))
 
 
 class Block(nn.Module):
     """Norm, token mixing, residual; norm, gated MLP, residual."""
 
-    def __init__(self, config: ModelConfig, backend: Backend) -> None:
+    def __init__(self, config: ModelConfig, backend: Backend, number: int) -> None:
+        """Build the block of this number, counted from 1 at the samples' end."""
         super().__init__()
+        skip = skip_chance(config.stochastic_depth, number, config.depth)
         self.attn_norm = build_norm(config.dim, backend)
-        self.attn = build_token_mixer(config, backend)
+        self.attn = build_token_mixer(config, backend, number)
         self.mlp_norm = build_norm(config.dim, backend)
         self.mlp = GatedMLP(config)
+        self.residual = ResidualSum(dropout=config.resid_dropout, skip=skip)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """[B, T, D] in and out."""
         mixed = self.attn(self.attn_norm(x_BTD))
-        # fla's layer returns (output, attentions, cache).
-        x_BTD = x_BTD + (mixed[0] if isinstance(mixed, tuple) else mixed)
-        return x_BTD + torch.as_tensor(self.mlp(self.mlp_norm(x_BTD)))
+        # fla's layers return (output, attentions, cache).
+        x_BTD = self.residual(x_BTD, mixed[0] if isinstance(mixed, tuple) else mixed)
+        return torch.as_tensor(self.residual(x_BTD, self.mlp(self.mlp_norm(x_BTD))))
 
 
 def build_norm(width: int, backend: Backend) -> nn.Module:
@@ -193,14 +145,21 @@ def build_norm(width: int, backend: Backend) -> nn.Module:
     return norm
 
 
-def build_token_mixer(config: ModelConfig, backend: Backend) -> nn.Module:
-    """Build the gated delta net, [B, T, D] in and out (fla's returns a tuple that starts with it)."""
-    if backend == "torch":
-        return GatedDeltaNet(config)
+def build_token_mixer(config: ModelConfig, backend: Backend, number: int) -> nn.Module:
+    """Build what mixes tokens in a block counted from 1: [B, T, D] in and out (fla's return a tuple that starts so)."""
+    if config.softmax_every is not None and number % config.softmax_every == 0:
+        return SoftmaxAttention(config)
+    if config.mixer == "mamba2":
+        return build_plain_mamba2(config) if backend == "torch" else build_fla_mamba2(config)
+    return GatedDeltaNet(config) if backend == "torch" else build_fla_gated_delta_net(config)
+
+
+def build_fla_gated_delta_net(config: ModelConfig) -> nn.Module:
+    """Build fla's gated delta net."""
     from fla.layers.gated_deltanet import GatedDeltaNet as FlaGatedDeltaNet  # CUDA only; takes seconds to import
 
     mixer: nn.Module = FlaGatedDeltaNet(
-        mode="chunk",
+        mode=config.mode,
         hidden_size=config.dim,
         expand_v=config.expand_v,
         head_dim=config.head_dim,

@@ -1,5 +1,6 @@
 """Losses over class scores. B bursts, C classes."""
 
+from dataclasses import dataclass
 from typing import Protocol, assert_never
 
 import torch
@@ -15,6 +16,17 @@ class Loss(Protocol):
     def __call__(self, logits_BC: Tensor, class_B: Tensor) -> Tensor:
         """Return the mean loss over the bursts, a scalar."""
 
+    def per_burst(self, logits_BC: Tensor, class_B: Tensor) -> Tensor:
+        """Return the loss of each burst, [B]."""
+
+
+@dataclass(frozen=True)
+class Blend:
+    """What mixup did to a batch: burst b is `share_B[b]` itself, the rest of it burst `partner_B[b]`."""
+
+    partner_B: Tensor
+    share_B: Tensor
+
 
 class CrossEntropy:
     """Cross-entropy with smoothed targets."""
@@ -25,6 +37,10 @@ class CrossEntropy:
     def __call__(self, logits_BC: Tensor, class_B: Tensor) -> Tensor:
         """Return the mean loss over the bursts, a scalar."""
         return F.cross_entropy(logits_BC, class_B, label_smoothing=self.label_smoothing)
+
+    def per_burst(self, logits_BC: Tensor, class_B: Tensor) -> Tensor:
+        """Return the loss of each burst, [B]."""
+        return F.cross_entropy(logits_BC, class_B, label_smoothing=self.label_smoothing, reduction="none")
 
 
 class Focal:
@@ -39,11 +55,29 @@ class Focal:
 
     def __call__(self, logits_BC: Tensor, class_B: Tensor) -> Tensor:
         """Return the mean loss over the bursts, a scalar."""
+        return self.per_burst(logits_BC, class_B).mean()
+
+    def per_burst(self, logits_BC: Tensor, class_B: Tensor) -> Tensor:
+        """Return the loss of each burst, [B]."""
         cross_entropy_B = F.cross_entropy(logits_BC, class_B, label_smoothing=self.label_smoothing, reduction="none")
         log_p_B = F.log_softmax(logits_BC, dim=1).gather(1, class_B[:, None]).squeeze(1)
         # p is kept off 1, where a power below 1 has no gradient; expm1 keeps what digits log p has.
         miss_B = -torch.expm1(log_p_B.clamp(max=-1e-7))
-        return (miss_B**self.gamma * cross_entropy_B).mean()
+        return miss_B**self.gamma * cross_entropy_B
+
+
+def blended_loss(loss: Loss, logits_BC: Tensor, class_B: Tensor, blend: Blend | None) -> Tensor:
+    """Return the mean loss of bursts that mixup blended: each counts for both its classes, by their shares.
+
+    Zhang et al. 2018 (arXiv 1710.09412), section 2, in the form of their code. For cross-entropy that is the loss
+    against the blended target itself; the focal loss weighs each of the two terms by its own class's probability.
+    Without a blend it is the loss itself.
+    """
+    if blend is None:
+        return loss(logits_BC, class_B)
+    own_B = loss.per_burst(logits_BC, class_B)
+    partners_B = loss.per_burst(logits_BC, class_B[blend.partner_B])
+    return (blend.share_B * own_B + (1 - blend.share_B) * partners_B).mean()
 
 
 def build_loss(config: LossConfig) -> Loss:

@@ -1,16 +1,60 @@
-"""Tokens -> one embedding a burst."""
+"""Tokens -> one embedding a burst.
 
+Letters: B bursts, T tokens, D width of a token.
+"""
+
+import math
 from typing import Literal, assert_never
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+Pooling = Literal["last", "mean", "attention", "cls_first"]
 
 
-def pool(x_BTD: Tensor, kind: Literal["last", "mean"]) -> Tensor:
-    """Return [B, D]. The last token of a causal model has seen the whole burst."""
+class TokenPooling(nn.Module):
+    """Takes one token. The last of a causal model has seen the whole burst, the first has seen itself only."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__()
+        self.position = position
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """Return [B, D]."""
+        return x_BTD[:, self.position]
+
+
+class MeanPooling(nn.Module):
+    """Weighs all tokens alike."""
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """Return [B, D]."""
+        return x_BTD.mean(dim=1)
+
+
+class AttentionPooling(nn.Module):
+    """Weighs tokens by the softmax of their product with one learned query."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.empty(dim))
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """Return [B, D]."""
+        scores_BT = x_BTD @ self.query.to(x_BTD.dtype) / math.sqrt(len(self.query))
+        return (x_BTD * scores_BT.softmax(dim=1)[..., None].to(x_BTD.dtype)).sum(dim=1)
+
+
+def build_pooling(kind: Pooling, dim: int) -> nn.Module:
+    """Build what makes tokens [B, T, D] into embeddings [B, D]."""
     match kind:
         case "last":
-            return x_BTD[:, -1]
+            return TokenPooling(-1)
         case "mean":
-            return x_BTD.mean(dim=1)
+            return MeanPooling()
+        case "attention":
+            return AttentionPooling(dim)
+        case "cls_first":
+            return TokenPooling(0)
         case _:
             assert_never(kind)

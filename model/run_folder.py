@@ -32,6 +32,8 @@ class EpochRecord(Struct, frozen=True, kw_only=True):
     seconds: float
     cpu_seconds: float | None = None
     """Processor time of the job; null on CUDA, where it says nothing about the work."""
+    data_seconds: float | None = None
+    """Seconds of the epoch in which training waited for its next batch; null in records older than the field."""
     train_loss: float | None
     val_loss: float | None
     val_accuracy: float

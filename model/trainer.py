@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from model.augment import build_augment
 from model.classifier import Classifier, initialize
-from model.config import JobConfig
-from model.data.batches import BurstSet
+from model.config import JobConfig, ModelConfig
+from model.data.batches import BurstSet, Timed
 from model.evaluate import JobError, score
-from model.layers import backend_for
-from model.losses import build_loss
+from model.layers import UntrainableError, backend_for, refuse_untrainable
+from model.losses import Blend, blended_loss, build_loss
+from model.optimization import Schedule, build_optimizers
 from model.run_folder import EpochRecord, RunFolder, stream_atomically
 from model.streams import stream_seed
 
@@ -31,7 +32,7 @@ AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class NonFiniteError(ArithmeticError):
-    """An epoch in which no step had a finite gradient."""
+    """An epoch with hardly a step whose loss and gradient were finite."""
 
 
 @dataclass
@@ -53,22 +54,26 @@ class Trainer:
     """One run: `fit` goes on from the newest checkpoint to the last epoch."""
 
     def __init__(self, config: JobConfig, train: BurstSet, validate: BurstSet, device: torch.device) -> None:
+        """Build everything at its start.
+
+        Raises:
+            JobError: this machine, or any, cannot train what is configured.
+        """
         require_possible(config, device)
+        require_trainable(config.model)
         self.config, self.train, self.validate, self.device = config, train, validate, device
         num_classes = int(train.class_of_burst.max()) + 1
         self.model = build_model(config, num_classes, device)
-        self.forward = torch.compile(self.model) if config.runtime.compile else self.model
+        # Scoring needs the head alone, training the auxiliary head too where there is one.
+        self.forward: Callable[[Tensor], tuple[Tensor, Tensor]] = self.model
+        self.all_logits: Callable[[Tensor], tuple[Tensor, ...]] = self.model.all_logits
+        if config.runtime.compile:
+            self.forward, self.all_logits = torch.compile(self.forward), torch.compile(self.all_logits)
         self.loss = build_loss(config.loss)
         self.augment = build_augment(config.augment, train.sample_rate_hz)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=config.optim.learning_rate,
-            weight_decay=config.optim.weight_decay,
-            fused=True,
-        )
-        self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimizer, patience=config.optim.plateau.patience, factor=config.optim.plateau.factor
-        )
+        self.optimizers = build_optimizers(config.optim, self.model)
+        steps_per_epoch = math.ceil(len(train) / config.optim.batch_size)
+        self.schedules = [Schedule(config.optim, optimizer, steps_per_epoch) for optimizer in self.optimizers]
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.runtime.precision == "fp16")
         self.progress = Progress()
         if config.data.shuffled_labels:
@@ -80,7 +85,7 @@ class Trainer:
         """Train to the end, or until `should_stop` after an epoch; return whether the end was reached.
 
         Raises:
-            NonFiniteError: a whole epoch had no finite step.
+            NonFiniteError: an epoch had hardly a finite step.
         """
         while not self.is_finished():
             if should_stop():
@@ -98,18 +103,19 @@ class Trainer:
     def _run_epoch(self, folder: RunFolder) -> EpochRecord:
         epoch = self.progress.epoch + 1
         started, cpu_started = time.perf_counter(), time.process_time()
-        learning_rate = self.optimizer.param_groups[0]["lr"]
+        learning_rate = self.optimizers[0].param_groups[0]["lr"]
         steps = self._train_epoch(epoch)
         train_seconds = time.perf_counter() - started
         scores = score(self.forward, self.validate, self.loss, self.device, self.autocast)
-        if math.isfinite(scores.loss):
-            self.schedule.step(scores.loss)
+        for schedule in self.schedules:
+            schedule.after_epoch(finite_or_none(scores.loss))
         if scores.loss < self.progress.best_loss:
             self._keep_best(epoch, scores.loss)
         record = EpochRecord(
             epoch=epoch,
             seconds=time.perf_counter() - started,
             cpu_seconds=time.process_time() - cpu_started if self.device.type == "cpu" else None,
+            data_seconds=steps.data_seconds,
             train_loss=finite_or_none(steps.mean_loss),
             val_loss=finite_or_none(scores.loss),
             val_accuracy=scores.accuracy,
@@ -123,8 +129,7 @@ class Trainer:
         # The checkpoint first: an epoch that is on record can always be gone on from.
         self.save(folder)
         folder.append_epoch(record)
-        if steps.finite == 0:
-            raise NonFiniteError(f"epoch {epoch}: not one of {steps.skipped} steps had a finite loss and gradient")
+        steps.require_finite(epoch)
         return record
 
     def _train_epoch(self, epoch: int) -> "StepSums":
@@ -134,30 +139,41 @@ class Trainer:
         self.augment.start_epoch(seed, epoch, self.device)
         self.model.train()
         sums = StepSums()
-        for batch in self.train.shuffled(self.config.optim.batch_size, seed, epoch):
+        batches = Timed(self.train.shuffled(self.config.optim.batch_size, seed, epoch))
+        for batch in batches:
             x_B2S, class_B = batch.x_B2S.to(self.device), batch.class_B.to(self.device)
-            with torch.no_grad():
-                x_B2S = self.augment(x_B2S)
-            sums.add(*self._step(x_B2S, class_B))
+            x_B2S, blend = self.augment(x_B2S)
+            sums.add(*self._step(x_B2S, class_B, blend))
+        sums.data_seconds = batches.seconds
         return sums
 
-    def _step(self, x_B2S: Tensor, class_B: Tensor) -> tuple[float, float]:
+    def _step(self, x_B2S: Tensor, class_B: Tensor, blend: Blend | None = None) -> tuple[float, float]:
         """Take one optimiser step; return the loss and the norm of the gradient before clipping."""
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         with self.autocast():
-            logits_BC, _ = self.forward(x_B2S)
-            loss = self.loss(logits_BC.float(), class_B)
+            losses = [
+                blended_loss(self.loss, logits_BC.float(), class_B, blend) for logits_BC in self.all_logits(x_B2S)
+            ]
+            loss = self._weigh(*losses)
         torch.autograd.backward(self.scaler.scale(loss))
-        self.scaler.unscale_(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
         values = float(loss.detach()), float(grad_norm)
-        if self.scaler.is_enabled():
-            # It skips the step by itself when a gradient overflowed, and then scales less.
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        elif all(map(math.isfinite, values)):
-            self.optimizer.step()
+        if all(map(math.isfinite, values)):
+            self._move()
+        # Scales less after a gradient that overflowed; does nothing where nothing is scaled.
+        self.scaler.update()
         return values
+
+    def _weigh(self, loss: Tensor, aux_loss: Tensor | None = None) -> Tensor:
+        aux_head = self.config.model.aux_head
+        return loss if aux_loss is None or aux_head is None else loss + aux_head.weight * aux_loss
+
+    def _move(self) -> None:
+        for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
+            self.scaler.step(optimizer)
+            schedule.after_step()
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Open the precision of the configuration."""
@@ -180,8 +196,8 @@ class Trainer:
             "best_epoch": self.progress.best_epoch,
             "best_model": self.progress.best_model,
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "schedules": [schedule.state_dict() for schedule in self.schedules],
             "scaler": self.scaler.state_dict(),
         }
         stream_atomically(folder.checkpoint, lambda file: torch.save(content, file))
@@ -193,8 +209,9 @@ class Trainer:
             return
         content = torch.load(folder.checkpoint, map_location=self.device, weights_only=True)
         self.model.load_state_dict(content["model"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.schedule.load_state_dict(content["schedule"])
+        for name in ("optimizers", "schedules"):
+            for part, state in zip(getattr(self, name), content[name], strict=True):
+                part.load_state_dict(state)
         self.scaler.load_state_dict(content["scaler"])
         self.progress = Progress(
             records=[msgspec.json.decode(line, type=EpochRecord) for line in content["records"]],
@@ -221,6 +238,8 @@ class StepSums:
     grad_norm: float = 0.0
     finite: int = 0
     skipped: int = 0
+    data_seconds: float = 0.0
+    """Time that was waited for batches."""
 
     def add(self, loss: float, grad_norm: float) -> None:
         """Count one step."""
@@ -228,6 +247,18 @@ class StepSums:
             self.loss, self.grad_norm, self.finite = self.loss + loss, self.grad_norm + grad_norm, self.finite + 1
         else:
             self.skipped += 1
+
+    def require_finite(self, epoch: int) -> None:
+        """Refuse an epoch that says nothing: one without a finite step, or, after the first, with few.
+
+        In the first epoch the scale of the loss under fp16 is still being found, by steps that overflow.
+
+        Raises:
+            NonFiniteError: too few steps were finite.
+        """
+        steps = self.finite + self.skipped
+        if self.finite == 0 or (epoch > 1 and self.skipped > self.finite):
+            raise NonFiniteError(f"epoch {epoch}: only {self.finite} of {steps} steps had a finite loss and gradient")
 
     @property
     def mean_loss(self) -> float:
@@ -242,7 +273,8 @@ class StepSums:
 
 def build_model(config: JobConfig, num_classes: int, device: torch.device) -> Classifier:
     """Build the classifier on a device, every parameter at its start for the seed."""
-    model = Classifier(config.model, num_classes, backend_for(device)).to(device)
+    num_tokens = config.model.num_tokens(config.data.samples)
+    model = Classifier(config.model, num_classes, num_tokens, backend_for(device)).to(device)
     initialize(model, config.seed)
     return model
 
@@ -258,6 +290,18 @@ def require_possible(config: JobConfig, device: torch.device) -> None:
             f"profile `{config.profile}` trains in fp16, which needs a CUDA GPU, and this job has {device.type}; "
             "use profile `quick`, or a machine with a GPU"
         )
+
+
+def require_trainable(config: ModelConfig) -> None:
+    """Refuse what no machine can train; unlike `require_possible` this ends one run, not the campaign's start.
+
+    Raises:
+        JobError: with the network's reason.
+    """
+    try:
+        refuse_untrainable(config)
+    except UntrainableError as error:
+        raise JobError(str(error)) from None
 
 
 def finite_or_none(value: float) -> float | None:

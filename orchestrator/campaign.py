@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from model.run_folder import Result
 from orchestrator.checkouts import Code, find_code
-from orchestrator.errors import DataError, RunError
+from orchestrator.errors import DataError, RunError, UsageError
 from orchestrator.evidence import read_runs
 from orchestrator.fingerprints import fingerprint_files
 from orchestrator.identity import CodeAndData
@@ -38,6 +38,8 @@ class Request(Struct, frozen=True, kw_only=True):
     profile: str | None = None
     seeds: tuple[int, ...] | None = None
     experiments: tuple[str, ...] = ()
+    everything: bool = False
+    """Every experiment of the file, not only the profile's `default_experiments`."""
 
 
 class RunOptions(Struct, frozen=True, kw_only=True):
@@ -75,14 +77,17 @@ def open_study(request: Request) -> Study:
 
     Raises:
         SpecError: the campaign file is refused.
-        UsageError: an experiment was asked for that is not there.
+        UsageError: an experiment was asked for that is not there, or some by name and all at once.
     """
+    if request.experiments and request.everything:
+        raise UsageError("name experiments, or say --all, not both")
     spec, source = load_campaign(request.file)
     campaign = at_profile(spec, source, request.profile, request.seeds)
     campaign = msgspec.structs.replace(campaign, data=_expand_paths(campaign.data, os.environ))
     with source.locating():
         arms = resolve_arms(campaign)
-    selected = select_arms(arms, request.experiments)
+    asked = request.experiments or (() if request.everything else campaign.default_experiments)
+    selected = select_arms(arms, asked)
     return Study(campaign, selected, Layout(request.file.resolve().parent))
 
 

@@ -82,6 +82,12 @@ def _add_campaign(verb: argparse.ArgumentParser, *, with_experiments: bool = Tru
         verb.add_argument(
             "experiments", nargs="*", metavar="EXPERIMENT", help="only these, and the references they need"
         )
+        verb.add_argument(
+            "--all",
+            action="store_true",
+            dest="everything",
+            help="every experiment, not only the default ones",
+        )
 
 
 def _add_run(verbs: Verbs) -> None:
@@ -131,7 +137,7 @@ def _add_report(verbs: Verbs) -> None:
 
 
 def _add_data(verbs: Verbs) -> None:
-    data = verbs.add_parser("data", help="make captures", description="Make captures.")
+    data = verbs.add_parser("data", help="make captures and shards", description="Make captures and shards.")
     data.set_defaults(call="show_data_help", parser=data)
     kinds = data.add_subparsers(title="commands", metavar="COMMAND")
     verb = _add_verb(
@@ -146,10 +152,30 @@ def _add_data(verbs: Verbs) -> None:
     verb.add_argument("--seed", type=_natural, default=1, help="(%(default)s)")
     verb.add_argument("--packets", type=_positive, default=100, help="bursts a transmitter and location (%(default)s)")
     verb.add_argument("--samples", type=_positive, default=8192, help="samples a burst (%(default)s)")
+    verb = _add_verb(
+        kinds,
+        "shard",
+        "shard",
+        "cut the bursts that a profile uses out of its captures, for `python -m model.train`",
+        "One file a capture, float32 and uncompressed, and manifest.json, which says what they are. Shards that are\n"
+        "there already are left as they are; a folder that holds anything else is refused.",
+    )
+    verb.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to put them")
+    _add_campaign(verb, with_experiments=False)
 
 
 def _add_doctor(verbs: Verbs) -> None:
-    _add_verb(verbs, "doctor", "examine", "check this machine: Python, packages, GPU, git, disk")
+    verb = _add_verb(
+        verbs,
+        "doctor",
+        "examine",
+        "check this machine: Python, packages, GPU, git, disk",
+        "With --gpu: what only a GPU can show. Runs the tests marked `cuda`, then ten epochs of the baseline\n"
+        "at profile paper on noise, and compares their seconds with the source's. Some minutes.",
+    )
+    verb.add_argument("--gpu", action="store_true", help="check the CUDA path itself")
+    verb.add_argument("-f", "--file", type=Path, default=Path("experiments.yaml"), help="campaign file (%(default)s)")
+    verb.add_argument("--profile", default="paper", metavar="NAME", help="whose baseline is timed (%(default)s)")
 
 
 def _add_schema(verbs: Verbs) -> None:

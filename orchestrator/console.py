@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from rich.table import Table
 
 from orchestrator import __version__, campaign, doctor
 from orchestrator.campaign import Outcome, Request, RunOptions, Study
+from orchestrator.fingerprints import fingerprint_files
 from orchestrator.judgement import Judgement
 from orchestrator.knobs import difference
-from orchestrator.launchers.inline import emulate_captures
+from orchestrator.launchers.inline import emulate_captures, shard_captures
 from orchestrator.layout import Layout
 from orchestrator.schema import campaign_schema
-from orchestrator.spec import EmulateSpec
+from orchestrator.spec import BASELINE, EmulateSpec
 from orchestrator.states import RunState
 from orchestrator.store import QueuedRun
 from orchestrator.watcher import LiveRun
@@ -51,6 +52,7 @@ def _request(options: argparse.Namespace) -> Request:
         profile=options.profile,
         seeds=getattr(options, "seeds", None),
         experiments=tuple(getattr(options, "experiments", ())),
+        everything=getattr(options, "everything", False),
     )
 
 
@@ -67,10 +69,17 @@ def run_campaign(options: argparse.Namespace) -> int:
     else:
         OUT.print(f"{outcome.num_trained} runs trained, {outcome.num_finished_before} had their result already")
     _print_outcome(outcome)
+    _print_left_out(options, study)
     if not outcome.is_complete:
         OUT.print("interrupted: finished epochs are kept, `knockout run` goes on from them")
         return 130
     return _print_failures(outcome.rows)
+
+
+def _print_left_out(options: argparse.Namespace, study: campaign.Study) -> None:
+    taken, there = len(study.arms), len(study.campaign.experiments) + 1
+    if taken < there and not options.experiments:
+        OUT.print(f"{taken} of the file's {there} experiments: this profile's default ones; --all takes them all")
 
 
 def write_report(options: argparse.Namespace) -> int:
@@ -218,6 +227,7 @@ def show_plan(options: argparse.Namespace) -> int:
     OUT.print(table)
     for note in preview.notes:
         OUT.print(note, soft_wrap=True)
+    _print_left_out(options, study)
     return 0
 
 
@@ -293,13 +303,30 @@ def emulate(options: argparse.Namespace) -> int:
     return 0
 
 
+def shard(options: argparse.Namespace) -> int:
+    """Cut shards out of a profile's captures, which are made first where they are missing and emulated."""
+    study = campaign.open_study(_request(options))
+    for line in campaign.make_captures(study).splitlines():
+        OUT.print(line, soft_wrap=True, markup=False)
+    data = study.arms[BASELINE].config.data
+    paths = [capture.path for capture in data.captures.values()]
+    hashes = fingerprint_files(paths, study.layout.root, study.layout.fingerprints)
+    OUT.print(shard_captures(options.out, data, study.layout.root, hashes).strip(), soft_wrap=True, markup=False)
+    return 0
+
+
 def examine(options: argparse.Namespace) -> int:
     """Check this machine."""
-    findings = doctor.examine(Layout(Path.cwd()))
+    findings: Iterable[doctor.Finding] = doctor.examine(Layout(Path.cwd()))
+    if options.gpu:
+        study = campaign.open_study(Request(file=options.file, profile=options.profile, experiments=(BASELINE,)))
+        findings = doctor.examine_gpu(study.arms[BASELINE].config, study.layout.root)
+    is_bad = False
     for finding in findings:
         mark = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "bad": "[bold red]bad [/]"}[finding.kind]
         OUT.print(f"{mark} {finding.what}", soft_wrap=True)
-    return 2 if any(finding.kind == "bad" for finding in findings) else 0
+        is_bad = is_bad or finding.kind == "bad"
+    return 2 if is_bad else 0
 
 
 def show_schema(options: argparse.Namespace) -> int:

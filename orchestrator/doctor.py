@@ -3,17 +3,26 @@
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
+from statistics import median
 from typing import Literal
 
 from msgspec import Struct
 
+from model.config import JobConfig
 from orchestrator.branches import Repository
-from orchestrator.errors import CodeError
+from orchestrator.errors import CodeError, DataError
+from orchestrator.launchers.inline import Speed, measure_speed, run_marked_tests
 from orchestrator.launchers.local import count_gpus
 from orchestrator.layout import Layout
 
 MIN_FREE_BYTES = 2 * 10**9
+SPEED_EPOCHS = 10
+SOURCE_EPOCH_SECONDS = (5, 6)
+"""What an epoch of the source's baseline took, on a GPU that it does not name."""
+SOURCE_LIMIT_SECONDS = 10
 GPU_PACKAGES = ("flash-linear-attention", "liger-kernel", "triton")
 
 
@@ -76,3 +85,53 @@ def _disk(layout: Layout) -> Finding:
     free = shutil.disk_usage(layout.root).free
     what = f"{free / 1e9:.0f} GB free for results"
     return Finding(kind="ok" if free > MIN_FREE_BYTES else "bad", what=what)
+
+
+def examine_gpu(config: JobConfig, root: Path) -> Iterator[Finding]:
+    """Check what only a GPU can show, one finding after the other: kernels, mixed precision, and the speed of `config`.
+
+    Args:
+        config: the campaign's baseline at profile `paper`.
+        root: the checkout, which holds the tests.
+    """
+    if count_gpus() == 0:
+        yield Finding(kind="bad", what="no NVIDIA GPU here, so there is nothing to check; run this where there is one")
+        return
+    yield from map(_package, GPU_PACKAGES)
+    yield from check_cuda_tests(root)
+    yield check_speed(config)
+
+
+def check_cuda_tests(root: Path) -> Iterator[Finding]:
+    """Run the tests that are marked `cuda`."""
+    if not (root / "tests").is_dir():
+        yield Finding(kind="note", what=f"the tests are not in {root}; run this from a clone of the repository")
+        return
+    passed, summary = run_marked_tests(root, "cuda")
+    yield Finding(kind="ok" if passed else "bad", what=f"tests marked `cuda`: {summary}")
+
+
+def check_speed(config: JobConfig) -> Finding:
+    """Train `SPEED_EPOCHS` epochs on noise and compare them with the source's."""
+    try:
+        speed = measure_speed(config, SPEED_EPOCHS)
+    except DataError as error:
+        return Finding(kind="bad", what=f"speed check: {error}")
+    return judge_speed(speed)
+
+
+def judge_speed(speed: Speed) -> Finding:
+    """Compare epochs with the source's. The first one pays for compiling, so it does not count. Pure."""
+    first, *rest = speed.epoch_seconds
+    typical = median(rest or [first])
+    waited = sum(seconds or 0.0 for seconds in speed.data_seconds) / sum(speed.epoch_seconds)
+    low, high = SOURCE_EPOCH_SECONDS
+    what = (
+        f"{typical:.1f} s an epoch on {speed.device}, median of those after the first, which took {first:.1f} s; "
+        f"the source reports {low} to {high} s and stopped what took more than {SOURCE_LIMIT_SECONDS} s; "
+        f"{waited:.0%} of the time waiting for data, {speed.skipped_steps} steps skipped, "
+        f"{speed.peak_memory_bytes / 1e9:.1f} GB at most"
+    )
+    if typical > SOURCE_LIMIT_SECONDS:
+        return Finding(kind="bad", what=f"{what}: too slow for the guard of profile `paper`")
+    return Finding(kind="ok" if typical <= high else "note", what=what)

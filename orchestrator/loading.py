@@ -172,12 +172,21 @@ def load_campaign(path: Path) -> tuple[CampaignSpec, Source]:
         if section in source.values:
             source.convert(source.values[section], part, (section,))
     spec = source.convert(source.values, CampaignSpec, ())
+    _require_names(spec, source)
+    return spec, source
+
+
+def _require_names(spec: CampaignSpec, source: Source) -> None:
     for name, experiment in spec.experiments.items():
         for profile in experiment.change_in:
             if profile not in spec.profiles:
-                where = ("experiments", name, "change_in", profile)
+                where: Where = ("experiments", name, "change_in", profile)
                 raise source.refuse(f"there is no profile `{profile}`{did_you_mean(profile, spec.profiles)}", where)
-    return spec, source
+    for profile, profile_spec in spec.profiles.items():
+        for name in profile_spec.default_experiments:
+            if name not in spec.experiments:
+                where = ("profiles", profile, "default_experiments")
+                raise source.refuse(f"there is no experiment `{name}`{did_you_mean(name, spec.experiments)}", where)
 
 
 def at_profile(
@@ -205,6 +214,7 @@ def at_profile(
         guards=_merged(source, GuardSpec, "guards"),
         baseline=_baseline(source),
         experiments=spec.experiments,
+        default_experiments=chosen.default_experiments,
     )
 
 

@@ -19,6 +19,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from model.flags import to_flags
 from model.run_folder import write_atomically
 from orchestrator import figures, tables, wording
 from orchestrator.evidence import RunRecord
@@ -218,6 +219,7 @@ def _section(plan: Plan, records: Records, judgement: Judgement) -> dict[str, An
         "twin_reported": _twin_reported(plan, arm),
         "changes": [{"knob": knob, "old": _value(old), "new": _value(new)} for knob, (old, new) in changes.items()],
         "command": _command(plan, arm),
+        "training": _training_command(plan, arm),
         "seeds": _seed_rows(plan, records, judgement),
         "errors": _describe_errors(judgement),
         "interval": "(no interval)" if judgement.low_points is None else wording.interval(judgement.interval_points),
@@ -250,6 +252,13 @@ def _command(plan: Plan, arm: Arm) -> str:
     contiguous = seeds == tuple(range(seeds[0], seeds[-1] + 1))
     words = f" --seeds {seeds[0]}-{seeds[-1]}" if contiguous else ""
     return f"knockout run {arm.id} --profile {shlex.quote(plan.campaign.profile)}{words}"
+
+
+def _training_command(plan: Plan, arm: Arm) -> str:
+    """Write the training of the first seed in the source's command line, on shards of the baseline's data."""
+    data = plan.arms[BASELINE].config.data
+    flags = to_flags(arm.config, "shards/manifest.json", f"saved_models/{arm.id}.pth", data)
+    return wording.shell_command(["python", "-m", "model.train", *flags])
 
 
 def _seed_rows(plan: Plan, records: Records, judgement: Judgement) -> list[dict[str, str]]:

@@ -45,7 +45,7 @@ class DataSpec(Config, frozen=True, kw_only=True):
     validate: tuple[str, ...]
     report: tuple[str, ...]
     choose: tuple[str, ...] = ()
-    layout: Literal["rffi-hdf5"] = "rffi-hdf5"
+    layout: Literal["rffi-hdf5", "shards"] = "rffi-hdf5"
     samples: int = 8192
     sample_rate_hz: float = 1e6
     emulate: EmulateSpec | None = None
@@ -98,6 +98,9 @@ class ProfileSpec(Config, frozen=True, kw_only=True):
     guards: Annotated[dict[str, Any], Meta(description="fields that replace those of `guards`")] = {}
     seeds: Seeds | None = None
     margin: Annotated[float, Meta(gt=0)] | None = None
+    default_experiments: Annotated[
+        tuple[ExperimentId, ...], Meta(description="what a command means that names no experiment; all, if not said")
+    ] = ()
 
 
 class CampaignSpec(Config, frozen=True, kw_only=True):
@@ -130,3 +133,4 @@ class ProfiledCampaign(Struct, frozen=True, kw_only=True):
     guards: GuardSpec
     baseline: BaselineSpec
     experiments: dict[str, ExperimentSpec]
+    default_experiments: tuple[str, ...] = ()

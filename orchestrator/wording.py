@@ -3,7 +3,8 @@
 A missing number is a dash, never a zero. Minus is U+2212, as wide as a plus, so that columns of differences line up.
 """
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 
 MISSING = "–"
 
@@ -50,3 +51,20 @@ def listed(words: Iterable[object]) -> str:
     """Join words as a sentence does: a, b and c."""
     *first, last = [str(word) for word in words] or [MISSING]
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def shell_command(words: Sequence[str], width: int = 110) -> str:
+    """Write a command as a shell takes it, its lines broken before a flag where they would be wider than `width`."""
+    flags: list[str] = []
+    for word in words:
+        if word.startswith("--") or not flags:
+            flags.append(shlex.quote(word))
+        else:
+            flags[-1] += f" {shlex.quote(word)}"
+    lines = flags[:1]
+    for flag in flags[1:]:
+        if len(f"{lines[-1]} {flag} \\") > width:
+            lines.append(f"    {flag}")
+        else:
+            lines[-1] += f" {flag}"
+    return " \\\n".join(lines)

@@ -3,7 +3,9 @@
 Letters: B bursts of a batch, S samples of a burst.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.config import DataConfig
-from model.data.captures import Bursts, CaptureError, open_bursts, read_bursts
+from model.data.captures import Bursts, CaptureError, open_bursts, read_into
+from model.data.plain_rows import is_shard
 from model.streams import generator
 
 MEMORY_BYTES = 2 * 2**30
-"""A role's bursts are kept in memory up to this size; larger ones are read from the file batch by batch."""
+"""A role's bursts are kept in memory up to this size; larger ones are read batch by batch, one batch ahead."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +32,22 @@ class Batch:
 
 
 class BurstSet:
-    """Bursts of one or several captures, numbered through, with the class of each."""
+    """Bursts of one or several captures, numbered through, with the class of each.
 
-    def __init__(self, parts: tuple[Bursts, ...], classes: dict[int, int]) -> None:
+    Args:
+        parts: the captures' selections, of one sample rate and length.
+        classes: class of each device.
+        memory_bytes: the set is kept in memory if it is no larger; `MEMORY_BYTES` if not said.
+    """
+
+    def __init__(self, parts: tuple[Bursts, ...], classes: dict[int, int], memory_bytes: int | None = None) -> None:
         self.parts = parts
         self.devices = np.concatenate([part.devices for part in parts])
         self.class_of_burst = torch.tensor([classes[int(device)] for device in self.devices])
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
         self._kept: Tensor | None = None
         num_bytes = len(self) * 2 * parts[0].samples * 4
-        if num_bytes <= MEMORY_BYTES:
+        if num_bytes <= (MEMORY_BYTES if memory_bytes is None else memory_bytes):
             self._kept = torch.from_numpy(self._read(np.arange(len(self))))
 
     def __len__(self) -> int:
@@ -69,20 +78,55 @@ class BurstSet:
         x_B2S = np.empty((len(indices), 2, self.parts[0].samples), dtype=np.float32)
         part_of = np.searchsorted(self._starts, indices, side="right") - 1
         for number in np.unique(part_of):
-            chosen = part_of == number
-            x_B2S[chosen] = read_bursts(self.parts[number], indices[chosen] - self._starts[number])
+            places = np.flatnonzero(part_of == number)
+            read_into(self.parts[number], indices[places] - self._starts[number], x_B2S, places)
         return x_B2S
 
     def shuffled(self, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
         """Yield every burst once, in an order that depends on seed and epoch alone."""
-        order = torch.randperm(len(self), generator=generator(seed, "order", epoch))
-        for start in range(0, len(self), batch_size):
-            yield self.take(order[start : start + batch_size])
+        return self._batches(torch.randperm(len(self), generator=generator(seed, "order", epoch)), batch_size)
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """Yield every burst once, in file order."""
-        for start in range(0, len(self), batch_size):
-            yield self.take(torch.arange(start, min(start + batch_size, len(self))))
+        return self._batches(torch.arange(len(self)), batch_size)
+
+    def _batches(self, order: Tensor, batch_size: int) -> Iterator[Batch]:
+        indices = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        return map(self.take, indices) if self._kept is not None else one_ahead(self.take, indices)
+
+
+def one_ahead(take: Callable[[Tensor], Batch], indices: Sequence[Tensor]) -> Iterator[Batch]:
+    """Yield the batch of each of `indices`, in order, while one thread reads the next one.
+
+    What `take` raises is raised here, in place of its batch. Leaving early waits for the batch that is being read.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as reader:
+        waiting: Future[Batch] | None = None
+        for chosen in indices:
+            coming = reader.submit(take, chosen)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting.result()
+
+
+class Timed:
+    """Batches, and in `seconds` how long was waited for them so far: near 0 where they are read fast enough."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self.seconds = 0.0
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        started = time.perf_counter()
+        try:
+            return next(self._batches)
+        finally:
+            self.seconds += time.perf_counter() - started
 
 
 def device_classes(config: DataConfig) -> dict[int, int]:
@@ -108,6 +152,7 @@ def open_role(config: DataConfig, names: tuple[str, ...], folder: Path) -> Burst
     Raises:
         CaptureError: a file is missing or does not fit, or sample rates differ.
     """
+    _check_layout(config, names)
     parts = tuple(
         open_bursts(
             folder / config.captures[name].path,
@@ -124,3 +169,15 @@ def open_role(config: DataConfig, names: tuple[str, ...], folder: Path) -> Burst
                 f"{parts[0].sample_rate_hz:g} Hz; captures of one role need one rate"
             )
     return BurstSet(parts, device_classes(config))
+
+
+def _check_layout(config: DataConfig, names: tuple[str, ...]) -> None:
+    """Refuse a file that the layout does not name: what a capture is read as shall not depend on its name alone."""
+    for name in names:
+        path = config.captures[name].path
+        if is_shard(path) != (config.layout == "shards"):
+            ending = "must end in .npy" if config.layout == "shards" else "must be HDF5, and .npy is a shard"
+            raise CaptureError(
+                f"capture `{name}`: its path is {path}, in layout {config.layout} it {ending}; "
+                "correct `path` or `layout` under `data`"
+            )

@@ -3,12 +3,19 @@
 The layout `rffi-hdf5`: `data` [N, 2L] real numbers, the L real parts and then the L imaginary parts of each burst;
 `label` [1, N], [N, 1] or [N], the transmitter counted from 1, usually stored as float.
 
-Shapes: N bursts in the file, L samples in a burst of the file, n bursts asked for, S leading samples that are used.
+The layout `shards`: one `.npy` file a capture, float32 [N, 2, L], rows device by device and packets in order. Which
+devices and packets they are stands in the configuration; `model.data.shards` makes them.
+
+Shards, and `data` that lie in one piece in their file, are read by `model.data.plain_rows`; chunked `data` by h5py.
+
+Shapes: N bursts in the file, L samples in a burst of the file, n bursts asked for, S leading samples that are used,
+B bursts of a batch.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import CaptureConfig
+from model.data.plain_rows import UNTOUCHED, CaptureError, PlainRows, check_shard, find_plain_rows, is_shard, open_shard
+
+__all__ = ["Bursts", "CaptureError", "open_bursts", "read_bursts", "read_into"]
 
 BLOCK_BYTES = 8 * 2**20
 """Most bytes of one read: a long run of rows is read in blocks, so a big file costs no more memory than a small one."""
@@ -26,10 +36,6 @@ CHUNK_CACHE_BYTES = 4 * BLOCK_BYTES
 """A compressed chunk usually holds both halves of a row; the cache keeps a block's chunks for its second half."""
 
 MAX_LABEL = 2**31 - 1
-
-
-class CaptureError(ValueError):
-    """A capture that is missing or does not fit: which file, dataset and row, what was found, what was wanted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,24 +73,29 @@ def open_bursts(path: Path, capture: CaptureConfig, *, samples: int, default_sam
 
     Args:
         path: the capture file, where `capture.path` resolves to.
-        capture: half-open ranges over devices counted from 0 and over each device's rows in file order.
+        capture: half-open ranges over devices counted from 0 and over each device's rows in file order. Of a shard
+            they say what its rows are: it holds these bursts and no others.
         samples: leading samples of each burst that will be used.
-        default_sample_rate_hz: used where the file has no attribute `sample_rate`.
+        default_sample_rate_hz: used where the file has no attribute `sample_rate`, as no shard has.
 
     Raises:
         CaptureError: the file is missing or is not such a capture, or lacks samples, devices or packets asked for.
     """
-    with _open_capture(path) as file:
-        num_rows, _ = _check_data(path, file, samples)
-        labels = _read_labels(path, file, num_rows)
-        sample_rate_hz = _read_sample_rate(path, file, default_sample_rate_hz)
-    chosen = [_device_rows(path, labels, device, capture) for device in range(*capture.devices)]
-    num_packets = capture.packets[1] - capture.packets[0]
+    num_devices, num_packets = (stop - start for start, stop in (capture.devices, capture.packets))
+    if is_shard(path):
+        check_shard(path, open_shard(path).shape, (num_devices, num_packets), samples)
+        rows, sample_rate_hz = np.arange(num_devices * num_packets), default_sample_rate_hz
+    else:
+        with _open_capture(path) as file:
+            num_rows, _ = _check_data(path, file, samples)
+            labels = _read_labels(path, file, num_rows)
+            sample_rate_hz = _read_sample_rate(path, file, default_sample_rate_hz)
+        rows = np.concatenate([_device_rows(path, labels, device, capture) for device in range(*capture.devices)])
     return Bursts(
         path=path,
-        rows=np.concatenate(chosen),
+        rows=rows,
         devices=np.repeat(np.arange(*capture.devices, dtype=np.int64), num_packets),
-        packets=np.tile(np.arange(*capture.packets, dtype=np.int64), len(chosen)),
+        packets=np.tile(np.arange(*capture.packets, dtype=np.int64), num_devices),
         sample_rate_hz=sample_rate_hz,
         samples=samples,
     )
@@ -95,7 +106,7 @@ def read_bursts(bursts: Bursts, indices: NDArray[np.int64]) -> NDArray[np.float3
 
     Args:
         bursts: a selection made by `open_bursts`.
-        indices: positions in the selection, [n]; repeats are read once.
+        indices: positions in the selection, [n].
 
     Returns:
         float32 [n, 2, S]: I at index 0, Q at index 1.
@@ -103,20 +114,46 @@ def read_bursts(bursts: Bursts, indices: NDArray[np.int64]) -> NDArray[np.float3
     Raises:
         CaptureError: the file is no longer such a capture, or a burst holds NaN or infinity, or nothing but zeros.
     """
-    rows, places = np.unique(bursts.rows[indices], return_inverse=True)
-    iq_n2S = np.empty((len(rows), 2, bursts.samples), dtype=np.float32)
-    with _open_capture(bursts.path) as file:
-        num_rows, length = _check_data(bursts.path, file, bursts.samples)
-        if len(rows) and rows[-1] >= num_rows:
-            raise CaptureError(
-                f"{bursts.path}: `data` has {num_rows} rows, row {rows[-1]} was there when the capture was opened; "
-                "do not replace a capture while it is used"
-            )
-        data = file["data"]
-        for start, stop in _blocks(rows, bursts.samples * data.dtype.itemsize):
-            _read_block(data, int(rows[start]), length, iq_n2S[start:stop])
-    _check_values(bursts.path, rows, iq_n2S)
-    return iq_n2S[places]
+    iq_n2S = np.empty((len(indices), 2, bursts.samples), dtype=np.float32)
+    read_into(bursts, indices, iq_n2S, np.arange(len(indices)))
+    return iq_n2S
+
+
+def read_into(
+    bursts: Bursts, indices: NDArray[np.int64], x_B2S: NDArray[np.float32], places: NDArray[np.int64]
+) -> None:
+    """Read the bursts at `indices` [n] of a selection into a batch, each to its place of `places` [n].
+
+    Raises:
+        CaptureError: as `read_bursts`.
+    """
+    rows = bursts.rows[indices]
+    plain = _plain_rows(bursts.path, _stamp(bursts.path), bursts.samples)
+    if plain is not None:
+        _read_plain(plain, bursts, rows, x_B2S, places)
+    else:
+        with _open_capture(bursts.path) as file:
+            _check_data(bursts.path, file, bursts.samples)
+            _read_chunks(file["data"], bursts, rows, x_B2S, places)
+    _check_values(bursts.path, rows, x_B2S, places)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Tell a file from one that has taken its place."""
+    if not path.is_file():
+        return ()
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+@lru_cache(maxsize=64)
+def _plain_rows(path: Path, stamp: tuple[int, ...], samples: int) -> PlainRows | None:
+    """Find where a capture's rows lie, if in one piece; remembered while `stamp` lasts, as every batch asks for it."""
+    if is_shard(path):
+        return open_shard(path)
+    with _open_capture(path) as file:
+        _, length = _check_data(path, file, samples)
+        return find_plain_rows(path, file["data"], length)
 
 
 @contextmanager
@@ -219,6 +256,38 @@ def _describe_devices(labels: NDArray[np.int64]) -> str:
     return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
+def _check_rows(bursts: Bursts, rows: NDArray[np.int64], num_rows: int) -> None:
+    if len(rows) and rows.max() >= num_rows:
+        raise CaptureError(
+            f"{bursts.path}: has {num_rows} rows, row {rows.max()} was there when the capture was opened; {UNTOUCHED}"
+        )
+
+
+def _read_plain(
+    plain: PlainRows, bursts: Bursts, rows: NDArray[np.int64], x_B2S: NDArray[np.float32], places: NDArray[np.int64]
+) -> None:
+    num_rows, _, length = plain.shape
+    _check_rows(bursts, rows, num_rows)
+    if bursts.samples > length:
+        raise CaptureError(
+            f"{bursts.path}: has {length} samples a burst, {bursts.samples} were there when the capture was opened; "
+            f"{UNTOUCHED}"
+        )
+    plain.read_into(rows, x_B2S, places)
+
+
+def _read_chunks(
+    data: Any, bursts: Bursts, rows: NDArray[np.int64], x_B2S: NDArray[np.float32], places: NDArray[np.int64]
+) -> None:
+    """Read rows through h5py, each once, neighbours together."""
+    _check_rows(bursts, rows, data.shape[0])
+    distinct, number_of = np.unique(rows, return_inverse=True)
+    iq_n2S = np.empty((len(distinct), *x_B2S.shape[1:]), dtype=np.float32)
+    for start, stop in _blocks(distinct, bursts.samples * data.dtype.itemsize):
+        _read_block(data, int(distinct[start]), data.shape[1] // 2, iq_n2S[start:stop])
+    x_B2S[places] = iq_n2S[number_of]
+
+
 def _blocks(rows: NDArray[np.int64], row_bytes: int) -> Iterator[tuple[int, int]]:
     """Cut increasing row numbers into runs without gaps of at most `BLOCK_BYTES`; yields [start, stop) positions."""
     most = max(1, BLOCK_BYTES // row_bytes)
@@ -237,7 +306,17 @@ def _read_block(data: Any, first_row: int, length: int, iq_n2S: NDArray[np.float
             iq_n2S[:, half] = data[rows, half * length : half * length + iq_n2S.shape[2]]
 
 
-def _check_values(path: Path, rows: NDArray[np.int64], iq_n2S: NDArray[np.float32]) -> None:
+def _check_values(path: Path, rows: NDArray[np.int64], x_B2S: NDArray[np.float32], places: NDArray[np.int64]) -> None:
+    # One fast pass over each burst: its energy is finite and above 0 only if no sample is spoilt and not all are zero.
+    # Where it is not, which overflow can do as well, every sample is looked at.
+    flat_BX = x_B2S.reshape(len(x_B2S), 2 * x_B2S.shape[2])
+    with np.errstate(over="ignore", invalid="ignore"):
+        energy_n = np.array([flat_BX[place] @ flat_BX[place] for place in places])
+    if not (np.isfinite(energy_n) & (energy_n > 0)).all():
+        _refuse_spoilt(path, rows, x_B2S[places])
+
+
+def _refuse_spoilt(path: Path, rows: NDArray[np.int64], iq_n2S: NDArray[np.float32]) -> None:
     spoilt = ~np.isfinite(iq_n2S).all(axis=(1, 2))
     silent = ~iq_n2S.any(axis=(1, 2))
     for bad, what in (
@@ -246,6 +325,6 @@ def _check_values(path: Path, rows: NDArray[np.int64], iq_n2S: NDArray[np.float3
     ):
         if bad.any():
             raise CaptureError(
-                f"{path}: `data` has {what} the first {iq_n2S.shape[2]} samples of row {rows[bad][0]} "
+                f"{path}: has {what} the first {iq_n2S.shape[2]} samples of row {rows[bad].min()} "
                 f"(counted from 0); mend or remove the burst, {bad.sum()} of {len(rows)} bursts read are so"
             )

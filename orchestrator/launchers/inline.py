@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 import model
-from model.config import JobConfig
+from model.config import DataConfig, JobConfig
 from orchestrator.errors import DataError
 from orchestrator.spec import EmulateSpec
 
@@ -50,6 +51,56 @@ def emulate_captures(folder: Path, spec: EmulateSpec) -> str:
     options = {"--folder": folder.resolve(), "--seed": spec.seed, "--packets": spec.packets, "--samples": spec.samples}
     words = [str(word) for pair in options.items() for word in pair]
     return _ask(["model.data.emulate", *words], b"", INSTALLED).decode()
+
+
+class Speed(Struct, frozen=True, kw_only=True):
+    """What some epochs on noise took, as `model.speed` prints it."""
+
+    device: str
+    epoch_seconds: tuple[float, ...]
+    data_seconds: tuple[float | None, ...]
+    skipped_steps: int
+    peak_memory_bytes: int
+
+
+def measure_speed(config: JobConfig, epochs: int, device: str = "auto") -> Speed:
+    """Train a configuration for some epochs on noise.
+
+    Raises:
+        DataError: this machine cannot, or the training failed.
+    """
+    command = ["model.speed", "--epochs", str(epochs), "--device", device]
+    return msgspec.json.decode(_ask(command, msgspec.json.encode(config), INSTALLED), type=Speed)
+
+
+def run_marked_tests(root: Path, mark: str) -> tuple[bool, str]:
+    """Run the tests of a checkout with a mark; return whether none failed, and pytest's last line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-m", mark, "-q", "-p", "no:cacheprovider", "tests"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=root,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    said = (done.stdout + done.stderr).strip().splitlines() or ["pytest said nothing"]
+    return done.returncode == 0, said[-1]
+
+
+def shard_captures(folder: Path, data: DataConfig, root: Path, sha256: Mapping[str, str]) -> str:
+    """Cut shards out of captures; return what was said about them.
+
+    Args:
+        folder: where the shards and their manifest go.
+        data: the bursts that are wanted; paths are relative to `root`.
+        root: the campaign's folder.
+        sha256: hash of each capture file, by its path in `data`.
+
+    Raises:
+        DataError: a capture does not fit, or the folder holds something else.
+    """
+    order = {"data": data, "data_folder": str(root.resolve()), "out": str(folder.resolve()), "sha256": sha256}
+    return _ask(["model.data.shards"], msgspec.json.encode(order), INSTALLED).decode()
 
 
 def _ask(module: list[str], question: bytes, code: Path) -> bytes:

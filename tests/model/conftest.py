@@ -76,7 +76,9 @@ def captures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Lay `over` on `base`, key by key in nested dicts."""
+    """Lay `over` on `base`, key by key in nested dicts; another `kind` shares nothing with the one before."""
+    if "kind" in over and over["kind"] != base.get("kind"):
+        return over
     both = {
         key: merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
         for key, value in over.items()
@@ -113,7 +115,7 @@ def job_values() -> dict[str, Any]:
             "patch_stride": 4,
             "token_dropout": 0.1,
         },
-        "optim": {"learning_rate": 3e-3, "batch_size": 8, "epochs": 3, "plateau": {"patience": 0}},
+        "optim": {"learning_rate": 3e-3, "batch_size": 8, "epochs": 3, "schedule": {"kind": "plateau", "patience": 0}},
         "runtime": {"precision": "fp32", "compile": False},
     }
 

@@ -64,9 +64,9 @@ def build_module(request: dict[str, Any]) -> nn.Module:
         case "norm":
             return build_norm(config.dim, "fla")
         case "mixer":
-            return build_token_mixer(config, "fla")
+            return build_token_mixer(config, "fla", 1)
         case "classifier":
-            return Classifier(config, request["num_classes"], "fla")
+            return Classifier(config, request["num_classes"], request["num_tokens"], "fla")
         case kind:
             raise ValueError(f"no such kind of module: {kind}")
 
@@ -88,15 +88,27 @@ def answer(request: dict[str, Any], device: str) -> dict[str, Any]:
         module.eval()
         with torch.inference_mode():
             outputs = tensors_of(module(x))
+    seconds = time.perf_counter() - started
     parameters = {name: parameter.grad for name, parameter in module.named_parameters()}
     gradients = {"x": x.grad, **parameters} if request["gradients"] else {}
     return {
         "start": start,
-        "state": {name: value.cpu() for name, value in module.state_dict().items()},
+        "state": {name: value.cpu().clone() for name, value in module.state_dict().items()},
         "outputs": [y.detach().cpu() for y in outputs],
         "gradients": {name: value.cpu() for name, value in gradients.items()},
-        "seconds": time.perf_counter() - started,
+        "seconds": seconds,
+        **(checkpoint_of_its_own(module, x) if request["kind"] == "classifier" else {}),
     }
+
+
+def checkpoint_of_its_own(module: nn.Module, x: Tensor) -> dict[str, Any]:
+    """Take a step that only this side knows of; return the state after it, and what the model then says of `x`."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.sub_(0.1 * parameter.grad / parameter.grad.norm())
+        outputs = tensors_of(module(x))
+    state = {name: value.cpu().clone() for name, value in module.state_dict().items()}
+    return {"stepped_state": state, "stepped_outputs": [y.cpu() for y in outputs]}
 
 
 def tensors_of(output: Any) -> list[Tensor]:

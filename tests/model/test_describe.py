@@ -24,13 +24,59 @@ def test_a_description_counts_tokens_and_parameters(build_job: JobBuilder) -> No
     assert answer.problem is None
 
 
-def test_the_paper_profile_is_described_without_memory_or_captures(build_job: JobBuilder) -> None:
-    paper = {"dim": 512, "depth": 4, "num_heads": 8, "head_dim": 64, "mlp_multiple": 256}
+@pytest.mark.parametrize(("num_heads", "head_dim", "parameters"), [(8, 64, 17_967_690), (4, 128, 17_951_786)])
+def test_the_paper_profile_is_described_without_memory_or_captures(
+    build_job: JobBuilder, num_heads: int, head_dim: int, parameters: int
+) -> None:
+    paper = {"dim": 512, "depth": 4, "num_heads": num_heads, "head_dim": head_dim, "mlp_multiple": 256}
     patches = {"patch_size": 64, "patch_stride": 32}
     devices = {name: {"devices": (35, 45)} for name in ("train", "val", "choose", "report")}
     config = build_job(model=paper | patches, data={"captures": devices, "samples": 8192})
     answer = describe(config, None)
-    assert (answer.tokens, answer.parameters) == (256, 17_967_690)
+    assert (answer.tokens, answer.parameters) == (256, parameters)
+
+
+@pytest.mark.parametrize(
+    ("changes", "more_parameters"),
+    [
+        ({"resid_dropout": 0.5, "stochastic_depth": 0.5, "token_dropout": 0.5}, 0),
+        # Real and imaginary parts of 8 frequencies, as many as I and Q of 8 samples.
+        ({"patch_embed": "stft"}, 0),
+        ({"patch_embed": "multi_scale"}, 16 * (2 * (4 + 16) + 2)),
+        ({"learned_positions": True}, 12 * 16),
+        ({"pooling": "attention"}, 16),
+        ({"pooling": "cls_first"}, 16),
+        ({"depth": 2, "aux_head": {"after_block": 1}}, 16 + 16 * 3 + 3),
+        ({"depth": 2, "pooling": "attention", "aux_head": {"after_block": 1}}, 16 + 16 + 16 + 16 * 3 + 3),
+    ],
+    ids=str,
+)
+def test_each_knob_adds_the_parameters_that_it_names(
+    build_job: JobBuilder, changes: dict[str, object], more_parameters: int
+) -> None:
+    plain = describe(build_job(model={"depth": changes.get("depth", 1)}), None)
+    answer = describe(build_job(model=changes), None)
+    assert answer.parameters - plain.parameters == more_parameters
+    assert answer.tokens == 12 + (changes.get("pooling") == "cls_first")
+
+
+@pytest.mark.parametrize(
+    ("changes", "mixer_parameters"),
+    [
+        # Width 16, two heads of 8: four projections.
+        ({"depth": 2, "softmax_every": 2}, 4 * 16 * 16),
+        # 32 channels inside, B and C of 8 each, and two heads: projections, convolution of 4 taps, norm, three a head.
+        ({"depth": 2, "mixer": "mamba2"}, 16 * (2 * 32 + 16 + 2) + 48 * 4 + 32 + 32 * 16 + 3 * 2),
+    ],
+    ids=str,
+)
+def test_the_parameters_of_another_mixer_are_counted(
+    build_job: JobBuilder, changes: dict[str, object], mixer_parameters: int
+) -> None:
+    config = build_job(model=changes)
+    model = build_model(config, 3, torch.device("cpu"))
+    assert count_parameters(model.backbone.blocks[1].attn) == mixer_parameters
+    assert describe(config, None).parameters == count_parameters(model)
 
 
 def test_captures_that_fit_are_no_problem(build_job: JobBuilder, captures: Path) -> None:

@@ -48,9 +48,9 @@ class Case:
             case "norm":
                 module = build_norm(self.config.dim, "torch")
             case "mixer":
-                module = build_token_mixer(self.config, "torch")
+                module = build_token_mixer(self.config, "torch", 1)
             case _:
-                module = Classifier(self.config, NUM_CLASSES, "torch")
+                module = Classifier(self.config, NUM_CLASSES, self.num_tokens, "torch")
         initialize(module, SEED)
         self._perturb(module)
         return module
@@ -63,6 +63,10 @@ class Case:
             for parameter in module.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=stream), alpha=0.1)
 
+    @property
+    def num_tokens(self) -> int:
+        return self.config.num_tokens(self.shape[-1])
+
     def input(self) -> Tensor:
         return torch.randn(self.shape, generator=torch.Generator().manual_seed(2))
 
@@ -71,22 +75,35 @@ def mixer(num_bursts: int, num_tokens: int, *, gradients: bool = True, **config:
     return Case("mixer", ModelConfig(**config), (num_bursts, num_tokens, config["dim"]), gradients)
 
 
-# fla's chunks have 64 tokens: 70 are more than one, 131 more than two, neither a whole number of them.
+TINY = {"dim": 16, "depth": 2, "mlp_multiple": 8, "patch_size": 8, "patch_stride": 4}
+
+
+def classifier(num_tokens: int, **config: Any) -> Case:
+    return Case("classifier", ModelConfig(**TINY | config), (1, 2, 4 * num_tokens))
+
+
+# fla's chunks have 64 tokens: 65 and 70 are more than one, 131 more than two, none a whole number of them.
 CASES = {
+    "1 head of 64, as wide as the source's 8": mixer(1, 65, dim=32, num_heads=1, head_dim=64),
+    "1 head of 128, as wide as the source's 4": mixer(1, 70, dim=32, num_heads=1, head_dim=128),
+    "8 heads of 4": mixer(1, 33, dim=32, num_heads=8, head_dim=4),
+    "4 heads of 8": mixer(1, 33, dim=32, num_heads=4, head_dim=8),
     "2 heads of 8, beta to 2, bias": mixer(
-        2, 70, dim=32, num_heads=2, head_dim=8, expand_v=2.0, allow_neg_eigval=True, conv_bias=True
+        2, 70, dim=32, num_heads=2, head_dim=8, allow_neg_eigval=True, conv_bias=True
     ),
     "1 head of 72, values 108": mixer(1, 70, dim=24, num_heads=1, head_dim=72, expand_v=1.5),
     "three chunks": mixer(1, 131, dim=16, num_heads=2, head_dim=8, expand_v=1.0, conv_size=3),
     "few tokens, scoring": mixer(
         2, 40, dim=16, num_heads=2, head_dim=8, allow_neg_eigval=True, conv_bias=True, gradients=False
     ),
+    "Mamba-2": mixer(2, 70, dim=16, num_heads=3, head_dim=8, expand_v=1.5, conv_size=3, conv_bias=True, mixer="mamba2"),
     "norm": Case("norm", ModelConfig(dim=33), (2, 9, 33)),
-    "classifier": Case(
-        "classifier",
-        ModelConfig(dim=16, depth=2, num_heads=2, head_dim=8, mlp_multiple=8, patch_size=8, patch_stride=4),
-        (1, 2, 280),
+    "classifier of 2 heads": classifier(70, num_heads=2, head_dim=8),
+    "classifier of 1 head": classifier(33, num_heads=1, head_dim=16, expand_v=1.5, conv_bias=True),
+    "hybrid classifier": classifier(
+        33, num_heads=2, head_dim=8, softmax_every=2, patch_embed="stft", learned_positions=True, pooling="attention"
     ),
+    "Mamba-2 classifier": classifier(33, num_heads=2, head_dim=8, mixer="mamba2", pooling="mean"),
 }
 WITH_GRADIENTS = [name for name, case in CASES.items() if case.gradients]
 
@@ -116,6 +133,7 @@ def ask_fla(folder: Path, device: str, **environment: str) -> dict[str, dict[str
             "kind": case.kind,
             "config": msgspec.json.encode(case.config).decode(),
             "num_classes": NUM_CLASSES,
+            "num_tokens": case.num_tokens,
             "seed": SEED,
             "state": case.build().state_dict(),
             "x": case.input(),
@@ -147,7 +165,7 @@ def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str,
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
     assert actual.shape == expected.shape
-    return float((actual - expected).norm() / expected.norm())
+    return float(((actual - expected).norm() / expected.norm()).detach())
 
 
 def assert_outputs_agree(case: Case, theirs: dict[str, Any]) -> None:
@@ -194,6 +212,21 @@ def test_a_state_moves_strictly_from_one_backend_to_the_other_and_back(
     back.load_state_dict(interpreted[name]["state"], strict=True)
     sent = CASES[name].build().state_dict()
     assert all(torch.equal(value, sent[key]) for key, value in back.state_dict().items())
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.kind == "classifier"])
+def test_a_model_that_took_a_step_on_fla_says_the_same_on_ours(
+    name: str, interpreted: dict[str, dict[str, Any]]
+) -> None:
+    case, theirs = CASES[name], interpreted[name]
+    ours = case.build()
+    with torch.no_grad():
+        before = tensors_of(ours(case.input()))
+        ours.load_state_dict(theirs["stepped_state"], strict=True)
+        stepped = tensors_of(ours(case.input()))
+    for y, stepped_y, expected in zip(before, stepped, theirs["stepped_outputs"], strict=True):
+        assert relative_error(stepped_y, expected) < TOLERANCE
+        assert relative_error(y, expected) > 100 * TOLERANCE
 
 
 @pytest.mark.parametrize("name", CASES)

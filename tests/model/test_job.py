@@ -49,10 +49,14 @@ class KilledBeforeTheResult(RunFolder):
 
 
 def timeless(folder: RunFolder) -> list[EpochRecord]:
-    return [
-        msgspec.structs.replace(record, seconds=0.0, cpu_seconds=0.0, bursts_per_second=0.0, peak_memory_bytes=0)
-        for record in folder.read_epochs()
-    ]
+    machine = {
+        "seconds": 0.0,
+        "cpu_seconds": 0.0,
+        "data_seconds": 0.0,
+        "bursts_per_second": 0.0,
+        "peak_memory_bytes": 0,
+    }
+    return [msgspec.structs.replace(record, **machine) for record in folder.read_epochs()]
 
 
 def predictions(folder: RunFolder) -> dict[str, bytes]:
@@ -171,7 +175,7 @@ def test_a_loss_that_is_never_finite_ends_as_a_failure_with_its_reason(
     assert folder.read_result() == Result(
         state="failed",
         failure="nonfinite",
-        reason="epoch 2: not one of 5 steps had a finite loss and gradient",
+        reason="epoch 2: only 0 of 5 steps had a finite loss and gradient",
         epochs=2,
     )
     assert len(folder.read_epochs()) == 2
@@ -217,3 +221,17 @@ def test_the_first_request_is_remembered_and_a_second_ends_the_job(number: signa
     assert stop()
     assert threading.current_thread() is threading.main_thread()
     assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_copies_at_test_time_change_the_final_scores_and_no_epoch(
+    finished: RunFolder, build_folder: FolderBuilder, captures: Path
+) -> None:
+    test_time = {"copies": 2, "noise": {"min_snr_db": 0.0, "max_snr_db": 10.0}}
+    folder, again = (build_folder(name, test_time=test_time) for name in ("copies", "again"))
+    assert run_job(folder, captures) == run_job(again, captures) == 0
+    assert_same_run(again, folder)
+    assert timeless(folder) == timeless(finished)
+    for name, score in folder.read_result().scores.items():
+        assert score.loss != finished.read_result().scores[name].loss
+    with np.load(folder.predictions, allow_pickle=False) as arrays:
+        assert np.allclose(np.exp(arrays["report/logits"]).sum(1), 1.0, atol=1e-6)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.config import CrossEntropyConfig, FocalConfig, LossConfig
-from model.losses import build_loss
+from model.losses import Blend, blended_loss, build_loss
 
 NUM_BURSTS, NUM_CLASSES = 6, 10
 
@@ -101,3 +101,64 @@ def test_every_configuration_of_a_loss_builds_one() -> None:
     logits_BC, class_B = scores()
     for config in get_args(LossConfig):
         assert build_loss(config())(logits_BC, class_B) > 0
+
+
+LOSSES = [
+    CrossEntropyConfig(),
+    CrossEntropyConfig(label_smoothing=0.1),
+    FocalConfig(gamma=2.0),
+    FocalConfig(gamma=0.5, label_smoothing=0.05),
+]
+
+
+def blend(share: float | None = None) -> Blend:
+    """Partners are the next burst; shares are random, or all the same."""
+    share_B = torch.rand(NUM_BURSTS, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    partner_B = (torch.arange(NUM_BURSTS) + 1) % NUM_BURSTS
+    return Blend(partner_B, share_B if share is None else torch.full_like(share_B, share))
+
+
+@pytest.mark.parametrize("config", LOSSES)
+def test_without_a_blend_the_loss_is_the_loss_to_the_last_bit(config: LossConfig) -> None:
+    (logits_BC, class_B), loss = scores(), build_loss(config)
+    for same_BC in (logits_BC, logits_BC.float()):
+        assert torch.equal(blended_loss(loss, same_BC, class_B, None), loss(same_BC, class_B))
+
+
+@pytest.mark.parametrize("config", LOSSES)
+def test_the_loss_is_the_mean_of_the_losses_of_the_bursts(config: LossConfig) -> None:
+    (logits_BC, class_B), loss = scores(), build_loss(config)
+    alone_B = torch.stack([loss(logits_BC[b : b + 1], class_B[b : b + 1]) for b in range(NUM_BURSTS)])
+    torch.testing.assert_close(loss.per_burst(logits_BC, class_B), alone_B, rtol=1e-12, atol=0.0)
+    torch.testing.assert_close(loss(logits_BC, class_B), alone_B.mean(), rtol=1e-12, atol=0.0)
+
+
+@pytest.mark.parametrize("config", LOSSES)
+def test_a_blended_burst_counts_for_both_classes_by_their_shares(config: LossConfig) -> None:
+    (logits_BC, class_B), loss = scores(), build_loss(config)
+    mixed, total = blend(), 0.0
+    for b, share in enumerate(mixed.share_B.tolist()):
+        other = (b + 1) % NUM_BURSTS
+        own_loss, other_loss = (float(loss(logits_BC[b : b + 1], class_B[c : c + 1])) for c in (b, other))
+        total += share * own_loss + (1 - share) * other_loss
+    expected = torch.tensor(total / NUM_BURSTS, dtype=torch.float64)
+    torch.testing.assert_close(blended_loss(loss, logits_BC, class_B, mixed), expected, rtol=1e-12, atol=0.0)
+
+
+@pytest.mark.parametrize("config", LOSSES)
+def test_a_share_of_one_is_the_burst_alone_and_of_none_its_partner(config: LossConfig) -> None:
+    (logits_BC, class_B), loss = scores(), build_loss(config)
+    alone, partner = (blended_loss(loss, logits_BC, class_B, blend(share)) for share in (1.0, 0.0))
+    torch.testing.assert_close(alone, loss(logits_BC, class_B), rtol=1e-12, atol=0.0)
+    torch.testing.assert_close(partner, loss(logits_BC, class_B.roll(-1)), rtol=1e-12, atol=0.0)
+    assert alone != partner
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_for_cross_entropy_a_blend_is_the_loss_against_the_blended_target(label_smoothing: float) -> None:
+    (logits_BC, class_B), mixed = scores(), blend()
+    one_hot_BC, share_B1 = F.one_hot(class_B, NUM_CLASSES).double(), mixed.share_B[:, None]
+    target_BC = share_B1 * one_hot_BC + (1 - share_B1) * one_hot_BC[mixed.partner_B]
+    expected = F.cross_entropy(logits_BC, target_BC, label_smoothing=label_smoothing)
+    loss = build_loss(CrossEntropyConfig(label_smoothing=label_smoothing))
+    torch.testing.assert_close(blended_loss(loss, logits_BC, class_B, mixed), expected, rtol=1e-12, atol=0.0)

@@ -20,6 +20,7 @@ def record(epoch: int, **changes: object) -> EpochRecord:
         "epoch": epoch,
         "seconds": 0.5,
         "cpu_seconds": 0.9,
+        "data_seconds": 0.1,
         "train_loss": 1.0 / epoch,
         "val_loss": 1.1 / epoch,
         "val_accuracy": 0.5,
@@ -224,3 +225,11 @@ def test_a_result_of_another_version_is_told_and_not_trained_over(tmp_path: Path
     folder.result.write_text('{"format": 2, "state": "done", "how": "otherwise"}')
     with pytest.raises(ValueError, match=r"result\.json: this is no result of this version of Knockout"):
         folder.read_result()
+
+
+def test_a_record_older_than_a_field_is_still_read(folder: RunFolder) -> None:
+    folder.append_epoch(record(1))
+    line = msgspec.json.decode(folder.epochs.read_bytes())
+    del line["data_seconds"]
+    folder.epochs.write_bytes(msgspec.json.encode(line) + b"\n")
+    assert folder.read_epochs() == [record(1, data_seconds=None)]

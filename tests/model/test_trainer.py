@@ -16,6 +16,7 @@ from torch import Tensor
 from model.config import JobConfig
 from model.data.batches import open_role
 from model.evaluate import JobError
+from model.losses import Blend
 from model.run_folder import EpochRecord, RunFolder
 from model.trainer import NonFiniteError, StepSums, Trainer, peak_memory_bytes, require_possible
 
@@ -47,7 +48,14 @@ def after(num_epochs: int) -> Callable[[], bool]:
 
 def timeless(record: EpochRecord) -> EpochRecord:
     """Return the record without what depends on the machine's mood."""
-    return msgspec.structs.replace(record, seconds=0.0, cpu_seconds=0.0, bursts_per_second=0.0, peak_memory_bytes=0)
+    machine = {
+        "seconds": 0.0,
+        "cpu_seconds": 0.0,
+        "data_seconds": 0.0,
+        "bursts_per_second": 0.0,
+        "peak_memory_bytes": 0,
+    }
+    return msgspec.structs.replace(record, **machine)
 
 
 def folder_in(tmp_path: Path, name: str) -> RunFolder:
@@ -92,22 +100,64 @@ def test_a_run_learns_to_tell_tones_apart(build_trainer: TrainerBuilder, tmp_pat
 
 
 CALM = {"epochs": 3}
-WILD = {"epochs": 7, "learning_rate": 0.3, "plateau": {"patience": 1}, "early_stopping": 5}
+WILD = {"epochs": 7, "learning_rate": 0.3, "schedule": {"kind": "plateau", "patience": 1}, "early_stopping": 5}
 """The loss goes up and down, so that schedule and best epoch have something to remember."""
 
 
-@pytest.mark.parametrize(("optim", "stopped_after"), [(CALM, 1), (CALM, 2), (WILD, 2), (WILD, 3), (WILD, 4)])
+MUON = {"optimizer": "muon", "schedule": {"kind": "cosine", "warmup_epochs": 2}, "weight_decay": 0.1}
+ONE_CYCLE = {"schedule": {"kind": "one_cycle"}}
+EVERY_STREAM = {
+    "loss": {"kind": "focal"},
+    "augment": {
+        "crop": {},
+        "roll": {},
+        "iq_imbalance": {},
+        "gain_jitter": {},
+        "constant_phase": {},
+        "phase_noise": {},
+        "noise": {"warmup": {"start_db": 30.0, "epochs": 2}},
+        "mixup": {},
+    },
+    "model": {
+        "depth": 2,
+        "resid_dropout": 0.2,
+        "stochastic_depth": 0.3,
+        "token_dropout": 0.1,
+        "softmax_every": 2,
+        "learned_positions": True,
+        "pooling": "attention",
+        "patch_embed": "stft",
+        "aux_head": {"after_block": 1},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "stopped_after"),
+    [
+        ({"optim": CALM}, 1),
+        ({"optim": CALM}, 2),
+        ({"optim": WILD}, 2),
+        ({"optim": WILD}, 3),
+        ({"optim": WILD}, 4),
+        ({"optim": MUON}, 1),
+        ({"optim": MUON}, 2),
+        ({"optim": ONE_CYCLE}, 2),
+        (EVERY_STREAM, 1),
+        (EVERY_STREAM, 2),
+    ],
+)
 def test_a_resumed_run_gives_the_same_numbers_as_one_never_stopped(
-    build_trainer: TrainerBuilder, tmp_path: Path, optim: dict[str, object], stopped_after: int
+    build_trainer: TrainerBuilder, tmp_path: Path, changes: dict[str, object], stopped_after: int
 ) -> None:
     whole, stopped = folder_in(tmp_path, "whole"), folder_in(tmp_path, "stopped")
-    never_stopped = build_trainer(optim=optim)
+    never_stopped = build_trainer(**changes)
     never_stopped.fit(whole, never)
 
-    assert not build_trainer(optim=optim).fit(stopped, after(stopped_after))
+    assert not build_trainer(**changes).fit(stopped, after(stopped_after))
     assert len(stopped.read_epochs()) == stopped_after
     torch.manual_seed(99)
-    resumed = build_trainer(optim=optim)
+    resumed = build_trainer(**changes)
     resumed.resume(stopped)
     assert resumed.progress.epoch == stopped_after
     assert resumed.fit(stopped, never)
@@ -208,7 +258,7 @@ def test_patience_runs_out_after_so_many_epochs_without_a_lower_loss(
 
 
 def test_the_learning_rate_falls_once_the_loss_no_longer_does(build_trainer: TrainerBuilder, tmp_path: Path) -> None:
-    optim = {"learning_rate": 0.3, "epochs": 12, "plateau": {"patience": 0, "factor": 0.5}}
+    optim = {"learning_rate": 0.3, "epochs": 12, "schedule": {"kind": "plateau", "patience": 0, "factor": 0.5}}
     trainer, folder = build_trainer(optim=optim), folder_in(tmp_path, "run")
     trainer.fit(folder, never)
     records = folder.read_epochs()
@@ -235,7 +285,7 @@ def test_an_epoch_without_a_finite_step_ends_the_run_and_is_on_record(
     build_trainer: TrainerBuilder, tmp_path: Path
 ) -> None:
     trainer, folder = build_trainer(optim={"learning_rate": 1e30}), folder_in(tmp_path, "run")
-    with pytest.raises(NonFiniteError, match="epoch 2: not one of 5 steps had a finite loss and gradient"):
+    with pytest.raises(NonFiniteError, match="epoch 2: only 0 of 5 steps had a finite loss and gradient"):
         trainer.fit(folder, never)
     first, second = folder.read_epochs()
     assert 0 < first.skipped_steps < 5
@@ -249,6 +299,63 @@ def test_a_step_that_is_not_finite_changes_no_parameter(build_trainer: TrainerBu
     loss, _ = trainer._step(torch.full((4, 2, 48), torch.nan), torch.tensor([0, 1, 2, 0]))
     assert math.isnan(loss)
     assert all(map(torch.equal, parameters(trainer), before))
+
+
+def test_a_step_that_is_not_finite_moves_no_schedule(build_trainer: TrainerBuilder) -> None:
+    trainer = build_trainer(optim={"schedule": {"kind": "plateau", "warmup_epochs": 2}})
+    rate = trainer.optimizers[0].param_groups[0]["lr"]
+    trainer._step(torch.full((4, 2, 48), torch.nan), torch.tensor([0, 1, 2, 0]))
+    assert trainer.optimizers[0].param_groups[0]["lr"] == rate
+    trainer._step(torch.ones(4, 2, 48), torch.tensor([0, 1, 2, 0]))
+    assert trainer.optimizers[0].param_groups[0]["lr"] > rate
+
+
+@pytest.mark.parametrize(("epoch", "finite", "skipped"), [(1, 1, 9), (2, 5, 5), (2, 10, 0)])
+def test_some_skipped_steps_are_no_failure(epoch: int, finite: int, skipped: int) -> None:
+    StepSums(finite=finite, skipped=skipped).require_finite(epoch)
+
+
+@pytest.mark.parametrize(("epoch", "finite", "skipped"), [(1, 0, 10), (2, 4, 6)])
+def test_more_skipped_steps_than_taken_ones_are_a_failure(epoch: int, finite: int, skipped: int) -> None:
+    with pytest.raises(NonFiniteError, match=f"epoch {epoch}: only {finite} of 10 steps had a finite loss"):
+        StepSums(finite=finite, skipped=skipped).require_finite(epoch)
+
+
+def test_an_auxiliary_heads_loss_counts_by_its_weight(build_trainer: TrainerBuilder) -> None:
+    x_B2S = torch.randn(4, 2, 48, generator=torch.Generator().manual_seed(0))
+    class_B = torch.tensor([0, 1, 2, 0])
+    losses = {}
+    for weight in (0.25, 0.5):
+        model = {"depth": 2, "aux_head": {"after_block": 1, "weight": weight}, "token_dropout": 0.0}
+        trainer = build_trainer(model=model)
+        trainer.model.train()
+        logits_BC, aux_logits_BC = trainer.model.all_logits(x_B2S)
+        expected = trainer.loss(logits_BC, class_B) + weight * trainer.loss(aux_logits_BC, class_B)
+        losses[weight], _ = trainer._step(x_B2S, class_B)
+        assert math.isclose(losses[weight], float(expected.detach()), rel_tol=1e-6)
+        assert trainer.model.aux_head.head.weight.grad.abs().max() > 0
+    assert losses[0.5] > losses[0.25] > 0
+
+
+def test_a_step_weighs_the_classes_of_blended_bursts_by_their_shares(build_trainer: TrainerBuilder) -> None:
+    x_B2S, class_B = torch.randn(4, 2, 48, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])
+    partner_B = torch.tensor([1, 2, 3, 0])
+
+    def loss_of(classes_B: Tensor, blend: Blend | None = None) -> float:
+        trainer = build_trainer(model={"token_dropout": 0.0})
+        with torch.no_grad():
+            trainer.model.head.weight.mul_(1000)  # else all classes are as likely, and all losses the same
+        return trainer._step(x_B2S, classes_B, blend)[0]
+
+    own, partners = loss_of(class_B), loss_of(class_B[partner_B])
+    blended = loss_of(class_B, Blend(partner_B, torch.full((4,), 0.3)))
+    assert abs(own - partners) > 1e-2
+    assert math.isclose(blended, 0.3 * own + 0.7 * partners, rel_tol=1e-5)
+
+
+def test_what_no_machine_can_train_is_refused_before_the_first_step(build_trainer: TrainerBuilder) -> None:
+    with pytest.raises(JobError, match=r"model.mode fused_recurrent cannot be trained.*Only chunk mode"):
+        build_trainer(model={"mode": "fused_recurrent"})
 
 
 def test_skipped_steps_are_counted_and_not_averaged() -> None:

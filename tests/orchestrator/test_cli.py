@@ -1,8 +1,10 @@
 """The command line: help, words, seeds."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -63,7 +65,9 @@ def test_a_wrong_word_is_told_with_status_2(words: list[str], message: str, caps
 
 def test_data_without_a_word_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data"]) == 2
-    assert "emulate" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "emulate" in err
+    assert "shard" in err
 
 
 def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,3 +82,64 @@ def test_doctor_looks_at_python_torch_git_and_disk(
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
     assert all(word in text for word in ("Python", "torch", "git", "GB free"))
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A campaign whose captures are emulated where they are missing."""
+    path = tmp_path_factory.mktemp("campaign") / "experiments.yaml"
+    content = """\
+        campaign: tiny
+        title: A tiny campaign
+        task: Tell ten transmitters apart.
+        margin: 1.0
+        seeds: 1
+        data:
+          emulate: {seed: 1, packets: 6, samples: 64}
+          captures:
+            LocA: {path: data/LocA.h5, devices: [0, 10], packets: [0, 4]}
+            LocA-val: {path: data/LocA.h5, devices: [0, 10], packets: [4, 6]}
+            LocD: {path: data/LocD.h5, devices: [0, 10], packets: [0, 6]}
+          train: [LocA]
+          validate: [LocA-val]
+          report: [LocD]
+          samples: 64
+        profiles: {quick: {}}
+        baseline: {runtime: {precision: fp32, compile: false}}
+        """
+    path.write_text(dedent(content))
+    return path
+
+
+class TestShard:
+    def test_cuts_the_captures_of_a_profile_once(
+        self, campaign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = ["data", "shard", "-f", str(campaign), "--profile", "quick", "--out", str(tmp_path / "shards")]
+        assert main(words) == 0
+        assert "LocA-val.npy: 20 bursts of 64 samples" in capsys.readouterr().out.replace("\n", " ")
+        manifest = json.loads((tmp_path / "shards" / "manifest.json").read_bytes())
+        assert {name: shard["bursts"] for name, shard in manifest["captures"].items()} == {
+            "LocA": 40,
+            "LocA-val": 20,
+            "LocD": 60,
+        }
+        hashes = {shard["source"]["path"]: shard["source"]["sha256"] for shard in manifest["captures"].values()}
+        for path, sha256 in hashes.items():
+            assert hashlib.sha256((campaign.parent / path).read_bytes()).hexdigest() == sha256
+        assert main(words) == 0
+        assert "its 3 shards are there already" in capsys.readouterr().out
+
+    def test_refuses_a_folder_with_something_else_in_it(
+        self, campaign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "thesis.tex").write_text("years of work")
+        assert main(["data", "shard", "-f", str(campaign), "--out", str(tmp_path)]) == 2
+        assert "holds `thesis.tex`, which is none of these shards" in capsys.readouterr().err
+        assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+    def test_must_be_told_where_to(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as exit_info:
+            main(["data", "shard"])
+        assert exit_info.value.code == 2
+        assert "required: --out" in capsys.readouterr().err

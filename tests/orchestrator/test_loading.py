@@ -78,7 +78,7 @@ def test_paper_is_exactly_the_sources_setting() -> None:
     campaign = at_profile(spec, source, "paper")
     job = resolve_arms(campaign)["baseline"].config
     assert (job.model.dim, job.model.depth, job.data.samples) == (512, 4, 8192)
-    assert (job.optim.epochs, job.optim.plateau.patience, job.optim.early_stopping) == (600, 20, 100)
+    assert (job.optim.epochs, job.optim.schedule.patience, job.optim.early_stopping) == (600, 20, 100)
     assert (job.optim.learning_rate, job.optim.batch_size, job.optim.clip_norm) == (3e-4, 128, 1.0)
     assert (job.runtime.precision, job.runtime.compile, campaign.seeds) == ("fp16", True, (1337,))
     assert campaign.guards.epoch_seconds == 10.0
@@ -134,6 +134,11 @@ def test_paper_is_exactly_the_sources_setting() -> None:
         ("report: [D]", "report: [E]", r"data: `report` names the capture `E`; there are A, V, D"),
         ("packets: [0, 4]}\n  train", "packets: [4, 4]}\n  train", r"packets \[4, 4\] is empty"),
         ("title: Focal", "title: Focal\n    change_in: {slow: {model.dim: 8}}", r":23: .*there is no profile `slow`"),
+        (
+            "quick:\n    baseline",
+            "quick:\n    default_experiments: [E6]\n    baseline",
+            r":16: profiles\.quick\.default_experiments: there is no experiment `E6`; .*E5",
+        ),
         ("margin: 1.0", "margin: [1", r"this is not YAML"),
         ("task: Tell radios apart.", "task: !!python/object:os.system x", r":3: cannot read|:3: .*reads as"),
     ],

@@ -118,4 +118,4 @@ def test_other_code_or_data_gives_other_ids(source_plan: Plan, fields: dict[str,
 def test_every_knob_of_a_change_is_known_by_its_dotted_name(source_plan: Plan) -> None:
     config = source_plan.arms["baseline"].config
     names = knob_names(type(config))
-    assert {"loss.gamma", "augment.noise.min_snr_db", "optim.plateau.patience", "model.pooling"} <= set(names)
+    assert {"loss.gamma", "augment.noise.min_snr_db", "optim.schedule.patience", "model.pooling"} <= set(names)

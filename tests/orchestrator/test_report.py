@@ -1,6 +1,7 @@
 """The report as a reader finds it: files, words, and what must not get through."""
 
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +11,17 @@ import msgspec
 import pandas as pd
 import pytest
 
+from model.flags import PROFILE, parse
 from model.run_folder import Result
 from orchestrator.evidence import RunRecord
+from orchestrator.identity import CodeAndData
 from orchestrator.layout import Layout
-from orchestrator.plan import Plan
+from orchestrator.loading import at_profile, load_campaign
+from orchestrator.plan import Plan, plan_runs, resolve_arms
 from orchestrator.report import render_markdown, render_page, write_report
 from orchestrator.verdicts import judge
 
+ROOT = Path(__file__).parents[2]
 SLOW = Result(state="too_slow", reason="an epoch takes 14.50 s, the limit is 10.00 s", epochs=3)
 DIED = Result(state="failed", failure="out_of_memory", reason="the job held 3.9 GiB", epochs=1)
 EXPERIMENTS: dict[str, Any] = {
@@ -64,6 +69,12 @@ def rows_of(markdown: str, heading: str) -> list[list[str]]:
     assert table is not None
     rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table[1].splitlines()]
     return [rows[0], *rows[2:]]
+
+
+def training_commands(markdown: str) -> dict[str, list[str]]:
+    """The words of `python -m model.train` in each experiment's section."""
+    blocks = re.findall(r"^### (\S+): .*?^```bash\n(.*?)^```$", markdown, re.DOTALL | re.MULTILINE)
+    return {name: shlex.split(text.replace(" \\\n", " ")) for name, text in blocks}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -184,3 +195,38 @@ class TestForeignWords:
         odd = {name: fields | {"title": "a | b `|` c"} for name, fields in EXPERIMENTS.items()}
         for table in re.findall(r"(?:^\|.*\n)+", render(a_plan(odd), OUTCOMES), re.MULTILINE):
             assert len({len(re.split(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+
+
+class TestTrainingCommand:
+    @pytest.mark.parametrize("profile", ["paper", "quick", "rtl433"])
+    def test_of_every_experiment_is_its_training(self, profile: str, render: Callable[..., str]) -> None:
+        spec, source = load_campaign(ROOT / "experiments.yaml")
+        assert profile in spec.profiles
+        campaign = at_profile(spec, source, profile, None)
+        arms = resolve_arms(campaign)
+        hashes = {capture.path: "da7a" for capture in campaign.data.captures.values()}
+        plan = plan_runs(campaign, arms, CodeAndData(code_tree="c0de", captures=hashes))
+        commands = training_commands(render(plan, {}))
+        assert set(commands) == set(arms)
+        for name, words in commands.items():
+            assert words[:3] == ["python", "-m", "model.train"]
+            command, config = parse(words[3:]), arms[name].config
+            assert (str(command.manifest), str(command.save_path)) == (
+                "shards/manifest.json",
+                f"saved_models/{name}.pth",
+            )
+            wanted = msgspec.structs.replace(config, experiment=command.save_path.stem, profile=PROFILE)
+            assert command.job(arms["baseline"].config.data, "cpu") == wanted
+
+    def test_says_which_of_the_data_an_experiment_changes(self, a_plan: Builder, render: Callable[..., str]) -> None:
+        plan = a_plan({"short": {"change": {"data.samples": 100}}})
+        commands = training_commands(render(plan, {}))
+        assert commands["short"][-2:] == ["--set", "data.samples=100"]
+        assert "--set" not in commands["baseline"]
+
+    def test_says_which_shards_it_needs(self, markdown: str) -> None:
+        assert "`knockout data shard --out shards --profile quick`:\n\n```bash\npython -m model.train" in markdown
+
+    def test_is_code_in_the_page(self, folder: Path) -> None:
+        page = (folder / "report.html").read_text()
+        assert '<pre><code class="language-bash">python -m model.train --manifest shards/manifest.json' in page

@@ -1,5 +1,6 @@
 """Numbers as a person reads them."""
 
+import shlex
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -60,3 +61,18 @@ def test_a_difference_reads_back_within_half_a_place(value: float) -> None:
     text = wording.points(value)
     assert text[0] in "+−"
     assert float(text.replace("−", "-")) == pytest.approx(value, abs=0.0501)
+
+
+@settings(max_examples=100, deadline=None)
+@given(words=st.lists(st.text(st.characters(exclude_characters="\n\r\\"), max_size=30), max_size=20))
+def test_a_shell_reads_a_broken_command_as_its_words(words: list[str]) -> None:
+    text = wording.shell_command(["python", "-m", "model.train", *words])
+    assert shlex.split(text.replace(" \\\n", " ")) == ["python", "-m", "model.train", *words]
+
+
+def test_a_command_is_broken_before_flags_and_only_where_it_is_too_wide() -> None:
+    words = ["run", "--first", "1", "--second", "2 3", "--third", "4"]
+    assert wording.shell_command(words) == "run --first 1 --second '2 3' --third 4"
+    assert wording.shell_command(words, width=24) == "run --first 1 \\\n    --second '2 3' \\\n    --third 4"
+    assert wording.shell_command(words, width=1).count("\n") == 3
+    assert all(len(line) <= 30 for line in wording.shell_command(words, width=30).splitlines())

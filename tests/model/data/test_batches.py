@@ -1,3 +1,5 @@
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import torch
 
 from model.config import DataConfig, JobConfig
 from model.data import batches
-from model.data.batches import Batch, BurstSet, device_classes, open_role
+from model.data.batches import Batch, BurstSet, Timed, device_classes, one_ahead, open_role
 from model.data.captures import CaptureError
 
 JobBuilder = Callable[..., JobConfig]
@@ -78,8 +80,8 @@ def test_a_set_too_large_for_memory_has_the_same_batches(
     kept = [*bursts.shuffled(8, seed=0, epoch=1), *bursts.in_order(20)]
     monkeypatch.setattr(batches, "MEMORY_BYTES", 51 * 2 * 48 * 4 - 1)
     reads = []
-    read_bursts = batches.read_bursts
-    monkeypatch.setattr(batches, "read_bursts", lambda *given: reads.append(given) or read_bursts(*given))
+    read_into = batches.read_into
+    monkeypatch.setattr(batches, "read_into", lambda *given: reads.append(given) or read_into(*given))
     large = open_role(data, data.train, captures)
     assert not reads
     read = [*large.shuffled(8, seed=0, epoch=1), *large.in_order(20)]
@@ -91,7 +93,7 @@ def test_a_set_too_large_for_memory_has_the_same_batches(
 def test_a_set_that_fits_memory_is_read_once(data: DataConfig, captures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "MEMORY_BYTES", 51 * 2 * 48 * 4)
     small = open_role(data, data.train, captures)
-    monkeypatch.setattr(batches, "read_bursts", None)
+    monkeypatch.setattr(batches, "read_into", None)
     assert len(identities(small.shuffled(8, seed=0, epoch=1))) == 51
 
 
@@ -152,3 +154,105 @@ def test_captures_of_one_role_need_one_sample_rate(data: DataConfig, captures: P
 def test_a_file_without_a_rate_takes_that_of_the_configuration(build_job: JobBuilder, captures: Path) -> None:
     data = build_job(data={"sample_rate_hz": 5e5}).data
     assert open_role(data, ("train",), captures).sample_rate_hz == 5e5
+
+
+def numbered(indices: torch.Tensor) -> Batch:
+    return Batch(indices.float(), indices)
+
+
+def reading_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+
+def test_one_batch_is_read_ahead_and_no_more() -> None:
+    taken: list[int] = []
+
+    def take(indices: torch.Tensor) -> Batch:
+        taken.append(int(indices))
+        return numbered(indices)
+
+    batches_ahead = one_ahead(take, list(torch.arange(5)))
+    assert not taken
+    for number, batch in enumerate(batches_ahead):
+        assert int(batch.class_B) == number
+        num_taken = min(number + 2, 5)
+        wait_until(lambda count=num_taken: len(taken) == count)
+        assert taken == list(range(num_taken))
+    assert not reading_threads()
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def test_no_batches_are_no_batches() -> None:
+    assert list(one_ahead(numbered, [])) == []
+
+
+def test_leaving_early_ends_the_reading_thread() -> None:
+    batches_ahead = one_ahead(numbered, list(torch.arange(100)))
+    next(batches_ahead)
+    assert len(reading_threads()) == 1
+    batches_ahead.close()
+    assert not reading_threads()
+
+
+def test_what_reading_raises_is_raised_in_place_of_its_batch() -> None:
+    def take(indices: torch.Tensor) -> Batch:
+        if int(indices) == 2:
+            raise CaptureError("row 2 is spoilt")
+        return numbered(indices)
+
+    batches_ahead = one_ahead(take, list(torch.arange(5)))
+    assert [int(next(batches_ahead).class_B) for _ in range(2)] == [0, 1]
+    with pytest.raises(CaptureError, match="row 2 is spoilt"):
+        next(batches_ahead)
+    assert not reading_threads()
+
+
+def test_a_capture_that_is_spoilt_while_it_is_read_is_refused_where_its_batch_is_due(
+    data: DataConfig, captures: Path, tmp_path: Path
+) -> None:
+    for name in ("here.h5", "there.h5"):
+        (tmp_path / name).write_bytes((captures / name).read_bytes())
+    parts = open_role(data, data.train, tmp_path).parts
+    large = BurstSet(parts, device_classes(data), memory_bytes=0)
+    with h5py.File(tmp_path / "there.h5", "r+") as file:
+        file["data"][:] = np.nan
+    with pytest.raises(CaptureError, match=r"there\.h5: has NaN"):
+        list(large.in_order(16))
+    assert not reading_threads()
+
+
+def test_the_limit_of_what_is_kept_in_memory_can_be_said(data: DataConfig, captures: Path) -> None:
+    parts = open_role(data, data.train, captures).parts
+    for memory_bytes, threads in ((0, 1), (51 * 2 * 48 * 4, 0)):
+        batches_of_set = BurstSet(parts, device_classes(data), memory_bytes).in_order(8)
+        next(batches_of_set)
+        assert len(reading_threads()) == threads
+    del batches_of_set
+
+
+def test_the_time_that_is_waited_for_batches_is_summed() -> None:
+    def slow() -> Iterator[Batch]:
+        for number in range(3):
+            time.sleep(0.02)
+            yield numbered(torch.tensor(number))
+
+    timed = Timed(slow())
+    for batch in timed:
+        assert batch.class_B is not None
+        time.sleep(0.05)
+    assert 0.06 <= timed.seconds < 0.15
+
+
+def test_a_layout_and_a_file_of_the_other_are_refused(build_job: JobBuilder, captures: Path) -> None:
+    shards = build_job(data={"layout": "shards"}).data
+    with pytest.raises(CaptureError, match=r"`train`: its path is here\.h5, in layout shards it must end in \.npy"):
+        open_role(shards, shards.train, captures)
+    hdf5 = build_job(data={"captures": {"train": {"path": "here.npy"}}}).data
+    with pytest.raises(CaptureError, match=r"its path is here\.npy, in layout rffi-hdf5 it must be HDF5"):
+        open_role(hdf5, hdf5.train, captures)

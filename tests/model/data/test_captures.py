@@ -18,6 +18,8 @@ from model.data.captures import Bursts, CaptureError, open_bursts, read_bursts
 
 NUM_DEVICES, NUM_PACKETS, LENGTH = 3, 4, 6
 CaptureBuilder = Callable[..., Path]
+CHUNKED = {"chunks": (2, 3), "compression": "gzip"}
+"""Data that cannot be mapped."""
 
 
 def bursts_of(num_rows: int, length: int) -> NDArray[Any]:
@@ -31,11 +33,18 @@ def labels_of(num_devices: int, num_packets: int) -> NDArray[Any]:
 
 @pytest.fixture
 def build_capture(tmp_path: Path) -> CaptureBuilder:
-    def build(data: Any = None, label: Any = None, sample_rate: Any = None, leave_out: tuple[str, ...] = ()) -> Path:
+    def build(
+        data: Any = None,
+        label: Any = None,
+        sample_rate: Any = None,
+        leave_out: tuple[str, ...] = (),
+        **storage: Any,
+    ) -> Path:
         path = tmp_path / "capture.h5"
         with h5py.File(path, "w") as file:
             if "data" not in leave_out:
-                file["data"] = bursts_of(NUM_DEVICES * NUM_PACKETS, LENGTH) if data is None else data
+                data = bursts_of(NUM_DEVICES * NUM_PACKETS, LENGTH) if data is None else data
+                file.create_dataset("data", data=data, **storage)
             if "label" not in leave_out:
                 file["label"] = labels_of(NUM_DEVICES, NUM_PACKETS)[None] if label is None else label
             if sample_rate is not None:
@@ -123,17 +132,19 @@ def test_no_bursts_are_an_empty_array(build_capture: CaptureBuilder) -> None:
     assert iq.shape == (0, 2, 5)
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize("storage", [{}, CHUNKED])
+@settings(max_examples=30, deadline=None)
 @given(choices=st.data())
 def test_any_indices_give_those_bursts_in_that_order(
-    choices: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+    choices: st.DataObject, storage: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     label = np.array(choices.draw(st.permutations(labels_of(3, 5).tolist())))
     samples = choices.draw(st.integers(1, LENGTH))
     data = bursts_of(15, LENGTH)
     path = tmp_path_factory.mktemp("law") / "capture.h5"
     with h5py.File(path, "w") as file:
-        file["data"], file["label"] = data, label
+        file["label"] = label
+        file.create_dataset("data", data=data, **storage)
     bursts = open_range(path, packets=(1, 5), samples=samples)
     indices = np.array(choices.draw(st.lists(st.integers(0, len(bursts) - 1))), dtype=np.int64)
     expected = data.reshape(15, 2, LENGTH)[bursts.rows[indices], :, :samples].astype(np.float32)
@@ -149,7 +160,7 @@ def test_opening_reads_labels_and_no_data(build_capture: CaptureBuilder, request
 def test_only_the_rows_and_samples_asked_for_are_read(
     build_capture: CaptureBuilder, requested: list[tuple[str, int]]
 ) -> None:
-    bursts = open_range(build_capture(), samples=2)
+    bursts = open_range(build_capture(**CHUNKED), samples=2)
     requested.clear()
     read_bursts(bursts, np.array([9, 3, 3]))
     assert requested == [("/data", 2 * 8)] * 4
@@ -158,7 +169,7 @@ def test_only_the_rows_and_samples_asked_for_are_read(
 def test_neighbouring_rows_are_read_as_one_slice_of_each_half(
     build_capture: CaptureBuilder, requested: list[tuple[str, int]]
 ) -> None:
-    bursts = open_range(build_capture())
+    bursts = open_range(build_capture(**CHUNKED))
     requested.clear()
     read_bursts(bursts, np.array([5, 3, 4, 6]))
     assert requested == [("/data", 4 * LENGTH * 8)] * 2
@@ -168,7 +179,7 @@ def test_long_runs_are_read_in_blocks(
     build_capture: CaptureBuilder, requested: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(captures, "BLOCK_BYTES", 5 * LENGTH * 8)
-    bursts = open_range(build_capture())
+    bursts = open_range(build_capture(**CHUNKED))
     requested.clear()
     np.testing.assert_array_equal(read_all(bursts)[:, 0, 0], np.arange(1, 13))
     assert [size // (LENGTH * 8) for _, size in requested] == [5, 5, 5, 5, 2, 2]
@@ -307,13 +318,24 @@ def test_a_sample_rate_that_is_not_one_number_is_refused(build_capture: CaptureB
         open_range(build_capture(sample_rate=rate))
 
 
+@pytest.mark.parametrize("storage", [{}, CHUNKED])
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e300])
-def test_a_number_that_is_not_finite_is_refused_with_its_row(build_capture: CaptureBuilder, wrong: float) -> None:
+def test_a_number_that_is_not_finite_is_refused_with_its_row(
+    build_capture: CaptureBuilder, wrong: float, storage: dict[str, Any]
+) -> None:
     data = bursts_of(12, LENGTH)
     data[[7, 9], LENGTH + 2] = wrong
-    bursts = open_range(build_capture(data=data))
-    with pytest.raises(CaptureError, match=r"`data` has NaN, .* first 6 samples of row 7 .* 2 of 12 bursts read"):
+    bursts = open_range(build_capture(data=data, **storage))
+    with pytest.raises(CaptureError, match=r"capture\.h5: has NaN, .* first 6 samples of row 7 .* 2 of 12 bursts read"):
         read_all(bursts)
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e-30])
+def test_a_burst_whose_energy_float32_cannot_hold_is_no_spoilt_burst(
+    build_capture: CaptureBuilder, scale: float
+) -> None:
+    data = bursts_of(12, LENGTH) * scale
+    np.testing.assert_array_equal(read_all(open_range(build_capture(data=data))).reshape(12, -1), data.astype("f4"))
 
 
 def test_a_burst_of_zeros_is_refused_with_its_row(build_capture: CaptureBuilder) -> None:
@@ -335,7 +357,7 @@ def test_bursts_that_are_not_asked_for_may_be_spoilt(build_capture: CaptureBuild
 def test_a_capture_replaced_by_a_shorter_one_is_refused(build_capture: CaptureBuilder) -> None:
     bursts = open_range(build_capture())
     build_capture(data=bursts_of(4, LENGTH), label=np.ones(4))
-    with pytest.raises(CaptureError, match="`data` has 4 rows, row 11 was there when the capture was opened"):
+    with pytest.raises(CaptureError, match="has 4 rows, row 11 was there when the capture was opened"):
         read_all(bursts)
 
 
@@ -344,3 +366,13 @@ def test_a_capture_can_be_replaced_between_calls(build_capture: CaptureBuilder) 
     with h5py.File(bursts.path, "r+") as file:
         file["data"][0, 0] = 99.0
     assert read_all(bursts)[0, 0, 0] == 99.0
+
+
+@pytest.mark.parametrize("storage", [{}, CHUNKED])
+def test_bursts_go_to_their_places_of_a_batch_and_nowhere_else(
+    build_capture: CaptureBuilder, storage: dict[str, Any]
+) -> None:
+    batch = np.full((5, 2, LENGTH), -1, dtype=np.float32)
+    bursts = open_range(build_capture(**storage))
+    captures.read_into(bursts, np.array([8, 2, 8]), batch, np.array([3, 0, 4]))
+    assert batch[:, 0, 0].tolist() == [3, -1, -1, 9, 9]

@@ -1,0 +1,39 @@
+"""Bursts blended in pairs. B bursts, L samples."""
+
+import torch
+from torch import Generator, Tensor
+
+from model.config import MixupConfig
+from model.losses import Blend
+
+
+class Mixup:
+    """Mixup (Zhang et al. 2018, arXiv 1710.09412): share x_b + (1 - share) x_partner(b), share ~ Beta(alpha, alpha).
+
+    Each burst has a share of its own, and its partner comes from a random permutation of the batch, so that each burst
+    is partner once, maybe of itself. The targets follow in the loss: see `model.losses.blended_loss`.
+    """
+
+    def __init__(self, config: MixupConfig) -> None:
+        self.alpha = config.alpha
+
+    def __call__(self, x_B2L: Tensor, stream: Generator) -> tuple[Tensor, Blend]:
+        """Return blended bursts [B, 2, L], and how they were blended."""
+        batch = x_B2L.shape[0]
+        partner_B = torch.randperm(batch, generator=stream, device=stream.device)
+        share_B = draw_beta(self.alpha, batch, stream)
+        share_B11 = share_B[:, None, None]
+        return share_B11 * x_B2L + (1 - share_B11) * x_B2L[partner_B], Blend(partner_B, share_B)
+
+
+def draw_beta(alpha: float, count: int, stream: Generator) -> Tensor:
+    """Draw float32 [count] of Beta(alpha, alpha), on the stream's device, also where alpha is tiny.
+
+    Beta(a, a) is g / (g + h) for g, h ~ Gamma(a), and Gamma(a) = Gamma(a + 1) U^(1 / a) (Marsaglia and Tsang 2000,
+    section 6). For a small a both g and h may be too small for a float; the logarithm of their ratio never is.
+    """
+    shape_2n = torch.full((2, count), alpha + 1, device=stream.device)
+    log_g_n, log_h_n = torch._standard_gamma(shape_2n, generator=stream).log()
+    # Minus the logarithm of a uniform number is exponential.
+    of_g_n, of_h_n = torch.empty_like(shape_2n).exponential_(generator=stream)
+    return torch.sigmoid(log_g_n - log_h_n + (of_h_n - of_g_n) / alpha)

@@ -1,0 +1,116 @@
+"""Every knob of a training job: typed, closed, frozen. No torch here: the orchestrator reads this too.
+
+A field that a configuration does not use does not exist in it: the focal loss has a gamma, cross-entropy has none. So a
+knob without effect is an unknown field, refused by `decode_job` before anything starts.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, field
+
+from model.config.augment import (
+    AugmentConfig,
+    CarrierOffsetConfig,
+    ConstantPhaseConfig,
+    CropConfig,
+    GainJitterConfig,
+    IqImbalanceConfig,
+    MixupConfig,
+    MultipathConfig,
+    NoiseConfig,
+    PhaseNoiseConfig,
+    RollConfig,
+    SnrWarmupConfig,
+    TestTimeConfig,
+)
+from model.config.backbone import AuxHeadConfig, ModelConfig
+from model.config.base import Config
+from model.config.data import CaptureConfig, DataConfig
+from model.config.loss import CrossEntropyConfig, FocalConfig, LossConfig
+from model.config.optim import CosineConfig, OneCycleConfig, OptimConfig, PlateauConfig, ScheduleConfig
+
+__all__ = [
+    "COSMETIC",
+    "FORMAT",
+    "AugmentConfig",
+    "AuxHeadConfig",
+    "CaptureConfig",
+    "CarrierOffsetConfig",
+    "Config",
+    "ConstantPhaseConfig",
+    "CosineConfig",
+    "CropConfig",
+    "CrossEntropyConfig",
+    "DataConfig",
+    "FocalConfig",
+    "GainJitterConfig",
+    "IqImbalanceConfig",
+    "JobConfig",
+    "LossConfig",
+    "MixupConfig",
+    "ModelConfig",
+    "MultipathConfig",
+    "NoiseConfig",
+    "OneCycleConfig",
+    "OptimConfig",
+    "PhaseNoiseConfig",
+    "PlateauConfig",
+    "RollConfig",
+    "RuntimeConfig",
+    "ScheduleConfig",
+    "SnrWarmupConfig",
+    "TestTimeConfig",
+    "decode_job",
+    "job_from_builtins",
+]
+
+FORMAT: Literal[1] = 1
+"""Version of `config.json`, part of every run's identity."""
+
+
+class RuntimeConfig(Config, frozen=True, kw_only=True):
+    """How the arithmetic is done."""
+
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16"], Meta(description="autocast; fp16 needs CUDA and scales the loss")
+    ] = "fp16"
+    compile: Annotated[bool, Meta(description="torch.compile the model")] = True
+
+
+class JobConfig(Config, frozen=True, kw_only=True):
+    """`config.json`: everything a training job needs to know."""
+
+    format: Literal[1] = FORMAT
+    experiment: str
+    profile: str
+    seed: Annotated[int, Meta(ge=0, lt=2**32)]
+    data: DataConfig
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=CrossEntropyConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    test_time: TestTimeConfig | None = None
+
+
+COSMETIC = ("experiment", "profile")
+"""Fields of `JobConfig` that name a run without changing what it computes."""
+
+
+def decode_job(content: bytes) -> JobConfig:
+    """Read `config.json`.
+
+    Raises:
+        msgspec.ValidationError: a field is unknown, missing, or outside its range.
+    """
+    return msgspec.json.decode(content, type=JobConfig)
+
+
+def job_from_builtins(values: dict[str, Any]) -> JobConfig:
+    """Check a resolved configuration given as plain dicts, lists, numbers and strings.
+
+    Raises:
+        msgspec.ValidationError: a field is unknown, missing, or outside its range.
+    """
+    return msgspec.convert(values, type=JobConfig)

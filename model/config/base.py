@@ -1,0 +1,29 @@
+"""What all configs share: closed, frozen, finite."""
+
+import math
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Positive = Annotated[float, Meta(gt=0.0)]
+NonNegative = Annotated[float, Meta(ge=0.0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every config: immutable, keyword-only, unknown fields are errors, as are infinite numbers."""
+
+    def __post_init__(self) -> None:
+        require_finite(self)
+
+
+def require_finite(config: Struct) -> None:
+    """Refuse a config with an infinite number or NaN, which JSON and YAML parsers let through.
+
+    Raises:
+        ValueError: names the field.
+    """
+    for name in config.__struct_fields__:
+        value = getattr(config, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"`{name}` is {value}, it must be a finite number")

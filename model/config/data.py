@@ -1,0 +1,86 @@
+"""Which bursts play which part."""
+
+from itertools import combinations
+from os.path import normpath
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from model.config.base import Config, require_finite
+
+
+class CaptureConfig(Config, frozen=True, kw_only=True):
+    """A part of a capture file: half-open ranges over 0-based devices and over each device's rows."""
+
+    path: Annotated[str, Meta(min_length=1, description="relative to the campaign file")]
+    devices: tuple[int, int]
+    packets: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        for name in ("devices", "packets"):
+            start, stop = getattr(self, name)
+            if not 0 <= start < stop:
+                raise ValueError(f"{name} [{start}, {stop}] is empty; a range is [first, last + 1], counted from 0")
+
+    def overlaps(self, other: "CaptureConfig") -> bool:
+        """Whether both name a common burst of one file."""
+        return normpath(self.path) == normpath(other.path) and all(
+            max(a[0], b[0]) < min(a[1], b[1]) for a, b in ((self.devices, other.devices), (self.packets, other.packets))
+        )
+
+
+Captures = Annotated[tuple[str, ...], Meta(min_length=1)]
+
+
+class DataConfig(Config, frozen=True, kw_only=True):
+    """Which bursts play which part. What is reported is never trained, validated or chosen on."""
+
+    layout: Annotated[
+        Literal["rffi-hdf5", "shards"],
+        Meta(description="HDF5 as in the RFFI data sets, or shards made by `knockout data shard`"),
+    ] = "rffi-hdf5"
+    captures: dict[str, CaptureConfig]
+    train: Captures
+    validate: Captures
+    choose: Annotated[tuple[str, ...], Meta(description="scored for searches")] = ()
+    report: Annotated[tuple[str, ...], Meta(min_length=1, description="scored once a run; the first one is judged")]
+    samples: Annotated[int, Meta(ge=1, description="leading samples of each burst that are used")] = 8192
+    sample_rate_hz: Annotated[float, Meta(gt=0, description="used where the file does not state its own")] = 1e6
+    shuffled_labels: Annotated[
+        bool, Meta(description="control: training labels are shuffled, so scores must fall to chance")
+    ] = False
+
+    def __post_init__(self) -> None:
+        require_finite(self)
+        for role in ("train", "validate", "choose", "report"):
+            for name in getattr(self, role):
+                if name not in self.captures:
+                    raise ValueError(f"`{role}` names the capture `{name}`; there are {', '.join(self.captures)}")
+        self._require_each_once()
+        self._require_held_out()
+
+    def _require_each_once(self) -> None:
+        for role in ("train", "validate", "choose"):
+            for first, second in combinations(getattr(self, role), 2):
+                if self.captures[first].overlaps(self.captures[second]):
+                    raise ValueError(f"`{role}` names bursts twice: `{first}` and `{second}` share some")
+
+    def _require_held_out(self) -> None:
+        for held_out, others in (
+            ("report", ("train", "validate", "choose")),
+            ("validate", ("train",)),
+            ("choose", ("train", "validate")),
+        ):
+            for role in others:
+                for name in getattr(self, held_out):
+                    for other in getattr(self, role):
+                        if self.captures[name].overlaps(self.captures[other]):
+                            raise ValueError(
+                                f"`{held_out}: {name}` and `{role}: {other}` share bursts; "
+                                f"what is used to {held_out} must be unseen"
+                            )
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The captures scored at the end of a run."""
+        return tuple(dict.fromkeys((*self.validate, *self.choose, *self.report)))

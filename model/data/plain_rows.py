@@ -1,0 +1,129 @@
+"""Bursts that lie in one piece in their file, read without HDF5: shards, and uncompressed data of a capture. No torch.
+
+Shapes: N bursts in the file, L samples in a burst of the file, n rows asked for, B bursts of a batch, S leading samples
+that are used.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHARD_SUFFIX = ".npy"
+SHARD_DTYPE = np.dtype("<f4")
+PLAIN_DTYPES = (np.dtype("<f4"), np.dtype("<f8"))
+HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '(?P<descr>[ -&(-~]{1,9})', 'fortran_order': (?P<order>True|False), "
+    rb"'shape': \((?P<shape>(?:\d{1,15}, )*(?:\d{1,15},?)?)\), \} *\n",
+    re.DOTALL,
+)
+"""The head of a `.npy` file, version 1.0, as numpy writes it. numpy's own reader evaluates what stands there."""
+MAX_HEADER_BYTES = 256
+
+UNTOUCHED = "do not replace a capture while it is used"
+REMAKE = "make it again with `knockout data shard`"
+
+
+class CaptureError(ValueError):
+    """A capture that is missing or does not fit: which file, dataset and row, what was found, what was wanted."""
+
+
+def is_shard(path: Path | str) -> bool:
+    """Whether a capture of that name is read as a shard; everything else is HDF5."""
+    return Path(path).suffix == SHARD_SUFFIX
+
+
+@dataclass(frozen=True)
+class PlainRows:
+    """Bursts [N, 2, L] that lie one after the other in a file, uncompressed."""
+
+    path: Path
+    dtype: np.dtype[Any]
+    offset: int
+    """Bytes before the first row."""
+    shape: tuple[int, int, int]
+
+    @property
+    def end(self) -> int:
+        """Bytes that the file must have."""
+        return self.offset + math.prod(self.shape) * self.dtype.itemsize
+
+    def read_into(self, rows: NDArray[np.int64], x_B2S: NDArray[np.float32], places: NDArray[np.int64]) -> None:
+        """Read the leading samples of `rows` [n], each to its place of a batch, in the order of the file.
+
+        A file that is cut short meanwhile is an error here; in a memory map it would kill the process.
+
+        Raises:
+            CaptureError: the file ends before a row does.
+        """
+        row_2L, samples = np.empty(self.shape[1:], self.dtype), x_B2S.shape[2]
+        is_as_wanted = self.dtype == x_B2S.dtype and self.shape[2] == samples
+        # A double too large for float32 becomes infinite, which is reported with its row.
+        with self.path.open("rb", buffering=0) as file, np.errstate(over="ignore"):
+            for number in np.argsort(rows):
+                burst_2S = x_B2S[places[number]]
+                target: Any = burst_2S if is_as_wanted else row_2L
+                file.seek(self.offset + int(rows[number]) * row_2L.nbytes)
+                if file.readinto(target) != row_2L.nbytes:
+                    raise CaptureError(f"{self.path}: ends before row {rows[number]} does; {UNTOUCHED}")
+                if not is_as_wanted:
+                    burst_2S[:] = row_2L[:, :samples]
+
+
+def find_plain_rows(path: Path, data: Any, length: int) -> PlainRows | None:
+    """Find where the rows of an HDF5 `data` lie, if in one piece and uncompressed; None where only h5py can read it.
+
+    h5py itself refuses a file that ends before its data do.
+    """
+    offset = data.id.get_offset()
+    if offset is None or data.dtype not in PLAIN_DTYPES:
+        return None
+    return PlainRows(path, data.dtype, offset, (data.shape[0], 2, length))
+
+
+def open_shard(path: Path) -> PlainRows:
+    """Find the rows of a shard, float32 [N, 2, L], once it is what a shard must be.
+
+    Raises:
+        CaptureError: the file is missing, cut short, or no shard.
+    """
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "not there"
+        raise CaptureError(f"{path}: the shard is {found}; {REMAKE}")
+    try:
+        with path.open("rb") as file:
+            header = HEADER.match(file.read(MAX_HEADER_BYTES))
+    except OSError as error:
+        raise CaptureError(f"{path}: the shard cannot be read: {error.strerror}") from None
+    if header is None:
+        raise CaptureError(f"{path}: does not begin as a shard does; {REMAKE}")
+    offset, descr, order = header.end(), header["descr"].decode(), header["order"].decode()
+    shape = [int(size) for size in header["shape"].rstrip(b",").split(b", ") if size]
+    if descr != SHARD_DTYPE.str or order == "True" or len(shape) != 3 or shape[1] != 2 or min(shape) < 1:
+        found = f"{descr} {shape}{' in Fortran order' * (order == 'True')}"
+        raise CaptureError(f"{path}: holds {found}, a shard is {SHARD_DTYPE.str} [bursts, 2, samples]; {REMAKE}")
+    rows, num_bytes = PlainRows(path, SHARD_DTYPE, offset, (shape[0], 2, shape[2])), path.stat().st_size
+    if num_bytes != rows.end:
+        raise CaptureError(f"{path}: has {num_bytes} bytes, {shape} float32 need {rows.end}; {REMAKE}")
+    return rows
+
+
+def check_shard(path: Path, shape: tuple[int, ...], ranges: tuple[int, int], samples: int) -> None:
+    """Refuse a shard that does not hold exactly the bursts that the configuration says it holds.
+
+    Raises:
+        CaptureError: it has more or fewer bursts, or fewer samples than are asked for.
+    """
+    if shape[0] != ranges[0] * ranges[1]:
+        raise CaptureError(
+            f"{path}: holds {shape[0]} bursts, `devices` and `packets` ask for {ranges[0]} x {ranges[1]}; "
+            "a shard holds what its manifest says, no more and no less"
+        )
+    if samples > shape[2]:
+        raise CaptureError(
+            f"{path}: has {shape[2]} samples a burst, `samples` asks for {samples}; set `samples` to 1 to {shape[2]}"
+        )

@@ -1,0 +1,271 @@
+"""Shards: the bursts that a configuration names, cut out of its captures once, to be read fast. No torch.
+
+    shards/
+        LocA.npy          float32 [N, 2, L], device by device, packets in order
+        LocD.npy
+        manifest.json     written last: what the shards are, and what was cut out of which capture
+
+`python -m model.data.shards` reads an `Order` as JSON from its standard input; `knockout data shard` is the command
+for a person.
+
+Shapes: N bursts of a shard, L samples in a burst of it.
+"""
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from model.config import CaptureConfig, DataConfig
+from model.data.captures import Bursts, CaptureError, open_bursts, read_bursts
+from model.data.plain_rows import SHARD_DTYPE, SHARD_SUFFIX, open_shard
+from model.run_folder import stream_atomically, write_atomically
+
+MANIFEST = "manifest.json"
+BLOCK_BYTES = 32 * 2**20
+"""Bursts are read, hashed and written in blocks of this size, so a capture may be larger than memory."""
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+ROLES = ("train", "validate", "choose", "report")
+
+
+class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The capture that a shard was cut out of: its path as the campaign names it, and the hash of the whole file."""
+
+    path: str
+    sha256: str
+
+
+class Shard(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One shard: half-open ranges over 0-based devices and packets, and the hash of its file."""
+
+    file: str
+    devices: tuple[int, int]
+    packets: tuple[int, int]
+    bursts: int
+    sha256: str
+    source: Source
+
+
+class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`manifest.json`."""
+
+    format: Literal[1] = 1
+    samples: int
+    sample_rate_hz: float
+    train: tuple[str, ...]
+    validate: tuple[str, ...]
+    choose: tuple[str, ...]
+    report: tuple[str, ...]
+    captures: dict[str, Shard]
+
+    def data(self) -> DataConfig:
+        """Return what a job has to know of these shards; their paths are relative to the manifest's folder.
+
+        Raises:
+            ValueError: the roles share bursts of a source, or name a capture that is not there.
+        """
+        # Shards are different files; that no burst is both trained and scored shows only in what they were cut from.
+        self._config({name: shard.source.path for name, shard in self.captures.items()}, "rffi-hdf5")
+        return self._config({name: shard.file for name, shard in self.captures.items()}, "shards")
+
+    def _config(self, paths: Mapping[str, str], layout: Literal["rffi-hdf5", "shards"]) -> DataConfig:
+        captures = {
+            name: CaptureConfig(path=paths[name], devices=shard.devices, packets=shard.packets)
+            for name, shard in self.captures.items()
+        }
+        roles = {role: getattr(self, role) for role in ROLES}
+        return DataConfig(
+            layout=layout, captures=captures, samples=self.samples, sample_rate_hz=self.sample_rate_hz, **roles
+        )
+
+
+class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to make shards of.
+
+    `sha256` has the hash of each capture file, by its path in `data`; paths are relative to `data_folder`.
+    """
+
+    data: DataConfig
+    data_folder: str
+    out: str
+    sha256: dict[str, str]
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest, and check that it says something possible.
+
+    Raises:
+        CaptureError: it is missing, no manifest, or its roles share bursts.
+    """
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        manifest.data()
+    except FileNotFoundError:
+        raise CaptureError(f"{path}: there is no such manifest; `knockout data shard` makes one") from None
+    except OSError as error:
+        raise CaptureError(f"{path}: the manifest cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise CaptureError(
+            f"{path}: this is no manifest of shards ({error}); make it with `knockout data shard`"
+        ) from None
+    for name, shard in manifest.captures.items():
+        if shard.file != _file_name(name):
+            raise CaptureError(f"{path}: the file of `{name}` is `{shard.file}`, it must be `{_file_name(name)}`")
+    return manifest
+
+
+def write_shards(order: Order) -> list[str]:
+    """Write the shards of every capture that a role names, then the manifest; return what was done, in lines.
+
+    Shards that are there already, complete and of the same bursts, are left as they are.
+
+    Raises:
+        CaptureError: a capture does not fit, or the folder holds something else.
+    """
+    folder, manifest_path = Path(order.out), Path(order.out) / MANIFEST
+    parts = _open_parts(order)
+    _refuse_other_content(folder, order, parts)
+    if manifest_path.exists():
+        _require_complete(folder, read_manifest(manifest_path))
+        return [f"{manifest_path}: its {len(parts)} shards are there already"]
+    shards, lines = {}, []
+    for name, part in parts.items():
+        shards[name] = _write_shard(folder, order, name, part)
+        lines.append(f"{folder / shards[name].file}: {len(part)} bursts of {part.samples} samples")
+    content = json.dumps(msgspec.to_builtins(_manifest(order, parts, shards)), indent=2) + "\n"
+    write_atomically(manifest_path, content.encode())
+    return [*lines, f"{manifest_path}: {len(shards)} shards"]
+
+
+def _open_parts(order: Order) -> dict[str, Bursts]:
+    """Open every capture that a role names, so that nothing is written of data that do not fit."""
+    data = order.data
+    names = dict.fromkeys(name for role in ROLES for name in getattr(data, role))
+    parts = {
+        name: open_bursts(
+            Path(order.data_folder) / data.captures[name].path,
+            data.captures[name],
+            samples=data.samples,
+            default_sample_rate_hz=data.sample_rate_hz,
+        )
+        for name in names
+    }
+    rates = {part.sample_rate_hz: part for part in parts.values()}
+    if len(rates) > 1:
+        (one_hz, one), (other_hz, other), *_ = rates.items()
+        raise CaptureError(
+            f"{one.path}: sampled at {one_hz:g} Hz, {other.path} at {other_hz:g} Hz; shards of one folder need one rate"
+        )
+    return parts
+
+
+def _manifest(order: Order, parts: Mapping[str, Bursts], shards: dict[str, Shard]) -> Manifest:
+    (rate_hz,) = {part.sample_rate_hz for part in parts.values()}
+    roles = {role: getattr(order.data, role) for role in ROLES}
+    return Manifest(samples=order.data.samples, sample_rate_hz=rate_hz, captures=shards, **roles)
+
+
+def _file_name(capture: str) -> str:
+    if not NAME.fullmatch(capture):
+        raise CaptureError(
+            f"the capture `{capture}` cannot name a shard; name it with letters, digits, `-`, `_` and `.` alone"
+        )
+    return capture + SHARD_SUFFIX
+
+
+def _refuse_other_content(folder: Path, order: Order, parts: Mapping[str, Bursts]) -> None:
+    """Refuse a folder with anything but these shards, whole or begun."""
+    if folder.exists() and not folder.is_dir():
+        raise CaptureError(f"{folder}: this is a file, shards need a folder; name another one with `--out`")
+    ours = {MANIFEST, *(_file_name(name) for name in parts)}
+    for path in sorted(folder.iterdir()) if folder.exists() else ():
+        # A killed conversion leaves `.LocA.npy.abc123`.
+        if path.name not in ours and not any(path.name.startswith(f".{name}.") for name in ours):
+            raise CaptureError(
+                f"{folder}: holds `{path.name}`, which is none of these shards, and nothing of others is overwritten; "
+                "name another folder with `--out`, or empty this one"
+            )
+    if (folder / MANIFEST).exists():
+        _refuse_other_shards(folder, order, parts)
+
+
+def _refuse_other_shards(folder: Path, order: Order, parts: Mapping[str, Bursts]) -> None:
+    found = read_manifest(folder / MANIFEST)
+    wanted = _manifest(order, parts, {name: _describe(order, name, part, "") for name, part in parts.items()})
+    hashless = {name: msgspec.structs.replace(shard, sha256="") for name, shard in found.captures.items()}
+    if msgspec.structs.replace(found, captures=hashless) != wanted:
+        raise CaptureError(
+            f"{folder}: holds shards of other captures, packets or samples than these; name another folder with "
+            "`--out`, or remove this one"
+        )
+
+
+def _require_complete(folder: Path, manifest: Manifest) -> None:
+    for name, shard in manifest.captures.items():
+        found = open_shard(folder / shard.file).shape
+        if found != (shard.bursts, 2, manifest.samples):
+            raise CaptureError(
+                f"{folder / shard.file}: holds {list(found)}, the manifest says "
+                f"[{shard.bursts}, 2, {manifest.samples}] of `{name}`; remove {folder} and make it again"
+            )
+
+
+def _describe(order: Order, name: str, part: Bursts, sha256: str) -> Shard:
+    capture = order.data.captures[name]
+    return Shard(
+        file=_file_name(name),
+        devices=capture.devices,
+        packets=capture.packets,
+        bursts=len(part),
+        sha256=sha256,
+        source=Source(path=capture.path, sha256=order.sha256[capture.path]),
+    )
+
+
+def _write_shard(folder: Path, order: Order, name: str, part: Bursts) -> Shard:
+    whole = hashlib.sha256()
+
+    def write(file: BinaryIO) -> None:
+        for piece in _pieces(part):
+            whole.update(piece)
+            file.write(piece)
+
+    stream_atomically(folder / _file_name(name), write)
+    return _describe(order, name, part, whole.hexdigest())
+
+
+def _pieces(part: Bursts) -> Iterator[bytes | memoryview]:
+    """Yield the content of a shard: numpy's header, then blocks of bursts."""
+    header = BytesIO()
+    shape = (len(part), 2, part.samples)
+    np.lib.format.write_array_header_1_0(header, {"descr": SHARD_DTYPE.str, "fortran_order": False, "shape": shape})
+    yield header.getvalue()
+    num_rows = max(1, BLOCK_BYTES // (2 * part.samples * SHARD_DTYPE.itemsize))
+    for start in range(0, len(part), num_rows):
+        block = read_bursts(part, np.arange(start, min(start + num_rows, len(part))))
+        yield block.astype(SHARD_DTYPE, copy=False).data.cast("B")
+
+
+def main() -> int:
+    """Do the order on standard input; 2 is a capture or a folder that does not fit, said in a sentence."""
+    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    try:
+        lines = write_shards(order)
+    except CaptureError as error:
+        print(f"model.data.shards: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

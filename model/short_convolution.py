@@ -1,0 +1,66 @@
+"""Short causal convolutions of each channel by itself, followed by SiLU: what mixers do before they mix.
+
+Letters: B bursts, T tokens, D channels, W taps.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class _CausalConvSilu(torch.autograd.Function):
+    """SiLU of a causal convolution of each channel by itself, as a sum of shifted products.
+
+    Written out because it is twice as fast on a CPU as a grouped convolution, and keeps one intermediate instead of one
+    for each tap.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_BTD: Tensor, taps_WD: Tensor, bias_D: Tensor | None) -> Tensor:
+        size, num_tokens = taps_WD.shape[0], x_BTD.shape[1]
+        padded = F.pad(x_BTD, (0, 0, size - 1, 0))
+        y_BTD = padded[:, :num_tokens] * taps_WD[0]
+        for tap in range(1, size):
+            y_BTD.addcmul_(padded[:, tap : tap + num_tokens], taps_WD[tap])
+        if bias_D is not None:
+            y_BTD += bias_D
+        ctx.save_for_backward(padded, taps_WD, y_BTD)
+        ctx.has_bias = bias_D is not None
+        return F.silu(y_BTD)
+
+    @staticmethod
+    def backward(ctx: Any, grad_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        padded, taps_WD, y_BTD = ctx.saved_tensors
+        size, num_tokens = taps_WD.shape[0], y_BTD.shape[1]
+        grad_BTD = torch.ops.aten.silu_backward(grad_BTD, y_BTD)
+        grad_padded, grad_taps_WD = torch.zeros_like(padded), torch.empty_like(taps_WD)
+        for tap in range(size):
+            grad_padded[:, tap : tap + num_tokens].addcmul_(grad_BTD, taps_WD[tap])
+            grad_taps_WD[tap] = (padded[:, tap : tap + num_tokens] * grad_BTD).sum((0, 1))
+        grad_bias_D = grad_BTD.sum((0, 1)) if ctx.has_bias else None
+        return grad_padded[:, size - 1 :], grad_taps_WD, grad_bias_D
+
+
+_causal_conv_silu: Callable[[Tensor, Tensor, Tensor | None], Tensor] = _CausalConvSilu.apply
+
+
+class ShortConvolution(nn.Module):
+    """The weights of a causal convolution of each channel by itself: `weight` [D, 1, W], `bias` [D] if asked for."""
+
+    def __init__(self, width: int, size: int, *, bias: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width, 1, size))
+        self.bias = nn.Parameter(torch.empty(width)) if bias else None
+
+
+def convolve_together(x_BTD: Tensor, *convolutions: ShortConvolution) -> Tensor:
+    """Convolve channels [B, T, D] by several convolutions, D being the sum of their widths, then SiLU.
+
+    Token t sees tokens t - W + 1 to t.
+    """
+    taps_WD = torch.cat([convolution.weight[:, 0] for convolution in convolutions]).T.contiguous()
+    biases: list[Tensor] = [convolution.bias for convolution in convolutions if convolution.bias is not None]
+    return _causal_conv_silu(x_BTD, taps_WD, torch.cat(biases) if biases else None)
