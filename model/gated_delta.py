@@ -85,11 +85,8 @@ class _Chunk(NamedTuple):
 class _Kept(NamedTuple):
     """What forward keeps of one chunk for backward."""
 
-    pairs_RXc: Tensor
-    """Each query, then each key times beta, times each key, decayed."""
     inverse_RCc: Tensor
-    written_RCV: Tensor
-    """What each token writes under its key."""
+    """(I + strictly lower part of the keys' pairs)^-1"""
     state_RKV: Tensor | None
     """The state at the chunk's start; None where nothing was written yet."""
 
@@ -135,23 +132,43 @@ def _scale_both(x_RXD: Tensor, factor_RCD: Tensor) -> Tensor:
     return x_RXD
 
 
-def _forward_chunk(chunk: _Chunk, state_RKV: Tensor | None) -> tuple[Tensor, _Kept]:
-    """Return outputs [R, C, V] of one chunk, and what backward needs."""
+def _pairs(chunk: _Chunk) -> Tensor:
+    """Return each query, then each key times beta, times each key, decayed: [R, X, c]."""
+    return _scale_both(torch.bmm(chunk.qk_RXK, chunk.k_RCK.mT), chunk.decay_RCc)
+
+
+def _write(chunk: _Chunk, inverse_RCc: Tensor, said_RCV: Tensor | None) -> Tensor:
+    """Return what each token writes under its key, [R, C, V]: each corrects what those before it in the chunk wrote.
+
+    `said_RCV` is what the state at the chunk's start says about each key, times beta.
+    """
+    target_RCV = chunk.v_RCV * chunk.beta_RC1
+    return torch.bmm(inverse_RCc, target_RCV if said_RCV is None else target_RCV.sub_(said_RCV))
+
+
+def _forward_chunk(chunk: _Chunk, state_RKV: Tensor | None) -> tuple[Tensor, Tensor, _Kept]:
+    """Return outputs [R, C, V] of one chunk, what its tokens write [R, C, V], and what backward needs."""
     size = chunk.k_RCK.shape[1]
-    pairs_RXc = _scale_both(torch.bmm(chunk.qk_RXK, chunk.k_RCK.mT), chunk.decay_RCc)
-    # Each token corrects what those before it in the chunk wrote: (I + strictly lower part of the keys' pairs) written
-    # = target. `unitriangular` leaves the diagonal unread and takes it as 1.
+    pairs_RXc = _pairs(chunk)
+    # `unitriangular` leaves the diagonal unread and takes it as 1.
     identity = torch.eye(size, dtype=pairs_RXc.dtype, device=pairs_RXc.device).expand_as(chunk.decay_RCc)
     inverse_RCc = torch.linalg.solve_triangular(pairs_RXc[:, size:], identity, upper=False, unitriangular=True)
-    target_RCV = chunk.v_RCV * chunk.beta_RC1
     if state_RKV is None:
-        written_RCV = torch.bmm(inverse_RCc, target_RCV)
+        written_RCV = _write(chunk, inverse_RCc, None)
         o_RCV = torch.bmm(pairs_RXc[:, :size], written_RCV)
     else:
         said_RXV = torch.bmm(_scale_both(chunk.qk_RXK, chunk.from_start_RC1), state_RKV)
-        written_RCV = torch.bmm(inverse_RCc, target_RCV.sub_(said_RXV[:, size:]))
+        written_RCV = _write(chunk, inverse_RCc, said_RXV[:, size:])
         o_RCV = torch.baddbmm(said_RXV[:, :size], pairs_RXc[:, :size], written_RCV)
-    return o_RCV, _Kept(pairs_RXc, inverse_RCc, written_RCV, state_RKV)
+    return o_RCV, written_RCV, _Kept(inverse_RCc, state_RKV)
+
+
+def _write_again(chunk: _Chunk, kept: _Kept) -> Tensor:
+    """Return what the chunk's tokens wrote, [R, C, V]: two products in place of the largest thing to keep."""
+    if kept.state_RKV is None:
+        return _write(chunk, kept.inverse_RCc, None)
+    keys_RCK = chunk.qk_RXK[:, chunk.k_RCK.shape[1] :] * chunk.from_start_RC1
+    return _write(chunk, kept.inverse_RCc, torch.bmm(keys_RCK, kept.state_RKV))
 
 
 def _next_state(chunk: _Chunk, written_RCV: Tensor, state_RKV: Tensor | None) -> Tensor:
@@ -175,16 +192,18 @@ class _ChunkGrads(NamedTuple):
 def _backward_chunk(chunk: _Chunk, kept: _Kept, grad_o_RCV: Tensor, grad_next_RKV: Tensor | None) -> _ChunkGrads:
     """Go back through `_next_state` and `_forward_chunk`."""
     size, key_width = chunk.k_RCK.shape[1:]
-    grad_written_RCV = torch.bmm(kept.pairs_RXc[:, :size].mT, grad_o_RCV)
+    pairs_RXc, written_RCV = _pairs(chunk), _write_again(chunk, kept)
+    grad_written_RCV = torch.bmm(pairs_RXc[:, :size].mT, grad_o_RCV)
     grad_sums_RC1, grad_k_RCK = torch.zeros_like(chunk.beta_RC1), torch.zeros_like(chunk.k_RCK)
     if grad_next_RKV is not None:
-        grad_k_RCK = _backward_next_state(chunk, kept, grad_next_RKV, grad_written_RCV, grad_sums_RC1)
+        grad_written_RCV.baddbmm_(chunk.k_RCK * chunk.to_end_RC1, grad_next_RKV)
+        grad_k_RCK = _backward_keys(chunk, torch.bmm(written_RCV, grad_next_RKV.mT), grad_sums_RC1)
     grad_target_RCV = torch.bmm(kept.inverse_RCc.mT, grad_written_RCV)
     # What queries read and what keys correct enter every formula in the same way, but for the sign.
     grad_RXV = torch.cat([grad_o_RCV, -grad_target_RCV], dim=1)
-    grad_pairs_RXc = torch.bmm(grad_RXV, kept.written_RCV.mT)
+    grad_pairs_RXc = torch.bmm(grad_RXV, written_RCV.mT)
     grad_pairs_RXc[:, size:].tril_(-1)
-    _add_difference_sums(grad_pairs_RXc * kept.pairs_RXc, grad_sums_RC1)
+    _add_difference_sums(pairs_RXc.mul_(grad_pairs_RXc), grad_sums_RC1)
     _scale_both(grad_pairs_RXc, chunk.decay_RCc)
     grad_qk_RXK = torch.bmm(grad_pairs_RXc, chunk.k_RCK)
     grad_k_RCK.baddbmm_(grad_pairs_RXc.mT, chunk.qk_RXK)
@@ -192,7 +211,7 @@ def _backward_chunk(chunk: _Chunk, kept: _Kept, grad_o_RCV: Tensor, grad_next_RK
     if kept.state_RKV is not None:
         grad_state_RKV = _backward_state(chunk, kept.state_RKV, grad_RXV, grad_qk_RXK, grad_sums_RC1)
         if grad_next_RKV is not None:
-            grad_state_RKV += grad_next_RKV * chunk.from_start_RC1[:, -1:]
+            _backward_keep(chunk, kept.state_RKV, grad_next_RKV, grad_state_RKV, grad_sums_RC1)
     grad_keys_RCK = grad_qk_RXK[:, size:]
     return _ChunkGrads(
         q_RCK=grad_qk_RXK[:, :size] / math.sqrt(key_width),
@@ -213,20 +232,22 @@ def _add_difference_sums(weighted_RXc: Tensor, grad_sums_RC1: Tensor) -> None:
     grad_sums_RC1 -= weighted_RXc.sum(1)[..., None]
 
 
-def _backward_next_state(
-    chunk: _Chunk, kept: _Kept, grad_next_RKV: Tensor, grad_written_RCV: Tensor, grad_sums_RC1: Tensor
-) -> Tensor:
-    """Go back through `_next_state`: add to the last two gradients, return that of the keys."""
-    keys_RCK = chunk.k_RCK * chunk.to_end_RC1
-    grad_written_RCV.baddbmm_(keys_RCK, grad_next_RKV)
-    grad_keys_RCK = torch.bmm(kept.written_RCV, grad_next_RKV.mT)
-    weighted_RC1 = (grad_keys_RCK * keys_RCK).sum(-1, keepdim=True)
+def _backward_keys(chunk: _Chunk, grad_keys_RCK: Tensor, grad_sums_RC1: Tensor) -> Tensor:
+    """Go back through the decay of keys to the chunk's end: add to that of the sums, return that of the keys."""
+    grad_keys_RCK.mul_(chunk.to_end_RC1)
+    weighted_RC1 = (grad_keys_RCK * chunk.k_RCK).sum(-1, keepdim=True)
     grad_sums_RC1 -= weighted_RC1
     grad_sums_RC1[:, -1:] += weighted_RC1.sum(1, keepdim=True)
-    if kept.state_RKV is not None:
-        weighted_R11 = (grad_next_RKV * kept.state_RKV).sum((1, 2))[:, None, None]
-        grad_sums_RC1[:, -1:] += weighted_R11 * chunk.from_start_RC1[:, -1:]
-    return grad_keys_RCK.mul_(chunk.to_end_RC1)
+    return grad_keys_RCK
+
+
+def _backward_keep(
+    chunk: _Chunk, state_RKV: Tensor, grad_next_RKV: Tensor, grad_state_RKV: Tensor, grad_sums_RC1: Tensor
+) -> None:
+    """Go back through what is left of the state at the chunk's end: add to the last two gradients."""
+    grad_kept_RKV = grad_next_RKV * chunk.from_start_RC1[:, -1:]
+    grad_sums_RC1[:, -1:] += (grad_kept_RKV * state_RKV).sum((1, 2))[:, None, None]
+    grad_state_RKV += grad_kept_RKV
 
 
 def _backward_state(
@@ -252,11 +273,11 @@ class _ChunkedRule(torch.autograd.Function):
         kept: list[Tensor | None] = []
         for span in _spans(v_BTHV.shape[1]):
             chunk = _prepare(span, *inputs)
-            o_RCV, of_chunk = _forward_chunk(chunk, state_RKV)
+            o_RCV, written_RCV, of_chunk = _forward_chunk(chunk, state_RKV)
             _put(o_BTHV, span, o_RCV)
             kept += of_chunk
             if span.stop < v_BTHV.shape[1]:
-                state_RKV = _next_state(chunk, of_chunk.written_RCV, state_RKV)
+                state_RKV = _next_state(chunk, written_RCV, state_RKV)
         ctx.save_for_backward(*inputs, *kept)
         return o_BTHV
 
@@ -267,7 +288,7 @@ class _ChunkedRule(torch.autograd.Function):
         grads = tuple(torch.empty_like(x) for x in inputs)
         grad_state_RKV = None
         for number, span in reversed(list(enumerate(_spans(grad_o_BTHV.shape[1])))):
-            of_chunk = _Kept(*kept[4 * number : 4 * number + 4])
+            of_chunk = _Kept(*kept[2 * number : 2 * number + 2])
             of_inputs = _backward_chunk(_prepare(span, *inputs), of_chunk, _rows(grad_o_BTHV, span), grad_state_RKV)
             grad_state_RKV = of_inputs.state_RKV
             for grad, rows in zip(grads, of_inputs[:5], strict=True):

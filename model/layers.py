@@ -3,18 +3,20 @@
 Letters: B bursts, T tokens, D width of a token, H heads, K key width, V value width.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from model.attention import SoftmaxAttention
 from model.config import ModelConfig
 from model.gated_delta import chunked
-from model.gating import silu_gated
+from model.gating import gated_linear
 from model.mamba import build_fla_mamba2, build_plain_mamba2
-from model.norms import NORM_EPS, GatedRMSNorm, RMSNorm
+from model.norms import NORM_EPS, RMSNorm
 from model.residual import ResidualSum, skip_chance
 from model.short_convolution import ShortConvolution, convolve_together
 
@@ -66,7 +68,7 @@ class GatedDeltaNet(nn.Module):
         self.k_conv1d = ShortConvolution(key_dim, config.conv_size, bias=config.conv_bias)
         self.v_conv1d = ShortConvolution(value_dim, config.conv_size, bias=config.conv_bias)
         self.g_proj = nn.Linear(dim, value_dim, bias=False)
-        self.o_norm = GatedRMSNorm(config.head_v_dim)
+        self.o_norm = RMSNorm(config.head_v_dim)
         self.o_proj = nn.Linear(value_dim, dim, bias=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
@@ -77,22 +79,41 @@ class GatedDeltaNet(nn.Module):
         key_dim = self.num_heads * self.head_dim
         q_BTHK = _unit(self._heads(qkv_BTD[..., :key_dim]))
         k_BTHK = _unit(self._heads(qkv_BTD[..., key_dim : 2 * key_dim]))
-        v_BTHV = self._heads(qkv_BTD[..., 2 * key_dim :])
+        # A copy, so that the backward need not hold queries and keys as they were before normalising.
+        v_BTHV = self._heads(qkv_BTD[..., 2 * key_dim :]).contiguous()
         beta_BTH = self.beta_scale * torch.sigmoid(_single_or_wider(self.b_proj(x_BTD)))
         # In fp32 under autocast too: a product of hundreds of decays leaves no room for rounding.
         log_decay_BTH = -self.A_log.exp() * F.softplus(_single_or_wider(self.a_proj(x_BTD)) + self.dt_bias)
         o_BTHV = chunked(q_BTHK, k_BTHK, v_BTHV, log_decay_BTH=log_decay_BTH, beta_BTH=beta_BTH)
-        gated_BTHV = self.o_norm(o_BTHV, self._heads(self.g_proj(x_BTD)))
-        return torch.as_tensor(self.o_proj(gated_BTHV.flatten(2)))
+        return gated_linear(self.o_norm(o_BTHV).flatten(2), self.g_proj(x_BTD), self.o_proj.weight)
 
     def _heads(self, x_BTD: Tensor) -> Tensor:
         return x_BTD.reshape(*x_BTD.shape[:2], self.num_heads, -1)
 
 
+class _Unit(torch.autograd.Function):
+    """x over its length. The backward needs only what comes out, which the rule keeps anyway, and the length."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        per_length = torch.rsqrt(x.square().sum(-1, keepdim=True) + L2_EPS)
+        unit = x * per_length
+        ctx.save_for_backward(unit, per_length)
+        return unit
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        unit, per_length = ctx.saved_tensors
+        return torch.addcmul(grad, unit, (unit * grad).sum(-1, keepdim=True), value=-1).mul_(per_length)
+
+
+_per_length: Callable[[Tensor], Tensor] = _Unit.apply
+
+
 def _unit(x: Tensor) -> Tensor:
     """Scale the last dimension to length 1, in fp32 or wider."""
-    x = _single_or_wider(x)
-    return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + L2_EPS)
+    return _per_length(_single_or_wider(x))
 
 
 def _single_or_wider(x: Tensor) -> Tensor:
@@ -110,7 +131,7 @@ class GatedMLP(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Transform each token by itself; [B, T, D] in and out."""
-        return torch.as_tensor(self.down_proj(silu_gated(self.up_proj(x_BTD), self.gate_proj(x_BTD))))
+        return gated_linear(self.up_proj(x_BTD), self.gate_proj(x_BTD), self.down_proj.weight)
 
 
 class Block(nn.Module):

@@ -7,8 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.gating import silu_gated
-
 NORM_EPS = 1e-5
 """Under the root of the mean square, in every norm of the model."""
 
@@ -24,12 +22,3 @@ class RMSNorm(nn.Module):
         """Normalise the last dimension; any shape in, the same shape out."""
         # Under autocast the weight follows the tokens; PyTorch warns and takes a slow path where types differ.
         return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), NORM_EPS)
-
-
-class GatedRMSNorm(RMSNorm):
-    """RMSNorm of the heads' outputs, times a SiLU gate."""
-
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
-        """Normalise `x` [..., V] and gate it with `gate` [..., V]."""
-        normed = super().forward(x)
-        return normed if gate is None else silu_gated(normed, gate)

@@ -16,6 +16,7 @@ from model.layers import (
     GatedDeltaNet,
     GatedMLP,
     UntrainableError,
+    _unit,
     backend_for,
     build_token_mixer,
     refuse_untrainable,
@@ -57,6 +58,18 @@ def test_the_mlp_of_the_paper_has_as_many_parameters_as_in_fla() -> None:
     assert count_parameters(mlp) == 2_359_296
 
 
+def test_gradients_of_a_length_of_one_are_those_of_its_differences() -> None:
+    assert torch.autograd.gradcheck(_unit, normal(2, 3, 4).requires_grad_())
+
+
+def test_a_vector_of_nothing_stays_nothing() -> None:
+    x = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
+    unit = _unit(x)
+    unit.sum().backward()
+    assert torch.equal(unit, torch.zeros_like(unit))
+    torch.testing.assert_close(x.grad, torch.full_like(x, L2_EPS**-0.5))
+
+
 @pytest.mark.parametrize("allow_neg_eigval", [False, True])
 def test_the_token_mixer_is_the_layer_of_the_paper_written_out(allow_neg_eigval: bool) -> None:
     """Section 3.4 of arXiv 2412.06464, projection by projection, with the rule token by token."""
@@ -78,8 +91,7 @@ def test_the_token_mixer_is_the_layer_of_the_paper_written_out(allow_neg_eigval:
     beta_BTH = mixer.b_proj(x_BTD).sigmoid() * (2 if allow_neg_eigval else 1)
     log_decay_BTH = -mixer.A_log.exp() * F.softplus(mixer.a_proj(x_BTD) + mixer.dt_bias)
     o_BTHV = recurrent(q, k, v, log_decay_BTH=log_decay_BTH, beta_BTH=beta_BTH)
-    gate_BTHV = mixer.g_proj(x_BTD).unflatten(-1, (config.num_heads, -1))
-    expected_BTD = mixer.o_proj(mixer.o_norm(o_BTHV, gate_BTHV).flatten(2))
+    expected_BTD = mixer.o_proj(mixer.o_norm(o_BTHV).flatten(2) * F.silu(mixer.g_proj(x_BTD)))
 
     torch.testing.assert_close(mixer(x_BTD), expected_BTD, rtol=1e-10, atol=1e-12)
 
