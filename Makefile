@@ -35,7 +35,7 @@ check: setup  ## lint, types, import map
 	$(BIN)/python -m pytest -q tests/house
 
 bench: setup  ## measure speed, as ratios within one run, and write the table into README.md
-	OMP_NUM_THREADS=2 $(BIN)/python -W ignore -m benchmarks --write README.md
+	$(BIN)/python -m benchmarks --write README.md
 
 clean:  ## remove the virtual environment; results and reports stay
 	rm -rf $(VENV)

@@ -18,14 +18,24 @@ from benchmarks.memory import bench_memory
 from benchmarks.rule import SHAPES, bench_rule
 from benchmarks.step import bench_step
 from benchmarks.timing import ROUNDS, Row
+from orchestrator.launchers.local import MALLOC
 
 BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end: written by make bench -->"
+THREADS = "2"
 BENCHMARKS: tuple[Callable[[], list[Row]], ...] = (
     *(partial(bench_rule, shape) for shape in SHAPES),
     bench_step,
     bench_memory,
     bench_data,
 )
+
+
+def start_as_a_job() -> None:
+    """Start this process again with the threads and the allocator's settings that `knockout run` gives its jobs."""
+    settings = {**MALLOC, "OMP_NUM_THREADS": THREADS, "MKL_NUM_THREADS": THREADS}
+    if not settings.items() <= os.environ.items():
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks", *sys.argv[1:]]
+        os.execve(sys.executable, command, {**os.environ, **settings})
 
 
 def lines() -> Iterator[str]:
@@ -54,6 +64,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed, as ratios within one run.")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between the marks of this file")
     options = parser.parse_args()
+    start_as_a_job()
     table = []
     for line in lines():
         print(line, flush=True)

@@ -66,7 +66,7 @@ def bench_rule(shape: tuple[int, ...]) -> list[Row]:
         torch.autograd.grad(transformers_rule(q, k, v, g=log_decay, beta=beta)[0], inputs, grad)
 
     ours, theirs, products = time_in_turn(run_ours, run_theirs, bare_products(shape))
-    name = f"gated delta rule, B T H K V = {' '.join(map(str, shape))}"
+    name = f"gated delta rule, forward and backward, B T H K V = {' '.join(map(str, shape))}"
     return [
         Row(name, "seconds of transformers' rule", f"{ours / theirs:.2f}", WANTED.get(shape, "")),
         Row(name, "seconds of its bare matrix products", f"{ours / products:.2f}"),
