@@ -77,9 +77,10 @@ def run_campaign(options: argparse.Namespace) -> int:
 
 
 def _print_left_out(options: argparse.Namespace, study: campaign.Study) -> None:
-    taken, there = len(study.arms), len(study.campaign.experiments) + 1
+    taken, there = len(study.arms) - 1, len(study.campaign.experiments)
     if taken < there and not options.experiments:
-        OUT.print(f"{taken} of the file's {there} experiments: this profile's default ones; --all takes them all")
+        what = f"{taken} of the file's {there} experiments: this profile's default ones; --all takes them all"
+        OUT.print(what, soft_wrap=True)
 
 
 def write_report(options: argparse.Namespace) -> int:

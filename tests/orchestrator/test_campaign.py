@@ -55,6 +55,6 @@ def test_names_and_all_at_once_are_refused(file: Path) -> None:
 
 def test_a_plan_says_how_many_experiments_it_leaves_out(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "-f", str(file)]) == 0
-    assert "3 of the file's 4 experiments: this profile's default ones; --all takes them all" in capsys.readouterr().out
+    assert "2 of the file's 3 experiments: this profile's default ones; --all takes them all" in capsys.readouterr().out
     assert main(["plan", "-f", str(file), "--all"]) == 0
     assert "--all" not in capsys.readouterr().out
