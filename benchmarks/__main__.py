@@ -15,6 +15,7 @@ import torch
 
 from benchmarks.data import bench_data
 from benchmarks.memory import bench_memory
+from benchmarks.overhead import bench_overhead
 from benchmarks.rule import SHAPES, bench_rule
 from benchmarks.step import bench_step
 from benchmarks.timing import ROUNDS, Row
@@ -27,6 +28,7 @@ BENCHMARKS: tuple[Callable[[], list[Row]], ...] = (
     bench_step,
     bench_memory,
     bench_data,
+    bench_overhead,
 )
 
 

@@ -10,6 +10,7 @@ from model.data.captures import CaptureError
 from model.describe import describe
 from model.evaluate import JobError
 from model.job import run_job
+from model.own_code import ForeignCodeError, require_own_code
 from model.run_folder import Result, RunFolder
 
 
@@ -32,14 +33,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(folder: RunFolder, options: argparse.Namespace) -> int:
     try:
+        require_own_code()
         return run_job(folder, options.data_folder, options.device, tell=lambda line: print(line, flush=True))
-    except (JobError, CaptureError) as error:
+    except (JobError, CaptureError, ForeignCodeError) as error:
         epochs = len(folder.read_epochs())
         folder.write_result(Result(state="failed", failure="rejected", reason=str(error), epochs=epochs))
         return _say(str(error))
 
 
 def _check(folder: RunFolder, data_folder: Path) -> int:
+    try:
+        require_own_code()
+    except ForeignCodeError as error:
+        return _say(str(error))
     answer = describe(folder.read_config(), data_folder)
     print(msgspec.json.encode(answer).decode())
     return 2 if answer.problem else 0

@@ -18,6 +18,17 @@ from model.trainer import NonFiniteError, Trainer
 
 INTERRUPTED = 130
 """Exit status of a run that was asked to stop and can go on."""
+OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""What torch says in other `RuntimeError`s than its own class for it when there is no memory left."""
+
+
+Tell = Callable[[str], object]
 
 
 class StopRequest:
@@ -37,10 +48,10 @@ class StopRequest:
         return self.asked
 
 
-def run_job(
-    folder: RunFolder, data_folder: Path, device_name: str = "auto", tell: Callable[[str], object] = lambda _: None
-) -> int:
+def run_job(folder: RunFolder, data_folder: Path, device_name: str = "auto", tell: Tell = lambda _: None) -> int:
     """Train what `config.json` says, score it, and write `result.json`; return the process's exit status.
+
+    A loss that is not finite and memory that runs out end the run as failed, each with its class.
 
     Raises:
         JobError: the machine cannot do what is asked.
@@ -50,6 +61,17 @@ def run_job(
     if result is not None:
         return 0 if result.state == "done" else 1
     stop = StopRequest()
+    try:
+        return _train(folder, data_folder, device_name, stop, tell)
+    except NonFiniteError as error:
+        return _fail(folder, "nonfinite", str(error))
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _fail(folder, "out_of_memory", describe_out_of_memory(error, len(folder.read_epochs())))
+
+
+def _train(folder: RunFolder, data_folder: Path, device_name: str, stop: StopRequest, tell: Tell) -> int:
     config = folder.read_config()
     device = choose_device(device_name)
     # On CUDA some operations have no deterministic form and would raise; there the seeds alone are promised.
@@ -60,16 +82,31 @@ def run_job(
     trainer = Trainer(config, train, validate, device)
     trainer.resume(folder)
     tell(f"{config.experiment}, seed {config.seed}, on {device.type}, from epoch {trainer.progress.epoch + 1}")
-    try:
-        if not trainer.fit(folder, stop, lambda record: tell(describe_epoch(record))):
-            tell("asked to stop; the checkpoint holds all finished epochs")
-            return INTERRUPTED
-    except NonFiniteError as error:
-        epochs = trainer.progress.epoch
-        folder.write_result(Result(state="failed", failure="nonfinite", reason=str(error), epochs=epochs))
-        return 1
+    if not trainer.fit(folder, stop, lambda record: tell(describe_epoch(record))):
+        tell("asked to stop; the checkpoint holds all finished epochs")
+        return INTERRUPTED
     _finish(folder, trainer, data_folder)
     return 0
+
+
+def _fail(folder: RunFolder, failure: str, reason: str) -> int:
+    epochs = len(folder.read_epochs())
+    folder.write_result(Result(state="failed", failure=failure, reason=reason, epochs=epochs))
+    return 1
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the machine or the GPU has no memory left."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+    )
+
+
+def describe_out_of_memory(error: BaseException, num_epochs: int) -> str:
+    """Say when memory ran out, and what was asked of it."""
+    when = f"after epoch {num_epochs}" if num_epochs else "before the end of the first epoch"
+    asked = " ".join(str(error).split())
+    return f"the job ran out of memory {when}" + (f": {asked}" if asked else "")
 
 
 def describe_epoch(record: EpochRecord) -> str:

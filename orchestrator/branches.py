@@ -76,6 +76,18 @@ class ExperimentCommit:
     base_commit: str
 
 
+@dataclass(frozen=True)
+class KnownCommit:
+    """A commit of an experiment, and one of the refs that keep it."""
+
+    experiment: str
+    stamp: str
+    ref: str
+    commit: str
+    committed: int
+    """Seconds since 1970."""
+
+
 class Repository:
     """The git repository around a campaign file. `folder` is where the campaign file and `model/` lie."""
 
@@ -184,6 +196,9 @@ class Repository:
         stamp = now.strftime(STAMP_FORMAT)
         for number in range(1, 100):
             name = BranchName(experiment, stamp if number == 1 else f"{stamp}_{number}")
+            if self._exists(name.kept_ref):
+                # Retiring this branch would take the ref of one that was retired in the same second.
+                continue
             try:
                 # The zeros say "only if it is not there yet".
                 self._git.update_ref(name.ref, commit, "0" * 40)
@@ -233,6 +248,70 @@ class Repository:
         self._git.update_ref(name.kept_ref, experiment.commit)
         if self._exists(name.ref):
             self._git.update_ref("-d", name.ref, experiment.commit)
+
+    @property
+    def top(self) -> Path:
+        """The top folder of the user's checkout."""
+        return Path(str(self._git.rev_parse("--show-toplevel")))
+
+    def open_branches(self) -> list[ExperimentCommit]:
+        """Return the branches of experiments that have not been retired, in the order of their names."""
+        lines = str(self._git.for_each_ref("--format=%(refname:lstrip=2) %(objectname)", "refs/heads/experiment/"))
+        pairs = (line.split() for line in lines.splitlines())
+        return [ExperimentCommit(name, commit, self.base_commit) for name, commit in pairs if _NAME.match(name)]
+
+    def keepers(self) -> dict[str, str]:
+        """Return experiment -> commit of its tag `keeper/<ID>`."""
+        fields = "%(refname:lstrip=3) %(objectname) %(*objectname)"
+        rows = (
+            line.split() for line in str(self._git.for_each_ref(f"--format={fields}", "refs/tags/keeper/")).splitlines()
+        )
+        # The last is the commit: only an annotated tag has an object of its own before it.
+        return {row[0]: row[-1] for row in rows}
+
+    def checked_out(self) -> dict[str, Path]:
+        """Return branch -> the checkout, the user's or a worktree, that stands on it."""
+        found: dict[str, Path] = {}
+        path = Path()
+        for line in str(self._git.worktree("list", "--porcelain")).splitlines():
+            key, _, value = line.partition(" ")
+            if key == "worktree":
+                path = Path(value)
+            elif key == "branch":
+                found[value.removeprefix("refs/heads/")] = path
+        return found
+
+    def known_commits(self) -> list[KnownCommit]:
+        """Return the commits of all experiments: of branches, keepers and retired branches; the newest last."""
+        fields = "%(refname) %(objectname) %(committerdate:unix) %(*objectname) %(*committerdate:unix)"
+        places = ("refs/heads/experiment/", "refs/tags/keeper/", "refs/knockout/")
+        lines = str(self._git.for_each_ref(f"--format={fields}", *places)).splitlines()
+        commits = [known for line in lines if (known := _read_ref(*line.split())) is not None]
+        return sorted(commits, key=lambda known: (known.committed, known.stamp, known.ref))
+
+    def code_changes(self, commit: str, tree: str) -> list[str] | None:
+        """List the files under `model/` that differ from a commit to a commit or tree; None for an unknown commit."""
+        command = ["git", "diff", "--numstat", "--no-renames", "--relative", commit, tree, "--", CODE]
+        try:
+            self._git.rev_parse("--verify", "--quiet", f"{commit}^{{commit}}")
+        except git.GitCommandError:
+            return None
+        rows = (line.split("\t") for line in str(self._git.execute(command)).splitlines())
+        return [f"{path} (+{added} -{deleted})" for added, deleted, path in rows]
+
+
+def _read_ref(ref: str, *objects: str) -> KnownCommit | None:
+    """Read one line of `known_commits`; None for a ref that is not ours."""
+    if ref.startswith("refs/tags/keeper/"):
+        name, stamp = ref.removeprefix("refs/tags/keeper/"), ""
+    else:
+        try:
+            branch = BranchName.parse(_short(ref))
+        except ValueError:
+            return None
+        name, stamp = branch.experiment, branch.stamp
+    # The last two are the commit and its date: only an annotated tag has an object of its own before them.
+    return KnownCommit(name, stamp, ref, objects[-2], int(objects[-1]))
 
 
 def _short(ref: str) -> str:

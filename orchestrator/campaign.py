@@ -16,6 +16,7 @@ from orchestrator.evidence import read_runs
 from orchestrator.fingerprints import fingerprint_files
 from orchestrator.identity import CodeAndData
 from orchestrator.judgement import Judgement, Verdict
+from orchestrator.launchers.forked import Launcher
 from orchestrator.launchers.inline import Description, describe_jobs, emulate_captures
 from orchestrator.launchers.local import count_gpus, kill_leftover, make_slots
 from orchestrator.layout import Layout
@@ -165,7 +166,10 @@ def run(study: Study, options: RunOptions, observer: Observer) -> Outcome:
         _refuse_impossible(study)
     store = Store(study.layout.database)
     slots = make_slots(options.slots, count_gpus(), os.cpu_count() or 1)
-    worker = Worker(plan=plan, store=store, layout=study.layout, code=code, inputs=inputs, slots=slots)
+    launcher = Launcher(study.layout.root)
+    worker = Worker(
+        plan=plan, store=store, layout=study.layout, code=code, inputs=inputs, slots=slots, launcher=launcher
+    )
     try:
         _queue(store, plan, finished)
         is_complete = worker.drain(observer) if len(finished) < len(plan.runs) else True

@@ -1,6 +1,7 @@
 """Where a job's code comes from: a worktree of the experiment's commit, or, outside a repository, a copy."""
 
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -15,6 +16,26 @@ from orchestrator.errors import CodeError
 from orchestrator.launchers.local import process_started
 from orchestrator.layout import Layout
 from orchestrator.plan import Arm
+from orchestrator.spec import ID_PATTERN
+
+_WORKTREE = re.compile(rf"^(?P<id>{ID_PATTERN[1:-1]})-[0-9a-f]{{12}}-(?P<pid>\d{{1,10}})$")
+"""Folder of a worktree that a process runs in. A look at an experiment ends in its commit, twelve digits long."""
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A worktree whose process is gone."""
+
+    path: Path
+    experiment: str
+    pid: int
+
+
+def leftover_worktrees(layout: Layout) -> list[Leftover]:
+    """Return the worktrees of runs that died before they could remove them."""
+    found = ((path, _WORKTREE.match(path.name)) for path in sorted(layout.worktrees.glob("*-*")))
+    leftovers = [Leftover(path, match["id"], int(match["pid"])) for path, match in found if match]
+    return [leftover for leftover in leftovers if process_started(leftover.pid) is None]
 
 
 @dataclass(frozen=True)
@@ -39,17 +60,15 @@ class GitCode:
             )
         self.repository, self.layout = repository, layout
         self.with_code = bool(changed)
-        tree = repository.snapshot_tree({}, with_code=True) if changed else "HEAD"
-        self.code_hash = repository.code_hash(tree)
+        self.tree = repository.snapshot_tree({}, with_code=True) if changed else "HEAD"
+        self.code_hash = repository.code_hash(self.tree)
         self._remove_leftovers()
         self.note = f"code: commit {repository.base_commit[:12]}" + (", with uncommitted changes" if changed else "")
 
     def _remove_leftovers(self) -> None:
         """Remove worktrees of runs that died before they could."""
-        for path in self.layout.worktrees.glob("*-*"):
-            pid = path.name.rpartition("-")[2]
-            if pid.isdigit() and process_started(int(pid)) is None:
-                self.repository.remove_worktree(path)
+        for leftover in leftover_worktrees(self.layout):
+            self.repository.remove_worktree(leftover.path)
 
     def check_out(self, arm: Arm, now: datetime) -> Checkout:
         """Give an experiment its branch, and check its commit out in a worktree of its own.

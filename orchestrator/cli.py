@@ -53,7 +53,13 @@ def build_parser() -> argparse.ArgumentParser:
     _add_plan(verbs)
     _add_status(verbs)
     _add_show(verbs)
+    _add_why(verbs)
     _add_report(verbs)
+    _add_queue(verbs)
+    _add_cancel(verbs)
+    _add_rebuild(verbs)
+    _add_gc(verbs)
+    _add_checkout(verbs)
     _add_data(verbs)
     _add_doctor(verbs)
     _add_schema(verbs)
@@ -74,8 +80,12 @@ def _add_verb(verbs: Verbs, name: str, call: str, summary: str, details: str = "
     return verb
 
 
-def _add_campaign(verb: argparse.ArgumentParser, *, with_experiments: bool = True) -> None:
+def _add_file(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("-f", "--file", type=Path, default=Path("experiments.yaml"), help="campaign file (%(default)s)")
+
+
+def _add_campaign(verb: argparse.ArgumentParser, *, with_experiments: bool = True) -> None:
+    _add_file(verb)
     verb.add_argument("--profile", metavar="NAME", help="scale of the campaign, e.g. quick or paper")
     if with_experiments:
         verb.add_argument("--seeds", type=parse_seeds, metavar="N|A-B", help="so many seeds, or seeds A to B")
@@ -131,6 +141,75 @@ def _add_show(verbs: Verbs) -> None:
     _add_json(verb)
 
 
+def _add_why(verbs: Verbs) -> None:
+    verb = _add_verb(
+        verbs,
+        "why",
+        "explain_run",
+        "say why a run is, or is not, what would be trained now",
+        "Compares a run folder with the plan's run of the same experiment, seed and profile: configuration,\n"
+        "code, captures and format. Where they are the same, `knockout run` takes the result.",
+    )
+    verb.add_argument("run", metavar="RUN", help="a run's id, or the beginning of it")
+    _add_campaign(verb, with_experiments=False)
+    _add_json(verb)
+
+
+def _add_queue(verbs: Verbs) -> None:
+    queue = verbs.add_parser("queue", help="show the queue", description="Show the queue.")
+    queue.set_defaults(call="show_group_help", parser=queue)
+    kinds = queue.add_subparsers(title="commands", metavar="COMMAND")
+    verb = _add_verb(kinds, "list", "list_queue", "list the runs that wait or run, in order, of all profiles")
+    _add_file(verb)
+    _add_json(verb)
+
+
+def _add_cancel(verbs: Verbs) -> None:
+    verb = _add_verb(
+        verbs,
+        "cancel",
+        "cancel_runs",
+        "take waiting runs out of the queue",
+        "Of several runs, either all are cancelled or none. The next `knockout run` that plans a cancelled run\n"
+        "queues it again.",
+    )
+    verb.add_argument("runs", nargs="+", metavar="RUN", help="a run's id, or the beginning of it")
+    _add_file(verb)
+
+
+def _add_rebuild(verbs: Verbs) -> None:
+    verb = _add_verb(
+        verbs,
+        "rebuild",
+        "rebuild_queue",
+        "make results/knockout.db again from the run folders",
+        "The old database is replaced once the new one is complete. Only the order of waiting runs is lost.",
+    )
+    _add_file(verb)
+
+
+def _add_gc(verbs: Verbs) -> None:
+    verb = _add_verb(
+        verbs,
+        "gc",
+        "collect_garbage",
+        "remove worktrees of dead processes and branches of settled experiments",
+        "A branch's commit stays under refs/knockout/. Keepers, experiments with runs that wait or run, and the\n"
+        "branch that is checked out stay as they are.",
+    )
+    verb.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
+    _add_file(verb)
+
+
+def _add_checkout(verbs: Verbs) -> None:
+    verb = _add_verb(
+        verbs, "checkout", "check_out_experiment", "put an experiment's newest commit into a new folder, for a look"
+    )
+    verb.add_argument("experiment", metavar="EXPERIMENT", help="e.g. H2")
+    verb.add_argument("--path", type=Path, metavar="DIR", help="the new folder (one in Knockout's cache)")
+    _add_file(verb)
+
+
 def _add_report(verbs: Verbs) -> None:
     verb = _add_verb(verbs, "report", "write_report", "judge what is there and write the report; trains nothing")
     _add_campaign(verb)
@@ -138,7 +217,7 @@ def _add_report(verbs: Verbs) -> None:
 
 def _add_data(verbs: Verbs) -> None:
     data = verbs.add_parser("data", help="make captures and shards", description="Make captures and shards.")
-    data.set_defaults(call="show_data_help", parser=data)
+    data.set_defaults(call="show_group_help", parser=data)
     kinds = data.add_subparsers(title="commands", metavar="COMMAND")
     verb = _add_verb(
         kinds,
@@ -174,7 +253,7 @@ def _add_doctor(verbs: Verbs) -> None:
         "at profile paper on noise, and compares their seconds with the source's. Some minutes.",
     )
     verb.add_argument("--gpu", action="store_true", help="check the CUDA path itself")
-    verb.add_argument("-f", "--file", type=Path, default=Path("experiments.yaml"), help="campaign file (%(default)s)")
+    _add_file(verb)
     verb.add_argument("--profile", default="paper", metavar="NAME", help="whose baseline is timed (%(default)s)")
 
 

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from orchestrator import __version__, campaign, doctor
+from orchestrator import __version__, campaign, doctor, explain, housekeeping, rebuild, waiting
 from orchestrator.campaign import Outcome, Request, RunOptions, Study
+from orchestrator.errors import UsageError
 from orchestrator.fingerprints import fingerprint_files
 from orchestrator.judgement import Judgement
 from orchestrator.knobs import difference
@@ -291,8 +292,60 @@ def _as_yaml(values: dict[str, Any], indent: str = "") -> str:
     return "\n".join(lines)
 
 
-def show_data_help(options: argparse.Namespace) -> int:
-    """Say what `knockout data` can do."""
+def explain_run(options: argparse.Namespace) -> int:
+    """Say why a run is, or is not, what would be trained now."""
+    comparison = explain.why(_layout(options), _request(options), options.run)
+    return _print_json(comparison) if options.json else _say(comparison.sentences())
+
+
+def _say(sentences: Iterable[str]) -> int:
+    for sentence in sentences:
+        OUT.print(sentence, markup=False, soft_wrap=True)
+    return 0
+
+
+def _layout(options: argparse.Namespace) -> Layout:
+    """Find the folders of a campaign that need not be read; a typo in -f must not look like an empty queue."""
+    if not options.file.is_file():
+        raise UsageError(f"{options.file}: there is no such file; name the campaign with -f FILE")
+    return Layout(options.file.resolve().parent)
+
+
+def list_queue(options: argparse.Namespace) -> int:
+    """List the runs that wait or run."""
+    rows = waiting.waiting_rows(_layout(options))
+    if options.json:
+        return _print_json(rows)
+    lines = [f"{row.id}  {row.state.value}  profile {row.profile}, attempt {row.attempt}{_where(row)}" for row in rows]
+    return _say(lines or ["no run waits and none is under way"])
+
+
+def _where(row: QueuedRun) -> str:
+    return f", process {row.pid} on {row.host}" if row.state is RunState.RUNNING else ""
+
+
+def cancel_runs(options: argparse.Namespace) -> int:
+    """Take waiting runs out of the queue."""
+    return _say(waiting.cancel(_layout(options), options.runs))
+
+
+def rebuild_queue(options: argparse.Namespace) -> int:
+    """Make the database again from the run folders."""
+    return _say(rebuild.rebuild(_layout(options)).sentences())
+
+
+def collect_garbage(options: argparse.Namespace) -> int:
+    """Remove worktrees and branches that no run needs any more."""
+    return _say(housekeeping.tidy(_layout(options), dry_run=options.dry_run))
+
+
+def check_out_experiment(options: argparse.Namespace) -> int:
+    """Put an experiment's newest commit into a new folder."""
+    return _say(housekeeping.look(_layout(options), options.experiment, options.path))
+
+
+def show_group_help(options: argparse.Namespace) -> int:
+    """Say what a command of two words can do."""
     options.parser.print_help(sys.stderr)
     return 2
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from statistics import median
 
+import msgspec
 from msgspec import Struct
 
 from model.run_folder import EpochRecord
@@ -25,9 +26,29 @@ class Pace(Struct, frozen=True, kw_only=True):
     cpu_seconds: float | None
 
 
-def rule(epochs: Sequence[EpochRecord], spec: GuardSpec, reference: Pace | None) -> Ruling | None:
-    """Rule on the epochs finished so far; None lets the run go on."""
-    return check_finite(epochs) or check_speed(epochs, spec) or check_relative_speed(epochs, spec, reference)
+def rule(
+    epochs: Sequence[EpochRecord], spec: GuardSpec, reference: Pace | None, shared_by: str | None = None
+) -> Ruling | None:
+    """Rule on the epochs finished so far; None lets the run go on.
+
+    Args:
+        epochs: the finished epochs, oldest first.
+        spec: the campaign's limits.
+        reference: the pace of the reference, once it is measured.
+        shared_by: what else the machine was busy with, in words, if it was. Then the guards of speed wait for twice as
+            many slow epochs, and a ruling for slowness says it.
+    """
+    patient = msgspec.structs.replace(spec, slow_epochs=spec.slow_epochs * 2) if shared_by else spec
+    failed = check_finite(epochs) or check_divergence(epochs, spec) or check_memory(epochs, spec)
+    slow = (
+        check_smoke(epochs, spec)
+        or check_speed(epochs, patient)
+        or check_relative_speed(epochs, patient, reference)
+        or check_wall_time(epochs, spec)
+    )
+    if failed or slow is None or not shared_by:
+        return failed or slow
+    return msgspec.structs.replace(slow, reason=f"{slow.reason}; the machine was shared: {shared_by}")
 
 
 def check_finite(epochs: Sequence[EpochRecord]) -> Ruling | None:
@@ -40,6 +61,63 @@ def check_finite(epochs: Sequence[EpochRecord]) -> Ruling | None:
         failure=Failure.NONFINITE,
         reason=f"the {which} loss of epoch {epochs[-1].epoch} is not a finite number",
     )
+
+
+def check_divergence(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling | None:
+    """Stop a run whose newest training losses, `divergence_epochs` in a row, are all far above the lowest so far.
+
+    A loss that reaches 0 or falls below it has no multiple, and nothing is ruled from there on.
+    """
+    losses = [record.train_loss for record in epochs if record.train_loss is not None]
+    newest = [record.train_loss for record in epochs[-spec.divergence_epochs :]]
+    if spec.divergence_factor is None or len(newest) < spec.divergence_epochs or min(losses, default=0.0) <= 0:
+        return None
+    limit = spec.divergence_factor * min(losses)
+    if any(loss is None or loss <= limit for loss in newest):
+        return None
+    what = f"the training loss diverged to {newest[-1]:.4g}: the lowest so far is {min(losses):.4g}"
+    how = f"{spec.divergence_epochs} epochs in a row were above {spec.divergence_factor:g} x that"
+    return Ruling(state=RunState.FAILED, failure=Failure.DIVERGED, reason=f"{what}, and {how}")
+
+
+def check_memory(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling | None:
+    """Stop a run that has held more than `memory_bytes` in an epoch."""
+    limit = spec.memory_bytes
+    above = [record for record in epochs if limit is not None and record.peak_memory_bytes > limit]
+    if not above or limit is None:
+        return None
+    what = f"epoch {above[0].epoch} held {_gigabytes(above[0].peak_memory_bytes)} of memory at its peak"
+    return Ruling(
+        state=RunState.FAILED, failure=Failure.OUT_OF_MEMORY, reason=f"{what}, the limit is {_gigabytes(limit)}"
+    )
+
+
+def _gigabytes(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.3f} GB"
+
+
+def check_smoke(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling | None:
+    """Stop a run whose smoke phase, its first `smoke_epochs` without warm-up, took too long by the median epoch.
+
+    It rules on nothing before the phase is over, and nothing after the phase changes what it rules.
+    """
+    if spec.smoke_epoch_seconds is None or len(epochs) < spec.smoke_epochs:
+        return None
+    seconds = median(record.seconds for record in epochs[spec.warmup_epochs : spec.smoke_epochs])
+    if seconds <= spec.smoke_epoch_seconds:
+        return None
+    what = f"the smoke phase of {spec.smoke_epochs} epochs took {seconds:.2f} s an epoch"
+    how = f"the limit is {spec.smoke_epoch_seconds:.2f} s; the median after {spec.warmup_epochs} of warm-up"
+    return Ruling(state=RunState.TOO_SLOW, reason=f"{what}, {how}")
+
+
+def check_wall_time(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling | None:
+    """Stop a run whose epochs, warm-up and all, took longer than `wall_seconds` together."""
+    seconds = sum(record.seconds for record in epochs)
+    if spec.wall_seconds is None or seconds <= spec.wall_seconds:
+        return None
+    what = f"the {len(epochs)} epochs so far took {seconds:.2f} s together"
+    return Ruling(state=RunState.TOO_SLOW, reason=f"{what}, the limit is {spec.wall_seconds:.2f} s")
 
 
 def check_speed(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling | None:

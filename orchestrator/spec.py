@@ -17,6 +17,8 @@ Change = dict[str, Any]
 Seeds = Annotated[int, Meta(ge=1)] | Annotated[tuple[int, ...], Meta(min_length=1)]
 """How many seeds (0, 1, ...), or which."""
 
+Positive = Annotated[float, Meta(gt=0)]
+
 
 class GuardSpec(Config, frozen=True, kw_only=True):
     """When a training is stopped before its end."""
@@ -27,6 +29,36 @@ class GuardSpec(Config, frozen=True, kw_only=True):
     ] = None
     warmup_epochs: Annotated[int, Meta(ge=0, description="first epochs that never count")] = 1
     slow_epochs: Annotated[int, Meta(ge=1, description="epochs in a row that must be slow")] = 2
+    smoke_epoch_seconds: Annotated[
+        Positive | None, Meta(description="stop as too_slow if the smoke phase took more seconds an epoch")
+    ] = None
+    smoke_epochs: Annotated[int, Meta(ge=1, description="first epochs that are the smoke phase")] = 3
+    wall_seconds: Annotated[
+        Positive | None, Meta(description="stop as too_slow once all epochs together took more seconds")
+    ] = None
+    divergence_factor: Annotated[
+        Annotated[float, Meta(gt=1)] | None,
+        Meta(description="stop as diverged above this many times the lowest training loss so far"),
+    ] = None
+    divergence_epochs: Annotated[int, Meta(ge=1, description="epochs in a row that must have diverged")] = 3
+    memory_bytes: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="stop as out_of_memory once a job has held more bytes")
+    ] = None
+    hang_seconds: Annotated[
+        Positive | None,
+        Meta(description="stop as hung after so many seconds without an epoch or a line in the log; null: never"),
+    ] = 3600.0
+    hang_grace_seconds: Annotated[
+        float, Meta(ge=0, description="seconds a hung job has to end by itself once asked, before it is killed")
+    ] = 30.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.smoke_epoch_seconds is not None and self.smoke_epochs <= self.warmup_epochs:
+            raise ValueError(
+                f"smoke_epochs {self.smoke_epochs} leaves nothing to measure after {self.warmup_epochs} of warm-up "
+                "(warmup_epochs); give the smoke phase more epochs"
+            )
 
 
 class EmulateSpec(Config, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ class Failure(StrEnum):
     """Why a run failed."""
 
     NONFINITE = "nonfinite"
+    DIVERGED = "diverged"
     OUT_OF_MEMORY = "out_of_memory"
     CRASHED = "crashed"
     HUNG = "hung"

@@ -163,6 +163,24 @@ class Store:
         running = [run for run in self.runs() if run.state is RunState.RUNNING and run.host == host]
         return [run for run in running if run.pid is None or process_started(run.pid) != run.process_started]
 
+    def held(self) -> list[QueuedRun]:
+        """Return the rows that a living `run` other than this process has claimed, or whose job lives.
+
+        A row that another host trains counts as held, since nobody here can look at its process.
+        """
+        return [row for row in self.runs() if _is_held(row)]
+
+
+def _is_held(row: QueuedRun) -> bool:
+    if row.host != socket.gethostname():
+        return row.state is RunState.RUNNING
+    is_ours = row.pid == os.getpid()
+    return (not is_ours and _is_alive(row.pid, row.process_started)) or _is_alive(row.job_pid, row.job_started)
+
+
+def _is_alive(pid: int | None, started: float | None) -> bool:
+    return pid is not None and started is not None and process_started(pid) == started
+
 
 def _prepare_sqlite(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
     cursor = connection.cursor()

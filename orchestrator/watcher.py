@@ -1,28 +1,67 @@
 """Follows one live run from outside: reads its finished epochs, asks the guards, and settles how it ended."""
 
+import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from model.run_folder import EpochRecord, Result, RunFolder
 from orchestrator.guards import Pace, Ruling, rule
-from orchestrator.launchers.local import Job
+from orchestrator.launchers.forked import AnyJob
+from orchestrator.launchers.local import Slot
 from orchestrator.plan import PlannedRun
 from orchestrator.spec import GuardSpec
 from orchestrator.states import Failure, RunState
 
 INTERRUPTED_STATUS = 130
 LOG_LINES = 40
+VMSTAT = Path("/proc/vmstat")
+
+
+def count_memory_kills(vmstat: Path = VMSTAT) -> int | None:
+    """Return how many processes the kernel has killed since it started for want of memory; None if it does not say."""
+    try:
+        counters = dict(line.split() for line in vmstat.read_text().splitlines())
+    except FileNotFoundError:
+        return None
+    return int(counters["oom_kill"]) if "oom_kill" in counters else None
+
+
+def find_other_load(
+    slots: Sequence[Slot], read_load_average: Callable[[], tuple[float, float, float]] = os.getloadavg
+) -> str | None:
+    """Say how busy the cores of this machine are if it is with more than the jobs in `slots`; None otherwise.
+
+    One thread more is let pass: this process, the jobs' workers, and the average's lag behind jobs that came and went.
+    Of jobs on GPUs nothing is said: what cores do is not what makes them slow.
+    """
+    if any("CUDA_VISIBLE_DEVICES" in slot.environment for slot in slots):
+        return None
+    own_threads = sum(int(slot.environment.get("OMP_NUM_THREADS", "1")) for slot in slots)
+    load = read_load_average()[0]
+    if load <= own_threads + 1:
+        return None
+    return f"load {load:.1f} for {len(slots)} job{'' if len(slots) == 1 else 's'}"
 
 
 @dataclass
 class LiveRun:
-    """A run and the job that trains it."""
+    """A run and the job that trains it. The clock and the count of kills stand here for tests to replace."""
 
     run: PlannedRun
     folder: RunFolder
-    job: Job
+    job: AnyJob
     epochs: list[EpochRecord] = field(default_factory=list)
+    clock: Callable[[], float] = time.monotonic
+    count_memory_kills: Callable[[], int | None] = count_memory_kills
+
+    def __post_init__(self) -> None:
+        self._heard_at, self._log_bytes = self.clock(), self._measure_log()
+        self._asked_at: float | None = None
+        self._silent_seconds = 0.0
+        self._memory_kills = self.count_memory_kills()
 
     def read_epochs(self) -> bool:
         """Read what the job has finished; return whether there is anything new."""
@@ -31,15 +70,57 @@ class LiveRun:
         self.epochs = epochs
         return is_new
 
-    def check(self, guards: GuardSpec, reference_pace: Callable[[], Pace | None]) -> Ruling | None:
-        """Ask the guards about new epochs; a ruling has ended the job by the time it is returned."""
-        if not self.read_epochs():
-            return None
-        ruling = rule(self.epochs, guards, reference_pace())
+    def check(
+        self,
+        guards: GuardSpec,
+        reference_pace: Callable[[], Pace | None],
+        other_load: Callable[[], str | None] = lambda: None,
+    ) -> Ruling | None:
+        """Ask the guards about new epochs, or about silence; a ruling has ended the job by the time it is returned.
+
+        Args:
+            guards: the campaign's limits.
+            reference_pace: measures the reference, if it has come far enough.
+            other_load: says what else the machine is busy with; asked only before a run is ruled too slow.
+        """
+        is_new = self.read_epochs()
+        ruling = self._rule(guards, reference_pace(), other_load) if is_new else None
+        ruling = ruling or self._rule_on_silence(guards, is_new=is_new)
         if ruling is not None:
             self.job.kill()
             self._record_ruling(ruling)
         return ruling
+
+    def _rule(self, guards: GuardSpec, reference: Pace | None, other_load: Callable[[], str | None]) -> Ruling | None:
+        ruling = rule(self.epochs, guards, reference)
+        if ruling is None or ruling.state is not RunState.TOO_SLOW:
+            return ruling
+        return rule(self.epochs, guards, reference, other_load())
+
+    def _rule_on_silence(self, guards: GuardSpec, *, is_new: bool) -> Ruling | None:
+        """Ask a job to stop that was silent for too long; rule that it hung if it is still there after its grace."""
+        now, log_bytes = self.clock(), self._measure_log()
+        if self._asked_at is not None:
+            if now - self._asked_at < guards.hang_grace_seconds or self.job.exit_status() is not None:
+                return None
+            how = f"it was still there {now - self._asked_at:.0f} s later and was killed"
+            return Ruling(state=RunState.FAILED, failure=Failure.HUNG, reason=self._describe_hang(how))
+        if is_new or log_bytes != self._log_bytes:
+            self._heard_at, self._log_bytes = now, log_bytes
+        self._silent_seconds = now - self._heard_at
+        is_silent = guards.hang_seconds is not None and self._silent_seconds >= guards.hang_seconds
+        if is_silent and self.job.exit_status() is None:
+            self._asked_at = now
+            self.job.ask_to_stop()
+        return None
+
+    def _measure_log(self) -> int:
+        return self.folder.log.stat().st_size if self.folder.log.exists() else 0
+
+    def _describe_hang(self, how: str) -> str:
+        since = f"after epoch {self.epochs[-1].epoch}" if self.epochs else "before the first epoch ended"
+        what = f"the job hung: no epoch and no line in its log for {self._silent_seconds:.0f} s {since}"
+        return with_log_tail(f"{what}; asked to stop, {how}", self.folder)
 
     def _record_ruling(self, ruling: Ruling) -> None:
         # The job may have finished in the moment before it was stopped; then its own result stands.
@@ -52,23 +133,41 @@ class LiveRun:
         """Say how a run ended whose job is gone; a death without a result becomes one, with its cause."""
         self.read_epochs()
         result = self.folder.read_result()
-        if result is None and status in (INTERRUPTED_STATUS, -signal.SIGTERM, -signal.SIGINT):
+        was_interrupted = self._asked_at is None and status in (INTERRUPTED_STATUS, -signal.SIGTERM, -signal.SIGINT)
+        if result is None and was_interrupted:
             return RunState.INTERRUPTED, None
         if result is None:
-            result = Result(
-                state=RunState.FAILED.value,
-                failure=Failure.CRASHED.value,
-                reason=describe_death(status, self.folder),
-                epochs=len(self.epochs),
-            )
+            failure, reason = self._find_cause(status)
+            result = Result(state=RunState.FAILED.value, failure=failure.value, reason=reason, epochs=len(self.epochs))
             self.folder.write_result(result)
         return RunState(result.state), result
+
+    def _find_cause(self, status: int) -> tuple[Failure, str]:
+        """Say why a job is gone that left no result."""
+        if self._asked_at is not None:
+            return Failure.HUNG, self._describe_hang(f"it ended {describe_status(status)}")
+        before, now = self._memory_kills, self.count_memory_kills()
+        if status != -signal.SIGKILL or before is None or now is None or now <= before:
+            return Failure.CRASHED, describe_death(status, self.folder)
+        how = (
+            f"the kernel killed {now - before} process{'' if now - before == 1 else 'es'} for want of memory meanwhile"
+        )
+        return Failure.OUT_OF_MEMORY, with_log_tail(f"the job died {describe_status(status)}, and {how}", self.folder)
+
+
+def describe_status(status: int) -> str:
+    """Say how a process ended, by its status as `subprocess` gives it."""
+    return f"by signal {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
 
 
 def describe_death(status: int, folder: RunFolder) -> str:
     """Say how a job died, with the last lines of its log."""
-    how = f"by signal {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
+    return with_log_tail(f"the job died {describe_status(status)}", folder)
+
+
+def with_log_tail(what: str, folder: RunFolder) -> str:
+    """Add the last lines of a job's log to what is said about it."""
     tail = folder.log_tail(LOG_LINES)
     if not tail:
-        return f"the job died {how} and left no log"
-    return f"the job died {how}; the last lines of {folder.log.name}:\n" + "\n".join(tail)
+        return f"{what} and left no log"
+    return f"{what}; the last lines of {folder.log.name}:\n" + "\n".join(tail)

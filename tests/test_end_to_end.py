@@ -74,7 +74,7 @@ def git(repo: Path, *words: str) -> str:
 def make_repository(root: Path, campaign: str = CAMPAIGN) -> Path:
     shutil.copytree(ROOT / "model", root / "model", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "experiments.yaml").write_text(campaign)
-    (root / ".gitignore").write_text("data/\nresults/\nreports/\n__pycache__/\n")
+    (root / ".gitignore").write_text("/data/\nresults/\nreports/\n__pycache__/\n")
     git(root, "init", "--quiet", "--initial-branch=main")
     git(root, "add", "-A")
     git(root, "commit", "--quiet", "-m", "start")
@@ -208,7 +208,7 @@ def test_a_typo_never_reaches_a_launcher(tmp_path: Path, environment: dict[str, 
 
 def test_a_run_leaves_nothing_in_the_checkout_but_results(tmp_path: Path, environment: dict[str, str]) -> None:
     repo = make_repository(tmp_path)
-    (repo / ".gitignore").write_text("data/\nresults/\nreports/\n")
+    (repo / ".gitignore").write_text("/data/\nresults/\nreports/\n")
     git(repo, "commit", "--quiet", "-am", "ignore less")
     assert knockout(repo, environment, "show", "E5").returncode == 0
     assert knockout(repo, environment, "run", "baseline", "--seeds", "1").returncode == 0

@@ -13,7 +13,8 @@ LEVELS = {
     "judgement": 1, "knobs": 1, "identity": 1, "layout": 1, "loading": 2, "stats": 2, "evidence": 2, "fingerprints": 1,
     "schema": 2, "plan": 2, "store": 4, "guards": 3, "verdicts": 3, "wording": 2, "tables": 4, "launchers": 3,
     "branches": 3, "checkouts": 4, "doctor": 4, "watcher": 4, "figures": 4, "report": 5, "worker": 5, "campaign": 6,
-    "console": 7, "cli": 8, "__main__": 9, "__init__": 0,
+    "run_names": 1, "why": 3, "rebuild": 5, "housekeeping": 5, "waiting": 5, "explain": 7,
+    "console": 8, "cli": 9, "__main__": 10, "__init__": 0,
 }  # fmt: skip
 """Module of the orchestrator -> its level; an arrow goes to a lower one, or stays inside a package."""
 FRONT_DOOR = {"model", "model.config", "model.flags", "model.run_folder"}
@@ -25,7 +26,11 @@ LAZY = {
 }
 """Imports inside a function, each a heavy package that only a run that needs it may load."""
 IMPORTED = (".LigerRMSNorm", ".GatedDeltaNet", ".Mamba2", ".mamba2_chunk_scan")
-STARTS_PROCESSES = {"orchestrator/launchers/inline.py", "orchestrator/launchers/local.py"}
+STARTS_PROCESSES = {
+    "orchestrator/launchers/forked.py",
+    "orchestrator/launchers/inline.py",
+    "orchestrator/launchers/local.py",
+}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc"}
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ import torch
 from model.data.batches import open_role
 from model.data.captures import CaptureError
 from model.evaluate import JobError
-from model.job import INTERRUPTED, StopRequest, run_job
+from model.job import INTERRUPTED, StopRequest, describe_out_of_memory, is_out_of_memory, run_job
 from model.run_folder import EpochRecord, Result, RunFolder
 
 FolderBuilder = Callable[..., RunFolder]
@@ -46,6 +47,17 @@ class KilledBeforeTheResult(RunFolder):
 
     def write_result(self, result: Result) -> None:
         raise Killed
+
+
+@dataclass(frozen=True)
+class OutOfMemory(RunFolder):
+    """A run folder whose job allocates more than there is right after its first epoch."""
+
+    allocate: Callable[[], object]
+
+    def append_epoch(self, record: EpochRecord) -> None:
+        super().append_epoch(record)
+        self.allocate()
 
 
 def timeless(folder: RunFolder) -> list[EpochRecord]:
@@ -235,3 +247,69 @@ def test_copies_at_test_time_change_the_final_scores_and_no_epoch(
         assert score.loss != finished.read_result().scores[name].loss
     with np.load(folder.predictions, allow_pickle=False) as arrays:
         assert np.allclose(np.exp(arrays["report/logits"]).sum(1), 1.0, atol=1e-6)
+
+
+def allocate_on_cuda() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\n GPU 0 has 1.00 GiB free.")
+
+
+ALLOCATIONS = {
+    # More bytes than an address has room for: refused at once, whatever the machine.
+    "torch": (lambda: torch.empty(2**57, dtype=torch.uint8), f"you tried to allocate {2**57} bytes"),
+    "numpy": (lambda: np.empty(2**57, dtype=np.uint8), "Unable to allocate 128. PiB for an array"),
+    "cuda": (allocate_on_cuda, ": CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1.00 GiB free."),
+}
+
+
+@pytest.mark.parametrize("name", ALLOCATIONS)
+def test_memory_that_runs_out_ends_the_run_with_what_was_asked(
+    build_folder: FolderBuilder, captures: Path, name: str
+) -> None:
+    allocate, words = ALLOCATIONS[name]
+    folder = build_folder()
+    assert run_job(OutOfMemory(folder.path, allocate), captures) == 1
+    result = folder.read_result()
+    assert (result.state, result.failure, result.epochs) == ("failed", "out_of_memory", 1)
+    assert result.reason.startswith("the job ran out of memory after epoch 1: ")
+    assert words in result.reason
+    assert "\n" not in result.reason
+
+
+def test_a_run_whose_memory_ran_out_goes_on_with_the_same_numbers_once_its_result_is_taken_away(
+    finished: RunFolder, build_folder: FolderBuilder, captures: Path
+) -> None:
+    folder = build_folder("again")
+    assert run_job(OutOfMemory(folder.path, allocate_on_cuda), captures) == 1
+    folder.result.unlink()
+    assert run_job(folder, captures) == 0
+    assert_same_run(folder, finished)
+
+
+def allocate_nothing() -> None:
+    raise RuntimeError("shapes differ")
+
+
+def test_another_error_is_not_taken_for_memory_that_ran_out(build_folder: FolderBuilder, captures: Path) -> None:
+    folder = build_folder()
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run_job(OutOfMemory(folder.path, allocate_nothing), captures)
+    assert folder.read_result() is None
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("backend='inductor' raised: OutOfMemoryError: CUDA out of memory. Tried to allocate"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (OSError("CUDA error: out of memory"), False),
+    ],
+)
+def test_memory_that_ran_out_is_known_by_class_or_by_torchs_words(error: Exception, is_memory: bool) -> None:
+    assert is_out_of_memory(error) == is_memory
+
+
+def test_memory_that_runs_out_at_the_start_is_told_without_an_epoch() -> None:
+    assert describe_out_of_memory(MemoryError(), 0) == "the job ran out of memory before the end of the first epoch"

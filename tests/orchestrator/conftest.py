@@ -1,7 +1,10 @@
 """Builders: a campaign at a profile, its plan, and runs as their folders would tell them."""
 
+import subprocess
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,10 +13,16 @@ import pytest
 from numpy.typing import NDArray
 
 from model.run_folder import EpochRecord, LocationScore, Result
+from orchestrator.campaign import Request, collect_inputs, open_study
+from orchestrator.checkouts import find_code
 from orchestrator.evidence import Bursts, RunRecord
 from orchestrator.identity import CodeAndData
+from orchestrator.layout import Layout
 from orchestrator.plan import Plan, plan_runs, resolve_arms
 from orchestrator.spec import BaselineSpec, DataSpec, ExperimentSpec, GuardSpec, ProfiledCampaign, Reported
+from orchestrator.states import RunState
+from orchestrator.store import RUNS, QueuedRun, Store
+from orchestrator.worker import provenance, write_folder
 
 NUM_DEVICES = 10
 
@@ -138,3 +147,105 @@ def a_run() -> Callable[..., RunRecord]:
 @pytest.fixture(scope="session")
 def runs_of() -> Callable[..., dict[str, RunRecord]]:
     return build_records
+
+
+STUDY = """\
+campaign: tiny
+title: A tiny campaign
+task: Tell ten transmitters apart.
+margin: 1.0
+seeds: 2
+data:
+  captures:
+    LocA: {path: data/LocA.h5, devices: [0, 10], packets: [0, 6]}
+    LocB: {path: data/LocB.h5, devices: [0, 10], packets: [0, 6]}
+    LocD: {path: data/LocD.h5, devices: [0, 10], packets: [0, 6]}
+  train: [LocA]
+  validate: [LocB]
+  report: [LocD]
+profiles: {quick: {}, paper: {}}
+experiments:
+  E5: {title: Focal, group: loss, hypothesis: Why., change: {loss.kind: focal, loss.gamma: 2.0}}
+  H2: {title: Heads, group: size, hypothesis: Why., on: E5, change: {model.num_heads: 4}}
+"""
+
+
+class StudyFolder:
+    """A campaign in a git repository, with captures that are never opened and runs that were never trained."""
+
+    def __init__(self, root: Path) -> None:
+        self.layout = Layout(root)
+        self.file = root / "experiments.yaml"
+        (root / "model").mkdir(parents=True)
+        (root / "data").mkdir()
+        (root / "model" / "__main__.py").write_text("print('one')\n")
+        (root / ".gitignore").write_text("data/\nresults/\n")
+        for name in ("LocA", "LocB", "LocD"):
+            (root / "data" / f"{name}.h5").write_bytes(name.encode())
+        self.file.write_text(STUDY)
+        self.git("init", "--quiet", "--initial-branch=main")
+        self.commit()
+
+    def git(self, *words: str) -> str:
+        identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+        command = ["git", *identity, *words]
+        return subprocess.run(command, cwd=self.layout.root, check=True, capture_output=True, text=True).stdout.strip()
+
+    def commit(self) -> None:
+        self.git("add", "-A")
+        self.git("commit", "--quiet", "-m", "a step")
+
+    def edit(self, old: str, new: str) -> None:
+        text = self.file.read_text()
+        assert old in text
+        self.file.write_text(text.replace(old, new))
+
+    def start(self, experiment: str, seed: int = 0, *, num_epochs: int = 1, profile: str = "quick") -> str:
+        """Give a run its branch and its folder, as a worker does, with epochs and no result; return its id."""
+        study = open_study(Request(file=self.file, profile=profile, seeds=(seed,), experiments=(experiment,)))
+        code = find_code(self.layout, snapshot=True)
+        inputs = collect_inputs(study, code)
+        plan = plan_runs(study.campaign, study.arms, inputs)
+        run = next(run for run in plan.runs if run.id == plan.run_of[experiment, seed])
+        checkout = code.check_out(plan.arms[experiment], datetime.now(UTC))
+        folder = self.layout.run(run.id)
+        write_folder(folder, run, provenance(run, checkout, inputs, self.layout.root, "cpu0"))
+        code.clean_up(checkout)
+        for number in range(1, num_epochs + 1):
+            folder.append_epoch(build_epoch(number, seed))
+        return run.id
+
+    def end(self, run_id: str, state: str = "done", failure: str | None = None) -> str:
+        """Give a run a result."""
+        result = Result(state=state, reason=f"it is {state}", failure=failure, epochs=1)
+        self.layout.run(run_id).write_result(result)
+        return run_id
+
+    def queue(self, run_id: str, state: str = "queued", **columns: Any) -> str:
+        """Put a run into the queue, in any state; `columns` are those of the row."""
+        experiment, _, rest = run_id.rpartition("-")[0].rpartition("-s")
+        store = Store(self.layout.database)
+        row = QueuedRun(
+            id=run_id, position=0, experiment=experiment, seed=int(rest), profile="quick", state=RunState(state)
+        )
+        store.add([row])
+        with store.engine.begin() as connection:
+            if columns:
+                connection.execute(RUNS.update().where(RUNS.c.id == run_id).values(**columns))
+        store.close()
+        return run_id
+
+
+@pytest.fixture
+def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
+    """Another living process."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyFolder:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    return StudyFolder(tmp_path / "study")

@@ -146,6 +146,76 @@ def test_a_retired_experiment_loses_its_branch_and_nothing_else(repo: Path, git:
     assert commit(repository) == (branch, commit_hash)
 
 
+def test_a_second_branch_in_the_second_of_a_retired_one_does_not_take_its_ref(repo: Path, git: Git) -> None:
+    repository = Repository(repo)
+    commits = []
+    for content in (b"1", b"2"):
+        branch, _ = commit(repository, content=content)
+        made = repository.commit_experiment("E5", git("rev-parse", f"{branch}^{{tree}}"), "m", NOW)
+        repository.retire(made)
+        commits.append(made.commit)
+    assert git("for-each-ref", "--format=%(objectname)", "refs/knockout/E5").splitlines() == commits
+
+
+def test_the_commits_of_experiments_are_known_wherever_they_are_kept(repo: Path, git: Git) -> None:
+    repository = Repository(repo)
+    branch, first = commit(repository, "E5", b"1")
+    repository.retire(repository.commit_experiment("E5", git("rev-parse", f"{branch}^{{tree}}"), "m", NOW))
+    wide, second = commit(repository, "E5-wide", b"2")
+    kept, third = commit(repository, "H2", b"3")
+    made = repository.commit_experiment("H2", git("rev-parse", f"{kept}^{{tree}}"), "m", NOW)
+    repository.keep(made, "H2", "{}")
+    git("branch", "experiment/mine", "main")
+    git("update-ref", "refs/knockout/mine", "main")
+    known = {(entry.experiment, entry.ref): entry.commit for entry in repository.known_commits()}
+    assert known == {
+        ("E5", "refs/knockout/E5/20260219_010041"): first,
+        ("E5-wide", f"refs/heads/{wide}"): second,
+        ("H2", f"refs/heads/{kept}"): third,
+        ("H2", "refs/tags/keeper/H2"): third,
+    }
+    assert [(entry.branch, entry.commit) for entry in repository.open_branches()] == [(wide, second), (kept, third)]
+    assert repository.keepers() == {"H2": third}
+
+
+def test_the_newest_commit_is_known_last(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = Repository(repo)
+    commits = []
+    for day, content in ((20, b"1"), (19, b"2"), (21, b"3")):
+        monkeypatch.setenv("GIT_COMMITTER_DATE", f"2026-02-{day}T01:00:41Z")
+        commits.append(commit(repository, content=content)[1])
+    assert [entry.commit for entry in repository.known_commits()] == [commits[1], commits[0], commits[2]]
+
+
+def test_a_branch_that_some_checkout_stands_on_is_known(repo: Path, git: Git) -> None:
+    repository = Repository(repo)
+    assert repository.checked_out() == {"main": repo}
+    git("worktree", "add", "--quiet", "-b", "side", "../side")
+    git("checkout", "--quiet", "--detach")
+    assert repository.checked_out() == {"side": repo.parent / "side"}
+    assert repository.top == repo
+
+
+def test_changes_to_code_are_listed_and_others_are_not(repo: Path, git: Git) -> None:
+    study = repo / "studies" / "one"
+    (study / "model").mkdir(parents=True)
+    (study / "model" / "a b.py").write_text("one\ntwo\n")
+    (study / "model" / "old.py").write_text("gone\n")
+    git("add", "-A")
+    git("commit", "--quiet", "-m", "a study")
+    before = git("rev-parse", "HEAD")
+    (study / "model" / "a b.py").write_text("one\nthree\nfour\n")
+    (study / "model" / "old.py").unlink()
+    (study / "notes.txt").write_text("no code\n")
+    (repo / "model" / "__main__.py").write_text("print('another study')\n")
+    git("add", "-A")
+    git("commit", "--quiet", "-m", "a step")
+    repository = Repository(study)
+    assert repository.code_changes(before, "HEAD") == ["model/a b.py (+2 -1)", "model/old.py (+0 -1)"]
+    assert repository.code_changes("HEAD", "HEAD") == []
+    assert repository.code_changes("0123456789" * 4, "HEAD") is None
+
+
 def test_uncommitted_code_is_seen_and_other_files_are_not(repo: Path) -> None:
     (repo / "notes.txt").write_text("other\n")
     assert Repository(repo).uncommitted_code() == []

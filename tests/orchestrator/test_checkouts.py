@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.branches import Repository
-from orchestrator.checkouts import CopiedCode, GitCode, find_code
+from orchestrator.checkouts import CopiedCode, GitCode, Leftover, find_code, leftover_worktrees
 from orchestrator.errors import CodeError
 from orchestrator.layout import Layout
 from orchestrator.plan import Plan
@@ -60,6 +60,19 @@ def test_a_worktree_of_a_process_that_died_is_removed(committed: Layout, plan: P
     shutil.copytree(alive, leftover)
     find_code(committed, snapshot=False)
     assert list(committed.worktrees.iterdir()) == [alive]
+
+
+@pytest.mark.parametrize("name", ["look-E5-123456789012", "E5-0123456789ab", "E5-0123456789ab-mine", "notes-1"])
+def test_other_folders_beside_the_worktrees_are_no_leftovers(layout: Layout, name: str) -> None:
+    (layout.worktrees / name).mkdir(parents=True)
+    assert leftover_worktrees(layout) == []
+
+
+def test_a_leftover_says_whose_it_was(layout: Layout) -> None:
+    dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
+    path = layout.worktrees / f"pool-mean-0123456789ab-{dead}"
+    path.mkdir(parents=True)
+    assert leftover_worktrees(layout) == [Leftover(path, "pool-mean", int(dead))]
 
 
 def test_uncommitted_code_is_refused_unless_it_is_taken_along(committed: Layout, plan: Plan) -> None:

@@ -12,7 +12,10 @@ from orchestrator import __version__
 from orchestrator.cli import build_parser, main, parse_seeds
 from orchestrator.schema import campaign_schema
 
-VERBS = ("run", "plan", "status", "show", "report", "data", "doctor", "schema")
+VERBS = (
+    "run", "plan", "status", "show", "why", "report", "queue", "cancel", "rebuild", "gc", "checkout", "data", "doctor",
+    "schema",
+)  # fmt: skip
 
 
 def test_help_names_every_command_and_the_exit_statuses() -> None:
@@ -68,6 +71,23 @@ def test_data_without_a_word_shows_its_help(capsys: pytest.CaptureFixture[str]) 
     err = capsys.readouterr().err
     assert "emulate" in err
     assert "shard" in err
+
+
+@pytest.mark.parametrize(
+    "words", [["queue", "list"], ["cancel", "E5"], ["rebuild"], ["gc"], ["checkout", "E5"], ["why", "E5"]]
+)
+def test_a_campaign_file_that_is_not_there_is_told(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "experiments.yml"
+    assert main([*words, "-f", str(file)]) == 2
+    assert capsys.readouterr().err == f"knockout: {file}: there is no such file; name the campaign with -f FILE\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_queue_without_a_word_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["queue"]) == 2
+    assert "list the runs that wait or run" in capsys.readouterr().err
 
 
 def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

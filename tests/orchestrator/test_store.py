@@ -2,12 +2,14 @@
 
 import multiprocessing
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from model.run_folder import Result
+from orchestrator.launchers.local import process_started
 from orchestrator.states import MOVES, RunState
 from orchestrator.store import RUNS, QueuedRun, Store
 
@@ -74,6 +76,33 @@ def test_a_run_whose_process_is_gone_is_an_orphan(store: Store) -> None:
         # The same number, but another process: it began at another time.
         connection.execute(RUNS.update().where(RUNS.c.id == IDS[1]).values(process_started=1.0))
     assert [row.id for row in store.orphans()] == [IDS[1]]
+
+
+def _set(store: Store, run_id: str, **columns: object) -> None:
+    with store.engine.begin() as connection:
+        connection.execute(RUNS.update().where(RUNS.c.id == run_id).values(**columns))
+
+
+def test_a_living_process_holds_what_it_claimed_even_after_the_end(
+    store: Store, sleeper: "subprocess.Popen[bytes]"
+) -> None:
+    store.add([a_row(IDS[0])])
+    store.claim(IDS)
+    assert store.held() == []
+    _set(store, IDS[0], state="done", pid=sleeper.pid, process_started=process_started(sleeper.pid))
+    assert [row.id for row in store.held()] == [IDS[0]]
+    _set(store, IDS[0], process_started=1.0)
+    assert store.held() == []
+
+
+def test_a_living_job_and_another_host_hold_a_run(store: Store, sleeper: "subprocess.Popen[bytes]") -> None:
+    store.add(map(a_row, IDS[:3]))
+    for _ in range(3):
+        store.claim(IDS)
+    _set(store, IDS[0], pid=None, job_pid=sleeper.pid, job_started=process_started(sleeper.pid))
+    _set(store, IDS[1], host="elsewhere")
+    _set(store, IDS[2], host="elsewhere", state="done")
+    assert [row.id for row in store.held()] == IDS[:2]
 
 
 def _claim_all(database: Path, answers: "multiprocessing.Queue[list[str]]") -> None:

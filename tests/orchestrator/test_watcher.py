@@ -1,9 +1,12 @@
 """How a live run ends, seen from outside, with real processes."""
 
+import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -11,8 +14,8 @@ from model.run_folder import EpochRecord, Result, RunFolder
 from orchestrator.launchers.local import Job, Slot, kill_leftover, make_slots, process_started
 from orchestrator.plan import Plan
 from orchestrator.spec import GuardSpec
-from orchestrator.states import RunState
-from orchestrator.watcher import LiveRun, describe_death
+from orchestrator.states import Failure, RunState
+from orchestrator.watcher import LiveRun, count_memory_kills, describe_death, find_other_load
 
 STRICT = GuardSpec(epoch_seconds=1.0, warmup_epochs=0, slow_epochs=1)
 
@@ -139,3 +142,223 @@ def test_slots_share_the_cores_and_own_their_gpus() -> None:
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in gpus] == ["0", "1"]
     assert [slot.name for slot in make_slots(3, 2, 16)] == ["gpu0", "gpu1", "gpu0"]
     assert sys.platform != "linux" or "MALLOC_TRIM_THRESHOLD_" in gpus[0].environment
+
+
+class FakeJob:
+    """A job that does nothing until it is told to: `obeys` is its exit status once asked to stop."""
+
+    def __init__(self, *, obeys: int | None = None) -> None:
+        self.slot = Slot("cpu0", {})
+        self.status: int | None = None
+        self.obeys = obeys
+        self.asked = 0
+
+    def exit_status(self) -> int | None:
+        return self.status
+
+    def ask_to_stop(self) -> None:
+        self.asked += 1
+        self.status = self.obeys
+
+    def kill(self) -> None:
+        self.status = -signal.SIGKILL
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+HangBuilder = Callable[..., tuple[LiveRun, FakeJob, Clock]]
+
+
+@pytest.fixture
+def build_silent(tmp_path: Path, a_plan: Callable[..., Plan]) -> HangBuilder:
+    """Return what makes a run whose job says nothing, and the clock that it is watched by."""
+
+    def build(
+        *, obeys: int | None = None, kills: Callable[[], int | None] = lambda: 0
+    ) -> tuple[LiveRun, FakeJob, Clock]:
+        job, clock = FakeJob(obeys=obeys), Clock()
+        folder = RunFolder(tmp_path / "silent")
+        folder.path.mkdir()
+        live = LiveRun(run=a_plan({}).runs[0], folder=folder, job=job, clock=clock, count_memory_kills=kills)
+        return live, job, clock
+
+    return build
+
+
+PATIENT = GuardSpec(hang_seconds=100.0, hang_grace_seconds=10.0)
+
+
+def look(live: LiveRun, clock: Clock, seconds: float) -> object:
+    clock.now = seconds
+    return live.check(PATIENT, lambda: None)
+
+
+def test_a_silent_job_is_asked_to_stop_and_killed_after_its_grace(build_silent: HangBuilder) -> None:
+    live, job, clock = build_silent()
+    live.folder.log.write_text("importing")
+    assert look(live, clock, 1.0) is None
+    assert look(live, clock, 100.5) is None
+    assert job.asked == 0
+    assert look(live, clock, 101.0) is None
+    assert look(live, clock, 110.5) is None
+    assert (job.asked, job.status) == (1, None)
+    ruling = look(live, clock, 111.0)
+    assert (ruling.state, ruling.failure) == (RunState.FAILED, Failure.HUNG)
+    assert ruling.reason == (
+        "the job hung: no epoch and no line in its log for 100 s before the first epoch ended; asked to stop, it was "
+        "still there 10 s later and was killed; the last lines of train.log:\nimporting"
+    )
+    assert live.end(job.status) == (RunState.FAILED, live.folder.read_result())
+    assert (live.folder.read_result().failure, live.folder.read_result().reason) == ("hung", ruling.reason)
+
+
+def test_an_epoch_or_a_line_in_the_log_is_a_sign_of_life(build_silent: HangBuilder) -> None:
+    live, job, clock = build_silent()
+    for seconds in range(0, 1000, 90):
+        if seconds % 180:
+            live.folder.append_epoch(an_epoch(1.0))
+        else:
+            with live.folder.log.open("a") as log:
+                log.write("a line")
+        assert look(live, clock, seconds) is None
+    assert job.asked == 0
+    look(live, clock, 1090.0)
+    assert job.asked == 1
+
+
+@pytest.mark.parametrize("status", [130, -signal.SIGTERM, 1])
+def test_a_silent_job_that_ends_when_it_is_asked_hung_all_the_same(build_silent: HangBuilder, status: int) -> None:
+    live, job, clock = build_silent(obeys=status)
+    live.folder.append_epoch(an_epoch(1.0))
+    look(live, clock, 0.0)
+    assert look(live, clock, 100.0) is None
+    assert look(live, clock, 200.0) is None
+    state, result = live.end(job.status)
+    assert (state, result.failure, result.epochs) == (RunState.FAILED, "hung", 1)
+    assert result.reason.startswith(
+        "the job hung: no epoch and no line in its log for 100 s after epoch 1; asked to stop"
+    )
+    assert result.reason.endswith("SIGTERM and left no log" if status < 0 else f"exit status {status} and left no log")
+
+
+def test_a_result_written_in_the_grace_of_a_silent_job_stands(build_silent: HangBuilder) -> None:
+    live, job, clock = build_silent(obeys=0)
+    done = Result(state="done", reason="all epochs trained", epochs=1)
+    look(live, clock, 100.0)
+    live.folder.write_result(done)
+    assert live.end(job.status) == (RunState.DONE, done)
+
+
+def test_a_job_that_is_gone_has_not_hung(build_silent: HangBuilder) -> None:
+    live, job, clock = build_silent()
+    job.status = 1
+    assert look(live, clock, 1e6) is None
+    assert job.asked == 0
+    assert live.end(1)[1].failure == "crashed"
+
+
+def test_without_a_hang_limit_a_job_may_be_silent_for_ever(build_silent: HangBuilder) -> None:
+    live, job, clock = build_silent()
+    clock.now = 1e9
+    assert live.check(GuardSpec(hang_seconds=None), lambda: None) is None
+    assert job.asked == 0
+
+
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+
+
+@pytest.mark.parametrize("live", [DEAF], indirect=True)
+def test_a_process_that_ignores_the_request_is_killed_and_says_what_it_last_said(live: LiveRun) -> None:
+    deadline = time.monotonic() + 30
+    while not live.folder.log_tail():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    short = GuardSpec(hang_seconds=0.2, hang_grace_seconds=0.2)
+    while live.check(short, lambda: None) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert wait(live) == -signal.SIGKILL
+    state, result = live.end(-signal.SIGKILL)
+    assert (state, result.failure) == (RunState.FAILED, "hung")
+    assert result.reason.endswith("was killed; the last lines of train.log:\ndeaf")
+
+
+def counts(*values: int | None) -> Callable[[], int | None]:
+    left = iter(values)
+    return lambda: next(left)
+
+
+def test_a_job_killed_while_the_kernel_killed_for_memory_ran_out_of_memory(build_silent: HangBuilder) -> None:
+    live, _, _ = build_silent(kills=counts(3, 5))
+    live.folder.log.write_text("epoch 1")
+    state, result = live.end(-signal.SIGKILL)
+    assert (state, result.failure) == (RunState.FAILED, "out_of_memory")
+    assert result.reason == (
+        "the job died by signal SIGKILL, and the kernel killed 2 processes for want of memory meanwhile; "
+        "the last lines of train.log:\nepoch 1"
+    )
+    assert live.folder.read_result() == result
+
+
+@pytest.mark.parametrize(
+    ("status", "before", "after"), [(-9, 3, 3), (-9, None, 4), (-9, 4, None), (-11, 3, 4), (1, 3, 4)]
+)
+def test_a_death_is_a_crash_unless_the_kernel_counted_a_kill(
+    build_silent: HangBuilder, status: int, before: int | None, after: int | None
+) -> None:
+    live, _, _ = build_silent(kills=counts(before, after))
+    assert live.end(status)[1].failure == "crashed"
+
+
+def test_the_kernels_count_of_kills_is_read_where_there_is_one(tmp_path: Path) -> None:
+    vmstat = tmp_path / "vmstat"
+    assert count_memory_kills(vmstat) is None
+    vmstat.write_text("nr_free_pages 12\n")
+    assert count_memory_kills(vmstat) is None
+    vmstat.write_text("nr_free_pages 12\noom_kill 7\n")
+    assert count_memory_kills(vmstat) == 7
+
+
+TWO_CPU_JOBS = [Slot("cpu0", {"OMP_NUM_THREADS": "2"}), Slot("cpu1", {"OMP_NUM_THREADS": "2"})]
+
+
+@pytest.mark.parametrize(
+    ("slots", "load", "words"),
+    [
+        (TWO_CPU_JOBS, 5.0, None),
+        (TWO_CPU_JOBS, 5.2, "load 5.2 for 2 jobs"),
+        (TWO_CPU_JOBS[:1], 5.0, "load 5.0 for 1 job"),
+        ([Slot("gpu0", {"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "0"})], 50.0, None),
+    ],
+)
+def test_a_machine_is_shared_if_its_load_is_more_than_that_of_its_own_jobs(
+    slots: list[Slot], load: float, words: str | None
+) -> None:
+    assert find_other_load(slots, lambda: (load, 0.0, 0.0)) == words
+
+
+def test_the_machine_is_looked_at_only_before_a_run_is_ruled_too_slow(build_silent: HangBuilder) -> None:
+    live, job, _ = build_silent()
+    live.folder.append_epoch(an_epoch(0.5))
+    assert live.check(STRICT, lambda: None, pytest.fail) is None
+    live.folder.append_epoch(an_epoch(5.0))
+    assert live.check(STRICT, lambda: None, lambda: "load 5.2 for 2 jobs") is None
+    assert job.status is None
+    live.folder.append_epoch(an_epoch(5.0))
+    ruling = live.check(STRICT, lambda: None, lambda: "load 5.2 for 2 jobs")
+    assert ruling.state is RunState.TOO_SLOW
+    assert live.folder.read_result().reason.endswith("; the machine was shared: load 5.2 for 2 jobs")
+
+
+def test_a_failure_is_ruled_without_a_look_at_the_machine(build_silent: HangBuilder) -> None:
+    live, _, _ = build_silent()
+    live.folder.append_epoch(msgspec.structs.replace(an_epoch(0.5), train_loss=None))
+    assert live.check(STRICT, lambda: None, pytest.fail).failure is Failure.NONFINITE

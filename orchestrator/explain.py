@@ -1,0 +1,116 @@
+"""`knockout why`: reads a run folder and the campaign as it is now, and has the two compared."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from orchestrator.campaign import Request, Study, collect_inputs, missing_captures, open_study
+from orchestrator.checkouts import Code, GitCode, find_code
+from orchestrator.errors import DataError, RunError, UsageError
+from orchestrator.evidence import UNREADABLE
+from orchestrator.layout import Layout
+from orchestrator.plan import plan_runs
+from orchestrator.run_names import pick_run
+from orchestrator.why import Comparison, PastRun, compare
+
+
+class _Capture(Struct, frozen=True):
+    path: str
+
+
+class _Data(Struct, frozen=True):
+    captures: dict[str, _Capture]
+
+
+class _Config(Struct, frozen=True):
+    """What a comparison needs of `config.json`, whatever version wrote the rest."""
+
+    experiment: str
+    profile: str
+    seed: int
+    data: _Data
+
+
+class _Origin(Struct, frozen=True):
+    """What a comparison needs of `provenance.json`."""
+
+    identity: str
+    code_tree: str
+    captures: dict[str, str]
+    commit: str | None
+
+
+def why(layout: Layout, request: Request, word: str) -> Comparison:
+    """Compare a run folder with what the plan would train now for its experiment, seed and profile.
+
+    Args:
+        layout: the campaign's folders.
+        request: the campaign file; its profile, if it names one, takes the place of the run's.
+        word: the run's id, or the beginning of it.
+
+    Raises:
+        UsageError: no run is meant, or its experiment is gone.
+        RunError: the run folder cannot be read.
+        DataError: a capture is missing, so that nobody can say what would be trained.
+    """
+    there = [path.name for path in layout.runs.iterdir() if path.is_dir()] if layout.runs.is_dir() else []
+    past, names = read_past_run(layout, pick_run(word, there))
+    study = _open(msgspec.structs.replace(request, profile=request.profile or names.profile), names.experiment, past.id)
+    missing = missing_captures(study)
+    if missing:
+        raise DataError(f"{missing[0]}: this capture is not there, so nobody can say what would be trained on it")
+    code = find_code(layout, snapshot=True)
+    inputs = collect_inputs(study, code)
+    plan = plan_runs(msgspec.structs.replace(study.campaign, seeds=(names.seed,)), study.arms, inputs)
+    planned_id = plan.run_of[names.experiment, names.seed]
+    planned = next(run for run in plan.runs if run.id == planned_id)
+    return compare(past, planned, inputs, study.campaign.seeds, _changed_files(code, past))
+
+
+def _open(request: Request, experiment: str, run_id: str) -> Study:
+    everything = open_study(msgspec.structs.replace(request, everything=True))
+    if experiment not in everything.arms:
+        raise UsageError(
+            f"{run_id}: {request.file} has no experiment `{experiment}` any more, so nothing would be trained in "
+            "this run's place; write the experiment into it again to compare"
+        )
+    return open_study(msgspec.structs.replace(request, experiments=(experiment,)))
+
+
+def _changed_files(code: Code, past: PastRun) -> tuple[str, ...] | None:
+    if past.code_tree == code.code_hash:
+        return ()
+    if past.commit is None or not isinstance(code, GitCode):
+        return None
+    files = code.repository.code_changes(past.commit, code.tree)
+    return None if files is None else tuple(files)
+
+
+def read_past_run(layout: Layout, run_id: str) -> tuple[PastRun, _Config]:
+    """Read what a run was made of, also where another version of Knockout wrote it.
+
+    Raises:
+        RunError: a file is missing or broken.
+    """
+    folder = layout.run(run_id)
+    try:
+        content = folder.config.read_bytes()
+        names = msgspec.json.decode(content, type=_Config)
+        config = msgspec.json.decode(content, type=dict[str, Any])
+        origin = msgspec.json.decode(folder.provenance.read_bytes(), type=_Origin)
+        result = folder.read_result()
+    except UNREADABLE as error:
+        raise RunError(
+            f"{folder.path}: this run folder cannot be read: {error}; delete it to train the run again"
+        ) from None
+    past = PastRun(
+        id=run_id,
+        config=config,
+        identity=origin.identity,
+        code_tree=origin.code_tree,
+        captures=origin.captures,
+        commit=origin.commit,
+        state=result.state if result else None,
+    )
+    return past, names

@@ -1,0 +1,179 @@
+"""`knockout gc` and `knockout checkout`: worktrees and branches of experiments, outside the user's checkout."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from orchestrator.branches import BranchName, ExperimentCommit, KnownCommit, Repository
+from orchestrator.checkouts import Leftover, leftover_worktrees
+from orchestrator.errors import CodeError, UsageError
+from orchestrator.knobs import did_you_mean
+from orchestrator.layout import Layout
+from orchestrator.store import QueuedRun, Store
+
+
+class Tidying(Struct, frozen=True, kw_only=True):
+    """What `gc` removes and what it keeps."""
+
+    worktrees: tuple[Leftover, ...]
+    branches: tuple[ExperimentCommit, ...]
+    """To be retired: their commits stay under `refs/knockout/`."""
+    kept: dict[str, str]
+    """Branch or folder -> why it stays."""
+
+    def sentences(self, *, is_done: bool) -> list[str]:
+        """Say it to a person, before or after it is done."""
+        removed, retired = ("removed", "retired") if is_done else ("would remove", "would retire")
+        lines = [f"{removed} the worktree {left.path}: process {left.pid} is gone" for left in self.worktrees]
+        for branch in self.branches:
+            kept_ref = BranchName.parse(branch.branch).kept_ref
+            lines.append(f"{retired} {branch.branch}: its commit {branch.commit[:12]} stays as {kept_ref}")
+        lines += [f"kept {what}: {why}" for what, why in self.kept.items()]
+        return lines if self.worktrees or self.branches else [*lines, "there is nothing to remove"]
+
+
+class Queue(Struct, frozen=True, kw_only=True):
+    """The queue's rows, and which of them a living process holds."""
+
+    rows: tuple[QueuedRun, ...] = ()
+    held: tuple[QueuedRun, ...] = ()
+
+
+def decide(
+    leftovers: Sequence[Leftover],
+    branches: Sequence[ExperimentCommit],
+    queue: Queue,
+    keepers: Mapping[str, str],
+    checked_out: Mapping[str, Path],
+) -> Tidying:
+    """Decide what goes: worktrees that no job runs in, and branches of experiments that are settled. Pure.
+
+    Args:
+        leftovers: worktrees whose `run` is gone.
+        branches: the branches of experiments that are open.
+        queue: every run that is known.
+        keepers: experiment -> commit of its keeper tag.
+        checked_out: branch -> the checkout that stands on it.
+    """
+    in_use = {row.pid for row in queue.held}
+    kept = {str(left.path): "its job is still at work" for left in leftovers if left.pid in in_use}
+    retired = []
+    for branch in branches:
+        why = _why_kept(branch, queue, keepers, checked_out)
+        if why is None:
+            retired.append(branch)
+        else:
+            kept[branch.branch] = why
+    return Tidying(
+        worktrees=tuple(left for left in leftovers if left.pid not in in_use), branches=tuple(retired), kept=kept
+    )
+
+
+def _why_kept(
+    branch: ExperimentCommit, queue: Queue, keepers: Mapping[str, str], checked_out: Mapping[str, Path]
+) -> str | None:
+    experiment = BranchName.parse(branch.branch).experiment
+    rows = [row for row in queue.rows if row.experiment == experiment]
+    open_rows = [row for row in rows if not row.state.is_final]
+    held = [row for row in queue.held if row.experiment == experiment]
+    if keepers.get(experiment) == branch.commit:
+        return f"it is the keeper keeper/{experiment}"
+    if branch.branch in checked_out:
+        return f"it is checked out at {checked_out[branch.branch]}"
+    if not rows:
+        return f"no run of {experiment} is known, so nobody can say that it is settled; `knockout rebuild` reads them"
+    if open_rows:
+        return f"{open_rows[0].id} is {open_rows[0].state.value}"
+    if held:
+        return f"process {held[0].pid} may still judge {held[0].id}"
+    return None
+
+
+def tidy(layout: Layout, *, dry_run: bool) -> list[str]:
+    """Remove what no run needs any more, or with `dry_run` say what would be removed; return it in sentences.
+
+    Raises:
+        CodeError: there is no repository.
+    """
+    repository = _require_repository(layout)
+    tidying = decide(
+        leftover_worktrees(layout),
+        repository.open_branches(),
+        _read_queue(layout),
+        repository.keepers(),
+        repository.checked_out(),
+    )
+    if not dry_run:
+        for leftover in tidying.worktrees:
+            repository.remove_worktree(leftover.path)
+        for branch in tidying.branches:
+            repository.retire(branch)
+    return tidying.sentences(is_done=not dry_run)
+
+
+def _require_repository(layout: Layout) -> Repository:
+    repository = Repository.find(layout.root)
+    if repository is None:
+        raise CodeError(
+            f"{layout.root}: no git repository holds this folder, so there are no branches or worktrees; "
+            "runs use a copy of the code, see results/code"
+        )
+    return repository
+
+
+def _read_queue(layout: Layout) -> Queue:
+    if not layout.database.exists():
+        return Queue()
+    store = Store(layout.database)
+    try:
+        return Queue(rows=tuple(store.runs()), held=tuple(store.held()))
+    finally:
+        store.close()
+
+
+def look(layout: Layout, experiment: str, path: Path | None) -> list[str]:
+    """Put the newest commit of an experiment into a new worktree; return where it is and how to remove it.
+
+    Args:
+        layout: the campaign's folders.
+        experiment: its id.
+        path: the new folder; one beside the worktrees of runs, if not said.
+
+    Raises:
+        UsageError: the folder is there already or in the user's checkout, or the experiment has no commit.
+        CodeError: there is no repository, or git refuses.
+    """
+    repository = _require_repository(layout)
+    newest = pick_commit(experiment, repository.known_commits())
+    folder = (path or layout.worktrees / f"look-{experiment}-{newest.commit[:12]}").resolve()
+    _refuse_folder(folder, repository.top)
+    campaign_folder = repository.add_worktree(newest.commit, folder)
+    return [
+        f"{experiment} at commit {newest.commit[:12]}, from {newest.ref}: {campaign_folder}",
+        f"to remove it: git worktree remove --force {folder}",
+    ]
+
+
+def pick_commit(experiment: str, known: Collection[KnownCommit]) -> KnownCommit:
+    """Return the newest of an experiment's commits, given oldest first.
+
+    Raises:
+        UsageError: there is none.
+    """
+    commits = [commit for commit in known if commit.experiment == experiment]
+    if not commits:
+        names = sorted({commit.experiment for commit in known})
+        hint = did_you_mean(experiment, names) if names else ""
+        raise UsageError(f"no commit of `{experiment}` is known{hint}; `knockout run {experiment}` makes one")
+    return commits[-1]
+
+
+def _refuse_folder(folder: Path, top: Path) -> None:
+    if folder.exists():
+        raise UsageError(
+            f"{folder} is there already; look there, remove it with `git worktree remove --force {folder}`, "
+            "or name another folder with --path"
+        )
+    if folder.is_relative_to(top.resolve()):
+        raise UsageError(f"{folder} lies inside your checkout {top}; name a folder outside of it with --path")

@@ -1,0 +1,111 @@
+"""Jobs forked from a process that has everything imported."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.run_folder import RunFolder
+
+ROOT = Path(__file__).parents[2]
+FolderBuilder = Callable[..., RunFolder]
+
+
+class Talk:
+    """A conversation with a standby process."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "model.standby"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    def ask(self, folder: RunFolder, captures: Path, *words: str, **environment: str) -> None:
+        request = {
+            "words": [str(folder.path), "--data-folder", str(captures), *words],
+            "folder": str(ROOT),
+            "log": str(folder.log),
+            "environment": environment,
+        }
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+
+    def hear(self) -> dict[str, Any]:
+        return json.loads(self.process.stdout.readline())
+
+
+@pytest.fixture
+def talk() -> Iterator[Talk]:
+    talk = Talk()
+    yield talk
+    talk.process.stdin.close()
+    talk.process.stdout.close()
+    talk.process.wait(timeout=60)
+
+
+def test_a_forked_job_gives_the_same_numbers_as_one_started_by_itself(
+    talk: Talk, build_folder: FolderBuilder, finished: RunFolder, captures: Path
+) -> None:
+    folder = build_folder("forked")
+    talk.ask(folder, captures)
+    pid = talk.hear()["pid"]
+    assert talk.hear() == {"pid": pid, "status": 0}
+    ours, expected = (np.load(part.predictions, allow_pickle=False) for part in (folder, finished))
+    assert all(np.array_equal(ours[name], expected[name]) for name in expected.files)
+    assert "on cpu, from epoch 1" in folder.log.read_text()
+
+
+def test_jobs_run_side_by_side_each_in_a_session_of_its_own(
+    talk: Talk, build_folder: FolderBuilder, captures: Path
+) -> None:
+    folders = [build_folder(name, optim={"epochs": 500, "early_stopping": 500}) for name in ("one", "two")]
+    pids = []
+    for folder in folders:
+        talk.ask(folder, captures)
+        pids.append(talk.hear()["pid"])
+    assert {os.getsid(pid) for pid in pids} == set(pids)
+    while not all(folder.read_epochs() for folder in folders):
+        time.sleep(0.01)
+    os.killpg(pids[0], signal.SIGKILL)
+    assert talk.hear() == {"pid": pids[0], "status": -signal.SIGKILL}
+    os.killpg(pids[1], signal.SIGTERM)
+    assert talk.hear() == {"pid": pids[1], "status": 130}
+    assert "asked to stop" in folders[1].log.read_text()
+
+
+def test_a_mistake_ends_the_job_alone_and_stands_in_its_log(
+    talk: Talk, build_folder: FolderBuilder, captures: Path
+) -> None:
+    folder = build_folder("broken")
+    folder.config.unlink()
+    talk.ask(folder, captures)
+    pid = talk.hear()["pid"]
+    assert talk.hear() == {"pid": pid, "status": 2}
+    assert "there is no such file" in folder.log.read_text()
+    talk.ask(build_folder("good"), captures)
+    pid = talk.hear()["pid"]
+    assert talk.hear() == {"pid": pid, "status": 0}
+
+
+def test_a_job_outlives_the_process_that_forked_it(talk: Talk, build_folder: FolderBuilder, captures: Path) -> None:
+    folder = build_folder("orphan", optim={"epochs": 30})
+    talk.ask(folder, captures)
+    talk.hear()
+    talk.process.kill()
+    deadline = time.monotonic() + 60
+    while folder.read_result() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert folder.read_result().state == "done"

@@ -1,0 +1,254 @@
+"""`knockout gc` and `knockout checkout`, over a repository with experiments' branches."""
+
+import hashlib
+import os
+import socket
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.branches import SPEC_FILE, ExperimentCommit, Repository
+from orchestrator.cli import main
+from orchestrator.launchers.local import process_started
+
+NOW = datetime(2026, 2, 19, 1, 0, 41, tzinfo=UTC)
+Branch = Callable[..., ExperimentCommit]
+Knockout = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def knockout(study: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Knockout:
+    monkeypatch.chdir(study.layout.root)
+
+    def call(*words: str) -> tuple[int, str, str]:
+        status = main(list(words))
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def branch(study: Any) -> Branch:
+    """Give an experiment a branch."""
+    repository = Repository(study.layout.root)
+
+    def make(experiment: str, content: bytes = b"{}", now: datetime = NOW) -> ExperimentCommit:
+        tree = repository.snapshot_tree({SPEC_FILE: content}, with_code=False)
+        return repository.commit_experiment(experiment, tree, "a change", now)
+
+    return make
+
+
+@pytest.fixture
+def dead_pid() -> int:
+    return int(subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout)
+
+
+def refs(study: Any) -> set[str]:
+    return set(study.git("for-each-ref", "--format=%(refname)", "refs/heads/experiment", "refs/knockout").split())
+
+
+def checkout_hash(root: Path) -> str:
+    """Hash HEAD, the index, and every file of the working tree."""
+    files = [root / ".git" / "HEAD", root / ".git" / "index"]
+    files += [path for path in sorted(root.rglob("*")) if path.is_file() and ".git" not in path.parts]
+    return hashlib.sha256(b"".join(str(path).encode() + path.read_bytes() for path in files)).hexdigest()
+
+
+class TestGc:
+    def test_retires_settled_experiments_and_keeps_their_commits(
+        self, study: Any, branch: Branch, knockout: Knockout
+    ) -> None:
+        made = branch("E5")
+        study.queue("E5-s0-00000000", "done")
+        study.queue("E5-s1-00000000", "too_slow")
+        status, said, _ = knockout("gc")
+        assert status == 0
+        kept_ref = "refs/knockout/E5/20260219_010041"
+        assert said == f"retired experiment/E5-20260219_010041: its commit {made.commit[:12]} stays as {kept_ref}\n"
+        assert refs(study) == {kept_ref}
+        assert study.git("rev-parse", kept_ref) == made.commit
+        assert knockout("gc")[1] == "there is nothing to remove\n"
+
+    @pytest.mark.parametrize("state", ["queued", "running", "interrupted"])
+    def test_keeps_an_experiment_with_a_run_that_is_not_final(
+        self, study: Any, branch: Branch, knockout: Knockout, state: str
+    ) -> None:
+        branch("E5")
+        study.queue("E5-s0-00000000", "done")
+        study.queue("E5-s1-00000000", state)
+        assert f"kept experiment/E5-20260219_010041: E5-s1-00000000 is {state}\n" in knockout("gc")[1]
+        assert refs(study) == {"refs/heads/experiment/E5-20260219_010041"}
+
+    def test_keeps_a_keeper_and_retires_its_older_branch(self, study: Any, branch: Branch, knockout: Knockout) -> None:
+        older, keeper = branch("E5", b"1"), branch("E5", b"2")
+        Repository(study.layout.root).keep(keeper, "E5", "{}")
+        study.queue("E5-s0-00000000", "done")
+        assert f"kept {keeper.branch}: it is the keeper keeper/E5\n" in knockout("gc")[1]
+        assert refs(study) == {f"refs/heads/{keeper.branch}", "refs/knockout/E5/20260219_010041"}
+        assert study.git("rev-parse", "refs/knockout/E5/20260219_010041") == older.commit
+
+    def test_a_tag_without_a_message_makes_a_keeper_too(self, study: Any, branch: Branch, knockout: Knockout) -> None:
+        study.git("tag", "keeper/E5", branch("E5").commit)
+        study.queue("E5-s0-00000000", "done")
+        assert "it is the keeper keeper/E5" in knockout("gc")[1]
+
+    def test_keeps_a_branch_that_is_checked_out(self, study: Any, branch: Branch, knockout: Knockout) -> None:
+        made = branch("E5")
+        study.queue("E5-s0-00000000", "done")
+        study.git("checkout", "--quiet", made.branch)
+        assert f"kept {made.branch}: it is checked out at {study.layout.root}\n" in knockout("gc")[1]
+        assert study.git("rev-parse", "HEAD") == made.commit
+
+    def test_keeps_a_branch_whose_runs_nobody_knows(self, study: Any, branch: Branch, knockout: Knockout) -> None:
+        branch("E5")
+        assert "no run of E5 is known, so nobody can say that it is settled; `knockout rebuild`" in knockout("gc")[1]
+        assert not study.layout.database.exists()
+        assert len(refs(study)) == 1
+
+    def test_an_experiment_is_not_another_whose_name_it_begins(
+        self, study: Any, branch: Branch, knockout: Knockout
+    ) -> None:
+        branch("E5-wide")
+        study.queue("E5-s0-00000000", "done")
+        assert "no run of E5-wide is known" in knockout("gc")[1]
+
+    def test_keeps_an_experiment_that_a_living_run_may_still_judge(
+        self, study: Any, branch: Branch, knockout: Knockout, sleeper: "subprocess.Popen[bytes]"
+    ) -> None:
+        branch("E5")
+        holder = {"host": socket.gethostname(), "pid": sleeper.pid, "process_started": process_started(sleeper.pid)}
+        study.queue("E5-s0-00000000", "done", **holder)
+        assert f"process {sleeper.pid} may still judge E5-s0-00000000" in knockout("gc")[1]
+        sleeper.kill()
+        sleeper.wait()
+        assert "retired" in knockout("gc")[1]
+
+    def test_removes_worktrees_of_dead_processes_only(
+        self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
+    ) -> None:
+        made, layout = branch("E5"), study.layout
+        names = [f"E5-{made.commit[:12]}-{dead_pid}", f"E5-{made.commit[:12]}-{os.getpid()}", "look-E5-123456789012"]
+        for name in names:
+            Repository(layout.root).add_worktree(made.commit, layout.worktrees / name)
+        said = knockout("gc")[1]
+        assert f"removed the worktree {layout.worktrees / names[0]}: process {dead_pid} is gone\n" in said
+        assert sorted(path.name for path in layout.worktrees.iterdir()) == sorted(names[1:])
+        assert study.git("worktree", "list").count("\n") == 2
+
+    def test_keeps_the_worktree_of_a_job_that_outlived_its_run(
+        self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int, sleeper: "subprocess.Popen[bytes]"
+    ) -> None:
+        made = branch("E5")
+        path = study.layout.worktrees / f"E5-{made.commit[:12]}-{dead_pid}"
+        Repository(study.layout.root).add_worktree(made.commit, path)
+        job = {"job_pid": sleeper.pid, "job_started": process_started(sleeper.pid)}
+        study.queue("E5-s0-00000000", "running", host=socket.gethostname(), pid=dead_pid, process_started=1.0, **job)
+        assert f"kept {path}: its job is still at work\n" in knockout("gc")[1]
+        assert path.is_dir()
+
+    def test_a_dry_run_says_what_gc_does_and_changes_nothing(
+        self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
+    ) -> None:
+        made = branch("E5")
+        branch("H2")
+        study.queue("E5-s0-00000000", "done")
+        path = study.layout.worktrees / f"E5-{made.commit[:12]}-{dead_pid}"
+        Repository(study.layout.root).add_worktree(made.commit, path)
+        before = (refs(study), checkout_hash(study.layout.root), study.git("worktree", "list"))
+        status, would, _ = knockout("gc", "--dry-run")
+        assert status == 0
+        assert (refs(study), checkout_hash(study.layout.root), study.git("worktree", "list")) == before
+        assert path.is_dir()
+        assert would.count("would ") == 2
+        did = knockout("gc")[1]
+        assert did == would.replace("would remove", "removed").replace("would retire", "retired")
+
+    def test_the_users_checkout_stays_as_it_is(
+        self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
+    ) -> None:
+        """Law 6: the user's checkout and index are never touched."""
+        made = branch("E5")
+        study.queue("E5-s0-00000000", "done")
+        path = study.layout.worktrees / f"E5-{made.commit[:12]}-{dead_pid}"
+        Repository(study.layout.root).add_worktree(made.commit, path)
+        (study.layout.root / "idea.txt").write_text("half an idea\n")
+        (study.layout.root / "model" / "__main__.py").write_text("print('two')\n")
+        study.git("add", "idea.txt")
+        status = study.git("status", "--porcelain=v2", "--branch")
+        before = checkout_hash(study.layout.root)
+        assert knockout("gc")[0] == 0
+        assert knockout("checkout", "E5")[0] == 0
+        assert checkout_hash(study.layout.root) == before
+        assert study.git("status", "--porcelain=v2", "--branch") == status
+
+    def test_outside_a_repository_there_is_nothing_to_tidy(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("experiments.yaml").touch()
+        assert main(["gc"]) == 2
+        assert "no git repository holds this folder, so there are no branches or worktrees" in capsys.readouterr().err
+
+
+class TestCheckout:
+    def test_puts_the_newest_commit_into_a_new_worktree(self, study: Any, branch: Branch, knockout: Knockout) -> None:
+        branch("E5", b"1")
+        newest = branch("E5", b"2", NOW.replace(year=2027))
+        folder = study.layout.worktrees / f"look-E5-{newest.commit[:12]}"
+        status, said, _ = knockout("checkout", "E5")
+        assert status == 0
+        assert said.splitlines() == [
+            f"E5 at commit {newest.commit[:12]}, from refs/heads/{newest.branch}: {folder}",
+            f"to remove it: git worktree remove --force {folder}",
+        ]
+        assert (folder / SPEC_FILE).read_bytes() == b"2"
+        study.git("worktree", "remove", "--force", str(folder))
+        assert not folder.exists()
+
+    def test_a_retired_experiment_and_a_keeper_without_a_branch_are_found(
+        self, study: Any, branch: Branch, knockout: Knockout
+    ) -> None:
+        repository = Repository(study.layout.root)
+        repository.retire(branch("E5"))
+        assert "from refs/knockout/E5/20260219_010041: " in knockout("checkout", "E5")[1]
+        keeper = branch("H2")
+        repository.keep(keeper, "H2", "{}")
+        study.git("branch", "--quiet", "-D", keeper.branch)
+        assert f"H2 at commit {keeper.commit[:12]}, from refs/tags/keeper/H2: " in knockout("checkout", "H2")[1]
+
+    def test_the_folder_may_be_named(self, study: Any, branch: Branch, knockout: Knockout) -> None:
+        branch("E5")
+        assert knockout("checkout", "E5", "--path", "../look")[0] == 0
+        assert (study.layout.root.parent / "look" / "model" / "__main__.py").exists()
+
+    def test_a_folder_that_is_there_is_refused(self, study: Any, branch: Branch, knockout: Knockout) -> None:
+        branch("E5")
+        knockout("checkout", "E5")
+        status, _, said = knockout("checkout", "E5")
+        assert status == 2
+        assert "is there already; look there, remove it with `git worktree remove --force /" in said
+        assert said.endswith("or name another folder with --path\n")
+
+    def test_a_folder_inside_the_users_checkout_is_refused(
+        self, study: Any, branch: Branch, knockout: Knockout
+    ) -> None:
+        branch("E5")
+        status, _, said = knockout("checkout", "E5", "--path", "look")
+        assert status == 2
+        assert f"lies inside your checkout {study.layout.root}; name a folder outside of it" in said
+        assert not (study.layout.root / "look").exists()
+
+    def test_an_experiment_without_a_commit_is_told(self, branch: Branch, knockout: Knockout) -> None:
+        assert knockout("checkout", "E6") == (
+            2,
+            "",
+            "knockout: no commit of `E6` is known; `knockout run E6` makes one\n",
+        )
+        branch("E5")
+        assert "no commit of `E6` is known; there are E5; `knockout run E6`" in knockout("checkout", "E6")[2]
