@@ -165,7 +165,9 @@ def pick_commit(experiment: str, known: Collection[KnownCommit]) -> KnownCommit:
     if not commits:
         names = sorted({commit.experiment for commit in known})
         hint = did_you_mean(experiment, names) if names else ""
-        raise UsageError(f"no commit of `{experiment}` is known{hint}; `knockout run {experiment}` makes one")
+        raise UsageError(
+            f"no commit of `{experiment}` is known{hint}; an experiment gets one when `knockout run` trains it"
+        )
     return commits[-1]
 
 

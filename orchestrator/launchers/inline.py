@@ -14,6 +14,8 @@ from model.config import DataConfig, JobConfig
 from orchestrator.errors import DataError
 from orchestrator.spec import EmulateSpec
 
+USERS_MISTAKE = 2
+"""Exit status of a module of `model` that says in a sentence, after its own name, what the user is to mend."""
 INSTALLED = Path(model.__file__).parents[1]
 """Where the `model` that came with this orchestrator lies."""
 
@@ -117,5 +119,7 @@ def _ask(module: list[str], question: bytes, code: Path) -> bytes:
     )
     if done.returncode != 0:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+        if done.returncode == USERS_MISTAKE and last[0].startswith(f"{module[0]}: "):
+            raise DataError(last[0].removeprefix(f"{module[0]}: "))
         raise DataError(f"`python -m {module[0]}` ended with status {done.returncode}: {last[0]}")
     return done.stdout

@@ -248,7 +248,7 @@ class TestCheckout:
         assert knockout("checkout", "E6") == (
             2,
             "",
-            "knockout: no commit of `E6` is known; `knockout run E6` makes one\n",
+            "knockout: no commit of `E6` is known; an experiment gets one when `knockout run` trains it\n",
         )
         branch("E5")
-        assert "no commit of `E6` is known; there are E5; `knockout run E6`" in knockout("checkout", "E6")[2]
+        assert "no commit of `E6` is known; there are E5; an experiment gets one" in knockout("checkout", "E6")[2]
