@@ -165,7 +165,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m model.train",
         description="Train the classifier on shards and write its best model to a file.",
-        epilog="exit status: 0 trained; 1 failed; 2 a mistake in the command or the data; 130 interrupted, run again",
+        epilog="exit status: 0 trained; 1 failed; 2 a mistake in the command or the data; run again after "
+        "74 the disk is full, 75 another process trains there, 130 interrupted",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )

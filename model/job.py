@@ -1,5 +1,8 @@
 """A run folder in, results in the run folder out."""
 
+import contextlib
+import errno
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +16,7 @@ from model.augment import build_test_time
 from model.config import JobConfig
 from model.data.batches import BurstSet, open_role
 from model.evaluate import Scores, Views, choose_device, score
-from model.run_folder import EpochRecord, Result, RunFolder, stream_atomically
+from model.run_folder import HELD, NO_SPACE, EpochRecord, HeldError, Result, RunFolder, stream_atomically
 from model.trainer import NonFiniteError, Trainer
 
 INTERRUPTED = 130
@@ -26,7 +29,8 @@ OUT_OF_MEMORY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
 """What torch says in other `RuntimeError`s than its own class for it when there is no memory left."""
-
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No space left on the device, of the user's quota, or under the limit of a file's size."""
 
 Tell = Callable[[str], object]
 
@@ -51,11 +55,38 @@ class StopRequest:
 def run_job(folder: RunFolder, data_folder: Path, device_name: str = "auto", tell: Tell = lambda _: None) -> int:
     """Train what `config.json` says, score it, and write `result.json`; return the process's exit status.
 
-    A loss that is not finite and memory that runs out end the run as failed, each with its class.
-
     Raises:
         JobError: the machine cannot do what is asked.
         CaptureError: a capture is missing or does not fit.
+        OSError: the folder cannot be written, or a file not read.
+    """
+    return run_alone(folder, lambda: train_alone(folder, data_folder, device_name, tell), tell)
+
+
+def run_alone(folder: RunFolder, work: Callable[[], int], tell: Tell) -> int:
+    """Do `work` while no other job may write the folder; return its exit status, `HELD`, or `NO_SPACE` on a full disk.
+
+    What stands in the folder when the disk is full is whole, and no result is among it: the run can go on from there.
+    """
+    try:
+        with folder.hold():
+            return work()
+    except HeldError as error:
+        status, sentence = HELD, str(error)
+    except (OSError, RuntimeError) as error:
+        reason = find_disk_full(error)
+        if reason is None:
+            raise
+        status, sentence = NO_SPACE, f"the disk is full: {reason} in {folder.path}, free some and run again to go on"
+    with contextlib.suppress(OSError):  # the log lies on the same disk
+        tell(sentence)
+    return status
+
+
+def train_alone(folder: RunFolder, data_folder: Path, device_name: str, tell: Tell) -> int:
+    """Do as `run_job` does, in a folder that is held.
+
+    A loss that is not finite and memory that runs out end the run as failed, each with its class.
     """
     result = folder.read_result()
     if result is not None:
@@ -100,6 +131,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
     )
+
+
+def find_disk_full(error: BaseException | None) -> str | None:
+    """Return the system's words for a full disk, from an error or one that it came of; None if it is another error.
+
+    When a write fails, torch's writer raises a `RuntimeError` about a position, while it handles the system's error.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            return os.strerror(error.errno)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def describe_out_of_memory(error: BaseException, num_epochs: int) -> str:

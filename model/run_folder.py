@@ -2,17 +2,24 @@
 
 results/runs/E5-s0-3466db1c/
     config.json       orchestrator   the resolved, complete configuration
+    order.json        orchestrator   what the queue needs to start the run: code, guards
     provenance.json   orchestrator   where code, data and environment came from
     epochs.jsonl      job            one `EpochRecord` a line
     checkpoint.pt     job            all that is needed to go on at the next epoch
     predictions.npz   job            per location: key, device, label, logits
     result.json       job, last      a `Result`; its existence means "finished"
     train.log         job            stdout and stderr
+    job.lock          job            held while a job lives, and says which
 """
 
+import contextlib
+import fcntl
 import os
+import platform
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +30,13 @@ from msgspec import Struct
 from model.config import JobConfig, decode_job
 
 RESULT_FORMAT = 1
+NO_SPACE = 74
+"""Exit status of a job that could not write because the disk is full; it can go on (EX_IOERR of sysexits.h)."""
+HELD = 75
+"""Exit status of a job whose folder another job holds; it changed nothing (EX_TEMPFAIL of sysexits.h)."""
+LOCK_SECONDS = 3.0
+"""Longest wait for a lock: that of a job that is being killed is free a moment later."""
+LOCK_POLL_SECONDS = 0.02
 
 
 class EpochRecord(Struct, frozen=True, kw_only=True):
@@ -65,6 +79,17 @@ class Result(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scores: dict[str, LocationScore] = {}
 
 
+class Holder(Struct, frozen=True, kw_only=True):
+    """The job that holds a run folder: its process, and the machine that it runs on."""
+
+    pid: int
+    host: str
+
+
+class HeldError(Exception):
+    """Another job holds the run folder; a sentence for the log."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The one owner of the file names inside a run folder."""
@@ -75,6 +100,11 @@ class RunFolder:
     def config(self) -> Path:
         """The resolved configuration, written by the orchestrator."""
         return self.path / "config.json"
+
+    @property
+    def order(self) -> Path:
+        """What the queue needs to start the run, written by the orchestrator."""
+        return self.path / "order.json"
 
     @property
     def provenance(self) -> Path:
@@ -105,6 +135,68 @@ class RunFolder:
     def log(self) -> Path:
         """What the job printed."""
         return self.path / "train.log"
+
+    @property
+    def lock(self) -> Path:
+        """Locked while a job lives, and says which; the file stays, and is believed only while it is locked."""
+        return self.path / "job.lock"
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep every other job out of the folder.
+
+        Raises:
+            HeldError: another job holds it, and goes on to.
+            OSError: the lock cannot be written.
+        """
+        # Processes that the job forks share the lock, and it is free when the last of them is gone: they are the job.
+        with self.lock.open("ab+") as file:
+            self._take(file)
+            file.truncate(0)
+            file.write(msgspec.json.encode(Holder(pid=os.getpid(), host=platform.node())) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+            self._sweep()
+            yield
+
+    def _sweep(self) -> None:
+        """Remove what a job was just writing when it was killed; nobody else writes these files of a held folder."""
+        for whole in (self.epochs, self.checkpoint, self.predictions, self.result):
+            for half in self.path.glob(f".{whole.name}.*"):
+                half.unlink(missing_ok=True)
+
+    def _take(self, file: BinaryIO) -> None:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not _lock(file, fcntl.LOCK_EX):
+            if time.monotonic() >= deadline:
+                holder = self.holder()
+                who = f"process {holder.pid} on {holder.host}" if holder else "another process"
+                raise HeldError(
+                    f"{self.path}: {who} is at work on this run; let it end, or end it, and run again to go on"
+                )
+            time.sleep(LOCK_POLL_SECONDS)
+
+    def holder(self) -> Holder | None:
+        """Return the living job that holds the folder; None if nobody does.
+
+        Raises:
+            HeldError: something holds it that does not say what it is.
+        """
+        try:
+            file = self.lock.open("rb")
+        except FileNotFoundError:
+            return None
+        with file:
+            deadline = time.monotonic() + LOCK_SECONDS
+            while not _lock(file, fcntl.LOCK_SH):
+                file.seek(0)
+                # Locked and still empty: it is just being taken.
+                with contextlib.suppress(msgspec.DecodeError):
+                    return msgspec.json.decode(file.read(), type=Holder)
+                if time.monotonic() >= deadline:
+                    raise HeldError(f"{self.lock}: this is locked by a process that is no job; end it, and run again")
+                time.sleep(LOCK_POLL_SECONDS)
+        return None
 
     def read_config(self) -> JobConfig:
         """Read and check `config.json`."""
@@ -157,6 +249,15 @@ class RunFolder:
         if not self.log.exists():
             return []
         return self.log.read_text(errors="replace").splitlines()[-num_lines:]
+
+
+def _lock(file: BinaryIO, kind: int) -> bool:
+    """Take a lock until the file is closed; return False if somebody else has one against it."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _cut_torn_line(file: BinaryIO) -> None:

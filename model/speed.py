@@ -47,9 +47,10 @@ def measure(config: JobConfig, epochs: int, device_name: str, folder: Path) -> S
     run.path.mkdir()
     run.config.write_bytes(msgspec.json.encode(msgspec.structs.replace(config, data=data, optim=optim)))
     device = choose_device(device_name)
-    if run_job(run, folder, device.type) != 0:
+    told: list[str] = []
+    if run_job(run, folder, device.type, told.append) != 0:
         result = run.read_result()
-        raise JobError(f"the training ended early: {result.reason if result else 'it was interrupted'}")
+        raise JobError(f"the training ended early: {result.reason if result else told[-1]}")
     records = run.read_epochs()
     return Speed(
         device=device.type,

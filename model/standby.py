@@ -94,9 +94,11 @@ def become_job(request: Request) -> NoReturn:
         # Nobody is above to print it; the log is where a job's death is looked for.
         sys.excepthook(*sys.exc_info())
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)  # whatever happens: a child must never go on as a second standby process
 
 
 class _Lines:

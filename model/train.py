@@ -98,13 +98,13 @@ def _json(content: object) -> bytes:
 
 
 def _differing(one: dict[str, Any], other: dict[str, Any], path: str = "") -> list[str]:
-    """Name the dotted knobs in which two configurations differ, but for those that only name a run."""
+    """Name the dotted knobs in which two configurations differ, but for those that change no number."""
     found = []
-    for name in sorted({*one, *other} - set(COSMETIC if not path else ())):
+    for name in sorted({*one, *other}):
         value, new = one.get(name), other.get(name)
         if isinstance(value, dict) and isinstance(new, dict):
             found += _differing(value, new, f"{path}{name}.")
-        elif value != new:
+        elif value != new and f"{path}{name}" not in COSMETIC:
             found.append(f"{path}{name}")
     return found
 
@@ -127,7 +127,10 @@ def _tell_result(folder: RunFolder, tell: Tell) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 trained, 1 it failed, 2 a mistake in the command or the data, 130 interrupted and can go on."""
+    """Exit status: 0 trained, 1 it failed, 2 a mistake in the command or the data.
+
+    After these the same command goes on: 74 the disk is full, 75 another process trains there, 130 interrupted.
+    """
     try:
         command = parse(sys.argv[1:] if arguments is None else arguments)
         return train(command, lambda line: print(line, flush=True))

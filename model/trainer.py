@@ -76,6 +76,7 @@ class Trainer:
         self.schedules = [Schedule(config.optim, optimizer, steps_per_epoch) for optimizer in self.optimizers]
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.runtime.precision == "fp16")
         self.progress = Progress()
+        self._saved_epoch = 0
         if config.data.shuffled_labels:
             train.shuffle_labels(config.seed)
 
@@ -84,11 +85,15 @@ class Trainer:
     ) -> bool:
         """Train to the end, or until `should_stop` after an epoch; return whether the end was reached.
 
+        Every `checkpoint_epochs` there is a checkpoint, and at the end and where it stops.
+
         Raises:
             NonFiniteError: an epoch had hardly a finite step.
         """
         while not self.is_finished():
             if should_stop():
+                if self._saved_epoch < self.progress.epoch:
+                    self.save(folder)
                 return False
             tell(self._run_epoch(folder))
         return True
@@ -126,8 +131,9 @@ class Trainer:
             peak_memory_bytes=peak_memory_bytes(self.device),
         )
         self.progress.records.append(record)
-        # The checkpoint first: an epoch that is on record can always be gone on from.
-        self.save(folder)
+        # The checkpoint first: where one is due, an epoch that is on record can be gone on from.
+        if epoch % self.config.runtime.checkpoint_epochs == 0 or self.is_finished():
+            self.save(folder)
         folder.append_epoch(record)
         steps.require_finite(epoch)
         return record
@@ -201,6 +207,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
         }
         stream_atomically(folder.checkpoint, lambda file: torch.save(content, file))
+        self._saved_epoch = self.progress.epoch
 
     def resume(self, folder: RunFolder) -> None:
         """Go on from `checkpoint.pt` where there is one, and make `epochs.jsonl` say what it says."""
@@ -219,6 +226,7 @@ class Trainer:
             best_epoch=content["best_epoch"],
             best_model={name: value.cpu() for name, value in content["best_model"].items()},
         )
+        self._saved_epoch = self.progress.epoch
         # Killed between checkpoint and record, the record is one line short.
         for record in self.progress.records[len(folder.read_epochs()) :]:
             folder.append_epoch(record)

@@ -8,33 +8,25 @@ refs/knockout/<ID>/<stamp>            where the commit stays when the branch of 
 import hashlib
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import git
-
+from orchestrator import worktrees
 from orchestrator.errors import CodeError
+from orchestrator.plumbing import Git, GitError, parts
 from orchestrator.spec import ID_PATTERN
 
 CODE = "model"
 """The folder whose code a job runs."""
 NOT_CODE = ":(exclude,glob)**/__pycache__/**"
 """Byte code that Python leaves behind, where nothing tells git to ignore it."""
+SUBMODULE = "160000"
+"""Mode of a submodule in a tree: the commit of another repository."""
 SPEC_FILE = ".knockout/experiment.json"
 """What an experiment's commit adds to its base."""
 STAMP_FORMAT = "%Y%m%d_%H%M%S"
-IDENTITY = {
-    "GIT_AUTHOR_NAME": "Knockout",
-    "GIT_AUTHOR_EMAIL": "knockout@localhost",
-    "GIT_COMMITTER_NAME": "Knockout",
-    "GIT_COMMITTER_EMAIL": "knockout@localhost",
-}
 _NAME = re.compile(rf"^experiment/(?P<id>{ID_PATTERN[1:-1]})-(?P<stamp>\d{{8}}_\d{{6}}(?:_\d+)?)$")
 
 
@@ -88,175 +80,214 @@ class KnownCommit:
     """Seconds since 1970."""
 
 
+class NoRepositoryError(CodeError):
+    """No git repository is around a folder."""
+
+
 class Repository:
-    """The git repository around a campaign file. `folder` is where the campaign file and `model/` lie."""
+    """The git repository around a campaign file. `folder` is where the campaign file and `model/` lie.
+
+    Raises:
+        CodeError: git refuses; the repository is bare or has no commit; NoRepositoryError if there is none.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
-        self._repo = git.Repo(self.folder, search_parent_directories=True)
-        self._git = git.Git(self.folder)
-        if self._repo.bare:
-            raise CodeError(f"{self.folder}: this repository is bare, it has no files to run; clone it first")
-        try:
-            self.base_commit = str(self._git.rev_parse("--verify", "--quiet", "HEAD^{commit}"))
-        except git.GitCommandError:
+        if not self.folder.is_dir():
+            raise NoRepositoryError(f"{self.folder}: there is no such folder")
+        self.git = Git(self.folder)
+        self.prefix, self.top = self._find()
+        base_commit = self.git.ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+        if base_commit is None:
             raise CodeError(
                 f"{self.folder}: this repository has no commit yet, so no branch can start from one; "
                 "run `git add -A && git commit -m start` first"
-            ) from None
+            )
+        self.base_commit = base_commit
+
+    def _find(self) -> tuple[str, Path]:
+        """Return the campaign's folder inside the repository, ending in `/` unless it is the top, and the top."""
+        try:
+            prefix, top = self.git("rev-parse", "--show-prefix", "--show-toplevel").split("\n")
+        except GitError as error:
+            if "not a git repository (or any" in error.words:
+                raise NoRepositoryError(f"{self.folder}: no git repository is here") from None
+            if "must be run in a work tree" in error.words:
+                raise CodeError(
+                    f"{self.folder}: this repository is bare, it has no files to run; clone it first: "
+                    f"git clone {self.folder} {self.folder}-clone"
+                ) from None
+            raise CodeError(f"{self.folder}: git refuses this repository: {error.words}") from None
+        return prefix, Path(top)
 
     @classmethod
     def find(cls, folder: Path) -> "Repository | None":
         """Open the repository around a folder, or None where there is none.
 
         Raises:
-            CodeError: it is bare or has no commit.
+            CodeError: git refuses, or it is bare or has no commit.
         """
         try:
             return cls(folder)
-        except (git.InvalidGitRepositoryError, git.NoSuchPathError):
+        except NoRepositoryError:
             return None
-
-    @property
-    def prefix(self) -> str:
-        """The campaign's folder inside the repository, ending in `/` unless it is the top."""
-        return str(self._git.rev_parse("--show-prefix"))
 
     def has_code(self) -> bool:
         """Whether the base commit holds the code of a job."""
-        return bool(self._git.ls_tree("HEAD", "--", f"{CODE}/__main__.py"))
+        return f"{CODE}/__main__.py" in self.code_files("HEAD")
 
     def uncommitted_code(self) -> list[str]:
         """Return the files under `model/` that differ from the base commit."""
-        status = self._git.status("--porcelain", "--untracked-files=all", "--", CODE, NOT_CODE)
-        return [line[3:] for line in str(status).splitlines()]
+        command = ("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")
+        return [entry[3:] for entry in parts(self.git(*command, "--", CODE, NOT_CODE))]
+
+    def code_files(self, tree: str) -> dict[str, tuple[str, str]]:
+        """Return the files under `model/` in a commit or tree: path from the campaign's folder -> mode and blob.
+
+        Raises:
+            CodeError: one is a submodule, whose files no commit of this repository holds.
+        """
+        listing = self.git("ls-tree", "-r", "-z", "--full-tree", self._start(tree), "--", f"{self.prefix}{CODE}")
+        files = {}
+        for line in parts(listing):
+            meta, _, path = line.partition("\t")
+            mode, _, blob = meta.split()
+            files[path.removeprefix(self.prefix)] = (mode, blob)
+            if mode == SUBMODULE:
+                raise CodeError(_in_submodule(self.top / path, self.top))
+        return files
+
+    def _start(self, tree: str) -> str:
+        """The base commit for `HEAD`: the user's may have gone on since."""
+        return self.base_commit if tree == "HEAD" else tree
 
     def code_hash(self, tree: str = "HEAD") -> str:
         """Hash the names and contents of all files under `model/` in a commit or tree."""
-        listing = str(self._git.execute(["git", "ls-tree", "-r", "--full-tree", tree, f"{self.prefix}{CODE}/"]))
-        pairs = []
-        for line in listing.splitlines():
-            meta, _, path = line.partition("\t")
-            pairs.append((path.removeprefix(self.prefix), meta.split()[2]))
-        return _hash_listing(dict(pairs))
+        return _hash_listing({path: blob for path, (_, blob) in self.code_files(tree).items()})
 
-    def snapshot_tree(self, files: Mapping[str, bytes], *, with_code: bool) -> str:
-        """Write a tree: the base commit's, plus `files`, plus the working copy of `model/` if `with_code`."""
-        with self._temporary_index() as environment:
-            self._git.execute(["git", "read-tree", self.base_commit], env=environment)
+    def snapshot_tree(self, files: Mapping[str, bytes], *, with_code: bool, tree: str = "HEAD") -> str:
+        """Write a tree: that of the base commit or `tree`, plus `files`, plus the working copy of `model/` if asked.
+
+        Raises:
+            CodeError: git refuses, or a submodule is under `model/`.
+        """
+        with self.git.temporary_index(self._start(tree)) as index:
             if with_code:
-                self._git.execute(["git", "add", "--all", "--", CODE, NOT_CODE], env=environment)
-            for path, content in files.items():
-                blob = self._write_blob(content)
-                entry = f"100644,{blob},{self.prefix}{path}"
-                self._git.execute(["git", "update-index", "--add", "--cacheinfo", entry], env=environment)
-            return str(self._git.execute(["git", "write-tree"], env=environment))
-
-    @contextmanager
-    def _temporary_index(self) -> Any:
-        """An index of our own: the user's is never touched."""
-        with tempfile.TemporaryDirectory(prefix="knockout-index-") as folder:
-            yield {**os.environ, "GIT_INDEX_FILE": str(Path(folder) / "index")}
-
-    def _write_blob(self, content: bytes) -> str:
-        with tempfile.NamedTemporaryFile(prefix="knockout-blob-") as file:
-            file.write(content)
-            file.flush()
-            return str(self._git.hash_object("-w", "--no-filters", file.name))
+                self.git("add", "--all", "--", CODE, NOT_CODE, env=index)
+            blobs = zip(files, self.git.write_blobs(list(files.values())), strict=True)
+            self.git.update_index(index, (f"100644 {blob}\t{self.prefix}{path}" for path, blob in blobs))
+            written = self.git("write-tree", env=index)
+        if with_code:
+            self.code_files(written)
+        return written
 
     def commit_experiment(self, experiment: str, tree: str, message: str, now: datetime) -> ExperimentCommit:
-        """Return the commit of this tree on the base for an experiment, on a new branch unless one is there already."""
-        for ref, commit in self._commits_of(experiment):
-            if self._is_commit_of(commit, tree):
-                return ExperimentCommit(branch=_short(ref), commit=commit, base_commit=self.base_commit)
-        command = ["git", "commit-tree", tree, "-p", self.base_commit, "-m", message]
-        commit = str(self._git.execute(command, env=self._identity()))
-        name = self._create_branch(experiment, commit, now)
-        return ExperimentCommit(branch=str(name), commit=commit, base_commit=self.base_commit)
-
-    def _commits_of(self, experiment: str) -> list[tuple[str, str]]:
-        patterns = (f"refs/heads/experiment/{experiment}-*", f"refs/knockout/{experiment}/*")
-        lines = str(self._git.for_each_ref("--format=%(refname) %(objectname)", *patterns)).splitlines()
-        return [(ref, commit) for ref, _, commit in (line.partition(" ") for line in lines)]
-
-    def _is_commit_of(self, commit: str, tree: str) -> bool:
-        found = str(self._git.log("-1", "--format=%T %P", commit))
-        return found == f"{tree} {self.base_commit}"
-
-    def _identity(self) -> dict[str, str]:
-        """The user's git identity, or ours where none is set."""
-        try:
-            self._git.var("GIT_COMMITTER_IDENT")
-            configured = bool(self._git.config("--get", "user.email"))
-        except git.GitCommandError:
-            configured = False
-        return dict(os.environ) if configured else {**IDENTITY, **os.environ}
-
-    def _create_branch(self, experiment: str, commit: str, now: datetime) -> BranchName:
-        stamp = now.strftime(STAMP_FORMAT)
-        for number in range(1, 100):
-            name = BranchName(experiment, stamp if number == 1 else f"{stamp}_{number}")
-            if self._exists(name.kept_ref):
-                # Retiring this branch would take the ref of one that was retired in the same second.
-                continue
-            try:
-                # The zeros say "only if it is not there yet".
-                self._git.update_ref(name.ref, commit, "0" * 40)
-            except git.GitCommandError as error:
-                if not self._exists(name.ref):
-                    raise CodeError(f"git refuses the branch {name}: {_words(error)}") from None
-                continue
-            return name
-        raise CodeError(f"a hundred branches of {experiment} have the stamp {stamp}; wait a second and run again")
-
-    def _exists(self, ref: str) -> bool:
-        return bool(self._git.for_each_ref("--format=%(refname)", ref))
-
-    def add_worktree(self, commit: str, path: Path) -> Path:
-        """Check a commit out at `path`, without a branch, and return where the campaign's folder is in it.
+        """Return the commit of this tree on the base for an experiment, on a new branch unless one is there already.
 
         Raises:
             CodeError: git refuses.
         """
-        if not (path / ".git").exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
+        taken = set()
+        for name, commit, *content in self._commits_of(experiment):
+            if content == [tree, self.base_commit]:
+                return ExperimentCommit(branch=str(name), commit=commit, base_commit=self.base_commit)
+            taken.add(name)
+        command = ("commit-tree", tree, "-p", self.base_commit, "--no-gpg-sign", "-m", message)
+        commit = self.git(*command, env=self.git.identity())
+        branch = self._create_branch([name for name in _names(experiment, now) if name not in taken], commit)
+        return ExperimentCommit(branch=str(branch), commit=commit, base_commit=self.base_commit)
+
+    def _commits_of(self, experiment: str) -> Iterator[tuple[BranchName, str, str, str]]:
+        """Return the commits of an experiment: branch, commit, tree, parent."""
+        places = (f"refs/heads/experiment/{experiment}-*", f"refs/knockout/{experiment}/*")
+        fields = "%(refname) %(objectname) %(tree) %(parent)"
+        for line in self.git("for-each-ref", f"--format={fields}", *places).splitlines():
+            ref, commit, tree, parents = line.split(" ", 3)
+            name = _read_name(ref)
+            # `E5-*` finds the branches of E5-wide, too.
+            if name is not None and name.experiment == experiment:
+                yield name, commit, tree, parents
+
+    def _create_branch(self, names: list[BranchName], commit: str) -> BranchName:
+        """Create the first of these branches that is free."""
+        for name in names:
+            # Retiring this branch must not take the ref of one that was retired in the same second.
+            change = (f"create {name.ref} {commit}", f"verify {name.kept_ref} {'0' * len(commit)}")
             try:
-                self._git.worktree("prune")
-                self._git.worktree("add", "--detach", "--force", str(path), commit)
-            except git.GitCommandError as error:
-                raise CodeError(f"git cannot check out {commit[:12]} at {path}: {_words(error)}") from None
+                self._change_refs(*change)
+            except GitError as error:
+                if not self.git("for-each-ref", name.ref, name.kept_ref):
+                    raise CodeError(f"git refuses the branch {name}: {error.words}") from None
+            else:
+                return name
+        raise CodeError(
+            f"{commit[:12]} needs a branch, and a hundred branches of its experiment have the stamp of this second; "
+            "wait a second and run again"
+        )
+
+    def _change_refs(self, *changes: str) -> None:
+        """Change all of these refs or none."""
+        self.git(
+            "update-ref",
+            "--stdin",
+            stdin="".join(f"{change}\n" for change in changes).encode(),
+            env=self.git.identity(),
+        )
+
+    def add_worktree(self, commit: str, path: Path) -> Path:
+        """Check a commit out at `path`, without a branch, and return where the campaign's folder is in it.
+
+        Its files are those of the commit to the byte, whatever `core.autocrlf` says.
+
+        Raises:
+            CodeError: git refuses, or something else is at `path`.
+        """
+        worktrees.add(self.git, commit, path)
         return path / self.prefix
 
     def remove_worktree(self, path: Path) -> None:
-        """Remove a checkout made by `add_worktree`, also one that git no longer knows."""
-        try:
-            self._git.worktree("remove", "--force", str(path))
-        except git.GitCommandError:
-            shutil.rmtree(path, ignore_errors=True)
-            self._git.worktree("prune")
+        """Remove a checkout made by `add_worktree`, also one that git no longer knows.
+
+        Raises:
+            CodeError: the user has locked it.
+        """
+        worktrees.remove(self.git, path)
 
     def keep(self, experiment: ExperimentCommit, name: str, verdict: str) -> str:
-        """Tag an experiment as keeper, its verdict (JSON) as the tag's message; an older tag moves."""
+        """Tag an experiment as keeper, its verdict (JSON) as the tag's message; an older tag moves.
+
+        Raises:
+            CodeError: git refuses.
+        """
         tag = f"keeper/{name}"
-        command = ["git", "tag", "--annotate", "--force", tag, experiment.commit, "-m", verdict]
-        self._git.execute(command, env=self._identity())
+        options = ("--annotate", "--force", "--no-sign", "--cleanup=verbatim")
+        try:
+            self.git("tag", *options, "-m", verdict, tag, experiment.commit, env=self.git.identity())
+        except GitError as error:
+            raise CodeError(f"git refuses the tag {tag} on {experiment.commit[:12]}: {error.words}") from None
         return tag
 
     def retire(self, experiment: ExperimentCommit) -> None:
-        """Delete an experiment's branch; its commit stays under `refs/knockout/`."""
-        name = BranchName.parse(experiment.branch)
-        self._git.update_ref(name.kept_ref, experiment.commit)
-        if self._exists(name.ref):
-            self._git.update_ref("-d", name.ref, experiment.commit)
+        """Move an experiment's commit from its branch to `refs/knockout/`.
 
-    @property
-    def top(self) -> Path:
-        """The top folder of the user's checkout."""
-        return Path(str(self._git.rev_parse("--show-toplevel")))
+        A branch that somebody has moved on or has checked out stays.
+
+        Raises:
+            CodeError: git refuses.
+        """
+        name = BranchName.parse(experiment.branch)
+        found = self.git("for-each-ref", "--format=%(refname) %(objectname)%(worktreepath)", name.ref)
+        changes = [f"update {name.kept_ref} {experiment.commit}"]
+        if f"{name.ref} {experiment.commit}" in found.splitlines():
+            changes.append(f"delete {name.ref} {experiment.commit}")
+        try:
+            self._change_refs(*changes)
+        except GitError as error:
+            raise CodeError(f"git cannot retire the branch {name}: {error.words}") from None
 
     def open_branches(self) -> list[ExperimentCommit]:
         """Return the branches of experiments that have not been retired, in the order of their names."""
-        lines = str(self._git.for_each_ref("--format=%(refname:lstrip=2) %(objectname)", "refs/heads/experiment/"))
+        lines = self.git("for-each-ref", "--format=%(refname:lstrip=2) %(objectname)", "refs/heads/experiment/")
         pairs = (line.split() for line in lines.splitlines())
         return [ExperimentCommit(name, commit, self.base_commit) for name, commit in pairs if _NAME.match(name)]
 
@@ -264,7 +295,7 @@ class Repository:
         """Return experiment -> commit of its tag `keeper/<ID>`."""
         fields = "%(refname:lstrip=3) %(objectname) %(*objectname)"
         rows = (
-            line.split() for line in str(self._git.for_each_ref(f"--format={fields}", "refs/tags/keeper/")).splitlines()
+            line.split() for line in self.git("for-each-ref", f"--format={fields}", "refs/tags/keeper/").splitlines()
         )
         # The last is the commit: only an annotated tag has an object of its own before it.
         return {row[0]: row[-1] for row in rows}
@@ -273,7 +304,7 @@ class Repository:
         """Return branch -> the checkout, the user's or a worktree, that stands on it."""
         found: dict[str, Path] = {}
         path = Path()
-        for line in str(self._git.worktree("list", "--porcelain")).splitlines():
+        for line in self.git("worktree", "list", "--porcelain").splitlines():
             key, _, value = line.partition(" ")
             if key == "worktree":
                 path = Path(value)
@@ -285,44 +316,58 @@ class Repository:
         """Return the commits of all experiments: of branches, keepers and retired branches; the newest last."""
         fields = "%(refname) %(objectname) %(committerdate:unix) %(*objectname) %(*committerdate:unix)"
         places = ("refs/heads/experiment/", "refs/tags/keeper/", "refs/knockout/")
-        lines = str(self._git.for_each_ref(f"--format={fields}", *places)).splitlines()
+        lines = self.git("for-each-ref", f"--format={fields}", *places).splitlines()
         commits = [known for line in lines if (known := _read_ref(*line.split())) is not None]
         return sorted(commits, key=lambda known: (known.committed, known.stamp, known.ref))
 
     def code_changes(self, commit: str, tree: str) -> list[str] | None:
-        """List the files under `model/` that differ from a commit to a commit or tree; None for an unknown commit."""
-        command = ["git", "diff", "--numstat", "--no-renames", "--relative", commit, tree, "--", CODE]
-        try:
-            self._git.rev_parse("--verify", "--quiet", f"{commit}^{{commit}}")
-        except git.GitCommandError:
+        """List the files under `model/` that differ from a commit to a commit or tree; None if the first is unknown."""
+        if self.git.ask("rev-parse", "--verify", "--quiet", f"{commit}^{{tree}}") is None:
             return None
-        rows = (line.split("\t") for line in str(self._git.execute(command)).splitlines())
-        return [f"{path} (+{added} -{deleted})" for added, deleted, path in rows]
+        command = ("diff-tree", "-r", "-z", "--numstat", "--no-renames", "--relative", commit, tree, "--", CODE)
+        rows = (row.split("\t", 2) for row in parts(self.git(*command)))
+        return [
+            f"{path} (binary)" if added == "-" else f"{path} (+{added} -{deleted})" for added, deleted, path in rows
+        ]
 
 
 def _read_ref(ref: str, *objects: str) -> KnownCommit | None:
-    """Read one line of `known_commits`; None for a ref that is not ours."""
+    """Read one line of `known_commits`; None for a ref that is not ours, or not on a commit."""
     if ref.startswith("refs/tags/keeper/"):
         name, stamp = ref.removeprefix("refs/tags/keeper/"), ""
-    else:
-        try:
-            branch = BranchName.parse(_short(ref))
-        except ValueError:
-            return None
+    elif (branch := _read_name(ref)) is not None:
         name, stamp = branch.experiment, branch.stamp
+    else:
+        return None
+    if len(objects) < 2 or not objects[-1].isdigit():
+        return None
     # The last two are the commit and its date: only an annotated tag has an object of its own before them.
     return KnownCommit(name, stamp, ref, objects[-2], int(objects[-1]))
 
 
-def _short(ref: str) -> str:
-    if ref.startswith("refs/heads/"):
-        return ref.removeprefix("refs/heads/")
-    _, _, experiment, stamp = ref.split("/")
-    return str(BranchName(experiment, stamp))
+def _read_name(ref: str) -> BranchName | None:
+    """Read the name of a branch from its ref, open or retired; None if it is not one of ours."""
+    if not ref.startswith("refs/heads/"):
+        folder, _, stamp = ref.rpartition("/")
+        ref = f"experiment/{folder.removeprefix('refs/knockout/')}-{stamp}"
+    match = _NAME.match(ref.removeprefix("refs/heads/"))
+    return BranchName(match["id"], match["stamp"]) if match else None
 
 
-def _words(error: git.GitCommandError) -> str:
-    return str(error.stderr).strip().removeprefix("stderr:").strip(" '\n")
+def _names(experiment: str, now: datetime) -> Iterator[BranchName]:
+    """All names of branches of one second."""
+    stamp = now.strftime(STAMP_FORMAT)
+    yield BranchName(experiment, stamp)
+    for number in range(2, 101):
+        yield BranchName(experiment, f"{stamp}_{number}")
+
+
+def _in_submodule(path: Path, top: Path) -> str:
+    name = path.relative_to(top)
+    return (
+        f"{path}: the code that jobs run is in a submodule, whose files are not in the commits of {top}; put the files "
+        f"themselves there, in {top}: git rm --cached {name} && rm -rf {name}/.git && git add {name} && git commit"
+    )
 
 
 def hash_code_folder(folder: Path) -> str:
@@ -339,4 +384,4 @@ def hash_code_folder(folder: Path) -> str:
 
 def _hash_listing(blobs: Mapping[str, str]) -> str:
     lines = "".join(f"{blob} {path}\n" for path, blob in sorted(blobs.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return hashlib.sha256(os.fsencode(lines)).hexdigest()

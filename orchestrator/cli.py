@@ -22,9 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; a mistake of the user's is one sentence, without a traceback."""
     options = build_parser().parse_args(arguments)
     try:
-        # By name, so that a call for help does not pay for what a campaign needs.
-        console = importlib.import_module("orchestrator.console")
-        status: int = getattr(console, options.call)(options)
+        # By name, so that a call for help does not pay for what a campaign needs, nor a look at the queue for pandas.
+        module, _, function = options.call.partition(".")
+        status: int = getattr(importlib.import_module(f"orchestrator.console.{module}"), function)(options)
     except KnockoutError as error:
         print(f"knockout: {error}", file=sys.stderr)
         return 2
@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
-    parser.set_defaults(call="show_version")
+    parser.set_defaults(call="machine.show_version")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_run(verbs)
     _add_plan(verbs)
@@ -56,6 +56,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_why(verbs)
     _add_report(verbs)
     _add_queue(verbs)
+    _add_work(verbs)
+    _add_stop(verbs)
+    _add_retry(verbs)
     _add_cancel(verbs)
     _add_rebuild(verbs)
     _add_gc(verbs)
@@ -90,7 +93,10 @@ def _add_campaign(verb: argparse.ArgumentParser, *, with_experiments: bool = Tru
     if with_experiments:
         verb.add_argument("--seeds", type=parse_seeds, metavar="N|A-B", help="so many seeds, or seeds A to B")
         verb.add_argument(
-            "experiments", nargs="*", metavar="EXPERIMENT", help="only these, and the references they need"
+            "experiments",
+            nargs="*",
+            metavar="EXPERIMENT",
+            help="only these, and the references they need; tag:GROUP names all of a group",
         )
         verb.add_argument(
             "--all",
@@ -104,28 +110,46 @@ def _add_run(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "run",
-        "run_campaign",
+        "training.run_campaign",
         "train what is missing, judge, and write the report",
         "What has a result is never trained again. Ctrl-C once lets every training finish its epoch and\n"
         "keeps its checkpoint; run again to go on. Ctrl-C twice stops at once.",
     )
     _add_campaign(verb)
-    verb.add_argument("--slots", type=_positive, metavar="N", help="trainings at a time (one a GPU, or two on a CPU)")
+    _add_slots(verb)
     verb.add_argument("--retry", action="store_true", help="train failed runs again")
+    _add_snapshot(verb)
+
+
+def _add_slots(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--slots", type=_positive, metavar="N", help="trainings at a time (one a GPU, or two on a CPU)")
+
+
+def _add_snapshot(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--snapshot", action="store_true", help="take uncommitted changes to model/ onto the experiments' branches"
     )
 
 
 def _add_plan(verbs: Verbs) -> None:
-    verb = _add_verb(verbs, "plan", "show_plan", "check the campaign file and show what would run; starts nothing")
+    verb = _add_verb(verbs, "plan", "looking.show_plan", "show what would run and what it would cost; starts nothing")
     _add_campaign(verb)
     _add_json(verb)
 
 
 def _add_status(verbs: Verbs) -> None:
-    verb = _add_verb(verbs, "status", "show_status", "show where every run of the campaign stands")
-    _add_campaign(verb)
+    verb = _add_verb(
+        verbs,
+        "status",
+        "queue.show_status",
+        "show where every run stands",
+        "Of all experiments, profiles and seeds, unless some are named. Exit status 0, whatever state they are in.",
+    )
+    _add_file(verb)
+    verb.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="only these")
+    verb.add_argument("--profile", metavar="NAME", help="only this profile")
+    verb.add_argument("--seeds", type=parse_seeds, metavar="N|A-B", help="only these seeds")
+    verb.add_argument("--watch", action="store_true", help="again and again, until nothing waits or runs")
     _add_json(verb)
 
 
@@ -133,7 +157,7 @@ def _add_show(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "show",
-        "show_experiment",
+        "looking.show_experiment",
         "show an experiment worked out: its configuration, its difference to the reference, its size",
     )
     verb.add_argument("experiment", metavar="EXPERIMENT", help="e.g. H2")
@@ -145,30 +169,85 @@ def _add_why(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "why",
-        "explain_run",
+        "looking.explain_run",
         "say why a run is, or is not, what would be trained now",
         "Compares a run folder with the plan's run of the same experiment, seed and profile: configuration,\n"
         "code, captures and format. Where they are the same, `knockout run` takes the result.",
     )
     verb.add_argument("run", metavar="RUN", help="a run's id, or the beginning of it")
+    verb.add_argument(
+        "--accept",
+        action="store_true",
+        help="take its result although the code has changed since: you vouch for it, and the report says so",
+    )
     _add_campaign(verb, with_experiments=False)
     _add_json(verb)
 
 
 def _add_queue(verbs: Verbs) -> None:
-    queue = verbs.add_parser("queue", help="show the queue", description="Show the queue.")
-    queue.set_defaults(call="show_group_help", parser=queue)
+    queue = verbs.add_parser(
+        "queue", help="put runs into the queue, or list it", description="Put runs into the queue, or list it."
+    )
+    queue.set_defaults(call="machine.show_group_help", parser=queue)
     kinds = queue.add_subparsers(title="commands", metavar="COMMAND")
-    verb = _add_verb(kinds, "list", "list_queue", "list the runs that wait or run, in order, of all profiles")
+    verb = _add_verb(kinds, "list", "queue.list_queue", "list the runs that wait or run, in order, of all profiles")
     _add_file(verb)
     _add_json(verb)
+    verb = _add_verb(
+        kinds,
+        "add",
+        "training.add_runs",
+        "queue what has no result yet, for `knockout work`",
+        "Each run keeps the code, the configuration and the guards that it is queued with, whatever becomes of\n"
+        "the file and the checkout before it is trained.",
+    )
+    _add_campaign(verb)
+    _add_snapshot(verb)
+
+
+def _add_work(verbs: Verbs) -> None:
+    verb = _add_verb(
+        verbs,
+        "work",
+        "training.work",
+        "train what waits in the queue, until nothing does",
+        "Several may be at work at once, also on several machines that share the folder and, by KNOCKOUT_DATABASE,\n"
+        "the queue. Ctrl-C as for `run`; `knockout report` judges what is there.",
+    )
+    _add_file(verb)
+    _add_slots(verb)
+    verb.add_argument("--stay", action="store_true", help="wait for runs that are queued later")
+
+
+def _add_stop(verbs: Verbs) -> None:
+    verb = _add_verb(
+        verbs,
+        "stop",
+        "queue.stop_workers",
+        "ask every `run` and `work` to finish its epochs, keep the checkpoints, and end",
+    )
+    _add_file(verb)
+
+
+def _add_retry(verbs: Verbs) -> None:
+    verb = _add_verb(
+        verbs,
+        "retry",
+        "queue.retry_runs",
+        "let failed runs wait again, with the code that they were queued with",
+        "They go on from their last checkpoint, if they have one.",
+    )
+    verb.add_argument("runs", nargs="*", metavar="RUN", help="a run's id, or the beginning of it")
+    verb.add_argument("--failed", action="store_true", help="all failed runs")
+    verb.add_argument("--class", dest="failure", metavar="CLASS", help="of those, one class: out_of_memory, ...")
+    _add_file(verb)
 
 
 def _add_cancel(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "cancel",
-        "cancel_runs",
+        "queue.cancel_runs",
         "take waiting runs out of the queue",
         "Of several runs, either all are cancelled or none. The next `knockout run` that plans a cancelled run\n"
         "queues it again.",
@@ -181,9 +260,10 @@ def _add_rebuild(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "rebuild",
-        "rebuild_queue",
+        "machine.rebuild_queue",
         "make results/knockout.db again from the run folders",
-        "The old database is replaced once the new one is complete. Only the order of waiting runs is lost.",
+        "The old database is replaced once the new one is complete. What is lost is how often runs were tried, and\n"
+        "which were cancelled: those wait again.",
     )
     _add_file(verb)
 
@@ -192,7 +272,7 @@ def _add_gc(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "gc",
-        "collect_garbage",
+        "machine.collect_garbage",
         "remove worktrees of dead processes and branches of settled experiments",
         "A branch's commit stays under refs/knockout/. Keepers, experiments with runs that wait or run, and the\n"
         "branch that is checked out stay as they are.",
@@ -203,7 +283,10 @@ def _add_gc(verbs: Verbs) -> None:
 
 def _add_checkout(verbs: Verbs) -> None:
     verb = _add_verb(
-        verbs, "checkout", "check_out_experiment", "put an experiment's newest commit into a new folder, for a look"
+        verbs,
+        "checkout",
+        "machine.check_out_experiment",
+        "put an experiment's newest commit into a new folder",
     )
     verb.add_argument("experiment", metavar="EXPERIMENT", help="e.g. H2")
     verb.add_argument("--path", type=Path, metavar="DIR", help="the new folder (one in Knockout's cache)")
@@ -211,18 +294,18 @@ def _add_checkout(verbs: Verbs) -> None:
 
 
 def _add_report(verbs: Verbs) -> None:
-    verb = _add_verb(verbs, "report", "write_report", "judge what is there and write the report; trains nothing")
+    verb = _add_verb(verbs, "report", "training.write_report", "judge what is there and write the report")
     _add_campaign(verb)
 
 
 def _add_data(verbs: Verbs) -> None:
     data = verbs.add_parser("data", help="make captures and shards", description="Make captures and shards.")
-    data.set_defaults(call="show_group_help", parser=data)
+    data.set_defaults(call="machine.show_group_help", parser=data)
     kinds = data.add_subparsers(title="commands", metavar="COMMAND")
     verb = _add_verb(
         kinds,
         "emulate",
-        "emulate",
+        "machine.emulate",
         "make emulated captures LocA.h5 to LocD.h5",
         "LoRa preamble bursts of ten emulated transmitters, the same bytes for the same seed. They exist to\n"
         "try Knockout without a radio; what holds for them need not hold for any real one.",
@@ -234,7 +317,7 @@ def _add_data(verbs: Verbs) -> None:
     verb = _add_verb(
         kinds,
         "shard",
-        "shard",
+        "machine.shard",
         "cut the bursts that a profile uses out of its captures, for `python -m model.train`",
         "One file a capture, float32 and uncompressed, and manifest.json, which says what they are. Shards that are\n"
         "there already are left as they are; a folder that holds anything else is refused.",
@@ -247,7 +330,7 @@ def _add_doctor(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "doctor",
-        "examine",
+        "machine.examine",
         "check this machine: Python, packages, GPU, git, disk",
         "With --gpu: what only a GPU can show. Runs the tests marked `cuda`, then ten epochs of the baseline\n"
         "at profile paper on noise, and compares their seconds with the source's. Some minutes.",
@@ -261,7 +344,7 @@ def _add_schema(verbs: Verbs) -> None:
     _add_verb(
         verbs,
         "schema",
-        "show_schema",
+        "looking.show_schema",
         "print the JSON Schema of experiments.yaml, for editors",
         "Save it beside the campaign file and begin that file with\n"
         "  # yaml-language-server: $schema=experiments.schema.json",

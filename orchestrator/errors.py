@@ -5,7 +5,8 @@ KnockoutError               anything Knockout refuses or could not do; exit stat
 ├── SpecError               the campaign file; says file and line
 ├── DataError               captures that are missing or do not fit
 ├── CodeError               the repository's state: uncommitted code, git's refusals
-└── RunError                a run folder that cannot be read or written
+├── RunError                a run folder that cannot be read or written
+└── QueueError              the database that cannot be used
 """
 
 
@@ -35,3 +36,11 @@ class CodeError(KnockoutError):
 
 class RunError(KnockoutError):
     """A run folder cannot be read or written."""
+
+
+class QueueError(KnockoutError):
+    """The queue's database cannot be opened, read or written."""
+
+
+class QueueLockedError(QueueError):
+    """Another program holds the queue just now."""

@@ -52,7 +52,7 @@ def read_run(run_id: str, folder: RunFolder) -> RunRecord:
     """
     try:
         config = folder.read_config()
-        provenance = msgspec.json.decode(folder.provenance.read_bytes(), type=dict[str, Any])
+        provenance = _read_provenance(folder)
         epochs = tuple(folder.read_epochs())
         bursts = _read_bursts(folder)
         result = folder.read_result()
@@ -68,6 +68,13 @@ def read_run(run_id: str, folder: RunFolder) -> RunRecord:
         result=result,
         bursts=bursts,
     )
+
+
+def _read_provenance(folder: RunFolder) -> dict[str, Any]:
+    """Read where a run came from; one that only waits, or was rejected, has not been started and has none."""
+    if not folder.provenance.exists() and not folder.epochs.exists():
+        return {}
+    return msgspec.json.decode(folder.provenance.read_bytes(), type=dict[str, Any])
 
 
 def _read_bursts(folder: RunFolder) -> dict[str, Bursts]:

@@ -1,17 +1,18 @@
 """`knockout why`: reads a run folder and the campaign as it is now, and has the two compared."""
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from orchestrator.campaign import Request, Study, collect_inputs, missing_captures, open_study
-from orchestrator.checkouts import Code, GitCode, find_code
+from orchestrator.checkouts import ArmCode, Code, GitCode, find_code
 from orchestrator.errors import DataError, RunError, UsageError
-from orchestrator.evidence import UNREADABLE
 from orchestrator.layout import Layout
-from orchestrator.plan import plan_runs
+from orchestrator.plan import PlannedRun
+from orchestrator.results import UNREADABLE
 from orchestrator.run_names import pick_run
+from orchestrator.study import Request, Study, collect_inputs, make_plan, missing_captures, open_study
 from orchestrator.why import Comparison, PastRun, compare
 
 
@@ -41,6 +42,18 @@ class _Origin(Struct, frozen=True):
     commit: str | None
 
 
+class Match(Struct, frozen=True, kw_only=True):
+    """A run folder, the run that is planned in its place, and how they differ."""
+
+    past: PastRun
+    planned: PlannedRun
+    code_tree: str
+    """Hash of the code that the planned run would train."""
+    refusal: str | None
+    """Why that code is refused, if it is."""
+    comparison: Comparison
+
+
 def why(layout: Layout, request: Request, word: str) -> Comparison:
     """Compare a run folder with what the plan would train now for its experiment, seed and profile.
 
@@ -54,6 +67,11 @@ def why(layout: Layout, request: Request, word: str) -> Comparison:
         RunError: the run folder cannot be read.
         DataError: a capture is missing, so that nobody can say what would be trained.
     """
+    return match(layout, request, word).comparison
+
+
+def match(layout: Layout, request: Request, word: str) -> Match:
+    """Find the run that is planned in the place of a run folder; the arguments and errors are those of `why`."""
     there = [path.name for path in layout.runs.iterdir() if path.is_dir()] if layout.runs.is_dir() else []
     past, names = read_past_run(layout, pick_run(word, there))
     study = _open(msgspec.structs.replace(request, profile=request.profile or names.profile), names.experiment, past.id)
@@ -61,11 +79,15 @@ def why(layout: Layout, request: Request, word: str) -> Comparison:
     if missing:
         raise DataError(f"{missing[0]}: this capture is not there, so nobody can say what would be trained on it")
     code = find_code(layout, snapshot=True)
-    inputs = collect_inputs(study, code)
-    plan = plan_runs(msgspec.structs.replace(study.campaign, seeds=(names.seed,)), study.arms, inputs)
+    arm_code = code.code_of(study.arms[names.experiment])
+    inputs = msgspec.structs.replace(collect_inputs(study, code), code_tree=arm_code.hash)
+    at_seed = replace(study, campaign=msgspec.structs.replace(study.campaign, seeds=(names.seed,)))
+    plan = make_plan(at_seed, code)
     planned_id = plan.run_of[names.experiment, names.seed]
     planned = next(run for run in plan.runs if run.id == planned_id)
-    return compare(past, planned, inputs, study.campaign.seeds, _changed_files(code, past))
+    files = _changed_files(code, arm_code, past)
+    comparison = compare(past, planned, inputs, study.campaign.seeds, files)
+    return Match(past=past, planned=planned, code_tree=arm_code.hash, refusal=arm_code.refusal, comparison=comparison)
 
 
 def _open(request: Request, experiment: str, run_id: str) -> Study:
@@ -78,12 +100,12 @@ def _open(request: Request, experiment: str, run_id: str) -> Study:
     return open_study(msgspec.structs.replace(request, experiments=(experiment,)))
 
 
-def _changed_files(code: Code, past: PastRun) -> tuple[str, ...] | None:
-    if past.code_tree == code.code_hash:
+def _changed_files(code: Code, arm_code: ArmCode, past: PastRun) -> tuple[str, ...] | None:
+    if past.code_tree == arm_code.hash:
         return ()
-    if past.commit is None or not isinstance(code, GitCode):
+    if past.commit is None or not isinstance(code, GitCode) or arm_code.refusal:
         return None
-    files = code.repository.code_changes(past.commit, code.tree)
+    files = code.repository.code_changes(past.commit, arm_code.tree)
     return None if files is None else tuple(files)
 
 

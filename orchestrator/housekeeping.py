@@ -10,7 +10,9 @@ from orchestrator.checkouts import Leftover, leftover_worktrees
 from orchestrator.errors import CodeError, UsageError
 from orchestrator.knobs import did_you_mean
 from orchestrator.layout import Layout
-from orchestrator.store import QueuedRun, Store
+from orchestrator.reconcile import held_rows
+from orchestrator.store import QueuedRun
+from orchestrator.waiting import reconciled
 
 
 class Tidying(Struct, frozen=True, kw_only=True):
@@ -123,13 +125,10 @@ def _require_repository(layout: Layout) -> Repository:
 
 
 def _read_queue(layout: Layout) -> Queue:
-    if not layout.database.exists():
+    if not layout.has_queue:
         return Queue()
-    store = Store(layout.database)
-    try:
-        return Queue(rows=tuple(store.runs()), held=tuple(store.held()))
-    finally:
-        store.close()
+    with reconciled(layout) as store:
+        return Queue(rows=tuple(store.runs()), held=tuple(held_rows(store, layout)))
 
 
 def look(layout: Layout, experiment: str, path: Path | None) -> list[str]:

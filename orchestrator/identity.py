@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import msgspec
@@ -24,11 +26,12 @@ class CodeAndData(Struct, frozen=True, kw_only=True):
 def identity_parts(config: JobConfig, inputs: CodeAndData) -> dict[str, Any]:
     """Lay out what a run's identity is made of; `knockout why` compares two of these.
 
-    A capture counts by its content, not by where it lies, and names that change no number are left out.
+    A capture counts by its content, not by where it lies, and knobs that change no number are left out.
     """
     values: dict[str, Any] = msgspec.to_builtins(config)
-    for name in COSMETIC:
-        del values[name]
+    for knob in COSMETIC:
+        *sections, name = knob.split(".")
+        del reduce(getitem, sections, values)[name]
     seed = values.pop("seed")
     for capture in values["data"]["captures"].values():
         capture["path"] = inputs.captures[capture["path"]]

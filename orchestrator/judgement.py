@@ -79,3 +79,10 @@ class Judgement(Estimate, frozen=True, kw_only=True):
     """Mean difference to the baseline over the seeds that both have."""
     adjusted_p_value: float | None = None
     """After Holm, over the campaign's comparisons."""
+    confounds: tuple[str, ...] = ()
+    """What differs from the reference's runs beyond the declared change, a sentence each."""
+
+    @property
+    def is_keeper(self) -> bool:
+        """Whether it improved, and by its declared change alone."""
+        return self.verdict is Verdict.IMPROVED and not self.confounds

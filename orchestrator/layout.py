@@ -4,8 +4,12 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from model.run_folder import RunFolder
+
+DATABASE_VARIABLE = "KNOCKOUT_DATABASE"
+"""Environment variable with the SQLAlchemy URL of a database that several machines share."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,21 @@ class Layout:
         return self.results / "knockout.db"
 
     @property
+    def database_url(self) -> str:
+        """Where the queue is: the file beside the run folders, unless KNOCKOUT_DATABASE names another."""
+        return os.environ.get(DATABASE_VARIABLE) or sqlite_url(self.database)
+
+    @property
+    def has_own_database(self) -> bool:
+        """Whether the queue is the file beside the run folders."""
+        return not os.environ.get(DATABASE_VARIABLE)
+
+    @property
+    def has_queue(self) -> bool:
+        """Whether there may be anything in the queue."""
+        return not self.has_own_database or self.database.exists()
+
+    @property
     def runs(self) -> Path:
         """The run folders."""
         return self.results / "runs"
@@ -32,6 +51,14 @@ class Layout:
     def run(self, run_id: str) -> RunFolder:
         """Return the folder of one run."""
         return RunFolder(self.runs / run_id)
+
+    def code_copy(self, code_hash: str) -> Path:
+        """Return where a copy of code lies that no repository holds."""
+        return self.results / "code" / code_hash[:12]
+
+    def queued_campaign(self, campaign: str, profile: str) -> Path:
+        """Return where a campaign is kept as it was when runs of it were last queued."""
+        return self.results / "queued" / f"{campaign}-{_short_hash(profile)}.json"
 
     @property
     def fingerprints(self) -> Path:
@@ -57,6 +84,11 @@ class Layout:
         """Checkouts of experiments' commits: outside the user's checkout, one folder a repository."""
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         return cache / "knockout" / f"{self.root.name}-{_short_hash(str(self.root.resolve()))}"
+
+
+def sqlite_url(file: Path) -> str:
+    """Return the URL of a database file, whatever signs its path has."""
+    return f"sqlite:///{quote(str(file))}"
 
 
 def _short_hash(text: str) -> str:

@@ -6,16 +6,29 @@ then its own. Two arms that come out the same (K1 takes H2 back and so is E5) sh
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from model.config import JobConfig, job_from_builtins
+from model.config import COSMETIC, JobConfig, job_from_builtins
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.identity import CodeAndData, identity_hash, run_id
 from orchestrator.knobs import apply_change, describe_validation_error, did_you_mean, knob_names
 from orchestrator.spec import BASELINE, Change, DataSpec, ExperimentSpec, ProfiledCampaign, Reported
+
+TAG = "tag:"
+"""Before the name of a group, where experiments are named."""
+
+
+class CodeStep(Struct, frozen=True, kw_only=True):
+    """One change to the code of `model/`: a diff that is applied, or a ref whose code is taken."""
+
+    patch: str | None = None
+    """A path beside the campaign file."""
+    ref: str | None = None
+    """A branch, tag or commit."""
 
 
 class Arm(Struct, frozen=True, kw_only=True):
@@ -33,6 +46,12 @@ class Arm(Struct, frozen=True, kw_only=True):
     reported: Reported | None
     config: JobConfig
     """With the campaign's first seed."""
+    patch: str | None = None
+    """A diff that its own change applies to the code of its reference; a path beside the campaign file."""
+    ref: str | None = None
+    """The branch, tag or commit whose `model/` its own change runs."""
+    code: tuple[CodeStep, ...] = ()
+    """All that its stack does to the code, its own step last."""
     same_as: str | None = None
     """The earlier arm with the same configuration, whose runs it shares."""
 
@@ -154,6 +173,7 @@ def _resolve_arm(
     config = _typed_change(values, where, change)
     _refuse_without_effect(change, stack, msgspec.to_builtins(config), where)
     reference = arms[experiment.on]
+    own_step = (CodeStep(patch=experiment.patch, ref=experiment.ref),) if experiment.patch or experiment.ref else ()
     arm = Arm(
         id=experiment_id,
         title=experiment.title,
@@ -164,6 +184,9 @@ def _resolve_arm(
         change=change,
         reported=experiment.reported,
         config=config,
+        patch=experiment.patch,
+        ref=experiment.ref,
+        code=(*reference.code, *own_step),
     )
     return arm, msgspec.to_builtins(config)
 
@@ -204,18 +227,18 @@ def _refuse_without_effect(
     change: Change, before: dict[str, Any], after: dict[str, Any], where: tuple[str, ...]
 ) -> None:
     for knob in change:
-        if _look_up(before, knob) == _look_up(after, knob):
+        if knob in COSMETIC or _look_up(before, knob) == _look_up(after, knob):
             raise SpecError(f"`{knob}` changes nothing in the resolved configuration", (*where, knob))
 
 
 def _mark_same(arms: dict[str, Arm]) -> dict[str, Arm]:
-    seen: list[tuple[JobConfig, str]] = []
+    seen: list[tuple[JobConfig, tuple[CodeStep, ...], str]] = []
     marked: dict[str, Arm] = {}
     for name, arm in arms.items():
         nameless = msgspec.structs.replace(arm.config, experiment="")
-        twin = next((earlier for config, earlier in seen if config == nameless), None)
+        twin = next((earlier for config, code, earlier in seen if (config, code) == (nameless, arm.code)), None)
         marked[name] = msgspec.structs.replace(arm, same_as=twin) if twin else arm
-        seen.append((nameless, name))
+        seen.append((nameless, arm.code, name))
     return marked
 
 
@@ -226,11 +249,24 @@ def select_arms(arms: Mapping[str, Arm], asked: Sequence[str]) -> dict[str, Arm]
         UsageError: a name is no experiment of the campaign.
     """
     wanted: set[str] = set()
-    for name in asked or arms:
-        if name not in arms:
-            raise UsageError(f"there is no experiment `{name}`{did_you_mean(name, tuple(arms))}")
-        wanted |= {name, *_references(arms, name)}
+    for word in asked or arms:
+        for name in _named_by(word, arms):
+            wanted |= {name, *_references(arms, name)}
     return {name: arm for name, arm in arms.items() if name in wanted}
+
+
+def _named_by(word: str, arms: Mapping[str, Arm]) -> list[str]:
+    """Return the experiments that a word means: one by its id, or with `tag:` in front all of a group."""
+    if word in arms:
+        return [word]
+    if not word.startswith(TAG):
+        raise UsageError(f"there is no experiment `{word}`{did_you_mean(word, tuple(arms))}")
+    group = word.removeprefix(TAG)
+    named = [name for name, arm in arms.items() if arm.group == group]
+    if not named:
+        groups = tuple(dict.fromkeys(arm.group for arm in arms.values()))
+        raise UsageError(f"no experiment is of the group `{group}`{did_you_mean(group, groups)}")
+    return named
 
 
 def _references(arms: Mapping[str, Arm], name: str) -> list[str]:
@@ -238,22 +274,35 @@ def _references(arms: Mapping[str, Arm], name: str) -> list[str]:
     return [reference, *_references(arms, reference)] if reference else []
 
 
-def plan_runs(campaign: ProfiledCampaign, arms: Mapping[str, Arm], inputs: CodeAndData) -> Plan:
+def plan_runs(
+    campaign: ProfiledCampaign,
+    arms: Mapping[str, Arm],
+    inputs: CodeAndData,
+    code_trees: Mapping[str, str] = MappingProxyType({}),
+) -> Plan:
     """Lay out the trainings: seed by seed, references before what is compared with them.
 
     Going seed by seed interleaves an experiment with its reference, so that a drift of the machine hits both.
+
+    Args:
+        campaign: the campaign at its profile.
+        arms: the experiments that are wanted.
+        inputs: code and captures.
+        code_trees: experiment -> hash of its code, for those whose code is not that of `inputs`.
     """
     runs: dict[str, PlannedRun] = {}
+    ids: dict[str, str] = {}
     run_of: dict[tuple[str, int], str] = {}
     for seed in campaign.seeds:
         for arm in arms.values():
             config = msgspec.structs.replace(arm.config, seed=seed)
-            identity = identity_hash(config, inputs)
-            known = next((run.id for run in runs.values() if run.identity == identity), None)
+            own = msgspec.structs.replace(inputs, code_tree=code_trees.get(arm.id, inputs.code_tree))
+            identity = identity_hash(config, own)
+            known = ids.get(identity)
             run_of[arm.id, seed] = known or run_id(arm.id, seed, identity)
             if known is None:
                 new = PlannedRun(
                     id=run_of[arm.id, seed], experiment=arm.id, seed=seed, config=config, identity=identity
                 )
-                runs[new.id] = new
+                runs[new.id], ids[identity] = new, new.id
     return Plan(campaign=campaign, arms=dict(arms), runs=tuple(runs.values()), run_of=run_of)

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy.exc import DatabaseError, OperationalError
 
 from model.run_folder import Result, RunFolder
-from orchestrator.errors import RunError
-from orchestrator.evidence import UNREADABLE
-from orchestrator.layout import Layout
+from orchestrator.errors import QueueError, QueueLockedError, RunError
+from orchestrator.layout import Layout, sqlite_url
+from orchestrator.orders import read_order
+from orchestrator.reconcile import held_rows
+from orchestrator.results import UNREADABLE, describe_holder
 from orchestrator.states import RunState
-from orchestrator.store import QueuedRun, Store
+from orchestrator.store import QueuedRun, Store, drop_tables, open_store
 
 
 class Rebuilt(Struct, frozen=True, kw_only=True):
@@ -48,55 +49,95 @@ def rebuild(layout: Layout) -> Rebuilt:
     """Put a new database in the place of the old one, once it is complete.
 
     Raises:
-        RunError: there are no run folders, or a living `run` holds runs.
+        RunError: there are no run folders, or somebody is at work on runs.
+        QueueError: the database is locked, or cannot be replaced.
     """
     if not layout.runs.is_dir():
         raise RunError(f"{layout.runs}: there are no run folders to make the queue from; `knockout run` starts some")
-    _refuse_held(layout.database)
+    _refuse_held(layout)
     rebuilt = read_rows(layout)
+    # Asked again: reading thousands of folders takes long enough for a `run` to begin.
+    if layout.has_own_database:
+        _replace_file(layout, rebuilt)
+    else:
+        _refuse_held(layout)
+        store = _open_any_version(layout)
+        store.replace_all(rebuilt.rows)
+        store.close()
+    return rebuilt
+
+
+def _open_any_version(layout: Layout) -> Store:
+    """Open a database that others may share; what another version made in it gives way."""
+    try:
+        return open_store(layout)
+    except QueueLockedError:
+        raise
+    except QueueError:
+        drop_tables(layout.database_url)
+        return open_store(layout)
+
+
+def _replace_file(layout: Layout, rebuilt: Rebuilt) -> None:
+    try:
+        _write_file(layout, rebuilt)
+    except OSError as error:
+        raise QueueError(
+            f"{layout.database}: the queue cannot be replaced: {error.strerror}; move it away, or give the user who "
+            "runs Knockout the right to write it, and rebuild"
+        ) from None
+
+
+def _write_file(layout: Layout, rebuilt: Rebuilt) -> None:
     with tempfile.TemporaryDirectory(dir=layout.results, prefix="rebuild-") as folder:
         complete = Path(folder) / layout.database.name
-        store = Store(complete)
+        store = Store(sqlite_url(complete))
         store.add(rebuilt.rows)
         store.close()
-        # Asked again: reading thousands of folders takes long enough for a `run` to begin.
-        _refuse_held(layout.database)
+        _refuse_held(layout)
         for ending in ("-wal", "-shm"):
             # The old file's log must not be replayed into the new one.
             layout.database.with_name(layout.database.name + ending).unlink(missing_ok=True)
         complete.replace(layout.database)
-    return rebuilt
 
 
-def _refuse_held(database: Path) -> None:
-    if not database.exists():
-        return
-    try:
-        store = Store(database)
-        try:
-            held = store.held()
-        finally:
-            store.close()
-    except OperationalError as error:
+def _refuse_held(layout: Layout) -> None:
+    jobs = [path.name for path in layout.runs.iterdir() if describe_holder(layout.run(path.name))]
+    held = [(row.id, f"process {row.pid} on {row.host}") for row in _read_held(layout)]
+    for run_id, who in [*held, *((job, "its job") for job in jobs)]:
         raise RunError(
-            f"{database}: the queue cannot be opened ({error.orig}); end what uses it, then rebuild"
-        ) from None
-    except DatabaseError:
-        # A broken database is what a rebuild is for.
-        return
-    if held:
-        who = f"process {held[0].pid} on {held[0].host}"
-        raise RunError(f"{database}: {held[0].id} is held by {who}; wait until that `knockout run` ends, then rebuild")
+            f"{layout.runs / run_id} is held by {who}; `knockout stop` lets it finish its epoch, then rebuild"
+        )
+
+
+def _read_held(layout: Layout) -> list[QueuedRun]:
+    if not layout.has_queue:
+        return []
+    try:
+        store = open_store(layout)
+    except QueueLockedError:
+        raise
+    except QueueError:
+        # A queue that is broken, or another version's, is what a rebuild is for.
+        return []
+    try:
+        return held_rows(store, layout)
+    except QueueLockedError:
+        raise
+    except QueueError:
+        return []
+    finally:
+        store.close()
 
 
 def read_rows(layout: Layout) -> Rebuilt:
-    """Read every run folder into a row; the first started comes first."""
+    """Read every run folder into a row; the first queued comes first."""
     rows: list[tuple[str, str, QueuedRun]] = []
     unreadable: list[str] = []
     for path in sorted(layout.runs.iterdir()):
         try:
             rows.append(_read_row(layout.run(path.name)))
-        except UNREADABLE as error:
+        except (*UNREADABLE, RunError) as error:
             unreadable.append(f"{path}: this run folder cannot be read: {error}")
     return Rebuilt(
         rows=tuple(row for _, _, row in sorted(rows, key=lambda entry: entry[:2])), unreadable=tuple(unreadable)
@@ -104,20 +145,19 @@ def read_rows(layout: Layout) -> Rebuilt:
 
 
 def _read_row(folder: RunFolder) -> tuple[str, str, QueuedRun]:
-    """Return when a run was started, its id, and its row.
+    """Return when a run was queued, its id, and its row.
 
     Raises:
         UNREADABLE: a file is missing or broken, or the folder has another run's name.
     """
     names = msgspec.json.decode(folder.config.read_bytes(), type=_Names)
-    started = msgspec.json.decode(folder.provenance.read_bytes(), type=_Origin).started
+    queued = _read_time(folder)
     run_id = folder.path.name
     if run_id.rpartition("-")[0] != f"{names.experiment}-s{names.seed}":
         raise ValueError(f"its config.json is of experiment {names.experiment}, seed {names.seed}")
-    result = folder.read_result() or _interrupted(folder)
+    result = folder.read_result() or _unfinished(folder)
     row = QueuedRun(
         id=run_id,
-        position=0,
         experiment=names.experiment,
         seed=names.seed,
         profile=names.profile,
@@ -125,10 +165,19 @@ def _read_row(folder: RunFolder) -> tuple[str, str, QueuedRun]:
         reason=result.reason,
         failure=result.failure,
     )
-    return started, run_id, row
+    return queued, run_id, row
 
 
-def _interrupted(folder: RunFolder) -> Result:
+def _read_time(folder: RunFolder) -> str:
+    """Return when a run was queued; of one that was never queued by itself, when it was started."""
+    if folder.order.exists():
+        return read_order(folder).queued
+    return msgspec.json.decode(folder.provenance.read_bytes(), type=_Origin).started
+
+
+def _unfinished(folder: RunFolder) -> Result:
+    if not folder.provenance.exists():
+        return Result(state=RunState.QUEUED.value, reason="", epochs=0)
     epochs = len(folder.read_epochs())
-    when = "after an epoch" if epochs else "before its first epoch"
-    return Result(state=RunState.INTERRUPTED.value, reason=f"stopped {when}; run again to go on", epochs=epochs)
+    when = f"after epoch {epochs}" if epochs else "before its first epoch"
+    return Result(state=RunState.INTERRUPTED.value, reason=f"stopped {when}; it goes on from there", epochs=epochs)

@@ -5,9 +5,7 @@ No clock and no arithmetic in the templates: what they print is worked out here,
 
 import base64
 import hashlib
-import json
 import re
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,14 +17,13 @@ from jinja2.sandbox import SandboxedEnvironment
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from model.flags import to_flags
 from model.run_folder import write_atomically
 from orchestrator import figures, tables, wording
 from orchestrator.evidence import RunRecord
 from orchestrator.judgement import Judgement, Verdict
-from orchestrator.knobs import difference
 from orchestrator.layout import Layout
-from orchestrator.plan import Arm, Plan
+from orchestrator.plan import Plan
+from orchestrator.report_sections import CONFOUNDED, describe_accepted, section, summary_row
 from orchestrator.spec import BASELINE
 from orchestrator.verdicts import family_size
 
@@ -44,11 +41,10 @@ ORDER = (
 )
 """In which order the summary lists the verdicts."""
 NEGATIVE = (Verdict.REGRESSION, Verdict.TOO_SLOW, Verdict.FAILED)
-NOT_RECORDED = "not recorded"
 CSV_FILES = {
-    "verdicts": "a row an experiment: accuracy, difference, interval, its two sources of error, p, verdict, reason",
+    "verdicts": "a row an experiment: accuracy, difference, interval, sources of error, p, verdict, confounds, reason",
     "seeds": "the numbers behind each mean: accuracy and difference of each experiment at each seed",
-    "runs": "a row a training: state, scores, epochs, seconds, commit, branch",
+    "runs": "a row a training: state, scores, epochs, seconds, commit, branch, whose result it is",
     "claims": "what the source reports beside what was found",
     "devices": "accuracy by transmitter",
     "epochs": "the training curves",
@@ -137,11 +133,12 @@ def render_markdown(plan: Plan, records: Records, judgements: Judgements) -> str
         "also_scored": wording.listed(plan.campaign.data.report[1:]) if plan.campaign.data.report[1:] else "",
         "num_compared": family_size(plan, judgements),
         "headline": describe_outcome(judgements),
-        "summary": [_summary_row(plan, judgements[name]) for name in _in_order(judgements)],
+        "any_confounded": any(judgement.confounds for judgement in judgements.values()),
+        "summary": [summary_row(plan, judgements[name]) for name in _in_order(judgements)],
         "sections": [
-            _section(plan, records, judgements[name])
+            section(plan, records, judgements[name])
             for name in _in_order(judgements)
-            if _has_section(judgements[name])
+            if judgements[name].verdict not in NEGATIVE
         ],
         "negatives": _negatives(plan, judgements),
         "claims": _claims(plan, judgements),
@@ -156,7 +153,8 @@ def render_page(title: str, markdown: str, pictures: Mapping[str, bytes]) -> str
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
     for name, data in pictures.items():
         body = body.replace(f'src="{name}"', f'src="data:image/png;base64,{base64.b64encode(data).decode()}"')
-    body = re.sub(rf"<td>({'|'.join(Verdict)})</td>", r'<td class="\1">\1</td>', body)
+    cell = rf"<td>(({'|'.join(Verdict)})(?:{re.escape(CONFOUNDED)})?)</td>"
+    body = re.sub(cell, r'<td class="\2">\1</td>', body)
     environment = _environment()
     environment.autoescape = True
     css = Markup(environment.loader.get_source(environment, "report.css")[0]) if environment.loader else ""
@@ -176,126 +174,22 @@ def _in_order(judgements: Judgements) -> list[str]:
 
 
 def describe_outcome(judgements: Judgements) -> str:
-    """Say in a sentence how many experiments ended with which verdict."""
+    """Say how many experiments ended with which verdict, and how many of them are confounded, if any."""
     counts = Counter(
         judgement.verdict for judgement in judgements.values() if judgement.verdict and judgement.reference
     )
     parts = [f"{counts[verdict]} {verdict}" for verdict in ORDER if counts[verdict]]
-    return f"Of {wording.counted(sum(counts.values()), 'experiment')}: {wording.listed(parts)}."
+    confounded = sum(bool(judgement.confounds) for judgement in judgements.values())
+    mark = f" Of these, {wording.counted(confounded, 'is', 'are')} confounded." if confounded else ""
+    return f"Of {wording.counted(sum(counts.values()), 'experiment')}: {wording.listed(parts)}.{mark}"
 
 
-def _summary_row(plan: Plan, judgement: Judgement) -> dict[str, str]:
-    arm = plan.arms[judgement.experiment]
-    return {
-        "experiment": arm.id,
-        "title": arm.title,
-        "on": arm.reference or wording.MISSING,
-        "accuracy": wording.percent(judgement.accuracy_percent),
-        "delta": wording.points(judgement.delta_points),
-        "interval": wording.interval(judgement.interval_points),
-        "to_baseline": wording.points(judgement.baseline_delta_points),
-        "verdict": str(judgement.verdict or wording.MISSING),
-        "reason": judgement.reason,
-        "change": _describe_change(arm),
-    }
-
-
-def _describe_change(arm: Arm) -> str:
-    return ", ".join(f"`{knob}: {json.dumps(value)}`" for knob, value in arm.change.items())
-
-
-def _has_section(judgement: Judgement) -> bool:
-    return judgement.verdict not in NEGATIVE
-
-
-def _section(plan: Plan, records: Records, judgement: Judgement) -> dict[str, Any]:
-    arm = plan.arms[judgement.experiment]
-    before = plan.arms[arm.reference].config if arm.reference else None
-    changes = difference(before, arm.config) if before else {}
-    return _summary_row(plan, judgement) | {
-        "hypothesis": arm.hypothesis,
-        "sentence": _sentence(judgement.reason),
-        "same_as": arm.same_as or "",
-        "twin_reported": _twin_reported(plan, arm),
-        "changes": [{"knob": knob, "old": _value(old), "new": _value(new)} for knob, (old, new) in changes.items()],
-        "command": _command(plan, arm),
-        "training": _training_command(plan, arm),
-        "seeds": _seed_rows(plan, records, judgement),
-        "errors": _describe_errors(judgement),
-        "interval": "(no interval)" if judgement.low_points is None else wording.interval(judgement.interval_points),
-    }
-
-
-def _sentence(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:]}{'' if words.endswith('.') else '.'}"
-
-
-def _value(value: object) -> str:
-    return "not there" if value is None else f"`{json.dumps(value)}`"
-
-
-def _twin_reported(plan: Plan, arm: Arm) -> str:
-    """Say what the source's two numbers for one configuration tell about its noise."""
-    twin = plan.arms[arm.same_as] if arm.same_as else None
-    ours, theirs = arm.reported, twin.reported if twin else None
-    if twin is None or ours is None or theirs is None or ours.accuracy is None or theirs.accuracy is None:
-        return ""
-    apart = abs(ours.accuracy - theirs.accuracy)
-    return (
-        f"The source reports {wording.percent(ours.accuracy)} for {arm.id} and {wording.percent(theirs.accuracy)} for "
-        f"{twin.id}. They are one configuration, so the {apart:.1f} points between them are the noise of a single run."
-    )
-
-
-def _command(plan: Plan, arm: Arm) -> str:
-    seeds = plan.campaign.seeds
-    contiguous = seeds == tuple(range(seeds[0], seeds[-1] + 1))
-    words = f" --seeds {seeds[0]}-{seeds[-1]}" if contiguous else ""
-    return f"knockout run {arm.id} --profile {shlex.quote(plan.campaign.profile)}{words}"
-
-
-def _training_command(plan: Plan, arm: Arm) -> str:
-    """Write the training of the first seed in the source's command line, on shards of the baseline's data."""
-    data = plan.arms[BASELINE].config.data
-    flags = to_flags(arm.config, "shards/manifest.json", f"saved_models/{arm.id}.pth", data)
-    return wording.shell_command(["python", "-m", "model.train", *flags])
-
-
-def _seed_rows(plan: Plan, records: Records, judgement: Judgement) -> list[dict[str, str]]:
-    rows = []
-    for seed in plan.campaign.seeds:
-        record = records.get(plan.run_of[judgement.experiment, seed])
-        origin = record.provenance if record else {}
-        rows.append(
-            {
-                "seed": str(seed),
-                "accuracy": wording.percent(judgement.accuracy_percent_of.get(seed)),
-                "delta": wording.points(judgement.delta_points_of.get(seed)),
-                "run": plan.run_of[judgement.experiment, seed],
-                "commit": str(origin.get("commit") or NOT_RECORDED)[:12],
-                "branch": str(origin.get("branch") or NOT_RECORDED),
-            }
-        )
-    return rows
-
-
-def _describe_errors(judgement: Judgement) -> str:
-    if judgement.seed_error_points is None or judgement.burst_error_points is None:
-        return ""
-    borrowed = ", its spread pooled with the campaign's other comparisons" if judgement.moderated else ""
-    return (
-        f"Standard error from seeds {judgement.seed_error_points:.2f} points{borrowed}; from bursts "
-        f"{judgement.burst_error_points:.2f}. p {wording.probability(judgement.p_value)}, adjusted "
-        f"{wording.probability(judgement.adjusted_p_value)}."
-    )
-
-
-def _negatives(plan: Plan, judgements: Judgements) -> dict[str, list[dict[str, str]]]:
+def _negatives(plan: Plan, judgements: Judgements) -> dict[str, list[dict[str, Any]]]:
     """Group what hurt or was stopped, for the table of negative results."""
-    groups: dict[str, list[dict[str, str]]] = {}
+    groups: dict[str, list[dict[str, Any]]] = {}
     for name in _in_order(judgements):
-        if not _has_section(judgements[name]):
-            groups.setdefault(plan.arms[name].group, []).append(_summary_row(plan, judgements[name]))
+        if judgements[name].verdict in NEGATIVE:
+            groups.setdefault(plan.arms[name].group, []).append(summary_row(plan, judgements[name]))
     return groups
 
 
@@ -334,13 +228,18 @@ def _how(plan: Plan, records: Records) -> list[tuple[str, str]]:
         ("training time", f"{seconds:,.0f} s in epochs ({seconds / 60:.0f} minutes), summed over runs"),
         (f"scorings on {judged}", f"{scorings}, once a run, at the end, by the epoch of lowest validation loss"),
         ("seeds", wording.listed(plan.campaign.seeds)),
-        ("code", _distinct(runs, lambda origin: str(origin.get("code_tree") or NOT_RECORDED)[:12])),
-        ("base commit", _distinct(runs, lambda origin: str(origin.get("base_commit") or NOT_RECORDED)[:12])),
-        ("host", _distinct(runs, lambda origin: str(origin.get("host") or NOT_RECORDED))),
-        ("device", _distinct(runs, lambda origin: str(origin.get("device") or NOT_RECORDED))),
+        ("code", _distinct(runs, lambda origin: str(origin.get("code_tree") or wording.NOT_RECORDED)[:12])),
+        ("base commit", _distinct(runs, lambda origin: str(origin.get("base_commit") or wording.NOT_RECORDED)[:12])),
+        ("host", _distinct(runs, lambda origin: str(origin.get("host") or wording.NOT_RECORDED))),
+        ("device", _distinct(runs, lambda origin: str(origin.get("device") or wording.NOT_RECORDED))),
         ("environment", _distinct(runs, _describe_environment)),
         *_captures(runs),
+        *(("results of older code", sentence) for sentence in describe_accepted(_in_plan(plan, records))),
     ]
+
+
+def _in_plan(plan: Plan, records: Records) -> list[RunRecord]:
+    return [records[run.id] for run in plan.runs if run.id in records]
 
 
 def _distinct(runs: Sequence[RunRecord], describe: Any) -> str:
@@ -349,7 +248,7 @@ def _distinct(runs: Sequence[RunRecord], describe: Any) -> str:
 
 def _describe_environment(origin: Mapping[str, Any]) -> str:
     environment = origin.get("environment") or {}
-    return ", ".join(f"{name} {version}" for name, version in environment.items() if version) or NOT_RECORDED
+    return ", ".join(f"{name} {version}" for name, version in environment.items() if version) or wording.NOT_RECORDED
 
 
 def _captures(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:

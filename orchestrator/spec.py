@@ -17,6 +17,7 @@ Change = dict[str, Any]
 Seeds = Annotated[int, Meta(ge=1)] | Annotated[tuple[int, ...], Meta(min_length=1)]
 """How many seeds (0, 1, ...), or which."""
 
+Word = Annotated[str, Meta(min_length=1)]
 Positive = Annotated[float, Meta(gt=0)]
 
 
@@ -99,12 +100,21 @@ class ExperimentSpec(Config, frozen=True, kw_only=True):
     title: str
     group: Annotated[str, Meta(description="the report's section, e.g. architecture")]
     hypothesis: Annotated[str, Meta(description="why the change might matter")]
-    change: Annotated[Change, Meta(min_length=1, description="dotted knob -> value")]
+    change: Annotated[Change, Meta(description="dotted knob -> value")] = {}
+    patch: Annotated[Word | None, Meta(description="a diff of files under model/, beside the campaign file")] = None
+    ref: Annotated[Word | None, Meta(description="a branch, tag or commit whose model/ is run")] = None
     on: Annotated[ExperimentId, Meta(description="the stack it changes; baseline if not said")] = BASELINE
     change_in: Annotated[
         dict[str, Change], Meta(description="profile -> the change there, where `change` does not fit")
     ] = {}
     reported: Reported | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.change or self.patch or self.ref):
+            raise ValueError("an experiment changes something: give it `change` (knobs), `patch` (a diff) or `ref`")
+        if self.patch and self.ref:
+            raise ValueError("an experiment's code comes from a `patch` or from a `ref`, not from both")
 
 
 class BaselineSpec(Config, frozen=True, kw_only=True):

@@ -35,12 +35,20 @@ class Failure(StrEnum):
 MOVES: dict[RunState, frozenset[RunState]] = {
     RunState.QUEUED: frozenset({RunState.RUNNING, RunState.CANCELLED}),
     RunState.RUNNING: frozenset(
-        {RunState.DONE, RunState.TOO_SLOW, RunState.FAILED, RunState.INTERRUPTED, RunState.CANCELLED}
+        {
+            RunState.DONE,
+            RunState.TOO_SLOW,
+            RunState.FAILED,
+            RunState.INTERRUPTED,
+            RunState.QUEUED,
+        }
     ),
-    RunState.INTERRUPTED: frozenset({RunState.QUEUED, RunState.RUNNING, RunState.CANCELLED}),
+    RunState.INTERRUPTED: frozenset({RunState.QUEUED, RunState.CANCELLED}),
     RunState.FAILED: frozenset({RunState.QUEUED}),
     RunState.CANCELLED: frozenset({RunState.QUEUED}),
     RunState.DONE: frozenset(),
     RunState.TOO_SLOW: frozenset(),
 }
 """Allowed moves; a finished run is never trained again."""
+OPEN = (RunState.QUEUED, RunState.RUNNING)
+"""States of runs that come to an end without anything being asked again."""

@@ -40,7 +40,8 @@ def runs_table(plan: Plan, records: Records) -> pd.DataFrame:
 
     Columns: experiment, seed, run, shared_by (other experiments that are the same configuration), state (empty without
     a result), <capture>_accuracy_percent for each scored capture, epochs (finished), best_epoch,
-    median_epoch_seconds (without warm-up epochs), training_seconds (all epochs), commit, branch, failure, reason.
+    median_epoch_seconds (without warm-up epochs), training_seconds (all epochs), commit, branch, accepted_from (the
+    run of older code whose result this is, where somebody vouched for it), failure, reason.
     """
     captures = plan.arms[BASELINE].config.data.scored
     columns = {
@@ -50,7 +51,7 @@ def runs_table(plan: Plan, records: Records) -> pd.DataFrame:
         **{f"{capture}_accuracy_percent": "float64" for capture in captures},
         **dict.fromkeys(("epochs", "best_epoch"), "Int64"),
         **dict.fromkeys(("median_epoch_seconds", "training_seconds"), "float64"),
-        **dict.fromkeys(("commit", "branch", "failure", "reason"), "str"),
+        **dict.fromkeys(("commit", "branch", "accepted_from", "failure", "reason"), "str"),
     }
     return _frame([_run_row(plan, run, records.get(run.id)) for run in plan.runs], columns)
 
@@ -72,6 +73,7 @@ def _run_row(plan: Plan, run: PlannedRun, record: RunRecord | None) -> dict[str,
         "training_seconds": sum(epoch.seconds for epoch in record.epochs) if record.epochs else None,
         "commit": record.provenance.get("commit"),
         "branch": record.provenance.get("branch"),
+        "accepted_from": (record.provenance.get("accepted") or {}).get("run"),
     }
     return row | _result_cells(record)
 
@@ -92,7 +94,8 @@ def scores_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
     delta_points with low_points and high_points (95 % interval) and its standard errors seed_error_points and
     burst_error_points (of which lasting_burst_error_points would stay with any number of seeds), degrees_of_freedom,
     moderated (whether the seed part borrows from other comparisons), baseline_delta_points, p_value,
-    adjusted_p_value (Holm), num_bursts, dropped_seeds, dropped_bursts, reason.
+    adjusted_p_value (Holm), num_bursts, dropped_seeds, dropped_bursts, confounded (what differs from
+    the reference's runs beyond the declared change), reason.
     """
     columns = {
         **dict.fromkeys(("experiment", "title", "group", "reference", "same_as", "verdict"), "str"),
@@ -106,7 +109,7 @@ def scores_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
         "num_bursts": "Int64",
         "dropped_seeds": "str",
         "dropped_bursts": "Int64",
-        "reason": "str",
+        **dict.fromkeys(("confounded", "reason"), "str"),
     }
     return _frame([_score_row(plan, judgements[name]) for name in plan.arms], columns)
 
@@ -130,6 +133,7 @@ def _score_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
         "num_scored": len(judgement.accuracy_percent_of),
         "num_paired": len(judgement.seeds) if judgement.reference else None,
         "dropped_seeds": " ".join(str(seed) for seed in judgement.dropped_seeds) or None,
+        "confounded": "; ".join(judgement.confounds) or None,
     }
 
 

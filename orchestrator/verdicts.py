@@ -9,6 +9,9 @@ The rules, the first that fits:
 4. the interval lies on one side of zero, and the difference stands among all comparisons of the campaign (Holm-adjusted
    p below 0.05): `improved` or `regression`. Twenty comparisons of nothing would give an interval off zero about once
 5. else `inconclusive`, with what it would take to tell
+
+Whatever the verdict, the runs it rests on are compared with their reference's: what differs beyond the declared change
+is a confound, marked beside the verdict and in its reason.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,6 +24,7 @@ from orchestrator import wording
 from orchestrator.evidence import RunRecord
 from orchestrator.judgement import Estimate, Judgement, Verdict
 from orchestrator.plan import Arm, Plan
+from orchestrator.proof import find_confounds
 from orchestrator.spec import BASELINE
 from orchestrator.states import RunState
 from orchestrator.stats import (
@@ -48,6 +52,7 @@ class _Case:
     """All that one verdict is made from."""
 
     arm: Arm
+    reference: Arm | None
     runs: Runs
     reference_runs: Runs
     estimate: Estimate
@@ -76,6 +81,7 @@ def judge(plan: Plan, records: Mapping[str, RunRecord]) -> dict[str, Judgement]:
     cases = {
         name: _Case(
             arm=arm,
+            reference=plan.arms[arm.reference] if arm.reference else None,
             runs=runs[name],
             reference_runs=runs[arm.reference] if arm.reference else {},
             estimate=estimates.get(name, Estimate()),
@@ -131,6 +137,7 @@ def _adjust(plan: Plan, estimates: Mapping[str, Estimate]) -> dict[str, float]:
 
 def _judge_case(case: _Case, baseline_runs: Runs) -> Judgement:
     verdict, reason = _conclude(case)
+    confounds = _confounds(case, verdict)
     accuracy_percent_of = _accuracies(case.runs, case.capture)
     failures = [result.failure for run in case.runs.values() if (result := _result(run)) and result.failure]
     return Judgement(
@@ -138,13 +145,29 @@ def _judge_case(case: _Case, baseline_runs: Runs) -> Judgement:
         experiment=case.arm.id,
         reference=case.arm.reference,
         verdict=verdict,
-        reason=reason,
+        reason=f"{reason}{_describe_confounds(confounds)}",
+        confounds=confounds,
         failure=failures[0] if failures and verdict is Verdict.FAILED else None,
         accuracy_percent=_mean(accuracy_percent_of),
         accuracy_percent_of=accuracy_percent_of,
         baseline_delta_points=_baseline_delta(case, baseline_runs),
         adjusted_p_value=case.adjusted_p_value,
     )
+
+
+def _confounds(case: _Case, verdict: Verdict | None) -> tuple[str, ...]:
+    """Compare the runs that the verdict rests on: all that ended where one was stopped, else the scored pairs."""
+    if case.reference is None:
+        return ()
+    seeds = case.runs if verdict is not None and verdict.is_stop else case.estimate.seeds
+    sides = ((seed, case.runs[seed], case.reference_runs[seed]) for seed in seeds)
+    pairs = {seed: (run, other) for seed, run, other in sides if run and run.result and other and other.result}
+    return find_confounds(case.arm, case.reference, pairs)
+
+
+def _describe_confounds(confounds: Iterable[str]) -> str:
+    topics = dict.fromkeys(sentence.partition(":")[0] for sentence in confounds)
+    return f"; confounded: more than the declared change differs ({wording.listed(topics)})" if topics else ""
 
 
 def _accuracies(runs: Runs, capture: str) -> dict[int, float]:
@@ -209,10 +232,7 @@ def _describe_runs(runs: Runs, capture: str) -> str:
     for seed, run in runs.items():
         if ending := _ending(run, capture):
             seeds_of.setdefault(ending, []).append(seed)
-    return "; ".join(
-        f"{'seed' if len(seeds) == 1 else 'seeds'} {wording.listed(seeds)} {ending}"
-        for ending, seeds in seeds_of.items()
-    )
+    return "; ".join(f"{wording.seeds(seeds)} {ending}" for ending, seeds in seeds_of.items())
 
 
 def _ending(run: RunRecord | None, capture: str) -> str:

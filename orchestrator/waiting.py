@@ -1,29 +1,69 @@
-"""`knockout queue list` and `knockout cancel`: who waits and who runs, and taking a run out of the line."""
+"""The queue as a person sees and steers it: who waits and who runs; cancel, retry, stop."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from orchestrator.errors import UsageError
+from msgspec import Struct
+
+from orchestrator.errors import RunError, UsageError
 from orchestrator.layout import Layout
+from orchestrator.orders import read_order
+from orchestrator.reconcile import reconcile
+from orchestrator.results import read_result
 from orchestrator.run_names import pick_run
-from orchestrator.states import RunState
-from orchestrator.store import QueuedRun, Store
+from orchestrator.states import OPEN, Failure, RunState
+from orchestrator.store import QueuedRun, Store, open_store
 
-CANCELLED = "cancelled by `knockout cancel`; the next `knockout run` that plans it queues it again"
-
-
-def waiting_rows(layout: Layout) -> list[QueuedRun]:
-    """Return the runs that wait or run, in the order of the queue."""
-    return [row for row in _rows(layout) if row.state in (RunState.QUEUED, RunState.RUNNING)]
+CANCELLED = "cancelled by `knockout cancel`; the next `knockout run` or `queue add` that plans it queues it again"
+ASKED = "asked to stop: {who} lets its trainings finish their epoch, keeps their checkpoints and ends"
+STATES = tuple(state.value for state in RunState)
 
 
-def _rows(layout: Layout) -> list[QueuedRun]:
-    if not layout.database.exists():
-        return []
-    store = Store(layout.database)
+@contextmanager
+def reconciled(layout: Layout) -> Iterator[Store]:
+    """Open the queue, once it says what lives and what the run folders say."""
+    store = open_store(layout)
     try:
-        return store.runs()
+        reconcile(store, layout, end_jobs=False)
+        yield store
     finally:
         store.close()
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """Which rows are asked for; empty means all."""
+
+    experiments: tuple[str, ...] = ()
+    profile: str | None = None
+    seeds: tuple[int, ...] | None = None
+
+    def holds(self, row: QueuedRun) -> bool:
+        """Whether a row is among them."""
+        return (
+            (not self.experiments or row.experiment in self.experiments)
+            and self.profile in (None, row.profile)
+            and (self.seeds is None or row.seed in self.seeds)
+        )
+
+
+def rows_of(layout: Layout, wanted: Wanted | None = None) -> list[QueuedRun]:
+    """Return the runs that are known, in the order of the queue."""
+    if not layout.has_queue:
+        return []
+    with reconciled(layout) as store:
+        rows = store.runs()
+    return [row for row in rows if wanted is None or wanted.holds(row)]
+
+
+def open_rows(layout: Layout) -> list[QueuedRun]:
+    """Return the runs that wait or run, in the order of the queue."""
+    return [row for row in rows_of(layout) if row.state in OPEN]
+
+
+def count_states(rows: Sequence[QueuedRun]) -> str:
+    """Say how many runs are in which state, in the order of a run's life."""
+    states = [row.state.value for row in rows]
+    return ", ".join(f"{states.count(state):,} {state}" for state in STATES if state in states)
 
 
 def cancel(layout: Layout, words: Sequence[str]) -> list[str]:
@@ -32,18 +72,18 @@ def cancel(layout: Layout, words: Sequence[str]) -> list[str]:
     Raises:
         UsageError: a run is not known, or does not wait.
     """
-    rows = {row.id: row for row in _rows(layout)}
+    rows = {row.id: row for row in rows_of(layout)}
     ids = list(dict.fromkeys(pick_run(word, rows) for word in words))
     for run_id in ids:
         refuse_unless_waiting(rows[run_id])
-    store = Store(layout.database)
-    try:
+    with reconciled(layout) as store:
         for run_id in ids:
-            while not store.move(run_id, RunState.QUEUED, RunState.CANCELLED, reason=CANCELLED):
+            while not any(
+                store.move(run_id, before, RunState.CANCELLED, reason=CANCELLED)
+                for before in (RunState.QUEUED, RunState.INTERRUPTED)
+            ):
                 refuse_unless_waiting(store.runs([run_id])[0])
-    finally:
-        store.close()
-    return [f"{run_id} is cancelled; the next `knockout run` that plans it queues it again" for run_id in ids]
+    return [f"{run_id} is {CANCELLED.replace(' by `knockout cancel`', '')}" for run_id in ids]
 
 
 def refuse_unless_waiting(row: QueuedRun) -> None:
@@ -52,12 +92,69 @@ def refuse_unless_waiting(row: QueuedRun) -> None:
     Raises:
         UsageError: it does not.
     """
-    if row.state is RunState.QUEUED:
+    if row.state in (RunState.QUEUED, RunState.INTERRUPTED):
         return
     if row.state is RunState.RUNNING:
-        how = f"process {row.pid} on {row.host} trains it; Ctrl-C there lets it finish its epoch"
-    elif row.state is RunState.INTERRUPTED:
-        how = "nothing trains it until `knockout run` goes on with it"
+        how = f"process {row.pid} on {row.host} trains it; `knockout stop` lets it finish its epoch"
     else:
         how = "it has ended, so there is nothing to cancel"
     raise UsageError(f"{row.id} is {row.state.value}, not waiting: {how}")
+
+
+def retry(layout: Layout, words: Sequence[str], failure: str | None = None) -> list[str]:
+    """Let failed runs wait again: those named, or all, or all of a class; return what was done in sentences.
+
+    The code is the one they were queued with; they go on from their last checkpoint, if they have one.
+
+    Raises:
+        UsageError: a run is not known, has not failed or has no code, or there is no such class.
+    """
+    if failure is not None and failure not in tuple(Failure):
+        raise UsageError(f"there is no class of failures `{failure}`; there are {', '.join(Failure)}")
+    rows = {row.id: row for row in rows_of(layout)}
+    named = [rows[pick_run(word, rows)] for word in words] or [
+        row for row in rows.values() if row.state is RunState.FAILED and failure in (None, row.failure)
+    ]
+    if not named:
+        return ["no run has failed" + (f" with {failure}" if failure else "")]
+    for row in named:
+        if row.state is not RunState.FAILED:
+            raise UsageError(f"{row.id} is {row.state.value}, and only failed runs are tried again")
+    refused = {row.id: why for row in named if (why := _why_in_vain(layout, row)) is not None}
+    if words and refused:
+        raise UsageError("; ".join(refused.values()))
+    again = [row for row in named if row.id not in refused]
+    with reconciled(layout) as store:
+        for row in again:
+            _let_wait_again(layout, store, row)
+    waits = [f"{row.id} waits again ({row.failure})" for row in again]
+    return [*waits, *refused.values(), *(["`knockout work` trains what waits"] if waits else [])]
+
+
+def _why_in_vain(layout: Layout, row: QueuedRun) -> str | None:
+    """Say why a failed run cannot go on as it was queued; None if it can."""
+    try:
+        code = read_order(layout.run(row.id)).code
+    except RunError as error:
+        return str(error)
+    if row.failure != Failure.REJECTED or code.commit is not None:
+        return None
+    return f"{row.id} has no code to train, its patch or ref was refused; correct that and queue it again"
+
+
+def _let_wait_again(layout: Layout, store: Store, row: QueuedRun) -> None:
+    folder = layout.run(row.id)
+    result = read_result(folder)
+    if result is not None and result.state == RunState.FAILED:
+        folder.result.unlink()
+    store.move(row.id, RunState.FAILED, RunState.QUEUED)
+
+
+def stop(layout: Layout) -> list[str]:
+    """Ask every worker to let its trainings finish their epoch and to end; return whom, in sentences."""
+    if not layout.has_queue:
+        return ["nobody is at work"]
+    with reconciled(layout) as store:
+        workers = store.workers()
+        store.ask_to_stop(workers)
+    return [ASKED.format(who=f"process {worker.pid} on {worker.host}") for worker in workers] or ["nobody is at work"]

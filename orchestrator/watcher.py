@@ -1,21 +1,30 @@
 """Follows one live run from outside: reads its finished epochs, asks the guards, and settles how it ended."""
 
-import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.run_folder import EpochRecord, Result, RunFolder
+from msgspec import Struct
+
+from model.run_folder import HELD, NO_SPACE, EpochRecord, Result, RunFolder
 from orchestrator.guards import Pace, Ruling, rule
 from orchestrator.launchers.forked import AnyJob
-from orchestrator.launchers.local import Slot
-from orchestrator.plan import PlannedRun
+from orchestrator.load import find_other_load  # noqa: F401 - until worker.py asks load.py itself
 from orchestrator.spec import GuardSpec
 from orchestrator.states import Failure, RunState
 
 INTERRUPTED_STATUS = 130
+STOPPED = "stopped after an epoch; it goes on from there"
+CAN_GO_ON = {
+    INTERRUPTED_STATUS: STOPPED,
+    -signal.SIGTERM: STOPPED,
+    -signal.SIGINT: STOPPED,
+    NO_SPACE: "the disk is full; free some space, and it goes on from its last checkpoint",
+    HELD: "another job was still at work in its folder; it goes on from there",
+}
+"""Exit status of a job that left no result and can go on -> what is said about it."""
 LOG_LINES = 40
 VMSTAT = Path("/proc/vmstat")
 
@@ -29,28 +38,23 @@ def count_memory_kills(vmstat: Path = VMSTAT) -> int | None:
     return int(counters["oom_kill"]) if "oom_kill" in counters else None
 
 
-def find_other_load(
-    slots: Sequence[Slot], read_load_average: Callable[[], tuple[float, float, float]] = os.getloadavg
-) -> str | None:
-    """Say how busy the cores of this machine are if it is with more than the jobs in `slots`; None otherwise.
+class Ending(Struct, frozen=True, kw_only=True):
+    """How a run ended."""
 
-    One thread more is let pass: this process, the jobs' workers, and the average's lag behind jobs that came and went.
-    Of jobs on GPUs nothing is said: what cores do is not what makes them slow.
-    """
-    if any("CUDA_VISIBLE_DEVICES" in slot.environment for slot in slots):
-        return None
-    own_threads = sum(int(slot.environment.get("OMP_NUM_THREADS", "1")) for slot in slots)
-    load = read_load_average()[0]
-    if load <= own_threads + 1:
-        return None
-    return f"load {load:.1f} for {len(slots)} job{'' if len(slots) == 1 else 's'}"
+    state: RunState
+    reason: str
+    result: Result | None = None
+    """None for a run that can go on."""
+    is_disk_full: bool = False
 
 
 @dataclass
 class LiveRun:
     """A run and the job that trains it. The clock and the count of kills stand here for tests to replace."""
 
-    run: PlannedRun
+    id: str
+    num_epochs: int
+    """How many it has at most."""
     folder: RunFolder
     job: AnyJob
     epochs: list[EpochRecord] = field(default_factory=list)
@@ -129,18 +133,17 @@ class LiveRun:
                 Result(state=ruling.state.value, reason=ruling.reason, failure=ruling.failure, epochs=len(self.epochs))
             )
 
-    def end(self, status: int) -> tuple[RunState, Result | None]:
+    def end(self, status: int) -> Ending:
         """Say how a run ended whose job is gone; a death without a result becomes one, with its cause."""
         self.read_epochs()
         result = self.folder.read_result()
-        was_interrupted = self._asked_at is None and status in (INTERRUPTED_STATUS, -signal.SIGTERM, -signal.SIGINT)
-        if result is None and was_interrupted:
-            return RunState.INTERRUPTED, None
+        if result is None and self._asked_at is None and status in CAN_GO_ON:
+            return Ending(state=RunState.INTERRUPTED, reason=CAN_GO_ON[status], is_disk_full=status == NO_SPACE)
         if result is None:
             failure, reason = self._find_cause(status)
             result = Result(state=RunState.FAILED.value, failure=failure.value, reason=reason, epochs=len(self.epochs))
             self.folder.write_result(result)
-        return RunState(result.state), result
+        return Ending(state=RunState(result.state), reason=result.reason, result=result)
 
     def _find_cause(self, status: int) -> tuple[Failure, str]:
         """Say why a job is gone that left no result."""

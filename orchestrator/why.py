@@ -105,7 +105,7 @@ def compare(
         files: files under `model/` that differ from the run's commit; None where it is not known.
     """
     new = msgspec.json.decode(msgspec.json.encode(planned.config))
-    before, after = (dict(leaves(_without_names(config))) for config in (past.config, new))
+    before, after = (_without_names(config) for config in (past.config, new))
     config = _changes(before, after)
     data = _changes(_hashes(past.config, past.captures), _hashes(new, inputs.captures))
     code = _changes({"code": past.code_tree}, {"code": inputs.code_tree}).get("code")
@@ -129,13 +129,13 @@ def compare(
 
 
 def _without_names(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what names a run, and where captures lie: neither is part of an identity."""
-    values = {key: value for key, value in config.items() if key not in (*COSMETIC, "seed")}
+    """Lay out the knobs that a number may depend on: not what names a run, nor where captures lie."""
     captures = {
         name: {key: value for key, value in capture.items() if key != "path"}
         for name, capture in config["data"]["captures"].items()
     }
-    return values | {"data": config["data"] | {"captures": captures}}
+    knobs = leaves({**config, "data": config["data"] | {"captures": captures}})
+    return {knob: value for knob, value in knobs if knob not in (*COSMETIC, "seed")}
 
 
 def _hashes(config: Mapping[str, Any], captures: Mapping[str, str]) -> dict[str, str | None]:

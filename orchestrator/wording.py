@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 MISSING = "–"
+NOT_RECORDED = "not recorded"
 
 
 def percent(value: float | None) -> str:
@@ -51,6 +52,11 @@ def listed(words: Iterable[object]) -> str:
     """Join words as a sentence does: a, b and c."""
     *first, last = [str(word) for word in words] or [MISSING]
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def seeds(numbers: Sequence[int]) -> str:
+    """Name seeds: seed 0, seeds 0 and 1."""
+    return f"{'seed' if len(numbers) == 1 else 'seeds'} {listed(numbers)}"
 
 
 def shell_command(words: Sequence[str], width: int = 110) -> str:

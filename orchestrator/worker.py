@@ -1,35 +1,40 @@
 """Drains the queue: claims runs, starts their jobs, watches them, and settles how they ended."""
 
-import platform
-import signal
-import sys
-import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
-from model.run_folder import Result, RunFolder, write_atomically
-from orchestrator.branches import ExperimentCommit
-from orchestrator.checkouts import Checkout, Code
-from orchestrator.guards import Pace, typical_pace
-from orchestrator.identity import CodeAndData
+from model.run_folder import Result, RunFolder
+from orchestrator.checkouts import Checkouts
+from orchestrator.errors import CodeError, DataError, QueueLockedError, RunError
+from orchestrator.fingerprints import fingerprint_files
+from orchestrator.guards import Pace, Ruling, typical_pace
 from orchestrator.launchers.forked import Launcher
+from orchestrator.launchers.inline import check_job
 from orchestrator.launchers.local import Slot
 from orchestrator.layout import Layout
-from orchestrator.plan import Plan, PlannedRun
-from orchestrator.spec import BASELINE
-from orchestrator.states import Failure, RunState
+from orchestrator.load import find_other_load
+from orchestrator.orders import AGAIN, Order, read_order
+from orchestrator.pacing import Interrupts, Pacer
+from orchestrator.processes import Process
+from orchestrator.provenance import write_provenance
+from orchestrator.reconcile import clear, reconcile
+from orchestrator.states import OPEN, Failure, RunState
 from orchestrator.store import QueuedRun, Store
-from orchestrator.watcher import LiveRun, find_other_load
+from orchestrator.watcher import Ending, LiveRun
 
-POLL_SECONDS = 0.1
-PACKAGES = ("torch", "numpy", "h5py", "flash-linear-attention", "liger-kernel", "triton")
+POLL_SECONDS = 0.05
+AT_ONCE = 2
+"""So many interrupts end jobs at once."""
+SHOW_SECONDS = 0.5
+CLAIM_SECONDS = 1.0
+"""How long a worker with a free slot waits before it asks again, where nothing waited."""
+HEARTBEAT_SECONDS = 5.0
+RECONCILE_SECONDS = 15.0
 
 
 class Observer(Protocol):
@@ -39,154 +44,301 @@ class Observer(Protocol):
         """Take the queue's rows and the runs under way."""
 
 
-class Interrupts:
-    """Counts SIGINT and SIGTERM instead of raising, so that neither falls between starting a job and noting it."""
+@dataclass(eq=False)
+class Task:
+    """A run that this worker has claimed, and the job that trains it."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "Interrupts":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._add)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _add(self, number: int, frame: FrameType | None) -> None:
-        self.count += 1
+    claimed: QueuedRun
+    order: Order
+    live: LiveRun
+    ruling: Ruling | None = None
+    """What a guard has ruled on it."""
 
 
 @dataclass
 class Worker:
-    """One `run` at work on a plan."""
+    """One `run` or `work`: takes what waits, of all or of some runs, until nothing does."""
 
-    plan: Plan
     store: Store
     layout: Layout
-    code: Code
-    inputs: CodeAndData
     slots: list[Slot]
     launcher: Launcher
-    checkouts: dict[str, Checkout] = field(default_factory=dict)
-    live: list[LiveRun] = field(default_factory=list)
-    _alone: dict[str, str] = field(default_factory=dict)
-    """Run that ran out of memory -> the device that it has, or waits to have, to itself for its second try."""
-    _is_stopping: bool = False
+    ids: tuple[str, ...] | None = None
+    """The runs it takes, and waits for where others have them; None takes every run and waits for none."""
+    stays: bool = False
+    """Whether it waits for runs that are yet to be queued."""
+    tasks: list[Task] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """What kept runs from being trained, in sentences."""
+    is_stopping: bool = False
+
+    def __post_init__(self) -> None:
+        self.process = Process.own()
+        self.checkouts = Checkouts(self.layout)
+        self._held: dict[str, QueuedRun] = {}
+        """Claims that have not ended."""
+        self._untold: list[tuple[QueuedRun, RunState, str, str | None]] = []
+        """Claim, state, reason and failure of ends that the queue has yet to be told."""
+        self._ended: list[str] = []
+        self._alone: dict[str, str] = {}
+        """Run that ran out of memory -> the device that it has, or waits to have, to itself."""
+        self._checked: dict[str | None, str | None] = {}
+        self._shows, self._claims = Pacer(SHOW_SECONDS), Pacer(CLAIM_SECONDS)
+        self._beats, self._reconciles = Pacer(HEARTBEAT_SECONDS), Pacer(RECONCILE_SECONDS)
 
     def drain(self, observer: Observer) -> bool:
-        """Train until nothing waits; return whether the end was reached (an interrupt returns False)."""
-        ids = [run.id for run in self.plan.runs]
+        """Train until nothing waits; return whether the end was reached (a request to stop returns False)."""
+        # Inside, so that no signal cuts the leaving short.
+        with Interrupts() as interrupts:
+            try:
+                while self._turn(interrupts, observer):
+                    self.launcher.wait(POLL_SECONDS)
+                self._attempt(lambda: observer.show(self._rows(), self._live()))
+            finally:
+                self._leave()
+        return not self.is_stopping
+
+    def _turn(self, interrupts: Interrupts, observer: Observer) -> bool:
+        """Take a step and show what came of it; a queue that somebody has locked is asked again later."""
         try:
-            with Interrupts() as interrupts:
-                while self._step(ids):
-                    self._heed(interrupts.count)
-                    observer.show(self.store.runs(ids), self.live)
-                    time.sleep(POLL_SECONDS)
-        finally:
-            self._kill_all()
-            self.launcher.close()
-            for checkout in self.checkouts.values():
-                self.code.clean_up(checkout)
-        observer.show(self.store.runs(ids), self.live)
-        return not self._is_stopping
+            goes_on = self._step(interrupts.count)
+            if self._shows.is_due():
+                observer.show(self._rows(), self._live())
+        except QueueLockedError as error:
+            self._note(str(error))
+            self._claims.hasten()
+            return interrupts.count < AT_ONCE
+        return goes_on
 
-    def _heed(self, num_interrupts: int) -> None:
-        """Let every job finish its epoch and checkpoint; at a second interrupt end them at once."""
-        if num_interrupts >= 1 and not self._is_stopping:
-            self._is_stopping = True
-            for live in self.live:
-                live.job.ask_to_stop()
-        if num_interrupts >= 2:
-            self._kill_all()
+    def _attempt(self, act: Callable[[], object]) -> None:
+        """Do what the next command does where it fails now: the queue is locked, or git at work on the same folder."""
+        try:
+            act()
+        except (QueueLockedError, CodeError) as error:
+            self._note(str(error))
 
-    def _step(self, ids: Sequence[str]) -> bool:
+    def _note(self, problem: str) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def _step(self, num_interrupts: int) -> bool:
         """Look at every live run once and fill free slots; return whether there is anything left to wait for."""
-        for live in tuple(self.live):
-            self._follow(live)
-        if not self._is_stopping:
-            self._start_alone()
-        while not self._is_stopping and (slot := self._free_slot()) is not None:
-            claimed = self.store.claim(ids)
-            if claimed is None:
-                break
-            self._start(claimed.id, slot)
-        return bool(self.live)
+        if num_interrupts >= AT_ONCE:
+            self.is_stopping = True
+            return False
+        if num_interrupts:
+            self._stop()
+        self._tell()
+        if self._beats.is_due():
+            self._beat()
+        if not self.is_stopping and self._reconciles.is_due():
+            reconcile(self.store, self.layout, end_jobs=True)
+            self._attempt(self.checkouts.remove_leftovers)
+        for task in tuple(self.tasks):
+            if task in self.tasks:
+                self._follow(task)
+        if self.is_stopping:
+            return bool(self.tasks)
+        self._start_alone()
+        return self._fill() or bool(self.tasks) or self.stays or self._is_waited_for()
+
+    def _stop(self) -> None:
+        """Let every job finish its epoch and checkpoint, and start no more."""
+        if not self.is_stopping:
+            self.is_stopping = True
+            for task in self.tasks:
+                task.live.job.ask_to_stop()
+
+    def _beat(self) -> None:
+        heartbeat = self.store.beat(self.process)
+        if heartbeat.is_asked_to_stop:
+            self._stop()
+        for run_id in sorted(self._held.keys() - heartbeat.held):
+            self._give_up(run_id)
+
+    def _give_up(self, run_id: str) -> None:
+        """End the job of a run that is not this worker's any more: somebody took it for dead."""
+        self._note(f"{run_id}: it is another worker's now; its job here is ended")
+        for task in self.tasks:
+            if task.claimed.id == run_id:
+                task.live.job.kill()
+        self.tasks = [task for task in self.tasks if task.claimed.id != run_id]
+        self._untold = [end for end in self._untold if end[0].id != run_id]
+        self._alone.pop(run_id, None)
+        del self._held[run_id]
+        self._claims.hasten()
+
+    def _is_waited_for(self) -> bool:
+        """Whether somebody else still has a run that this worker is there for."""
+        return self.ids is not None and bool(self.store.runs(self.ids, states=OPEN))
+
+    def _fill(self) -> bool:
+        """Claim a run and start it; return whether one waited. One at a turn: a request to stop is heeded between."""
+        slot = self._free_slot()
+        if slot is None or not self._claims.is_due():
+            return False
+        claimed = self.store.claim(self.process, self.ids)
+        if claimed is None:
+            return False
+        self._held[claimed.id] = claimed
+        self._claims.hasten()
+        self._start(claimed, slot)
+        return True
 
     def _start_alone(self) -> None:
         """Start runs that wait for a device to themselves, where it has emptied."""
-        for run_id, device in self._alone.items():
-            if all(device_of(live.job.slot) != device for live in self.live):
-                self._start(run_id, next(slot for slot in self.slots if device_of(slot) == device))
+        for run_id, device in tuple(self._alone.items()):
+            if all(device_of(task.live.job.slot) != device for task in self.tasks):
+                self._start(self._held[run_id], next(slot for slot in self.slots if device_of(slot) == device))
 
     def _free_slot(self) -> Slot | None:
-        busy = [id(live.job.slot) for live in self.live]
+        busy = [id(task.live.job.slot) for task in self.tasks]
         free = (slot for slot in self.slots if id(slot) not in busy)
         return next((slot for slot in free if device_of(slot) not in self._alone.values()), None)
 
-    def _start(self, run_id: str, slot: Slot) -> None:
-        run = next(run for run in self.plan.runs if run.id == run_id)
-        folder = self.layout.run(run.id)
-        checkout = self._checkout(run.experiment)
-        write_folder(folder, run, provenance(run, checkout, self.inputs, self.layout.root, slot.name))
-        job = self.launcher.start(folder, checkout.folder, checkout.code_hash, slot)
-        self.store.record_job(run.id, job.pid)
-        self.live.append(LiveRun(run=run, folder=folder, job=job))
+    def _start(self, claimed: QueuedRun, slot: Slot) -> None:
+        folder = self.layout.run(claimed.id)
+        try:
+            order, config = read_order(folder), folder.read_config()
+            self._require_captures(order)
+            code = self.checkouts.open(claimed.experiment, order.code)
+            held_by = clear(folder)
+            if held_by is not None:
+                raise RunError(f"{folder.path}: {held_by}; end that, and queue the run again")
+            problem = self._check(folder, order, code) if order.code.is_own else None
+            if problem is not None:
+                self._reject(claimed, folder, problem)
+                return
+            write_provenance(folder, order, self.layout.root, slot)
+            job = self.launcher.start(folder, code, order.code.tree, slot)
+        except (RunError, CodeError, DataError, OSError, ValueError) as error:
+            self._note(f"{claimed.id}: it cannot be started: {error}")
+            self._end(claimed, RunState.INTERRUPTED, f"it cannot be started: {error}")
+        else:
+            live = LiveRun(id=claimed.id, num_epochs=config.optim.epochs, folder=folder, job=job)
+            self.tasks.append(Task(claimed, order, live))
 
-    def _checkout(self, experiment: str) -> Checkout:
-        if experiment not in self.checkouts:
-            now = datetime.now().astimezone()
-            self.checkouts[experiment] = self.code.check_out(self.plan.arms[experiment], now)
-        return self.checkouts[experiment]
+    def _require_captures(self, order: Order) -> None:
+        """Refuse to train on other bursts than those that the run is named by."""
+        now = fingerprint_files(order.captures, self.layout.root, self.layout.fingerprints)
+        other = [path for path in now if now[path] != order.captures[path]]
+        if other:
+            raise DataError(f"{self.layout.root / other[0]}: the capture has changed since the run was queued; {AGAIN}")
 
-    def _follow(self, live: LiveRun) -> None:
-        slots = [other.job.slot for other in self.live]
-        reference_pace = self._reference_pace(live.run.experiment)
-        ruling = live.check(self.plan.campaign.guards, reference_pace, lambda: find_other_load(slots))
+    def _check(self, folder: RunFolder, order: Order, code: Path) -> str | None:
+        """Ask code that is not the campaign's own whether it can do this job; once for each experiment."""
+        if order.code.commit not in self._checked:
+            self._checked[order.code.commit] = check_job(folder.path, code, self.layout.root)
+        return self._checked[order.code.commit]
+
+    def _reject(self, claimed: QueuedRun, folder: RunFolder, problem: str) -> None:
+        result = Result(state=RunState.FAILED.value, failure=Failure.REJECTED.value, reason=problem, epochs=0)
+        folder.write_result(result)
+        self._settle(claimed, result)
+
+    def _settle(self, claimed: QueuedRun, result: Result) -> None:
+        self._end(claimed, RunState(result.state), result.reason, result.failure)
+        self._shows.hasten()
+
+    def _end(self, claimed: QueuedRun, state: RunState, reason: str, failure: str | None = None) -> None:
+        """Let go of a claim. Where the queue is locked just now, it is told at the next turn."""
+        self._alone.pop(claimed.id, None)
+        self._untold.append((claimed, state, reason, failure))
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell the queue how claims ended."""
+        while self._untold:
+            claimed, state, reason, failure = self._untold[0]
+            was_ours = self.store.end(claimed, state, reason, failure)
+            if was_ours and state is not RunState.INTERRUPTED:
+                self._ended.append(claimed.id)
+            del self._untold[0], self._held[claimed.id]
+
+    def _follow(self, task: Task) -> None:
+        try:
+            ending = self._look(task)
+        except ValueError as error:
+            # Its code is another version's, and writes what this one cannot read.
+            task.live.job.kill()
+            reason = f"{task.live.folder.path}: {error}"
+            self._note(f"{task.claimed.id}: {reason}")
+            ending = Ending(state=RunState.INTERRUPTED, reason=reason)
+        if ending is not None:
+            self.tasks.remove(task)
+            self._claims.hasten()
+            self._conclude(task, ending)
+
+    def _look(self, task: Task) -> Ending | None:
+        """Ask the guards about a run; return how it ended once its job is gone."""
+        live = task.live
+        slots = [other.live.job.slot for other in self.tasks]
+        own_pids = [other.live.job.pid for other in self.tasks]
+        pace = self._reference_pace(task.order)
+        task.ruling = live.check(task.order.guards, pace, lambda: find_other_load(slots, own_pids)) or task.ruling
         status = live.job.exit_status()
         if status is None:
-            return
-        self.live.remove(live)
-        was_alone = self._alone.pop(live.run.id, None) is not None
-        state, result = live.end(status)
-        if result is None:
-            self.store.move(live.run.id, RunState.RUNNING, state, reason="stopped after an epoch; run again to go on")
-        elif ruling is None and result.failure == Failure.OUT_OF_MEMORY and not was_alone:
-            # The checkpoint stays, so the second try goes on where the first one ended.
-            live.folder.result.unlink()
-            self._alone[live.run.id] = device_of(live.job.slot)
-        else:
-            self.store.settle(live.run.id, _told_of_second_try(live.folder, result) if was_alone else result)
+            return None
+        # Whoever took the run away has ended this job: its death says nothing about the run.
+        self._beat()
+        return live.end(status) if task in self.tasks else None
 
-    def _reference_pace(self, experiment: str) -> Callable[[], Pace | None]:
+    def _conclude(self, task: Task, ending: Ending) -> None:
+        """Write down how a run ended; one that ran out of memory for the first time keeps its claim."""
+        claimed, result = task.claimed, ending.result
+        if ending.is_disk_full:
+            self._note(f"{claimed.id}: {ending.reason}; nothing more was started")
+            self._stop()
+        if result is None:
+            self._end(claimed, RunState.INTERRUPTED, ending.reason)
+        elif claimed.id in self._alone:
+            self._settle(claimed, _told_of_second_try(task.live.folder, result))
+        elif task.ruling is None and result.failure == Failure.OUT_OF_MEMORY:
+            # The checkpoint stays, so the second try goes on where the first one ended.
+            task.live.folder.result.unlink(missing_ok=True)
+            self._alone[claimed.id] = device_of(task.live.job.slot)
+        else:
+            self._settle(claimed, result)
+
+    def _reference_pace(self, order: Order) -> Callable[[], Pace | None]:
         def measure() -> Pace | None:
-            reference = self.plan.arms[experiment].reference
-            for name in (reference, BASELINE) if reference else ():
-                for seed in self.plan.campaign.seeds:
-                    epochs = self.layout.run(self.plan.run_of[name, seed]).read_epochs()
-                    pace = typical_pace(epochs, self.plan.campaign.guards)
-                    if pace is not None:
+            for run in order.references:
+                # One that cannot be read is told of where it is trained.
+                with suppress(ValueError):
+                    if (pace := typical_pace(self.layout.run(run).read_epochs(), order.guards)) is not None:
                         return pace
             return None
 
         return measure
 
-    def _kill_all(self) -> None:
-        for live in self.live:
-            live.job.kill()
-            self.store.move(live.run.id, RunState.RUNNING, RunState.INTERRUPTED, reason="stopped at once")
-            self._alone.pop(live.run.id, None)
-        self.live.clear()
-        for run_id in self._alone:
-            reason = "ran out of memory and waited for a second try; run again to go on"
-            self.store.move(run_id, RunState.RUNNING, RunState.INTERRUPTED, reason=reason)
-        self._alone.clear()
+    def ended_rows(self) -> list[QueuedRun]:
+        """Return the runs that this worker has seen to their end."""
+        return self.store.runs(self._ended)
 
-    def commits(self) -> dict[str, ExperimentCommit]:
-        """Return the commits that were checked out, by experiment."""
-        return {name: checkout.commit for name, checkout in self.checkouts.items() if checkout.commit}
+    def _rows(self) -> list[QueuedRun]:
+        if self.ids is not None:
+            return self.store.runs(self.ids)
+        return [*self.ended_rows(), *self.store.runs(states=OPEN)]
+
+    def _live(self) -> list[LiveRun]:
+        return [task.live for task in self.tasks]
+
+    def _leave(self) -> None:
+        """Leave nothing behind: no job, no worktree, no claim. What fails on the way does not keep the rest alive."""
+        with ExitStack() as last_first:
+            last_first.callback(self._attempt, lambda: self.store.dismiss(self.process))
+            last_first.callback(self._attempt, self._let_go)
+            last_first.callback(self._attempt, self.checkouts.close)
+            last_first.callback(self.launcher.close)
+            for task in self.tasks:
+                last_first.callback(task.live.job.kill)
+
+    def _let_go(self) -> None:
+        self.tasks.clear()
+        self._tell()
+        for claimed in tuple(self._held.values()):
+            has_waited = "ran out of memory and waited for a second try"
+            self._end(claimed, RunState.INTERRUPTED, has_waited if claimed.id in self._alone else "stopped at once")
 
 
 def device_of(slot: Slot) -> str:
@@ -201,44 +353,3 @@ def _told_of_second_try(folder: RunFolder, result: Result) -> Result:
     told = msgspec.structs.replace(result, reason=f"at the second try, alone on its device: {result.reason}")
     folder.write_result(told)
     return told
-
-
-def write_folder(folder: RunFolder, run: PlannedRun, origin: dict[str, Any]) -> None:
-    """Write what a job needs; a resumed run keeps the provenance of its first start."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    if not folder.config.exists():
-        write_atomically(folder.provenance, msgspec.json.format(msgspec.json.encode(origin), indent=2) + b"\n")
-        write_atomically(folder.config, msgspec.json.format(msgspec.json.encode(run.config), indent=2) + b"\n")
-
-
-def provenance(
-    run: PlannedRun, checkout: Checkout, inputs: CodeAndData, data_folder: Path, device: str
-) -> dict[str, Any]:
-    """Collect where a run's code, data and environment come from."""
-    commit = checkout.commit
-    return {
-        "run": run.id,
-        "device": device,
-        "seed": run.seed,
-        "identity": run.identity,
-        "branch": commit.branch if commit else None,
-        "commit": commit.commit if commit else None,
-        "base_commit": commit.base_commit if commit else None,
-        "code_tree": inputs.code_tree,
-        "captures": inputs.captures,
-        "data_folder": str(data_folder),
-        "environment": environment(),
-        "host": platform.node(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def environment() -> dict[str, str | None]:
-    """Return the versions of what a training's numbers may depend on; None for what is not installed."""
-    versions: dict[str, str | None] = {"python": sys.version.split()[0], "platform": platform.platform()}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    return versions

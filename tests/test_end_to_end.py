@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-import psutil
 import pytest
+
+from model.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 KNOCKOUT = Path(sys.executable).parent / "knockout"
@@ -53,7 +54,9 @@ experiments:
     change: {model.num_heads: 1, model.head_dim: 16}
 """
 RUN_FILES = {
-    "config.json", "provenance.json", "epochs.jsonl", "checkpoint.pt", "predictions.npz", "result.json", "train.log"
+    "config.json", "provenance.json", "epochs.jsonl", "checkpoint.pt", "predictions.npz", "result.json", "train.log",
+    "order.json",
+    "job.lock"
 }  # fmt: skip
 Knockout = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -240,7 +243,7 @@ def test_a_failed_run_is_status_1_with_its_cause(tmp_path: Path, environment: di
     done = knockout(repo, environment, "run", "baseline", "--seeds", "1")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "failed (nonfinite)" in done.stdout
-    assert "`knockout run --retry` trains failed runs again" in done.stdout
+    assert "`knockout run --retry` trains them" in done.stdout
     assert "failed" in (repo / "reports" / "latest" / "report.md").read_text()
     again = knockout(repo, environment, "run", "baseline", "--seeds", "1")
     assert "nothing to train" in again.stdout
@@ -284,7 +287,7 @@ def test_a_second_interrupt_ends_jobs_at_once(tmp_path: Path, environment: dict[
     assert process.returncode == 130, printed
     rows = json.loads(knockout(repo, environment, "status", "--json").stdout)
     assert {row["state"] for row in rows} == {"interrupted"}
-    assert not [row for row in rows if psutil.pid_exists(row["job_pid"])]
+    assert not [row for row in rows if RunFolder(repo / "results" / "runs" / row["id"]).holder()]
     assert git(repo, "worktree", "list").count("\n") == 0
 
 

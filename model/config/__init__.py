@@ -76,6 +76,9 @@ class RuntimeConfig(Config, frozen=True, kw_only=True):
         Literal["fp32", "bf16", "fp16"], Meta(description="autocast; fp16 needs CUDA and scales the loss")
     ] = "fp16"
     compile: Annotated[bool, Meta(description="torch.compile the model")] = True
+    checkpoint_epochs: Annotated[
+        int, Meta(ge=1, description="a checkpoint every so many epochs, and wherever training ends or is stopped")
+    ] = 1
 
 
 class JobConfig(Config, frozen=True, kw_only=True):
@@ -94,8 +97,8 @@ class JobConfig(Config, frozen=True, kw_only=True):
     test_time: TestTimeConfig | None = None
 
 
-COSMETIC = ("experiment", "profile")
-"""Fields of `JobConfig` that name a run without changing what it computes."""
+COSMETIC = ("experiment", "profile", "runtime.checkpoint_epochs")
+"""Knobs of `JobConfig`, dotted, that change nothing of what a run computes."""
 
 
 def decode_job(content: bytes) -> JobConfig:

@@ -15,7 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from model.run_folder import RunFolder
-from orchestrator.launchers.local import Job, Slot, process_started
+from orchestrator.launchers.local import Job, Slot
+from orchestrator.processes import birth_of
 
 START_SECONDS = 120.0
 """Longest wait for a fork: the first one also waits for the imports."""
@@ -69,6 +70,12 @@ class Standby:
                 self._process.kill()  # it hangs; a job that starts by itself will say why
         return None
 
+    @property
+    def answers(self) -> int:
+        """The file descriptor that becomes readable when something is said, such as how a job ended."""
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
+
     def is_alive(self) -> bool:
         """Whether the standby process is there."""
         return self._process.poll() is None
@@ -82,8 +89,7 @@ class Standby:
 
     def _listen(self, seconds: float) -> list[Answer]:
         """Return what was said, after waiting so long for it; note how jobs ended."""
-        assert self._process.stdout is not None
-        source = self._process.stdout.fileno()
+        source = self.answers
         if not select.select([source], [], [], seconds)[0]:
             return []
         *lines, self._rest = (self._rest + os.read(source, 65536)).split(b"\n")
@@ -115,7 +121,7 @@ class ForkedJob:
     def __init__(self, standby: Standby, pid: int, slot: Slot) -> None:
         self.slot, self.pid = slot, pid
         self._standby = standby
-        self._started = process_started(pid)
+        self._born = birth_of(pid)
 
     def exit_status(self) -> int | None:
         """Return the exit status, negative for a signal, or None while the job runs."""
@@ -125,7 +131,7 @@ class ForkedJob:
         return None if self._is_there() else UNKNOWN_STATUS
 
     def _is_there(self) -> bool:
-        return self._started is not None and process_started(self.pid) == self._started
+        return self._born is not None and birth_of(self.pid) == self._born
 
     def ask_to_stop(self) -> None:
         """Ask the job to finish its epoch, checkpoint and end."""
@@ -173,6 +179,10 @@ class Launcher:
         if standby is None or not standby.is_alive():
             self._standbys[key] = Standby(code, shared)
         return self._standbys[key]
+
+    def wait(self, seconds: float) -> None:
+        """Wait until a job has ended, or so long."""
+        select.select([standby.answers for standby in self._standbys.values() if standby.is_alive()], [], [], seconds)
 
     def close(self) -> None:
         """Let all standby processes leave."""

@@ -44,6 +44,20 @@ def describe_jobs(configs: list[JobConfig], root: Path, *, with_data: bool) -> l
     return msgspec.json.decode(answer, type=list[Description])
 
 
+def check_job(folder: Path, code: Path, data_folder: Path) -> str | None:
+    """Ask the code in `code` whether it can do the job of a run folder; return why not."""
+    words = ["model", str(folder.resolve()), "--check", "--data-folder", str(data_folder.resolve())]
+    done = _call(words, b"", code)
+    if done.returncode == 0:
+        return None
+    try:
+        problem = msgspec.json.decode(done.stdout, type=Description).problem
+    except msgspec.DecodeError:
+        problem = None
+    last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+    return problem or f"`python -m model --check` ended with status {done.returncode}: {last[0]}"
+
+
 def emulate_captures(folder: Path, spec: EmulateSpec) -> str:
     """Make emulated captures; return what was said about them.
 
@@ -107,8 +121,17 @@ def shard_captures(folder: Path, data: DataConfig, root: Path, sha256: Mapping[s
 
 def _ask(module: list[str], question: bytes, code: Path) -> bytes:
     # `-m` looks in the working folder first; a folder with another `model` than ours must not be it.
-    folder = code if (code / "model" / "describe.py").exists() else INSTALLED
-    done = subprocess.run(
+    done = _call(module, question, code if (code / "model" / "describe.py").exists() else INSTALLED)
+    if done.returncode != 0:
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+        if done.returncode == USERS_MISTAKE and last[0].startswith(f"{module[0]}: "):
+            raise DataError(last[0].removeprefix(f"{module[0]}: "))
+        raise DataError(f"`python -m {module[0]}` ended with status {done.returncode}: {last[0]}")
+    return done.stdout
+
+
+def _call(module: list[str], question: bytes, folder: Path) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
         [sys.executable, "-m", *module],
         input=question,
         capture_output=True,
@@ -117,9 +140,3 @@ def _ask(module: list[str], question: bytes, code: Path) -> bytes:
         # Byte code would be a new file in the user's checkout.
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )
-    if done.returncode != 0:
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-        if done.returncode == USERS_MISTAKE and last[0].startswith(f"{module[0]}: "):
-            raise DataError(last[0].removeprefix(f"{module[0]}: "))
-        raise DataError(f"`python -m {module[0]}` ended with status {done.returncode}: {last[0]}")
-    return done.stdout

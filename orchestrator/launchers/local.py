@@ -7,7 +7,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pynvml
 
 from model.run_folder import RunFolder
@@ -41,6 +40,18 @@ def count_gpus() -> int:
         pynvml.nvmlShutdown()
 
 
+def name_gpu(slot: Slot) -> str | None:
+    """Return the model of a slot's GPU; None for a slot on a CPU."""
+    number = slot.environment.get("CUDA_VISIBLE_DEVICES")
+    if number is None or count_gpus() <= int(number):
+        return None
+    pynvml.nvmlInit()
+    try:
+        return str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(int(number))))
+    finally:
+        pynvml.nvmlShutdown()
+
+
 def make_slots(asked: int | None, num_gpus: int, num_cores: int) -> list[Slot]:
     """One slot a GPU, or on a CPU two (or as many as asked for), each with its share of the cores."""
     count = asked or num_gpus or min(2, num_cores)
@@ -48,6 +59,8 @@ def make_slots(asked: int | None, num_gpus: int, num_cores: int) -> list[Slot]:
     shared = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **MALLOC}
     if num_gpus == 0:
         return [Slot(f"cpu{number}", shared) for number in range(count)]
+    # In the order of the bus, as NVML counts, so that both mean the same GPU by a number.
+    shared |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     return [
         Slot(f"gpu{number % num_gpus}", shared | {"CUDA_VISIBLE_DEVICES": str(number % num_gpus)})
         for number in range(count)
@@ -94,18 +107,3 @@ class Job:
     def _signal(self, number: signal.Signals) -> None:
         if self._process.poll() is None:
             os.killpg(self._process.pid, number)
-
-
-def process_started(pid: int) -> float | None:
-    """Return when a process began, which tells it from a later one with the same number; None if it is gone."""
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
-    except psutil.NoSuchProcess:
-        return None
-
-
-def kill_leftover(pid: int, started: float | None) -> None:
-    """End a job whose orchestrator died, and all it started, if it still is the process that was started then."""
-    if started is not None and process_started(pid) == started:
-        os.killpg(pid, signal.SIGKILL)

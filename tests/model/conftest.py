@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from model.config import JobConfig, job_from_builtins
 from model.job import run_job
-from model.run_folder import RunFolder
+from model.run_folder import EpochRecord, RunFolder
 
 torch.set_num_threads(1)  # small tensors: more threads only get in each other's way
 
@@ -137,6 +138,22 @@ def write_folder(path: Path, changes: dict[str, Any]) -> RunFolder:
 def build_folder(tmp_path: Path) -> FolderBuilder:
     """Return what makes a run folder of that name, with its `config.json`."""
     return lambda name="run", **changes: write_folder(tmp_path / name, changes)
+
+
+MACHINE = {
+    "seconds": 0.0,
+    "cpu_seconds": 0.0,
+    "data_seconds": 0.0,
+    "bursts_per_second": 0.0,
+    "peak_memory_bytes": 0,
+}
+"""Fields of a record that depend on the machine's mood."""
+
+
+@pytest.fixture
+def timeless() -> Callable[[RunFolder], list[EpochRecord]]:
+    """Return what reads the epochs of a run folder, without the fields of `MACHINE`."""
+    return lambda folder: [msgspec.structs.replace(record, **MACHINE) for record in folder.read_epochs()]
 
 
 @pytest.fixture(scope="session")

@@ -1,24 +1,36 @@
 """A run folder in, results in the run folder out."""
 
+import errno
+import io
 import os
+import resource
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 import torch
 
+from model import run_folder
 from model.data.batches import open_role
 from model.data.captures import CaptureError
 from model.evaluate import JobError
-from model.job import INTERRUPTED, StopRequest, describe_out_of_memory, is_out_of_memory, run_job
-from model.run_folder import EpochRecord, Result, RunFolder
+from model.job import (
+    INTERRUPTED,
+    StopRequest,
+    describe_out_of_memory,
+    find_disk_full,
+    is_out_of_memory,
+    run_job,
+)
+from model.run_folder import HELD, NO_SPACE, EpochRecord, Result, RunFolder
 
 FolderBuilder = Callable[..., RunFolder]
+Epochs = Callable[[RunFolder], list[EpochRecord]]
+Compare = Callable[[RunFolder, RunFolder], None]
 
 
 class Killed(BaseException):
@@ -42,6 +54,18 @@ class AskedToStop(RunFolder):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+@dataclass(frozen=True)
+class KilledAfter(RunFolder):
+    """A run folder whose job dies once an epoch is on record."""
+
+    epoch: int
+
+    def append_epoch(self, record: EpochRecord) -> None:
+        super().append_epoch(record)
+        if record.epoch == self.epoch:
+            raise Killed
+
+
 class KilledBeforeTheResult(RunFolder):
     """A run folder whose job dies once the predictions are written."""
 
@@ -60,31 +84,26 @@ class OutOfMemory(RunFolder):
         self.allocate()
 
 
-def timeless(folder: RunFolder) -> list[EpochRecord]:
-    machine = {
-        "seconds": 0.0,
-        "cpu_seconds": 0.0,
-        "data_seconds": 0.0,
-        "bursts_per_second": 0.0,
-        "peak_memory_bytes": 0,
-    }
-    return [msgspec.structs.replace(record, **machine) for record in folder.read_epochs()]
-
-
 def predictions(folder: RunFolder) -> dict[str, bytes]:
     with np.load(folder.predictions, allow_pickle=False) as arrays:
         return {name: arrays[name].tobytes() for name in arrays}
 
 
 def when_written(folder: RunFolder) -> dict[str, tuple[int, int]]:
-    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.path.iterdir()}
+    """Inode and time of each file but the lock, which is taken before anything is looked at."""
+    stats = {path.name: path.stat() for path in folder.path.iterdir() if path != folder.lock}
+    return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in stats.items()}
 
 
-def assert_same_run(folder: RunFolder, other: RunFolder) -> None:
-    assert timeless(folder) == timeless(other)
-    assert predictions(folder) == predictions(other)
-    assert folder.read_result() == other.read_result()
-    assert folder.read_result() is not None
+@pytest.fixture
+def assert_same_run(timeless: Epochs) -> Compare:
+    def check(folder: RunFolder, other: RunFolder) -> None:
+        assert timeless(folder) == timeless(other)
+        assert predictions(folder) == predictions(other)
+        assert folder.read_result() == other.read_result()
+        assert folder.read_result() is not None
+
+    return check
 
 
 def test_a_finished_run_has_the_files_of_the_contract(finished: RunFolder) -> None:
@@ -94,6 +113,7 @@ def test_a_finished_run_has_the_files_of_the_contract(finished: RunFolder) -> No
         "checkpoint.pt",
         "predictions.npz",
         "result.json",
+        "job.lock",
     }
     assert [record.epoch for record in finished.read_epochs()] == [1, 2, 3]
 
@@ -128,21 +148,25 @@ def test_predictions_hold_each_burst_and_tell_the_same_as_the_result(finished: R
             assert (score.correct, score.accuracy) == (correct, correct / len(bursts))
 
 
-def test_the_same_job_gives_the_same_numbers(finished: RunFolder, build_folder: FolderBuilder, captures: Path) -> None:
+def test_the_same_job_gives_the_same_numbers(
+    finished: RunFolder, build_folder: FolderBuilder, captures: Path, assert_same_run: Compare
+) -> None:
     torch.manual_seed(5)
     again = build_folder("again")
     run_job(again, captures)
     assert_same_run(again, finished)
 
 
-def test_a_cosmetic_name_changes_no_number(finished: RunFolder, build_folder: FolderBuilder, captures: Path) -> None:
+def test_a_cosmetic_name_changes_no_number(
+    finished: RunFolder, build_folder: FolderBuilder, captures: Path, assert_same_run: Compare
+) -> None:
     renamed = build_folder("renamed", experiment="other", profile="other")
     run_job(renamed, captures)
     assert_same_run(renamed, finished)
 
 
 def test_a_job_asked_to_stop_finishes_its_epoch_and_goes_on_with_the_same_numbers(
-    finished: RunFolder, build_folder: FolderBuilder, captures: Path
+    finished: RunFolder, build_folder: FolderBuilder, captures: Path, assert_same_run: Compare
 ) -> None:
     folder = build_folder("stopped")
     assert run_job(AskedToStop(folder.path), captures) == INTERRUPTED
@@ -155,13 +179,26 @@ def test_a_job_asked_to_stop_finishes_its_epoch_and_goes_on_with_the_same_number
 
 @pytest.mark.parametrize("deadly", [KilledBeforeTheLine, KilledBeforeTheResult])
 def test_a_job_killed_between_two_files_goes_on_with_the_same_numbers(
-    finished: RunFolder, build_folder: FolderBuilder, captures: Path, deadly: type[RunFolder]
+    finished: RunFolder, build_folder: FolderBuilder, captures: Path, deadly: type[RunFolder], assert_same_run: Compare
 ) -> None:
     folder = build_folder("killed")
     with pytest.raises(Killed):
         run_job(deadly(folder.path), captures)
     assert folder.read_result() is None
     assert run_job(folder, captures) == 0
+    assert_same_run(folder, finished)
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_a_job_killed_where_no_checkpoint_was_due_goes_on_with_the_same_numbers(
+    finished: RunFolder, build_folder: FolderBuilder, captures: Path, epoch: int, assert_same_run: Compare
+) -> None:
+    folder = build_folder("killed", runtime={"checkpoint_epochs": 2})
+    with pytest.raises(Killed):
+        run_job(KilledAfter(folder.path, epoch), captures)
+    told: list[str] = []
+    assert run_job(folder, captures, tell=told.append) == 0
+    assert told[0] == f"baseline, seed 0, on cpu, from epoch {(1, 3, 4)[epoch - 1]}"
     assert_same_run(folder, finished)
 
 
@@ -236,7 +273,7 @@ def test_the_first_request_is_remembered_and_a_second_ends_the_job(number: signa
 
 
 def test_copies_at_test_time_change_the_final_scores_and_no_epoch(
-    finished: RunFolder, build_folder: FolderBuilder, captures: Path
+    finished: RunFolder, build_folder: FolderBuilder, captures: Path, timeless: Epochs, assert_same_run: Compare
 ) -> None:
     test_time = {"copies": 2, "noise": {"min_snr_db": 0.0, "max_snr_db": 10.0}}
     folder, again = (build_folder(name, test_time=test_time) for name in ("copies", "again"))
@@ -276,7 +313,7 @@ def test_memory_that_runs_out_ends_the_run_with_what_was_asked(
 
 
 def test_a_run_whose_memory_ran_out_goes_on_with_the_same_numbers_once_its_result_is_taken_away(
-    finished: RunFolder, build_folder: FolderBuilder, captures: Path
+    finished: RunFolder, build_folder: FolderBuilder, captures: Path, assert_same_run: Compare
 ) -> None:
     folder = build_folder("again")
     assert run_job(OutOfMemory(folder.path, allocate_on_cuda), captures) == 1
@@ -313,3 +350,151 @@ def test_memory_that_ran_out_is_known_by_class_or_by_torchs_words(error: Excepti
 
 def test_memory_that_runs_out_at_the_start_is_told_without_an_epoch() -> None:
     assert describe_out_of_memory(MemoryError(), 0) == "the job ran out of memory before the end of the first epoch"
+
+
+def test_a_job_leaves_a_folder_as_it_is_that_another_job_holds(
+    build_folder: FolderBuilder, captures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_folder, "LOCK_SECONDS", 0.0)
+    folder = build_folder()
+    told: list[str] = []
+    with folder.hold():
+        before = when_written(folder)
+        assert run_job(folder, captures, tell=told.append) == HELD
+        assert when_written(folder) == before
+        assert folder.holder().pid == os.getpid()
+    assert told == [
+        f"{folder.path}: process {os.getpid()} on {os.uname().nodename} is at work on this run; "
+        "let it end, or end it, and run again to go on"
+    ]
+
+
+def test_a_job_holds_its_folder_until_it_ends(build_folder: FolderBuilder, captures: Path) -> None:
+    folder = build_folder(optim={"epochs": 1})
+    seen = []
+    assert run_job(OutOfMemory(folder.path, lambda: seen.append(folder.holder())), captures) == 0
+    assert [holder.pid for holder in seen] == [os.getpid()]
+    assert folder.holder() is None
+
+
+FILE_LIMITS = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+
+def limit_files(num_bytes: int) -> None:
+    """Let no file of this process grow beyond that: a disk that fills up, on any machine."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+def lift_limit() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, FILE_LIMITS)
+
+
+@pytest.fixture
+def _limited() -> Iterator[None]:
+    yield
+    lift_limit()
+
+
+@dataclass(frozen=True)
+class DiskFull(RunFolder):
+    """A run folder on a disk that is full by the time that something is written."""
+
+    at: str
+
+    def append_epoch(self, record: EpochRecord) -> None:
+        if (self.at, record.epoch) == ("line", 2):
+            limit_files(self.epochs.stat().st_size + 100)
+        super().append_epoch(record)
+        if (self.at, record.epoch) in (("checkpoint", 1), ("predictions", 3)):
+            limit_files(1000 + self.epochs.stat().st_size)
+
+    def write_result(self, result: Result) -> None:
+        limit_files(100)
+        super().write_result(result)
+
+
+NUM_FINISHED = {"checkpoint": 1, "line": 1, "predictions": 3, "result": 3}
+"""File that the disk is too full for -> epochs on record then."""
+
+
+@pytest.mark.usefixtures("_limited")
+@pytest.mark.parametrize("at", NUM_FINISHED)
+def test_a_full_disk_ends_the_job_with_what_is_finished_and_it_goes_on_with_the_same_numbers(
+    finished: RunFolder,
+    build_folder: FolderBuilder,
+    captures: Path,
+    at: str,
+    assert_same_run: Compare,
+) -> None:
+    folder = build_folder("full")
+    told: list[str] = []
+    assert run_job(DiskFull(folder.path, at), captures, tell=told.append) == NO_SPACE
+    lift_limit()
+    assert told[-1] == f"the disk is full: File too large in {folder.path}, free some and run again to go on"
+    assert len(folder.read_epochs()) == NUM_FINISHED[at]
+    assert not folder.result.exists()
+    assert folder.predictions.exists() == (at == "result")
+    assert not [path for path in folder.path.iterdir() if path.name.startswith(".")]
+    assert len(torch.load(folder.checkpoint, weights_only=True)["records"]) == NUM_FINISHED[at] + (at == "line")
+    assert run_job(folder, captures) == 0
+    assert_same_run(folder, finished)
+
+
+@pytest.mark.usefixtures("_limited")
+def test_a_disk_too_full_to_say_who_holds_the_folder_changes_nothing(
+    build_folder: FolderBuilder, captures: Path
+) -> None:
+    folder = build_folder()
+    before = when_written(folder)
+    limit_files(3)
+    assert run_job(folder, captures) == NO_SPACE
+    lift_limit()
+    assert when_written(folder) == before
+    assert folder.holder() is None
+
+
+def test_a_log_on_a_full_disk_does_not_hide_how_the_job_ended(build_folder: FolderBuilder, captures: Path) -> None:
+    def tell(line: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert run_job(build_folder(), captures, tell=tell) == NO_SPACE
+
+
+class Filling(io.BytesIO):
+    """A file on a disk with little space."""
+
+    def write(self, content: bytes) -> int:
+        if self.tell() + len(content) > 2000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(content)
+
+
+def test_a_full_disk_is_known_behind_the_error_that_torch_makes_of_it() -> None:
+    with pytest.raises(RuntimeError, match="unexpected pos") as caught:
+        torch.save({"weights": torch.zeros(10_000)}, Filling())
+    assert find_disk_full(caught.value) == "No space left on device"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, ""), "No space left on device"),
+        (OSError(errno.EDQUOT, ""), "Disk quota exceeded"),
+        (OSError(errno.EFBIG, ""), "File too large"),
+        (OSError(errno.EIO, ""), None),
+        (PermissionError(errno.EACCES, ""), None),
+        (RuntimeError("unexpected pos 64 vs 0"), None),
+    ],
+)
+def test_a_full_disk_is_known_by_the_systems_number(error: Exception, words: str | None) -> None:
+    assert find_disk_full(error) == words
+
+
+def test_another_error_of_the_system_is_not_taken_for_a_full_disk(build_folder: FolderBuilder, captures: Path) -> None:
+    def fail() -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    folder = build_folder()
+    with pytest.raises(OSError, match="the disk is broken"):
+        run_job(OutOfMemory(folder.path, fail), captures)
+    assert folder.holder() is None

@@ -1,23 +1,29 @@
 """`python -m model`, called in this process; once in a process of its own."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from model import run_folder
 from model.__main__ import main
-from model.run_folder import RunFolder
+from model.run_folder import HELD, NO_SPACE, RunFolder
 
 ROOT = Path(__file__).parents[2]
 FolderBuilder = Callable[..., RunFolder]
+NOBODY = 65534
 
 
 def files(folder: RunFolder) -> list[str]:
-    return sorted(path.name for path in folder.path.iterdir())
+    """Name what is there but the lock, which a job takes before it reads anything."""
+    return sorted(path.name for path in folder.path.iterdir() if path != folder.lock)
 
 
 def test_a_job_is_done(build_folder: FolderBuilder, captures: Path) -> None:
@@ -37,7 +43,7 @@ def test_a_check_tells_tokens_and_parameters_and_writes_nothing(
     assert answer["tokens"] == 12
     assert answer["parameters"] > 1000
     assert answer["problem"] is None
-    assert files(folder) == ["config.json"]
+    assert list(folder.path.iterdir()) == [folder.config]
 
 
 def test_a_check_tells_a_problem_and_writes_nothing(
@@ -56,7 +62,7 @@ def test_a_folder_without_a_configuration_is_a_mistake_that_is_told(
     assert main([str(tmp_path), *arguments]) == 2
     told = f"model: {tmp_path / 'config.json'}: there is no such file; a run folder holds a config.json\n"
     assert capsys.readouterr() == ("", told)
-    assert list(tmp_path.iterdir()) == []
+    assert files(RunFolder(tmp_path)) == []
 
 
 @pytest.mark.parametrize("arguments", [["--check"], []])
@@ -115,3 +121,55 @@ def test_cuda_where_there_is_none_ends_as_rejected(build_folder: FolderBuilder, 
     folder = build_folder()
     assert main([str(folder.path), "--data-folder", str(captures), "--device", "cuda"]) == 2
     assert "there is no CUDA GPU here" in folder.read_result().reason
+
+
+def test_a_job_changes_nothing_in_a_folder_that_another_job_holds_not_even_to_refuse(
+    build_folder: FolderBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_folder, "LOCK_SECONDS", 0.0)
+    folder = build_folder()
+    without_captures = ["--data-folder", str(tmp_path)]
+    with folder.hold():
+        before = folder.lock.read_bytes()
+        assert main([str(folder.path), *without_captures]) == HELD
+        assert (files(folder), folder.lock.read_bytes()) == (["config.json"], before)
+    assert f"process {os.getpid()} on " in capsys.readouterr().out
+    assert main([str(folder.path), *without_captures]) == 2
+    assert files(folder) == ["config.json", "result.json"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_log_on_a_full_disk_ends_the_job_with_a_status_that_says_so(
+    build_folder: FolderBuilder, captures: Path
+) -> None:
+    folder = build_folder()
+    command = [sys.executable, "-m", "model", str(folder.path), "--data-folder", str(captures), "--device", "cpu"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (NO_SPACE, b"")
+    assert files(folder) == ["config.json"]
+
+
+@pytest.fixture
+def unwritable(build_folder: FolderBuilder) -> Iterator[RunFolder]:
+    """Yield a run folder that this process may read and not write, also where root runs the tests."""
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        folder = RunFolder(Path(shutil.copytree(build_folder().path, Path(name) / "run")))
+        folder.path.chmod(0o555)
+        os.seteuid(user or NOBODY)
+        try:
+            yield folder
+        finally:
+            os.seteuid(user)
+            folder.path.chmod(0o755)
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(
+    unwritable: RunFolder, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(unwritable.path), "--data-folder", str(captures)]) == 2
+    told = "Permission denied; a job must be able to read its data and to write its run folder\n"
+    assert capsys.readouterr() == ("", f"model: {unwritable.lock}: {told}")
+    assert list(unwritable.path.iterdir()) == [unwritable.config]

@@ -1,8 +1,15 @@
 """Law 3 of DESIGN.md: "kill -9 anywhere loses no finished epoch.\""""
 
+import fcntl
+import os
+import platform
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -10,7 +17,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.run_folder import EpochRecord, LocationScore, Result, RunFolder, stream_atomically, write_atomically
+from model import run_folder
+from model.run_folder import (
+    EpochRecord,
+    HeldError,
+    Holder,
+    LocationScore,
+    Result,
+    RunFolder,
+    stream_atomically,
+    write_atomically,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -201,6 +218,7 @@ def test_a_run_folder_has_the_files_of_the_contract(folder: RunFolder) -> None:
             folder.predictions,
             folder.result,
             folder.log,
+            folder.lock,
         )
     ]
     assert names == [
@@ -211,6 +229,7 @@ def test_a_run_folder_has_the_files_of_the_contract(folder: RunFolder) -> None:
         "predictions.npz",
         "result.json",
         "train.log",
+        "job.lock",
     ]
 
 
@@ -233,3 +252,98 @@ def test_a_record_older_than_a_field_is_still_read(folder: RunFolder) -> None:
     del line["data_seconds"]
     folder.epochs.write_bytes(msgspec.json.encode(line) + b"\n")
     assert folder.read_epochs() == [record(1, data_seconds=None)]
+
+
+HOLDS = """
+import os, sys
+from pathlib import Path
+from model.run_folder import RunFolder
+with RunFolder(Path(sys.argv[1])).hold():
+    {then}
+    print(flush=True)
+    sys.stdin.read()
+"""
+LEAVES_A_CHILD = "if os.fork(): print(flush=True); os._exit(0)"
+
+
+@contextmanager
+def process_that_holds(folder: RunFolder, then: str = "pass") -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-c", HOLDS.format(then=then), str(folder.path)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder, "LOCK_SECONDS", 0.0)
+
+
+def test_nobody_holds_a_folder_without_a_lock_and_asking_makes_none(folder: RunFolder) -> None:
+    assert folder.holder() is None
+    assert list(folder.path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_lock_says_who_holds_it_and_is_believed_only_while_it_is_held(folder: RunFolder) -> None:
+    me = Holder(pid=os.getpid(), host=platform.node())
+    with folder.hold():
+        assert folder.holder() == me
+    assert msgspec.json.decode(folder.lock.read_bytes(), type=Holder) == me
+    assert folder.holder() is None
+    with folder.hold():  # asking left no lock behind
+        assert folder.holder() == me
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_folder_that_is_held_is_refused_with_who_holds_it(folder: RunFolder) -> None:
+    sentence = f"{folder.path}: process {{}} on {platform.node()} is at work on this run; let it end, or end it"
+    with process_that_holds(folder) as process:
+        before = folder.lock.read_bytes()
+        with pytest.raises(HeldError, match=sentence.format(process.pid)), folder.hold():
+            pytest.fail("two hold it")
+        assert folder.lock.read_bytes() == before
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_lock_of_a_killed_process_goes_with_it(folder: RunFolder) -> None:
+    with process_that_holds(folder) as process:
+        assert folder.holder() == Holder(pid=process.pid, host=platform.node())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert folder.holder() is None
+        with folder.hold():
+            assert folder.holder().pid == os.getpid()
+
+
+def test_the_lock_of_a_process_that_is_about_to_end_is_waited_for(folder: RunFolder) -> None:
+    with process_that_holds(folder) as process:
+        threading.Timer(0.1, process.kill).start()
+        with folder.hold():
+            assert process.wait() == -signal.SIGKILL
+
+
+def test_a_process_that_a_job_forked_keeps_the_lock_until_it_ends(folder: RunFolder) -> None:
+    with process_that_holds(folder, LEAVES_A_CHILD) as process:
+        assert process.wait() == 0
+        assert folder.holder() == Holder(pid=process.pid, host=platform.node())
+        process.stdin.close()
+        with folder.hold():
+            assert folder.holder().pid == os.getpid()
+
+
+def test_a_lock_that_is_just_being_taken_is_read_once_it_says_by_whom(folder: RunFolder) -> None:
+    holder = Holder(pid=7, host="there")
+    with folder.lock.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        threading.Timer(0.1, folder.lock.write_bytes, [msgspec.json.encode(holder)]).start()
+        assert folder.holder() == holder
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_lock_of_something_that_is_no_job_is_told(folder: RunFolder) -> None:
+    with folder.lock.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(HeldError, match=r"job\.lock: this is locked by a process that is no job; end it"):
+            folder.holder()

@@ -8,8 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from model import speed
 from model.config import JobConfig
 from model.evaluate import JobError
+from model.run_folder import NO_SPACE, RunFolder
 from model.speed import Speed, main, measure, write_noise
 
 JobBuilder = Callable[..., JobConfig]
@@ -56,3 +58,15 @@ def test_what_cannot_be_done_here_is_said_in_a_sentence(
     config = build_job(runtime={"precision": "fp16"})
     assert ask(monkeypatch, config, "--epochs", "1", "--device", "cpu") == 2
     assert "fp16, which needs a CUDA GPU" in capsys.readouterr().err
+
+
+def test_a_training_that_ends_without_a_result_says_what_its_log_says(
+    build_job: JobBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_on_a_full_disk(run: RunFolder, folder: Path, device: str, tell: Callable[[str], object]) -> int:
+        tell("the disk is full")
+        return NO_SPACE
+
+    monkeypatch.setattr(speed, "run_job", run_on_a_full_disk)
+    with pytest.raises(JobError, match="the training ended early: the disk is full"):
+        measure(build_job(), 1, "cpu", tmp_path)

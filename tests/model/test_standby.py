@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.run_folder import RunFolder
+from model.run_folder import HELD, NO_SPACE, RunFolder
 
 ROOT = Path(__file__).parents[2]
 FolderBuilder = Callable[..., RunFolder]
@@ -32,11 +32,11 @@ class Talk:
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
-    def ask(self, folder: RunFolder, captures: Path, *words: str, **environment: str) -> None:
+    def ask(self, folder: RunFolder, captures: Path, *words: str, log: Path | None = None, **environment: str) -> None:
         request = {
             "words": [str(folder.path), "--data-folder", str(captures), *words],
             "folder": str(ROOT),
-            "log": str(folder.log),
+            "log": str(log or folder.log),
             "environment": environment,
         }
         self.process.stdin.write(json.dumps(request) + "\n")
@@ -78,11 +78,13 @@ def test_jobs_run_side_by_side_each_in_a_session_of_its_own(
     assert {os.getsid(pid) for pid in pids} == set(pids)
     while not all(folder.read_epochs() for folder in folders):
         time.sleep(0.01)
+    assert [folder.holder().pid for folder in folders] == pids
     os.killpg(pids[0], signal.SIGKILL)
     assert talk.hear() == {"pid": pids[0], "status": -signal.SIGKILL}
     os.killpg(pids[1], signal.SIGTERM)
     assert talk.hear() == {"pid": pids[1], "status": 130}
     assert "asked to stop" in folders[1].log.read_text()
+    assert [folder.holder() for folder in folders] == [None, None]
 
 
 def test_a_mistake_ends_the_job_alone_and_stands_in_its_log(
@@ -109,3 +111,19 @@ def test_a_job_outlives_the_process_that_forked_it(talk: Talk, build_folder: Fol
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert folder.read_result().state == "done"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_job_that_cannot_write_its_log_or_its_folder_ends_alone_and_says_why(
+    talk: Talk, build_folder: FolderBuilder, captures: Path
+) -> None:
+    talk.ask(build_folder("full"), captures, log=Path("/dev/full"))
+    pid = talk.hear()["pid"]
+    assert talk.hear() == {"pid": pid, "status": NO_SPACE}
+    held = build_folder("held")
+    with held.hold():
+        talk.ask(held, captures)
+        pid = talk.hear()["pid"]
+        assert talk.hear() == {"pid": pid, "status": HELD}
+    assert f"process {os.getpid()} on " in held.log.read_text()
+    assert held.read_epochs() == []

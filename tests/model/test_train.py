@@ -25,6 +25,7 @@ from model.train import fit_to_device, main, run_folder_of
 
 JobBuilder = Callable[..., JobConfig]
 Output = pytest.CaptureFixture[str]
+Epochs = Callable[[RunFolder], list[EpochRecord]]
 
 SOURCE = {
     "focal_loss": r"""
@@ -125,17 +126,6 @@ def run_folder(workplace: Path, name: str = "small") -> RunFolder:
     return run_folder_of(workplace / "saved_models" / f"{name}.pth")
 
 
-def timeless(folder: RunFolder) -> list[EpochRecord]:
-    machine = {
-        "seconds": 0.0,
-        "cpu_seconds": 0.0,
-        "data_seconds": 0.0,
-        "bursts_per_second": 0.0,
-        "peak_memory_bytes": 0,
-    }
-    return [msgspec.structs.replace(record, **machine) for record in folder.read_epochs()]
-
-
 @pytest.mark.parametrize("name", SOURCE)
 def test_a_command_of_the_source_is_its_job(name: str, workplace: Path, build_job: JobBuilder) -> None:
     job = parse(words_of(SOURCE[name])).job(build_job().data, "cuda")
@@ -190,7 +180,9 @@ def test_the_saved_model_is_that_of_the_best_epoch(workplace: Path) -> None:
     assert set(saved) == {"format", "config", "best_epoch", "best_loss", "best_model"}
 
 
-def test_shards_train_as_the_captures_do(workplace: Path, captures: Path, build_job: JobBuilder) -> None:
+def test_shards_train_as_the_captures_do(
+    workplace: Path, captures: Path, build_job: JobBuilder, timeless: Epochs
+) -> None:
     main(SMALL)
     command = parse(SMALL)
     folder = RunFolder(workplace / "plain")
@@ -218,7 +210,7 @@ def test_the_same_command_trains_nothing_twice_and_puts_a_lost_model_back(workpl
 
 
 def test_the_same_command_goes_on_where_it_was_stopped(
-    workplace: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    workplace: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch, timeless: Epochs
 ) -> None:
     elsewhere = [word.replace("small.pth", "whole.pth") for word in SMALL]
     main(elsewhere)
@@ -236,6 +228,13 @@ def test_the_same_command_goes_on_where_it_was_stopped(
     assert not (workplace / "saved_models" / "small.pth").exists()
     assert main(SMALL) == 0
     assert timeless(run_folder(workplace)) == timeless(run_folder(workplace, "whole"))
+
+
+def test_how_often_a_checkpoint_is_written_makes_no_other_training(workplace: Path) -> None:
+    main(SMALL)
+    before = run_folder(workplace).epochs.stat().st_mtime_ns
+    assert main([*SMALL, "--set", "runtime.checkpoint_epochs=2"]) == 0
+    assert run_folder(workplace).epochs.stat().st_mtime_ns == before
 
 
 def test_another_training_in_the_run_folder_is_refused(workplace: Path, capsys: Output) -> None:

@@ -4,6 +4,7 @@ never stopped."
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,7 @@ from model.trainer import NonFiniteError, StepSums, Trainer, peak_memory_bytes, 
 
 CPU = torch.device("cpu")
 TrainerBuilder = Callable[..., Trainer]
+Epochs = Callable[[RunFolder], list[EpochRecord]]
 
 
 @pytest.fixture
@@ -44,18 +46,6 @@ def after(num_epochs: int) -> Callable[[], bool]:
     """Ask to stop once that many epochs are done."""
     asked = iter([False] * num_epochs + [True])
     return lambda: next(asked)
-
-
-def timeless(record: EpochRecord) -> EpochRecord:
-    """Return the record without what depends on the machine's mood."""
-    machine = {
-        "seconds": 0.0,
-        "cpu_seconds": 0.0,
-        "data_seconds": 0.0,
-        "bursts_per_second": 0.0,
-        "peak_memory_bytes": 0,
-    }
-    return msgspec.structs.replace(record, **machine)
 
 
 def folder_in(tmp_path: Path, name: str) -> RunFolder:
@@ -132,6 +122,101 @@ EVERY_STREAM = {
 }
 
 
+class Killed(BaseException):
+    """In place of kill -9: nothing after it is executed."""
+
+
+@dataclass(frozen=True)
+class KilledAfter(RunFolder):
+    """A run folder whose job dies once an epoch is on record."""
+
+    epoch: int
+
+    def append_epoch(self, record: EpochRecord) -> None:
+        super().append_epoch(record)
+        if record.epoch == self.epoch:
+            raise Killed
+
+
+@pytest.mark.parametrize("killed_after", range(1, 8))
+def test_a_run_with_a_checkpoint_every_three_epochs_and_killed_anywhere_gives_the_numbers_of_one_never_stopped(
+    build_trainer: TrainerBuilder, tmp_path: Path, killed_after: int, timeless: Epochs
+) -> None:
+    whole, killed = folder_in(tmp_path, "whole"), folder_in(tmp_path, "killed")
+    never_stopped = build_trainer(optim=WILD)
+    never_stopped.fit(whole, never)
+
+    runtime = {"checkpoint_epochs": 3}
+    with pytest.raises(Killed):
+        build_trainer(optim=WILD, runtime=runtime).fit(KilledAfter(killed.path, killed_after), never)
+    assert len(killed.read_epochs()) == killed_after
+    resumed = build_trainer(optim=WILD, runtime=runtime)
+    resumed.resume(killed)
+    assert resumed.progress.epoch == (killed_after if killed_after == 7 else killed_after // 3 * 3)
+    assert len(killed.read_epochs()) == resumed.progress.epoch
+    assert resumed.fit(killed, never)
+
+    assert timeless(killed) == timeless(whole)
+    assert all(map(torch.equal, parameters(resumed), parameters(never_stopped)))
+    resumed.restore_best()
+    never_stopped.restore_best()
+    assert all(map(torch.equal, parameters(resumed), parameters(never_stopped)))
+
+
+def note_checkpoints(trainer: Trainer) -> list[int]:
+    """Return a list to which the epoch of each checkpoint that the trainer writes is added."""
+    epochs: list[int] = []
+    save = trainer.save
+
+    def noting(folder: RunFolder) -> None:
+        save(folder)
+        epochs.append(len(torch.load(folder.checkpoint, weights_only=True)["records"]))
+
+    trainer.save = noting
+    return epochs
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs"), [(1, [1, 2, 3, 4, 5, 6, 7]), (2, [2, 4, 6, 7]), (3, [3, 6, 7]), (7, [7]), (100, [7])]
+)
+def test_a_checkpoint_is_written_every_so_many_epochs_and_at_the_last(
+    build_trainer: TrainerBuilder, tmp_path: Path, every: int, epochs: list[int]
+) -> None:
+    trainer = build_trainer(optim={"epochs": 7}, runtime={"checkpoint_epochs": every})
+    written = note_checkpoints(trainer)
+    trainer.fit(folder_in(tmp_path, "run"), never)
+    assert written == epochs
+
+
+def test_a_checkpoint_is_written_where_patience_runs_out(build_trainer: TrainerBuilder, tmp_path: Path) -> None:
+    optim = {"learning_rate": 0.3, "epochs": 50, "early_stopping": 2}
+    trainer = build_trainer(optim=optim, runtime={"checkpoint_epochs": 100})
+    written = note_checkpoints(trainer)
+    trainer.fit(folder_in(tmp_path, "run"), never)
+    assert written == [trainer.progress.epoch]
+    assert trainer.progress.epoch < 50
+
+
+def test_a_checkpoint_is_written_where_a_run_is_stopped_unless_there_is_one(
+    build_trainer: TrainerBuilder, tmp_path: Path
+) -> None:
+    folder, changes = folder_in(tmp_path, "run"), {"optim": {"epochs": 7}, "runtime": {"checkpoint_epochs": 3}}
+    trainer = build_trainer(**changes)
+    written = note_checkpoints(trainer)
+    trainer.fit(folder, after(0))
+    assert (written, folder.checkpoint.exists()) == ([], False)
+    for num_epochs in (3, 1, 0):
+        trainer.fit(folder, after(num_epochs))
+    assert written == [3, 4]
+    resumed = build_trainer(**changes)
+    resumed.resume(folder)
+    written = note_checkpoints(resumed)
+    resumed.fit(folder, after(0))
+    assert written == []
+    resumed.fit(folder, never)
+    assert written == [6, 7]
+
+
 @pytest.mark.parametrize(
     ("changes", "stopped_after"),
     [
@@ -148,7 +233,7 @@ EVERY_STREAM = {
     ],
 )
 def test_a_resumed_run_gives_the_same_numbers_as_one_never_stopped(
-    build_trainer: TrainerBuilder, tmp_path: Path, changes: dict[str, object], stopped_after: int
+    build_trainer: TrainerBuilder, tmp_path: Path, changes: dict[str, object], stopped_after: int, timeless: Epochs
 ) -> None:
     whole, stopped = folder_in(tmp_path, "whole"), folder_in(tmp_path, "stopped")
     never_stopped = build_trainer(**changes)
@@ -162,9 +247,7 @@ def test_a_resumed_run_gives_the_same_numbers_as_one_never_stopped(
     assert resumed.progress.epoch == stopped_after
     assert resumed.fit(stopped, never)
 
-    assert [timeless(record) for record in stopped.read_epochs()] == [
-        timeless(record) for record in whole.read_epochs()
-    ]
+    assert timeless(stopped) == timeless(whole)
     assert all(map(torch.equal, parameters(resumed), parameters(never_stopped)))
     assert resumed.progress.best_epoch == never_stopped.progress.best_epoch
     assert resumed.progress.best_loss == never_stopped.progress.best_loss
@@ -174,13 +257,13 @@ def test_a_resumed_run_gives_the_same_numbers_as_one_never_stopped(
 
 
 def test_the_same_seed_gives_the_same_records_and_another_seed_others(
-    build_trainer: TrainerBuilder, tmp_path: Path
+    build_trainer: TrainerBuilder, tmp_path: Path, timeless: Epochs
 ) -> None:
     told = []
     for name, seed in (("first", 0), ("again", 0), ("other", 1)):
         folder = folder_in(tmp_path, name)
         build_trainer(seed=seed).fit(folder, never)
-        told.append([timeless(record) for record in folder.read_epochs()])
+        told.append(timeless(folder))
     assert told[0] == told[1]
     assert all(one.train_loss != other.train_loss for one, other in zip(told[0], told[2], strict=True))
 
@@ -198,20 +281,22 @@ def test_a_record_lost_between_checkpoint_and_line_is_written_again(
     assert resumed.progress.records == before
 
 
-def test_epochs_after_the_checkpoint_are_trained_again(build_trainer: TrainerBuilder, tmp_path: Path) -> None:
+def test_epochs_after_the_checkpoint_are_trained_again(
+    build_trainer: TrainerBuilder, tmp_path: Path, timeless: Epochs
+) -> None:
     folder = folder_in(tmp_path, "run")
     build_trainer().fit(folder, after(1))
     checkpoint = folder.checkpoint.read_bytes()
     going_on = build_trainer()
     going_on.resume(folder)
     going_on.fit(folder, after(1))
-    before = folder.read_epochs()
+    before = timeless(folder)
     folder.checkpoint.write_bytes(checkpoint)
     resumed = build_trainer()
     resumed.resume(folder)
-    assert folder.read_epochs() == before[:1]
+    assert timeless(folder) == before[:1]
     resumed.fit(folder, after(1))
-    assert timeless(folder.read_epochs()[1]) == timeless(before[1])
+    assert timeless(folder) == before
 
 
 def test_epochs_without_a_checkpoint_are_trained_again(build_trainer: TrainerBuilder, tmp_path: Path) -> None:
@@ -402,7 +487,7 @@ def test_bf16_trains_on_a_cpu(build_trainer: TrainerBuilder, tmp_path: Path) -> 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # PyTorch's tracer does so itself
 def test_compiling_changes_no_number_and_no_name(
-    build_trainer: TrainerBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    build_trainer: TrainerBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeless: Epochs
 ) -> None:
     # Traced, but run as it is: on one core the compiler itself takes a minute.
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
@@ -412,9 +497,7 @@ def test_compiling_changes_no_number_and_no_name(
     trainer = build_trainer(optim=optim, runtime={"compile": True})
     assert trainer.forward is not trainer.model
     trainer.fit(compiled, never)
-    assert [timeless(record) for record in compiled.read_epochs()] == [
-        timeless(record) for record in plain.read_epochs()
-    ]
+    assert timeless(compiled) == timeless(plain)
     states = [torch.load(folder.checkpoint, weights_only=True)["best_model"] for folder in (plain, compiled)]
     assert states[0].keys() == states[1].keys()
 

@@ -1,9 +1,10 @@
 """Builders: a campaign at a profile, its plan, and runs as their folders would tell them."""
 
+import os
 import subprocess
+import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,26 @@ import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.schema import CreateSchema, DropSchema
 
 from model.run_folder import EpochRecord, LocationScore, Result
-from orchestrator.campaign import Request, collect_inputs, open_study
 from orchestrator.checkouts import find_code
 from orchestrator.evidence import Bursts, RunRecord
 from orchestrator.identity import CodeAndData
+from orchestrator.launchers.local import Slot
 from orchestrator.layout import Layout
 from orchestrator.plan import Plan, plan_runs, resolve_arms
+from orchestrator.provenance import write_provenance
+from orchestrator.queueing import Placing, add, place_run
 from orchestrator.spec import BaselineSpec, DataSpec, ExperimentSpec, GuardSpec, ProfiledCampaign, Reported
 from orchestrator.states import RunState
-from orchestrator.store import RUNS, QueuedRun, Store
-from orchestrator.worker import provenance, write_folder
+from orchestrator.store import RUNS, QueuedRun, open_store
+from orchestrator.study import Request, collect_inputs, make_plan, open_study
 
 NUM_DEVICES = 10
+SERVER = os.environ.get("KNOCKOUT_TEST_DATABASE")
+NO_SERVER = "KNOCKOUT_TEST_DATABASE holds no PostgreSQL URL; `.ci/postgres make test` starts a server"
 
 
 def build_plan(experiments: Mapping[str, Mapping[str, Any]], **fields: Any) -> Plan:
@@ -201,19 +208,25 @@ class StudyFolder:
         self.file.write_text(text.replace(old, new))
 
     def start(self, experiment: str, seed: int = 0, *, num_epochs: int = 1, profile: str = "quick") -> str:
-        """Give a run its branch and its folder, as a worker does, with epochs and no result; return its id."""
+        """Give a run its branch and its folder, as when it is queued and started, with epochs; return its id."""
         study = open_study(Request(file=self.file, profile=profile, seeds=(seed,), experiments=(experiment,)))
         code = find_code(self.layout, snapshot=True)
         inputs = collect_inputs(study, code)
-        plan = plan_runs(study.campaign, study.arms, inputs)
+        plan = make_plan(study, code, inputs)
         run = next(run for run in plan.runs if run.id == plan.run_of[experiment, seed])
-        checkout = code.check_out(plan.arms[experiment], datetime.now(UTC))
         folder = self.layout.run(run.id)
-        write_folder(folder, run, provenance(run, checkout, inputs, self.layout.root, "cpu0"))
-        code.clean_up(checkout)
+        order = Placing(self.layout, plan, inputs, code).order_of(run, 0)
+        place_run(folder, run, order)
+        write_provenance(folder, order, self.layout.root, Slot("cpu0", {}))
         for number in range(1, num_epochs + 1):
             folder.append_epoch(build_epoch(number, seed))
         return run.id
+
+    def train(self, run_id: str, num_epochs: int = 1) -> str:
+        """Give a run epochs; their median takes a second."""
+        for number in range(1, num_epochs + 1):
+            self.layout.run(run_id).append_epoch(build_epoch(number, 0))
+        return run_id
 
     def end(self, run_id: str, state: str = "done", failure: str | None = None) -> str:
         """Give a run a result."""
@@ -221,19 +234,50 @@ class StudyFolder:
         self.layout.run(run_id).write_result(result)
         return run_id
 
+    def add(self, *experiments: str, seeds: tuple[int, ...] = (0,)) -> tuple[str, ...]:
+        """Queue experiments and their references, as `knockout queue add` does without asking `model`; return ids."""
+        study = open_study(Request(file=self.file, profile="quick", seeds=seeds, experiments=experiments))
+        store = open_store(self.layout)
+        try:
+            return add(study, store, snapshot=True).ids
+        finally:
+            store.close()
+
     def queue(self, run_id: str, state: str = "queued", **columns: Any) -> str:
         """Put a run into the queue, in any state; `columns` are those of the row."""
         experiment, _, rest = run_id.rpartition("-")[0].rpartition("-s")
-        store = Store(self.layout.database)
-        row = QueuedRun(
-            id=run_id, position=0, experiment=experiment, seed=int(rest), profile="quick", state=RunState(state)
-        )
+        store = open_store(self.layout)
+        row = QueuedRun(id=run_id, experiment=experiment, seed=int(rest), profile="quick", state=RunState(state))
         store.add([row])
         with store.engine.begin() as connection:
             if columns:
                 connection.execute(RUNS.update().where(RUNS.c.id == run_id).values(**columns))
         store.close()
         return run_id
+
+
+@pytest.fixture
+def postgresql_url() -> Iterator[str]:
+    """An empty schema on a PostgreSQL server."""
+    if not SERVER:
+        pytest.skip(NO_SERVER)
+    schema = f"test_{uuid.uuid4().hex}"
+    engine = create_engine(SERVER)
+    with engine.begin() as connection:
+        connection.execute(CreateSchema(schema))
+    url = make_url(SERVER).update_query_dict({"options": f"-csearch_path={schema}"})
+    yield url.render_as_string(hide_password=False)
+    with engine.begin() as connection:
+        connection.execute(DropSchema(schema, cascade=True))
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=[] if SERVER else pytest.mark.skip(NO_SERVER))])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind that the queue may be kept in."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'knockout.db'}"
+    return str(request.getfixturevalue("postgresql_url"))
 
 
 @pytest.fixture
@@ -248,4 +292,37 @@ def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyFolder:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.delenv("KNOCKOUT_DATABASE", raising=False)
+    # Its captures are no captures, and asking `model` about them takes seconds.
+    monkeypatch.setattr("orchestrator.queueing.refuse_impossible", lambda study: None)
     return StudyFolder(tmp_path / "study")
+
+
+@pytest.fixture
+def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Git in `repo`, an empty repository; what a user has set is in the file `gitconfig` beside it, if anywhere."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "EMAIL"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*words: str) -> str:
+        identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+        command = ["git", *identity, *words]
+        return subprocess.run(command, cwd=tmp_path / "repo", check=True, capture_output=True, text=True).stdout.strip()
+
+    (tmp_path / "repo").mkdir()
+    run("init", "--quiet", "--initial-branch=main")
+    return run
+
+
+@pytest.fixture
+def repo(git: Callable[..., str], tmp_path: Path) -> Path:
+    """A repository with one commit: `model/__main__.py` and a file beside it."""
+    root = tmp_path / "repo"
+    (root / "model").mkdir()
+    (root / "model" / "__main__.py").write_text("print('one')\n")
+    (root / "notes.txt").write_text("mine\n")
+    git("add", "-A")
+    git("commit", "--quiet", "-m", "start")
+    return root

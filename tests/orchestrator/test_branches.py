@@ -1,51 +1,34 @@
 """Branches by plumbing: what git shows afterwards, and what the user's checkout does not."""
 
+import json
+import os
+import re
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from orchestrator.branches import SPEC_FILE, BranchName, Repository, hash_code_folder
+from orchestrator.branches import SPEC_FILE, BranchName, ExperimentCommit, Repository, hash_code_folder
 from orchestrator.errors import CodeError
 
 NOW = datetime(2026, 2, 19, 1, 0, 41, tzinfo=UTC)
 Git = Callable[..., str]
 
 
-@pytest.fixture
-def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Git:
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "no-config"))
-    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
-    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "EMAIL"):
-        monkeypatch.delenv(name, raising=False)
-
-    def run(*words: str) -> str:
-        identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
-        command = ["git", *identity, *words]
-        return subprocess.run(command, cwd=tmp_path / "repo", check=True, capture_output=True, text=True).stdout.strip()
-
-    (tmp_path / "repo").mkdir()
-    run("init", "--quiet", "--initial-branch=main")
-    return run
-
-
-@pytest.fixture
-def repo(git: Git, tmp_path: Path) -> Path:
-    root = tmp_path / "repo"
-    (root / "model").mkdir()
-    (root / "model" / "__main__.py").write_text("print('one')\n")
-    (root / "notes.txt").write_text("mine\n")
-    git("add", "-A")
-    git("commit", "--quiet", "-m", "start")
-    return root
-
-
 def commit(repository: Repository, experiment: str = "E5", content: bytes = b"{}") -> tuple[str, str]:
     tree = repository.snapshot_tree({SPEC_FILE: content}, with_code=False)
     made = repository.commit_experiment(experiment, tree, f"{experiment}: a change", NOW)
     return made.branch, made.commit
+
+
+def run_named_command(error: CodeError, folder: Path) -> None:
+    """Run the command that an error's sentence ends in, as its reader would."""
+    found = re.search(r": ((?:git|rm) .*)$", str(error))
+    assert found, error
+    subprocess.run(found[1], shell=True, check=True, capture_output=True, cwd=folder)
 
 
 def test_an_experiment_gets_a_branch_with_one_commit_on_the_base(repo: Path, git: Git) -> None:
@@ -61,17 +44,19 @@ def test_the_users_checkout_and_index_are_never_touched(repo: Path, git: Git) ->
     (repo / "notes.txt").write_text("half an idea\n")
     (repo / "staged.txt").write_text("staged\n")
     git("add", "staged.txt")
-    index = (repo / ".git" / "index").read_bytes()
     before = (git("status", "--porcelain=v2", "--branch"), git("stash", "list"))
-    index_after_status = (repo / ".git" / "index").read_bytes()
+    index = (repo / ".git" / "index").read_bytes()
+    # Git would like to note that the file is still the same.
+    os.utime(repo / "model" / "__main__.py", (0, 0))
     repository = Repository(repo)
+    repository.uncommitted_code()
+    repository.snapshot_tree({}, with_code=True)
     branch, commit_hash = commit(repository)
     path = repo.parent / "trees" / "E5"
     repository.add_worktree(commit_hash, path)
     repository.remove_worktree(path)
-    made = repository.commit_experiment("E5", git("rev-parse", f"{branch}^{{tree}}"), "m", NOW)
-    repository.retire(made)
-    assert (repo / ".git" / "index").read_bytes() in (index, index_after_status)
+    repository.retire(ExperimentCommit(branch, commit_hash, repository.base_commit))
+    assert (repo / ".git" / "index").read_bytes() == index
     assert (git("status", "--porcelain=v2", "--branch"), git("stash", "list")) == before
     assert git("worktree", "list").count("\n") == 0
 
@@ -85,12 +70,6 @@ def test_another_change_in_the_same_second_gets_another_branch(repo: Path) -> No
     repository = Repository(repo)
     names = [commit(repository, content=content)[0] for content in (b"1", b"2", b"3")]
     assert names == ["experiment/E5-20260219_010041" + ending for ending in ("", "_2", "_3")]
-
-
-def test_a_branch_that_git_cannot_make_is_told_in_gits_words(repo: Path, git: Git) -> None:
-    git("update-ref", "refs/heads/experiment", "HEAD")
-    with pytest.raises(CodeError, match=r"git refuses the branch experiment/E5-.*: .*'refs/heads/experiment' exists"):
-        commit(Repository(repo))
 
 
 def test_a_commit_is_knockouts_own_where_no_identity_is_set(repo: Path, git: Git) -> None:
@@ -277,3 +256,364 @@ def test_a_branch_name_is_read_as_it_was_written(name: str) -> None:
 def test_other_branch_names_are_not_ours(name: str) -> None:
     with pytest.raises(ValueError, match="is no experiment's branch"):
         BranchName.parse(name)
+
+
+def full_round(repository: Repository, path: Path) -> ExperimentCommit:
+    """An experiment's way through git, from its commit to the end of its branch; return its commit."""
+    branch, commit_hash = commit(repository)
+    folder = repository.add_worktree(commit_hash, path)
+    assert (folder / "model" / "__main__.py").read_bytes() == b"print('one')\n"
+    repository.remove_worktree(path)
+    made = ExperimentCommit(branch, commit_hash, repository.base_commit)
+    repository.keep(made, "E5", '{"verdict": "improved"}')
+    repository.retire(made)
+    assert repository.keepers() == {"E5": commit_hash}
+    assert [known.ref for known in repository.known_commits()] == [
+        "refs/tags/keeper/E5",
+        "refs/knockout/E5/20260219_010041",
+    ]
+    return made
+
+
+class TestRepositoriesOfEveryKind:
+    def test_detached(self, repo: Path, git: Git) -> None:
+        git("checkout", "--quiet", "--detach")
+        full_round(Repository(repo), repo.parent / "tree")
+
+    def test_a_linked_worktree_of_the_users(self, repo: Path, git: Git) -> None:
+        git("worktree", "add", "--quiet", "-b", "side", "../side")
+        (repo.parent / "side" / "model" / "new.py").write_text("x = 1\n")
+        repository = Repository(repo.parent / "side")
+        assert repository.uncommitted_code() == ["model/new.py"]
+        assert repository.top == repo.parent / "side"
+        full_round(repository, repo.parent / "tree")
+        assert git("worktree", "list").count("\n") == 1
+
+    def test_a_linked_worktree_of_a_bare_repository(self, repo: Path, git: Git) -> None:
+        git("clone", "--quiet", "--bare", ".", "../bare")
+        git("-C", "../bare", "worktree", "add", "--quiet", "../side", "main")
+        full_round(Repository(repo.parent / "side"), repo.parent / "tree")
+
+    def test_shallow(self, repo: Path, git: Git) -> None:
+        git("commit", "--quiet", "--allow-empty", "-m", "next")
+        git("clone", "--quiet", "--depth=1", repo.as_uri(), "../shallow")
+        made = full_round(Repository(repo.parent / "shallow"), repo.parent / "tree")
+        assert made.base_commit == git("rev-parse", "main")
+
+    def test_sha256(self, repo: Path, git: Git) -> None:
+        git("init", "--quiet", "--object-format=sha256", "../long")
+        (repo / "model").rename(repo.parent / "long" / "model")
+        git("-C", "../long", "add", "-A")
+        git("-C", "../long", "commit", "--quiet", "-m", "start")
+        made = full_round(Repository(repo.parent / "long"), repo.parent / "tree")
+        assert len(made.commit) == 64
+
+    def test_with_submodules_beside_the_code(self, repo: Path, git: Git) -> None:
+        add_submodule(git, "library")
+        full_round(Repository(repo), repo.parent / "tree")
+
+    def test_a_submodule_of_another(self, repo: Path, git: Git) -> None:
+        git("init", "--quiet", "../outer")
+        git("-C", "../outer", "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(repo), "inner")
+        full_round(Repository(repo.parent / "outer" / "inner"), repo.parent / "tree")
+
+    def test_bare_is_refused_with_the_command_that_mends_it(self, repo: Path, git: Git) -> None:
+        git("clone", "--quiet", "--bare", ".", "../bare")
+        with pytest.raises(
+            CodeError, match="this repository is bare, it has no files to run; clone it first"
+        ) as caught:
+            Repository(repo.parent / "bare")
+        run_named_command(caught.value, repo)
+        assert Repository(repo.parent / "bare-clone").has_code()
+
+    def test_the_folder_of_git_itself_is_refused(self, repo: Path) -> None:
+        with pytest.raises(CodeError, match="it has no files to run"):
+            Repository(repo / ".git")
+
+    def test_one_of_another_owner_is_refused_in_gits_words(self, repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+        with pytest.raises(CodeError, match=r"git refuses this repository: .*dubious ownership.* safe.directory"):
+            Repository.find(repo)
+
+    def test_a_broken_link_to_one_is_refused_in_gits_words(self, repo: Path) -> None:
+        (repo.parent / "side").mkdir()
+        (repo.parent / "side" / ".git").write_text("gitdir: ../gone\n")
+        with pytest.raises(CodeError, match=r"git refuses this repository: fatal: not a git repository: .*gone"):
+            Repository.find(repo.parent / "side")
+
+    def test_no_folder_is_none(self, tmp_path: Path) -> None:
+        assert Repository.find(tmp_path / "nowhere") is None
+
+
+def add_submodule(git: Git, path: str) -> None:
+    git("clone", "--quiet", ".", "../library")
+    git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "../library", path)
+    git("commit", "--quiet", "-m", "a submodule")
+
+
+class TestSubmodules:
+    def test_model_as_one_is_refused_with_the_command_that_mends_it(self, repo: Path, git: Git) -> None:
+        git("rm", "-rq", "model")
+        git("commit", "--quiet", "-m", "no code")
+        add_submodule(git, "model")
+        git("config", "user.email", "ada@example.org")
+        git("config", "user.name", "Ada")
+        with pytest.raises(CodeError, match="the code that jobs run is in a submodule") as caught:
+            Repository(repo).has_code()
+        (repo / "model" / "__main__.py").write_text("print('one')\n")
+        git("config", "core.editor", "echo mended >")
+        run_named_command(caught.value, repo)
+        assert Repository(repo).has_code()
+
+    def test_inside_model_are_refused(self, repo: Path, git: Git) -> None:
+        add_submodule(git, "model/library")
+        with pytest.raises(CodeError, match=r"repo/model/library: the code that jobs run is in a submodule"):
+            Repository(repo).code_hash()
+
+    def test_of_a_snapshot_are_refused(self, repo: Path, git: Git) -> None:
+        git("clone", "--quiet", ".", "model/library")
+        with pytest.raises(CodeError, match=r"repo/model/library: the code that jobs run is in a submodule"):
+            Repository(repo).snapshot_tree({}, with_code=True)
+
+
+class TestWhatIsInTheWay:
+    """Each refusal names a command, and after that command all is well."""
+
+    @pytest.mark.parametrize("ref", ["refs/heads/experiment", "refs/knockout", "refs/knockout/E5"])
+    def test_of_a_branch(self, repo: Path, git: Git, ref: str) -> None:
+        git("update-ref", ref, "HEAD")
+        found = rf"git refuses the branch experiment/E5-.*: .*'{ref}' exists.*; rename what is in the way: git "
+        with pytest.raises(CodeError, match=found) as caught:
+            commit(Repository(repo))
+        run_named_command(caught.value, repo)
+        assert commit(Repository(repo))[0] == "experiment/E5-20260219_010041"
+        assert git("for-each-ref", "--points-at=main", "--format=%(refname)").count("\n") == 1
+
+    @pytest.mark.parametrize("tag", ["keeper", "keeper/E5/old"])
+    def test_of_a_keeper(self, repo: Path, git: Git, tag: str) -> None:
+        git("tag", tag)
+        repository = Repository(repo)
+        made = ExperimentCommit(*commit(repository), repository.base_commit)
+        with pytest.raises(CodeError, match=rf"git refuses the tag keeper/E5 on .*'refs/tags/{tag}' exists") as caught:
+            repository.keep(made, "E5", "{}")
+        run_named_command(caught.value, repo)
+        repository.keep(made, "E5", "{}")
+        assert git("rev-parse", f"{tag.replace('/', '-')}-moved") == git("rev-parse", "main")
+
+    @pytest.mark.parametrize("place", ["heads/experiment/E5-", "knockout/E5/"])
+    def test_a_folder_of_the_branchs_name_is_passed_by(self, repo: Path, git: Git, place: str) -> None:
+        git("update-ref", f"refs/{place}20260219_010041/mine", "HEAD")
+        assert commit(Repository(repo))[0] == "experiment/E5-20260219_010041_2"
+
+    def test_a_second_full_of_branches(self, repo: Path, git: Git) -> None:
+        stamp = "refs/heads/experiment/E5-20260219_010041"
+        names = [stamp, *(f"{stamp}_{number}" for number in range(2, 101))]
+        repository = Repository(repo)
+        for name in names[:-1]:
+            (repo / ".git" / name).parent.mkdir(parents=True, exist_ok=True)
+            (repo / ".git" / name).write_text(f"{repository.base_commit}\n")
+        assert commit(repository)[0] == names[-1].removeprefix("refs/heads/")
+        with pytest.raises(CodeError, match="a hundred branches of its experiment have the stamp of this second; wait"):
+            commit(repository, content=b"2")
+
+    def test_a_lock_of_the_users_index_is_none(self, repo: Path) -> None:
+        (repo / ".git" / "index.lock").touch()
+        repository = Repository(repo)
+        assert repository.uncommitted_code() == []
+        full_round(repository, repo.parent / "tree")
+        assert (repo / ".git" / "index.lock").exists()
+
+    def test_a_lock_that_a_killed_git_left_on_a_branch(self, repo: Path) -> None:
+        lock = repo / ".git" / "refs" / "heads" / "experiment" / "E5-20260219_010041.lock"
+        lock.parent.mkdir()
+        lock.touch()
+        with pytest.raises(CodeError, match=r"git refuses the branch .*a killed one left it: rm ") as caught:
+            commit(Repository(repo))
+        assert "editor" not in str(caught.value)
+        run_named_command(caught.value, repo)
+        commit(Repository(repo))
+
+    def test_a_lock_that_a_killed_git_left_on_all_refs(self, repo: Path, git: Git) -> None:
+        git("config", "core.packedRefsTimeout", "10")
+        repository = Repository(repo)
+        made = ExperimentCommit(*commit(repository), repository.base_commit)
+        (repo / ".git" / "packed-refs.lock").touch()
+        with pytest.raises(CodeError, match=r"git cannot retire the branch experiment/E5-.*: rm ") as caught:
+            repository.retire(made)
+        assert [known.commit for known in repository.known_commits()] == [made.commit]
+        run_named_command(caught.value, repo)
+        repository.retire(made)
+
+    def test_an_entry_of_a_worktree_that_a_killed_git_left(self, repo: Path) -> None:
+        repository = Repository(repo)
+        repository.add_worktree(repository.base_commit, repo.parent / "tree")
+        (repo / ".git" / "worktrees" / "tree" / "commondir").write_text("")
+        with pytest.raises(CodeError, match=r"failed to read .*commondir.*a killed one left it: rm -r ") as caught:
+            repository.checked_out()
+        run_named_command(caught.value, repo)
+        assert repository.checked_out() == {"main": repo}
+
+
+class TestWhatTheUserHasSet:
+    def test_hooks_do_not_run(self, repo: Path, git: Git, tmp_path: Path) -> None:
+        hooks = tmp_path / "hooks"
+        hooks.mkdir()
+        for name in ("post-checkout", "reference-transaction", "post-index-change", "pre-commit"):
+            (hooks / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/a-hook-ran\nexit 1\n")
+            (hooks / name).chmod(0o755)
+        (tmp_path / "gitconfig").write_text(f"[core]\n\thooksPath = {hooks}\n")
+        full_round(Repository(repo), repo.parent / "tree")
+        assert not (tmp_path / "a-hook-ran").exists()
+
+    def test_signing_needs_no_key(self, repo: Path, tmp_path: Path) -> None:
+        signing = "[commit]\n\tgpgSign = true\n[tag]\n\tgpgSign = true\n\tforceSignAnnotated = true\n"
+        (tmp_path / "gitconfig").write_text(signing + "[gpg]\n\tprogram = false\n")
+        full_round(Repository(repo), repo.parent / "tree")
+
+    def test_an_identity_that_must_be_set_and_is_not(self, repo: Path, tmp_path: Path, git: Git) -> None:
+        (tmp_path / "gitconfig").write_text("[user]\n\tuseConfigOnly = true\n\tname = Ada\n")
+        made = full_round(Repository(repo), repo.parent / "tree")
+        assert git("log", "-1", "--format=%cn", made.commit) == "Knockout"
+
+    def test_line_endings_change_neither_the_code_nor_its_hash(self, repo: Path, git: Git) -> None:
+        committed = Repository(repo).code_hash()
+        git("config", "core.autocrlf", "true")
+        git("config", "core.safecrlf", "true")
+        (repo / "model" / "__main__.py").unlink()
+        git("checkout", "--quiet", "model")
+        assert (repo / "model" / "__main__.py").read_bytes() == b"print('one')\r\n"
+        (repo / "model" / "new.py").write_bytes(b"x = 1\r\ny = 2\n")
+        repository = Repository(repo)
+        assert repository.uncommitted_code() == ["model/new.py"]
+        tree = repository.snapshot_tree({}, with_code=True)
+        assert repository.code_changes("HEAD", tree) == ["model/new.py (+2 -0)"]
+        assert repository.code_hash() == committed
+        made = full_round(repository, repo.parent / "tree")
+        folder = repository.add_worktree(made.commit, repo.parent / "tree")
+        assert hash_code_folder(folder / "model") == committed
+
+    def test_a_split_index_stays_whole(self, repo: Path, tmp_path: Path) -> None:
+        (tmp_path / "gitconfig").write_text("[core]\n\tsplitIndex = true\n")
+        full_round(Repository(repo), repo.parent / "tree")
+        assert not list((repo / ".git").glob("sharedindex.*"))
+
+    def test_another_repository_in_the_environment_is_not_ours(
+        self, repo: Path, git: Git, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Law 6: the user's checkout and index are never touched; so a hook of a `git commit` would start us."""
+        git("init", "--quiet", "../other")
+        (repo.parent / "other" / "index").write_bytes(b"precious")
+        index = (repo / ".git" / "index").read_bytes()
+        monkeypatch.setenv("GIT_DIR", str(repo.parent / "other" / ".git"))
+        monkeypatch.setenv("GIT_WORK_TREE", str(repo.parent / "other"))
+        monkeypatch.setenv("GIT_INDEX_FILE", str(repo.parent / "other" / "index"))
+        monkeypatch.setenv("GIT_OBJECT_DIRECTORY", str(repo.parent / "other" / ".git" / "objects"))
+        monkeypatch.setenv("GIT_LITERAL_PATHSPECS", "1")
+        (repo / "model" / "new.py").write_text("x = 1\n")
+        repository = Repository(repo)
+        assert repository.uncommitted_code() == ["model/new.py"]
+        repository.snapshot_tree({}, with_code=True)
+        full_round(repository, repo.parent / "tree")
+        assert (repo.parent / "other" / "index").read_bytes() == b"precious"
+        assert (repo / ".git" / "index").read_bytes() == index
+        assert not [path for path in (repo.parent / "other" / ".git" / "objects").rglob("*") if path.is_file()]
+
+
+class TestWhatTheUserDoesMeanwhile:
+    @pytest.fixture
+    def made(self, repo: Path) -> ExperimentCommit:
+        repository = Repository(repo)
+        return ExperimentCommit(*commit(repository), repository.base_commit)
+
+    def test_a_branch_that_is_deleted_keeps_its_commit(self, repo: Path, git: Git, made: ExperimentCommit) -> None:
+        git("branch", "-D", made.branch)
+        Repository(repo).retire(made)
+        git("gc", "--quiet", "--prune=now")
+        assert git("rev-parse", "refs/knockout/E5/20260219_010041") == made.commit
+        assert git("log", "-1", "--format=%s", made.commit) == "E5: a change"
+
+    def test_a_branch_that_is_deleted_is_kept_by_its_tag(self, repo: Path, git: Git, made: ExperimentCommit) -> None:
+        git("branch", "-D", made.branch)
+        Repository(repo).keep(made, "E5", "{}")
+        git("gc", "--quiet", "--prune=now")
+        assert git("log", "-1", "--format=%s", "keeper/E5") == "E5: a change"
+
+    def test_a_branch_that_has_moved_on_stays(self, repo: Path, git: Git, made: ExperimentCommit) -> None:
+        git("checkout", "--quiet", made.branch)
+        git("commit", "--quiet", "--allow-empty", "-m", "an idea of mine")
+        git("checkout", "--quiet", "main")
+        Repository(repo).retire(made)
+        assert git("log", "-1", "--format=%s", made.branch) == "an idea of mine"
+        assert git("rev-parse", "refs/knockout/E5/20260219_010041") == made.commit
+
+    def test_a_branch_that_is_checked_out_stays(self, repo: Path, git: Git, made: ExperimentCommit) -> None:
+        """Law 6: without its branch the user's checkout would stand on nothing."""
+        git("checkout", "--quiet", made.branch)
+        Repository(repo).retire(made)
+        assert git("status", "--porcelain") == ""
+        assert git("rev-parse", "HEAD", "refs/knockout/E5/20260219_010041").split() == [made.commit] * 2
+
+    def test_a_commit_that_is_gone_is_told_in_gits_words(self, repo: Path, git: Git, made: ExperimentCommit) -> None:
+        git("branch", "-D", made.branch)
+        git("reflog", "expire", "--expire=now", "--all")
+        git("gc", "--quiet", "--prune=now")
+        with pytest.raises(CodeError, match=rf"git cannot retire the branch {made.branch}: .*{made.commit}"):
+            Repository(repo).retire(made)
+        with pytest.raises(CodeError, match=rf"git refuses the tag keeper/E5 on {made.commit[:12]}: "):
+            Repository(repo).keep(made, "E5", "{}")
+
+
+def test_many_processes_make_and_retire_branches_of_one_second(repo: Path, git: Git) -> None:
+    def make_and_retire(number: int) -> str:
+        repository = Repository(repo)
+        made = ExperimentCommit(*commit(repository, content=str(number).encode()), repository.base_commit)
+        if number % 2:
+            repository.retire(made)
+        return made.commit
+
+    with ThreadPoolExecutor(4) as threads:
+        commits = list(threads.map(make_and_retire, range(16)))
+    repository = Repository(repo)
+    assert sorted(known.commit for known in repository.known_commits()) == sorted(commits)
+    assert {made.commit for made in repository.open_branches()} == set(commits[::2])
+
+
+def test_a_branch_and_its_commit_outlast_a_power_cut(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Git counts what it waits for the disk to have."""
+    monkeypatch.setenv("GIT_TRACE2_EVENT", str(tmp_path / "trace"))
+    commit(Repository(repo))
+    events = [json.loads(line) for line in (tmp_path / "trace").read_text().splitlines()]
+    commands = {event["sid"]: event["name"] for event in events if event["event"] == "cmd_name"}
+    flushed = {commands[event["sid"]] for event in events if event.get("key") == "fsync/hardware-flush"}
+    assert flushed >= {"hash-object", "write-tree", "commit-tree", "update-ref"}
+
+
+def test_another_experiment_of_the_same_tree_has_a_branch_of_its_own(repo: Path) -> None:
+    repository = Repository(repo)
+    wide, _ = commit(repository, "E5-wide")
+    assert wide == "experiment/E5-wide-20260219_010041"
+    assert commit(repository, "E5")[0] == "experiment/E5-20260219_010041"
+
+
+def test_a_snapshot_can_start_from_another_tree(repo: Path, git: Git) -> None:
+    repository = Repository(repo)
+    first = repository.snapshot_tree({"a.txt": b"1"}, with_code=False)
+    second = repository.snapshot_tree({"b/c.txt": b"2", "d.txt": b"3"}, with_code=False, tree=first)
+    assert git("diff", "--name-only", "main", second).split() == ["a.txt", "b/c.txt", "d.txt"]
+
+
+def test_a_tag_on_something_that_is_no_commit_is_not_known(repo: Path, git: Git) -> None:
+    git("tag", "keeper/tree", "HEAD^{tree}")
+    git("tag", "-a", "-m", "no commit", "keeper/blob", "HEAD:notes.txt")
+    assert Repository(repo).known_commits() == []
+
+
+def test_code_of_any_file_name_has_one_hash_in_git_and_in_a_folder(repo: Path, git: Git) -> None:
+    for name in ("näme.py", "a b.py", 'quote".py', "\udcff.py"):
+        (repo / "model" / name).write_text("x = 1\n")
+    assert len(Repository(repo).uncommitted_code()) == 4
+    git("add", "-A")
+    git("commit", "--quiet", "-m", "names")
+    assert Repository(repo).code_hash() == hash_code_folder(repo / "model")

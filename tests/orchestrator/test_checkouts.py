@@ -9,10 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.branches import Repository
-from orchestrator.checkouts import CopiedCode, GitCode, Leftover, find_code, leftover_worktrees
+from orchestrator.branches import Repository, hash_code_folder
+from orchestrator.checkouts import (
+    Checkouts,
+    CopiedCode,
+    GitCode,
+    Leftover,
+    find_code,
+    leftover_worktrees,
+    worktree_name,
+)
 from orchestrator.errors import CodeError
 from orchestrator.layout import Layout
+from orchestrator.orders import OrderedCode
 from orchestrator.plan import Plan
 
 NOW = datetime(2026, 2, 19, 1, 0, 41, tzinfo=UTC)
@@ -42,24 +51,68 @@ def committed(layout: Layout) -> Layout:
     return layout
 
 
+def git(layout: Layout, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=layout.root, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
 def test_code_in_a_repository_is_checked_out_and_cleaned_up(committed: Layout, plan: Plan) -> None:
     code = find_code(committed, snapshot=False)
     assert isinstance(code, GitCode)
-    checkout = code.check_out(plan.arms["E5"], NOW)
-    assert (checkout.folder / "model" / "__main__.py").read_text() == "print('one')\n"
-    assert not checkout.folder.is_relative_to(committed.root)
-    code.clean_up(checkout)
+    checkouts = Checkouts(committed)
+    folder = checkouts.open("E5", code.commit(plan.arms["E5"], NOW))
+    assert (folder / "model" / "__main__.py").read_text() == "print('one')\n"
+    assert not folder.is_relative_to(committed.root)
+    checkouts.close()
     assert list(committed.worktrees.iterdir()) == []
 
 
-def test_a_worktree_of_a_process_that_died_is_removed(committed: Layout, plan: Plan) -> None:
+def test_an_experiment_is_checked_out_once(committed: Layout, plan: Plan) -> None:
+    ordered = find_code(committed, snapshot=False).commit(plan.arms["E5"], NOW)
+    checkouts = Checkouts(committed)
+    assert checkouts.open("E5", ordered) == checkouts.open("E5", ordered)
+    assert len(list(committed.worktrees.iterdir())) == 1
+    checkouts.close()
+
+
+def test_the_order_of_an_experiment_names_its_branch_commit_base_and_code(committed: Layout, plan: Plan) -> None:
     code = find_code(committed, snapshot=False)
-    alive = code.check_out(plan.arms["E5"], NOW).folder
+    ordered = code.commit(plan.arms["E5"], NOW)
+    assert ordered == OrderedCode(
+        tree=hash_code_folder(committed.root / "model"),
+        commit=git(committed, "rev-parse", f"refs/heads/{ordered.branch}"),
+        branch="experiment/E5-20260219_010041",
+        base_commit=git(committed, "rev-parse", "HEAD"),
+    )
+
+
+def test_the_code_of_an_order_is_that_of_its_commit_whatever_the_folder_holds_by_then(
+    committed: Layout, plan: Plan
+) -> None:
+    ordered = find_code(committed, snapshot=False).commit(plan.arms["E5"], NOW)
+    (committed.root / "model" / "__main__.py").write_text("print('two')\n")
+    checkouts = Checkouts(committed)
+    assert (checkouts.open("E5", ordered) / "model" / "__main__.py").read_text() == "print('one')\n"
+    checkouts.close()
+
+
+def test_a_commit_that_is_gone_is_refused_each_time(committed: Layout) -> None:
+    checkouts = Checkouts(committed)
+    for _ in range(2):
+        with pytest.raises(CodeError, match=r"git cannot check out 0{12} at .*"):
+            checkouts.open("E5", OrderedCode(tree="c0de", commit="0" * 40))
+    checkouts.close()
+
+
+def test_a_worktree_of_a_process_that_died_is_removed(committed: Layout, plan: Plan) -> None:
+    checkouts = Checkouts(committed)
+    alive = checkouts.open("E5", find_code(committed, snapshot=False).commit(plan.arms["E5"], NOW))
     dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
     leftover = alive.with_name(alive.name.replace(str(os.getpid()), dead))
     shutil.copytree(alive, leftover)
-    find_code(committed, snapshot=False)
+    checkouts.remove_leftovers()
     assert list(committed.worktrees.iterdir()) == [alive]
+    checkouts.close()
 
 
 @pytest.mark.parametrize("name", ["look-E5-123456789012", "E5-0123456789ab", "E5-0123456789ab-mine", "notes-1"])
@@ -70,9 +123,19 @@ def test_other_folders_beside_the_worktrees_are_no_leftovers(layout: Layout, nam
 
 def test_a_leftover_says_whose_it_was(layout: Layout) -> None:
     dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
-    path = layout.worktrees / f"pool-mean-0123456789ab-{dead}"
+    path = layout.worktrees / worktree_name("pool-mean", "0123456789abcdef", int(dead))
     path.mkdir(parents=True)
     assert leftover_worktrees(layout) == [Leftover(path, "pool-mean", int(dead))]
+
+
+def test_a_worktree_of_another_machine_that_shares_the_home_is_no_leftover(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
+    (layout.worktrees / worktree_name("E5", "0123456789ab", int(dead))).mkdir(parents=True)
+    assert len(leftover_worktrees(layout)) == 1
+    monkeypatch.setattr("orchestrator.checkouts.socket.gethostname", lambda: "elsewhere")
+    assert leftover_worktrees(layout) == []
 
 
 def test_uncommitted_code_is_refused_unless_it_is_taken_along(committed: Layout, plan: Plan) -> None:
@@ -81,18 +144,29 @@ def test_uncommitted_code_is_refused_unless_it_is_taken_along(committed: Layout,
         find_code(committed, snapshot=False)
     code = find_code(committed, snapshot=True)
     assert code.code_hash != Repository(committed.root).code_hash()
-    assert (code.check_out(plan.arms["E5"], NOW).folder / "model" / "new.py").exists()
+    checkouts = Checkouts(committed)
+    assert (checkouts.open("E5", code.commit(plan.arms["E5"], NOW)) / "model" / "new.py").exists()
+    checkouts.close()
 
 
 def test_outside_a_repository_the_code_is_copied_once(layout: Layout, plan: Plan) -> None:
     code = find_code(layout, snapshot=False)
     assert isinstance(code, CopiedCode)
-    first, second = (code.check_out(plan.arms["E5"], NOW) for _ in range(2))
-    assert first == second
-    assert (first.folder / "model" / "__main__.py").read_text() == "print('one')\n"
-    assert first.commit is None
-    code.clean_up(first)
-    assert first.folder.exists()
+    first, second = (code.commit(plan.arms["E5"], NOW) for _ in range(2))
+    assert first == second == OrderedCode(tree=code.code_hash)
+    checkouts = Checkouts(layout)
+    folder = checkouts.open("E5", first)
+    assert (folder / "model" / "__main__.py").read_text() == "print('one')\n"
+    checkouts.close()
+    assert folder.exists()
+
+
+def test_a_copy_of_the_code_that_is_gone_is_refused(layout: Layout, plan: Plan) -> None:
+    ordered = find_code(layout, snapshot=False).commit(plan.arms["E5"], NOW)
+    shutil.rmtree(layout.code_copy(ordered.tree))
+    words = r"the copy of the code that the run was queued with is gone; queue it again"
+    with pytest.raises(CodeError, match=f"{ordered.tree[:12]}: {words}"):
+        Checkouts(layout).open("E5", ordered)
 
 
 def test_a_folder_without_code_takes_the_installed_one(tmp_path: Path) -> None:

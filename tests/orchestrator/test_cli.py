@@ -3,6 +3,8 @@
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from textwrap import dedent
 
@@ -13,9 +15,12 @@ from orchestrator.cli import build_parser, main, parse_seeds
 from orchestrator.schema import campaign_schema
 
 VERBS = (
-    "run", "plan", "status", "show", "why", "report", "queue", "cancel", "rebuild", "gc", "checkout", "data", "doctor",
-    "schema",
+    "run", "plan", "status", "show", "why", "report", "queue", "work", "stop", "retry", "cancel", "rebuild", "gc",
+    "checkout", "data", "doctor", "schema",
 )  # fmt: skip
+WORDS = [[verb] for verb in VERBS] + [["queue", "list"], ["queue", "add"], ["data", "emulate"], ["data", "shard"]]
+HEAVY = {"torch", "pandas", "optuna", "sqlalchemy", "numpy", "msgspec", "git", "rich"}
+ROOT = Path(__file__).parents[2]
 
 
 def test_help_names_every_command_and_the_exit_statuses() -> None:
@@ -24,12 +29,24 @@ def test_help_names_every_command_and_the_exit_statuses() -> None:
     assert "130 interrupted" in text
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_command_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("words", WORDS, ids=" ".join)
+def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_info:
-        main([verb, "--help"])
+        main([*words, "--help"])
     assert exit_info.value.code == 0
-    assert f"usage: knockout {verb}" in capsys.readouterr().out
+    assert f"usage: knockout {' '.join(words)}" in capsys.readouterr().out
+
+
+def test_the_help_of_no_command_loads_anything_heavy() -> None:
+    check = (
+        "import contextlib, sys; from orchestrator.cli import main\n"
+        f"for words in {WORDS}:\n"
+        "    with contextlib.suppress(SystemExit): main([*words, '--help'])\n"
+        f"sys.exit(str({HEAVY} & set(sys.modules)) if {HEAVY} & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("usage: knockout ") == len(WORDS)
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,6 +74,11 @@ def test_seeds_are_a_count_or_a_range(text: str, seeds: tuple[int, ...]) -> None
         (["data", "emulate", "--seed", "-1"], "'-1' is not a whole number from 0"),
         (["data", "emulate", "--seed", "x"], "'x' is not a whole number from 0"),
         (["rnu"], "invalid choice: 'rnu'"),
+        (["queue", "ls"], "invalid choice: 'ls'"),
+        (["work", "--slots", "none"], "'none' is not a whole number above 0"),
+        (["status", "--seeds", "3-1"], "'3-1' names no seed"),
+        (["cancel"], "required: RUN"),
+        (["stop", "E5"], "unrecognized arguments: E5"),
     ],
 )
 def test_a_wrong_word_is_told_with_status_2(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,8 +96,14 @@ def test_data_without_a_word_shows_its_help(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
-    "words", [["queue", "list"], ["cancel", "E5"], ["rebuild"], ["gc"], ["checkout", "E5"], ["why", "E5"]]
-)
+    "words",
+    [
+        ["queue", "list"], ["status"], ["work"], ["stop"], ["retry", "--failed"], ["cancel", "E5"], ["rebuild"],
+        ["gc"], ["checkout", "E5"], ["why", "E5"], ["why", "E5", "--accept"], ["queue", "add"], ["run"], ["plan"],
+        ["report"], ["show", "E5"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
 def test_a_campaign_file_that_is_not_there_is_told(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +111,41 @@ def test_a_campaign_file_that_is_not_there_is_told(
     assert main([*words, "-f", str(file)]) == 2
     assert capsys.readouterr().err == f"knockout: {file}: there is no such file; name the campaign with -f FILE\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["retry"], ["retry", "E5-s0", "--failed"], ["retry", "--class", "hung"], ["retry", "E5-s0", "--class", "hung"]],
+    ids=" ".join,
+)
+def test_what_to_try_again_is_named_or_all_that_failed(
+    words: list[str], campaign: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "-f", str(campaign)]) == 2
+    told = "knockout: name the runs to try again, or say --failed for all that failed, with --class for some\n"
+    assert capsys.readouterr().err == told
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["E5"], "there is no experiment `E5`"),
+        (["tag:size"], "no experiment is of the group `size`"),
+        (["baseline", "--all"], "name experiments, or say --all, not both"),
+        (["--profile", "paper"], "there is no profile `paper`"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+@pytest.mark.parametrize("verb", [["queue", "add"], ["run"], ["plan"], ["report"]], ids=" ".join)
+def test_what_the_campaign_does_not_have_is_told_in_a_sentence(
+    verb: list[str], words: list[str], told: str, campaign: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*verb, *words, "-f", str(campaign)]) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert said.startswith("knockout: ")
+    assert said.count("\n") == 1
+    assert not (campaign.parent / "results").exists()
 
 
 def test_queue_without_a_word_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,10 +167,10 @@ def test_doctor_looks_at_python_torch_git_and_disk(
     assert all(word in text for word in ("Python", "torch", "git", "GB free"))
 
 
-@pytest.fixture(scope="module")
-def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def campaign(tmp_path: Path) -> Path:
     """A campaign whose captures are emulated where they are missing."""
-    path = tmp_path_factory.mktemp("campaign") / "experiments.yaml"
+    path = tmp_path / "experiments.yaml"
     content = """\
         campaign: tiny
         title: A tiny campaign

@@ -4,10 +4,10 @@ import msgspec
 import pytest
 
 from orchestrator import doctor
-from orchestrator.campaign import Request, open_study
 from orchestrator.doctor import check_cuda_tests, examine_gpu, judge_speed
 from orchestrator.errors import DataError
 from orchestrator.launchers.inline import Speed, measure_speed
+from orchestrator.study import Request, open_study
 
 ROOT = Path(__file__).parents[2]
 SPEED = Speed(

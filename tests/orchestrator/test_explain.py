@@ -149,6 +149,37 @@ def test_why_leaves_no_trace_in_the_users_checkout(study: Any, ask: Ask) -> None
     assert study.git("status", "--porcelain=v2", "--branch") == before
 
 
+class TestAPatch:
+    """An experiment with code of its own is compared with what its patch makes of the code now."""
+
+    @pytest.fixture
+    def patched(self, study: Any) -> str:
+        """A run of P1, which stands on E5 and changes a line."""
+        with study.file.open("a") as file:
+            file.write("  P1: {title: Patched, group: code, hypothesis: Why., on: E5, patch: p1.diff}\n")
+        self.patch(study, "two")
+        return str(study.end(study.start("P1")))
+
+    def patch(self, study: Any, word: str) -> None:
+        diff = f"--- a/model/__main__.py\n+++ b/model/__main__.py\n@@ -1 +1 @@\n-print('one')\n+print('{word}')\n"
+        (study.layout.root / "p1.diff").write_text(diff)
+
+    def test_an_unchanged_one_is_the_same(self, patched: str, ask: Ask) -> None:
+        assert "the same: `knockout run` takes this result" in ask(patched)[1]
+
+    def test_a_changed_one_is_a_change_of_code(self, study: Any, patched: str, ask: Ask) -> None:
+        self.patch(study, "three")
+        lines = ask(patched)[1].splitlines()
+        assert lines[1].startswith("code: model/ has another hash: ")
+        assert lines[2:] == ["  model/__main__.py (+1 -1)"]
+
+    def test_one_that_is_refused_now_has_no_files_to_compare(self, study: Any, patched: str, ask: Ask) -> None:
+        (study.layout.root / "p1.diff").unlink()
+        lines = ask(patched)[1].splitlines()
+        assert lines[1].startswith("code: model/ has another hash: ")
+        assert "nobody can say which files differ" in lines[2]
+
+
 class TestRefusals:
     def test_an_unknown_run(self, study: Any, ask: Ask) -> None:
         assert ask("E5") == (2, "", "knockout: there is no run `E5`; there is none at all yet\n")

@@ -11,7 +11,8 @@ import pytest
 
 from model.run_folder import RunFolder
 from orchestrator.launchers.forked import AnyJob, ForkedJob, Launcher
-from orchestrator.launchers.local import Job, Slot, process_started
+from orchestrator.launchers.local import Job, Slot
+from orchestrator.processes import birth_of
 
 SLOT = Slot("cpu0", {"OMP_NUM_THREADS": "1"})
 FAKE_JOB = """\
@@ -91,6 +92,18 @@ def test_other_code_or_other_threads_have_a_standby_process_of_their_own(
     assert len(launcher._standbys) == 3
 
 
+def test_waiting_ends_with_a_job_and_without_one_after_its_seconds(
+    code: Path, launcher: Launcher, build_folder: FolderBuilder
+) -> None:
+    started = time.monotonic()
+    launcher.wait(0.05)
+    assert time.monotonic() - started >= 0.05
+    job = launcher.start(build_folder("3"), code, "c0de", SLOT)
+    launcher.wait(60.0)
+    assert job.exit_status() == 3
+    assert time.monotonic() - started < 50
+
+
 def test_a_gpu_is_the_jobs_own(code: Path, launcher: Launcher, build_folder: FolderBuilder) -> None:
     for gpu in ("0", "3"):
         folder = build_folder("0")
@@ -116,7 +129,7 @@ def test_a_job_is_stopped_or_killed(
     assert job.exit_status() is None
     getattr(job, stop)()
     assert wait(job) == status
-    assert process_started(job.pid) is None
+    assert birth_of(job.pid) is None
 
 
 def test_jobs_go_on_when_the_standby_process_dies_and_the_next_has_a_new_one(
@@ -149,4 +162,4 @@ def test_closing_leaves_no_process_behind(code: Path, tmp_path: Path, build_fold
     wait(launcher.start(build_folder("0"), code, "hash", SLOT))
     (standby,) = launcher._standbys.values()
     launcher.close()
-    assert process_started(standby._process.pid) is None
+    assert birth_of(standby._process.pid) is None

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import socket
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,8 +11,9 @@ from typing import Any
 import pytest
 
 from orchestrator.branches import SPEC_FILE, ExperimentCommit, Repository
+from orchestrator.checkouts import worktree_name
 from orchestrator.cli import main
-from orchestrator.launchers.local import process_started
+from orchestrator.processes import Process, birth_of
 
 NOW = datetime(2026, 2, 19, 1, 0, 41, tzinfo=UTC)
 Branch = Callable[..., ExperimentCommit]
@@ -122,7 +122,7 @@ class TestGc:
         self, study: Any, branch: Branch, knockout: Knockout, sleeper: "subprocess.Popen[bytes]"
     ) -> None:
         branch("E5")
-        holder = {"host": socket.gethostname(), "pid": sleeper.pid, "process_started": process_started(sleeper.pid)}
+        holder = {"host": Process.own().host, "pid": sleeper.pid, "born": birth_of(sleeper.pid)}
         study.queue("E5-s0-00000000", "done", **holder)
         assert f"process {sleeper.pid} may still judge E5-s0-00000000" in knockout("gc")[1]
         sleeper.kill()
@@ -133,7 +133,7 @@ class TestGc:
         self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
     ) -> None:
         made, layout = branch("E5"), study.layout
-        names = [f"E5-{made.commit[:12]}-{dead_pid}", f"E5-{made.commit[:12]}-{os.getpid()}", "look-E5-123456789012"]
+        names = [*(worktree_name("E5", made.commit, pid) for pid in (dead_pid, os.getpid())), "look-E5-123456789012"]
         for name in names:
             Repository(layout.root).add_worktree(made.commit, layout.worktrees / name)
         said = knockout("gc")[1]
@@ -142,15 +142,19 @@ class TestGc:
         assert study.git("worktree", "list").count("\n") == 2
 
     def test_keeps_the_worktree_of_a_job_that_outlived_its_run(
-        self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int, sleeper: "subprocess.Popen[bytes]"
+        self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
     ) -> None:
         made = branch("E5")
-        path = study.layout.worktrees / f"E5-{made.commit[:12]}-{dead_pid}"
+        path = study.layout.worktrees / worktree_name("E5", made.commit, dead_pid)
         Repository(study.layout.root).add_worktree(made.commit, path)
-        job = {"job_pid": sleeper.pid, "job_started": process_started(sleeper.pid)}
-        study.queue("E5-s0-00000000", "running", host=socket.gethostname(), pid=dead_pid, process_started=1.0, **job)
-        assert f"kept {path}: its job is still at work\n" in knockout("gc")[1]
-        assert path.is_dir()
+        run_id = study.start("E5")
+        study.queue(run_id, "running", host=Process.own().host, pid=dead_pid, born="boot/1")
+        with study.layout.run(run_id).hold():
+            assert f"kept {path}: its job is still at work\n" in knockout("gc")[1]
+            assert path.is_dir()
+        # Once the job has ended too, nobody needs it.
+        assert f"removed the worktree {path}: process {dead_pid} is gone\n" in knockout("gc")[1]
+        assert not path.exists()
 
     def test_a_dry_run_says_what_gc_does_and_changes_nothing(
         self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
@@ -158,7 +162,7 @@ class TestGc:
         made = branch("E5")
         branch("H2")
         study.queue("E5-s0-00000000", "done")
-        path = study.layout.worktrees / f"E5-{made.commit[:12]}-{dead_pid}"
+        path = study.layout.worktrees / worktree_name("E5", made.commit, dead_pid)
         Repository(study.layout.root).add_worktree(made.commit, path)
         before = (refs(study), checkout_hash(study.layout.root), study.git("worktree", "list"))
         status, would, _ = knockout("gc", "--dry-run")
@@ -175,7 +179,7 @@ class TestGc:
         """Law 6: the user's checkout and index are never touched."""
         made = branch("E5")
         study.queue("E5-s0-00000000", "done")
-        path = study.layout.worktrees / f"E5-{made.commit[:12]}-{dead_pid}"
+        path = study.layout.worktrees / worktree_name("E5", made.commit, dead_pid)
         Repository(study.layout.root).add_worktree(made.commit, path)
         (study.layout.root / "idea.txt").write_text("half an idea\n")
         (study.layout.root / "model" / "__main__.py").write_text("print('two')\n")

@@ -1,56 +1,79 @@
 """`knockout rebuild`: the queue's database, made again from the run folders."""
 
 import json
+import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from model.run_folder import Result
-from orchestrator.campaign import Request, _queue, finished_results, make_plan, open_study
 from orchestrator.checkouts import find_code
 from orchestrator.cli import main
-from orchestrator.launchers.local import process_started
-from orchestrator.rebuild import read_rows
+from orchestrator.errors import QueueLockedError
+from orchestrator.processes import Process, birth_of
+from orchestrator.rebuild import read_rows, rebuild
+from orchestrator.results import finished_results
 from orchestrator.states import RunState
-from orchestrator.store import RUNS, QueuedRun, Store
+from orchestrator.store import QueuedRun, Store, open_store
+from orchestrator.study import Request, make_plan, open_study
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def folders(study: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Five runs: done, failed, too slow, interrupted with an epoch, and one that stopped before its first."""
     monkeypatch.chdir(study.layout.root)
-    return [
-        study.end(study.start("baseline")),
-        study.end(study.start("E5"), "failed", "crashed"),
-        study.end(study.start("H2"), "too_slow"),
-        study.start("baseline", 1),
-        study.start("E5", 1, num_epochs=0),
-    ]
+    *ids, last = study.add("H2", seeds=(0, 1))
+    # As if nothing had been queued yet: only the folders are there.
+    study.layout.database.unlink()
+    shutil.rmtree(study.layout.run(last).path)
+    for number, run_id in enumerate(ids):
+        origin = {"started": f"2026-02-19T01:00:{number:02d}+00:00"}
+        study.layout.run(run_id).provenance.write_text(json.dumps(origin))
+    for run_id, state, failure in zip(ids, ("done", "failed", "too_slow"), (None, "crashed", None), strict=False):
+        study.end(run_id, state, failure)
+    study.train(ids[3])
+    return list(ids)
 
 
 @pytest.fixture
 def queued(study: Any, folders: list[str]) -> list[str]:
     """The database as the runs themselves would have made it."""
-    store = Store(study.layout.database)
+    store = open_store(study.layout)
     for run_id in folders:
-        experiment, seed = run_id.split("-")[:2]
-        row = QueuedRun(
-            id=run_id, position=0, experiment=experiment, seed=int(seed[1:]), profile="quick", state=RunState.QUEUED
-        )
-        store.add([row])
-        store.claim([run_id])
-        result = study.layout.run(run_id).read_result()
-        when = "before its first epoch" if run_id.startswith("E5-s1") else "after an epoch"
-        if result:
-            store.settle(run_id, result)
-        else:
-            reason = f"stopped {when}; run again to go on"
-            store.move(run_id, RunState.RUNNING, RunState.INTERRUPTED, reason=reason)
+        claim_and_end(store, study, run_id)
     store.close()
     return folders
+
+
+def claim_and_end(store: Store, study: Any, run_id: str) -> None:
+    """Queue a run, let this process train it, and let it end as its folder says."""
+    experiment, seed = run_id.split("-")[:2]
+    state = RunState.QUEUED
+    store.add([QueuedRun(id=run_id, experiment=experiment, seed=int(seed[1:]), profile="quick", state=state)])
+    claimed = store.claim(Process.own(), [run_id])
+    assert claimed is not None
+    folder = study.layout.run(run_id)
+    result = folder.read_result()
+    if result:
+        store.end(claimed, RunState(result.state), reason=result.reason, failure=result.failure)
+    else:
+        when = "after epoch 1" if folder.read_epochs() else "before its first epoch"
+        store.end(claimed, RunState.INTERRUPTED, reason=f"stopped {when}; it goes on from there")
+
+
+def rows_of(study: Any) -> list[QueuedRun]:
+    store = open_store(study.layout)
+    rows = store.runs()
+    store.close()
+    return rows
 
 
 def status(capsys: pytest.CaptureFixture[str]) -> dict[str, tuple[Any, ...]]:
@@ -66,6 +89,7 @@ def test_status_says_the_same_after_the_database_is_lost(
 ) -> None:
     before = status(capsys)
     assert len(before) == len(queued)
+    files = sorted(path.name for path in study.layout.results.iterdir() if not path.name.startswith("knockout.db-"))
     for file in study.layout.results.glob("knockout.db*"):
         file.unlink()
     assert main(["rebuild"]) == 0
@@ -73,7 +97,66 @@ def test_status_says_the_same_after_the_database_is_lost(
     assert said.startswith("the queue is made again from 5 run folders: ")
     assert all(count in said for count in ("1 done", "1 failed", "1 too_slow", "2 interrupted"))
     assert status(capsys) == before
-    assert sorted(path.name for path in study.layout.results.glob("*")) == ["fingerprints.json", "knockout.db", "runs"]
+    assert sorted(path.name for path in study.layout.results.iterdir()) == files
+
+
+@pytest.fixture
+def placed(study: Any) -> list[str]:
+    """Six runs that wait, in the order they were queued."""
+    return list(study.add("H2", seeds=(0, 1)))
+
+
+def say_queued(study: Any, ids: list[str]) -> None:
+    """Let runs have been queued in this order."""
+    for number, run_id in enumerate(ids):
+        path = study.layout.run(run_id).order
+        order = json.loads(path.read_bytes()) | {"queued": f"2026-02-19T01:00:00.000000+00:00/{number:06d}"}
+        path.write_text(json.dumps(order))
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_deleting_the_database_and_rebuilding_gives_the_same_rows(
+    study: Any, placed: list[str], data: st.DataObject
+) -> None:
+    """All but attempts and workers: whatever states the runs are in, and in whatever order they were queued."""
+    ids = data.draw(st.permutations(placed))
+    say_queued(study, ids)
+    endings = [data.draw(st.sampled_from(("queued", "interrupted", "done", "too_slow", "failed"))) for _ in ids]
+    rows = []
+    for run_id, ending in zip(ids, endings, strict=True):
+        folder = study.layout.run(run_id)
+        folder.provenance.unlink(missing_ok=True)
+        folder.result.unlink(missing_ok=True)
+        reason, failure = "", "crashed" if ending == "failed" else None
+        if ending != "queued":
+            folder.provenance.write_text("{}")
+            reason = "stopped before its first epoch; it goes on from there"
+        if ending not in ("queued", "interrupted"):
+            study.end(run_id, ending, failure)
+            reason = f"it is {ending}"
+        experiment, seed = run_id.split("-s")[0], int(run_id.split("-s")[1][0])
+        rows.append((run_id, experiment, seed, "quick", ending, reason, failure))
+    study.layout.database.unlink()
+    rebuild(study.layout)
+
+    def told(row: QueuedRun) -> tuple[Any, ...]:
+        return row.id, row.experiment, row.seed, row.profile, row.state, row.reason, row.failure
+
+    assert list(map(told, rows_of(study))) == rows
+
+
+def test_a_run_that_never_started_waits_again_in_the_order_it_was_queued(study: Any, placed: list[str]) -> None:
+    ids = placed[::-1]
+    say_queued(study, ids)
+    study.layout.database.unlink()
+    rebuilt = rebuild(study.layout).rows
+    assert [row.id for row in rebuilt] == ids
+    assert {(row.state, row.reason, row.attempt) for row in rebuilt} == {(RunState.QUEUED, "", 0)}
+    store = open_store(study.layout)
+    claimed = [run.id for run in iter(lambda: store.claim(Process.own()), None)]
+    store.close()
+    assert claimed == ids
 
 
 @pytest.mark.parametrize("what", ["whole", "broken", "deleted"])
@@ -83,10 +166,10 @@ def test_a_database_is_replaced_together_with_its_log(
     before = status(capsys)
     # As a process that was killed leaves it: the last transactions are only in the log.
     kill = (
-        "import os, sys, pathlib; from orchestrator.store import Store; store = Store(pathlib.Path(sys.argv[1]));"
+        "import os, sys; from orchestrator.store import Store; store = Store(sys.argv[1]);"
         "store.forget([row.id for row in store.runs()]); os._exit(9)"
     )
-    subprocess.run([sys.executable, "-c", kill, study.layout.database], check=False, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", kill, study.layout.database_url], check=False, cwd=ROOT)
     assert study.layout.database.with_name("knockout.db-wal").exists()
     if what == "broken":
         study.layout.database.write_bytes(b"no database at all" * 100)
@@ -101,6 +184,60 @@ def test_a_broken_database_is_replaced(study: Any, folders: list[str], capsys: p
     study.layout.database.with_name("knockout.db-wal").write_bytes(b"nor its log")
     assert main(["rebuild"]) == 0
     assert set(status(capsys)) == set(folders)
+
+
+def make_older(database: Path) -> None:
+    """Put a queue into a database as another version would have made it."""
+    connection = sqlite3.connect(database)
+    connection.execute("CREATE TABLE runs (id VARCHAR PRIMARY KEY, job_pid INTEGER)")
+    connection.execute("INSERT INTO runs VALUES ('E5-s0-00000000', 12)")
+    connection.commit()
+    connection.close()
+
+
+def test_another_versions_database_is_replaced(
+    study: Any, folders: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_older(study.layout.database)
+    assert main(["status"]) == 2
+    assert "`knockout rebuild` makes it again from the run folders" in capsys.readouterr().err
+    assert main(["rebuild"]) == 0
+    assert set(status(capsys)) == set(folders)
+
+
+class TestASharedDatabase:
+    """One that KNOCKOUT_DATABASE names."""
+
+    @pytest.fixture
+    def shared(self, study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("KNOCKOUT_DATABASE", f"sqlite:///{tmp_path / 'shared.db'}")
+        return tmp_path / "shared.db"
+
+    def test_its_rows_are_replaced_in_place(self, study: Any, folders: list[str], shared: Path) -> None:
+        study.queue("E6-s0-00000000", "done")
+        worker = Process("ada", 12, "boot/3")
+        store = open_store(study.layout)
+        store.beat(worker)
+        inode = shared.stat().st_ino
+        rebuild(study.layout)
+        # Others that have it open see the new rows.
+        assert sorted(row.id for row in store.runs()) == sorted(folders)
+        assert store.workers() == [worker]
+        store.close()
+        assert shared.stat().st_ino == inode
+        assert not study.layout.database.exists()
+
+    def test_another_versions_rows_give_way(self, study: Any, folders: list[str], shared: Path) -> None:
+        make_older(shared)
+        rebuild(study.layout)
+        assert sorted(row.id for row in rows_of(study)) == sorted(folders)
+
+    def test_one_that_cannot_be_reached_is_told(
+        self, study: Any, folders: list[str], shared: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        shared.mkdir()
+        assert main(["rebuild"]) == 2
+        assert f"{shared}: the queue cannot be used: unable to open database file" in capsys.readouterr().err
 
 
 def test_folders_that_cannot_be_read_are_told_and_left_out(
@@ -128,39 +265,70 @@ def test_a_torn_result_is_an_interrupted_run(study: Any, folders: list[str]) -> 
     assert states[folders[0]] is RunState.INTERRUPTED
 
 
-def test_the_first_started_comes_first(study: Any, folders: list[str]) -> None:
+@pytest.mark.parametrize("has_order", [True, False])
+def test_the_first_queued_comes_first_or_else_the_first_started(
+    study: Any, folders: list[str], has_order: bool
+) -> None:
     for number, run_id in enumerate(reversed(folders)):
-        path = study.layout.run(run_id).provenance
-        origin = json.loads(path.read_bytes()) | {"started": f"2026-02-19T01:00:{number:02d}+00:00"}
-        path.write_text(json.dumps(origin))
+        folder = study.layout.run(run_id)
+        path, field = (folder.order, "queued") if has_order else (folder.provenance, "started")
+        content = json.loads(path.read_bytes()) | {field: f"2026-02-19T01:00:{number:02d}+00:00"}
+        path.write_text(json.dumps(content))
+        if not has_order:
+            folder.order.unlink()
     assert [row.id for row in read_rows(study.layout).rows] == folders[::-1]
 
 
-def test_a_database_that_a_living_run_holds_is_refused(
+def test_a_database_that_a_living_worker_holds_is_refused(
     study: Any, queued: list[str], sleeper: "subprocess.Popen[bytes]", capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = Store(study.layout.database)
-    holder = {"pid": sleeper.pid, "process_started": process_started(sleeper.pid)}
-    with store.engine.begin() as connection:
-        connection.execute(RUNS.update().where(RUNS.c.id == queued[0]).values(**holder))
-    store.close()
-    before = study.layout.database.read_bytes()
+    host = Process.own().host
+    study.queue("E6-s0-00000000", "done", host=host, pid=sleeper.pid, born=birth_of(sleeper.pid))
+    before = rows_of(study)
     assert main(["rebuild"]) == 2
     said = capsys.readouterr().err
-    assert f"{queued[0]} is held by process {sleeper.pid} on " in said
-    assert "wait until that `knockout run` ends, then rebuild" in said
-    assert study.layout.database.read_bytes() == before
+    assert f"E6-s0-00000000 is held by process {sleeper.pid} on {host}" in said
+    assert "`knockout stop` lets it finish its epoch, then rebuild" in said
+    assert rows_of(study) == before
     sleeper.kill()
     sleeper.wait()
     assert main(["rebuild"]) == 0
 
 
-def test_a_database_that_cannot_be_opened_is_refused(
+@pytest.mark.parametrize("what", ["whole", "broken", "deleted"])
+def test_a_job_that_lives_refuses_a_rebuild_whatever_the_database_says(
+    study: Any, queued: list[str], capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    if what == "broken":
+        study.layout.database.write_bytes(b"no database at all" * 100)
+    if what == "deleted":
+        study.layout.database.unlink()
+    with study.layout.run(queued[3]).hold():
+        assert main(["rebuild"]) == 2
+    assert f"{study.layout.runs / queued[3]} is held by its job; `knockout stop`" in capsys.readouterr().err
+    assert main(["rebuild"]) == 0
+
+
+def test_a_locked_database_is_refused(study: Any, queued: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.database.LOCK_SECONDS", 0.05)
+    other = sqlite3.connect(study.layout.database, isolation_level=None)
+    # In this mode others cannot even read.
+    other.execute("PRAGMA locking_mode=EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(QueueLockedError, match="another program holds it; end that one and try again"):
+        rebuild(study.layout)
+    other.close()
+    assert len(rebuild(study.layout).rows) == len(queued)
+
+
+def test_a_database_that_cannot_be_replaced_is_refused(
     study: Any, folders: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     study.layout.database.mkdir()
     assert main(["rebuild"]) == 2
-    assert "the queue cannot be opened (unable to open database file)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{study.layout.database}: the queue cannot be replaced: Is a directory; move it away, or give" in said
+    assert sorted(path.name for path in study.layout.results.glob("rebuild-*")) == []
 
 
 def test_without_run_folders_it_says_where_it_looked(
@@ -172,32 +340,24 @@ def test_without_run_folders_it_says_where_it_looked(
     assert not study.layout.results.exists()
 
 
-def test_deleting_the_database_loses_nothing_but_the_waiting_order(study: Any, queued: list[str]) -> None:
-    opened = open_study(Request(file=study.file))
-    plan = make_plan(opened, find_code(study.layout, snapshot=True))
-    finished = finished_results(study.layout, plan, forget_failures=False)
-    assert len(finished) == 3
+def test_queueing_again_after_the_database_is_lost_lists_the_same(study: Any, queued: list[str]) -> None:
     seen = []
     for _ in range(2):
-        store = Store(study.layout.database)
-        _queue(store, plan, finished)
-        seen.append({row.id: (row.state, row.reason, row.failure) for row in store.runs()})
-        store.close()
+        assert len(study.add("H2", seeds=(0, 1))) == 6
+        seen.append({row.id: (row.state, row.reason, row.failure) for row in rows_of(study)})
         study.layout.database.unlink()
     assert seen[0] == seen[1]
-    assert len(seen[0]) == len(plan.runs) == 6
+    assert len(seen[0]) == 6
 
 
 def test_a_rebuilt_queue_trains_what_is_missing_and_nothing_else(study: Any, queued: list[str]) -> None:
     """Law 2: a finished run is never trained again."""
     assert main(["rebuild"]) == 0
-    opened = open_study(Request(file=study.file))
-    plan = make_plan(opened, find_code(study.layout, snapshot=True))
-    store = Store(study.layout.database)
-    _queue(store, plan, finished_results(study.layout, plan, forget_failures=False))
-    claimed = []
-    while run := store.claim([planned.id for planned in plan.runs]):
-        claimed.append(run.id)
+    ids = study.add("H2", seeds=(0, 1))
+    plan = make_plan(open_study(Request(file=study.file)), find_code(study.layout, snapshot=True))
+    assert len(finished_results(study.layout, plan, forget_failures=False)) == 3
+    store = open_store(study.layout)
+    claimed = [run.id for run in iter(lambda: store.claim(Process.own(), ids), None)]
     store.close()
     missing = {
         run_id for run_id in plan.run_of.values() if not isinstance(study.layout.run(run_id).read_result(), Result)

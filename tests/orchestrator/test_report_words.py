@@ -9,7 +9,7 @@ from jinja2 import UndefinedError
 from markdown_it import MarkdownIt
 
 from model.run_folder import Result
-from orchestrator.report import _environment, _text, render_markdown
+from orchestrator.report import _environment, _text, render_markdown, render_page
 from orchestrator.verdicts import judge
 
 SLOW = Result(state="too_slow", reason="median epoch takes 1.1 s, the budget is 1.0 s", epochs=3)
@@ -102,3 +102,135 @@ def test_code_in_words_stays_code() -> None:
 def test_value_that_nobody_gave_is_an_error_not_an_empty_cell() -> None:
     with pytest.raises(UndefinedError, match="accuracy"):
         _environment().from_string("{{ row.accuracy }}").render(row={})
+
+
+class TestConfounded:
+    """E5, roll and wide ran on another torch than everything else."""
+
+    @pytest.fixture
+    def markdown(self, a_plan: Callable[..., Any], runs_of: Callable[..., Any]) -> str:
+        plan = a_plan(EXPERIMENTS)
+        records: dict[str, Any] = {}
+        for name, outcome in OUTCOMES.items():
+            torch = "2.12.1" if name in ("E5", "roll", "wide") else "2.13.0"
+            records |= runs_of(plan, {name: outcome}, provenance={"environment": {"torch": torch}})
+        return render_markdown(plan, records, judge(plan, records))
+
+    def test_mark_stands_beside_the_verdict_and_is_counted(self, markdown: str) -> None:
+        summary = section(markdown, "## Result summary")
+        assert re.findall(r"^\| (\w+) .*\(confounded\) \|$", summary, re.MULTILINE) == [
+            "E5",
+            "H2",
+            "K1",
+            "roll",
+            "wide",
+        ]
+        assert "Of 5 experiments: 1 improved" in markdown
+        assert " Of these, 5 are confounded." in markdown
+
+    def test_section_lists_what_differs(self, markdown: str) -> None:
+        words = section(markdown, "### E5")
+        assert ": **improved (confounded)**." in words
+        assert "\n- environment: torch 2.13.0 in baseline, 2.12.1 in E5 (seeds 0 and 1)\n" in words
+
+    def test_negative_results_list_it_below_their_table(self, markdown: str) -> None:
+        words = section(markdown, "### Augmentation")
+        assert "| regression (confounded) |" in words
+        assert "**roll is confounded.**" in words
+        assert "\n### roll" not in markdown
+        assert "- environment: torch 2.13.0 in baseline, 2.12.1 in roll (seeds 0 and 1)" in words
+
+    def test_word_is_explained_only_where_it_is_used(self, markdown: str, render: Render) -> None:
+        assert "**(confounded)**" in section(markdown, "## How to read the verdicts")
+        assert "improved and is not confounded keeps its branch" in markdown
+        assert "onfounded" not in render()
+
+    def test_cell_of_the_page_keeps_its_colour(self, markdown: str) -> None:
+        page = render_page("t", markdown, {})
+        assert '<td class="improved">improved (confounded)</td>' in page
+        assert '<td class="regression">regression (confounded)</td>' in page
+
+
+def test_results_of_older_code_are_said_with_who_vouched_for_them(
+    a_plan: Callable[..., Any], a_run: Callable[..., Any], runs_of: Callable[..., Any]
+) -> None:
+    plan = a_plan({"E5": EXPERIMENTS["E5"]})
+    records = runs_of(plan, {"baseline": 0.8})
+    for seed in (0, 1):
+        accepted = {
+            "run": f"E5-s{seed}-1a2b3c4d",
+            "code_tree": "c0de",
+            "by": "Ada <ada@example.org>",
+            "files": ["model/losses.py (+3 -1)", "model/job.py (+1 -0)"],
+        }
+        run = a_run(plan, "E5", seed, 0.9, provenance={"code_tree": "c0de" if seed else "01d", "accepted": accepted})
+        records[run.id] = run
+    markdown = render_markdown(plan, records, judge(plan, records))
+    taken = " and ".join(f"`E5-s{seed}-1a2b3c4d` as `{plan.run_of['E5', seed]}`" for seed in (0, 1))
+    told = f"{taken}: Ada \\<ada@example.org> vouched that the change of code makes no difference: "
+    files = "`model/losses.py (+3 -1)`, `model/job.py (+1 -0)`."
+    assert f"- {told}{files}\n" in section(markdown, "### E5")
+    assert f"| results of older code | {told}{files} |\n" in section(markdown, "## How it was run")
+    assert "older code" not in section(markdown, "### baseline")
+    shuffled = dict(reversed(records.items()))
+    assert render_markdown(plan, shuffled, judge(plan, shuffled)) == markdown
+
+
+class TestCode:
+    CODE = {"commit": "0123456789abcdef", "code_changes": ["model/losses.py (+3 -1)", "model/job.py (+1 -0)"]}
+
+    @pytest.fixture
+    def told(self, a_plan: Callable[..., Any], runs_of: Callable[..., Any]) -> Callable[..., str]:
+        def rendered(outcomes: Mapping[str, Any], **experiments: Any) -> str:
+            plan = a_plan(experiments)
+            records = runs_of(plan, {"baseline": 0.8} | outcomes, provenance=self.CODE)
+            return render_markdown(plan, records, judge(plan, records))
+
+        return rendered
+
+    @pytest.mark.parametrize(
+        ("own", "words"),
+        [
+            ({"patch": "patches/focal.diff"}, "the patch `patches/focal.diff`"),
+            ({"ref": "focal"}, "`model/` of `focal`"),
+        ],
+    )
+    def test_stands_beside_the_knobs(self, told: Callable[..., str], own: dict[str, str], words: str) -> None:
+        found = section(told({"E5": 0.9}, E5=EXPERIMENTS["E5"] | own), "### E5")
+        listed = f"- {words}: `model/losses.py (+3 -1)`, `model/job.py (+1 -0)`\n"
+        assert f"**What changes**, against baseline:\n\n{listed}\n| knob | before | after |" in found
+
+    def test_of_a_stack_is_said_to_be_that_of_all_of_it(self, told: Callable[..., str]) -> None:
+        stack = {"E5": EXPERIMENTS["E5"] | {"ref": "focal"}, "H2": EXPERIMENTS["H2"] | {"patch": "gamma.diff"}}
+        listed = "`model/losses.py (+3 -1)`, `model/job.py (+1 -0)`\n"
+        told_of = "- the patch `gamma.diff`; with the code it stands on, against that of the campaign: "
+        assert f"{told_of}{listed}" in section(told({"E5": 0.9, "H2": 0.9}, **stack), "### H2")
+
+    def test_is_shown_without_any_knob_and_before_anything_ran(self, told: Callable[..., str]) -> None:
+        found = section(told({}, E5={"patch": "focal.diff"}), "### E5")
+        assert "**What changes**, against baseline:\n\n- the patch `focal.diff`" in found
+        assert "| knob |" not in found
+
+    def test_command_says_at_which_commit_to_run_it_in_the_whole_stack(self, told: Callable[..., str]) -> None:
+        stack = {"E5": EXPERIMENTS["E5"] | {"ref": "focal"}, "H2": EXPERIMENTS["H2"]}
+        markdown = told({"E5": 0.9, "H2": 0.9}, **stack)
+        for name in ("E5", "H2"):
+            found = section(markdown, f"### {name}")
+            assert f"in the folder that `knockout checkout {name}` makes of its code" in found
+            assert "(commit `0123456789ab`; `git worktree add FOLDER 0123456789ab` makes one as well)" in found
+        assert "knockout checkout" not in section(markdown, "### baseline")
+
+    @pytest.mark.parametrize("accepted", [None, {"run": "E5-s0-1a2b3c4d", "by": "Ada", "files": []}])
+    def test_command_names_no_commit_where_none_holds_the_code_of_the_plan(
+        self, a_plan: Callable[..., Any], runs_of: Callable[..., Any], accepted: dict[str, Any] | None
+    ) -> None:
+        plan = a_plan({"E5": EXPERIMENTS["E5"] | {"ref": "focal"}})
+        outcomes = {"E5": 0.9} if accepted else {}
+        records = runs_of(plan, outcomes, provenance={"commit": "0123456789abcdef", "accepted": accepted})
+        found = section(render_markdown(plan, records, judge(plan, records)), "### E5")
+        assert "`knockout checkout E5` makes of its code, with `--manifest`" in found
+        assert "worktree" not in found
+
+    def test_stands_in_the_table_of_negative_results(self, told: Callable[..., str]) -> None:
+        found = section(told({"E5": SLOW}, E5={"patch": "a_b.diff", "change": {"loss.kind": "focal"}}), "### Loss")
+        assert '| E5 | the patch `a_b.diff`, `loss.kind: "focal"` |' in found

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from model.config import decode_job
-from orchestrator.campaign import Request, Study, open_study
+from orchestrator.study import Request, Study, open_study
 
 FILE = Path(__file__).parents[2] / "experiments.yaml"
 PROFILES = ("paper", "quick", "rtl433")

@@ -1,52 +1,143 @@
-"""The queue's promises."""
+"""The queue's promises, each on SQLite and on PostgreSQL."""
 
 import multiprocessing
-import socket
 import subprocess
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event, select, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from model.run_folder import Result
-from orchestrator.launchers.local import process_started
+from orchestrator.errors import QueueError, QueueLockedError
+from orchestrator.layout import Layout
+from orchestrator.processes import Process, birth_of
 from orchestrator.states import MOVES, RunState
-from orchestrator.store import RUNS, QueuedRun, Store
+from orchestrator.store import LEASE_SECONDS, RUNS, WORKERS, QueuedRun, Store, drop_tables, open_store
 
 IDS = [f"E{number}-s0-00000000" for number in range(12)]
+ADA = Process("elsewhere", 11, "boot/1")
+BOB = Process("elsewhere", 12, "boot/2")
+NUM_PROCESSES = 4
+NUM_AT_ONCE = 8
+LOG_TAIL = 'it\'s "quoted"\nüber 😀 \\ %s :name {}\t' + "x" * 10_000
 
 
-def a_row(run_id: str) -> QueuedRun:
-    return QueuedRun(id=run_id, position=0, experiment="E", seed=0, profile="quick", state=RunState.QUEUED)
+def a_row(run_id: str, **fields: Any) -> QueuedRun:
+    return QueuedRun(**{"id": run_id, "experiment": "E", "seed": 0, "profile": "quick", "state": "queued"} | fields)
+
+
+def rows_of(ids: list[str]) -> list[QueuedRun]:
+    return [a_row(run_id, state=RunState.QUEUED) for run_id in ids]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(tmp_path / "knockout.db")
+def store(database_url: str) -> Iterator[Store]:
+    opened = Store(database_url)
     yield opened
     opened.close()
 
 
+def claim(store: Store, worker: Process = ADA, ids: list[str] | None = None) -> QueuedRun:
+    claimed = store.claim(worker, ids)
+    assert claimed is not None
+    return claimed
+
+
+def set_heartbeat(store: Store, worker: Process, seconds_ago: float) -> None:
+    change = WORKERS.update().where(WORKERS.c.pid == worker.pid).values(heartbeat=WORKERS.c.heartbeat - seconds_ago)
+    with store.engine.begin() as connection:
+        connection.execute(change)
+
+
+@contextmanager
+def statements_of(store: Store) -> Iterator[list[str]]:
+    seen: list[str] = []
+
+    def note(connection: object, cursor: object, statement: str, *rest: object) -> None:
+        seen.append(statement)
+
+    event.listen(store.engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(store.engine, "before_cursor_execute", note)
+
+
 def test_runs_are_claimed_in_the_order_they_were_added(store: Store) -> None:
-    store.add(map(a_row, IDS[:2]))
-    store.add(map(a_row, IDS[1:3]))
-    claimed = [store.claim(IDS) for _ in range(4)]
-    assert [run.id for run in claimed if run] == IDS[:3]
-    assert claimed[3] is None
+    store.add(rows_of([IDS[2], IDS[0]]))
+    store.add(rows_of([IDS[0], IDS[1]]))
+    assert [claim(store).id for _ in range(3)] == [IDS[2], IDS[0], IDS[1]]
+    assert store.claim(ADA) is None
 
 
 def test_only_the_runs_asked_for_are_claimed(store: Store) -> None:
-    store.add(map(a_row, IDS))
-    run = store.claim([IDS[5]])
-    assert run is not None
-    assert (run.id, run.state, run.attempt, run.host) == (IDS[5], RunState.RUNNING, 1, socket.gethostname())
-    assert store.claim([IDS[5]]) is None
+    store.add(rows_of(IDS))
+    run = claim(store, ADA, [IDS[5], "unknown"])
+    assert (run.id, run.state, run.attempt, run.worker) == (IDS[5], RunState.RUNNING, 1, ADA)
+    assert store.claim(ADA, [IDS[5]]) is None
+    assert store.claim(ADA, []) is None
+
+
+def test_a_claim_wipes_what_the_attempt_before_left(store: Store) -> None:
+    store.add([a_row(IDS[0], state=RunState.QUEUED, reason="crashed", failure="crashed")])
+    assert (claim(store).reason, store.runs()[0].failure) == ("", None)
+
+
+def _claim_all(url: str, number: int, start: Barrier, answers: "multiprocessing.Queue[dict[str, int]]") -> None:
+    store, claimed = Store(url), {}
+    start.wait(timeout=60)
+    while run := store.claim(Process("elsewhere", number, "boot/1")):
+        claimed[run.id] = number
+    store.close()
+    answers.put(claimed)
+
+
+def test_of_many_processes_that_claim_at_once_none_gets_what_another_has_and_none_leaves_early(
+    store: Store, database_url: str
+) -> None:
+    ids = [f"E{number}-s0-00000000" for number in range(60)]
+    store.add(rows_of(ids))
+    context = multiprocessing.get_context("spawn")
+    answers, start = context.Queue(), context.Barrier(NUM_PROCESSES)
+    workers = [context.Process(target=_claim_all, args=(database_url, n, start, answers)) for n in range(NUM_PROCESSES)]
+    for worker in workers:
+        worker.start()
+    claimed = [answers.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert sorted(run_id for some in claimed for run_id in some) == sorted(ids)
+    assert all(some[row.id] == row.pid for row in store.runs() for some in claimed if row.id in some)
+    assert {row.attempt for row in store.runs()} == {1}
+
+
+def test_no_run_is_claimed_only_if_none_waits_not_if_another_has_but_reached_for_it(store: Store) -> None:
+    store.add(rows_of(IDS[:1]))
+    with ThreadPoolExecutor() as pool:
+        with store.engine.connect() as other:
+            if store.engine.dialect.name == "sqlite":
+                other.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                other.execute(select(RUNS).with_for_update())
+            answer = pool.submit(store.claim, ADA)
+            time.sleep(0.2)
+            assert not answer.done()
+            other.rollback()
+        claimed = answer.result(timeout=30)
+    assert claimed is not None
+    assert claimed.id == IDS[0]
 
 
 def test_a_state_changes_only_from_what_it_is_thought_to_be(store: Store) -> None:
-    store.add([a_row(IDS[0])])
+    store.add(rows_of(IDS[:1]))
     assert not store.move(IDS[0], RunState.RUNNING, RunState.DONE)
     assert store.move(IDS[0], RunState.QUEUED, RunState.CANCELLED, reason="not wanted")
+    assert not store.move(IDS[0], RunState.QUEUED, RunState.CANCELLED)
     assert [(row.state, row.reason) for row in store.runs()] == [(RunState.CANCELLED, "not wanted")]
 
 
@@ -55,73 +146,223 @@ def test_a_finished_run_is_never_trained_again(store: Store) -> None:
     assert not MOVES[RunState.DONE] | MOVES[RunState.TOO_SLOW]
     with pytest.raises(ValueError, match="a run does not go from done to queued"):
         store.move(IDS[0], RunState.DONE, RunState.QUEUED)
-    store.add([a_row(IDS[0])])
-    store.settle(IDS[0], Result(state="done", reason="all epochs trained", epochs=3))
-    store.add([a_row(IDS[0])])
-    assert store.claim(IDS) is None
+    store.add(rows_of(IDS[:1]))
+    claimed = claim(store)
+    store.record(IDS[0], Result(state="done", reason="all epochs trained", epochs=3))
+    store.add(rows_of(IDS[:1]))
+    assert not store.lose(claimed, 1, 3, "late")
+    assert store.claim(ADA) is None
+    assert [(row.state, row.reason) for row in store.runs()] == [(RunState.DONE, "all epochs trained")]
+
+
+@pytest.mark.parametrize("end", [Store.end, Store.lose])
+def test_a_late_answer_of_an_old_worker_changes_nothing(store: Store, end: Callable[..., bool]) -> None:
+    rest = (RunState.DONE, "late") if end is Store.end else (1, 0, "late")
+    store.add(rows_of(IDS[:1]))
+    first = claim(store, ADA)
+    assert store.lose(first, losses=1, num_epochs=2, reason="went away")
+    second = claim(store, BOB)
+    # Once as another worker, and once as the same one at an earlier attempt.
+    assert not end(store, first, *rest)
+    assert store.lose(second, losses=2, num_epochs=2, reason="went away")
+    third = claim(store, ADA)
+    assert not end(store, first, *rest)
+    [row] = store.runs()
+    assert (row.state, row.attempt, row.worker, row.losses, row.epochs_at_loss) == (RunState.RUNNING, 3, ADA, 2, 2)
+    assert end(store, third, *rest)
+    assert not end(store, third, *rest)
+
+
+def test_a_late_answer_does_not_end_a_run_that_was_forgotten_and_queued_anew(store: Store) -> None:
+    store.add(rows_of(IDS[:1]))
+    first = claim(store, ADA)
+    store.forget(IDS[:1])
+    store.add(rows_of(IDS[:1]))
+    second = claim(store, BOB)
+    assert first.attempt == second.attempt
+    assert not store.end(first, RunState.DONE)
+    assert store.end(second, RunState.DONE)
+
+
+def test_what_nobody_has_claimed_is_nobodys_to_end(store: Store) -> None:
+    store.add(rows_of(IDS[:1]))
+    assert not store.end(store.runs()[0], RunState.DONE)
+
+
+def test_a_worker_of_another_host_lives_for_a_lease_after_its_last_heartbeat(store: Store) -> None:
+    store.beat(ADA)
+    store.beat(BOB)
+    set_heartbeat(store, ADA, LEASE_SECONDS - 30)
+    set_heartbeat(store, BOB, LEASE_SECONDS + 30)
+    assert store.workers() == [ADA]
+    store.beat(BOB)
+    assert sorted(worker.pid for worker in store.workers()) == [ADA.pid, BOB.pid]
+
+
+def test_a_clock_that_is_set_back_loses_no_worker(store: Store) -> None:
+    store.beat(ADA)
+    set_heartbeat(store, ADA, -86_400)
+    assert store.workers() == [ADA]
+
+
+def test_a_worker_of_this_host_lives_as_long_as_its_process(store: Store, sleeper: "subprocess.Popen[bytes]") -> None:
+    born = birth_of(sleeper.pid)
+    assert born is not None
+    living = Process(Process.own().host, sleeper.pid, born)
+    for worker in (living, Process(living.host, sleeper.pid, "another boot/1")):
+        store.beat(worker)
+    set_heartbeat(store, living, 2 * LEASE_SECONDS)
+    assert store.workers() == [living]
+
+
+def test_a_heartbeat_tells_what_is_still_held_and_a_dismissed_worker_is_forgotten(store: Store) -> None:
+    store.add(rows_of(IDS[:3]))
+    first, second = claim(store, ADA), claim(store, ADA)
+    claim(store, BOB)
+    store.end(second, RunState.DONE)
+    assert store.beat(ADA).held == {first.id}
+    store.dismiss(ADA)
+    assert store.workers() == []
+
+
+def test_a_worker_learns_with_its_next_heartbeat_that_it_is_asked_to_stop(store: Store) -> None:
+    assert not store.beat(ADA).is_asked_to_stop
+    assert not store.beat(BOB).is_asked_to_stop
+    store.ask_to_stop([ADA])
+    assert store.beat(ADA).is_asked_to_stop
+    assert store.beat(ADA).is_asked_to_stop
+    assert not store.beat(BOB).is_asked_to_stop
 
 
 def test_a_forgotten_run_may_be_queued_again(store: Store) -> None:
-    store.add([a_row(IDS[0])])
+    store.add(rows_of(IDS[:2]))
     store.forget([IDS[0]])
+    assert [row.id for row in store.runs()] == [IDS[1]]
+    store.add(rows_of(IDS[:2]))
+    assert [row.id for row in store.runs()] == [IDS[1], IDS[0]]
+
+
+def test_rows_are_put_in_the_place_of_all_others(store: Store) -> None:
+    store.add(rows_of(IDS[:2]))
+    store.replace_all([a_row(IDS[3], state=RunState.DONE), a_row(IDS[2], state=RunState.QUEUED)])
+    assert [(row.id, row.state) for row in store.runs()] == [(IDS[3], RunState.DONE), (IDS[2], RunState.QUEUED)]
+    store.replace_all([])
     assert store.runs() == []
 
 
-def test_a_run_whose_process_is_gone_is_an_orphan(store: Store) -> None:
-    store.add(map(a_row, IDS[:2]))
-    for _ in range(2):
-        store.claim(IDS)
-    assert store.orphans() == []
+def test_rows_of_some_ids_and_states_are_read(store: Store) -> None:
+    store.add(rows_of(IDS[:3]))
+    claim(store)
+    assert [row.id for row in store.runs(states=[RunState.QUEUED])] == IDS[1:3]
+    assert [row.id for row in store.runs([IDS[2], IDS[0]], states=[RunState.RUNNING])] == [IDS[0]]
+    assert store.runs([]) == []
+
+
+def test_many_may_open_a_new_queue_at_once(database_url: str) -> None:
+    with ThreadPoolExecutor(NUM_AT_ONCE) as pool:
+        for store in list(pool.map(Store, [database_url] * NUM_AT_ONCE)):
+            assert store.runs() == []
+            store.close()
+
+
+def test_the_same_runs_may_be_added_twice_at_once_in_any_order(store: Store) -> None:
+    rows, start = rows_of([f"E{number}-s0-00000000" for number in range(2_000)]), threading.Barrier(2)
+
+    def add(runs: list[QueuedRun]) -> None:
+        start.wait(timeout=60)
+        store.add(runs)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(add, [rows, rows[::-1]])) == [None, None]
+    assert {row.id for row in store.runs()} == {row.id for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [(LOG_TAIL, LOG_TAIL), ("a\0b", "a␀b"), ("caf\udce9", "caf?")],
+    ids=["quotes and much text", "NUL", "half of a surrogate pair"],
+)
+def test_any_words_may_be_the_reason(store: Store, written: str, read: str) -> None:
+    store.add([a_row(IDS[0], state=RunState.QUEUED, reason=written), *rows_of(IDS[1:3])])
+    store.end(claim(store, ADA, [IDS[1]]), RunState.FAILED, reason=written)
+    store.record(IDS[2], Result(state="failed", reason=written, epochs=0))
+    assert [row.reason for row in store.runs()] == [read] * 3
+
+
+def test_ten_thousand_runs_take_a_few_statements_and_their_ids_one_parameter(store: Store) -> None:
+    ids = [f"E{number}-s0-00000000" for number in range(10_000)]
+    with statements_of(store) as seen:
+        store.add(rows_of(ids))
+        assert len(seen) == 2
+        assert len(store.runs()) == 10_000
+        assert len(seen) == 3
+        assert [row.id for row in store.runs(ids * 7)] == ids
+        assert len(seen) == 4
+        assert claim(store, ADA, ids).id == ids[0]
+        assert len(seen) == 5
+
+
+def test_a_queue_of_another_version_is_refused(database_url: str) -> None:
+    store = Store(database_url)
     with store.engine.begin() as connection:
-        # The same number, but another process: it began at another time.
-        connection.execute(RUNS.update().where(RUNS.c.id == IDS[1]).values(process_started=1.0))
-    assert [row.id for row in store.orphans()] == [IDS[1]]
-
-
-def _set(store: Store, run_id: str, **columns: object) -> None:
-    with store.engine.begin() as connection:
-        connection.execute(RUNS.update().where(RUNS.c.id == run_id).values(**columns))
-
-
-def test_a_living_process_holds_what_it_claimed_even_after_the_end(
-    store: Store, sleeper: "subprocess.Popen[bytes]"
-) -> None:
-    store.add([a_row(IDS[0])])
-    store.claim(IDS)
-    assert store.held() == []
-    _set(store, IDS[0], state="done", pid=sleeper.pid, process_started=process_started(sleeper.pid))
-    assert [row.id for row in store.held()] == [IDS[0]]
-    _set(store, IDS[0], process_started=1.0)
-    assert store.held() == []
-
-
-def test_a_living_job_and_another_host_hold_a_run(store: Store, sleeper: "subprocess.Popen[bytes]") -> None:
-    store.add(map(a_row, IDS[:3]))
-    for _ in range(3):
-        store.claim(IDS)
-    _set(store, IDS[0], pid=None, job_pid=sleeper.pid, job_started=process_started(sleeper.pid))
-    _set(store, IDS[1], host="elsewhere")
-    _set(store, IDS[2], host="elsewhere", state="done")
-    assert [row.id for row in store.held()] == IDS[:2]
-
-
-def _claim_all(database: Path, answers: "multiprocessing.Queue[list[str]]") -> None:
-    store = Store(database)
-    claimed = []
-    while run := store.claim(IDS):
-        claimed.append(run.id)
+        connection.execute(text("ALTER TABLE runs DROP COLUMN losses"))
+    name = store.name
     store.close()
-    answers.put(claimed)
+    with pytest.raises(QueueError) as refusal:
+        Store(database_url)
+    assert str(refusal.value) == (
+        f"{name}: the queue was made by another version of Knockout; end what uses it, then `knockout rebuild` makes "
+        "it again from the run folders"
+    )
+    drop_tables(database_url)
+    opened = Store(database_url)
+    assert opened.runs() == []
+    opened.close()
 
 
-def test_two_workers_never_claim_the_same_run(store: Store, tmp_path: Path) -> None:
-    store.add(map(a_row, IDS))
-    context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
-    workers = [context.Process(target=_claim_all, args=(tmp_path / "knockout.db", answers)) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    claimed = [run_id for _ in workers for run_id in answers.get(timeout=60)]
-    for worker in workers:
-        worker.join()
-    assert sorted(claimed) == sorted(IDS)
+def test_a_row_of_another_version_is_refused(store: Store) -> None:
+    store.add(rows_of(IDS[:1]))
+    with store.engine.begin() as connection:
+        connection.execute(text("UPDATE runs SET state = 'paused'"))
+    with pytest.raises(QueueError, match=r"malformed row 'E0-s0-00000000': .*'paused'.*; `knockout rebuild` makes it"):
+        store.runs()
+
+
+def test_a_table_that_somebody_removed_is_made_again_by_rebuild(store: Store) -> None:
+    with store.engine.begin() as connection:
+        connection.execute(text("DROP TABLE runs"))
+    with pytest.raises(QueueError, match=r"the queue cannot be used: .*; `knockout rebuild` makes it again"):
+        store.runs()
+
+
+def test_a_mistake_in_a_statement_of_ours_is_no_refusal(store: Store) -> None:
+    for statement in ("SELEC 1", "SELECT 1 FROM runs WHERE nonsense(", "INSERT INTO runs (id) VALUES ('x')"):
+        with pytest.raises(SQLAlchemyError), store.engine.begin() as connection:
+            connection.execute(text(statement))
+
+
+def test_a_queue_that_another_program_holds_is_said_to_be_locked(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.database.LOCK_SECONDS", 0.05)
+    store = Store(database_url)
+    store.add(rows_of(IDS[:1]))
+    with store.engine.connect() as other:
+        is_sqlite = store.engine.dialect.name == "sqlite"
+        other.exec_driver_sql("BEGIN IMMEDIATE" if is_sqlite else "LOCK TABLE runs")
+        with pytest.raises(QueueLockedError, match="; another program holds it; end that one and try again"):
+            store.claim(ADA)
+        other.rollback()
+    assert claim(store).id == IDS[0]
+    store.close()
+
+
+def test_a_queue_is_made_in_a_results_folder_that_is_not_there_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KNOCKOUT_DATABASE", raising=False)
+    layout = Layout(tmp_path / "what? 100%41 #1")
+    store = open_store(layout)
+    assert store.name == str(layout.database)
+    assert layout.database.exists()
+    store.close()

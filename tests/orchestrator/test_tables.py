@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from msgspec import structs
 
 from model.run_folder import Result
 from orchestrator.evidence import RunRecord
@@ -81,6 +82,14 @@ class TestRuns:
         row = row_of(runs_table(plan, records), experiment="wide", seed=0)
         assert (row["state"], row["reason"], row["LocD_accuracy_percent"]) == ("too_slow", SLOW.reason, None)
 
+    def test_run_whose_result_was_taken_from_older_code_names_it(
+        self, plan: Plan, runs_of: Callable[..., dict[str, RunRecord]]
+    ) -> None:
+        accepted = {"run": "E5-s0-1a2b3c4d", "code_tree": "c0de", "by": "Ada", "files": []}
+        frame = runs_table(plan, runs_of(plan, {"E5": [0.8]}, provenance={"accepted": accepted}))
+        assert row_of(frame, experiment="E5", seed=0)["accepted_from"] == "E5-s0-1a2b3c4d"
+        assert row_of(frame, experiment="E5", seed=1)["accepted_from"] is None
+
     def test_columns_have_their_types_without_any_record(self, plan: Plan) -> None:
         frame = runs_table(plan, {})
         assert frame["LocD_accuracy_percent"].dtype == "float64"
@@ -106,6 +115,14 @@ class TestScores:
         row = row_of(scores_table(plan, judgements), experiment="H2")
         assert row["delta_points"] == pytest.approx(1.0)
         assert (row["low_points"], row["adjusted_p_value"], row["num_scored"]) == (None, None, 1)
+
+    def test_confounds_are_joined_and_empty_where_there_is_none(
+        self, plan: Plan, judgements: dict[str, Judgement]
+    ) -> None:
+        mixed = judgements | {"H2": structs.replace(judgements["H2"], confounds=("code: a", "data: b"))}
+        frame = scores_table(plan, mixed)
+        assert row_of(frame, experiment="H2")["confounded"] == "code: a; data: b"
+        assert frame["confounded"].isna().sum() == len(plan.arms) - 1
 
     def test_twin_names_the_experiment_whose_runs_it_shares(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
         assert row_of(scores_table(plan, judgements), experiment="K1")["same_as"] == "E5"

@@ -188,6 +188,63 @@ class TestFamily:
         assert found["E5"].degrees_of_freedom == 1
 
 
+class TestConfounds:
+    OLD = {"environment": {"torch": "2.12.1"}}
+    NEW = {"environment": {"torch": "2.13.0"}}
+    BETTER = ([outcomes(n) for n in (899, 900, 901)], [outcomes(800)] * 3)
+
+    @pytest.fixture
+    def judged(self, a_plan: Builder, a_run: Callable[..., RunRecord]) -> Callable[..., Judgement]:
+        """Judge E5 from an outcome and an origin a seed, on a baseline of new torch."""
+
+        def judge_e5(ours: Any, origins: Any, theirs: Any = None) -> Judgement:
+            plan = a_plan({"E5": FOCAL}, seeds=tuple(range(len(ours))))
+            sides = {"E5": (ours, origins), "baseline": (theirs or [0.8] * len(ours), [self.NEW] * len(ours))}
+            records = [
+                a_run(plan, name, seed, results[seed], provenance=provenances[seed])
+                for name, (results, provenances) in sides.items()
+                for seed in plan.campaign.seeds
+            ]
+            return judge(plan, {record.id: record for record in records})["E5"]
+
+        return judge_e5
+
+    def test_improvement_of_one_change_is_a_keeper(self, judged: Any) -> None:
+        found = judged(self.BETTER[0], [self.NEW] * 3, self.BETTER[1])
+        assert (found.verdict, found.confounds, found.is_keeper) == (Verdict.IMPROVED, (), True)
+
+    def test_confounded_improvement_keeps_its_verdict_says_so_and_is_no_keeper(self, judged: Any) -> None:
+        found = judged(self.BETTER[0], [self.NEW, self.OLD, self.OLD], self.BETTER[1])
+        assert (found.verdict, found.is_keeper) == (Verdict.IMPROVED, False)
+        assert found.confounds == ("environment: torch 2.13.0 in baseline, 2.12.1 in E5 (seeds 1 and 2)",)
+        assert found.reason.endswith("; confounded: more than the declared change differs (environment)")
+
+    def test_only_an_improvement_is_a_keeper(self, judged: Any) -> None:
+        assert not judged(self.BETTER[1], [self.NEW] * 3, self.BETTER[0]).is_keeper
+
+    def test_seed_that_the_verdict_does_not_rest_on_confounds_nothing(self, judged: Any) -> None:
+        assert judged([0.9, 0.9, DIED], [self.NEW, self.NEW, self.OLD]).confounds == ()
+        assert len(judged([0.9, 0.9, 0.9], [self.NEW, self.NEW, self.OLD]).confounds) == 1
+
+    def test_stop_rests_on_the_runs_that_ended_on_both_sides(self, judged: Any) -> None:
+        found = judged([0.9, SLOW], [self.NEW, self.OLD])
+        assert found.confounds == ("environment: torch 2.13.0 in baseline, 2.12.1 in E5 (seed 1)",)
+        assert found.reason == f"{SLOW.reason}; confounded: more than the declared change differs (environment)"
+        assert judged([0.9, SLOW], [self.NEW, self.OLD], [0.8, None]).confounds == ()
+
+    def test_pending_experiment_and_baseline_are_never_confounded(self, judged: Any, verdict_on: Any) -> None:
+        assert judged([None, None], [self.OLD, self.OLD]).confounds == ()
+        assert verdict_on([0.9, 0.9]).confounds == ()
+
+    def test_stack_is_held_against_its_reference_and_not_against_the_baseline(
+        self, a_plan: Builder, runs_of: RunsOf
+    ) -> None:
+        plan = a_plan({"E5": FOCAL, "gamma": GAMMA, "back": {"on": "gamma", "change": {"loss.gamma": 2.0}}})
+        records = runs_of(plan, {"E5": 0.83, "gamma": 0.82}, provenance=self.OLD)
+        found = judge(plan, records | runs_of(plan, {"baseline": 0.8}, provenance=self.NEW))
+        assert [name for name in plan.arms if found[name].confounds] == ["E5"]
+
+
 def test_plan_without_a_single_record_is_judged_pending(a_plan: Builder) -> None:
     found = judge(a_plan({"E5": FOCAL, "gamma": GAMMA}), {})
     assert {judgement.verdict for judgement in found.values()} == {Verdict.PENDING}

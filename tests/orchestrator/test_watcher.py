@@ -10,12 +10,11 @@ import msgspec
 import psutil
 import pytest
 
-from model.run_folder import EpochRecord, Result, RunFolder
-from orchestrator.launchers.local import Job, Slot, kill_leftover, make_slots, process_started
-from orchestrator.plan import Plan
+from model.run_folder import HELD, NO_SPACE, EpochRecord, Result, RunFolder
+from orchestrator.launchers.local import Job, Slot, make_slots
 from orchestrator.spec import GuardSpec
 from orchestrator.states import Failure, RunState
-from orchestrator.watcher import LiveRun, count_memory_kills, describe_death, find_other_load
+from orchestrator.watcher import Ending, LiveRun, count_memory_kills, describe_death
 
 STRICT = GuardSpec(epoch_seconds=1.0, warmup_epochs=0, slow_epochs=1)
 
@@ -36,7 +35,7 @@ def an_epoch(seconds: float) -> EpochRecord:
 
 
 @pytest.fixture
-def live(tmp_path: Path, request: pytest.FixtureRequest, a_plan: object) -> LiveRun:
+def live(tmp_path: Path, request: pytest.FixtureRequest) -> LiveRun:
     """A run whose job is the Python program of the test's `program` mark, in the place of `model`."""
     program = request.param
     code = tmp_path / "code" / "model"
@@ -46,9 +45,7 @@ def live(tmp_path: Path, request: pytest.FixtureRequest, a_plan: object) -> Live
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
     job = Job(folder, code.parent, tmp_path, Slot("cpu0", {}))
-    assert callable(a_plan)
-    plan: Plan = a_plan({})
-    return LiveRun(run=plan.runs[0], folder=folder, job=job)
+    return LiveRun(id="E5-s0-0123abcd", num_epochs=4, folder=folder, job=job)
 
 
 def wait(live: LiveRun) -> int:
@@ -61,24 +58,26 @@ def wait(live: LiveRun) -> int:
 
 @pytest.mark.parametrize("live", ["print('one'); print('two'); raise SystemExit(7)"], indirect=True)
 def test_a_death_without_a_result_becomes_one_with_its_cause(live: LiveRun) -> None:
-    state, result = live.end(wait(live))
-    assert state is RunState.FAILED
-    assert result is not None
-    assert result.failure == "crashed"
-    assert result.reason == "the job died with exit status 7; the last lines of train.log:\none\ntwo"
-    assert live.folder.read_result() == result
+    ending = live.end(wait(live))
+    reason = "the job died with exit status 7; the last lines of train.log:\none\ntwo"
+    assert ending.result == Result(state="failed", failure="crashed", reason=reason, epochs=0)
+    assert (ending.state, ending.reason) == (RunState.FAILED, reason)
+    assert live.folder.read_result() == ending.result
 
 
 @pytest.mark.parametrize("live", ["import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"], indirect=True)
 def test_a_death_by_signal_names_the_signal(live: LiveRun) -> None:
-    _, result = live.end(wait(live))
-    assert result is not None
-    assert result.reason == "the job died by signal SIGSEGV and left no log"
+    assert live.end(wait(live)).reason == "the job died by signal SIGSEGV and left no log"
+
+
+STOPPED = "stopped after an epoch; it goes on from there"
+FULL = "the disk is full; free some space, and it goes on from its last checkpoint"
+ELSEWHERE = "another job was still at work in its folder; it goes on from there"
 
 
 @pytest.mark.parametrize("live", ["raise SystemExit(130)"], indirect=True)
 def test_a_job_that_was_asked_to_stop_is_interrupted_and_not_failed(live: LiveRun) -> None:
-    assert live.end(wait(live)) == (RunState.INTERRUPTED, None)
+    assert live.end(wait(live)) == Ending(state=RunState.INTERRUPTED, reason=STOPPED)
     assert not live.folder.result.exists()
 
 
@@ -89,10 +88,8 @@ def test_a_ruling_ends_the_job_and_is_its_result(live: LiveRun) -> None:
     ruling = live.check(STRICT, lambda: None)
     assert ruling is not None
     assert wait(live) < 0
-    state, result = live.end(-9)
-    assert state is RunState.TOO_SLOW
-    assert result is not None
-    assert (result.reason, result.epochs) == (ruling.reason, 1)
+    result = Result(state="too_slow", reason=ruling.reason, epochs=1)
+    assert live.end(-9) == Ending(state=RunState.TOO_SLOW, reason=ruling.reason, result=result)
 
 
 @pytest.mark.parametrize("live", ["import time; time.sleep(60)"], indirect=True)
@@ -101,7 +98,7 @@ def test_a_result_written_in_the_moment_before_a_ruling_stands(live: LiveRun) ->
     live.folder.append_epoch(an_epoch(5.0))
     live.folder.write_result(done)
     live.check(STRICT, lambda: None)
-    assert live.end(wait(live)) == (RunState.DONE, done)
+    assert live.end(wait(live)) == Ending(state=RunState.DONE, reason=done.reason, result=done)
 
 
 CHILD = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
@@ -116,17 +113,6 @@ def test_a_job_is_killed_with_all_it_started(live: LiveRun) -> None:
     live.job.kill()
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
-
-
-@pytest.mark.parametrize("live", ["import time; time.sleep(60)"], indirect=True)
-def test_a_leftover_job_is_killed_only_if_it_is_the_same_process(live: LiveRun) -> None:
-    started = process_started(live.job.pid)
-    assert started is not None
-    kill_leftover(live.job.pid, started - 1.0)
-    assert live.job.exit_status() is None
-    kill_leftover(live.job.pid, started)
-    assert wait(live) == -9
-    kill_leftover(live.job.pid, started)
 
 
 def test_only_the_last_lines_of_a_long_log_are_told(tmp_path: Path) -> None:
@@ -178,7 +164,7 @@ HangBuilder = Callable[..., tuple[LiveRun, FakeJob, Clock]]
 
 
 @pytest.fixture
-def build_silent(tmp_path: Path, a_plan: Callable[..., Plan]) -> HangBuilder:
+def build_silent(tmp_path: Path) -> HangBuilder:
     """Return what makes a run whose job says nothing, and the clock that it is watched by."""
 
     def build(
@@ -187,7 +173,7 @@ def build_silent(tmp_path: Path, a_plan: Callable[..., Plan]) -> HangBuilder:
         job, clock = FakeJob(obeys=obeys), Clock()
         folder = RunFolder(tmp_path / "silent")
         folder.path.mkdir()
-        live = LiveRun(run=a_plan({}).runs[0], folder=folder, job=job, clock=clock, count_memory_kills=kills)
+        live = LiveRun(id="E5-s0-0123abcd", num_epochs=4, folder=folder, job=job, clock=clock, count_memory_kills=kills)
         return live, job, clock
 
     return build
@@ -216,8 +202,9 @@ def test_a_silent_job_is_asked_to_stop_and_killed_after_its_grace(build_silent: 
         "the job hung: no epoch and no line in its log for 100 s before the first epoch ended; asked to stop, it was "
         "still there 10 s later and was killed; the last lines of train.log:\nimporting"
     )
-    assert live.end(job.status) == (RunState.FAILED, live.folder.read_result())
-    assert (live.folder.read_result().failure, live.folder.read_result().reason) == ("hung", ruling.reason)
+    result = Result(state="failed", failure="hung", reason=ruling.reason, epochs=0)
+    assert live.end(job.status) == Ending(state=RunState.FAILED, reason=ruling.reason, result=result)
+    assert live.folder.read_result() == result
 
 
 def test_an_epoch_or_a_line_in_the_log_is_a_sign_of_life(build_silent: HangBuilder) -> None:
@@ -241,8 +228,8 @@ def test_a_silent_job_that_ends_when_it_is_asked_hung_all_the_same(build_silent:
     look(live, clock, 0.0)
     assert look(live, clock, 100.0) is None
     assert look(live, clock, 200.0) is None
-    state, result = live.end(job.status)
-    assert (state, result.failure, result.epochs) == (RunState.FAILED, "hung", 1)
+    result = live.end(job.status).result
+    assert (result.state, result.failure, result.epochs) == ("failed", "hung", 1)
     assert result.reason.startswith(
         "the job hung: no epoch and no line in its log for 100 s after epoch 1; asked to stop"
     )
@@ -254,7 +241,7 @@ def test_a_result_written_in_the_grace_of_a_silent_job_stands(build_silent: Hang
     done = Result(state="done", reason="all epochs trained", epochs=1)
     look(live, clock, 100.0)
     live.folder.write_result(done)
-    assert live.end(job.status) == (RunState.DONE, done)
+    assert live.end(job.status).result == done
 
 
 def test_a_job_that_is_gone_has_not_hung(build_silent: HangBuilder) -> None:
@@ -262,7 +249,7 @@ def test_a_job_that_is_gone_has_not_hung(build_silent: HangBuilder) -> None:
     job.status = 1
     assert look(live, clock, 1e6) is None
     assert job.asked == 0
-    assert live.end(1)[1].failure == "crashed"
+    assert live.end(1).result.failure == "crashed"
 
 
 def test_without_a_hang_limit_a_job_may_be_silent_for_ever(build_silent: HangBuilder) -> None:
@@ -286,9 +273,28 @@ def test_a_process_that_ignores_the_request_is_killed_and_says_what_it_last_said
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert wait(live) == -signal.SIGKILL
-    state, result = live.end(-signal.SIGKILL)
-    assert (state, result.failure) == (RunState.FAILED, "hung")
+    result = live.end(-signal.SIGKILL).result
+    assert (result.state, result.failure) == ("failed", "hung")
     assert result.reason.endswith("was killed; the last lines of train.log:\ndeaf")
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (130, STOPPED),
+        (-signal.SIGTERM, STOPPED),
+        (-signal.SIGINT, STOPPED),
+        (NO_SPACE, FULL),
+        (HELD, ELSEWHERE),
+    ],
+)
+def test_a_job_that_can_go_on_leaves_no_result_and_says_why(
+    build_silent: HangBuilder, status: int, reason: str
+) -> None:
+    live, _, _ = build_silent()
+    ending = Ending(state=RunState.INTERRUPTED, reason=reason, is_disk_full=status == NO_SPACE)
+    assert live.end(status) == ending
+    assert not live.folder.result.exists()
 
 
 def counts(*values: int | None) -> Callable[[], int | None]:
@@ -299,8 +305,8 @@ def counts(*values: int | None) -> Callable[[], int | None]:
 def test_a_job_killed_while_the_kernel_killed_for_memory_ran_out_of_memory(build_silent: HangBuilder) -> None:
     live, _, _ = build_silent(kills=counts(3, 5))
     live.folder.log.write_text("epoch 1")
-    state, result = live.end(-signal.SIGKILL)
-    assert (state, result.failure) == (RunState.FAILED, "out_of_memory")
+    result = live.end(-signal.SIGKILL).result
+    assert (result.state, result.failure) == ("failed", "out_of_memory")
     assert result.reason == (
         "the job died by signal SIGKILL, and the kernel killed 2 processes for want of memory meanwhile; "
         "the last lines of train.log:\nepoch 1"
@@ -315,7 +321,7 @@ def test_a_death_is_a_crash_unless_the_kernel_counted_a_kill(
     build_silent: HangBuilder, status: int, before: int | None, after: int | None
 ) -> None:
     live, _, _ = build_silent(kills=counts(before, after))
-    assert live.end(status)[1].failure == "crashed"
+    assert live.end(status).result.failure == "crashed"
 
 
 def test_the_kernels_count_of_kills_is_read_where_there_is_one(tmp_path: Path) -> None:
@@ -325,24 +331,6 @@ def test_the_kernels_count_of_kills_is_read_where_there_is_one(tmp_path: Path) -
     assert count_memory_kills(vmstat) is None
     vmstat.write_text("nr_free_pages 12\noom_kill 7\n")
     assert count_memory_kills(vmstat) == 7
-
-
-TWO_CPU_JOBS = [Slot("cpu0", {"OMP_NUM_THREADS": "2"}), Slot("cpu1", {"OMP_NUM_THREADS": "2"})]
-
-
-@pytest.mark.parametrize(
-    ("slots", "load", "words"),
-    [
-        (TWO_CPU_JOBS, 5.0, None),
-        (TWO_CPU_JOBS, 5.2, "load 5.2 for 2 jobs"),
-        (TWO_CPU_JOBS[:1], 5.0, "load 5.0 for 1 job"),
-        ([Slot("gpu0", {"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "0"})], 50.0, None),
-    ],
-)
-def test_a_machine_is_shared_if_its_load_is_more_than_that_of_its_own_jobs(
-    slots: list[Slot], load: float, words: str | None
-) -> None:
-    assert find_other_load(slots, lambda: (load, 0.0, 0.0)) == words
 
 
 def test_the_machine_is_looked_at_only_before_a_run_is_ruled_too_slow(build_silent: HangBuilder) -> None:

@@ -55,6 +55,11 @@ def test_a_list_reads_as_in_a_sentence(words: Sequence[object], text: str) -> No
     assert wording.listed(words) == text
 
 
+@pytest.mark.parametrize(("numbers", "text"), [([3], "seed 3"), ([0, 1], "seeds 0 and 1")])
+def test_seeds_are_named_with_their_noun(numbers: Sequence[int], text: str) -> None:
+    assert wording.seeds(numbers) == text
+
+
 @settings(deadline=None, max_examples=100)
 @given(st.floats(-100.0, 100.0))
 def test_a_difference_reads_back_within_half_a_place(value: float) -> None:

@@ -1,23 +1,29 @@
-"""What a worker does with runs that ran out of memory or are slow, with jobs that end as told."""
+"""What a worker does with runs that wait, fail or are taken away, with jobs that end as told."""
 
 import os
 import signal
-from collections.abc import Callable, Sequence
-from datetime import datetime
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from model.run_folder import Result, RunFolder
-from orchestrator.checkouts import Checkout
+from model.run_folder import HELD, NO_SPACE, Result, RunFolder
+from orchestrator.errors import CodeError, QueueLockedError
 from orchestrator.evidence import RunRecord
-from orchestrator.identity import CodeAndData
 from orchestrator.launchers.local import Slot
 from orchestrator.layout import Layout
-from orchestrator.plan import Arm, Plan
+from orchestrator.orders import Order, OrderedCode, read_order, write_order
+from orchestrator.plan import Plan
+from orchestrator.processes import Process, birth_of
+from orchestrator.queueing import place_run, planned_rows
 from orchestrator.spec import GuardSpec
 from orchestrator.states import RunState
-from orchestrator.store import QueuedRun, Store
+from orchestrator.store import RUNS, QueuedRun, Store, open_store
 from orchestrator.watcher import LiveRun
 from orchestrator.worker import Worker
 
@@ -26,122 +32,558 @@ NO_MEMORY = Result(state="failed", failure="out_of_memory", reason="the job ran 
 CRASHED = Result(state="failed", failure="crashed", reason="the job died with exit status 7", epochs=1)
 CPU_SLOTS = [Slot(f"cpu{number}", {"OMP_NUM_THREADS": "1"}) for number in range(3)]
 GPU_SLOTS = [Slot(f"gpu{number % 2}", {"CUDA_VISIBLE_DEVICES": str(number % 2)}) for number in range(4)]
+TREE = "c0de"
+STOPPED = "stopped after an epoch; it goes on from there"
+AT_ONCE = "stopped at once"
+WAITED = "ran out of memory and waited for a second try"
+LONG = 100_000
+"""Looks at a job that does not end by itself within a test."""
+Ends = Result | int | bytes
+"""How a job ends: with a result, with only an exit status, or with these bytes in the place of a result."""
 
 
 class ScriptedJob:
-    """A job that is seen running so many times and then has its result."""
+    """A job that is seen running so many times and then ends as told."""
 
-    def __init__(self, folder: RunFolder, slot: Slot, result: Result, looks: int) -> None:
+    def __init__(self, folder: RunFolder, slot: Slot, ends: Ends, looks: int) -> None:
         self.slot, self.pid = slot, os.getpid()
-        self._folder, self._result = folder, result
+        self._folder, self._ends = folder, ends
         self._looks_left = looks
-        self._status: int | None = None
+        self.status: int | None = None
+        self.is_deaf = False
 
     def exit_status(self) -> int | None:
         self._looks_left -= 1
-        if self._looks_left < 0 and self._status is None:
-            self._folder.write_result(self._result)
-            self._status = 0 if self._result.state == "done" else 1
-        return self._status
+        if self._looks_left < 0 and self.status is None:
+            self._end()
+        return self.status
+
+    def _end(self) -> None:
+        if isinstance(self._ends, Result):
+            self._folder.write_result(self._ends)
+            self.status = 0 if self._ends.state == "done" else 1
+        elif isinstance(self._ends, bytes):
+            self._folder.result.write_bytes(self._ends)
+            self.status = 0
+        else:
+            self.status = self._ends
 
     @property
     def is_running(self) -> bool:
-        return self._status is None
+        return self.status is None
 
     def ask_to_stop(self) -> None:
-        self._status = 130
+        if not self.is_deaf:
+            self.status = 130
 
     def kill(self) -> None:
-        self._status = -signal.SIGKILL
+        self.status = -signal.SIGKILL
 
 
 class ScriptedLauncher:
     """Starts scripted jobs, and notes the run, its slot, and the slots that were busy then."""
 
-    def __init__(self, results: dict[str, list[Result]]) -> None:
-        self.results = results
+    def __init__(self, ends: dict[str, list[Ends]]) -> None:
+        self.ends = ends
         self.looks: dict[str, int] = {}
         self.jobs: list[ScriptedJob] = []
         self.starts: list[tuple[str, str, list[str]]] = []
+        self.codes: list[Path] = []
+        self.is_closed = False
 
     def start(self, folder: RunFolder, code: Path, code_hash: str, slot: Slot) -> ScriptedJob:
+        assert (code / "model" / "__main__.py").exists()
+        assert folder.provenance.exists()
         name = folder.path.name.partition("-")[0]
         busy = [job.slot.name for job in self.jobs if job.is_running]
         self.starts.append((name, slot.name, busy))
-        self.jobs.append(ScriptedJob(folder, slot, self.results[name].pop(0), self.looks.get(name, 3)))
+        self.codes.append(code)
+        self.jobs.append(ScriptedJob(folder, slot, self.ends[name].pop(0), self.looks.get(name, 3)))
         return self.jobs[-1]
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def close(self) -> None:
         assert not any(job.is_running for job in self.jobs)
+        self.is_closed = True
+
+    @property
+    def started(self) -> list[str]:
+        return [name for name, _, _ in self.starts]
 
 
-class UncheckedCode:
-    """The code of every experiment lies in one folder."""
+class Onlooker:
+    """An observer that does something at its looks of these numbers."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def check_out(self, arm: Arm, now: datetime) -> Checkout:
-        return Checkout(folder=self.folder, code_hash="c0de")
-
-    def clean_up(self, checkout: Checkout) -> None:
-        assert checkout.folder == self.folder
-
-
-class Unseen:
-    """An observer that looks away, and may interrupt this process at a look."""
-
-    def __init__(self, interrupt_at: int = 0) -> None:
-        self.looks, self.interrupt_at = 0, interrupt_at
+    def __init__(self, acts: dict[int, Callable[[], object]] | None = None) -> None:
+        self.looks, self.acts = 0, acts or {}
 
     def show(self, rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> None:
         self.looks += 1
-        if self.looks == self.interrupt_at:
-            signal.raise_signal(signal.SIGINT)
+        self.acts.get(self.looks, lambda: None)()
 
 
-DEFAULT = GuardSpec()
-WorkerBuilder = Callable[..., tuple[Worker, ScriptedLauncher]]
+def interrupt(number: signal.Signals = signal.SIGINT) -> Callable[[], None]:
+    return lambda: signal.raise_signal(number)
+
+
+class Yard:
+    """A queue whose runs have their folders, and the workers that drain it."""
+
+    def __init__(self, root: Path, a_plan: Callable[..., Plan]) -> None:
+        self.layout, self.a_plan = Layout(root), a_plan
+        self.store = open_store(self.layout)
+        self.launcher = ScriptedLauncher({})
+        self.ids: dict[str, str] = {}
+        copy = self.layout.code_copy(TREE) / "model"
+        copy.mkdir(parents=True)
+        (copy / "__main__.py").write_text("print('one')\n")
+
+    def queue(self, *names: str, code: OrderedCode | None = None, **order: Any) -> None:
+        """Queue one run an experiment; `order` are fields of its order."""
+        place = len(self.ids)
+        changes = {name: {"change": {"optim.clip_norm": 2.0 + place + nth}} for nth, name in enumerate(names)}
+        self.plan = self.a_plan(changes, seeds=(0,))
+        fields = {"captures": {}, "guards": GuardSpec(), "code": code or OrderedCode(tree=TREE)} | order
+        for run, row in zip(self.plan.runs, planned_rows(self.plan), strict=True):
+            if run.experiment in names:
+                self.ids[run.experiment] = run.id
+                place_run(self.folder(run.experiment), run, Order(run=run.id, identity="1d", queued="now", **fields))
+                self.store.add([row])
+
+    def folder(self, name: str) -> RunFolder:
+        return self.layout.run(self.ids[name])
+
+    def worker(self, slots: list[Slot] = CPU_SLOTS, *, names: Sequence[str] | None = None, **options: Any) -> Worker:
+        ids = None if names is None else tuple(self.ids[name] for name in names)
+        return Worker(self.store, self.layout, slots, self.launcher, ids=ids, **options)
+
+    def outcomes(self) -> dict[str, tuple[RunState, str]]:
+        return {row.id.partition("-")[0]: (row.state, row.reason) for row in self.store.runs()}
+
+    def give_to(self, name: str, process: Process) -> None:
+        """Give a run to another worker, behind the back of the one that has it."""
+        change = RUNS.update().where(RUNS.c.id == self.ids[name])
+        with self.store.engine.begin() as connection:
+            connection.execute(change.values(host=process.host, pid=process.pid, born=process.born))
 
 
 @pytest.fixture
-def build_worker(tmp_path: Path, a_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> WorkerBuilder:
-    """Return what makes a worker whose jobs end as told, one run an experiment, all of them queued."""
-    monkeypatch.setattr("orchestrator.worker.POLL_SECONDS", 0.001)
+def empty_yard(tmp_path: Path, a_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    monkeypatch.delenv("KNOCKOUT_DATABASE", raising=False)
+    for name, seconds in (("POLL", 0.001), ("SHOW", 0.0), ("CLAIM", 0.005), ("HEARTBEAT", 0.01), ("RECONCILE", 0.005)):
+        monkeypatch.setattr(f"orchestrator.worker.{name}_SECONDS", seconds)
+    yard = Yard(tmp_path, a_plan)
+    yield yard
+    assert yard.launcher.is_closed
+    assert yard.store.workers() == []
+    yard.store.close()
 
-    def build(
-        slots: list[Slot], guards: GuardSpec = DEFAULT, **results: list[Result]
-    ) -> tuple[Worker, ScriptedLauncher]:
-        changes = {name: {"change": {"optim.clip_norm": 2.0 + place}} for place, name in enumerate(results)}
-        plan = a_plan(changes, seeds=(0,), guards=guards)
-        store, launcher = Store(tmp_path / "knockout.db"), ScriptedLauncher(results)
-        ids = [plan.run_of[name, 0] for name in results]
-        store.add(
-            QueuedRun(id=run, position=0, experiment="E", seed=0, profile="quick", state=RunState.QUEUED) for run in ids
-        )
-        worker = Worker(
-            plan=plan,
-            store=store,
-            layout=Layout(tmp_path),
-            code=UncheckedCode(tmp_path),
-            inputs=CodeAndData(code_tree="c0de", captures={}),
-            slots=slots,
-            launcher=launcher,
-        )
-        return worker, launcher
+
+YardBuilder = Callable[..., tuple[Yard, ScriptedLauncher]]
+
+
+@pytest.fixture
+def build_yard(empty_yard: Yard) -> YardBuilder:
+    """Return what queues runs whose jobs end as told; whatever worker drains them must leave nothing behind."""
+
+    def build(guards: GuardSpec | None = None, **ends: list[Ends]) -> tuple[Yard, ScriptedLauncher]:
+        empty_yard.queue(*ends, guards=guards or GuardSpec())
+        empty_yard.launcher.ends.update(ends)
+        return empty_yard, empty_yard.launcher
 
     return build
 
 
-def outcomes(worker: Worker) -> dict[str, tuple[RunState, str]]:
-    rows = {row.id.partition("-")[0]: (row.state, row.reason) for row in worker.store.runs()}
-    worker.store.close()
-    return rows
+@pytest.fixture
+def other(sleeper: "subprocess.Popen[bytes]") -> Process:
+    """A living worker that is not this process."""
+    born = birth_of(sleeper.pid)
+    assert born is not None
+    return Process(socket.gethostname(), sleeper.pid, born)
 
 
-def test_a_run_out_of_memory_is_tried_again_alone_while_others_wait(build_worker: WorkerBuilder) -> None:
-    worker, launcher = build_worker(CPU_SLOTS, E1=[NO_MEMORY, DONE], E2=[DONE], E3=[DONE], E4=[DONE])
-    assert worker.drain(Unseen())
+def lock_once(monkeypatch: pytest.MonkeyPatch, store: Store, method: str) -> list[str]:
+    """Let a method of the queue fail the first time; return the list that notes it."""
+    real, locked = getattr(store, method), []
+
+    def act(*args: Any, **options: Any) -> Any:
+        if not locked:
+            locked.append(method)
+            raise QueueLockedError("knockout.db: the queue cannot be used: database is locked")
+        return real(*args, **options)
+
+    monkeypatch.setattr(store, method, act)
+    return locked
+
+
+def test_runs_are_taken_in_the_queues_order_as_slots_are_free(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(E1=[DONE], E2=[DONE], E3=[CRASHED])
+    worker = yard.worker(CPU_SLOTS[:2])
+    assert worker.drain(Onlooker())
+    assert launcher.starts == [("E1", "cpu0", []), ("E2", "cpu1", ["cpu0"]), ("E3", "cpu0", ["cpu1"])]
+    assert yard.outcomes() == {
+        "E1": (RunState.DONE, DONE.reason),
+        "E2": (RunState.DONE, DONE.reason),
+        "E3": (RunState.FAILED, CRASHED.reason),
+    }
+    assert [row.id for row in worker.ended_rows()] == list(yard.ids.values())
+    assert worker.problems == []
+
+
+def test_runs_of_other_campaigns_are_taken_unless_some_are_asked_for(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(E1=[DONE], E2=[DONE])
+    yard.queue("F1")
+    launcher.ends["F1"] = [DONE]
+    assert yard.worker(names=["E2"]).drain(Onlooker())
+    assert launcher.started == ["E2"]
+    assert yard.worker().drain(Onlooker())
+    assert launcher.started == ["E2", "E1", "F1"]
+
+
+def test_a_worker_for_all_runs_waits_for_no_other_worker(build_yard: YardBuilder, other: Process) -> None:
+    yard, launcher = build_yard(E1=[DONE], E2=[DONE])
+    taken = yard.store.claim(other)
+    assert taken is not None
+    assert yard.worker().drain(Onlooker())
+    assert launcher.started == ["E2"]
+    assert yard.outcomes()["E1"] == (RunState.RUNNING, "")
+
+
+def test_a_worker_that_stays_takes_what_is_queued_later(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(E1=[DONE])
+    launcher.ends["F1"] = [DONE]
+    worker = yard.worker(stays=True)
+    leave = {60: lambda: yard.store.ask_to_stop([worker.process])}
+    assert not worker.drain(Onlooker({20: lambda: yard.queue("F1"), **leave}))
+    assert {state for state, _ in yard.outcomes().values()} == {RunState.DONE}
+    assert launcher.started == ["E1", "F1"]
+
+
+def test_runs_that_another_living_worker_has_are_waited_for(build_yard: YardBuilder, other: Process) -> None:
+    yard, launcher = build_yard(E1=[DONE], E2=[DONE])
+    taken = yard.store.claim(other)
+    assert taken is not None
+    onlooker = Onlooker({30: lambda: yard.store.end(taken, RunState.DONE, "trained elsewhere")})
+    assert yard.worker(names=["E1", "E2"]).drain(onlooker)
+    assert onlooker.looks >= 30
+    assert launcher.started == ["E2"]
+    assert yard.outcomes()["E1"] == (RunState.DONE, "trained elsewhere")
+
+
+def test_a_run_whose_worker_dies_is_taken_over(
+    build_yard: YardBuilder, other: Process, sleeper: "subprocess.Popen[bytes]"
+) -> None:
+    yard, launcher = build_yard(E1=[DONE])
+    assert yard.store.claim(other) is not None
+
+    def die() -> None:
+        sleeper.kill()
+        sleeper.wait()
+
+    assert yard.worker(names=["E1"]).drain(Onlooker({10: die}))
+    assert launcher.started == ["E1"]
+    (row,) = yard.store.runs()
+    assert (row.state, row.attempt, row.losses) == (RunState.DONE, 2, 1)
+
+
+def test_a_request_through_the_queue_lets_jobs_finish_their_epochs_and_starts_no_more(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(E1=[DONE], E2=[DONE])
+    launcher.looks = {"E1": LONG}
+    worker = yard.worker(CPU_SLOTS[:1])
+    assert not worker.drain(Onlooker({5: lambda: yard.store.ask_to_stop([worker.process])}))
+    assert launcher.started == ["E1"]
+    assert yard.outcomes() == {"E1": (RunState.INTERRUPTED, STOPPED), "E2": (RunState.QUEUED, "")}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_lets_jobs_finish_their_epochs_and_starts_no_more(
+    build_yard: YardBuilder, number: signal.Signals
+) -> None:
+    yard, launcher = build_yard(E1=[DONE], E2=[DONE])
+    launcher.looks = {"E1": LONG}
+    before = signal.getsignal(number)
+    assert not yard.worker(CPU_SLOTS[:1]).drain(Onlooker({5: interrupt(number)}))
+    assert signal.getsignal(number) is before
+    assert yard.outcomes() == {"E1": (RunState.INTERRUPTED, STOPPED), "E2": (RunState.QUEUED, "")}
+
+
+def test_a_closed_terminal_that_is_to_be_ignored_stops_nothing(build_yard: YardBuilder) -> None:
+    yard, _ = build_yard(E1=[DONE])
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert yard.worker().drain(Onlooker({2: interrupt(signal.SIGHUP)}))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert yard.outcomes() == {"E1": (RunState.DONE, DONE.reason)}
+
+
+def test_a_second_interrupt_ends_jobs_at_once(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(E1=[DONE], E2=[DONE])
+    launcher.looks = {"E1": LONG, "E2": LONG}
+
+    def be_deaf() -> None:
+        for job in launcher.jobs:
+            job.is_deaf = True
+
+    acts = {4: be_deaf, 5: interrupt(), 9: interrupt()}
+    assert not yard.worker().drain(Onlooker(acts))
+    assert [job.status for job in launcher.jobs] == [-signal.SIGKILL, -signal.SIGKILL]
+    assert set(yard.outcomes().values()) == {(RunState.INTERRUPTED, AT_ONCE)}
+
+
+def test_an_interrupt_while_a_run_is_started_stops_that_run(
+    build_yard: YardBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard, launcher = build_yard(E1=[DONE], E2=[DONE])
+    launcher.looks = {"E1": LONG}
+    start = launcher.start
+
+    def start_and_interrupt(*args: Any) -> ScriptedJob:
+        signal.raise_signal(signal.SIGINT)
+        return start(*args)
+
+    monkeypatch.setattr(launcher, "start", start_and_interrupt)
+    assert not yard.worker().drain(Onlooker())
+    assert yard.outcomes() == {"E1": (RunState.INTERRUPTED, STOPPED), "E2": (RunState.QUEUED, "")}
+
+
+@pytest.mark.parametrize(("beat_seconds", "looks"), [(0.01, LONG), (1e9, 8)])
+def test_a_run_that_was_given_to_another_worker_is_left_to_it(
+    build_yard: YardBuilder,
+    other: Process,
+    monkeypatch: pytest.MonkeyPatch,
+    beat_seconds: float,
+    looks: int,
+) -> None:
+    monkeypatch.setattr("orchestrator.worker.HEARTBEAT_SECONDS", beat_seconds)
+    yard, launcher = build_yard(E1=[-9], E2=[DONE])
+    launcher.looks = {"E1": looks}
+    worker = yard.worker()
+    assert worker.drain(Onlooker({4: lambda: yard.give_to("E1", other)}))
+    assert launcher.jobs[0].status == -signal.SIGKILL
+    assert not yard.folder("E1").result.exists()
+    assert yard.outcomes() == {"E1": (RunState.RUNNING, ""), "E2": (RunState.DONE, DONE.reason)}
+    assert worker.problems == [f"{yard.ids['E1']}: it is another worker's now; its job here is ended"]
+    assert [row.experiment for row in worker.ended_rows()] == ["E2"]
+
+
+def test_a_run_that_waits_for_its_second_try_and_is_given_away_is_not_started_again(
+    build_yard: YardBuilder, other: Process
+) -> None:
+    yard, launcher = build_yard(E1=[NO_MEMORY], E2=[DONE])
+    launcher.looks = {"E2": 30}
+    assert yard.worker().drain(Onlooker({15: lambda: yard.give_to("E1", other)}))
+    assert launcher.started == ["E1", "E2"]
+    assert yard.outcomes() == {"E1": (RunState.RUNNING, ""), "E2": (RunState.DONE, DONE.reason)}
+
+
+def spoil_order(yard: Yard) -> str:
+    yard.folder("E1").order.unlink()
+    return f"{yard.folder('E1').order}: there is no such file; queue the run again with `knockout queue add`"
+
+
+def spoil_code(yard: Yard) -> str:
+    order = read_order(yard.folder("E1"))
+    write_order(yard.folder("E1"), msgspec.structs.replace(order, code=OrderedCode(tree="0ther")))
+    copy = yard.layout.code_copy("0ther")
+    return f"{copy}: the copy of the code that the run was queued with is gone; queue it again"
+
+
+def spoil_config(yard: Yard) -> str:
+    yard.folder("E1").config.unlink()
+    return f"[Errno 2] No such file or directory: '{yard.folder('E1').config}'"
+
+
+def spoil_capture(yard: Yard) -> str:
+    (yard.layout.root / "LocA.h5").write_bytes(b"other bursts")
+    order = read_order(yard.folder("E1"))
+    write_order(yard.folder("E1"), msgspec.structs.replace(order, captures={"LocA.h5": "da7a"}))
+    changed = "the capture has changed since the run was queued; queue the run again with `knockout queue add`"
+    return f"{yard.layout.root / 'LocA.h5'}: {changed}"
+
+
+@pytest.mark.parametrize("spoil", [spoil_order, spoil_code, spoil_config, spoil_capture])
+def test_a_run_that_cannot_be_started_is_left_with_a_sentence_and_the_others_are_trained(
+    build_yard: YardBuilder, spoil: Callable[[Yard], str]
+) -> None:
+    yard, launcher = build_yard(E1=[], E2=[DONE])
+    reason = f"it cannot be started: {spoil(yard)}"
+    worker = yard.worker(CPU_SLOTS[:1])
+    assert worker.drain(Onlooker())
+    assert launcher.started == ["E2"]
+    assert worker.problems == [f"{yard.ids['E1']}: {reason}"]
+    assert yard.outcomes() == {"E1": (RunState.INTERRUPTED, reason), "E2": (RunState.DONE, DONE.reason)}
+    assert [row.experiment for row in worker.ended_rows()] == ["E2"]
+
+
+def test_a_run_whose_folder_is_held_elsewhere_is_left_to_whoever_holds_it(
+    build_yard: YardBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard, launcher = build_yard(E1=[])
+    monkeypatch.setattr("orchestrator.worker.clear", lambda folder: "process 7 on moon is at work on it")
+    worker = yard.worker()
+    assert worker.drain(Onlooker())
+    assert launcher.started == []
+    held = f"{yard.folder('E1').path}: process 7 on moon is at work on it; end that, and queue the run again"
+    assert yard.outcomes() == {"E1": (RunState.INTERRUPTED, f"it cannot be started: {held}")}
+
+
+def test_a_job_that_cannot_be_launched_is_left_with_a_sentence(
+    build_yard: YardBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard, launcher = build_yard(E1=[], E2=[])
+
+    def refuse(*args: Any) -> ScriptedJob:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(launcher, "start", refuse)
+    assert yard.worker().drain(Onlooker())
+    assert set(yard.outcomes().values()) == {(RunState.INTERRUPTED, "it cannot be started: no more processes")}
+
+
+CHECKS = """\
+import pathlib, sys
+here = pathlib.Path(__file__).parent
+assert "--check" in sys.argv
+(here / "asked").open("a").write(pathlib.Path(sys.argv[1]).name + "\\n")
+problem = (here / "problem").read_text()
+if problem:
+    print('{"tokens": 0, "parameters": 0, "problem": "%s"}' % problem)
+sys.exit(2 if problem else 0)
+"""
+
+
+@pytest.mark.parametrize("problem", ["", "model.dim 16 is too small for this code"])
+def test_code_that_is_not_the_campaigns_own_is_asked_once_whether_it_can(empty_yard: Yard, problem: str) -> None:
+    copy = empty_yard.layout.code_copy("5e1f") / "model"
+    copy.mkdir(parents=True)
+    (copy / "__main__.py").write_text(CHECKS)
+    (copy / "problem").write_text(problem)
+    empty_yard.queue("E1", "E2", code=OrderedCode(tree="5e1f", is_own=True))
+    empty_yard.launcher.ends.update({"E1": [DONE], "E2": [DONE]})
+    worker = empty_yard.worker(CPU_SLOTS[:1])
+    assert worker.drain(Onlooker())
+    assert (copy / "asked").read_text() == f"{empty_yard.ids['E1']}\n"
+    assert len(worker.ended_rows()) == 2
+    if problem:
+        rejected = Result(state="failed", failure="rejected", reason=problem, epochs=0)
+        assert [empty_yard.folder(name).read_result() for name in ("E1", "E2")] == [rejected, rejected]
+        assert set(empty_yard.outcomes().values()) == {(RunState.FAILED, problem)}
+        assert empty_yard.launcher.started == []
+    else:
+        assert empty_yard.launcher.started == ["E1", "E2"]
+
+
+def test_a_full_disk_leaves_the_run_to_go_on_later_and_starts_nothing_more(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(E1=[NO_SPACE], E2=[DONE], E3=[DONE])
+    launcher.looks = {"E2": LONG}
+    worker = yard.worker(CPU_SLOTS[:2])
+    assert not worker.drain(Onlooker())
+    full = "the disk is full; free some space, and it goes on from its last checkpoint"
+    assert worker.problems == [f"{yard.ids['E1']}: {full}; nothing more was started"]
+    assert yard.outcomes() == {
+        "E1": (RunState.INTERRUPTED, full),
+        "E2": (RunState.INTERRUPTED, STOPPED),
+        "E3": (RunState.QUEUED, ""),
+    }
+
+
+def test_a_job_that_found_its_folder_held_leaves_the_run_to_go_on_later(build_yard: YardBuilder) -> None:
+    yard, _ = build_yard(E1=[HELD], E2=[DONE])
+    assert yard.worker().drain(Onlooker())
+    held = "another job was still at work in its folder; it goes on from there"
+    assert yard.outcomes() == {"E1": (RunState.INTERRUPTED, held), "E2": (RunState.DONE, DONE.reason)}
+
+
+def test_a_result_that_this_version_cannot_read_is_left_to_a_person(build_yard: YardBuilder) -> None:
+    yard, _ = build_yard(E1=[b'{"format": 9, "outcome": "fine"}'], E2=[DONE])
+    worker = yard.worker()
+    assert worker.drain(Onlooker())
+    state, reason = yard.outcomes()["E1"]
+    assert state is RunState.INTERRUPTED
+    assert "result.json: this is no result of this version of Knockout" in reason
+    assert worker.problems == [f"{yard.ids['E1']}: {reason}"]
+    assert yard.outcomes()["E2"] == (RunState.DONE, DONE.reason)
+    assert yard.folder("E1").result.read_bytes() == b'{"format": 9, "outcome": "fine"}'
+
+
+@pytest.mark.parametrize("method", ["end", "claim", "beat", "runs", "dismiss"])
+def test_a_queue_that_is_locked_just_now_loses_nothing(
+    build_yard: YardBuilder, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    yard, launcher = build_yard(E1=[DONE], E2=[DONE])
+    locked = lock_once(monkeypatch, yard.store, method)
+    worker = yard.worker(CPU_SLOTS[:1])
+    assert worker.drain(Onlooker())
+    assert locked == [method]
+    assert launcher.started == ["E1", "E2"]
+    assert set(yard.outcomes().values()) == {(RunState.DONE, DONE.reason)}
+    assert [row.id for row in worker.ended_rows()] == list(yard.ids.values())
+    assert worker.problems == ["knockout.db: the queue cannot be used: database is locked"]
+    yard.store.dismiss(worker.process)
+
+
+def test_a_locked_queue_does_not_forget_a_run_that_was_refused(
+    build_yard: YardBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard, _ = build_yard(E1=[])
+    reason = f"it cannot be started: {spoil_order(yard)}"
+    lock_once(monkeypatch, yard.store, "end")
+    assert yard.worker(names=["E1"]).drain(Onlooker())
+    assert yard.outcomes() == {"E1": (RunState.INTERRUPTED, reason)}
+
+
+def test_a_locked_queue_lets_nobody_tell_of_a_second_try_twice(
+    build_yard: YardBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard, launcher = build_yard(E1=[NO_MEMORY, NO_MEMORY])
+    lock_once(monkeypatch, yard.store, "end")
+    assert yard.worker().drain(Onlooker())
+    assert launcher.started == ["E1", "E1"]
+    assert yard.outcomes() == {"E1": (RunState.FAILED, f"at the second try, alone on its device: {NO_MEMORY.reason}")}
+
+
+@pytest.mark.parametrize("method", ["close", "remove_leftovers"])
+def test_a_worktree_that_git_does_not_let_go_of_stops_no_training(
+    build_yard: YardBuilder, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def refuse() -> None:
+        raise CodeError("the worktree is locked")
+
+    yard, _ = build_yard(E1=[DONE])
+    worker = yard.worker()
+    monkeypatch.setattr(worker.checkouts, method, refuse)
+    assert worker.drain(Onlooker())
+    assert yard.outcomes() == {"E1": (RunState.DONE, DONE.reason)}
+    assert worker.problems == ["the worktree is locked"]
+
+
+def test_a_mistake_in_the_middle_leaves_no_job_and_no_claim_behind(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(E1=[DONE], E2=[NO_MEMORY])
+    launcher.looks = {"E1": LONG}
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        yard.worker().drain(Onlooker({15: fail}))
+    assert launcher.jobs[0].status == -signal.SIGKILL
+    assert yard.outcomes() == {"E1": (RunState.INTERRUPTED, AT_ONCE), "E2": (RunState.INTERRUPTED, WAITED)}
+
+
+def test_a_mistake_between_claim_and_start_leaves_no_claim_behind(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(E1=[])
+    with pytest.raises(IndexError):
+        yard.worker().drain(Onlooker())
+    assert launcher.jobs == []
+    assert yard.outcomes() == {"E1": (RunState.INTERRUPTED, AT_ONCE)}
+
+
+def test_a_run_out_of_memory_is_tried_again_alone_while_others_wait(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(E1=[NO_MEMORY, DONE], E2=[DONE], E3=[DONE], E4=[DONE])
+    assert yard.worker().drain(Onlooker())
     assert launcher.starts == [
         ("E1", "cpu0", []),
         ("E2", "cpu1", ["cpu0"]),
@@ -149,92 +591,152 @@ def test_a_run_out_of_memory_is_tried_again_alone_while_others_wait(build_worker
         ("E1", "cpu0", []),
         ("E4", "cpu0", []),
     ]
-    assert set(outcomes(worker).values()) == {(RunState.DONE, "all epochs trained")}
+    assert set(yard.outcomes().values()) == {(RunState.DONE, "all epochs trained")}
 
 
-def test_a_second_time_out_of_memory_settles_the_run_and_says_so(build_worker: WorkerBuilder) -> None:
-    worker, launcher = build_worker(CPU_SLOTS, E1=[NO_MEMORY, NO_MEMORY], E2=[DONE])
-    assert worker.drain(Unseen())
-    assert [name for name, _, _ in launcher.starts] == ["E1", "E2", "E1"]
+def test_a_second_time_out_of_memory_settles_the_run_and_says_so(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(E1=[NO_MEMORY, NO_MEMORY], E2=[DONE])
+    assert yard.worker().drain(Onlooker())
+    assert launcher.started == ["E1", "E2", "E1"]
     reason = "at the second try, alone on its device: the job ran out of memory after epoch 1"
-    result = worker.layout.run(worker.plan.run_of["E1", 0]).read_result()
-    assert (result.state, result.failure, result.reason, result.epochs) == ("failed", "out_of_memory", reason, 1)
-    assert outcomes(worker) == {"E1": (RunState.FAILED, reason), "E2": (RunState.DONE, "all epochs trained")}
+    result = yard.folder("E1").read_result()
+    assert result == Result(state="failed", failure="out_of_memory", reason=reason, epochs=1)
+    assert yard.outcomes() == {"E1": (RunState.FAILED, reason), "E2": (RunState.DONE, "all epochs trained")}
 
 
-def test_two_runs_out_of_memory_are_tried_again_one_after_the_other(build_worker: WorkerBuilder) -> None:
-    worker, launcher = build_worker(CPU_SLOTS, E1=[NO_MEMORY, DONE], E2=[NO_MEMORY, CRASHED])
-    assert worker.drain(Unseen())
+def test_two_runs_out_of_memory_are_tried_again_one_after_the_other(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(E1=[NO_MEMORY, DONE], E2=[NO_MEMORY, CRASHED])
+    assert yard.worker().drain(Onlooker())
     assert launcher.starts[2:] == [("E1", "cpu0", []), ("E2", "cpu0", [])]
-    assert outcomes(worker) == {"E1": (RunState.DONE, DONE.reason), "E2": (RunState.FAILED, CRASHED.reason)}
+    assert yard.outcomes() == {"E1": (RunState.DONE, DONE.reason), "E2": (RunState.FAILED, CRASHED.reason)}
 
 
-def test_alone_on_a_gpu_leaves_the_other_gpus_to_others(build_worker: WorkerBuilder) -> None:
-    worker, launcher = build_worker(
-        GPU_SLOTS, E1=[NO_MEMORY, DONE], E2=[DONE], E3=[DONE], E4=[DONE], E5=[DONE], E6=[DONE]
-    )
-    launcher.looks = {"E3": 6, "E5": 20, "E6": 20}
-    assert worker.drain(Unseen())
+def test_a_second_try_that_cannot_be_started_gives_its_device_back(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(E1=[NO_MEMORY], E2=[DONE], E3=[DONE])
+    launcher.looks = {"E2": 20}
+    worker = yard.worker(CPU_SLOTS[:2])
+    assert worker.drain(Onlooker({12: lambda: spoil_order(yard)}))
+    assert launcher.started == ["E1", "E2", "E3"]
+    assert [state for state, _ in yard.outcomes().values()] == [RunState.INTERRUPTED, RunState.DONE, RunState.DONE]
+    assert len(worker.problems) == 1
+
+
+def test_alone_on_a_gpu_leaves_the_other_gpus_to_others(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(E1=[NO_MEMORY, DONE], E2=[DONE], E3=[DONE], E4=[DONE], E5=[DONE], E6=[DONE])
+    launcher.looks = {"E3": 9, "E5": 40, "E6": 40}
+    assert yard.worker(GPU_SLOTS).drain(Onlooker())
     assert launcher.starts[4:] == [
-        ("E5", "gpu1", ["gpu0"]),
+        ("E5", "gpu1", ["gpu0", "gpu1"]),
         ("E6", "gpu1", ["gpu0", "gpu1"]),
         ("E1", "gpu0", ["gpu1", "gpu1"]),
     ]
-    assert {state for state, _ in outcomes(worker).values()} == {RunState.DONE}
+    assert {state for state, _ in yard.outcomes().values()} == {RunState.DONE}
 
 
-def test_any_other_failure_is_not_tried_again(build_worker: WorkerBuilder) -> None:
-    worker, launcher = build_worker(CPU_SLOTS, E1=[CRASHED])
-    assert worker.drain(Unseen())
+def test_any_other_failure_is_not_tried_again(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(E1=[CRASHED])
+    assert yard.worker().drain(Onlooker())
     assert len(launcher.starts) == 1
-    assert outcomes(worker) == {"E1": (RunState.FAILED, CRASHED.reason)}
+    assert yard.outcomes() == {"E1": (RunState.FAILED, CRASHED.reason)}
 
 
-def test_an_interrupt_leaves_a_run_that_waits_for_its_second_try_to_go_on_later(build_worker: WorkerBuilder) -> None:
-    worker, launcher = build_worker(CPU_SLOTS, E1=[NO_MEMORY], E2=[DONE])
-    launcher.looks = {"E2": 1000}
-    assert not worker.drain(Unseen(interrupt_at=10))
-    assert outcomes(worker) == {
-        "E1": (RunState.INTERRUPTED, "ran out of memory and waited for a second try; run again to go on"),
-        "E2": (RunState.INTERRUPTED, "stopped after an epoch; run again to go on"),
-    }
-    assert worker.layout.run(worker.plan.run_of["E1", 0]).read_result() is None
+def test_an_interrupt_leaves_a_run_that_waits_for_its_second_try_to_go_on_later(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(E1=[NO_MEMORY], E2=[DONE])
+    launcher.looks = {"E2": LONG}
+    assert not yard.worker().drain(Onlooker({10: interrupt()}))
+    assert yard.outcomes() == {"E1": (RunState.INTERRUPTED, WAITED), "E2": (RunState.INTERRUPTED, STOPPED)}
+    assert yard.folder("E1").read_result() is None
 
 
 def test_a_run_above_the_campaigns_own_memory_limit_is_not_tried_again(
-    build_worker: WorkerBuilder, a_run: Callable[..., RunRecord]
+    build_yard: YardBuilder, a_run: Callable[..., RunRecord]
 ) -> None:
-    worker, launcher = build_worker(CPU_SLOTS, guards=GuardSpec(memory_bytes=1000), E1=[DONE])
-    folder = worker.layout.run(worker.plan.run_of["E1", 0])
-    folder.path.mkdir(parents=True)
-    folder.append_epoch(a_run(worker.plan, "E1", 0).epochs[0])
-    assert worker.drain(Unseen())
+    yard, launcher = build_yard(guards=GuardSpec(memory_bytes=1000), E1=[DONE])
+    yard.folder("E1").append_epoch(a_run(yard.plan, "E1", 0).epochs[0])
+    assert yard.worker().drain(Onlooker())
     assert len(launcher.starts) == 1
-    state, reason = outcomes(worker)["E1"]
+    state, reason = yard.outcomes()["E1"]
     assert state is RunState.FAILED
     assert reason.startswith("epoch 1 held 0.001 GB of memory at its peak")
 
 
 def test_a_slow_run_is_ruled_on_with_the_load_that_others_put_on_the_machine(
-    build_worker: WorkerBuilder, a_run: Callable[..., RunRecord], monkeypatch: pytest.MonkeyPatch
+    build_yard: YardBuilder, a_run: Callable[..., RunRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[list[str]] = []
+    asked: list[tuple[list[str], list[int]]] = []
 
-    def find_load(slots: Sequence[Slot]) -> str:
-        asked.append([slot.name for slot in slots])
+    def find_load(slots: Sequence[Slot], own_pids: Sequence[int]) -> str:
+        asked.append(([slot.name for slot in slots], list(own_pids)))
         return "load 5.2 for 2 jobs"
 
     monkeypatch.setattr("orchestrator.worker.find_other_load", find_load)
     limits = GuardSpec(epoch_seconds=0.5, warmup_epochs=1, slow_epochs=1)
-    worker, _ = build_worker(CPU_SLOTS, guards=limits, E1=[DONE], E2=[DONE])
-    folder = worker.layout.run(worker.plan.run_of["E1", 0])
-    folder.path.mkdir(parents=True)
-    for record in a_run(worker.plan, "E1", 0).epochs:
-        folder.append_epoch(record)
-    assert worker.drain(Unseen())
-    assert asked == [["cpu0", "cpu1"]]
-    assert outcomes(worker)["E1"] == (
+    yard, _ = build_yard(guards=limits, E0=[DONE], E1=[DONE])
+    for record in a_run(yard.plan, "E1", 0).epochs:
+        yard.folder("E1").append_epoch(record)
+    assert yard.worker().drain(Onlooker())
+    assert asked == [(["cpu0", "cpu1"], [os.getpid()] * 2)]
+    assert yard.outcomes()["E1"] == (
         RunState.TOO_SLOW,
         "an epoch takes 1.00 s, the limit is 0.50 s; all of the last 2 epochs were slower, after 1 of warm-up; "
         "the machine was shared: load 5.2 for 2 jobs",
     )
+
+
+def test_the_pace_of_the_reference_is_that_of_the_first_that_has_come_far_enough(
+    build_yard: YardBuilder, a_run: Callable[..., RunRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.worker.find_other_load", lambda slots, pids: None)
+    limits = GuardSpec(relative_to_reference=1.5, warmup_epochs=1, slow_epochs=2)
+    yard, _ = build_yard(guards=limits, E1=[DONE])
+    references = ("H2-s0-00000000", "E5-s0-00000000", "baseline-s0-00000000")
+    write_order(yard.folder("E1"), msgspec.structs.replace(read_order(yard.folder("E1")), references=references))
+    epochs = a_run(yard.plan, "E1", 0).epochs
+    unreadable, quick = (RunFolder(yard.layout.runs / reference) for reference in references[1:])
+    unreadable.path.mkdir()
+    unreadable.epochs.write_text('{"epoch": 1}\n')
+    quick.path.mkdir()
+    for record in epochs:
+        yard.folder("E1").append_epoch(record)
+        quick.append_epoch(msgspec.structs.replace(record, seconds=0.25))
+    assert yard.worker().drain(Onlooker())
+    state, reason = yard.outcomes()["E1"]
+    assert state is RunState.TOO_SLOW
+    assert reason.startswith("an epoch takes 1.00 s, 4.0 x the reference's 0.25 s; the limit is 1.5 x")
+
+
+def test_runs_are_trained_with_the_code_and_the_guards_that_they_were_queued_with(
+    study: Any, a_run: Callable[..., RunRecord], a_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.worker.POLL_SECONDS", 0.001)
+    study.edit("profiles:", "guards: {memory_bytes: 1000}\nprofiles:")
+    (run_id, *_) = study.add("baseline")
+    study.edit("memory_bytes: 1000", "memory_bytes: 1000000000000")
+    (study.layout.root / "model" / "__main__.py").write_text("print('two')\n")
+    study.layout.run(run_id).append_epoch(a_run(a_plan({}), "baseline", 0).epochs[0])
+    launcher, store = ScriptedLauncher({"baseline": [DONE]}), open_store(study.layout)
+    seen: list[str] = []
+    monkeypatch.setattr(
+        launcher, "close", lambda: seen.append((launcher.codes[0] / "model" / "__main__.py").read_text())
+    )
+    assert Worker(store, study.layout, CPU_SLOTS, launcher).drain(Onlooker())
+    (row,) = store.runs()
+    store.close()
+    assert seen == ["print('one')\n"]
+    assert (row.state, row.failure) == (RunState.FAILED, "out_of_memory")
+    assert list(study.layout.worktrees.iterdir()) == []
+
+
+def test_a_mistake_in_the_middle_leaves_no_worktree_behind(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    study.add("baseline")
+    launcher, store = ScriptedLauncher({"baseline": [DONE]}), open_store(study.layout)
+    launcher.looks = {"baseline": LONG}
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Worker(store, study.layout, CPU_SLOTS, launcher).drain(Onlooker({1: fail}))
+    store.close()
+    assert len(launcher.codes) == 1
+    assert list(study.layout.worktrees.iterdir()) == []

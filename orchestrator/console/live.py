@@ -1,0 +1,90 @@
+"""The runs under way: a table refreshed in place on a terminal, lines elsewhere."""
+
+from collections.abc import Sequence
+from statistics import mean
+
+from rich.live import Live
+from rich.table import Table
+
+from orchestrator.console.terminal import OUT, styled
+from orchestrator.states import RunState
+from orchestrator.store import QueuedRun
+from orchestrator.watcher import LiveRun
+
+NUM_SHOWN = 5
+"""Of the runs that ended, and of those that wait, in the live table."""
+
+
+class LiveTable:
+    """The runs under way, refreshed in place on a terminal, as lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = Live(console=OUT, refresh_per_second=4, transient=True)
+        self._told: set[tuple[str, str]] = set()
+
+    def __enter__(self) -> "LiveTable":
+        if OUT.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
+
+    def show(self, rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> None:
+        """Take the queue's rows and the runs under way."""
+        if OUT.is_terminal:
+            self._live.update(self._table(rows, live))
+        for row in rows:
+            if row.state.is_final and (row.id, row.state) not in self._told:
+                self._told.add((row.id, row.state))
+                if not OUT.is_terminal:
+                    OUT.print(
+                        f"{row.id}: {row.state.value}; {row.reason.splitlines()[0]}", markup=False, soft_wrap=True
+                    )
+
+    def _table(self, rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> Table:
+        left = seconds_left(rows, live)
+        ended = [row for row in rows if row.state.is_final]
+        waiting = [row for row in rows if row.state is RunState.QUEUED]
+        title = f"{len(ended)} of {len(rows)} runs ended, {len(waiting)} waiting{_about(left)}"
+        table = Table(title=title, title_justify="left")
+        for heading in ("experiment", "seed", "epoch", "val loss", "s/epoch", "state", "left"):
+            table.add_column(heading, justify="right" if heading not in ("experiment", "state") else "left")
+        followed = {run.id: run for run in live}
+        # A terminal may have 24 lines: what runs, the last that ended, and the next that wait.
+        for row in (*ended[-NUM_SHOWN:], *(row for row in rows if row.id in followed), *waiting[:NUM_SHOWN]):
+            cells = _live_cells(followed[row.id]) if row.id in followed else ["", "", ""]
+            remaining = _about(_run_seconds_left(followed[row.id])) if row.id in followed else ""
+            table.add_row(row.experiment, str(row.seed), *cells, styled(row.state.value), remaining.removeprefix(", "))
+        return table
+
+
+def _live_cells(live: LiveRun) -> list[str]:
+    if not live.epochs:
+        return [f"0/{live.num_epochs}", "", ""]
+    last = live.epochs[-1]
+    loss = "not finite" if last.val_loss is None else f"{last.val_loss:.3f}"
+    return [f"{last.epoch}/{live.num_epochs}", loss, f"{last.seconds:.2f}"]
+
+
+def _run_seconds_left(live: LiveRun) -> float | None:
+    if not live.epochs:
+        return None
+    return (live.num_epochs - len(live.epochs)) * live.epochs[-1].seconds
+
+
+def seconds_left(rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> float | None:
+    """Estimate the seconds until the last run ends, from the epochs under way; None before the first one."""
+    known = [seconds for run in live if (seconds := _run_seconds_left(run)) is not None]
+    if not known:
+        return None
+    whole_run = mean(run.epochs[-1].seconds * run.num_epochs for run in live if run.epochs)
+    waiting = sum(row.state is RunState.QUEUED for row in rows) * whole_run
+    return (sum(known) + waiting) / max(1, len(live))
+
+
+def _about(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    return f", about {minutes}:{rest:02d} left"

@@ -1,0 +1,76 @@
+"""`doctor`, `data`, `gc`, `checkout`, `rebuild`: what is around the trainings."""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from orchestrator import __version__, doctor, housekeeping, rebuild
+from orchestrator.console.asking import request_of
+from orchestrator.console.output import layout_of, say
+from orchestrator.console.terminal import OUT
+from orchestrator.fingerprints import fingerprint_files
+from orchestrator.launchers.inline import emulate_captures, shard_captures
+from orchestrator.layout import Layout
+from orchestrator.spec import BASELINE, EmulateSpec
+from orchestrator.study import Request, make_captures, open_study
+
+
+def show_version(options: argparse.Namespace) -> int:
+    """Print the version, or what commands there are."""
+    print(f"knockout {__version__}" if options.version else "knockout: name a command; `knockout --help` lists them")
+    return 0 if options.version else 2
+
+
+def show_group_help(options: argparse.Namespace) -> int:
+    """Say what a command of two words can do."""
+    options.parser.print_help(sys.stderr)
+    return 2
+
+
+def rebuild_queue(options: argparse.Namespace) -> int:
+    """Make the database again from the run folders."""
+    return say(rebuild.rebuild(layout_of(options)).sentences())
+
+
+def collect_garbage(options: argparse.Namespace) -> int:
+    """Remove worktrees and branches that no run needs any more."""
+    return say(housekeeping.tidy(layout_of(options), dry_run=options.dry_run))
+
+
+def check_out_experiment(options: argparse.Namespace) -> int:
+    """Put an experiment's newest commit into a new folder."""
+    return say(housekeeping.look(layout_of(options), options.experiment, options.path))
+
+
+def emulate(options: argparse.Namespace) -> int:
+    """Make emulated captures."""
+    spec = EmulateSpec(seed=options.seed, packets=options.packets, samples=options.samples)
+    OUT.print(emulate_captures(options.folder, spec).strip(), soft_wrap=True, markup=False)
+    return 0
+
+
+def shard(options: argparse.Namespace) -> int:
+    """Cut shards out of a profile's captures, which are made first where they are missing and emulated."""
+    study = open_study(request_of(options))
+    for line in make_captures(study).splitlines():
+        OUT.print(line, soft_wrap=True, markup=False)
+    data = study.arms[BASELINE].config.data
+    paths = [capture.path for capture in data.captures.values()]
+    hashes = fingerprint_files(paths, study.layout.root, study.layout.fingerprints)
+    OUT.print(shard_captures(options.out, data, study.layout.root, hashes).strip(), soft_wrap=True, markup=False)
+    return 0
+
+
+def examine(options: argparse.Namespace) -> int:
+    """Check this machine."""
+    findings: Iterable[doctor.Finding] = doctor.examine(Layout(Path.cwd()))
+    if options.gpu:
+        study = open_study(Request(file=options.file, profile=options.profile, experiments=(BASELINE,)))
+        findings = doctor.examine_gpu(study.arms[BASELINE].config, study.layout.root)
+    is_bad = False
+    for finding in findings:
+        mark = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "bad": "[bold red]bad [/]"}[finding.kind]
+        OUT.print(f"{mark} {finding.what}", soft_wrap=True)
+        is_bad = is_bad or finding.kind == "bad"
+    return 2 if is_bad else 0

@@ -1,0 +1,70 @@
+"""`queue`, `status`, `cancel`, `retry`, `stop`: the queue."""
+
+import argparse
+import time
+from collections.abc import Sequence
+
+from orchestrator import waiting
+from orchestrator.console.output import layout_of, print_json, say
+from orchestrator.errors import UsageError
+from orchestrator.states import OPEN, RunState
+from orchestrator.store import QueuedRun
+
+MAX_LISTED = 200
+"""Above so many runs, `status` lists only those that are not done."""
+WATCH_SECONDS = 2.0
+
+
+def show_status(options: argparse.Namespace) -> int:
+    """Show where every run stands; with --watch, again and again until nothing waits or runs."""
+    layout = layout_of(options)
+    wanted = waiting.Wanted(experiments=tuple(options.experiments), profile=options.profile, seeds=options.seeds)
+    while True:
+        rows = waiting.rows_of(layout, wanted)
+        if options.json:
+            return print_json(rows)
+        say(_status_lines(rows))
+        if not options.watch or not any(row.state in OPEN for row in rows):
+            return 0
+        time.sleep(WATCH_SECONDS)
+
+
+def _status_lines(rows: Sequence[QueuedRun]) -> list[str]:
+    if not rows:
+        return ["no run has been queued yet; `knockout run` starts, `knockout queue add` queues"]
+    listed = rows if len(rows) <= MAX_LISTED else [row for row in rows if row.state is not RunState.DONE]
+    width = max((len(row.id) for row in listed), default=0)
+    lines = [f"{row.id:{width}}  {row.state.value:11}  {row.reason.partition(chr(10))[0]}".rstrip() for row in listed]
+    left_out = "; those that are done are not listed" if len(listed) < len(rows) else ""
+    runs = f"{len(rows):,} run{'' if len(rows) == 1 else 's'}"
+    return [*lines, f"{runs}: {waiting.count_states(rows)}{left_out}"]
+
+
+def list_queue(options: argparse.Namespace) -> int:
+    """List the runs that wait or run."""
+    rows = waiting.open_rows(layout_of(options))
+    if options.json:
+        return print_json(rows)
+    lines = [f"{row.id}  {row.state.value}  profile {row.profile}, attempt {row.attempt}{_where(row)}" for row in rows]
+    return say(lines or ["no run waits and none is under way"])
+
+
+def _where(row: QueuedRun) -> str:
+    return f", process {row.pid} on {row.host}" if row.state is RunState.RUNNING else ""
+
+
+def cancel_runs(options: argparse.Namespace) -> int:
+    """Take waiting runs out of the queue."""
+    return say(waiting.cancel(layout_of(options), options.runs))
+
+
+def retry_runs(options: argparse.Namespace) -> int:
+    """Let failed runs wait again."""
+    if bool(options.runs) == options.failed or (options.failure and not options.failed):
+        raise UsageError("name the runs to try again, or say --failed for all that failed, with --class for some")
+    return say(waiting.retry(layout_of(options), options.runs, options.failure))
+
+
+def stop_workers(options: argparse.Namespace) -> int:
+    """Ask every worker to end after its trainings' epochs."""
+    return say(waiting.stop(layout_of(options)))

@@ -1,0 +1,151 @@
+"""`knockout plan`: what would be trained, what is there already, and what the rest would cost. Starts nothing."""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from statistics import mean, median
+
+import msgspec
+from msgspec import Struct
+
+from model.run_folder import RunFolder
+from orchestrator.checkouts import Code, find_code
+from orchestrator.launchers.local import count_gpus, make_slots
+from orchestrator.layout import Layout
+from orchestrator.plan import Arm
+from orchestrator.results import finished_results
+from orchestrator.states import RunState
+from orchestrator.study import Study, make_plan, missing_captures
+
+NUM_MEASURED = 50
+"""Of the runs that are done, those whose time and size are read."""
+
+
+class PreviewRow(Struct, frozen=True, kw_only=True):
+    """What an experiment would train."""
+
+    experiment: str
+    reference: str | None
+    change: str
+    to_train: tuple[int, ...]
+    finished: tuple[int, ...]
+    rejected: str | None = None
+    """Why its code is refused, if it is."""
+
+
+class Cost(Struct, frozen=True, kw_only=True):
+    """What the runs to train would take, going by runs of this profile that are done; None where there is none yet."""
+
+    num_runs: int
+    num_slots: int
+    run_seconds: float | None = None
+    """Of one run, on average."""
+    run_bytes: float | None = None
+    """Of one run's folder, on average."""
+    free_bytes: int
+
+    @property
+    def wall_seconds(self) -> float | None:
+        """Until the last one ends."""
+        return None if self.run_seconds is None else self.num_runs * self.run_seconds / self.num_slots
+
+    @property
+    def needed_bytes(self) -> float | None:
+        """Of all runs together."""
+        return None if self.run_bytes is None else self.num_runs * self.run_bytes
+
+    def sentences(self) -> list[str]:
+        """Say it to a person."""
+        runs = f"{self.num_runs} run{'' if self.num_runs == 1 else 's'} to train"
+        if self.num_runs == 0:
+            return [runs]
+        if self.wall_seconds is None or self.needed_bytes is None:
+            return [f"{runs}; what they cost is known once one of this profile is done"]
+        at_once = f"{self.num_slots} at a time" if self.num_slots > 1 else "one at a time"
+        cost = f"about {describe_seconds(self.wall_seconds)}, {at_once}"
+        disk = f"{describe_bytes(self.needed_bytes)} of disk, {describe_bytes(self.free_bytes)} are free"
+        short = [] if self.needed_bytes < self.free_bytes else ["the disk is too small for that: free some space first"]
+        return [f"{runs}: {cost}; {disk}", *short]
+
+
+class Preview(Struct, frozen=True, kw_only=True):
+    """What `knockout run` would do."""
+
+    rows: tuple[PreviewRow, ...]
+    notes: tuple[str, ...]
+    cost: Cost
+
+
+def preview(study: Study) -> Preview:
+    """Say what would be trained, what is there already, and what it would cost; starts nothing."""
+    code = find_code(study.layout, snapshot=True)
+    missing = missing_captures(study)
+    if missing:
+        finished: dict[tuple[str, int], bool] = {}
+        notes = [f"{len(missing)} captures are not there yet: {missing[0]}"]
+        done: list[RunFolder] = []
+    else:
+        plan = make_plan(study, code)
+        results = finished_results(study.layout, plan, forget_failures=False)
+        finished = {key: run_id in results for key, run_id in plan.run_of.items()}
+        done = [study.layout.run(run_id) for run_id, result in results.items() if result.state == RunState.DONE]
+        notes = []
+    rows = tuple(_preview_row(arm, study.campaign.seeds, finished, code) for arm in study.arms.values())
+    count = sum(len(row.to_train) for row in rows)
+    return Preview(rows=rows, notes=(*notes, code.note), cost=_cost(study.layout, count, done))
+
+
+def _preview_row(arm: Arm, seeds: Sequence[int], finished: Mapping[tuple[str, int], bool], code: Code) -> PreviewRow:
+    done = tuple(seed for seed in seeds if finished.get((arm.id, seed)))
+    refusal = code.code_of(arm).refusal
+    return PreviewRow(
+        experiment=arm.id,
+        reference=arm.reference,
+        change=f"the same as {arm.same_as}" if arm.same_as else describe_change(arm),
+        to_train=() if arm.same_as or refusal else tuple(seed for seed in seeds if seed not in done),
+        finished=done,
+        rejected=refusal,
+    )
+
+
+def describe_change(arm: Arm) -> str:
+    """Say what an experiment changes: knobs, and code."""
+    knobs = [f"{knob}: {msgspec.json.encode(value).decode()}" for knob, value in arm.change.items()]
+    code = [f"{what} {name}" for what, name in (("patch", arm.patch), ("ref", arm.ref)) if name]
+    return ", ".join((*knobs, *code))
+
+
+def _cost(layout: Layout, num_runs: int, done: Sequence[RunFolder]) -> Cost:
+    slots = make_slots(None, count_gpus(), os.cpu_count() or 1)
+    seconds = [run_seconds(folder) for folder in done[:NUM_MEASURED]]
+    there = next(folder for folder in (layout.results, layout.root) if folder.exists())
+    return Cost(
+        num_runs=num_runs,
+        num_slots=len(slots),
+        run_seconds=mean(seconds) if seconds else None,
+        run_bytes=mean(map(folder_bytes, done[:NUM_MEASURED])) if done else None,
+        free_bytes=shutil.disk_usage(there).free,
+    )
+
+
+def run_seconds(folder: RunFolder) -> float:
+    """Return what a run's epochs took: the median epoch times their number, so that a shared hour does not count."""
+    seconds = [epoch.seconds for epoch in folder.read_epochs()]
+    return median(seconds) * len(seconds) if seconds else 0.0
+
+
+def folder_bytes(folder: RunFolder) -> int:
+    """Return the size of a run folder."""
+    return sum(path.stat().st_size for path in folder.path.iterdir() if path.is_file())
+
+
+def describe_seconds(seconds: float) -> str:
+    """Say a time in the unit that fits."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def describe_bytes(num_bytes: float) -> str:
+    """Say a size in the unit that fits."""
+    return f"{num_bytes / 1e6:.1f} MB" if num_bytes < 1e9 else f"{num_bytes / 1e9:.1f} GB"

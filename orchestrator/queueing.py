@@ -1,0 +1,169 @@
+"""`knockout queue add` and the first part of `run`: a plan becomes runs that wait, each with its code fixed."""
+
+import contextlib
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+
+import msgspec
+from msgspec import Struct
+
+from model.run_folder import Result, RunFolder, write_atomically
+from orchestrator.checkouts import Code, find_code
+from orchestrator.errors import RunError
+from orchestrator.identity import CodeAndData
+from orchestrator.layout import Layout
+from orchestrator.orders import Order, OrderedCode, read_order, write_order
+from orchestrator.plan import Plan, PlannedRun
+from orchestrator.reconcile import reconcile
+from orchestrator.remembering import remember
+from orchestrator.results import finished_results
+from orchestrator.spec import BASELINE
+from orchestrator.states import Failure, RunState
+from orchestrator.store import QueuedRun, Store
+from orchestrator.study import Study, collect_inputs, make_captures, make_plan, refuse_impossible
+
+
+class Queued(Struct, frozen=True, kw_only=True):
+    """What came of queueing a plan."""
+
+    plan: Plan
+    finished: frozenset[str]
+    """Runs that had their result already."""
+    rejected: dict[str, str]
+    """Experiment -> why its code was refused."""
+    notes: tuple[str, ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """All runs of the plan."""
+        return tuple(run.id for run in self.plan.runs)
+
+
+def add(study: Study, store: Store, *, snapshot: bool = False, retry: bool = False) -> Queued:
+    """Queue what has no result yet, after what waits already.
+
+    Args:
+        study: the campaign.
+        store: the queue.
+        snapshot: whether uncommitted changes to the code are taken onto the experiments' branches.
+        retry: whether failed runs are queued again.
+
+    Raises:
+        KnockoutError: something is refused; nothing has been queued then.
+    """
+    code = find_code(study.layout, snapshot=snapshot)
+    notes = (code.note, *make_captures(study).splitlines())
+    inputs = collect_inputs(study, code)
+    plan = make_plan(study, code, inputs)
+    reconcile(store, study.layout, end_jobs=False)
+    finished = finished_results(study.layout, plan, forget_failures=False)
+    failed = {run_id for run_id, result in finished.items() if retry and result.state == RunState.FAILED}
+    rejected = {arm.id: refusal for arm in study.arms.values() if (refusal := code.code_of(arm).refusal) is not None}
+    if len(finished) - len(failed) < len(plan.runs):
+        refuse_impossible(study)
+        placing = Placing(study.layout, plan, inputs, code)
+        orders = placing.orders(finished.keys() - failed)
+        # Only now: where something is refused, failures stay on record.
+        finished = finished_results(study.layout, plan, forget_failures=retry)
+        finished |= placing.place(store, orders, rejected)
+    _list(store, plan, finished)
+    remember(study, code, inputs)
+    return Queued(plan=plan, finished=frozenset(finished), rejected=rejected, notes=notes)
+
+
+class Placing:
+    """Gives each run its folder: the configuration, and what the queue needs to start it."""
+
+    def __init__(self, layout: Layout, plan: Plan, inputs: CodeAndData, code: Code) -> None:
+        self.layout, self.plan, self.inputs, self.code = layout, plan, inputs, code
+        self.now = datetime.now().astimezone()
+        self._codes: dict[str, OrderedCode] = {}
+
+    def orders(self, finished: Collection[str]) -> dict[str, Order]:
+        """Fix what the runs without a result are to be trained with; return it by run."""
+        return {
+            run.id: self.order_of(run, number) for number, run in enumerate(self.plan.runs) if run.id not in finished
+        }
+
+    def place(self, store: Store, orders: Mapping[str, Order], rejected: Mapping[str, str]) -> dict[str, Result]:
+        """Write the folders of runs that are to wait; return the results of those that were rejected."""
+        open_rows = {row.id: row for row in store.runs() if not row.state.is_final}
+        refused: dict[str, Result] = {}
+        for run in self.plan.runs:
+            row = open_rows.get(run.id)
+            if run.id not in orders or (row and row.state is RunState.RUNNING):
+                continue
+            folder = self.layout.run(run.id)
+            place_run(folder, run, _in_its_place(folder, orders[run.id]) if row else orders[run.id])
+            if run.experiment in rejected:
+                refused[run.id] = rejection(rejected[run.experiment])
+                folder.write_result(refused[run.id])
+        return refused
+
+    def order_of(self, run: PlannedRun, number: int) -> Order:
+        """Fix what a run is to be trained with; `number` is its place among those queued together."""
+        if run.experiment not in self._codes:
+            self._codes[run.experiment] = self.code.commit(self.plan.arms[run.experiment], self.now)
+        return Order(
+            run=run.id,
+            identity=run.identity,
+            # Runs queued together stay in the plan's order.
+            queued=f"{self.now.astimezone(UTC).isoformat(timespec='microseconds')}/{number:06d}",
+            code=self._codes[run.experiment],
+            captures=self.inputs.captures,
+            guards=self.plan.campaign.guards,
+            references=self._references(run.experiment),
+        )
+
+    def _references(self, experiment: str) -> tuple[str, ...]:
+        reference = self.plan.arms[experiment].reference
+        names = dict.fromkeys((reference, BASELINE)) if reference else ()
+        return tuple(self.plan.run_of[name, seed] for name in names for seed in self.plan.campaign.seeds)
+
+
+def _in_its_place(folder: RunFolder, order: Order) -> Order:
+    """Let a run that is in the queue already keep its place in a queue that is made again from the folders."""
+    with contextlib.suppress(RunError):
+        return msgspec.structs.replace(order, queued=read_order(folder).queued)
+    return order
+
+
+def rejection(reason: str) -> Result:
+    """Return the result of a run whose code was refused."""
+    return Result(state=RunState.FAILED.value, failure=Failure.REJECTED.value, reason=reason, epochs=0)
+
+
+def place_run(folder: RunFolder, run: PlannedRun, order: Order) -> None:
+    """Write the folder of a run that is to wait."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    if not folder.config.exists():
+        write_atomically(folder.config, msgspec.json.format(msgspec.json.encode(run.config), indent=2) + b"\n")
+    write_order(folder, order)
+
+
+def _list(store: Store, plan: Plan, finished: Mapping[str, Result]) -> None:
+    """Make the queue say what the run folders say, and let the rest wait."""
+    rows = store.runs([planned.id for planned in plan.runs])
+    # A row that says "ended" about a folder without a result is forgotten: the folders are the truth.
+    store.forget([row.id for row in rows if row.state.is_final and row.id not in finished])
+    store.add(planned_rows(plan))
+    for row in store.runs([planned.id for planned in plan.runs]):
+        if row.id in finished:
+            _record(store, row, finished[row.id])
+        elif row.state is RunState.INTERRUPTED:
+            store.move(row.id, row.state, RunState.QUEUED)
+
+
+def _record(store: Store, row: QueuedRun, result: Result) -> None:
+    # A worker that has just written it settles its claim itself.
+    if row.state is not RunState.RUNNING and row.state.value != result.state:
+        store.record(row.id, result)
+
+
+def planned_rows(plan: Plan) -> list[QueuedRun]:
+    """Return the plan's runs as rows that wait."""
+    profile = plan.campaign.profile
+    return [
+        QueuedRun(id=run.id, experiment=run.experiment, seed=run.seed, profile=profile, state=RunState.QUEUED)
+        for run in plan.runs
+    ]

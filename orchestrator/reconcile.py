@@ -1,0 +1,145 @@
+"""Makes the queue agree with what lives and what the run folders say, whatever died in between.
+
+Every command does this first. A run whose worker is gone has a result, or waits again; one that was lost again and
+again before it could finish another epoch has failed, since whatever kills it would kill it for ever.
+"""
+
+import contextlib
+import time
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+from model.run_folder import HeldError, Holder, Result, RunFolder
+from orchestrator.errors import RunError
+from orchestrator.layout import Layout
+from orchestrator.processes import Process, kill_group
+from orchestrator.results import describe_holder, read_result
+from orchestrator.states import Failure, RunState
+from orchestrator.store import QueuedRun, Store
+
+MAX_LOSSES = 5
+"""Losses in a row without a finished epoch between them."""
+KILL_SECONDS = 30.0
+"""Longest wait for a killed job to let go of its folder."""
+
+
+class Loss(Struct, frozen=True, kw_only=True):
+    """What becomes of a run whose worker is gone."""
+
+    losses: int
+    """In a row, this one among them, without another finished epoch."""
+    is_final: bool
+    reason: str
+
+
+def decide_loss(row: QueuedRun, num_epochs: int) -> Loss:
+    """Decide whether a run that was lost waits again. Pure."""
+    losses = row.losses + 1 if row.losses and num_epochs <= row.epochs_at_loss else 1
+    since = f"after epoch {num_epochs}" if num_epochs else "before its first epoch"
+    if losses < MAX_LOSSES:
+        return Loss(losses=losses, is_final=False, reason=f"process {row.pid} on {row.host} went away {since}")
+    reason = f"lost {losses} times in a row {since}: each time the process that trained it, or its machine, went away"
+    return Loss(losses=losses, is_final=True, reason=reason)
+
+
+def reconcile(store: Store, layout: Layout, *, end_jobs: bool) -> list[QueuedRun]:
+    """Settle running rows whose worker is gone; return them.
+
+    Args:
+        store: the queue.
+        layout: the campaign's folders.
+        end_jobs: whether to end jobs that outlived their worker. Otherwise they go on, and so do their rows.
+
+    """
+    rows = store.runs(states=(RunState.RUNNING,))
+    lives = _living(store, rows)
+    lost = [row for row in rows if row.id not in lives and _is_over(layout.run(row.id), end_jobs=end_jobs)]
+    for row in lost:
+        try:
+            _settle(store, layout.run(row.id), row)
+        except RunError as error:
+            # Of one folder that cannot be read the others must not be kept waiting.
+            store.end(row, RunState.INTERRUPTED, reason=str(error))
+    return lost
+
+
+def _living(store: Store, rows: Sequence[QueuedRun]) -> set[str]:
+    """Return the runs whose worker lives: of this machine's it is looked up, of others their heartbeat tells."""
+    elsewhere = {worker for worker in store.workers() if not worker.is_here}
+    workers = {row.id: row.worker for row in rows if row.worker is not None}
+    return {
+        run_id for run_id, worker in workers.items() if (worker.is_alive if worker.is_here else worker in elsewhere)
+    }
+
+
+def _is_over(folder: RunFolder, *, end_jobs: bool) -> bool:
+    """Whether no job writes a folder any more, after ending the one that does if that is wanted and can be done."""
+    return (clear(folder) if end_jobs else describe_holder(folder)) is None
+
+
+def clear(folder: RunFolder) -> str | None:
+    """End a job of this machine that outlived its worker; return who still is at work in the folder, if anybody is."""
+    deadline = time.monotonic() + KILL_SECONDS
+    before: Holder | None = None
+    while (who := describe_holder(folder)) is not None and time.monotonic() < deadline:
+        holder = _here(folder)
+        if holder is None:
+            return who
+        # Read twice: a job that is just taking the folder shows for a moment the number of the one before it.
+        if holder == before:
+            kill_group(holder.pid)
+        before = holder
+        time.sleep(0.01)
+    return who
+
+
+def _here(folder: RunFolder) -> Holder | None:
+    """Return the job that holds a folder if it is one of this machine's."""
+    with contextlib.suppress(HeldError):
+        holder = folder.holder()
+        return holder if holder is not None and holder.host == Process.own().host else None
+    return None
+
+
+def _settle(store: Store, folder: RunFolder, row: QueuedRun) -> None:
+    result = read_result(folder)
+    if result is not None:
+        store.end(row, RunState(result.state), reason=result.reason, failure=result.failure)
+        return
+    num_epochs = _count_epochs(folder)
+    loss = decide_loss(row, num_epochs)
+    if not loss.is_final:
+        store.lose(row, loss.losses, num_epochs, loss.reason)
+        return
+    failed = Result(state=RunState.FAILED.value, failure=Failure.LOST.value, reason=loss.reason, epochs=num_epochs)
+    folder.write_result(failed)
+    store.end(row, RunState.FAILED, reason=loss.reason, failure=failed.failure)
+
+
+def _count_epochs(folder: RunFolder) -> int:
+    try:
+        return len(folder.read_epochs())
+    except msgspec.DecodeError as error:
+        raise RunError(
+            f"{folder.epochs}: a finished line cannot be read: {error}; move {folder.path} away to train it again"
+        ) from None
+
+
+def held_rows(store: Store, layout: Layout) -> list[QueuedRun]:
+    """Return the rows that a living worker other than this process has, or whose job lives."""
+    own = Process.own()
+    rows = store.runs()
+    lives = _living(store, [row for row in rows if row.worker != own])
+    return [row for row in rows if row.id in lives or _has_job(layout, row)]
+
+
+def _has_job(layout: Layout, row: QueuedRun) -> bool:
+    return row.state is RunState.RUNNING and describe_holder(layout.run(row.id)) is not None
+
+
+def requeue_interrupted(store: Store, ids: list[str] | None = None) -> None:
+    """Let runs wait again that were stopped after an epoch; all of them, or those of some ids."""
+    for row in store.runs(ids, states=(RunState.INTERRUPTED,)):
+        store.move(row.id, RunState.INTERRUPTED, RunState.QUEUED)

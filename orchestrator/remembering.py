@@ -1,0 +1,72 @@
+"""What was queued last, so that a report can judge it after the campaign file or the code has moved on.
+
+On Friday forty runs are queued; on Sunday somebody edits the code; on Monday the report is of Friday's campaign.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from model.run_folder import write_atomically
+from orchestrator.checkouts import Code, GitCode
+from orchestrator.identity import CodeAndData
+from orchestrator.plan import Arm, Plan, plan_runs, select_arms
+from orchestrator.spec import ProfiledCampaign
+from orchestrator.study import Request, Study
+
+
+class QueuedCampaign(Struct, frozen=True, kw_only=True):
+    """A campaign at one profile as it was when runs of it were last queued."""
+
+    campaign: ProfiledCampaign
+    arms: dict[str, Arm]
+    """All of its experiments, also those that were not queued."""
+    inputs: CodeAndData
+    code_trees: dict[str, str]
+    """Experiment -> hash of its code, for those with code of their own."""
+    commit: str | None
+    when: str
+
+    def plan(self, request: Request) -> Plan:
+        """Lay out what was asked for, as it would have been then."""
+        seeds = request.seeds or self.campaign.seeds
+        asked = request.experiments or (() if request.everything else self.campaign.default_experiments)
+        known = [name for name in asked if name in self.arms or ":" in name]
+        campaign = msgspec.structs.replace(self.campaign, seeds=seeds)
+        return plan_runs(campaign, select_arms(self.arms, known), self.inputs, self.code_trees)
+
+    def sentence(self) -> str:
+        """Say whose report it is."""
+        at = f" at commit {self.commit[:12]}" if self.commit else ""
+        when = f"{self.when[:16].replace('T', ' ')} UTC"
+        return (
+            f"this is of the campaign as it was queued on {when}{at}: the file, the code or the captures have changed "
+            "since, and of what they are now fewer runs have ended"
+        )
+
+
+def remember(study: Study, code: Code, inputs: CodeAndData) -> None:
+    """Write down the campaign that runs are queued of."""
+    queued = QueuedCampaign(
+        campaign=study.campaign,
+        arms=study.every_arm,
+        inputs=inputs,
+        code_trees={name: code.code_of(arm).hash for name, arm in study.every_arm.items() if arm.code},
+        commit=code.repository.base_commit if isinstance(code, GitCode) else None,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    write_atomically(_path(study), msgspec.json.encode(queued))
+
+
+def recall(study: Study) -> QueuedCampaign | None:
+    """Read what was queued last of a campaign at its profile; None if nothing was, or another version wrote it."""
+    try:
+        return msgspec.json.decode(_path(study).read_bytes(), type=QueuedCampaign)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def _path(study: Study) -> Path:
+    return study.layout.queued_campaign(study.campaign.name, study.campaign.profile)

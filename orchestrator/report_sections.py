@@ -1,0 +1,177 @@
+"""What a report says about a single experiment, as words: its row of the summary, and its section. Pure."""
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from model.flags import to_flags
+from orchestrator import wording
+from orchestrator.evidence import RunRecord
+from orchestrator.judgement import Judgement
+from orchestrator.knobs import difference
+from orchestrator.plan import Arm, Plan
+from orchestrator.spec import BASELINE
+
+Records = Mapping[str, RunRecord]
+
+CONFOUNDED = " (confounded)"
+"""What follows a verdict that is on more than the declared change."""
+
+
+def summary_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
+    """Lay out what a table says about an experiment, as words; `confounds` is a list of sentences."""
+    arm = plan.arms[judgement.experiment]
+    return {
+        "experiment": arm.id,
+        "title": arm.title,
+        "on": arm.reference or wording.MISSING,
+        "accuracy": wording.percent(judgement.accuracy_percent),
+        "delta": wording.points(judgement.delta_points),
+        "interval": wording.interval(judgement.interval_points),
+        "to_baseline": wording.points(judgement.baseline_delta_points),
+        "verdict": _verdict(judgement),
+        "confounds": list(judgement.confounds),
+        "reason": judgement.reason,
+        "change": _describe_change(arm),
+    }
+
+
+def _verdict(judgement: Judgement) -> str:
+    return f"{judgement.verdict or wording.MISSING}{CONFOUNDED if judgement.confounds else ''}"
+
+
+def _describe_change(arm: Arm) -> str:
+    knobs = [f"`{knob}: {json.dumps(value)}`" for knob, value in arm.change.items()]
+    return ", ".join([*_own_code(arm), *knobs])
+
+
+def _own_code(arm: Arm) -> list[str]:
+    """Say where the code of an experiment's own change comes from; nothing if it changes only knobs."""
+    if arm.patch:
+        return [f"the patch `{arm.patch}`"]
+    return [f"`model/` of `{arm.ref}`"] if arm.ref else []
+
+
+def section(plan: Plan, records: Records, judgement: Judgement) -> dict[str, Any]:
+    """Lay out the section of an experiment: what `summary_row` has, what changes, how to run it, and its seeds."""
+    arm = plan.arms[judgement.experiment]
+    before = plan.arms[arm.reference].config if arm.reference else None
+    changes = difference(before, arm.config) if before else {}
+    found = (records.get(plan.run_of[arm.id, seed]) for seed in plan.campaign.seeds)
+    runs = [run for run in found if run is not None]
+    return summary_row(plan, judgement) | {
+        "hypothesis": arm.hypothesis,
+        "sentence": _sentence(judgement.reason),
+        "same_as": arm.same_as or "",
+        "twin_reported": _twin_reported(plan, arm),
+        "changes": [{"knob": knob, "old": _value(old), "new": _value(new)} for knob, (old, new) in changes.items()],
+        "code": _describe_code(arm, runs),
+        "accepted": describe_accepted(runs),
+        "command": _command(plan, arm),
+        "checkout": _checkout(arm, runs),
+        "training": _training_command(plan, arm),
+        "seeds": _seed_rows(plan, records, judgement),
+        "errors": _describe_errors(judgement),
+        "interval": "(no interval)" if judgement.low_points is None else wording.interval(judgement.interval_points),
+    }
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}{'' if words.endswith('.') else '.'}"
+
+
+def _value(value: object) -> str:
+    return "not there" if value is None else f"`{json.dumps(value)}`"
+
+
+def _twin_reported(plan: Plan, arm: Arm) -> str:
+    """Say what the source's two numbers for one configuration tell about its noise."""
+    twin = plan.arms[arm.same_as] if arm.same_as else None
+    ours, theirs = arm.reported, twin.reported if twin else None
+    if twin is None or ours is None or theirs is None or ours.accuracy is None or theirs.accuracy is None:
+        return ""
+    apart = abs(ours.accuracy - theirs.accuracy)
+    return (
+        f"The source reports {wording.percent(ours.accuracy)} for {arm.id} and {wording.percent(theirs.accuracy)} for "
+        f"{twin.id}. They are one configuration, so the {apart:.1f} points between them are the noise of a single run."
+    )
+
+
+def _command(plan: Plan, arm: Arm) -> str:
+    seeds = plan.campaign.seeds
+    contiguous = seeds == tuple(range(seeds[0], seeds[-1] + 1))
+    words = f" --seeds {seeds[0]}-{seeds[-1]}" if contiguous else ""
+    return f"knockout run {arm.id} --profile {shlex.quote(plan.campaign.profile)}{words}"
+
+
+def _describe_code(arm: Arm, runs: Iterable[RunRecord]) -> str:
+    """Say how the code changes, and in which files as far as a run recorded it, which it does for its whole stack."""
+    files = dict.fromkeys(file for run in runs for file in run.provenance.get("code_changes") or ())
+    whose = ": " if len(arm.code) == 1 else "; with the code it stands on, against that of the campaign: "
+    listed = f"{whose}{', '.join(f'`{file}`' for file in files)}" if files else ""
+    return "".join(f"{source}{listed}" for source in _own_code(arm))
+
+
+def describe_accepted(runs: Iterable[RunRecord]) -> list[str]:
+    """Say which results come from runs of older code, and who vouched for them: a sentence for each change of code."""
+    taken: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for run in runs:
+        if accepted := run.provenance.get("accepted"):
+            who_and_files = accepted["by"], tuple(accepted["files"])
+            taken.setdefault(who_and_files, []).append(f"`{accepted['run']}` as `{run.id}`")
+    return [
+        f"{wording.listed(results)}: {by} vouched that the change of code makes no difference: "
+        f"{', '.join(f'`{file}`' for file in files) or 'files that nobody can name'}."
+        for (by, files), results in taken.items()
+    ]
+
+
+def _checkout(arm: Arm, runs: Iterable[RunRecord]) -> str:
+    """Say at which commit to train an experiment whose stack has code of its own; nothing for one of knobs alone."""
+    if not arm.code:
+        return ""
+    # The commit of a result of older code is not the one that the plan would train.
+    own = (run.provenance.get("commit") for run in runs if not run.provenance.get("accepted"))
+    commit = next((commit[:12] for commit in own if commit), "")
+    by_hand = f" (commit `{commit}`; `git worktree add FOLDER {commit}` makes one as well)" if commit else ""
+    return (
+        f"in the folder that `knockout checkout {arm.same_as or arm.id}` makes of its code{by_hand}, "
+        "with `--manifest` leading from there"
+    )
+
+
+def _training_command(plan: Plan, arm: Arm) -> str:
+    """Write the training of the first seed in the source's command line, on shards of the baseline's data."""
+    data = plan.arms[BASELINE].config.data
+    flags = to_flags(arm.config, "shards/manifest.json", f"saved_models/{arm.id}.pth", data)
+    return wording.shell_command(["python", "-m", "model.train", *flags])
+
+
+def _seed_rows(plan: Plan, records: Records, judgement: Judgement) -> list[dict[str, str]]:
+    rows = []
+    for seed in plan.campaign.seeds:
+        record = records.get(plan.run_of[judgement.experiment, seed])
+        origin = record.provenance if record else {}
+        rows.append(
+            {
+                "seed": str(seed),
+                "accuracy": wording.percent(judgement.accuracy_percent_of.get(seed)),
+                "delta": wording.points(judgement.delta_points_of.get(seed)),
+                "run": plan.run_of[judgement.experiment, seed],
+                "commit": str(origin.get("commit") or wording.NOT_RECORDED)[:12],
+                "branch": str(origin.get("branch") or wording.NOT_RECORDED),
+            }
+        )
+    return rows
+
+
+def _describe_errors(judgement: Judgement) -> str:
+    if judgement.seed_error_points is None or judgement.burst_error_points is None:
+        return ""
+    borrowed = ", its spread pooled with the campaign's other comparisons" if judgement.moderated else ""
+    return (
+        f"Standard error from seeds {judgement.seed_error_points:.2f} points{borrowed}; from bursts "
+        f"{judgement.burst_error_points:.2f}. p {wording.probability(judgement.p_value)}, adjusted "
+        f"{wording.probability(judgement.adjusted_p_value)}."
+    )

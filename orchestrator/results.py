@@ -1,0 +1,48 @@
+"""How runs ended, as their folders say, and who is at work in them: the truth, without the queue beside it."""
+
+from model.run_folder import HeldError, Result, RunFolder
+from orchestrator.errors import RunError
+from orchestrator.layout import Layout
+from orchestrator.plan import Plan
+from orchestrator.states import RunState
+
+UNREADABLE = (OSError, ValueError)
+"""What reading a missing, cut or spoilt JSON file of a run folder raises; msgspec's errors are ValueErrors."""
+
+
+def read_result(folder: RunFolder) -> Result | None:
+    """Read a run's result.
+
+    Raises:
+        RunError: another version wrote it.
+    """
+    try:
+        return folder.read_result()
+    except ValueError as error:
+        raise RunError(f"{error}; move {folder.path} away to train it again") from None
+
+
+def finished_results(layout: Layout, plan: Plan, *, forget_failures: bool) -> dict[str, Result]:
+    """Return the results that are there already; with `forget_failures`, failed runs are to be trained again.
+
+    Raises:
+        RunError: a result was written by another version.
+    """
+    finished: dict[str, Result] = {}
+    for planned in plan.runs:
+        folder = layout.run(planned.id)
+        result = read_result(folder)
+        if result is not None and forget_failures and result.state == RunState.FAILED:
+            folder.result.unlink()
+        elif result is not None:
+            finished[planned.id] = result
+    return finished
+
+
+def describe_holder(folder: RunFolder) -> str | None:
+    """Say who is at work in a folder; None if nobody is."""
+    try:
+        holder = folder.holder()
+    except HeldError as error:
+        return str(error)
+    return f"process {holder.pid} on {holder.host} is at work on it" if holder else None

@@ -1,0 +1,143 @@
+"""Each mishap that stops everything: the disk, the queue's file, the clock, the code. What to do next is said."""
+
+import contextlib
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
+DISK_BYTES = 8 * 2**20
+
+
+def mount(*words: str) -> None:
+    subprocess.run(["mount", *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def small_disk(machine: Any) -> Iterator[Path]:
+    """Results on a small disk of their own."""
+    results, aside = machine.repo / "results", machine.repo.parent / "aside"
+    results.rename(aside)
+    results.mkdir()
+    try:
+        mount("-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(results))
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"only root may mount a small disk: {error}")
+    shutil.copytree(aside, results, dirs_exist_ok=True)
+    yield results
+    machine.power_off()
+    subprocess.run(["umount", "--lazy", str(results)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b" " * 4096)
+    return filler
+
+
+def settle(machine: Any, before: dict[str, object]) -> None:
+    """Go on to the end, and find that nothing was lost."""
+    machine.look()
+    machine.finish()
+    machine.check(before)
+    assert machine.losses == []
+
+
+def said_by(machine: Any, work: "subprocess.Popen[str]") -> str:
+    """Wait until a `work` has ended by itself; return what it said."""
+    machine.wait_for(lambda: work.poll() is not None, "`work` ends by itself")
+    machine.works.remove(work)
+    said = str(machine.log_tail())
+    assert work.returncode in (1, 2, 130), said
+    assert "Traceback" not in said, said
+    return said
+
+
+def test_a_full_disk_stops_the_work_and_costs_nothing(machine: Any, small_disk: Path) -> None:
+    before = machine.picture()
+    work = machine.start_work()
+    machine.wait_while_working(lambda: machine.count_lines() > 50, count=1)
+    filler = fill(small_disk)
+    assert "full" in said_by(machine, work)
+    filler.unlink()
+    settle(machine, before)
+
+
+def test_results_that_cannot_be_written_are_told_and_cost_nothing(machine: Any, small_disk: Path) -> None:
+    before = machine.picture()
+    machine.wait_while_working(lambda: machine.count_lines() > 50)
+    machine.power_off()
+    mount("-o", "remount,ro", str(small_disk))
+    assert "cannot be written" in said_by(machine, machine.start_work())
+    mount("-o", "remount,rw", str(small_disk))
+    settle(machine, before)
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", None], ids=["emptied", "overwritten", "cut in half"])
+def test_a_queue_that_is_spoilt_is_made_again(machine: Any, content: bytes | None) -> None:
+    before = machine.picture()
+    machine.wait_while_working(lambda: machine.count_lines() > 50)
+    if content is not None:
+        machine.power_off()
+    database = machine.repo / "results" / "knockout.db"
+    database.write_bytes(database.read_bytes()[: database.stat().st_size // 2] if content is None else content)
+    for work in tuple(machine.works):
+        machine.wait_for(lambda work=work: work.poll() is not None, "`work` ends by itself")
+    machine.power_off()
+    assert "Traceback" not in machine.log_tail()
+    if content:
+        assert "`knockout rebuild`" in machine.knockout("work").stderr
+    machine.must("rebuild")
+    settle(machine, before)
+
+
+def test_a_queue_that_another_program_locks_is_waited_for(machine: Any) -> None:
+    before = machine.picture()
+    machine.wait_while_working(lambda: machine.count_lines() > 50)
+    with contextlib.closing(sqlite3.connect(machine.repo / "results" / "knockout.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        # Jobs go on, and end, while nobody can write that down.
+        num_results = len(machine.results())
+        machine.wait_for(lambda: len(machine.results()) >= num_results + 2, "jobs end without the queue")
+        other.rollback()
+    settle(machine, before)
+
+
+@pytest.mark.skipif(FAKETIME is None, reason="needs libfaketime, to set the clock of some processes only")
+def test_a_clock_that_is_set_back_changes_nothing(machine: Any) -> None:
+    before = machine.picture()
+    clock = machine.repo.parent / "clock"
+    clock.write_text("+1d\n")
+    machine.environment |= {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
+    }
+    machine.wait_while_working(lambda: machine.count_lines() > 50)
+    clock.write_text("-3d\n")
+    count = machine.count_lines()
+    machine.wait_while_working(lambda: machine.count_lines() > count + 150)
+    machine.power_off()
+    settle(machine, before)
+
+
+def test_code_that_git_has_thrown_away_is_told_and_queued_again(machine: Any) -> None:
+    """The user deletes every branch and lets git collect what nothing names."""
+    for branch in machine.git("for-each-ref", "--format=%(refname:short)", "refs/heads/experiment").split():
+        machine.git("branch", "-D", branch)
+    machine.git("reflog", "expire", "--expire=now", "--all")
+    machine.git("gc", "--quiet", "--prune=now")
+    before = machine.picture()
+    said = said_by(machine, machine.start_work())
+    assert "cannot check out" in said
+    machine.must("queue", "add")
+    settle(machine, before)

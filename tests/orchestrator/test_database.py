@@ -1,0 +1,139 @@
+"""What is told about a database that cannot be used."""
+
+import contextlib
+import os
+import sqlite3
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from orchestrator.database import connect, describe_trouble
+from orchestrator.errors import QueueError
+from orchestrator.store import Store
+
+
+def refusal_of(url: str) -> str:
+    with pytest.raises(QueueError) as refusal:
+        Store(url)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "how"),
+    [
+        ("database is locked", "another program holds it; end that one and try again"),
+        ("canceling statement due to lock timeout\nCONTEXT: x", "another program holds it; end that one and try again"),
+        ("deadlock detected", "another program holds it; end that one and try again"),
+        ("database disk image is malformed", "`knockout rebuild` makes it again from the run folders"),
+        ("file is not a database", "`knockout rebuild` makes it again from the run folders"),
+        ("no such table: runs", "`knockout rebuild` makes it again from the run folders"),
+        ('relation "runs" does not exist', "`knockout rebuild` makes it again from the run folders"),
+        ("disk I/O error", "`knockout rebuild` makes it again from the run folders"),
+        ("attempt to write a readonly database", "it cannot be written; give the user who runs Knockout the right to"),
+        ("unable to open database file", "it cannot be written; give the user who runs Knockout the right to"),
+        ("permission denied for table runs", "it cannot be written; give the user who runs Knockout the right to"),
+        ("database or disk is full", "free some space and run again"),
+        ("No space left on device", "free some space and run again"),
+        ('database "locked" does not exist', "see that it can be reached; results are in the run folders and safe"),
+    ],
+)
+def test_each_trouble_has_its_remedy(words: str, how: str) -> None:
+    said = words.splitlines()[0]
+    assert describe_trouble("knockout.db", words) == f"knockout.db: the queue cannot be used: {said}; {how}"
+
+
+def test_a_database_that_says_nothing_is_told_of_as_well() -> None:
+    assert "the queue cannot be used: it said nothing; see that" in describe_trouble("knockout.db", " \n")
+
+
+@pytest.mark.parametrize("content", [b"garbage, and no database at all " * 200, b"SQLite format 3\0" + b"\1" * 4000])
+def test_a_file_of_garbage_is_made_again_by_rebuild(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "knockout.db"
+    file.write_bytes(content)
+    assert refusal_of(f"sqlite:///{file}") == (
+        f"{file}: the queue cannot be used: file is not a database; `knockout rebuild` makes it again from the run "
+        "folders"
+    )
+
+
+def test_a_truncated_file_is_made_again_by_rebuild(tmp_path: Path) -> None:
+    file = tmp_path / "knockout.db"
+    Store(f"sqlite:///{file}").close()
+    os.truncate(file, file.stat().st_size // 2)
+    assert refusal_of(f"sqlite:///{file}") == (
+        f"{file}: the queue cannot be used: database disk image is malformed; `knockout rebuild` makes it again from "
+        "the run folders"
+    )
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("a file where a folder should be")
+    file = tmp_path / "results" / "knockout.db"
+    assert refusal_of(f"sqlite:///{file}") == (
+        f"{file}: the queue cannot be used: unable to open database file; it cannot be written; give the user who runs "
+        "Knockout the right to"
+    )
+
+
+def test_a_file_that_another_is_just_making_is_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "knockout.db"
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other, ThreadPoolExecutor() as pool:
+        other.execute("BEGIN IMMEDIATE")
+        opening = pool.submit(Store, f"sqlite:///{file}")
+        time.sleep(0.2)
+        assert not opening.done()
+        other.execute("ROLLBACK")
+        opening.result(timeout=30).close()
+
+
+WANTED = "wanted is sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE"
+
+
+@pytest.mark.parametrize("url", ["results/secret.db", "postgresql://ada:secret@host:port/queue", ""])
+def test_what_is_no_url_is_refused_without_repeating_it(url: str) -> None:
+    assert refusal_of(url) == f"KNOCKOUT_DATABASE: this is no URL of a database; {WANTED}"
+
+
+@pytest.mark.parametrize("kind", ["mysql", "nonsense", "postgresql+psycopg2", "sqlite+aiosqlite"])
+def test_other_databases_and_drivers_are_refused(kind: str) -> None:
+    said = refusal_of(f"{kind}://ada:secret@host/queue")
+    assert said == f"KNOCKOUT_DATABASE: the queue cannot be kept in {kind}; {WANTED}"
+
+
+def test_a_driver_that_is_not_installed_is_named_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    assert refusal_of("postgresql://ada:secret@host/queue") == (
+        "postgresql+psycopg://ada:***@host/queue: PostgreSQL's driver is not installed; get it with "
+        "`pip install 'knockout[postgresql]'`"
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ada:secret@127.0.0.1:1/queue",
+        "postgresql+psycopg://ada:secret@127.0.0.1:1/queue?password=secret&connect_timeout=3",
+    ],
+)
+def test_a_server_that_does_not_answer_is_named_without_the_password(url: str) -> None:
+    said = refusal_of(url)
+    assert said.startswith("postgresql+psycopg://ada:***@127.0.0.1:1/queue: the queue cannot be used: connection")
+    assert said.endswith("; see that it can be reached; results are in the run folders and safe")
+    assert "secret" not in said
+
+
+def test_a_server_that_was_started_again_is_asked_anew(postgresql_url: str) -> None:
+    engine = connect(postgresql_url)
+    with engine.connect() as connection:
+        own = connection.scalar(text("SELECT pg_backend_pid()"))
+    other = connect(postgresql_url)
+    with other.connect() as connection:
+        connection.execute(text(f"SELECT pg_terminate_backend({own}, 5000)"))
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT pg_backend_pid()")) != own
+    engine.dispose()
+    other.dispose()

@@ -1,0 +1,47 @@
+"""Before anything starts: would what is queued be confounded with what is there?"""
+
+import json
+from typing import Any
+
+from orchestrator.checkouts import find_code
+from orchestrator.foresight import foresee_confounds
+from orchestrator.launchers.local import Slot
+from orchestrator.study import Request, make_plan, open_study
+
+CPU = Slot("cpu0", {})
+
+
+def foresee(study: Any, *finished: str, slot: Slot = CPU) -> list[str]:
+    opened = open_study(Request(file=study.file, profile="quick", seeds=(0,), experiments=("E5",)))
+    return foresee_confounds(study.layout, make_plan(opened, find_code(study.layout, snapshot=True)), finished, slot)
+
+
+def test_what_was_trained_here_with_the_same_packages_is_no_confound(study: Any) -> None:
+    baseline = study.end(study.start("baseline"))
+    study.add("E5")
+    assert foresee(study, baseline) == []
+
+
+def test_a_reference_trained_with_another_torch_is_told_before_the_experiment_starts(study: Any) -> None:
+    baseline = study.end(study.start("baseline"))
+    path = study.layout.run(baseline).provenance
+    origin = json.loads(path.read_bytes())
+    origin["environment"]["torch"] = "1.0"
+    path.write_text(json.dumps(origin))
+    study.add("E5")
+    (sentence,) = foresee(study, baseline)
+    assert sentence.startswith("E5 would be confounded: environment: torch 1.0 in baseline, ")
+    assert "(seed 0)" in sentence
+
+
+def test_a_reference_trained_on_a_cpu_confounds_what_a_gpu_is_to_train(study: Any) -> None:
+    baseline = study.end(study.start("baseline"))
+    study.add("E5")
+    (sentence,) = foresee(study, baseline, slot=Slot("gpu0", {"CUDA_VISIBLE_DEVICES": "0"}))
+    assert "cpu in baseline, gpu" in sentence
+
+
+def test_where_all_or_nothing_is_trained_there_is_nothing_to_foresee(study: Any) -> None:
+    ids = study.add("E5")
+    assert foresee(study) == []
+    assert foresee(study, *ids) == []

@@ -1,0 +1,67 @@
+"""What was queued last can be judged after everything has changed."""
+
+from typing import Any
+
+import msgspec
+
+from orchestrator.checkouts import find_code
+from orchestrator.remembering import recall
+from orchestrator.study import Request, make_plan, open_study
+
+
+def request(study: Any, *experiments: str, **fields: Any) -> Request:
+    return Request(file=study.file, profile="quick", experiments=experiments, **fields)
+
+
+def test_nothing_is_recalled_before_anything_was_queued(study: Any) -> None:
+    assert recall(open_study(request(study))) is None
+
+
+def test_the_plan_that_was_queued_comes_back_whatever_became_of_file_and_code(study: Any) -> None:
+    ids = study.add("H2", seeds=(0, 1))
+    before = open_study(request(study, "H2"))
+    study.edit("loss.gamma: 2.0", "loss.gamma: 3.0")
+    (study.layout.root / "model" / "__main__.py").write_text("print('two')\n")
+    study.commit()
+    now = open_study(request(study, "H2"))
+    plan_now = make_plan(now, find_code(study.layout, snapshot=True))
+    assert not {run.id for run in plan_now.runs} & set(ids)
+    queued = recall(now)
+    assert queued is not None
+    plan = queued.plan(request(study, "H2"))
+    assert tuple(run.id for run in plan.runs) == ids
+    assert plan.arms == before.arms
+    assert msgspec.structs.replace(plan.campaign, seeds=()) == msgspec.structs.replace(before.campaign, seeds=())
+
+
+def test_other_experiments_and_seeds_of_the_queued_campaign_may_be_asked_for(study: Any) -> None:
+    study.add("E5")
+    queued = recall(open_study(request(study)))
+    assert queued is not None
+    everything = queued.plan(request(study, everything=True, seeds=(3,)))
+    assert set(everything.arms) == {"baseline", "E5", "H2"}
+    assert {run.seed for run in everything.runs} == {3}
+    assert set(queued.plan(request(study, "tag:size")).arms) == {"baseline", "E5", "H2"}
+    assert set(queued.plan(request(study, "E5")).arms) == {"baseline", "E5"}
+
+
+def test_it_says_when_and_at_which_commit(study: Any) -> None:
+    study.add("E5")
+    queued = recall(open_study(request(study)))
+    assert queued is not None
+    base = study.git("rev-parse", "--short=12", "HEAD")
+    dated = msgspec.structs.replace(queued, when="2026-11-20T17:03:59+00:00")
+    assert dated.sentence().startswith(
+        f"this is of the campaign as it was queued on 2026-11-20 17:03 UTC at commit {base}:"
+    )
+    assert "UTC: the file" in msgspec.structs.replace(dated, commit=None).sentence()
+
+
+def test_what_another_version_wrote_is_not_recalled(study: Any) -> None:
+    study.add("E5")
+    opened = open_study(request(study))
+    path = study.layout.queued_campaign("tiny", "quick")
+    for content in (b'{"campaign": 1}', b'{"campa'):
+        path.write_bytes(content)
+        assert recall(opened) is None
+    assert study.layout.queued_campaign("tiny", "paper") != path
