@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # One thread a process: two trainings at a time must not fight over two cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup run test check bench clean
+.PHONY: help setup run test check bench soak clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -36,6 +36,9 @@ check: setup  ## lint, types, import map
 
 bench: setup  ## measure speed, as ratios within one run, and write the table into README.md
 	$(BIN)/python -m benchmarks --write README.md
+
+soak: setup  ## kill trainings, `work` and the disk at 200 random moments and count what is lost (minutes)
+	FAULTS_MOMENTS=200 FAULTS_REAL_MOMENTS=30 $(BIN)/python -m pytest tests/faults
 
 clean:  ## remove the virtual environment; results and reports stay
 	rm -rf $(VENV)

@@ -21,9 +21,6 @@ from msgspec import Struct
 from model.__main__ import main as do_job
 from model.own_code import require_own_code
 
-POLL_SECONDS = 0.02
-"""How often ended children are looked for while there are some."""
-
 
 class Request(Struct, frozen=True, kw_only=True):
     """Start a job: the words of `python -m model`, where, and with which log and variables."""
@@ -48,20 +45,22 @@ def warm_up() -> None:
 
 
 def serve(source: int, answers: int) -> None:
-    """Fork a job for each request that comes in at `source`, until its end; both are file descriptors."""
-    children: set[int] = set()
+    """Fork a job for each request that comes in at `source`, until its end; both are file descriptors.
+
+    A child has a descriptor too, which becomes readable when it has ended: nobody has to look again and again.
+    """
+    children: dict[int, int] = {}
     lines = _Lines(source)
     while not lines.is_at_end:
-        for line in lines.read(POLL_SECONDS if children else None):
-            request = msgspec.json.decode(line, type=Request)
-            pid = fork_job(request)
-            children.add(pid)
+        ready = select.select([source, *children], [], [])[0]
+        for line in lines.read() if source in ready else ():
+            pid = fork_job(msgspec.json.decode(line, type=Request))
+            children[os.pidfd_open(pid)] = pid
             _say(answers, Answer(pid=pid))
-        for pid in tuple(children):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                children.remove(pid)
-                _say(answers, Answer(pid=pid, status=os.waitstatus_to_exitcode(status)))
+        for ended in children.keys() & set(ready):
+            os.close(ended)
+            pid, status = os.waitpid(children.pop(ended), 0)
+            _say(answers, Answer(pid=pid, status=os.waitstatus_to_exitcode(status)))
 
 
 def fork_job(request: Request) -> int:
@@ -102,15 +101,13 @@ def become_job(request: Request) -> NoReturn:
 
 
 class _Lines:
-    """Whole lines from a file descriptor, without ever waiting longer than is asked."""
+    """Whole lines from a file descriptor."""
 
     def __init__(self, source: int) -> None:
         self.source, self.rest, self.is_at_end = source, b"", False
 
-    def read(self, seconds: float | None) -> Iterator[bytes]:
-        """Yield the lines that have come, after waiting so long for some; None waits for ever."""
-        if not select.select([self.source], [], [], seconds)[0]:
-            return
+    def read(self) -> Iterator[bytes]:
+        """Yield the lines that have come; it waits for something to come."""
         content = os.read(self.source, 65536)
         self.is_at_end = not content
         *lines, self.rest = (self.rest + content).split(b"\n")

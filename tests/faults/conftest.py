@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -30,7 +31,7 @@ FRONT_DOOR = ("__init__.py", "config", "run_folder.py", "own_code.py", "standby.
 WAIT_SECONDS = 30.0
 """Longest wait for something that must happen; nothing is known by waiting alone."""
 MAX_ROUNDS = 20
-EPOCHS = 25
+EPOCHS, REAL_EPOCHS = 25, 40
 CAMPAIGN = """\
 campaign: faults
 title: Does anything get lost?
@@ -109,6 +110,7 @@ class Machine:
         )
 
     def must(self, *words: str) -> str:
+        """Run a command that must go well."""
         done = self.knockout(*words)
         assert done.returncode == 0, f"knockout {' '.join(words)}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -117,19 +119,21 @@ class Machine:
         rows: list[dict[str, Any]] = json.loads(self.must("status", "--json"))
         return rows
 
-    def start_work(self, *words: str, before: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
-        command = [*before, str(KNOCKOUT), "work", *words]
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        command = [str(KNOCKOUT), *words]
         with (self.repo.parent / "work.log").open("ab") as log:
-            work = subprocess.Popen(
+            return subprocess.Popen(
                 command, cwd=self.repo, env=self.environment, stdout=log, stderr=subprocess.STDOUT, text=True
             )
-        self.works.append(work)
-        return work
+
+    def start_work(self) -> "subprocess.Popen[str]":
+        self.works.append(self.start("work", "--slots", self.slots))
+        return self.works[-1]
 
     def keep_working(self, count: int) -> None:
         """Have so many `work` at once."""
         while len(self.living_works()) < count:
-            self.start_work("--slots", self.slots)
+            self.start_work()
 
     def living_works(self) -> "list[subprocess.Popen[str]]":
         for work in tuple(self.works):
@@ -177,9 +181,6 @@ class Machine:
     def jobs(self) -> list[Holder]:
         """Return the jobs that hold a folder."""
         return [holder for folder in self.folders() if folder.lock.exists() and (holder := folder.holder())]
-
-    def lines(self) -> list[list[str]]:
-        return [line.split() for line in self.journal.read_text().splitlines()] if self.journal.exists() else []
 
     def count_lines(self) -> int:
         return self.journal.read_bytes().count(b"\n") if self.journal.exists() else 0
@@ -251,7 +252,8 @@ class Machine:
     def check(self, before: dict[str, object]) -> None:
         """Compare what is there after the last `work` with what must be; every difference is a loss."""
         self.look()
-        self.check_journal()
+        if self.journal.exists():
+            self.check_journal()
         states = {row["id"]: row["state"] for row in self.rows()}
         for folder in self.folders():
             self._check_folder(folder, states.get(folder.path.name))
@@ -266,6 +268,9 @@ class Machine:
             if found:
                 self.lose(f"{what}: {found}")
         self.counts["runs"] += len(states)
+        for what in ("epochs lost", "epochs trained twice", "half-written files left behind"):
+            self.counts[what] += 0
+        self.counts["losses of any kind"] += len(self.losses)
 
     def _check_folder(self, folder: RunFolder, state: str | None) -> None:
         name, result, epochs = folder.path.name, folder.read_result(), folder.read_epochs()
@@ -279,6 +284,10 @@ class Machine:
             self.lose(f"{name}: {left}")
         if self.journal.exists():
             self._check_numbers(name, config.seed, epochs)
+        told = Counter(re.findall(r"^epoch (\d+):", folder.log.read_text(), re.MULTILINE))
+        if twice := [epoch for epoch, times in told.items() if times > 1]:
+            self.counts["epochs trained twice"] += len(twice)
+            self.lose(f"{name}: its log tells of epochs {twice} more than once")
         self.counts["epochs finished"] += len(epochs)
 
     def _check_numbers(self, name: str, seed: int, epochs: list[EpochRecord]) -> None:
@@ -293,7 +302,7 @@ class Machine:
         finished: Counts = Counter()
         ended: set[str] = set()
         worker: dict[str, list[str]] = {}
-        for kind, run, pid, number in self.lines():
+        for kind, run, pid, number in map(str.split, self.journal.read_text().splitlines()):
             if kind in ("saved", "recorded"):
                 finished[run] = max(finished[run], int(number))
             if kind == "trained" and int(number) <= finished[run]:
@@ -377,7 +386,7 @@ def real_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "model", machine.repo / "model", ignore=ignored)
     emulate = "data:\n  emulate: {seed: 3, packets: 8, samples: 256}"
-    campaign = CAMPAIGN.format(epochs="12, batch_size: 20").replace("data:", emulate, 1)
+    campaign = CAMPAIGN.format(epochs=f"{REAL_EPOCHS}, batch_size: 20").replace("data:", emulate, 1)
     (machine.repo / "experiments.yaml").write_text(campaign)
     commit_all(machine.repo)
     machine.must("queue", "add", "baseline", "E5", "--seeds", "1")
@@ -401,7 +410,7 @@ def tell() -> Callable[[str, Counts], None]:
     """Have the counts of a campaign printed at the end."""
 
     def keep(name: str, counts: Counts) -> None:
-        COUNTS[name] = counts
+        COUNTS.setdefault(name, Counter()).update(counts)
 
     return keep
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class Storm:
         self.mishaps = {
             "last line of epochs.jsonl torn": self.tear_line,
             "result.json half written": self.tear_result,
+            "kill -9 of `queue add`": self.kill_queue_add,
             "branch deleted": self.delete_branch,
             "checkout edited": self.edit_checkout,
             "clock set back": self.set_clock_back,
@@ -108,6 +110,18 @@ class Storm:
         folder = self.pick_unfinished()
         folder.result.write_text('{"format": 1, "state": "do')
 
+    def kill_queue_add(self) -> None:
+        """Only some of its runs may have a folder, and none may be in the queue: it is asked again."""
+        self.restore_checkout()
+        self.num_seeds += 4
+        words = ("queue", "add", "--seeds", str(self.num_seeds))
+        adding = self.machine.start(*words)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            adding.wait(self.random.uniform(0.0, 4.0))  # wherever it is by then
+        adding.kill()
+        adding.wait()
+        self.machine.must(*words)
+
     def delete_branch(self) -> None:
         branches = self.machine.git("for-each-ref", "--format=%(refname:short)", "refs/heads/experiment").split()
         if branches:
@@ -146,7 +160,6 @@ def test_nothing_is_lost_whatever_dies_at_random_moments(machine: Any, tell: Any
     machine.finish()
     machine.check(storm.picture)
     machine.counts["seconds"] = round(time.monotonic() - started)
-    machine.counts["losses of any kind"] = len(machine.losses)
     tell("faults at random moments, fake job", machine.counts)
     assert machine.losses == []
     machine.must("report")

@@ -14,7 +14,7 @@ MOMENTS = int(os.environ.get("FAULTS_REAL_MOMENTS", "4"))
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
 TIMES = ("seconds", "cpu_seconds", "data_seconds", "bursts_per_second", "peak_memory_bytes")
 """Fields of an epoch that say how fast it was, not what it came to."""
-KILLS = ("kill -9 of a job", "kill -9 of `work`", "kill -9 of `work` and its jobs", "SIGTERM to `work`")
+KILLS = ("kill -9 of its jobs", "kill -9 of `work`", "kill -9 of `work` and its jobs", "SIGTERM to `work`")
 
 
 def numbers_of(folder: Path) -> dict[str, Any]:
@@ -34,39 +34,59 @@ def count_epochs(machine: Any) -> int:
 
 
 def strike(machine: Any, name: str) -> None:
-    """Wait until a job is at work, and kill what is named."""
-    jobs = machine.wait_while_working(machine.jobs, count=1)
-    works = [work.pid for work in machine.works]
-    signal_name = "TERM" if name.startswith("SIGTERM") else "KILL"
-    machine.kill((works if "`work`" in name else []) + ([job.pid for job in jobs] if "job" in name else []), signal_name)
+    """Kill what is named: jobs, `work`, or both."""
+    works = [work.pid for work in machine.works] if "`work`" in name else []
+    jobs = [job.pid for job in machine.jobs()] if "job" in name else []
+    machine.kill(works + jobs, "TERM" if name.startswith("SIGTERM") else "KILL")
+
+
+class Killing:
+    """Kills trainings in turn of all ways, each at a random epoch."""
+
+    def __init__(self, machine: Any) -> None:
+        self.machine, self.random, self.num_seeds = machine, random.Random(SEED), 1
+
+    def queue(self) -> None:
+        self.machine.must("queue", "add", "baseline", "E5", "--seeds", str(self.num_seeds))
+
+    def refill(self) -> None:
+        """Queue more where everything is done."""
+        if len(self.machine.results()) == len(self.machine.folders()):
+            self.num_seeds += 1
+            self.queue()
+
+    def happen(self, name: str) -> None:
+        target = count_epochs(self.machine) + self.random.randint(1, 8)
+
+        def is_time() -> Any:
+            self.refill()
+            return count_epochs(self.machine) >= target and self.machine.jobs()
+
+        self.machine.wait_while_working(is_time, count=1)
+        strike(self.machine, name)
+        self.machine.counts[name] += 1
+        self.machine.look()
 
 
 def test_a_training_that_is_killed_again_and_again_gives_the_same_numbers(
     real_study: Path, real_machine: Any, tell: Any
 ) -> None:
     """Laws 3 and 4, with the code that is shipped."""
-    started, choice, machine = time.monotonic(), random.Random(SEED), real_machine
-    shutil.copytree(real_study, machine.repo, symlinks=True)
-    before = machine.picture()
+    started, machine = time.monotonic(), real_machine
+    killed, unharmed = machine.repo, machine.repo.parent / "unharmed" / "study"
+    for repo in (killed, unharmed):
+        shutil.copytree(real_study, repo, symlinks=True)
+    before, killing = machine.picture(), Killing(machine)
     for number in range(MOMENTS):
-        target = count_epochs(machine) + choice.randint(1, 3)
-        machine.wait_while_working(lambda target=target: count_epochs(machine) >= target, count=1)
-        name = KILLS[number % len(KILLS)]
-        strike(machine, name)
-        machine.counts[name] += 1
-        machine.look()
-        if name == "kill -9 of a job":
-            machine.wait_for(lambda: machine.results(), "the death of the job is written down")
-            machine.must("retry", "--failed")
+        killing.happen(KILLS[number % len(KILLS)])
     machine.finish()
     machine.check(before)
     machine.counts["seconds"] = round(time.monotonic() - started)
-    machine.counts["losses of any kind"] = len(machine.losses)
     tell("faults at random moments, real training", machine.counts)
     assert machine.losses == []
-    shutil.copytree(real_study, machine.repo.parent / "unharmed" / "study", symlinks=True)
-    machine.repo = machine.repo.parent / "unharmed" / "study"
+    machine.repo = unharmed
+    killing.queue()
     machine.must("work", "--slots", machine.slots)
     never_stopped = {folder.path.name: numbers_of(folder.path) for folder in machine.folders()}
-    machine.repo = machine.repo.parents[1] / "study"
+    machine.repo = killed
     assert {folder.path.name: numbers_of(folder.path) for folder in machine.folders()} == never_stopped

@@ -306,6 +306,16 @@ def test_a_folder_that_is_held_is_refused_with_who_holds_it(folder: RunFolder) -
         assert folder.lock.read_bytes() == before
 
 
+def test_a_job_removes_what_another_was_writing_when_it_was_killed(folder: RunFolder) -> None:
+    halves = [folder.path / f".{name}.x1y2" for name in ("checkpoint.pt", "predictions.npz", "result.json")]
+    others = [folder.path / ".order.json.x1y2", folder.path / ".notes", folder.checkpoint]
+    for path in (*halves, *others):
+        path.write_bytes(b"half")
+    with folder.hold():
+        assert not [path for path in halves if path.exists()]
+        assert all(path.exists() for path in others)
+
+
 @pytest.mark.usefixtures("impatient")
 def test_the_lock_of_a_killed_process_goes_with_it(folder: RunFolder) -> None:
     with process_that_holds(folder) as process:

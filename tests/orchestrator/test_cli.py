@@ -216,11 +216,13 @@ class TestShard:
     def test_refuses_a_folder_with_something_else_in_it(
         self, campaign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        (tmp_path / "thesis.tex").write_text("years of work")
-        assert main(["data", "shard", "-f", str(campaign), "--out", str(tmp_path)]) == 2
+        out = tmp_path / "papers"
+        out.mkdir()
+        (out / "thesis.tex").write_text("years of work")
+        assert main(["data", "shard", "-f", str(campaign), "--out", str(out)]) == 2
         told = capsys.readouterr().err
-        assert told.startswith(f"knockout: {tmp_path}: holds `thesis.tex`, which is none of these shards")
-        assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+        assert told.startswith(f"knockout: {out}: holds `thesis.tex`, which is none of these shards")
+        assert [path.name for path in out.iterdir()] == ["thesis.tex"]
 
     def test_must_be_told_where_to(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as exit_info:

@@ -85,7 +85,7 @@ class Training:
         self.note("saved")
         self.folder.append_epoch(self.records[-1])
         self.note("recorded")
-        os.write(sys.stdout.fileno(), f"epoch {len(self.records)}\n".encode())
+        os.write(sys.stdout.fileno(), f"epoch {len(self.records)}: done\n".encode())
 
     def _write_checkpoint(self, file) -> None:
         for _ in range(PIECES):
