@@ -78,3 +78,9 @@ def kill_group(pid: int) -> None:
     """End a process that leads its group, and all that it started, at once."""
     with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
         os.killpg(pid, signal.SIGKILL)
+
+
+def ask_to_end(pid: int) -> None:
+    """Ask a process to end when it can."""
+    with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+        os.kill(pid, signal.SIGTERM)

@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import msgspec
 from msgspec import Struct
 
 from orchestrator.errors import RunError, UsageError
 from orchestrator.layout import Layout
 from orchestrator.orders import read_order
+from orchestrator.processes import ask_to_end
 from orchestrator.reconcile import reconcile
 from orchestrator.results import read_result
 from orchestrator.run_names import pick_run
@@ -15,7 +17,8 @@ from orchestrator.states import OPEN, Failure, RunState
 from orchestrator.store import QueuedRun, Store, open_store
 
 CANCELLED = "cancelled by `knockout cancel`; the next `knockout run` or `queue add` that plans it queues it again"
-ASKED = "asked to stop: {who} lets its trainings finish their epoch, keeps their checkpoints and ends"
+ASKED = "asked to stop: {who} finishes what epochs are under way, keeps the checkpoints and ends"
+ORPHANED = "its worker is gone and its job trains on; the next `knockout work` takes it over"
 STATES = tuple(state.value for state in RunState)
 
 
@@ -52,7 +55,17 @@ def rows_of(layout: Layout, wanted: Wanted | None = None) -> list[QueuedRun]:
         return []
     with reconciled(layout) as store:
         rows = store.runs()
-    return [row for row in rows if wanted is None or wanted.holds(row)]
+    return [_told_of_orphan(row) for row in rows if wanted is None or wanted.holds(row)]
+
+
+def is_orphan(row: QueuedRun) -> bool:
+    """Whether a row that says "running", as it stands once reconciled, has a job here whose worker is gone."""
+    worker = row.worker if row.state is RunState.RUNNING else None
+    return worker is not None and worker.is_here and not worker.is_alive
+
+
+def _told_of_orphan(row: QueuedRun) -> QueuedRun:
+    return msgspec.structs.replace(row, reason=ORPHANED) if is_orphan(row) else row
 
 
 def open_rows(layout: Layout) -> list[QueuedRun]:
@@ -157,4 +170,15 @@ def stop(layout: Layout) -> list[str]:
     with reconciled(layout) as store:
         workers = store.workers()
         store.ask_to_stop(workers)
-    return [ASKED.format(who=f"process {worker.pid} on {worker.host}") for worker in workers] or ["nobody is at work"]
+        orphans = [row for row in store.runs(states=(RunState.RUNNING,)) if is_orphan(row)]
+    asked = [f"process {worker.pid} on {worker.host}" for worker in workers]
+    asked += [f"the job of {row.id}, whose worker is gone," for row in orphans if _ask_job_to_stop(layout, row)]
+    return [ASKED.format(who=who) for who in asked] or ["nobody is at work"]
+
+
+def _ask_job_to_stop(layout: Layout, row: QueuedRun) -> bool:
+    """Ask the job in a run's folder to finish its epoch; return whether there was one."""
+    holder = layout.run(row.id).holder()
+    if holder is not None:
+        ask_to_end(holder.pid)
+    return holder is not None

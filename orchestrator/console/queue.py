@@ -50,7 +50,9 @@ def list_queue(options: argparse.Namespace) -> int:
 
 
 def _where(row: QueuedRun) -> str:
-    return f", process {row.pid} on {row.host}" if row.state is RunState.RUNNING else ""
+    if row.state is not RunState.RUNNING:
+        return ""
+    return f", {row.reason or f'process {row.pid} on {row.host}'}"
 
 
 def cancel_runs(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from orchestrator import campaign
-from orchestrator.campaign import Outcome, RunOptions, WorkOptions
+from orchestrator.campaign import Outcome, RunOptions, Worked, WorkOptions
 from orchestrator.console.asking import print_left_out, request_of
 from orchestrator.console.live import LiveTable
 from orchestrator.console.output import layout_of, say
@@ -59,11 +59,17 @@ def work(options: argparse.Namespace) -> int:
     with LiveTable() as table:
         worked = campaign.work(layout_of(options), WorkOptions(slots=options.slots, stays=options.stay), table)
     say(worked.problems)
-    say([f"{len(worked.rows)} runs ended: {count_states(worked.rows)}" if worked.rows else "nothing waited"])
+    say([_count_ended(worked)])
     if not worked.is_complete:
         OUT.print("stopped: finished epochs are kept, `knockout work` goes on from them")
         return INTERRUPTED
     return max(_print_failures(worked.rows), 1 if worked.problems else 0)
+
+
+def _count_ended(worked: Worked) -> str:
+    if not worked.rows:
+        return "nothing waited" if worked.is_complete and not worked.problems else "no run ended"
+    return f"{len(worked.rows)} run{'' if len(worked.rows) == 1 else 's'} ended: {count_states(worked.rows)}"
 
 
 def write_report(options: argparse.Namespace) -> int:

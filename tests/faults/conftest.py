@@ -28,34 +28,10 @@ ROOT = Path(__file__).parents[2]
 KNOCKOUT = Path(sys.executable).parent / "knockout"
 FRONT_DOOR = ("__init__.py", "config", "run_folder.py", "own_code.py", "standby.py")
 """What the fake job keeps of `model/`."""
-WAIT_SECONDS = 30.0
+CAMPAIGN = Path(__file__).with_name("experiments.yaml")
+WAIT_SECONDS = 60.0
 """Longest wait for something that must happen; nothing is known by waiting alone."""
 MAX_ROUNDS = 20
-EPOCHS, REAL_EPOCHS = 25, 40
-CAMPAIGN = """\
-campaign: faults
-title: Does anything get lost?
-task: Survive.
-margin: 5.0
-seeds: 4
-data:
-  captures:
-    LocA: {{path: data/LocA.h5, devices: [0, 10], packets: [0, 6]}}
-    LocA-val: {{path: data/LocA.h5, devices: [0, 10], packets: [6, 8]}}
-    LocD: {{path: data/LocD.h5, devices: [0, 10], packets: [0, 8]}}
-  train: [LocA]
-  validate: [LocA-val]
-  report: [LocD]
-  samples: 256
-profiles: {{quick: {{}}}}
-baseline:
-  model: {{dim: 16, depth: 1, num_heads: 2, head_dim: 8}}
-  optim: {{epochs: {epochs}}}
-  runtime: {{precision: fp32, compile: false}}
-experiments:
-  E5: {{title: A, group: g, hypothesis: a, change: {{loss.kind: focal}}}}
-  H2: {{title: B, on: E5, group: g, hypothesis: b, change: {{model.num_heads: 1, model.head_dim: 16}}}}
-"""
 Counts = Counter[str]
 
 
@@ -354,7 +330,7 @@ def commit_all(repo: Path) -> None:
 def make_study(repo: Path) -> None:
     repo.mkdir(parents=True)
     copy_fake_job(repo)
-    (repo / "experiments.yaml").write_text(CAMPAIGN.format(epochs=EPOCHS))
+    shutil.copy(CAMPAIGN, repo)
     commit_all(repo)
     (repo / "data").mkdir()
     for name in ("LocA", "LocD"):
@@ -372,7 +348,7 @@ def queued_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def machine(queued_study: Path, tmp_path: Path) -> Iterator[Machine]:
-    """A machine on which twelve runs of the fake job wait."""
+    """A machine on which six runs of the fake job wait."""
     machine = Machine(tmp_path)
     shutil.copytree(queued_study, machine.repo, symlinks=True)
     yield machine
@@ -385,8 +361,13 @@ def real_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     machine = Machine(tmp_path_factory.mktemp("real"))
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "model", machine.repo / "model", ignore=ignored)
-    emulate = "data:\n  emulate: {seed: 3, packets: 8, samples: 256}"
-    campaign = CAMPAIGN.format(epochs=f"{REAL_EPOCHS}, batch_size: 20").replace("data:", emulate, 1)
+    changes = {
+        "data:": "data:\n  emulate: {seed: 3, packets: 8, samples: 256}",
+        "epochs: 25": "epochs: 40, batch_size: 20",
+    }
+    campaign = CAMPAIGN.read_text()
+    for before, after in changes.items():
+        campaign = campaign.replace(before, after)
     (machine.repo / "experiments.yaml").write_text(campaign)
     commit_all(machine.repo)
     machine.must("queue", "add", "baseline", "E5", "--seeds", "1")

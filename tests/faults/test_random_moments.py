@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-MOMENTS = int(os.environ.get("FAULTS_MOMENTS", "30"))
+MOMENTS = int(os.environ.get("FAULTS_MOMENTS", "24"))
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
 BROKEN = "raise SystemExit('the user is at work on this')\n"
 
@@ -20,7 +20,7 @@ class Storm:
         self.machine, self.random = machine, random.Random(seed)
         self.picture = machine.picture()
         self.edited: dict[Path, str] = {}
-        self.num_seeds = 4
+        self.num_seeds = 2
         self.kills = {
             "kill -9 of a job": self.kill_job,
             "kill -9 of `work`": self.kill_work,

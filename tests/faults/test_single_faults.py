@@ -129,7 +129,7 @@ def test_a_clock_that_is_set_back_changes_nothing(machine: Any) -> None:
     machine.environment = true_clock
     machine.wait_for(lambda: len(machine.living_works()) == 1, "one `work` is gone")
     count = machine.count_lines()
-    machine.wait_while_working(lambda: machine.count_lines() > count + 300)
+    machine.wait_while_working(lambda: machine.count_lines() > count + 100)
     settle(machine, before)
 
 

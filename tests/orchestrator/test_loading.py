@@ -117,7 +117,11 @@ def test_paper_is_exactly_the_sources_setting() -> None:
         ),
         ("{loss.kind: focal, loss.gamma: 2.0}", "{model.dim: 16}", r":25: .*`model\.dim: 16` changes nothing"),
         ("{loss.kind: focal, loss.gamma: 2.0}", "{seed: 7}", r":25: .*`seed` is not for an experiment to change"),
-        ("{loss.kind: focal, loss.gamma: 2.0}", "{}", r":21: experiments\.E5: an experiment changes something: give it `change`"),
+        (
+            "{loss.kind: focal, loss.gamma: 2.0}",
+            "{}",
+            r":21: experiments\.E5: an experiment changes something",
+        ),
         (
             "title: Focal",
             "title: Focal\n    on: E4",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import processes
-from orchestrator.processes import BOOT_ID, Process, birth_of, kill_group
+from orchestrator.processes import BOOT_ID, Process, ask_to_end, birth_of, kill_group
 
 NOBODY = 2**30
 """Above every process's number."""
@@ -86,3 +86,10 @@ def test_a_group_is_ended_with_all_that_its_leader_started() -> None:
 
 def test_a_group_that_has_just_ended_is_no_trouble() -> None:
     kill_group(NOBODY)
+
+
+def test_a_process_that_is_asked_to_end_may_be_gone_already() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        ask_to_end(process.pid)
+        assert process.wait() == -signal.SIGTERM
+    ask_to_end(process.pid)

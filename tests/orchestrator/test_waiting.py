@@ -1,6 +1,7 @@
 """`knockout queue list`, `cancel`, `retry` and `stop`."""
 
 import json
+import os
 import subprocess
 from typing import Any
 
@@ -258,7 +259,7 @@ class TestStop:
     ) -> None:
         beat(study, here, ADA, gone)
         assert main(["stop"]) == 0
-        lets = "lets its trainings finish their epoch, keeps their checkpoints and ends"
+        lets = "finishes what epochs are under way, keeps the checkpoints and ends"
         assert sorted(capsys.readouterr().out.splitlines()) == sorted(
             f"asked to stop: process {worker.pid} on {worker.host} {lets}" for worker in (here, ADA)
         )
@@ -273,3 +274,18 @@ class TestStop:
         beat(study, gone)
         assert main(["stop"]) == 0
         assert capsys.readouterr().out == "nobody is at work\n"
+
+    def test_a_job_whose_worker_is_gone_is_asked_itself(
+        self, study: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run_id = study.start("E5")
+        study.queue(run_id, "running", host=Process.own().host, pid=2**22 + 1, born="boot/1")
+        asked: list[int] = []
+        monkeypatch.setattr("orchestrator.waiting.ask_to_end", asked.append)
+        with study.layout.run(run_id).hold():
+            assert main(["stop"]) == 0
+        assert capsys.readouterr().out == (
+            f"asked to stop: the job of {run_id}, whose worker is gone, finishes what epochs are under way, keeps the "
+            "checkpoints and ends\n"
+        )
+        assert asked == [os.getpid()]

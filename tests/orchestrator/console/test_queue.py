@@ -105,7 +105,13 @@ def test_a_run_whose_job_outlived_its_worker_is_still_under_way(study: Any, caps
     study.queue(run_id, "running", host=Process.own().host, pid=2**22 + 1, born="boot/1")
     with study.layout.run(run_id).hold():
         assert main(["status"]) == 0
-    assert capsys.readouterr().out.startswith(f"{run_id}  running")
+        assert main(["queue", "list"]) == 0
+    status, _, listed = capsys.readouterr().out.splitlines()
+    assert (
+        status
+        == f"{run_id}  running      its worker is gone and its job trains on; the next `knockout work` takes it over"
+    )
+    assert listed.endswith(", its worker is gone and its job trains on; the next `knockout work` takes it over")
 
 
 def test_watching_ends_when_nothing_waits_or_runs(
