@@ -28,6 +28,7 @@ from orchestrator.spec import (
     DataSpec,
     ExperimentSpec,
     GuardSpec,
+    JudgingSpec,
     ProfiledCampaign,
     ProfileSpec,
     Seeds,
@@ -168,7 +169,7 @@ def load_campaign(path: Path) -> tuple[CampaignSpec, Source]:
                 what = "a name is letters and digits joined by single `.`, `_` or `-`, and begins with a letter"
                 raise source.refuse(f"{what}, found `{name}`", (section, name))
             source.convert(entry, kind, (section, name))
-    for section, part in (("guards", GuardSpec), ("baseline", BaselineSpec)):
+    for section, part in (("guards", GuardSpec), ("judging", JudgingSpec), ("baseline", BaselineSpec)):
         if section in source.values:
             source.convert(source.values[section], part, (section,))
     spec = source.convert(source.values, CampaignSpec, ())
@@ -214,6 +215,7 @@ def at_profile(
         guards=_merged(source, GuardSpec, "guards"),
         baseline=_baseline(source),
         experiments=spec.experiments,
+        judging=spec.judging,
         default_experiments=chosen.default_experiments,
     )
 

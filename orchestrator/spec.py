@@ -62,6 +62,21 @@ class GuardSpec(Config, frozen=True, kw_only=True):
             )
 
 
+class JudgingSpec(Config, frozen=True, kw_only=True):
+    """How verdicts are reached."""
+
+    level: Annotated[
+        float, Meta(gt=0, lt=0.5, description="chance of a false verdict; intervals cover one minus this")
+    ] = 0.05
+    correction: Annotated[
+        Literal["holm", "benjamini_hochberg"],
+        Meta(description="for testing many: holm bounds the chance of any false verdict, the other their share"),
+    ] = "holm"
+    family: Annotated[
+        Literal["campaign", "group"], Meta(description="what is tested together: all comparisons, or those of a group")
+    ] = "campaign"
+
+
 class EmulateSpec(Config, frozen=True, kw_only=True):
     """How missing captures are made by `knockout data emulate`."""
 
@@ -155,6 +170,7 @@ class CampaignSpec(Config, frozen=True, kw_only=True):
     seeds: Seeds
     data: dict[str, Any]
     guards: GuardSpec = field(default_factory=GuardSpec)
+    judging: JudgingSpec = field(default_factory=JudgingSpec)
     default_profile: str = "quick"
     profiles: Annotated[dict[str, ProfileSpec], Meta(min_length=1)]
     baseline: BaselineSpec = field(default_factory=BaselineSpec)
@@ -175,4 +191,5 @@ class ProfiledCampaign(Struct, frozen=True, kw_only=True):
     guards: GuardSpec
     baseline: BaselineSpec
     experiments: dict[str, ExperimentSpec]
+    judging: JudgingSpec = field(default_factory=JudgingSpec)
     default_experiments: tuple[str, ...] = ()
