@@ -35,6 +35,7 @@ check: setup  ## lint, types, import map
 	$(BIN)/python -m pytest -q tests/house
 
 bench: setup  ## measure speed, as ratios within one run, and write the table into README.md
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks --write README.md
 
 soak: setup  ## kill trainings, `work` and the disk at 200 random moments and count what is lost (minutes)

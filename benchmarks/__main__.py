@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.commands import bench_commands
 from benchmarks.data import bench_data
 from benchmarks.memory import bench_memory
 from benchmarks.overhead import bench_overhead
@@ -29,6 +30,7 @@ BENCHMARKS: tuple[Callable[[], list[Row]], ...] = (
     bench_memory,
     bench_data,
     bench_overhead,
+    bench_commands,
 )
 
 

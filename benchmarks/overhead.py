@@ -79,10 +79,15 @@ def build_repository(root: Path) -> None:
         subprocess.run(git, cwd=root, check=True)
 
 
+def quiet_environment(root: Path) -> dict[str, str]:
+    """Keep a campaign's worktrees with it, and its queue where it is by default."""
+    return {**os.environ, "XDG_CACHE_HOME": str(root / "cache"), "KNOCKOUT_DATABASE": ""}
+
+
 def measure_knockout(root: Path) -> tuple[float, float]:
     """Return seconds a run of `queue add`, and of `work`, over 200 runs of 50 experiments."""
     build_repository(root)
-    environment = {**os.environ, "XDG_CACHE_HOME": str(root / "cache")}
+    environment = quiet_environment(root)
     command = [str(KNOCKOUT), "data", "emulate", "--folder", "data", "--packets", "4", "--samples", "256"]
     subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True)
     seconds = []

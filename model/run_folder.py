@@ -160,8 +160,8 @@ class RunFolder:
             yield
 
     def _sweep(self) -> None:
-        """Remove what a job was just writing when it was killed; nobody else writes these files of a held folder."""
-        for whole in (self.epochs, self.checkpoint, self.predictions, self.result):
+        """Remove what was half written when a job or its worker was killed; nobody writes these once a job holds."""
+        for whole in (self.provenance, self.epochs, self.checkpoint, self.predictions, self.result):
             for half in self.path.glob(f".{whole.name}.*"):
                 half.unlink(missing_ok=True)
 

@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,21 @@ class Storm:
         self.restore_checkout()
 
     def wait_a_moment(self) -> None:
-        self.refill()
         if self.random.random() < 0.3:
             self.machine.keep_working(2)
             time.sleep(self.random.uniform(0.0, 1.0))  # wherever it is by then
             return
         target = self.machine.count_lines() + self.random.randint(1, 60)
-        self.machine.wait_while_working(lambda: self.machine.count_lines() >= target)
+        self.wait(lambda: self.machine.count_lines() >= target)
+
+    def wait(self, is_so: Callable[[], Any]) -> Any:
+        """Wait until something is so, while two `work` go on and never run dry."""
+
+        def look() -> Any:
+            self.refill()
+            return is_so()
+
+        return self.machine.wait_while_working(look)
 
     def refill(self) -> None:
         """Queue more before everything is done."""
@@ -68,7 +77,7 @@ class Storm:
             self.machine.must("queue", "add", "--seeds", str(self.num_seeds))
 
     def pick_job(self) -> int:
-        jobs = self.machine.wait_while_working(self.machine.jobs)
+        jobs = self.wait(self.machine.jobs)
         return int(self.random.choice(jobs).pid)
 
     def kill_job(self, name: str = "KILL") -> None:
@@ -79,7 +88,7 @@ class Storm:
         self.machine.kill([self.random.choice(self.machine.works).pid], name)
 
     def kill_both(self) -> None:
-        jobs = self.machine.wait_while_working(self.machine.jobs)
+        jobs = self.wait(self.machine.jobs)
         self.machine.kill([work.pid for work in self.machine.works] + [job.pid for job in jobs])
 
     def cut_power(self) -> None:
@@ -93,7 +102,7 @@ class Storm:
             return [folder for folder in folders if not folder.result.exists() and len(folder.read_epochs()) > 1]
 
         while True:
-            self.machine.wait_while_working(under_way)
+            self.wait(under_way)
             self.cut_power()
             if found := under_way():
                 return self.random.choice(found)

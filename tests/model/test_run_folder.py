@@ -307,7 +307,8 @@ def test_a_folder_that_is_held_is_refused_with_who_holds_it(folder: RunFolder) -
 
 
 def test_a_job_removes_what_another_was_writing_when_it_was_killed(folder: RunFolder) -> None:
-    halves = [folder.path / f".{name}.x1y2" for name in ("checkpoint.pt", "predictions.npz", "result.json")]
+    wholes = ("provenance.json", "epochs.jsonl", "checkpoint.pt", "predictions.npz", "result.json")
+    halves = [folder.path / f".{name}.x1y2" for name in wholes]
     others = [folder.path / ".order.json.x1y2", folder.path / ".notes", folder.checkpoint]
     for path in (*halves, *others):
         path.write_bytes(b"half")
