@@ -1,9 +1,7 @@
 """The one composition: queue, launch, watch, collect, judge, report."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -12,45 +10,19 @@ from orchestrator.branches import BranchName
 from orchestrator.checkouts import Code, GitCode, find_code
 from orchestrator.errors import CodeError, DataError
 from orchestrator.evidence import RunRecord, read_runs
-from orchestrator.foresight import foresee_confounds
 from orchestrator.judgement import Judgement, Verdict
-from orchestrator.launchers.forked import Launcher
-from orchestrator.launchers.local import Slot, count_gpus, make_slots
 from orchestrator.layout import Layout
+from orchestrator.ordering import RunOptions, queue
 from orchestrator.orders import read_order
 from orchestrator.plan import Plan
-from orchestrator.queueing import Queued, add
-from orchestrator.reconcile import requeue_interrupted
 from orchestrator.remembering import recall
 from orchestrator.report import write_report
 from orchestrator.results import finished_results
-from orchestrator.store import QueuedRun, Store, open_store
+from orchestrator.store import QueuedRun, open_store
 from orchestrator.study import Request, Study, make_plan, missing_captures
 from orchestrator.verdicts import judge
-from orchestrator.worker import Observer, Worker
-
-
-class RunOptions(Struct, frozen=True, kw_only=True):
-    """How `knockout run` goes about it."""
-
-    slots: int | None = None
-    snapshot: bool = False
-    retry: bool = False
-
-
-class WorkOptions(Struct, frozen=True, kw_only=True):
-    """How `knockout work` goes about it."""
-
-    slots: int | None = None
-    stays: bool = False
-
-
-class Worked(Struct, frozen=True, kw_only=True):
-    """What came of `knockout work`."""
-
-    rows: list[QueuedRun]
-    problems: tuple[str, ...]
-    is_complete: bool
+from orchestrator.worker import Observer
+from orchestrator.working import build_worker
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -76,11 +48,11 @@ def run(study: Study, options: RunOptions, observer: Observer) -> Outcome:
     """
     store = open_store(study.layout)
     try:
-        queued = _queue(study, store, options)
+        queued = queue(study, store, options)
         is_complete = True
         problems: tuple[str, ...] = ()
         if len(queued.finished) < len(queued.plan.runs):
-            worker = _worker(store, study.layout, options.slots, ids=queued.ids)
+            worker = build_worker(store, study.layout, options.slots, ids=queued.ids)
             is_complete = worker.drain(observer)
             problems = tuple(worker.problems)
     finally:
@@ -95,58 +67,6 @@ def run(study: Study, options: RunOptions, observer: Observer) -> Outcome:
         num_trained=num_ended - len(queued.finished),
         num_finished_before=len(queued.finished),
     )
-
-
-def _queue(study: Study, store: Store, options: RunOptions) -> Queued:
-    """Queue what is missing, and say before anything starts what would be confounded."""
-    queued = add(study, store, snapshot=options.snapshot, retry=options.retry)
-    slot = _make_slots(options.slots)[0]
-    warnings = foresee_confounds(study.layout, queued.plan, queued.finished, slot)
-    return msgspec.structs.replace(queued, notes=(*queued.notes, *warnings))
-
-
-def queue(study: Study, *, snapshot: bool) -> tuple[Queued, list[QueuedRun]]:
-    """Queue what is missing; return what came of it and the plan's rows.
-
-    Raises:
-        KnockoutError: something is refused; nothing has been queued then.
-    """
-    store = open_store(study.layout)
-    try:
-        queued = _queue(study, store, RunOptions(snapshot=snapshot))
-        return queued, store.runs(queued.ids)
-    finally:
-        store.close()
-
-
-def work(layout: Layout, options: WorkOptions, observer: Observer) -> Worked:
-    """Train what waits, whoever queued it and whatever the campaign file says by now.
-
-    Raises:
-        QueueError: the queue cannot be used.
-    """
-    store = open_store(layout)
-    try:
-        requeue_interrupted(store)
-        worker = _worker(store, layout, options.slots, stays=options.stays)
-        is_complete = worker.drain(observer)
-        return Worked(rows=worker.ended_rows(), problems=tuple(worker.problems), is_complete=is_complete)
-    finally:
-        store.close()
-
-
-def _worker(store: Store, layout: Layout, slots: int | None, **options: Any) -> Worker:
-    return Worker(
-        store=store,
-        layout=layout,
-        slots=_make_slots(slots),
-        launcher=Launcher(layout.root),
-        **options,
-    )
-
-
-def _make_slots(asked: int | None) -> list[Slot]:
-    return make_slots(asked, count_gpus(), os.cpu_count() or 1)
 
 
 def _conclude(study: Study, plan: Plan, code: Code, notes: tuple[str, ...]) -> Outcome:

@@ -21,7 +21,7 @@ import model
 from orchestrator.branches import CODE, SPEC_FILE, ExperimentCommit, Repository, hash_code_folder
 from orchestrator.errors import CodeError
 from orchestrator.layout import Layout
-from orchestrator.orders import OrderedCode
+from orchestrator.orders import AGAIN, OrderedCode
 from orchestrator.patches import Refused, apply_patch, changed_files, take_ref
 from orchestrator.plan import Arm, CodeStep
 from orchestrator.processes import birth_of
@@ -215,13 +215,18 @@ class Checkouts:
         if code.commit is None:
             copy = self.layout.code_copy(code.tree)
             if not copy.is_dir():
-                raise CodeError(f"{copy}: the copy of the code that the run was queued with is gone; queue it again")
+                raise CodeError(f"{copy}: the copy of the code that the run was queued with is gone; {AGAIN}")
             return copy
         if code.commit not in self._folders:
             path = self.layout.worktrees / worktree_name(experiment, code.commit)
+            self._require(code.commit)
             self._git().add_worktree(code.commit, path)
             self._folders[code.commit] = path
         return self._folders[code.commit] / self._git().prefix
+
+    def _require(self, commit: str) -> None:
+        if self._git().git.ask("cat-file", "-e", f"{commit}^{{commit}}") is None:
+            raise CodeError(f"commit {commit[:12]}, which the run was queued with, is not in the repository; {AGAIN}")
 
     def _git(self) -> Repository:
         if self._repository is None:

@@ -196,7 +196,7 @@ def _add_queue(verbs: Verbs) -> None:
     verb = _add_verb(
         kinds,
         "add",
-        "training.add_runs",
+        "working.add_runs",
         "queue what has no result yet, for `knockout work`",
         "Each run keeps the code, the configuration and the guards that it is queued with, whatever becomes of\n"
         "the file and the checkout before it is trained.",
@@ -209,7 +209,7 @@ def _add_work(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "work",
-        "training.work",
+        "working.work",
         "train what waits in the queue, until nothing does",
         "Several may be at work at once, also on several machines that share the folder and, by KNOCKOUT_DATABASE,\n"
         "the queue. Ctrl-C as for `run`; `knockout report` judges what is there.",

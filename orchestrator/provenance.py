@@ -9,12 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from model.run_folder import RunFolder, write_atomically
 from orchestrator.launchers.local import Slot, name_gpu
 from orchestrator.orders import Order
 
 PACKAGES = ("torch", "numpy", "h5py", "flash-linear-attention", "liger-kernel", "triton")
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Variables that say how many threads a job computes with; on a CPU the last bits of its numbers depend on it."""
+
+
+class _Threads(Struct, frozen=True):
+    """What is asked of `provenance.json`; an older one does not say it."""
+
+    threads: str | None = None
 
 
 def write_provenance(folder: RunFolder, order: Order, data_folder: Path, slot: Slot) -> None:
@@ -24,12 +34,21 @@ def write_provenance(folder: RunFolder, order: Order, data_folder: Path, slot: S
         write_atomically(folder.provenance, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
 
 
+def with_first_threads(folder: RunFolder, slot: Slot) -> Slot:
+    """Give a slot the threads that a run was first started with; with others its numbers would differ in the end."""
+    threads = msgspec.json.decode(folder.provenance.read_bytes(), type=_Threads).threads
+    if threads is None or "CUDA_VISIBLE_DEVICES" in slot.environment:
+        return slot
+    return Slot(slot.name, slot.environment | dict.fromkeys(THREADS, threads))
+
+
 def provenance(order: Order, seed: int, data_folder: Path, slot: Slot) -> dict[str, Any]:
     """Collect where a run's code, data and environment come from."""
     code = order.code
     return {
         "run": order.run,
         "device": slot.name,
+        "threads": slot.environment.get(THREADS[0]),
         "seed": seed,
         "identity": order.identity,
         "branch": code.branch,

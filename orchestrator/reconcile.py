@@ -114,8 +114,9 @@ def _settle(store: Store, folder: RunFolder, row: QueuedRun) -> None:
         store.lose(row, loss.losses, num_epochs, loss.reason)
         return
     failed = Result(state=RunState.FAILED.value, failure=Failure.LOST.value, reason=loss.reason, epochs=num_epochs)
-    folder.write_result(failed)
-    store.end(row, RunState.FAILED, reason=loss.reason, failure=failed.failure)
+    # The queue first: a run that somebody else has taken meanwhile is not failed behind its back.
+    if store.end(row, RunState.FAILED, reason=loss.reason, failure=failed.failure):
+        folder.write_result(failed)
 
 
 def _count_epochs(folder: RunFolder) -> int:

@@ -46,3 +46,13 @@ def describe_holder(folder: RunFolder) -> str | None:
     except HeldError as error:
         return str(error)
     return f"process {holder.pid} on {holder.host} is at work on it" if holder else None
+
+
+def describe_forgotten(layout: Layout) -> list[str]:
+    """Say how many run folders without a result an empty queue does not know of; nothing if there are none."""
+    orders = (layout.run(path.parent.name) for path in layout.runs.glob("*/order.json"))
+    count = sum(not folder.result.exists() for folder in orders)
+    if count == 0:
+        return []
+    runs = "1 run folder has" if count == 1 else f"{count} run folders have"
+    return [f"the queue is empty, but {runs} no result yet: `knockout rebuild` lets such runs wait again"]

@@ -21,7 +21,7 @@ from orchestrator.load import find_other_load
 from orchestrator.orders import AGAIN, Order, read_order
 from orchestrator.pacing import Interrupts, Pacer
 from orchestrator.processes import Process
-from orchestrator.provenance import write_provenance
+from orchestrator.provenance import with_first_threads, write_provenance
 from orchestrator.reconcile import clear, reconcile
 from orchestrator.states import OPEN, Failure, RunState
 from orchestrator.store import QueuedRun, Store
@@ -43,6 +43,9 @@ class Observer(Protocol):
     def show(self, rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> None:
         """Take the queue's rows and the runs under way."""
 
+    def tell(self, problem: str) -> None:
+        """Take a sentence about what keeps runs from being trained."""
+
 
 @dataclass(eq=False)
 class Task:
@@ -51,6 +54,7 @@ class Task:
     claimed: QueuedRun
     order: Order
     live: LiveRun
+    slot: Slot
     ruling: Ruling | None = None
     """What a guard has ruled on it."""
 
@@ -79,6 +83,7 @@ class Worker:
         """Claims that have not ended."""
         self._untold: list[tuple[QueuedRun, RunState, str, str | None]] = []
         """Claim, state, reason and failure of ends that the queue has yet to be told."""
+        self._observer: Observer | None = None
         self._ended: list[str] = []
         self._alone: dict[str, str] = {}
         """Run that ran out of memory -> the device that it has, or waits to have, to itself."""
@@ -88,6 +93,7 @@ class Worker:
 
     def drain(self, observer: Observer) -> bool:
         """Train until nothing waits; return whether the end was reached (a request to stop returns False)."""
+        self._observer = observer
         # Inside, so that no signal cuts the leaving short.
         with Interrupts() as interrupts:
             try:
@@ -120,6 +126,8 @@ class Worker:
     def _note(self, problem: str) -> None:
         if problem not in self.problems:
             self.problems.append(problem)
+            if self._observer is not None:
+                self._observer.tell(problem)
 
     def _step(self, num_interrupts: int) -> bool:
         """Look at every live run once and fill free slots; return whether there is anything left to wait for."""
@@ -188,11 +196,11 @@ class Worker:
     def _start_alone(self) -> None:
         """Start runs that wait for a device to themselves, where it has emptied."""
         for run_id, device in tuple(self._alone.items()):
-            if all(device_of(task.live.job.slot) != device for task in self.tasks):
+            if all(device_of(task.slot) != device for task in self.tasks):
                 self._start(self._held[run_id], next(slot for slot in self.slots if device_of(slot) == device))
 
     def _free_slot(self) -> Slot | None:
-        busy = [id(task.live.job.slot) for task in self.tasks]
+        busy = [id(task.slot) for task in self.tasks]
         free = (slot for slot in self.slots if id(slot) not in busy)
         return next((slot for slot in free if device_of(slot) not in self._alone.values()), None)
 
@@ -210,13 +218,13 @@ class Worker:
                 self._reject(claimed, folder, problem)
                 return
             write_provenance(folder, order, self.layout.root, slot)
-            job = self.launcher.start(folder, code, order.code.tree, slot)
+            job = self.launcher.start(folder, code, order.code.tree, with_first_threads(folder, slot))
         except (RunError, CodeError, DataError, OSError, ValueError) as error:
             self._note(f"{claimed.id}: it cannot be started: {error}")
             self._end(claimed, RunState.INTERRUPTED, f"it cannot be started: {error}")
         else:
             live = LiveRun(id=claimed.id, num_epochs=config.optim.epochs, folder=folder, job=job)
-            self.tasks.append(Task(claimed, order, live))
+            self.tasks.append(Task(claimed, order, live, slot))
 
     def _require_captures(self, order: Order) -> None:
         """Refuse to train on other bursts than those that the run is named by."""
@@ -296,7 +304,7 @@ class Worker:
         elif task.ruling is None and result.failure == Failure.OUT_OF_MEMORY:
             # The checkpoint stays, so the second try goes on where the first one ended.
             task.live.folder.result.unlink(missing_ok=True)
-            self._alone[claimed.id] = device_of(task.live.job.slot)
+            self._alone[claimed.id] = device_of(task.slot)
         else:
             self._settle(claimed, result)
 

@@ -20,6 +20,8 @@ class LiveTable:
 
     def __init__(self) -> None:
         self._live = Live(console=OUT, refresh_per_second=4, transient=True)
+        self.told: set[str] = set()
+        """Problems that were said when they arose."""
         self._told: set[tuple[str, str]] = set()
 
     def __enter__(self) -> "LiveTable":
@@ -41,6 +43,12 @@ class LiveTable:
                     OUT.print(
                         f"{row.id}: {row.state.value}; {row.reason.splitlines()[0]}", markup=False, soft_wrap=True
                     )
+
+    def tell(self, problem: str) -> None:
+        """Say at once what keeps runs from being trained."""
+        if problem not in self.told:
+            self.told.add(problem)
+            OUT.print(problem, markup=False, soft_wrap=True)
 
     def _table(self, rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> Table:
         left = seconds_left(rows, live)

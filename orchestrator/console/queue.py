@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from orchestrator import waiting
 from orchestrator.console.output import layout_of, print_json, say
 from orchestrator.errors import UsageError
+from orchestrator.results import describe_forgotten
 from orchestrator.states import OPEN, RunState
 from orchestrator.store import QueuedRun
 
 MAX_LISTED = 200
 """Above so many runs, `status` lists only those that are not done."""
 WATCH_SECONDS = 2.0
+NOTHING = "no run has been queued yet; `knockout run` starts, `knockout queue add` queues"
 
 
 def show_status(options: argparse.Namespace) -> int:
@@ -23,15 +25,13 @@ def show_status(options: argparse.Namespace) -> int:
         rows = waiting.rows_of(layout, wanted)
         if options.json:
             return print_json(rows)
-        say(_status_lines(rows))
+        say(_status_lines(rows) if rows else describe_forgotten(layout) or [NOTHING])
         if not options.watch or not any(row.state in OPEN for row in rows):
             return 0
         time.sleep(WATCH_SECONDS)
 
 
 def _status_lines(rows: Sequence[QueuedRun]) -> list[str]:
-    if not rows:
-        return ["no run has been queued yet; `knockout run` starts, `knockout queue add` queues"]
     listed = rows if len(rows) <= MAX_LISTED else [row for row in rows if row.state is not RunState.DONE]
     width = max((len(row.id) for row in listed), default=0)
     lines = [f"{row.id:{width}}  {row.state.value:11}  {row.reason.partition(chr(10))[0]}".rstrip() for row in listed]

@@ -1,25 +1,21 @@
-"""`run`, `work`, `report`: what trains, judges and writes."""
+"""`run`, `report`: what judges and writes."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from orchestrator import campaign
-from orchestrator.campaign import Outcome, RunOptions, Worked, WorkOptions
+from orchestrator.campaign import Outcome
 from orchestrator.console.asking import print_left_out, request_of
 from orchestrator.console.live import LiveTable
-from orchestrator.console.output import layout_of, say
+from orchestrator.console.output import say
 from orchestrator.console.terminal import OUT, styled
+from orchestrator.console.working import INTERRUPTED, print_failures
 from orchestrator.judgement import Judgement
-from orchestrator.states import RunState
-from orchestrator.store import QueuedRun
+from orchestrator.ordering import RunOptions
 from orchestrator.study import open_study
-from orchestrator.waiting import count_states
-
-INTERRUPTED = 130
 
 
 def run_campaign(options: argparse.Namespace) -> int:
@@ -36,40 +32,11 @@ def run_campaign(options: argparse.Namespace) -> int:
         OUT.print(f"{outcome.num_trained} runs trained, {outcome.num_finished_before} had their result already")
     _print_outcome(outcome)
     print_left_out(options, study)
-    say(outcome.problems)
+    say(problem for problem in outcome.problems if problem not in table.told)
     if not outcome.is_complete:
         OUT.print("interrupted: finished epochs are kept, `knockout run` goes on from them")
         return INTERRUPTED
-    return max(_print_failures(outcome.rows), 1 if outcome.problems else 0)
-
-
-def add_runs(options: argparse.Namespace) -> int:
-    """Queue what has no result yet."""
-    study = open_study(request_of(options))
-    queued, rows = campaign.queue(study, snapshot=options.snapshot)
-    say(queued.notes)
-    say(f"{experiment} is rejected: {why}" for experiment, why in queued.rejected.items())
-    say([f"{len(queued.plan.runs)} runs: {count_states(rows)}; `knockout work` trains what waits"])
-    print_left_out(options, study)
-    return 1 if queued.rejected else 0
-
-
-def work(options: argparse.Namespace) -> int:
-    """Train what waits, whoever queued it."""
-    with LiveTable() as table:
-        worked = campaign.work(layout_of(options), WorkOptions(slots=options.slots, stays=options.stay), table)
-    say(worked.problems)
-    say([_count_ended(worked)])
-    if not worked.is_complete:
-        OUT.print("stopped: finished epochs are kept, `knockout work` goes on from them")
-        return INTERRUPTED
-    return max(_print_failures(worked.rows), 1 if worked.problems else 0)
-
-
-def _count_ended(worked: Worked) -> str:
-    if not worked.rows:
-        return "nothing waited" if worked.is_complete and not worked.problems else "no run ended"
-    return f"{len(worked.rows)} run{'' if len(worked.rows) == 1 else 's'} ended: {count_states(worked.rows)}"
+    return max(print_failures(outcome.rows), 1 if outcome.problems else 0)
 
 
 def write_report(options: argparse.Namespace) -> int:
@@ -113,12 +80,3 @@ def _verdict_cells(name: str, judgement: Judgement) -> list[str]:
         str(len(judgement.accuracy_percent_of) or ""),
         styled(verdict) + (" (confounded)" if judgement.confounds else ""),
     ]
-
-
-def _print_failures(rows: Sequence[QueuedRun]) -> int:
-    failed = [row for row in rows if row.state is RunState.FAILED]
-    for row in failed:
-        say([f"{row.id} failed ({row.failure}): {row.reason}"])
-    if failed:
-        say(["`knockout retry --failed` lets failed runs wait again, `knockout run --retry` trains them"])
-    return 1 if failed else 0

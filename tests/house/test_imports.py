@@ -17,7 +17,7 @@ LEVELS = {
     "verdicts": 40, "provenance": 40, "load": 40, "reconcile": 40, "checkouts": 40,
     "tables": 50, "figures": 50, "watcher": 50, "doctor": 50, "study": 50, "rebuild": 50, "waiting": 50,
     "remembering": 55, "worker": 60, "queueing": 60, "housekeeping": 60, "explain": 60, "foresight": 60,
-    "report_sections": 60, "report": 70, "preview": 70, "accepting": 70,
+    "report_sections": 60, "working": 65, "ordering": 70, "report": 70, "preview": 70, "accepting": 70,
     "campaign": 80, "console": 90, "cli": 100, "__main__": 110, "__init__": 0,
 }  # fmt: skip
 """Module of the orchestrator -> its level; an arrow goes to a lower one, or stays inside a package."""

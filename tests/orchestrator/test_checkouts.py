@@ -99,7 +99,7 @@ def test_the_code_of_an_order_is_that_of_its_commit_whatever_the_folder_holds_by
 def test_a_commit_that_is_gone_is_refused_each_time(committed: Layout) -> None:
     checkouts = Checkouts(committed)
     for _ in range(2):
-        with pytest.raises(CodeError, match=r"git cannot check out 0{12} at .*"):
+        with pytest.raises(CodeError, match=r"commit 0{12}, which .* is not in the repository; queue the run again"):
             checkouts.open("E5", OrderedCode(tree="c0de", commit="0" * 40))
     checkouts.close()
 
@@ -164,7 +164,7 @@ def test_outside_a_repository_the_code_is_copied_once(layout: Layout, plan: Plan
 def test_a_copy_of_the_code_that_is_gone_is_refused(layout: Layout, plan: Plan) -> None:
     ordered = find_code(layout, snapshot=False).commit(plan.arms["E5"], NOW)
     shutil.rmtree(layout.code_copy(ordered.tree))
-    words = r"the copy of the code that the run was queued with is gone; queue it again"
+    words = r"the copy of the code that the run was queued with is gone; queue the run again"
     with pytest.raises(CodeError, match=f"{ordered.tree[:12]}: {words}"):
         Checkouts(layout).open("E5", ordered)
 

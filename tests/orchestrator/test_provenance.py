@@ -15,7 +15,7 @@ from orchestrator import provenance
 from orchestrator.launchers.local import Slot
 from orchestrator.orders import Order, OrderedCode
 from orchestrator.plan import Plan
-from orchestrator.provenance import PACKAGES, environment, write_provenance
+from orchestrator.provenance import PACKAGES, environment, with_first_threads, write_provenance
 from orchestrator.queueing import place_run
 from orchestrator.spec import GuardSpec
 
@@ -66,6 +66,7 @@ def test_it_holds_code_data_seed_and_machine(queued: tuple[RunFolder, Order], tm
         "captures": {"LocA.h5": "da7a"},
         "data_folder": str(tmp_path),
         "host": platform.node(),
+        "threads": "1",
     }
 
 
@@ -109,3 +110,25 @@ def test_a_run_on_a_gpu_names_it(
     folder, order = queued
     write_provenance(folder, order, tmp_path, Slot("gpu0", {"CUDA_VISIBLE_DEVICES": "0"}))
     assert read(folder)["environment"]["gpu"] == "GPU of gpu0"
+
+
+def test_a_run_that_goes_on_computes_with_the_threads_of_its_first_start(
+    queued: tuple[RunFolder, Order], tmp_path: Path
+) -> None:
+    folder, order = queued
+    write_provenance(folder, order, tmp_path, CPU)
+    other = Slot("cpu0", {"OMP_NUM_THREADS": "4", "MKL_NUM_THREADS": "4", "MALLOC_TOP_PAD_": "1"})
+    same = Slot("cpu0", {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_TOP_PAD_": "1"})
+    assert with_first_threads(folder, other) == same
+    gpu = Slot("gpu0", {"OMP_NUM_THREADS": "4", "CUDA_VISIBLE_DEVICES": "0"})
+    assert with_first_threads(folder, gpu) == gpu
+
+
+def test_a_provenance_that_says_no_threads_leaves_the_slot_its_own(
+    queued: tuple[RunFolder, Order], tmp_path: Path
+) -> None:
+    folder, order = queued
+    write_provenance(folder, order, tmp_path, Slot("cpu0", {}))
+    assert with_first_threads(folder, CPU) == CPU
+    folder.provenance.write_text("{}")
+    assert with_first_threads(folder, CPU) == CPU

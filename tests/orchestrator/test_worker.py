@@ -17,7 +17,7 @@ from orchestrator.errors import CodeError, QueueLockedError
 from orchestrator.evidence import RunRecord
 from orchestrator.launchers.local import Slot
 from orchestrator.layout import Layout
-from orchestrator.orders import Order, OrderedCode, read_order, write_order
+from orchestrator.orders import AGAIN, Order, OrderedCode, read_order, write_order
 from orchestrator.plan import Plan
 from orchestrator.processes import Process, birth_of
 from orchestrator.queueing import place_run, planned_rows
@@ -118,6 +118,10 @@ class Onlooker:
 
     def __init__(self, acts: dict[int, Callable[[], object]] | None = None) -> None:
         self.looks, self.acts = 0, acts or {}
+        self.told: list[str] = []
+
+    def tell(self, problem: str) -> None:
+        self.told.append(problem)
 
     def show(self, rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> None:
         self.looks += 1
@@ -388,7 +392,7 @@ def spoil_code(yard: Yard) -> str:
     order = read_order(yard.folder("E1"))
     write_order(yard.folder("E1"), msgspec.structs.replace(order, code=OrderedCode(tree="0ther")))
     copy = yard.layout.code_copy("0ther")
-    return f"{copy}: the copy of the code that the run was queued with is gone; queue it again"
+    return f"{copy}: the copy of the code that the run was queued with is gone; {AGAIN}"
 
 
 def spoil_config(yard: Yard) -> str:

@@ -145,3 +145,14 @@ def test_a_look_at_the_queue_loads_nothing_heavy(study: Any, three: None, words:
     command = [sys.executable, "-c", check, *words, "-f", str(study.file)]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_emptied_queue_is_told_where_runs_wait_for_it(study: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    study.add("E5")
+    study.layout.database.write_bytes(b"")
+    assert main(["status"]) == 0
+    told = "the queue is empty, but 2 run folders have no result yet: `knockout rebuild` lets such runs wait again\n"
+    assert capsys.readouterr().out == told
+    study.end(next(path.name for path in study.layout.runs.iterdir()))
+    assert main(["status"]) == 0
+    assert "but 1 run folder has no result yet" in capsys.readouterr().out

@@ -1,0 +1,57 @@
+"""`knockout work`: trains what waits, whoever queued it. It loads nothing that judges or draws."""
+
+import os
+from typing import Any
+
+from msgspec import Struct
+
+from orchestrator.launchers.forked import Launcher
+from orchestrator.launchers.local import Slot, count_gpus, make_slots
+from orchestrator.layout import Layout
+from orchestrator.reconcile import requeue_interrupted
+from orchestrator.results import describe_forgotten
+from orchestrator.store import QueuedRun, Store, open_store
+from orchestrator.worker import Observer, Worker
+
+
+class WorkOptions(Struct, frozen=True, kw_only=True):
+    """How `knockout work` goes about it."""
+
+    slots: int | None = None
+    stays: bool = False
+
+
+class Worked(Struct, frozen=True, kw_only=True):
+    """What came of `knockout work`."""
+
+    rows: list[QueuedRun]
+    problems: tuple[str, ...]
+    is_complete: bool
+
+
+def work(layout: Layout, options: WorkOptions, observer: Observer) -> Worked:
+    """Train what waits, whoever queued it and whatever the campaign file says by now.
+
+    Raises:
+        QueueError: the queue cannot be used.
+    """
+    store = open_store(layout)
+    try:
+        requeue_interrupted(store)
+        worker = build_worker(store, layout, options.slots, stays=options.stays)
+        is_complete = worker.drain(observer)
+        forgotten = [] if store.runs() else describe_forgotten(layout)
+        problems = (*worker.problems, *forgotten)
+        return Worked(rows=worker.ended_rows(), problems=problems, is_complete=is_complete)
+    finally:
+        store.close()
+
+
+def build_worker(store: Store, layout: Layout, slots: int | None, **options: Any) -> Worker:
+    """Make a worker of this machine; `options` are fields of `Worker`."""
+    return Worker(store=store, layout=layout, slots=make_own_slots(slots), launcher=Launcher(layout.root), **options)
+
+
+def make_own_slots(asked: int | None) -> list[Slot]:
+    """Make the slots of this machine, as many as asked for."""
+    return make_slots(asked, count_gpus(), os.cpu_count() or 1)
