@@ -1,8 +1,10 @@
 """`knockout gc` and `knockout checkout`: worktrees and branches of experiments, outside the user's checkout."""
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from orchestrator.branches import BranchName, ExperimentCommit, KnownCommit, Repository
@@ -14,6 +16,9 @@ from orchestrator.reconcile import held_rows
 from orchestrator.store import QueuedRun
 from orchestrator.waiting import reconciled
 
+LITTER_SECONDS = 3600.0
+"""A half-written file of this age is nobody's any more."""
+
 
 class Tidying(Struct, frozen=True, kw_only=True):
     """What `gc` removes and what it keeps."""
@@ -23,6 +28,8 @@ class Tidying(Struct, frozen=True, kw_only=True):
     """To be retired: their commits stay under `refs/knockout/`."""
     kept: dict[str, str]
     """Branch or folder -> why it stays."""
+    litter: tuple[Path, ...] = ()
+    """Half-written files that a killed `queue add` left in run folders."""
 
     def sentences(self, *, is_done: bool) -> list[str]:
         """Say it to a person, before or after it is done."""
@@ -31,8 +38,10 @@ class Tidying(Struct, frozen=True, kw_only=True):
         for branch in self.branches:
             kept_ref = BranchName.parse(branch.branch).kept_ref
             lines.append(f"{retired} {branch.branch}: its commit {branch.commit[:12]} stays as {kept_ref}")
+        lines += [f"{removed} the half-written file {path}" for path in self.litter]
         lines += [f"kept {what}: {why}" for what, why in self.kept.items()]
-        return lines if self.worktrees or self.branches else [*lines, "there is nothing to remove"]
+        is_any = self.worktrees or self.branches or self.litter
+        return lines if is_any else [*lines, "there is nothing to remove"]
 
 
 class Queue(Struct, frozen=True, kw_only=True):
@@ -106,12 +115,43 @@ def tidy(layout: Layout, *, dry_run: bool) -> list[str]:
         repository.keepers(),
         repository.checked_out(),
     )
-    if not dry_run:
-        for leftover in tidying.worktrees:
+    tidying = msgspec.structs.replace(tidying, litter=find_litter(layout, time.time()))
+    return (tidying if dry_run else _remove(repository, tidying)).sentences(is_done=not dry_run)
+
+
+def _remove(repository: Repository, tidying: Tidying) -> Tidying:
+    """Remove what can be; what git refuses is kept, with its words."""
+    refused: dict[str, str] = {}
+    for leftover in tidying.worktrees:
+        try:
             repository.remove_worktree(leftover.path)
-        for branch in tidying.branches:
+        except CodeError as error:
+            refused[str(leftover.path)] = str(error)
+    for branch in tidying.branches:
+        try:
             repository.retire(branch)
-    return tidying.sentences(is_done=not dry_run)
+        except CodeError as error:
+            refused[branch.branch] = str(error)
+    for path in tidying.litter:
+        path.unlink(missing_ok=True)
+    return msgspec.structs.replace(
+        tidying,
+        worktrees=tuple(left for left in tidying.worktrees if str(left.path) not in refused),
+        branches=tuple(branch for branch in tidying.branches if branch.branch not in refused),
+        kept=tidying.kept | refused,
+    )
+
+
+def find_litter(layout: Layout, now: float) -> tuple[Path, ...]:
+    """Return files that were half written when a `queue add` was killed; younger ones may still be written."""
+    folders = [layout.run(path.name) for path in layout.runs.iterdir()] if layout.runs.is_dir() else []
+    halves = (
+        half
+        for folder in folders
+        for whole in (folder.config, folder.order)
+        for half in sorted(folder.path.glob(f".{whole.name}.*"))
+    )
+    return tuple(half for half in halves if now - half.stat().st_mtime > LITTER_SECONDS)
 
 
 def _require_repository(layout: Layout) -> Repository:

@@ -129,6 +129,31 @@ class TestGc:
         sleeper.wait()
         assert "retired" in knockout("gc")[1]
 
+    def test_sweeps_what_a_killed_queue_add_left_half_written(self, study: Any, knockout: Knockout) -> None:
+        folder = study.layout.run(study.start("E5"))
+        old, young = folder.path / ".order.json.abc", folder.path / ".config.json.def"
+        for path in (old, young):
+            path.write_text("{")
+        os.utime(old, (0, 0))
+        assert f"would remove the half-written file {old}\n" in knockout("gc", "--dry-run")[1]
+        assert old.exists()
+        assert f"removed the half-written file {old}\n" in knockout("gc")[1]
+        assert (old.exists(), young.exists(), folder.order.exists()) == (False, True, True)
+
+    def test_a_worktree_that_git_keeps_is_told_and_keeps_no_other(
+        self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
+    ) -> None:
+        made, layout = branch("E5"), study.layout
+        paths = [layout.worktrees / worktree_name(name, made.commit, dead_pid) for name in ("E5", "H2")]
+        for path in paths:
+            Repository(layout.root).add_worktree(made.commit, path)
+        study.git("worktree", "lock", str(paths[0]))
+        said = knockout("gc")[1]
+        assert f"kept {paths[0]}: " in said
+        assert f"git worktree unlock {paths[0]}" in said
+        assert f"removed the worktree {paths[1]}" in said
+        assert [path.exists() for path in paths] == [True, False]
+
     def test_removes_worktrees_of_dead_processes_only(
         self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
     ) -> None:
