@@ -29,6 +29,8 @@ MISTAKES = {"ProgrammingError", "IntegrityError", "DataError"}
 CHANGED = ("no such table", "does not exist", "permission denied")
 """What a statement without a mistake meets where somebody has changed the database under it."""
 LOCKED = ("is locked", "lock timeout", "deadlock detected")
+AWAY = ("connection failed", "server closed the connection", "terminating connection", "connection is lost")
+"""What is said of a server that is being restarted, or behind a network that is down."""
 BROKEN = ("malformed", "not a database", "no such table", "relation ", "disk I/O", "Could not decode")
 NOT_WRITABLE = ("readonly", "read-only", "unable to open", "permission denied")
 FULL = ("is full", "No space left")
@@ -39,7 +41,8 @@ def connect(written: str) -> Engine:
 
     Raises:
         QueueError: it is no URL, of a database that is not supported, or its driver is not installed. From then on,
-            every statement raises it for what the database refuses, and QueueLockedError for another program's lock.
+            every statement raises it for what the database refuses, and QueueLockedError for what passes: another
+            program's lock, a server that is away.
     """
     url = _parse(written)
     if url.drivername == "sqlite":
@@ -112,7 +115,7 @@ def _refuse(context: ExceptionContext) -> None:
     """Turn what a database refuses into a sentence; a mistake in a statement of ours stays what it is."""
     error = context.original_exception
     if context.engine is not None and not context.is_pre_ping and _is_refusal(error):
-        kind = QueueLockedError if _says(str(error), LOCKED) else QueueError
+        kind = QueueLockedError if _says(str(error), (*LOCKED, *AWAY)) else QueueError
         raise kind(describe_trouble(name_of(context.engine.url), str(error))) from None
 
 

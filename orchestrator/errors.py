@@ -43,4 +43,4 @@ class QueueError(KnockoutError):
 
 
 class QueueLockedError(QueueError):
-    """Another program holds the queue just now."""
+    """The queue cannot be used just now: another program holds it, or its server is away."""

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from orchestrator.database import connect, describe_trouble
-from orchestrator.errors import QueueError
+from orchestrator.errors import QueueError, QueueLockedError
 from orchestrator.store import Store
 
 
@@ -135,5 +135,24 @@ def test_a_server_that_was_started_again_is_asked_anew(postgresql_url: str) -> N
         connection.execute(text(f"SELECT pg_terminate_backend({own}, 5000)"))
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT pg_backend_pid()")) != own
+    engine.dispose()
+    other.dispose()
+
+
+def test_a_server_that_is_away_may_come_back_so_that_workers_go_on() -> None:
+    engine = connect("postgresql://ada:secret@127.0.0.1:1/queue")
+    with pytest.raises(QueueLockedError, match="connection"), engine.connect():
+        pass
+    engine.dispose()
+
+
+def test_a_connection_that_the_server_ends_in_the_middle_may_come_back(postgresql_url: str) -> None:
+    engine, other = connect(postgresql_url), connect(postgresql_url)
+    with engine.connect() as connection:
+        own = connection.scalar(text("SELECT pg_backend_pid()"))
+        with other.connect() as killer:
+            killer.execute(text(f"SELECT pg_terminate_backend({own}, 5000)"))
+        with pytest.raises(QueueLockedError, match="terminating connection"):
+            connection.execute(text("SELECT 1"))
     engine.dispose()
     other.dispose()
