@@ -1,5 +1,6 @@
 """Jobs forked from a process that has everything imported."""
 
+import gc
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from model.run_folder import HELD, NO_SPACE, RunFolder
+from model.standby import warm_up
 
 ROOT = Path(__file__).parents[2]
 FolderBuilder = Callable[..., RunFolder]
@@ -127,3 +129,10 @@ def test_a_job_that_cannot_write_its_log_or_its_folder_ends_alone_and_says_why(
         assert talk.hear() == {"pid": pid, "status": HELD}
     assert f"process {os.getpid()} on " in held.log.read_text()
     assert held.read_epochs() == []
+
+
+def test_what_is_there_before_the_first_fork_is_never_collected_again() -> None:
+    warm_up()
+    frozen = gc.get_freeze_count()
+    gc.unfreeze()
+    assert frozen > 10_000
