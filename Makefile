@@ -25,8 +25,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 run: setup  ## run the campaign of experiments.yaml (PROFILE=quick) and write its report
 	$(BIN)/knockout run --profile $(PROFILE)
 
-test: setup  ## run the tests
-	$(BIN)/python -m pytest
+test: setup  ## run the tests, a file to each of up to eight processes
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 check: setup  ## lint, types, import map
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """The one composition: queue, launch, watch, collect, judge, report."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -8,20 +8,21 @@ from msgspec import Struct
 
 from orchestrator.branches import BranchName
 from orchestrator.checkouts import Code, GitCode, find_code
-from orchestrator.errors import CodeError, DataError
+from orchestrator.deciding import judge_as_declared
+from orchestrator.errors import CodeError
 from orchestrator.evidence import RunRecord, read_runs
 from orchestrator.judgement import Judgement, Verdict
 from orchestrator.layout import Layout
 from orchestrator.ordering import RunOptions, queue
 from orchestrator.orders import read_order
 from orchestrator.plan import Plan
-from orchestrator.remembering import recall
+from orchestrator.queueing import Queued
+from orchestrator.remembering import choose_plan
 from orchestrator.report import write_report
-from orchestrator.results import finished_results
+from orchestrator.results import count_ended
 from orchestrator.store import QueuedRun, open_store
-from orchestrator.study import Request, Study, make_plan, missing_captures
-from orchestrator.verdicts import judge
-from orchestrator.worker import Observer
+from orchestrator.study import Request, Study
+from orchestrator.worker import Observer, never
 from orchestrator.working import build_worker
 
 
@@ -40,8 +41,35 @@ class Outcome(Struct, frozen=True, kw_only=True):
     num_trained: int = 0
 
 
+class Trained(Struct, frozen=True, kw_only=True):
+    """What came of training what was missing."""
+
+    queued: Queued
+    problems: tuple[str, ...] = ()
+    is_complete: bool = True
+
+
 def run(study: Study, options: RunOptions, observer: Observer) -> Outcome:
     """Queue what is missing, train it, judge, and write the report.
+
+    Raises:
+        KnockoutError: something is refused; nothing has been started then.
+    """
+    trained = train(study, options, observer)
+    queued = trained.queued
+    outcome = conclude(study, queued.whole, find_code(study.layout, snapshot=True), queued.notes)
+    num_ended = count_ended(study.layout, queued.plan)
+    return msgspec.structs.replace(
+        outcome,
+        is_complete=trained.is_complete,
+        problems=(*trained.problems, *outcome.problems),
+        num_trained=num_ended - len(queued.finished),
+        num_finished_before=len(queued.finished),
+    )
+
+
+def train(study: Study, options: RunOptions, observer: Observer, is_time_up: Callable[[], bool] = never) -> Trained:
+    """Queue what is missing and train it, until all has ended or the time is up.
 
     Raises:
         KnockoutError: something is refused; nothing has been started then.
@@ -49,30 +77,19 @@ def run(study: Study, options: RunOptions, observer: Observer) -> Outcome:
     store = open_store(study.layout)
     try:
         queued = queue(study, store, options)
-        is_complete = True
-        problems: tuple[str, ...] = ()
-        if len(queued.finished) < len(queued.plan.runs):
-            worker = build_worker(store, study.layout, options.slots, ids=queued.ids)
-            is_complete = worker.drain(observer)
-            problems = tuple(worker.problems)
+        if len(queued.finished) == len(queued.plan.runs):
+            return Trained(queued=queued)
+        worker = build_worker(store, study.layout, options.slots, ids=queued.ids, is_time_up=is_time_up)
+        is_complete = worker.drain(observer)
+        return Trained(queued=queued, problems=tuple(worker.problems), is_complete=is_complete)
     finally:
         store.close()
-    code = find_code(study.layout, snapshot=True)
-    outcome = _conclude(study, queued.plan, code, queued.notes)
-    num_ended = _count_ended(study.layout, queued.plan)
-    return msgspec.structs.replace(
-        outcome,
-        is_complete=is_complete,
-        problems=(*problems, *outcome.problems),
-        num_trained=num_ended - len(queued.finished),
-        num_finished_before=len(queued.finished),
-    )
 
 
-def _conclude(study: Study, plan: Plan, code: Code, notes: tuple[str, ...]) -> Outcome:
+def conclude(study: Study, plan: Plan, code: Code, notes: tuple[str, ...]) -> Outcome:
     """Read what the runs left, judge it, write the report, and settle the branches."""
     records = read_runs(study.layout, [planned.id for planned in plan.runs])
-    judgements = judge(plan, records)
+    plan, judgements = judge_as_declared(plan, records)
     outcome = Outcome(
         plan=plan,
         rows=queue_rows(study.layout, plan),
@@ -124,21 +141,8 @@ def report(study: Study, request: Request) -> Outcome:
         DataError: captures are missing, so that nobody can say which runs belong to the campaign.
     """
     code = find_code(study.layout, snapshot=True)
-    queued = recall(study)
-    missing = missing_captures(study)
-    if missing and queued is None:
-        raise DataError(f"{missing[0]}: this capture is not there, so no run can belong to it; `knockout run` makes it")
-    plan = None if missing else make_plan(study, code)
-    if queued is not None:
-        before = queued.plan(request)
-        if plan is None or _count_ended(study.layout, before) > _count_ended(study.layout, plan):
-            return _conclude(study, before, code, (queued.sentence(),))
-    assert plan is not None
-    return _conclude(study, plan, code, (code.note,))
-
-
-def _count_ended(layout: Layout, plan: Plan) -> int:
-    return len(finished_results(layout, plan, forget_failures=False))
+    plan, sentence = choose_plan(study, request, code)
+    return conclude(study, plan, code, (sentence,))
 
 
 def queue_rows(layout: Layout, plan: Plan) -> list[QueuedRun]:

@@ -200,7 +200,10 @@ def find_code(layout: Layout, *, snapshot: bool) -> Code:
 
 @dataclass
 class Checkouts:
-    """The folders that this process's jobs run in: a worktree a commit, outside the user's checkout."""
+    """The folders that this process's jobs run in, outside the user's checkout.
+
+    A worktree for each code: experiments that differ in knobs alone share one, since jobs only read it.
+    """
 
     layout: Layout
     _folders: dict[str, Path] = field(default_factory=dict)
@@ -217,12 +220,12 @@ class Checkouts:
             if not copy.is_dir():
                 raise CodeError(f"{copy}: the copy of the code that the run was queued with is gone; {AGAIN}")
             return copy
-        if code.commit not in self._folders:
+        if code.tree not in self._folders:
             path = self.layout.worktrees / worktree_name(experiment, code.commit)
             self._require(code.commit)
             self._git().add_worktree(code.commit, path)
-            self._folders[code.commit] = path
-        return self._folders[code.commit] / self._git().prefix
+            self._folders[code.tree] = path
+        return self._folders[code.tree] / self._git().prefix
 
     def _require(self, commit: str) -> None:
         if self._git().git.ask("cat-file", "-e", f"{commit}^{{commit}}") is None:

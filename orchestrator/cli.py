@@ -5,12 +5,13 @@ So `knockout --help` loads neither pandas nor SQLAlchemy, and never torch.
 
 import argparse
 import importlib
-import re
 import sys
 from pathlib import Path
 from typing import TypeAlias
 
+from orchestrator import search_verbs
 from orchestrator.errors import KnockoutError
+from orchestrator.verbs import parse_budget, parse_natural, parse_positive, parse_seeds
 
 EPILOG = """\
 exit status: 0 all well; 1 a run failed; 2 a mistake in the command, the campaign file or the data; 130 interrupted
@@ -51,12 +52,14 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_run(verbs)
     _add_plan(verbs)
+    _add_next(verbs)
     _add_status(verbs)
     _add_show(verbs)
     _add_why(verbs)
     _add_report(verbs)
     _add_queue(verbs)
     _add_work(verbs)
+    _add_searches(verbs)
     _add_stop(verbs)
     _add_retry(verbs)
     _add_cancel(verbs)
@@ -118,11 +121,35 @@ def _add_run(verbs: Verbs) -> None:
     _add_campaign(verb)
     _add_slots(verb)
     verb.add_argument("--retry", action="store_true", help="train failed runs again")
+    verb.add_argument(
+        "--until-decided",
+        action="store_const",
+        dest="call",
+        const="deciding.train_until_decided",
+        help="give more seeds to what is undecided, as the file's `staging` says, until nothing is",
+    )
+    verb.add_argument(
+        "--budget", type=parse_budget, metavar="TIME", help="with --until-decided: 90s, 30m, 2h; then finish the epochs"
+    )
     _add_snapshot(verb)
 
 
+def _add_next(verbs: Verbs) -> None:
+    verb = _add_verb(
+        verbs,
+        "next",
+        "deciding.show_next",
+        "name the run that would help most, and why; starts nothing",
+        "By how soon the experiments that wait for it would be decided, for each second that it takes.",
+    )
+    _add_campaign(verb)
+    _add_json(verb)
+
+
 def _add_slots(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--slots", type=_positive, metavar="N", help="trainings at a time (one a GPU, or two on a CPU)")
+    verb.add_argument(
+        "--slots", type=parse_positive, metavar="N", help="trainings at a time (one a GPU, or two on a CPU)"
+    )
 
 
 def _add_snapshot(verb: argparse.ArgumentParser) -> None:
@@ -169,12 +196,13 @@ def _add_why(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "why",
-        "looking.explain_run",
-        "say why a run is, or is not, what would be trained now",
-        "Compares a run folder with the plan's run of the same experiment, seed and profile: configuration,\n"
-        "code, captures and format. Where they are the same, `knockout run` takes the result.",
+        "reasons.explain_run",
+        "work out an experiment's verdict, or say why a run is, or is not, what would be trained now",
+        "Of an experiment: its verdict from the raw counts, a line a number. Of a run: compares its folder with\n"
+        "the plan's run of the same experiment, seed and profile: configuration, code, captures and format.\n"
+        "Where they are the same, `knockout run` takes the result.",
     )
-    verb.add_argument("run", metavar="RUN", help="a run's id, or the beginning of it")
+    verb.add_argument("run", metavar="EXPERIMENT|RUN", help="an experiment's id, or a run's or the beginning of it")
     verb.add_argument(
         "--accept",
         action="store_true",
@@ -217,6 +245,16 @@ def _add_work(verbs: Verbs) -> None:
     _add_file(verb)
     _add_slots(verb)
     verb.add_argument("--stay", action="store_true", help="wait for runs that are queued later")
+
+
+def _add_searches(verbs: Verbs) -> None:
+    search = _add_verb(verbs, "search", *search_verbs.SEARCH)
+    promote = _add_verb(verbs, "promote", *search_verbs.PROMOTE)
+    search_verbs.add_search_options(search, promote)
+    for verb in (search, promote):
+        _add_campaign(verb, with_experiments=False)
+        _add_snapshot(verb)
+    _add_slots(search)
 
 
 def _add_stop(verbs: Verbs) -> None:
@@ -311,9 +349,11 @@ def _add_data(verbs: Verbs) -> None:
         "try Knockout without a radio; what holds for them need not hold for any real one.",
     )
     verb.add_argument("--folder", type=Path, default=Path("data/emulated"), help="where to put them (%(default)s)")
-    verb.add_argument("--seed", type=_natural, default=1, help="(%(default)s)")
-    verb.add_argument("--packets", type=_positive, default=100, help="bursts a transmitter and location (%(default)s)")
-    verb.add_argument("--samples", type=_positive, default=8192, help="samples a burst (%(default)s)")
+    verb.add_argument("--seed", type=parse_natural, default=1, help="(%(default)s)")
+    verb.add_argument(
+        "--packets", type=parse_positive, default=100, help="bursts a transmitter and location (%(default)s)"
+    )
+    verb.add_argument("--samples", type=parse_positive, default=8192, help="samples a burst (%(default)s)")
     verb = _add_verb(
         kinds,
         "shard",
@@ -353,29 +393,6 @@ def _add_schema(verbs: Verbs) -> None:
 
 def _add_json(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--json", action="store_true", help="print JSON, for programs")
-
-
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """Read `3` as seeds 0, 1, 2 and `2-4` as seeds 2, 3, 4."""
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of seeds (3) nor a range (2-4)")
-    first, last = (0, int(match[1]) - 1) if match[2] is None else (int(match[1]), int(match[2]))
-    if last < first:
-        raise argparse.ArgumentTypeError(f"{text!r} names no seed")
-    return tuple(range(first, last + 1))
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _natural(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
-    return int(text)
 
 
 if __name__ == "__main__":

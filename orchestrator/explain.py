@@ -1,4 +1,4 @@
-"""`knockout why`: reads a run folder and the campaign as it is now, and has the two compared."""
+"""`knockout why`: a run folder beside the campaign as it is now, or how an experiment's verdict came about."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,10 +6,14 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from orchestrator.arithmetic import Arithmetic, work_out
 from orchestrator.checkouts import ArmCode, Code, GitCode, find_code
+from orchestrator.deciding import judge_as_declared
 from orchestrator.errors import DataError, RunError, UsageError
+from orchestrator.evidence import read_runs
 from orchestrator.layout import Layout
 from orchestrator.plan import PlannedRun
+from orchestrator.remembering import choose_plan
 from orchestrator.results import UNREADABLE
 from orchestrator.run_names import pick_run
 from orchestrator.study import Request, Study, collect_inputs, make_plan, missing_captures, open_study
@@ -54,6 +58,36 @@ class Match(Struct, frozen=True, kw_only=True):
     comparison: Comparison
 
 
+def is_experiment(request: Request, word: str) -> bool:
+    """Say whether a word is exactly the id of an experiment, generated ones included; a run's id never is.
+
+    Raises:
+        SpecError: the campaign file is refused.
+    """
+    return word in open_study(msgspec.structs.replace(request, everything=True)).every_arm
+
+
+def explain_verdict(request: Request, experiment: str) -> Arithmetic:
+    """Work a verdict out from the counts, among the experiments that a report is of.
+
+    Args:
+        request: the campaign file and profile; an experiment that it does not cover is judged among all of the file.
+        experiment: its id.
+
+    Raises:
+        DataError: captures are missing, so that nobody can say which runs belong to the campaign.
+        RunError: a run folder cannot be read.
+    """
+    study = open_study(request)
+    if experiment not in study.arms:
+        request = msgspec.structs.replace(request, everything=True)
+        study = open_study(request)
+    plan, _ = choose_plan(study, request, find_code(study.layout, snapshot=True), needed=(experiment,))
+    records = read_runs(study.layout, [run.id for run in plan.runs])
+    judged, judgements = judge_as_declared(plan, records)
+    return work_out(judged, records, judgements, experiment)
+
+
 def why(layout: Layout, request: Request, word: str) -> Comparison:
     """Compare a run folder with what the plan would train now for its experiment, seed and profile.
 
@@ -81,12 +115,15 @@ def match(layout: Layout, request: Request, word: str) -> Match:
     code = find_code(layout, snapshot=True)
     arm_code = code.code_of(study.arms[names.experiment])
     inputs = msgspec.structs.replace(collect_inputs(study, code), code_tree=arm_code.hash)
-    at_seed = replace(study, campaign=msgspec.structs.replace(study.campaign, seeds=(names.seed,)))
+    shift = study.arms[names.experiment].seed_shift
+    seed = names.seed - shift
+    at_seed = replace(study, campaign=msgspec.structs.replace(study.campaign, seeds=(seed,)))
     plan = make_plan(at_seed, code)
-    planned_id = plan.run_of[names.experiment, names.seed]
+    planned_id = plan.run_of[names.experiment, seed]
     planned = next(run for run in plan.runs if run.id == planned_id)
     files = _changed_files(code, arm_code, past)
-    comparison = compare(past, planned, inputs, study.campaign.seeds, files)
+    trained_seeds = tuple(seed + shift for seed in study.campaign.seeds)
+    comparison = compare(past, planned, inputs, trained_seeds, files)
     return Match(past=past, planned=planned, code_tree=arm_code.hash, refusal=arm_code.refusal, comparison=comparison)
 
 

@@ -32,6 +32,7 @@ COLOUR = {
     Verdict.REGRESSION: "#D55E00",
     Verdict.NO_CHANGE: "#0072B2",
     Verdict.INCONCLUSIVE: "#6f6f6f",
+    Verdict.NEEDS_SEEDS: FAINT,
     Verdict.TOO_SLOW: FAINT,
     Verdict.FAILED: FAINT,
     Verdict.PENDING: FAINT,
@@ -69,7 +70,7 @@ class _Row:
 
 
 def draw_deltas(plan: Plan, judgements: Mapping[str, Judgement]) -> bytes:
-    """Draw a forest plot: an experiment a row, its difference to the reference with the 95 % interval.
+    """Draw a forest plot: an experiment a row, its difference to the reference with its interval.
 
     Rows are ordered by group and then by difference; experiments without a score stand last in their group, with their
     word. A difference far beyond the others is drawn at the edge with an arrow and its number.

@@ -45,7 +45,8 @@ def foresee_confounds(layout: Layout, plan: Plan, finished: Iterable[str], slot:
     sentences = []
     for arm, reference in _mixed(plan, done):
         ids = {seed: (plan.run_of[arm.id, seed], plan.run_of[reference.id, seed]) for seed in plan.campaign.seeds}
-        pairs = {seed: (record(ours), record(theirs)) for seed, (ours, theirs) in ids.items()}
+        both = {seed: pair for seed, pair in ids.items() if planned.keys() >= set(pair)}
+        pairs = {seed: (record(ours), record(theirs)) for seed, (ours, theirs) in both.items()}
         sentences += [f"{arm.id} would be confounded: {found}" for found in find_confounds(arm, reference, pairs)]
     return sentences
 
@@ -54,8 +55,11 @@ def _mixed(plan: Plan, done: frozenset[str]) -> list[tuple[Arm, Arm]]:
     """Return pairs of which some runs are done and some are not: others cannot differ yet, or any more."""
     pairs = [(arm, plan.arms[arm.reference]) for arm in plan.arms.values() if arm.reference]
 
+    planned = {run.id for run in plan.runs}
+
     def is_mixed(arm: Arm, reference: Arm) -> bool:
-        runs = {plan.run_of[name, seed] for name in (arm.id, reference.id) for seed in plan.campaign.seeds}
+        every = {plan.run_of[name, seed] for name in (arm.id, reference.id) for seed in plan.campaign.seeds}
+        runs = every & planned
         return bool(runs & done) and not runs <= done
 
     return [pair for pair in pairs if is_mixed(*pair)]

@@ -1,5 +1,6 @@
 """What can be said about one comparison: the words of a verdict, an estimate, a judgement. Values only."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from msgspec import Struct
@@ -12,6 +13,8 @@ class Verdict(StrEnum):
     REGRESSION = "regression"
     NO_CHANGE = "no_change"
     INCONCLUSIVE = "inconclusive"
+    NEEDS_SEEDS = "needs_seeds"
+    """Fewer than two seeds have both sides scored: below the floor of evidence."""
     TOO_SLOW = "too_slow"
     FAILED = "failed"
     PENDING = "pending"
@@ -26,7 +29,8 @@ class Verdict(StrEnum):
 class Estimate(Struct, frozen=True, kw_only=True):
     """The difference between an experiment and its reference; None is "cannot be computed", never zero.
 
-    Differences and standard errors are in percentage points of accuracy, the interval is the central 95 %.
+    Differences and standard errors are in percentage points of accuracy. The squares of the three parts of the error
+    add up to the square of the whole.
     """
 
     seeds: tuple[int, ...] = ()
@@ -39,17 +43,23 @@ class Estimate(Struct, frozen=True, kw_only=True):
     delta_points: float | None = None
     delta_points_of: dict[int, float] = {}
     """Seed -> difference at that seed."""
+    level: float = 0.05
+    """One minus the coverage of the interval."""
     low_points: float | None = None
     high_points: float | None = None
     p_value: float | None = None
     """Two-sided, against no difference."""
+    error_points: float | None = None
+    """The standard error of the difference."""
     seed_error_points: float | None = None
+    """Its part that more seeds would take away."""
     burst_error_points: float | None = None
-    lasting_burst_error_points: float | None = None
-    """The part of the burst error that more seeds would not take away."""
+    """Its part that more bursts would take away; at a single seed all that can be seen of the error."""
+    rest_error_points: float | None = None
+    """Its part that belongs to a seed and a burst together: either would take it away."""
     degrees_of_freedom: float | None = None
     moderated: bool = False
-    """Whether the spread over seeds borrows strength from the campaign's other comparisons."""
+    """Whether the spread over seeds borrows strength from the campaign's other arms; else it is the plain paired t."""
 
     @property
     def interval_points(self) -> tuple[float, float] | None:
@@ -78,11 +88,42 @@ class Judgement(Estimate, frozen=True, kw_only=True):
     baseline_delta_points: float | None = None
     """Mean difference to the baseline over the seeds that both have."""
     adjusted_p_value: float | None = None
-    """After Holm, over the campaign's comparisons."""
+    """After `judging.correction`, over the comparisons of its family."""
+    equivalence_p_value: float | None = None
+    """Of the two one-sided tests against a difference as large as the margin; not adjusted."""
+    family: str | None = None
+    """What it is tested together with: `campaign`, or the name of its group."""
+    num_compared: int | None = None
+    """How many comparisons that family has."""
     confounds: tuple[str, ...] = ()
     """What differs from the reference's runs beyond the declared change, a sentence each."""
 
+    look_seeds: int | None = None
+    """At how many seeds it was looked at for this verdict, where seeds are given out look by look."""
+    fresh: Estimate | None = None
+    """Of an improvement: the difference on the seeds of the confirmation alone."""
+    is_confirmed: bool | None = None
+    """Whether the fresh seeds show it too; None where none are asked for."""
+
     @property
     def is_keeper(self) -> bool:
-        """Whether it improved, and by its declared change alone."""
-        return self.verdict is Verdict.IMPROVED and not self.confounds
+        """Whether it improved, by its declared change alone, and on fresh seeds too where the campaign wants that."""
+        return self.verdict is Verdict.IMPROVED and not self.confounds and self.is_confirmed is not False
+
+
+class AtLook(Struct, frozen=True):
+    """What of the level is spent at one look of several."""
+
+    share: float = 1.0
+    equivalence_share: float = 1.0
+    told_p: Mapping[str, float] | None = None
+    """Experiment that was decided at an earlier look -> its p-value over the share of that look."""
+
+    def spend(self, experiment: str, p_value: float | None) -> float | None:
+        """Return the p-value over the share, 1 where there is none yet; at the only look there is, the p-value."""
+        if self.told_p is None:
+            return p_value
+        return self.told_p.get(experiment, 1.0 if p_value is None else min(1.0, p_value / self.share))
+
+
+ONLY_LOOK = AtLook()

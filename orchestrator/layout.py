@@ -61,6 +61,16 @@ class Layout:
         return self.results / "queued" / f"{campaign}-{_short_hash(profile)}.json"
 
     @property
+    def searches_url(self) -> str:
+        """Where searches keep their trials, unless told otherwise: Optuna's tables, in a file of their own."""
+        return sqlite_url(self.results / "optuna.db")
+
+    @property
+    def searches_lock(self) -> Path:
+        """Locked by the search that asks or tells just now."""
+        return self.results / "optuna.lock"
+
+    @property
     def fingerprints(self) -> Path:
         """Hashes of capture files, kept so that a large file is read once."""
         return self.results / "fingerprints.json"

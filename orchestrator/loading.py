@@ -19,25 +19,35 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from orchestrator.errors import SpecError
+from orchestrator.generated import AA, ABLATION, INTERACTION
 from orchestrator.knobs import apply_change, describe_validation_error, did_you_mean, leaves
+from orchestrator.objective import objective_captures
 from orchestrator.spec import (
     BASELINE,
     ID_PATTERN,
+    TAG,
     BaselineSpec,
     CampaignSpec,
+    CategoricalSpace,
     DataSpec,
     ExperimentSpec,
+    FloatSpace,
     GuardSpec,
+    IntSpace,
     JudgingSpec,
     ProfiledCampaign,
     ProfileSpec,
+    SearchSpec,
     Seeds,
+    StagingSpec,
 )
+from orchestrator.stacking import Where
 
 MAX_NODES = 100_000
 """Aliases can make a small file expand without end; no campaign comes near this."""
 
-Where = tuple[str, ...]
+_STEP = re.compile(r"\[\d+\]|[^\[\]]+")
+SPACES: dict[str, type[Struct]] = {"float": FloatSpace, "int": IntSpace, "categorical": CategoricalSpace}
 T = TypeVar("T", bound=Struct)
 
 
@@ -76,8 +86,12 @@ class Source:
         if isinstance(node, MappingNode):
             return self._mapping(node, where)
         if isinstance(node, SequenceNode):
-            return [self._value(item, where) for item in node.value]
+            return [self._item(item, (*where, f"[{index}]")) for index, item in enumerate(node.value)]
         return self._scalar(node)
+
+    def _item(self, node: Node, where: Where) -> Any:
+        self.lines[where] = node.start_mark.line + 1
+        return self._value(node, where)
 
     def _mapping(self, node: MappingNode, where: Where) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -120,6 +134,8 @@ class Source:
         """Say what stands at a key, for the end of a message."""
         node: Any = self.values
         for part in where:
+            if isinstance(node, list):
+                node = dict(zip((f"[{index}]" for index in range(len(node))), node, strict=True))
             if not isinstance(node, dict) or part not in node:
                 return ""
             node = node[part]
@@ -128,7 +144,7 @@ class Source:
     def refuse(self, message: str, where: Where) -> SpecError:
         """Make the error that begins with file and line."""
         where = self._in_profile(where)
-        dotted = ".".join(where)
+        dotted = ".".join(where).replace(".[", "[")
         found = self.found(where) if message.startswith("Expected") else ""
         label = f"{dotted}: " if dotted else ""
         return SpecError(f"{self.path}:{self.line_of(where)}: {label}{message}{found}")
@@ -151,7 +167,8 @@ class Source:
             return msgspec.convert(values, kind)
         except msgspec.ValidationError as error:
             message, path = describe_validation_error(error, kind)
-            raise self.refuse(message, (*where, *path)) from None
+            steps = [step for part in path for step in _STEP.findall(part)]
+            raise self.refuse(message, (*where, *steps)) from None
 
 
 def load_campaign(path: Path) -> tuple[CampaignSpec, Source]:
@@ -162,19 +179,34 @@ def load_campaign(path: Path) -> tuple[CampaignSpec, Source]:
     """
     source = Source(path)
     # Entry by entry, since a check of the whole file would not say which experiment it is about.
-    for section, kind in (("experiments", ExperimentSpec), ("profiles", ProfileSpec)):
+    _convert_spaces(source)
+    kinds = (("experiments", ExperimentSpec), ("profiles", ProfileSpec), ("searches", SearchSpec))
+    for section, kind in kinds:
         entries = source.values.get(section)
         for name, entry in entries.items() if isinstance(entries, dict) else ():
             if not re.match(ID_PATTERN, name):
                 what = "a name is letters and digits joined by single `.`, `_` or `-`, and begins with a letter"
                 raise source.refuse(f"{what}, found `{name}`", (section, name))
             source.convert(entry, kind, (section, name))
-    for section, part in (("guards", GuardSpec), ("judging", JudgingSpec), ("baseline", BaselineSpec)):
+    parts = (("guards", GuardSpec), ("judging", JudgingSpec), ("staging", StagingSpec), ("baseline", BaselineSpec))
+    for section, part in parts:
         if section in source.values:
             source.convert(source.values[section], part, (section,))
     spec = source.convert(source.values, CampaignSpec, ())
     _require_names(spec, source)
     return spec, source
+
+
+def _convert_spaces(source: Source) -> None:
+    """Check the spaces of searches knob by knob: a check of a whole space would not say which knob it is about."""
+    searches = source.values.get("searches")
+    for name in searches if isinstance(searches, dict) else ():
+        for knob, within in _at(source.values, ("searches", name, "space")).items():
+            where: Where = ("searches", name, "space", knob)
+            kind = within.get("kind") if isinstance(within, dict) else within
+            if kind not in SPACES:
+                raise source.refuse(f"`kind` is {', '.join(SPACES)}, found `{kind}`", where)
+            source.convert(within, SPACES[kind], where)
 
 
 def _require_names(spec: CampaignSpec, source: Source) -> None:
@@ -183,11 +215,20 @@ def _require_names(spec: CampaignSpec, source: Source) -> None:
             if profile not in spec.profiles:
                 where: Where = ("experiments", name, "change_in", profile)
                 raise source.refuse(f"there is no profile `{profile}`{did_you_mean(profile, spec.profiles)}", where)
+    for name, search in spec.searches.items():
+        if search.on not in (BASELINE, *spec.experiments):
+            hint = did_you_mean(search.on, (BASELINE, *spec.experiments))
+            raise source.refuse(f"there is no experiment `{search.on}`{hint}", ("searches", name, "on"))
+    groups = [experiment.group for experiment in spec.experiments.values()]
+    groups += [
+        group for group, asked in ((AA, spec.aa), (ABLATION, spec.ablate), (INTERACTION, spec.interactions)) if asked
+    ]
+    known = (*spec.experiments, *(f"{TAG}{group}" for group in groups))
     for profile, profile_spec in spec.profiles.items():
-        for name in profile_spec.default_experiments:
-            if name not in spec.experiments:
-                where = ("profiles", profile, "default_experiments")
-                raise source.refuse(f"there is no experiment `{name}`{did_you_mean(name, spec.experiments)}", where)
+        for index, name in enumerate(profile_spec.default_experiments):
+            if name not in known:
+                where = ("profiles", profile, "default_experiments", f"[{index}]")
+                raise source.refuse(f"there is no experiment `{name}`{did_you_mean(name, known)}", where)
 
 
 def at_profile(
@@ -203,6 +244,11 @@ def at_profile(
         raise SpecError(f"{source.path}: there is no profile `{name}`{did_you_mean(name, spec.profiles)}")
     chosen = spec.profiles[name]
     source.profile = name
+    data = _merged(source, DataSpec, "data")
+    for search_name, search in spec.searches.items():
+        if search.objective.captures:
+            with source.locating():
+                objective_captures(search.objective, data, ("searches", search_name, "objective"))
     return ProfiledCampaign(
         name=spec.campaign,
         title=spec.title,
@@ -211,12 +257,17 @@ def at_profile(
         about=chosen.about,
         margin=chosen.margin or spec.margin,
         seeds=seeds or seed_list(chosen.seeds or spec.seeds),
-        data=_merged(source, DataSpec, "data"),
+        data=data,
         guards=_merged(source, GuardSpec, "guards"),
         baseline=_baseline(source),
         experiments=spec.experiments,
         judging=spec.judging,
+        staging=spec.staging,
         default_experiments=chosen.default_experiments,
+        interactions=spec.interactions,
+        ablate=spec.ablate,
+        aa=spec.aa,
+        searches=spec.searches,
     )
 
 

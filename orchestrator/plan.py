@@ -5,21 +5,18 @@ then its own. Two arms that come out the same (K1 takes H2 back and so is E5) sh
 """
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from types import MappingProxyType
-from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from model.config import COSMETIC, JobConfig, job_from_builtins
+from model.config import JobConfig
 from orchestrator.errors import SpecError, UsageError
+from orchestrator.generated import Interaction, Recipe, interaction_pairs, recipes, refuse_name
 from orchestrator.identity import CodeAndData, identity_hash, run_id
-from orchestrator.knobs import apply_change, describe_validation_error, did_you_mean, knob_names
-from orchestrator.spec import BASELINE, Change, DataSpec, ExperimentSpec, ProfiledCampaign, Reported
-
-TAG = "tag:"
-"""Before the name of a group, where experiments are named."""
+from orchestrator.knobs import did_you_mean, leaves
+from orchestrator.spec import BASELINE, TAG, Change, Control, ExperimentSpec, ProfiledCampaign, Reported
+from orchestrator.stacking import ABSENT, baseline_config, declared_change, look_up, order_by_reference, put_on
 
 
 class CodeStep(Struct, frozen=True, kw_only=True):
@@ -45,7 +42,7 @@ class Arm(Struct, frozen=True, kw_only=True):
     change: Change
     reported: Reported | None
     config: JobConfig
-    """With the campaign's first seed."""
+    """With the campaign's first seed, shifted by `seed_shift`."""
     patch: str | None = None
     """A diff that its own change applies to the code of its reference; a path beside the campaign file."""
     ref: str | None = None
@@ -54,6 +51,12 @@ class Arm(Struct, frozen=True, kw_only=True):
     """All that its stack does to the code, its own step last."""
     same_as: str | None = None
     """The earlier arm with the same configuration, whose runs it shares."""
+    control: Control | None = None
+    """What it tests of the protocol; such an arm is no idea to be judged with the others."""
+    seed_shift: int = 0
+    """How far the seeds that it trains at lie from the campaign's."""
+    needs: tuple[str, ...] = ()
+    """Beside its reference, the arms without which it says nothing: the other cells of its 2 x 2."""
 
 
 class PlannedRun(Struct, frozen=True, kw_only=True):
@@ -73,17 +76,17 @@ class Plan(Struct, frozen=True, kw_only=True):
     arms: dict[str, Arm]
     runs: tuple[PlannedRun, ...]
     run_of: dict[tuple[str, int], str]
-    """(experiment, seed) -> run id; arms that are the same configuration share it."""
+    """(experiment, the campaign's seed) -> run id; arms that are the same configuration share it."""
+    interactions: tuple[Interaction, ...] = ()
+    """Those whose four arms are all here."""
 
 
 def resolve_arms(campaign: ProfiledCampaign) -> dict[str, Arm]:
-    """Work out every experiment's stack, configuration and reference, in the order of the file.
+    """Work out every experiment's stack, configuration and reference, in the order of the file; generated arms follow.
 
     Raises:
         SpecError: an unknown reference, a cycle, an unknown knob, a value out of range, or a change without effect.
     """
-    plain: dict[str, dict[str, Any]] = {BASELINE: _baseline_builtins(campaign)}
-    config = _typed(plain[BASELINE], (BASELINE,))
     arms = {
         BASELINE: Arm(
             id=BASELINE,
@@ -94,87 +97,23 @@ def resolve_arms(campaign: ProfiledCampaign) -> dict[str, Arm]:
             stack=(),
             change={},
             reported=campaign.baseline.reported,
-            config=config,
+            config=baseline_config(campaign),
         )
     }
     for experiment_id in order_by_reference(campaign.experiments):
-        experiment = campaign.experiments[experiment_id]
-        arm, values = _resolve_arm(campaign, experiment_id, arms, plain[experiment.on])
-        arms[experiment_id], plain[experiment_id] = arm, values
+        arms[experiment_id] = _resolve_arm(campaign, experiment_id, arms)
     in_file_order = {name: arms[name] for name in (BASELINE, *campaign.experiments)}
-    return _mark_same(in_file_order)
+    return _mark_same(in_file_order | _generate(campaign, in_file_order))
 
 
-def _baseline_builtins(campaign: ProfiledCampaign) -> dict[str, Any]:
-    baseline = campaign.baseline
-    sections = {name: getattr(baseline, name) for name in ("model", "loss", "augment", "optim", "runtime")}
-    values: dict[str, Any] = {
-        "experiment": BASELINE,
-        "profile": campaign.profile,
-        "seed": campaign.seeds[0],
-        "data": _job_data(campaign.data),
-    }
-    values |= {name: deepcopy(dict(section)) for name, section in sections.items() if section}
-    # Defaults are filled in now, so that a change can be compared with what it changes.
-    complete: dict[str, Any] = msgspec.to_builtins(_typed(values, (BASELINE,)))
-    return complete
-
-
-def _job_data(data: DataSpec) -> dict[str, Any]:
-    values: dict[str, Any] = msgspec.to_builtins(data)
-    del values["emulate"]
-    return values
-
-
-def _typed(values: dict[str, Any], where: tuple[str, ...]) -> JobConfig:
-    try:
-        return job_from_builtins(values)
-    except msgspec.ValidationError as error:
-        message, path = describe_validation_error(error, JobConfig)
-        raise SpecError(message, (*where, *path)) from None
-
-
-def order_by_reference(experiments: Mapping[str, ExperimentSpec]) -> list[str]:
-    """Sort experiments so that each comes after the one it stands on, else as in the file.
-
-    Raises:
-        SpecError: an experiment stands on one that is not declared, or on itself by a detour.
-    """
-    ordered: list[str] = []
-    for experiment_id in experiments:
-        chain = [experiment_id]
-        while (reference := experiments[chain[-1]].on) not in (BASELINE, *ordered):
-            where = ("experiments", chain[-1], "on")
-            if reference not in experiments:
-                hint = did_you_mean(reference, (BASELINE, *experiments))
-                raise SpecError(f"`{chain[-1]}` stands on `{reference}`, which is no experiment here{hint}", where)
-            if reference in chain:
-                circle = " on ".join([*chain, reference])
-                raise SpecError(f"experiments stand on each other in a circle: {circle}", where)
-            chain.append(reference)
-        ordered += [name for name in reversed(chain) if name not in ordered]
-    return ordered
-
-
-def _resolve_arm(
-    campaign: ProfiledCampaign, experiment_id: str, arms: Mapping[str, Arm], stack: dict[str, Any]
-) -> tuple[Arm, dict[str, Any]]:
-    experiment = campaign.experiments[experiment_id]
-    where: tuple[str, ...] = ("experiments", experiment_id, "change")
-    change = experiment.change
-    if campaign.profile in experiment.change_in:
-        change = experiment.change_in[campaign.profile]
-        where = ("experiments", experiment_id, "change_in", campaign.profile)
-    values = deepcopy(stack)
-    values["experiment"] = experiment_id
-    for knob, value in change.items():
-        _refuse_unknown_knob(knob, value, stack, (*where, knob))
-    apply_change(values, change)
-    config = _typed_change(values, where, change)
-    _refuse_without_effect(change, stack, msgspec.to_builtins(config), where)
-    reference = arms[experiment.on]
-    own_step = (CodeStep(patch=experiment.patch, ref=experiment.ref),) if experiment.patch or experiment.ref else ()
-    arm = Arm(
+def _resolve_arm(campaign: ProfiledCampaign, experiment_id: str, arms: Mapping[str, Arm]) -> Arm:
+    experiment, reference = campaign.experiments[experiment_id], arms[campaign.experiments[experiment_id].on]
+    change, where = declared_change(campaign, experiment_id)
+    if reference.control:
+        raise SpecError(
+            f"`{reference.id}` is a control; no experiment stands on it", ("experiments", experiment_id, "on")
+        )
+    return Arm(
         id=experiment_id,
         title=experiment.title,
         group=experiment.group,
@@ -183,67 +122,118 @@ def _resolve_arm(
         stack=(*reference.stack, experiment_id),
         change=change,
         reported=experiment.reported,
-        config=config,
+        config=put_on(reference.config, change, experiment_id, where),
         patch=experiment.patch,
         ref=experiment.ref,
-        code=(*reference.code, *own_step),
+        code=(*reference.code, *_own_steps(experiment)),
+        control=experiment.control,
     )
-    return arm, msgspec.to_builtins(config)
 
 
-def _typed_change(values: dict[str, Any], where: tuple[str, ...], change: Change) -> JobConfig:
+def _own_steps(changing: ExperimentSpec | Arm) -> tuple[CodeStep, ...]:
+    return (CodeStep(patch=changing.patch, ref=changing.ref),) if changing.patch or changing.ref else ()
+
+
+def _generate(campaign: ProfiledCampaign, declared: Mapping[str, Arm]) -> dict[str, Arm]:
+    """Make the arms that the file asks for without spelling them out."""
+    arms = dict(declared)
+    for recipe in recipes(campaign):
+        arm = _make(recipe, arms)
+        if not (recipe.unless_there and _find_same(arm, arms)):
+            refuse_name(recipe, arms)
+            arms[recipe.id] = arm
+    generated = {name: arm for name, arm in arms.items() if name not in declared}
+    for interaction in find_interactions(campaign, arms):
+        for name in generated.keys() & set(interaction.cells):
+            needs = dict.fromkeys((*generated[name].needs, *interaction.cells))
+            generated[name] = structs.replace(generated[name], needs=tuple(needs))
+    return generated
+
+
+def _make(recipe: Recipe, arms: Mapping[str, Arm]) -> Arm:
+    base = arms[recipe.base]
+    config = _put_together(recipe, arms)
+    steps = tuple(step for part in recipe.parts for step in _own_steps(arms[part]))
+    values = msgspec.to_builtins(config)
+    undone = {knob: look_up(values, knob) for part in recipe.left_out for knob in arms[part].change}
+    own = steps[-1] if steps and not recipe.left_out else CodeStep()
+    return Arm(
+        id=recipe.id,
+        title=recipe.title,
+        group=recipe.group,
+        hypothesis=recipe.hypothesis,
+        reference=recipe.reference,
+        stack=(*base.stack, *recipe.parts),
+        change={knob: value for knob, value in undone.items() if value is not ABSENT}
+        if recipe.left_out
+        else _changes(recipe, arms),
+        reported=None,
+        config=structs.replace(config, seed=config.seed + recipe.seed_shift),
+        patch=own.patch,
+        ref=own.ref,
+        code=(*base.code, *steps),
+        control=recipe.control,
+        seed_shift=recipe.seed_shift,
+    )
+
+
+def _changes(recipe: Recipe, arms: Mapping[str, Arm]) -> Change:
+    return {knob: value for part in recipe.parts for knob, value in arms[part].change.items()}
+
+
+def _put_together(recipe: Recipe, arms: Mapping[str, Arm]) -> JobConfig:
     try:
-        return _typed(values, ())
+        config = put_on(arms[recipe.base].config, _changes(recipe, arms), recipe.id, recipe.where)
     except SpecError as error:
-        # The mistake sits below one of the dotted knobs, or follows from all of them together.
-        dotted = ".".join(error.where)
-        knob = next((k for k in change if dotted == k or dotted.startswith(f"{k}.")), None)
-        raise SpecError(str(error), (*where, knob) if knob else where) from None
+        about = f"{'.'.join(error.where[len(recipe.where) :])}: " if len(error.where) > len(recipe.where) else ""
+        hint = "; take experiments that need each other as one part" if recipe.left_out else ""
+        raise SpecError(f"`{recipe.id}` cannot be made: {about}{error}{hint}", recipe.where) from None
+    values = msgspec.to_builtins(config)
+    for part in recipe.parts:
+        for knob, value in leaves(arms[part].change):
+            if look_up(values, knob) != value:
+                raise SpecError(
+                    f"`{recipe.id}` cannot be made: another change takes back what `{part}` makes of `{knob}`; "
+                    "leave one of them out",
+                    recipe.where,
+                )
+    return config
 
 
-def _refuse_unknown_knob(knob: str, value: object, stack: dict[str, Any], where: tuple[str, ...]) -> None:
-    names = knob_names(JobConfig)
-    if knob not in names:
-        raise SpecError(f"there is no knob `{knob}`{did_you_mean(knob, names)}", where)
-    if knob in ("experiment", "profile", "seed", "format"):
-        raise SpecError(f"`{knob}` is not for an experiment to change", where)
-    if value == _look_up(stack, knob):
-        raise SpecError(f"`{knob}: {value}` changes nothing: the stack it is put on has that value already", where)
+def _find_same(arm: Arm, arms: Mapping[str, Arm]) -> str | None:
+    nameless = structs.replace(arm.config, experiment="")
+    same = (
+        name
+        for name, other in arms.items()
+        if other.code == arm.code and structs.replace(other.config, experiment="") == nameless
+    )
+    return next(same, None)
 
 
-def _look_up(values: dict[str, Any], knob: str) -> object:
-    node: Any = values
-    for part in knob.split("."):
-        if not isinstance(node, dict) or part not in node:
-            return _ABSENT
-        node = node[part]
-    return node
-
-
-_ABSENT = object()
-
-
-def _refuse_without_effect(
-    change: Change, before: dict[str, Any], after: dict[str, Any], where: tuple[str, ...]
-) -> None:
-    for knob in change:
-        if knob in COSMETIC or _look_up(before, knob) == _look_up(after, knob):
-            raise SpecError(f"`{knob}` changes nothing in the resolved configuration", (*where, knob))
+def find_interactions(campaign: ProfiledCampaign, arms: Mapping[str, Arm]) -> tuple[Interaction, ...]:
+    """Find the four arms of each pair of `interactions` by their configurations; pairs that lack one are left out."""
+    found = []
+    for pair in interaction_pairs(campaign):
+        if {pair.first, pair.second, pair.base} <= arms.keys():
+            wanted = (arms[pair.base], *(_make(recipe, arms) for recipe in pair.recipes))
+            cells = [name for arm in wanted if (name := _find_same(arm, arms))]
+            if len(cells) == len(wanted):
+                roles = zip(("neither", "only_first", "only_second", "both"), cells, strict=True)
+                found.append(Interaction(first=pair.first, second=pair.second, **dict(roles)))
+    return tuple(found)
 
 
 def _mark_same(arms: dict[str, Arm]) -> dict[str, Arm]:
-    seen: list[tuple[JobConfig, tuple[CodeStep, ...], str]] = []
     marked: dict[str, Arm] = {}
     for name, arm in arms.items():
-        nameless = msgspec.structs.replace(arm.config, experiment="")
-        twin = next((earlier for config, code, earlier in seen if (config, code) == (nameless, arm.code)), None)
-        marked[name] = msgspec.structs.replace(arm, same_as=twin) if twin else arm
-        seen.append((nameless, arm.code, name))
+        marked[name] = structs.replace(arm, same_as=_find_same(arm, marked))
     return marked
 
 
 def select_arms(arms: Mapping[str, Arm], asked: Sequence[str]) -> dict[str, Arm]:
-    """Keep the arms asked for (all, when none is named) and the references their verdicts need.
+    """Keep the arms asked for (all, when none is named), the references their verdicts need, and their twins.
+
+    Arms that are the same share runs named after the first of them; without it they would be trained under two names.
 
     Raises:
         UsageError: a name is no experiment of the campaign.
@@ -251,7 +241,8 @@ def select_arms(arms: Mapping[str, Arm], asked: Sequence[str]) -> dict[str, Arm]
     wanted: set[str] = set()
     for word in asked or arms:
         for name in _named_by(word, arms):
-            wanted |= {name, *_references(arms, name)}
+            for needed in (name, *arms[name].needs):
+                wanted |= _with_those_before(arms, needed)
     return {name: arm for name, arm in arms.items() if name in wanted}
 
 
@@ -269,9 +260,10 @@ def _named_by(word: str, arms: Mapping[str, Arm]) -> list[str]:
     return named
 
 
-def _references(arms: Mapping[str, Arm], name: str) -> list[str]:
-    reference = arms[name].reference
-    return [reference, *_references(arms, reference)] if reference else []
+def _with_those_before(arms: Mapping[str, Arm], name: str) -> set[str]:
+    """Return an arm, its reference and its twin, and theirs."""
+    before = [other for other in (arms[name].reference, arms[name].same_as) if other is not None]
+    return {name}.union(*(_with_those_before(arms, other) for other in before))
 
 
 def plan_runs(
@@ -295,14 +287,20 @@ def plan_runs(
     run_of: dict[tuple[str, int], str] = {}
     for seed in campaign.seeds:
         for arm in arms.values():
-            config = msgspec.structs.replace(arm.config, seed=seed)
-            own = msgspec.structs.replace(inputs, code_tree=code_trees.get(arm.id, inputs.code_tree))
+            config = structs.replace(arm.config, seed=seed + arm.seed_shift)
+            own = structs.replace(inputs, code_tree=code_trees.get(arm.id, inputs.code_tree))
             identity = identity_hash(config, own)
             known = ids.get(identity)
-            run_of[arm.id, seed] = known or run_id(arm.id, seed, identity)
+            run_of[arm.id, seed] = known or run_id(arm.id, config.seed, identity)
             if known is None:
                 new = PlannedRun(
-                    id=run_of[arm.id, seed], experiment=arm.id, seed=seed, config=config, identity=identity
+                    id=run_of[arm.id, seed], experiment=arm.id, seed=config.seed, config=config, identity=identity
                 )
                 runs[new.id], ids[identity] = new, new.id
-    return Plan(campaign=campaign, arms=dict(arms), runs=tuple(runs.values()), run_of=run_of)
+    return Plan(
+        campaign=campaign,
+        arms=dict(arms),
+        runs=tuple(runs.values()),
+        run_of=run_of,
+        interactions=find_interactions(campaign, arms),
+    )

@@ -90,7 +90,7 @@ def preview(study: Study) -> Preview:
         finished = {key: run_id in results for key, run_id in plan.run_of.items()}
         done = [study.layout.run(run_id) for run_id, result in results.items() if result.state == RunState.DONE]
         notes = []
-    rows = tuple(_preview_row(arm, study.campaign.seeds, finished, code) for arm in study.arms.values())
+    rows = tuple(_preview_row(arm, study.seeds, finished, code) for arm in study.arms.values())
     count = sum(len(row.to_train) for row in rows)
     return Preview(rows=rows, notes=(*notes, code.note), cost=_cost(study.layout, count, done))
 
@@ -109,10 +109,11 @@ def _preview_row(arm: Arm, seeds: Sequence[int], finished: Mapping[tuple[str, in
 
 
 def describe_change(arm: Arm) -> str:
-    """Say what an experiment changes: knobs, and code."""
+    """Say what an experiment changes: knobs, code, and seeds."""
     knobs = [f"{knob}: {msgspec.json.encode(value).decode()}" for knob, value in arm.change.items()]
     code = [f"{what} {name}" for what, name in (("patch", arm.patch), ("ref", arm.ref)) if name]
-    return ", ".join((*knobs, *code))
+    seeds = [f"seeds {arm.seed_shift} higher"] if arm.seed_shift else []
+    return ", ".join((*knobs, *code, *seeds))
 
 
 def _cost(layout: Layout, num_runs: int, done: Sequence[RunFolder]) -> Cost:

@@ -89,7 +89,7 @@ def _declared(arm: Arm, reference: Arm) -> set[str]:
     """Name the facts that the change itself is about: the code, and captures for which it names another file."""
     ours, theirs = (side.config.data.captures for side in (arm, reference))
     moved = {name for name in (*ours, *theirs) if _file(ours, name) != _file(theirs, name)}
-    return {_capture(name) for name in moved} | ({CODE} if arm.patch or arm.ref else set())
+    return {_capture(name) for name in moved} | ({CODE} if arm.code != reference.code else set())
 
 
 def _file(captures: Mapping[str, Any], name: str) -> str | None:

@@ -27,6 +27,9 @@ class Queued(Struct, frozen=True, kw_only=True):
     """What came of queueing a plan."""
 
     plan: Plan
+    """Of the runs that were wanted."""
+    whole: Plan
+    """Of all runs that the campaign may come to."""
     finished: frozenset[str]
     """Runs that had their result already."""
     rejected: dict[str, str]
@@ -54,7 +57,8 @@ def add(study: Study, store: Store, *, snapshot: bool = False, retry: bool = Fal
     code = find_code(study.layout, snapshot=snapshot)
     notes = (code.note, *make_captures(study).splitlines())
     inputs = collect_inputs(study, code)
-    plan = make_plan(study, code, inputs)
+    whole = make_plan(study, code, inputs)
+    plan = study.wants(whole)
     reconcile(store, study.layout, end_jobs=False)
     finished = finished_results(study.layout, plan, forget_failures=False)
     failed = {run_id for run_id, result in finished.items() if retry and result.state == RunState.FAILED}
@@ -68,7 +72,7 @@ def add(study: Study, store: Store, *, snapshot: bool = False, retry: bool = Fal
         finished |= placing.place(store, orders, rejected)
     _list(store, plan, finished)
     remember(study, code, inputs)
-    return Queued(plan=plan, finished=frozenset(finished), rejected=rejected, notes=notes)
+    return Queued(plan=plan, whole=whole, finished=frozenset(finished), rejected=rejected, notes=notes)
 
 
 class Placing:

@@ -3,6 +3,7 @@
 On Friday forty runs are queued; on Sunday somebody edits the code; on Monday the report is of Friday's campaign.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from msgspec import Struct
 
 from model.run_folder import write_atomically
 from orchestrator.checkouts import Code, GitCode
+from orchestrator.errors import DataError
 from orchestrator.identity import CodeAndData
 from orchestrator.plan import Arm, Plan, plan_runs, select_arms
-from orchestrator.spec import ProfiledCampaign
-from orchestrator.study import Request, Study
+from orchestrator.results import count_ended
+from orchestrator.spec import TAG, ProfiledCampaign
+from orchestrator.study import Request, Study, make_plan, missing_captures
 
 
 class QueuedCampaign(Struct, frozen=True, kw_only=True):
@@ -31,11 +34,16 @@ class QueuedCampaign(Struct, frozen=True, kw_only=True):
 
     def plan(self, request: Request) -> Plan:
         """Lay out what was asked for, as it would have been then."""
-        seeds = request.seeds or self.campaign.seeds
+        staging = self.campaign.staging
+        seeds = self.campaign.seeds if staging or not request.seeds else request.seeds
         asked = request.experiments or (() if request.everything else self.campaign.default_experiments)
         known = [name for name in asked if name in self.arms or ":" in name]
         campaign = msgspec.structs.replace(self.campaign, seeds=seeds)
         return plan_runs(campaign, select_arms(self.arms, known), self.inputs, self.code_trees)
+
+    def has(self, asked: Sequence[str]) -> bool:
+        """Whether it knows all experiments that were asked for by name."""
+        return all(name in self.arms for name in asked if not name.startswith(TAG))
 
     def sentence(self) -> str:
         """Say whose report it is."""
@@ -70,3 +78,30 @@ def recall(study: Study) -> QueuedCampaign | None:
 
 def _path(study: Study) -> Path:
     return study.layout.queued_campaign(study.campaign.name, study.campaign.profile)
+
+
+def choose_plan(study: Study, request: Request, code: Code, needed: Sequence[str] = ()) -> tuple[Plan, str]:
+    """Return the plan that is judged, and a sentence about whose it is.
+
+    It is of the campaign as it is now; or as it was queued, where file, code or captures have changed since and more of
+    that has ended.
+
+    Args:
+        study: the campaign as it is now.
+        request: what was asked for.
+        code: the code as it is now.
+        needed: experiments that must be in the plan, beside those asked for.
+
+    Raises:
+        DataError: captures are missing, so that nobody can say which runs belong to the campaign.
+    """
+    queued = recall(study)
+    before = queued.plan(request) if queued is not None and queued.has((*request.experiments, *needed)) else None
+    missing = missing_captures(study)
+    if not missing:
+        now = make_plan(study, code)
+        if before is None or count_ended(study.layout, before) <= count_ended(study.layout, now):
+            return now, code.note
+    if queued is None or before is None:
+        raise DataError(f"{missing[0]}: this capture is not there, so no run can belong to it; `knockout run` makes it")
+    return before, queued.sentence()

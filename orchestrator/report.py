@@ -22,7 +22,10 @@ from orchestrator import figures, tables, wording
 from orchestrator.evidence import RunRecord
 from orchestrator.judgement import Judgement, Verdict
 from orchestrator.layout import Layout
+from orchestrator.ledger import describe_scorings, scorings
+from orchestrator.multiplicity import CORRECTION_NAME
 from orchestrator.plan import Plan
+from orchestrator.report_checks import audit_words, controls_words, interaction_rows, part_rows
 from orchestrator.report_sections import CONFOUNDED, describe_accepted, section, summary_row
 from orchestrator.spec import BASELINE
 from orchestrator.verdicts import family_size
@@ -34,6 +37,7 @@ ORDER = (
     Verdict.IMPROVED,
     Verdict.NO_CHANGE,
     Verdict.INCONCLUSIVE,
+    Verdict.NEEDS_SEEDS,
     Verdict.REGRESSION,
     Verdict.TOO_SLOW,
     Verdict.FAILED,
@@ -46,6 +50,8 @@ CSV_FILES = {
     "seeds": "the numbers behind each mean: accuracy and difference of each experiment at each seed",
     "runs": "a row a training: state, scores, epochs, seconds, commit, branch, whose result it is",
     "claims": "what the source reports beside what was found",
+    "audit": "what the source's protocol could have shown of each difference that it reports",
+    "ledger": "a row a scoring of a reported capture: which run, of which experiment, how many bursts it recognised",
     "devices": "accuracy by transmitter",
     "epochs": "the training curves",
 }
@@ -90,6 +96,8 @@ def build_frames(plan: Plan, records: Records, judgements: Judgements) -> dict[s
         "seeds": tables.seeds_table(plan, judgements),
         "runs": tables.runs_table(plan, records),
         "claims": tables.claims_table(plan, judgements),
+        "audit": tables.audit_table(plan, judgements),
+        "ledger": tables.ledger_table(plan, records),
         "devices": tables.devices_table(plan, records),
         "epochs": tables.epochs_table(plan, records),
     }
@@ -131,8 +139,9 @@ def render_markdown(plan: Plan, records: Records, judgements: Judgements) -> str
         "is_emulated": plan.campaign.data.emulate is not None,
         "judged": tables.judged_capture(plan),
         "also_scored": wording.listed(plan.campaign.data.report[1:]) if plan.campaign.data.report[1:] else "",
-        "num_compared": family_size(plan, judgements),
-        "headline": describe_outcome(judgements),
+        "coverage": f"{100 * (1 - plan.campaign.judging.level):g} %",
+        "compared": _describe_family(plan, judgements),
+        "headline": describe_outcome(plan, judgements),
         "any_confounded": any(judgement.confounds for judgement in judgements.values()),
         "summary": [summary_row(plan, judgements[name]) for name in _in_order(judgements)],
         "sections": [
@@ -142,6 +151,11 @@ def render_markdown(plan: Plan, records: Records, judgements: Judgements) -> str
         ],
         "negatives": _negatives(plan, judgements),
         "claims": _claims(plan, judgements),
+        "audit": audit_words(plan, judgements),
+        "controls": controls_words(plan, records, judgements),
+        "interactions": interaction_rows(plan, records, judgements),
+        "parts": part_rows(plan, judgements),
+        "ledger": describe_scorings(plan, scorings(plan, records)),
         "how": _how(plan, records),
         "files": CSV_FILES,
     }
@@ -173,15 +187,24 @@ def _in_order(judgements: Judgements) -> list[str]:
     return sorted(judgements, key=rank)
 
 
-def describe_outcome(judgements: Judgements) -> str:
-    """Say how many experiments ended with which verdict, and how many of them are confounded, if any."""
-    counts = Counter(
-        judgement.verdict for judgement in judgements.values() if judgement.verdict and judgement.reference
-    )
+def describe_outcome(plan: Plan, judgements: Judgements) -> str:
+    """Say how many experiments ended with which verdict, controls apart, and what to know about the counts."""
+    ideas = [arm for arm in plan.arms.values() if arm.reference and not arm.control]
+    counts = Counter(verdict for arm in ideas if (verdict := judgements[arm.id].verdict))
     parts = [f"{counts[verdict]} {verdict}" for verdict in ORDER if counts[verdict]]
-    confounded = sum(bool(judgement.confounds) for judgement in judgements.values())
+    confounded = sum(bool(judgements[arm.id].confounds) for arm in ideas)
     mark = f" Of these, {wording.counted(confounded, 'is', 'are')} confounded." if confounded else ""
-    return f"Of {wording.counted(sum(counts.values()), 'experiment')}: {wording.listed(parts)}.{mark}"
+    twins = [f"{arm.id} (that of {arm.same_as})" for arm in plan.arms.values() if arm.same_as]
+    same = f" Trained once, since the configuration is another's: {wording.listed(twins)}." if twins else ""
+    return f"Of {wording.counted(sum(counts.values()), 'experiment')}: {wording.listed(parts)}.{mark}{same}"
+
+
+def _describe_family(plan: Plan, judgements: Judgements) -> str:
+    """Say what a difference must still stand among."""
+    judging = plan.campaign.judging
+    size = family_size(plan, judgements)
+    which = f"the {size} comparisons of this campaign" if judging.family == "campaign" else "those of its group"
+    return f"{which} ({CORRECTION_NAME[judging.correction]}, adjusted p below {judging.level:g})"
 
 
 def _negatives(plan: Plan, judgements: Judgements) -> dict[str, list[dict[str, Any]]]:
@@ -219,14 +242,11 @@ def _claim_row(row: "pd.Series[Any]") -> dict[str, str]:
 
 def _how(plan: Plan, records: Records) -> list[tuple[str, str]]:
     """List how the campaign was run: counts from the records, versions from their provenance."""
-    judged = tables.judged_capture(plan)
     runs = list(records.values())
-    scorings = sum(judged in run.result.scores for run in runs if run.result)
     seconds = sum(epoch.seconds for run in runs for epoch in run.epochs)
     return [
         ("trainings", f"{len(runs)} of {len(plan.runs)}, {sum(len(run.epochs) for run in runs)} epochs"),
         ("training time", f"{seconds:,.0f} s in epochs ({seconds / 60:.0f} minutes), summed over runs"),
-        (f"scorings on {judged}", f"{scorings}, once a run, at the end, by the epoch of lowest validation loss"),
         ("seeds", wording.listed(plan.campaign.seeds)),
         ("code", _distinct(runs, lambda origin: str(origin.get("code_tree") or wording.NOT_RECORDED)[:12])),
         ("base commit", _distinct(runs, lambda origin: str(origin.get("base_commit") or wording.NOT_RECORDED)[:12])),

@@ -8,7 +8,7 @@ from typing import Any
 from model.flags import to_flags
 from orchestrator import wording
 from orchestrator.evidence import RunRecord
-from orchestrator.judgement import Judgement
+from orchestrator.judgement import Judgement, Verdict
 from orchestrator.knobs import difference
 from orchestrator.plan import Arm, Plan
 from orchestrator.spec import BASELINE
@@ -25,6 +25,7 @@ def summary_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
     return {
         "experiment": arm.id,
         "title": arm.title,
+        "twin": f" (the configuration of {arm.same_as}, trained once)" if arm.same_as else "",
         "on": arm.reference or wording.MISSING,
         "accuracy": wording.percent(judgement.accuracy_percent),
         "delta": wording.points(judgement.delta_points),
@@ -62,6 +63,7 @@ def section(plan: Plan, records: Records, judgement: Judgement) -> dict[str, Any
     runs = [run for run in found if run is not None]
     return summary_row(plan, judgement) | {
         "hypothesis": arm.hypothesis,
+        "says": verdict_sentence(plan, judgement),
         "sentence": _sentence(judgement.reason),
         "same_as": arm.same_as or "",
         "twin_reported": _twin_reported(plan, arm),
@@ -75,6 +77,27 @@ def section(plan: Plan, records: Records, judgement: Judgement) -> dict[str, Any
         "errors": _describe_errors(judgement),
         "interval": "(no interval)" if judgement.low_points is None else wording.interval(judgement.interval_points),
     }
+
+
+def verdict_sentence(plan: Plan, judgement: Judgement) -> str:
+    """Say a verdict in one sentence that needs no other to be understood; nothing for a baseline that was scored."""
+    if judgement.verdict is None:
+        return ""
+    name, reference, capture = judgement.experiment, judgement.reference, plan.campaign.data.report[0]
+    change = wording.points(judgement.delta_points)
+    margin = f"the margin is ±{plan.campaign.margin:g}"
+    beside = f"{change} points on {capture} against {reference}"
+    sentences = {
+        Verdict.IMPROVED: f"{name} helps: {beside}.",
+        Verdict.REGRESSION: f"{name} hurts: {beside}.",
+        Verdict.NO_CHANGE: f"{name} makes no difference that matters: {beside}, {margin}.",
+        Verdict.INCONCLUSIVE: f"Nobody can tell yet what {name} does: {beside}, and it may be luck.",
+        Verdict.NEEDS_SEEDS: f"{name} has too few seeds for a verdict.",
+        Verdict.TOO_SLOW: f"{name} was stopped because it is too slow.",
+        Verdict.FAILED: f"{name} failed in every run.",
+        Verdict.PENDING: f"{name} has not run yet.",
+    }
+    return sentences[judgement.verdict]
 
 
 def _sentence(words: str) -> str:
@@ -94,7 +117,7 @@ def _twin_reported(plan: Plan, arm: Arm) -> str:
     apart = abs(ours.accuracy - theirs.accuracy)
     return (
         f"The source reports {wording.percent(ours.accuracy)} for {arm.id} and {wording.percent(theirs.accuracy)} for "
-        f"{twin.id}. They are one configuration, so the {apart:.1f} points between them are the noise of a single run."
+        f"{twin.id}, so the {apart:.1f} points between them are its own noise: the luck of a single run."
     )
 
 
@@ -149,13 +172,13 @@ def _training_command(plan: Plan, arm: Arm) -> str:
 
 
 def _seed_rows(plan: Plan, records: Records, judgement: Judgement) -> list[dict[str, str]]:
-    rows = []
+    rows, shift = [], plan.arms[judgement.experiment].seed_shift
     for seed in plan.campaign.seeds:
         record = records.get(plan.run_of[judgement.experiment, seed])
         origin = record.provenance if record else {}
         rows.append(
             {
-                "seed": str(seed),
+                "seed": f"{seed + shift} (beside {seed})" if shift else str(seed),
                 "accuracy": wording.percent(judgement.accuracy_percent_of.get(seed)),
                 "delta": wording.points(judgement.delta_points_of.get(seed)),
                 "run": plan.run_of[judgement.experiment, seed],
@@ -167,11 +190,14 @@ def _seed_rows(plan: Plan, records: Records, judgement: Judgement) -> list[dict[
 
 
 def _describe_errors(judgement: Judgement) -> str:
-    if judgement.seed_error_points is None or judgement.burst_error_points is None:
+    if judgement.error_points is None:
         return ""
-    borrowed = ", its spread pooled with the campaign's other comparisons" if judgement.moderated else ""
+    borrowed = " (their spread pooled with that of the campaign's other arms)" if judgement.moderated else ""
     return (
-        f"Standard error from seeds {judgement.seed_error_points:.2f} points{borrowed}; from bursts "
-        f"{judgement.burst_error_points:.2f}. p {wording.probability(judgement.p_value)}, adjusted "
-        f"{wording.probability(judgement.adjusted_p_value)}."
+        f"Standard error {judgement.error_points:.2f} points: {wording.plain(judgement.seed_error_points)} from seeds"
+        f"{borrowed}, {wording.plain(judgement.burst_error_points)} from bursts, "
+        f"{wording.plain(judgement.rest_error_points)} from both together, their squares added. "
+        f"p {wording.probability(judgement.p_value)}, adjusted {wording.probability(judgement.adjusted_p_value)}; "
+        f"against the margin {wording.probability(judgement.equivalence_p_value)}. "
+        f"Step by step: `knockout why {judgement.experiment}`."
     )

@@ -39,6 +39,11 @@ def finished_results(layout: Layout, plan: Plan, *, forget_failures: bool) -> di
     return finished
 
 
+def count_ended(layout: Layout, plan: Plan) -> int:
+    """Count the runs of a plan that have ended."""
+    return len(finished_results(layout, plan, forget_failures=False))
+
+
 def describe_holder(folder: RunFolder) -> str | None:
     """Say who is at work in a folder; None if nobody is."""
     try:

@@ -10,7 +10,24 @@ BASELINE = "baseline"
 ID_PATTERN = r"^[A-Za-z][A-Za-z0-9]*([._-][A-Za-z0-9]+)*$"
 """Experiment ids become branch and folder names, so they are letters and digits joined by single `.`, `_` or `-`."""
 
-ExperimentId = Annotated[str, Meta(pattern=ID_PATTERN, max_length=40)]
+MAX_ID_LENGTH = 40
+
+ExperimentId = Annotated[str, Meta(pattern=ID_PATTERN, max_length=MAX_ID_LENGTH)]
+TRIAL_LETTERS = 6
+"""What the name of a search is followed by in the id of a trial's arm: `-t0123`."""
+SearchId = Annotated[str, Meta(pattern=ID_PATTERN, max_length=MAX_ID_LENGTH - TRIAL_LETTERS)]
+TAG = "tag:"
+"""Before the name of a group, where experiments are named."""
+Named = Annotated[
+    str, Meta(pattern=rf"^({TAG}.+|{ID_PATTERN[1:-1]})$", description="an experiment, or `tag:` and a group of them")
+]
+Control = Literal["aa", "shuffled_labels"]
+"""What is run to test the protocol, not an idea: the baseline against itself, or training on labels without meaning."""
+SHUFFLED_LABELS = "data.shuffled_labels"
+"""The knob of the control of that name."""
+AA_SEED_STEP = 10_000
+"""How far the seeds of an A/A arm lie from those of the one before."""
+
 Change = dict[str, Any]
 """Dotted path of a knob -> its new value."""
 
@@ -77,6 +94,33 @@ class JudgingSpec(Config, frozen=True, kw_only=True):
     ] = "campaign"
 
 
+class StagingSpec(Config, frozen=True, kw_only=True):
+    """How seeds are given out: few to all, more to those that are undecided, fresh ones to what improved."""
+
+    screen_seeds: Annotated[int, Meta(ge=2, description="seeds that every experiment is given")] = 2
+    max_seeds: Annotated[int, Meta(ge=2, description="seeds after which an experiment stays inconclusive")] = 10
+    confirm_seeds: Annotated[
+        int, Meta(ge=2, description="seeds after those of max_seeds, on which an improvement is confirmed")
+    ] = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_seeds < self.screen_seeds:
+            raise ValueError(
+                f"max_seeds {self.max_seeds} is fewer than the {self.screen_seeds} that every experiment is given "
+                "(screen_seeds); raise max_seeds"
+            )
+
+    @property
+    def fresh_seeds(self) -> range:
+        """The seeds of the confirmation: after all that a verdict may rest on, so that the two never overlap."""
+        return range(self.max_seeds, self.max_seeds + self.confirm_seeds)
+
+    def all_seeds(self, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        """Return some seeds and all that may be asked for, in their order."""
+        return tuple(sorted({*seeds, *range(self.fresh_seeds.stop)}))
+
+
 class EmulateSpec(Config, frozen=True, kw_only=True):
     """How missing captures are made by `knockout data emulate`."""
 
@@ -122,11 +166,15 @@ class ExperimentSpec(Config, frozen=True, kw_only=True):
     change_in: Annotated[
         dict[str, Change], Meta(description="profile -> the change there, where `change` does not fit")
     ] = {}
+    control: Annotated[
+        Literal["shuffled_labels"] | None,
+        Meta(description="shuffled_labels: trained on labels without meaning, so that scores must fall to chance"),
+    ] = None
     reported: Reported | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (self.change or self.patch or self.ref):
+        if not (self.change or self.patch or self.ref or self.control):
             raise ValueError("an experiment changes something: give it `change` (knobs), `patch` (a diff) or `ref`")
         if self.patch and self.ref:
             raise ValueError("an experiment's code comes from a `patch` or from a `ref`, not from both")
@@ -156,8 +204,86 @@ class ProfileSpec(Config, frozen=True, kw_only=True):
     seeds: Seeds | None = None
     margin: Annotated[float, Meta(gt=0)] | None = None
     default_experiments: Annotated[
-        tuple[ExperimentId, ...], Meta(description="what a command means that names no experiment; all, if not said")
+        tuple[Named, ...], Meta(description="what a command means that names no experiment; all, if not said")
     ] = ()
+
+
+class FloatSpace(Config, frozen=True, kw_only=True, tag_field="kind", tag="float"):
+    """A real number from `low` to `high`, both included."""
+
+    low: float
+    high: float
+    log: Annotated[bool, Meta(description="whether its logarithm is what is spread evenly")] = False
+    step: Annotated[Positive | None, Meta(description="only low, low + step, ... are tried")] = None
+    when: Annotated[Change, Meta(description="searched only where these knobs of the space have these values")] = {}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_range(self.low, self.high, log=self.log, has_step=self.step is not None)
+
+
+class IntSpace(Config, frozen=True, kw_only=True, tag_field="kind", tag="int"):
+    """A whole number from `low` to `high`, both included."""
+
+    low: int
+    high: int
+    log: bool = False
+    step: Annotated[int, Meta(ge=1)] | None = None
+    when: Change = {}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_range(self.low, self.high, log=self.log, has_step=self.step is not None)
+
+
+class CategoricalSpace(Config, frozen=True, kw_only=True, tag_field="kind", tag="categorical"):
+    """One of some values without an order."""
+
+    choices: Annotated[tuple[str | int | float | bool | None, ...], Meta(min_length=2)]
+    when: Change = {}
+
+
+def _require_range(low: float, high: float, *, log: bool, has_step: bool) -> None:
+    if not low < high:
+        raise ValueError(f"low {low} must be below high {high}")
+    if log and low <= 0:
+        raise ValueError(f"with log, low must be above 0, found {low}")
+    if log and has_step:
+        raise ValueError("log and step exclude each other; leave one of them out")
+
+
+Space = FloatSpace | IntSpace | CategoricalSpace
+
+
+class ObjectiveSpec(Config, frozen=True, kw_only=True):
+    """What a search makes as high as it can: the accuracy on captures that nothing is reported on."""
+
+    captures: Annotated[tuple[str, ...], Meta(description="those of `choose`, if not said")] = ()
+    insist: Annotated[bool, Meta(description="whether validation accuracy alone will do, against the advice")] = False
+
+
+class PointSpec(Config, frozen=True, kw_only=True):
+    """A point that a search tries first."""
+
+    at: Annotated[Change, Meta(description="a value for every knob of the space", min_length=1)]
+    reported: Reported | None = None
+
+
+class SearchSpec(Config, frozen=True, kw_only=True):
+    """A search for the best values of some knobs on a stack."""
+
+    title: str
+    on: Annotated[ExperimentId, Meta(description="the stack it varies; its own values are the default point")] = (
+        BASELINE
+    )
+    space: Annotated[dict[str, Space], Meta(description="dotted knob -> where it may lie", min_length=1)]
+    sampler: Annotated[
+        Literal["tpe", "gp", "random"], Meta(description="who suggests; gp takes the noise of scores into account")
+    ] = "tpe"
+    trials: Annotated[int, Meta(ge=1, description="points to visit, in all")] = 50
+    seeds: Annotated[Seeds, Meta(description="seeds that each point is trained at")] = 1
+    objective: ObjectiveSpec = field(default_factory=ObjectiveSpec)
+    enqueue: Annotated[tuple[PointSpec, ...], Meta(description="points that are tried first")] = ()
 
 
 class CampaignSpec(Config, frozen=True, kw_only=True):
@@ -171,10 +297,21 @@ class CampaignSpec(Config, frozen=True, kw_only=True):
     data: dict[str, Any]
     guards: GuardSpec = field(default_factory=GuardSpec)
     judging: JudgingSpec = field(default_factory=JudgingSpec)
+    staging: StagingSpec | None = None
     default_profile: str = "quick"
     profiles: Annotated[dict[str, ProfileSpec], Meta(min_length=1)]
     baseline: BaselineSpec = field(default_factory=BaselineSpec)
     experiments: dict[ExperimentId, ExperimentSpec] = {}
+    interactions: Annotated[
+        tuple[tuple[ExperimentId, ExperimentId], ...],
+        Meta(description="pairs of experiments; of each, neither, one, the other and both are run on one common base"),
+    ] = ()
+    ablate: Annotated[
+        tuple[Named | Annotated[tuple[Named, ...], Meta(min_length=1)], ...],
+        Meta(description="parts of a full stack, which is run with all of them and without each"),
+    ] = ()
+    aa: Annotated[int, Meta(ge=0, le=100, description="how many times the baseline is judged against itself")] = 0
+    searches: dict[SearchId, SearchSpec] = {}
 
 
 class ProfiledCampaign(Struct, frozen=True, kw_only=True):
@@ -192,4 +329,9 @@ class ProfiledCampaign(Struct, frozen=True, kw_only=True):
     baseline: BaselineSpec
     experiments: dict[str, ExperimentSpec]
     judging: JudgingSpec = field(default_factory=JudgingSpec)
+    staging: StagingSpec | None = None
     default_experiments: tuple[str, ...] = ()
+    interactions: tuple[tuple[str, str], ...] = ()
+    ablate: tuple[str | tuple[str, ...], ...] = ()
+    aa: int = 0
+    searches: dict[str, SearchSpec] = {}

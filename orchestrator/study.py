@@ -42,6 +42,16 @@ class Study:
     """The experiments that were asked for, and their references."""
     layout: Layout
     every_arm: dict[str, Arm]
+    seeds: tuple[int, ...]
+    """The seeds asked for; where seeds are given out look by look, those of `campaign` are all that there may be."""
+    cells: frozenset[tuple[str, int]] | None = None
+    """Of experiments and seeds the only ones that are wanted; None for every experiment at every seed."""
+
+    def wants(self, plan: Plan) -> Plan:
+        """Keep the runs of a plan that are wanted."""
+        cells = self.cells if self.cells is not None else {(name, seed) for name in self.arms for seed in self.seeds}
+        wanted = {plan.run_of[cell] for cell in cells}
+        return msgspec.structs.replace(plan, runs=tuple(run for run in plan.runs if run.id in wanted))
 
 
 def open_study(request: Request) -> Study:
@@ -55,12 +65,17 @@ def open_study(request: Request) -> Study:
         raise UsageError("name experiments, or say --all, not both")
     spec, source = load_campaign(request.file)
     campaign = at_profile(spec, source, request.profile, request.seeds)
-    campaign = msgspec.structs.replace(campaign, data=_expand_paths(campaign.data, os.environ))
+    seeds = campaign.seeds
+    campaign = msgspec.structs.replace(
+        campaign,
+        data=_expand_paths(campaign.data, os.environ),
+        seeds=campaign.staging.all_seeds(seeds) if campaign.staging else seeds,
+    )
     with source.locating():
         arms = resolve_arms(campaign)
     asked = request.experiments or (() if request.everything else campaign.default_experiments)
     selected = select_arms(arms, asked)
-    return Study(campaign, selected, Layout(request.file.resolve().parent), arms)
+    return Study(campaign, selected, Layout(request.file.resolve().parent), arms, seeds)
 
 
 def _expand_paths(data: DataSpec, variables: Mapping[str, str]) -> DataSpec:

@@ -13,8 +13,10 @@ import pandas as pd
 from msgspec import structs
 
 from model.run_folder import EpochRecord
+from orchestrator.audit import AuditedClaim, audit
 from orchestrator.evidence import Bursts, RunRecord
 from orchestrator.judgement import Judgement, Verdict
+from orchestrator.ledger import Scoring, scorings
 from orchestrator.plan import Plan, PlannedRun
 from orchestrator.spec import BASELINE, Reported
 
@@ -91,27 +93,38 @@ def scores_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
 
     Columns: experiment, title, group, reference, same_as (the experiment whose runs it shares), verdict,
     <judged>_accuracy_percent (mean over seeds), num_scored (seeds scored), num_paired (seeds with both sides),
-    delta_points with low_points and high_points (95 % interval) and its standard errors seed_error_points and
-    burst_error_points (of which lasting_burst_error_points would stay with any number of seeds), degrees_of_freedom,
-    moderated (whether the seed part borrows from other comparisons), baseline_delta_points, p_value,
-    adjusted_p_value (Holm), num_bursts, dropped_seeds, dropped_bursts, confounded (what differs from
-    the reference's runs beyond the declared change), reason.
+    delta_points with low_points and high_points (its interval, of one minus level), its standard error error_points and
+    the parts of that by what takes them away (seed_error_points, burst_error_points, rest_error_points for either),
+    degrees_of_freedom, moderated (whether the seed part borrows from other arms), baseline_delta_points, p_value,
+    adjusted_p_value (among the num_compared comparisons of its family), equivalence_p_value (against the margin),
+    num_bursts, dropped_seeds, dropped_bursts, look_seeds (the look that the verdict is of, where there are several),
+    fresh_delta_points with fresh_low_points and fresh_high_points (on the seeds of the confirmation alone) and
+    is_confirmed, confounded (what differs from the reference's runs beyond the declared change), reason.
     """
     columns = {
         **dict.fromkeys(("experiment", "title", "group", "reference", "same_as", "verdict"), "str"),
         f"{judged_capture(plan)}_accuracy_percent": "float64",
         **dict.fromkeys(("num_scored", "num_paired"), "Int64"),
-        **dict.fromkeys(("delta_points", "low_points", "high_points"), "float64"),
-        **dict.fromkeys(("seed_error_points", "burst_error_points", "lasting_burst_error_points"), "float64"),
+        **dict.fromkeys(("delta_points", "low_points", "high_points", "level"), "float64"),
+        **dict.fromkeys(("error_points", "seed_error_points", "burst_error_points", "rest_error_points"), "float64"),
         "degrees_of_freedom": "float64",
         "moderated": "boolean",
-        **dict.fromkeys(("baseline_delta_points", "p_value", "adjusted_p_value"), "float64"),
-        "num_bursts": "Int64",
+        **dict.fromkeys(("baseline_delta_points", "p_value", "adjusted_p_value", "equivalence_p_value"), "float64"),
+        "family": "str",
+        **dict.fromkeys(("num_compared", "num_bursts"), "Int64"),
         "dropped_seeds": "str",
         "dropped_bursts": "Int64",
+        "look_seeds": "Int64",
+        **dict.fromkeys(("fresh_delta_points", "fresh_low_points", "fresh_high_points"), "float64"),
+        "is_confirmed": "boolean",
         **dict.fromkeys(("confounded", "reason"), "str"),
     }
     return _frame([_score_row(plan, judgements[name]) for name in plan.arms], columns)
+
+
+def known(value: Any) -> Any:
+    """Return what a cell holds; None where it is missing."""
+    return None if pd.isna(value) else value
 
 
 def judged_capture(plan: Plan) -> str:
@@ -124,7 +137,9 @@ def _score_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
     row = structs.asdict(judgement)
     if judgement.reference is None:
         # The baseline is compared with nothing, so counts of pairs do not apply to it.
-        row |= {"num_bursts": None, "dropped_bursts": None, "moderated": None}
+        row |= {"num_bursts": None, "dropped_bursts": None, "moderated": None, "level": None}
+    for name in ("delta_points", "low_points", "high_points") if judgement.fresh else ():
+        row[f"fresh_{name}"] = getattr(judgement.fresh, name)
     return row | {
         "title": arm.title,
         "group": arm.group,
@@ -221,9 +236,43 @@ def _compare_outcome(judgement: Judgement, outcome: str) -> tuple[str, str]:
     if outcome in (here, judgement.failure):
         stopped = judgement.verdict is not None and judgement.verdict.is_stop
         return (STOPPED if stopped else AGREE), f"reported as {outcome}, and so here"
-    if here == Verdict.INCONCLUSIVE:
+    if here in (Verdict.INCONCLUSIVE, Verdict.NEEDS_SEEDS):
         return CANNOT_TELL, f"reported as {outcome}, here {here}"
     return DISAGREE, f"reported as {outcome}, here {judgement.failure or here}"
+
+
+def audit_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
+    """Lay out what the source's protocol could have shown, a row a difference that it reports, beside our replay.
+
+    Columns: the fields of `audit.AuditedClaim`, where `reported_delta_points` is the source's and `delta_points`,
+    `low_points`, `high_points` are ours; standing is the verdict on the claim; agreement as in `claims_table`.
+    """
+    words = dict.fromkeys(("standing", "why", "agreement"), "str")
+    numbers = [name for name in AuditedClaim.__struct_fields__ if name.endswith(("points", "value"))]
+    ours = dict.fromkeys(("delta_points", "low_points", "high_points"), "float64")
+    columns = {"experiment": "str", "reported_delta_points": "float64", "versus": "str"}
+    columns |= {name: "float64" for name in numbers if name != "delta_points"} | ours | words
+    return _frame([_audit_row(plan, judgements[claim.experiment], claim) for claim in audit(plan)], columns)
+
+
+def _audit_row(plan: Plan, judgement: Judgement, claim: AuditedClaim) -> dict[str, Any]:
+    ours = ("delta_points", "low_points", "high_points")
+    reported = Reported(delta=claim.delta_points)
+    return structs.asdict(claim) | {
+        "reported_delta_points": claim.delta_points,
+        **{name: getattr(judgement, name) for name in ours},
+        "agreement": compare_with_claim(judgement, reported, plan.campaign.margin)[0],
+    }
+
+
+def ledger_table(plan: Plan, records: Records) -> pd.DataFrame:
+    """Lay out the scorings of the reported captures, a row a scoring; columns are the fields of `ledger.Scoring`."""
+    integers = ("seed", "bursts", "correct")
+    columns = {name: "Int64" if name in integers else "str" for name in Scoring.__struct_fields__}
+    rows = [
+        structs.asdict(found) | {"shared_by": " ".join(found.shared_by) or None} for found in scorings(plan, records)
+    ]
+    return _frame(rows, columns)
 
 
 def devices_table(plan: Plan, records: Records) -> pd.DataFrame:

@@ -1,48 +1,48 @@
 """What the campaign concludes about each experiment. Pure: a plan and its records in, judgements out.
 
-The rules, the first that fits:
+The rules, the first that fits; the level is `judging.level` (0.05):
 
 1. a guard stopped a run: `too_slow`, in the guard's words; every run failed: `failed`; no run has ended: `pending`
-2. fewer than two seeds with both sides scored: `inconclusive`, whatever the difference is
-3. the whole 95 % interval lies inside the margin: `no_change`. This comes before the sign on purpose: an interval of
-   +0.2 to +0.6 where only 1.0 matters is a real difference that makes no difference
-4. the interval lies on one side of zero, and the difference stands among all comparisons of the campaign (Holm-adjusted
-   p below 0.05): `improved` or `regression`. Twenty comparisons of nothing would give an interval off zero about once
+2. fewer than two seeds with both sides scored: `needs_seeds`, whatever the difference is
+3. two one-sided tests at the level put the difference inside the margin: `no_change`. With 0.05 that is the 90 %
+   interval inside the margin. This comes before the sign on purpose: an interval of +0.2 to +0.6 where only 1.0 matters
+   is a real difference that makes no difference. It is a statement about one experiment and not adjusted: what a false
+   one costs is one missed change of at least the margin, in at most one in twenty of such changes
+4. the difference stands among all comparisons of its family (`judging.family`; p adjusted as `judging.correction` says
+   and below the level): `improved` or `regression`. Twenty comparisons of nothing would give an interval off zero once
 5. else `inconclusive`, with what it would take to tell
 
 Whatever the verdict, the runs it rests on are compared with their reference's: what differs beyond the declared change
 is a confound, marked beside the verdict and in its reason.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import ceil, isinf
 
 from msgspec import structs
 
 from model.run_folder import Result
 from orchestrator import wording
 from orchestrator.evidence import RunRecord
-from orchestrator.judgement import Estimate, Judgement, Verdict
+from orchestrator.judgement import ONLY_LOOK, AtLook, Estimate, Judgement, Verdict
+from orchestrator.multiplicity import ADJUST, CORRECTION_NAME
+from orchestrator.pairing import PairedDifferences, pair_outcomes
 from orchestrator.plan import Arm, Plan
 from orchestrator.proof import find_confounds
-from orchestrator.spec import BASELINE
+from orchestrator.spec import BASELINE, JudgingSpec
 from orchestrator.states import RunState
-from orchestrator.stats import (
-    ALPHA,
-    PairedDifferences,
-    VariancePrior,
-    estimate_delta,
-    fit_prior,
-    holm_adjust,
-    pair_outcomes,
-    seed_variance,
-    seeds_to_resolve,
-)
+from orchestrator.stats import bursts_to_resolve, equivalence_p_value, estimate_delta, seeds_to_resolve
+from orchestrator.variance import MIN_POOLED, Spread, difference_spread, pool_spreads
 
 Runs = dict[int, RunRecord | None]
 """Seed -> its run, None where there is none yet."""
 Conclusion = tuple[Verdict, str]
 
+CONTROLS = "controls"
+"""The family of the arms that are no ideas, whatever `judging.family` is: they must not make an idea harder to find."""
+MIN_SEEDS = 2
+"""Below this many seeds with both sides scored no verdict is given."""
 MAX_SEEDS = 100
 """A number of seeds above this is said as "more than"."""
 
@@ -57,27 +57,31 @@ class _Case:
     reference_runs: Runs
     estimate: Estimate
     adjusted_p_value: float | None
-    family: int
-    """How many comparisons the campaign judges together."""
+    equivalence_p_value: float | None
+    family: str | None
+    num_compared: int
+    """How many comparisons its family has."""
+    judging: JudgingSpec
+    equivalence_level: float
+    """That of the two one-sided tests: all of `judging.level`, or the share of this look."""
     margin_points: float
     capture: str
 
 
-def judge(plan: Plan, records: Mapping[str, RunRecord]) -> dict[str, Judgement]:
+def judge(plan: Plan, records: Mapping[str, RunRecord], at: AtLook = ONLY_LOOK) -> dict[str, Judgement]:
     """Judge every experiment of a plan on the first capture of `data.report`.
 
     Args:
         plan: arms that are the same configuration share runs.
         records: run id -> what the run left; runs that are not there have not started.
+        at: where this is one look of several, what of the level it spends; all comparisons of a family are counted
+            then, also those that have no p-value yet.
     """
     runs = {name: _runs_of(plan, records, name) for name in plan.arms}
     capture = plan.campaign.data.report[0]
-    compared = {name: arm.reference for name, arm in plan.arms.items() if arm.reference}
-    pairs = {name: _pair(runs[name], runs[reference], capture) for name, reference in compared.items()}
-    prior = _fit_campaign_prior(plan, pairs)
-    estimates = {name: estimate_delta(pair, prior) for name, pair in pairs.items()}
-    adjusted = _adjust(plan, estimates)
-    family = _count_comparisons(plan, adjusted)
+    estimates = _estimate_all(plan, runs, capture, plan.campaign.judging.level * at.share)
+    adjusted, compared = _adjust(plan, estimates, at)
+    equivalence = {name: equivalence_p_value(found, plan.campaign.margin) for name, found in estimates.items()}
     cases = {
         name: _Case(
             arm=arm,
@@ -86,7 +90,13 @@ def judge(plan: Plan, records: Mapping[str, RunRecord]) -> dict[str, Judgement]:
             reference_runs=runs[arm.reference] if arm.reference else {},
             estimate=estimates.get(name, Estimate()),
             adjusted_p_value=adjusted.get(name),
-            family=family,
+            equivalence_p_value=None
+            if (p_value := equivalence.get(name)) is None
+            else min(1.0, p_value / at.equivalence_share),
+            family=_family(plan, name),
+            num_compared=compared.get(_family(plan, name), 0),
+            judging=plan.campaign.judging,
+            equivalence_level=plan.campaign.judging.level * at.equivalence_share,
             margin_points=plan.campaign.margin,
             capture=capture,
         )
@@ -95,44 +105,103 @@ def judge(plan: Plan, records: Mapping[str, RunRecord]) -> dict[str, Judgement]:
     return {name: _judge_case(case, runs[BASELINE]) for name, case in cases.items()}
 
 
+def estimate_at(plan: Plan, records: Mapping[str, RunRecord], experiment: str, seeds: Iterable[int]) -> Estimate:
+    """Estimate the difference at some of a plan's seeds alone; the spread over seeds is pooled over all of them.
+
+    The experiment has a reference.
+    """
+    runs = {name: _runs_of(plan, records, name) for name in plan.arms}
+    capture, sides = plan.campaign.data.report[0], (experiment, plan.arms[experiment].reference or BASELINE)
+    spread = _spread_between(plan, _pool(plan, runs, capture), *sides)
+    own, reference_runs = ({seed: runs[side][seed] for seed in seeds} for side in sides)
+    return estimate_delta(_pair(own, reference_runs, capture), spread, plan.campaign.judging.level)
+
+
+def _estimate_all(plan: Plan, runs: Mapping[str, Runs], capture: str, level: float) -> dict[str, Estimate]:
+    spreads = _pool(plan, runs, capture)
+    return {
+        name: estimate_delta(
+            _pair(runs[name], runs[arm.reference], capture), _spread_between(plan, spreads, name, arm.reference), level
+        )
+        for name, arm in plan.arms.items()
+        if arm.reference is not None
+    }
+
+
+def _spread_between(plan: Plan, spreads: Mapping[str, Spread], experiment: str, reference: str) -> Spread | None:
+    sides = [spreads.get(_configuration(plan, side)) for side in (experiment, reference)]
+    known = [side for side in sides if side is not None]
+    return difference_spread(*known) if len(known) == len(sides) else None
+
+
+def _pool(plan: Plan, runs: Mapping[str, Runs], capture: str) -> dict[str, Spread]:
+    """Pool the spread over seeds; arms that are the same configuration share runs and count once.
+
+    A model of labels without meaning guesses, and tells nothing about how far the seeds of one that works lie apart.
+    """
+    alike = {name: of for name, of in runs.items() if plan.arms[name].control != "shuffled_labels"}
+    scores = {_configuration(plan, name): _accuracies(of, capture) for name, of in alike.items()}
+    num_bursts = [len(run.bursts[capture].keys) for of in runs.values() for run in _scored(of, capture).values()]
+    return pool_spreads(scores, max(num_bursts, default=1))
+
+
 def _runs_of(plan: Plan, records: Mapping[str, RunRecord], experiment: str) -> Runs:
     return {seed: records.get(plan.run_of[experiment, seed]) for seed in plan.campaign.seeds}
 
 
-def _pair(runs: Runs, reference_runs: Runs, capture: str) -> PairedDifferences:
-    def scored(side: Runs) -> dict[int, RunRecord]:
-        return {seed: run for seed, run in side.items() if run and _state(run) == "done" and capture in run.bursts}
+def _scored(runs: Runs, capture: str) -> dict[int, RunRecord]:
+    return {seed: run for seed, run in runs.items() if run and _state(run) == "done" and capture in run.bursts}
 
-    sides = [{seed: run.bursts[capture] for seed, run in scored(side).items()} for side in (runs, reference_runs)]
-    return pair_outcomes(*sides)
+
+def _pair(runs: Runs, reference_runs: Runs, capture: str) -> PairedDifferences:
+    sides = [_scored(side, capture) for side in (runs, reference_runs)]
+    return pair_outcomes(*({seed: run.bursts[capture] for seed, run in side.items()} for side in sides))
+
+
+def _configuration(plan: Plan, experiment: str) -> str:
+    """Name the first arm with the same configuration, whose runs an experiment shares."""
+    return plan.arms[experiment].same_as or experiment
 
 
 def _comparison(plan: Plan, experiment: str) -> frozenset[str]:
     """Name the two configurations compared: K1 on H2 is the mirror image of H2 on E5 and counts once."""
+    reference = plan.arms[experiment].reference or BASELINE
+    return frozenset(_configuration(plan, side) for side in (experiment, reference))
+
+
+def _family(plan: Plan, experiment: str) -> str | None:
     arm = plan.arms[experiment]
-    sides = (arm, plan.arms[arm.reference or BASELINE])
-    return frozenset(side.same_as or side.id for side in sides)
-
-
-def _count_comparisons(plan: Plan, names: Iterable[str]) -> int:
-    return len({_comparison(plan, name) for name in names})
+    if arm.reference is None:
+        return None
+    if arm.control:
+        return CONTROLS
+    return "campaign" if plan.campaign.judging.family == "campaign" else arm.group
 
 
 def family_size(plan: Plan, judgements: Mapping[str, Judgement]) -> int:
-    """Count the comparisons that the campaign judges together; K1 against H2 is H2 against E5 seen from behind."""
-    return _count_comparisons(plan, [name for name, found in judgements.items() if found.p_value is not None])
+    """Count the campaign's comparisons, controls apart; K1 against H2 is H2 against E5 seen from behind."""
+    judged = (name for name, found in judgements.items() if found.p_value is not None and found.family != CONTROLS)
+    return len({_comparison(plan, name) for name in judged})
 
 
-def _fit_campaign_prior(plan: Plan, pairs: Mapping[str, PairedDifferences]) -> VariancePrior | None:
-    distinct = {_comparison(plan, name): pair for name, pair in pairs.items() if pair.num_seeds > 1}
-    return fit_prior([(seed_variance(pair), pair.num_seeds - 1) for pair in distinct.values()])
-
-
-def _adjust(plan: Plan, estimates: Mapping[str, Estimate]) -> dict[str, float]:
-    p_of = {name: estimate.p_value for name, estimate in estimates.items() if estimate.p_value is not None}
-    distinct = {_comparison(plan, name): p_value for name, p_value in p_of.items()}
-    adjusted = dict(zip(distinct, holm_adjust(list(distinct.values())), strict=True))
-    return {name: adjusted[_comparison(plan, name)] for name in p_of}
+def _adjust(
+    plan: Plan, estimates: Mapping[str, Estimate], at: AtLook
+) -> tuple[dict[str, float], dict[str | None, int]]:
+    """Adjust the p-values within each family; also return how many comparisons each family has."""
+    adjusted: dict[str, float] = {}
+    compared: dict[str | None, int] = {}
+    for family in dict.fromkeys(_family(plan, name) for name in estimates):
+        p_of = {
+            name: p_value
+            for name, estimate in estimates.items()
+            if _family(plan, name) == family and (p_value := at.spend(name, estimate.p_value)) is not None
+        }
+        distinct = {_comparison(plan, name): p_value for name, p_value in p_of.items()}
+        after = ADJUST[plan.campaign.judging.correction](list(distinct.values()))
+        adjusted_of = dict(zip(distinct, after, strict=True))
+        adjusted |= {name: adjusted_of[_comparison(plan, name)] for name in p_of}
+        compared[family] = len(distinct)
+    return adjusted, compared
 
 
 def _judge_case(case: _Case, baseline_runs: Runs) -> Judgement:
@@ -152,6 +221,9 @@ def _judge_case(case: _Case, baseline_runs: Runs) -> Judgement:
         accuracy_percent_of=accuracy_percent_of,
         baseline_delta_points=_baseline_delta(case, baseline_runs),
         adjusted_p_value=case.adjusted_p_value,
+        equivalence_p_value=case.equivalence_p_value,
+        family=case.family,
+        num_compared=case.num_compared if case.family else None,
     )
 
 
@@ -195,10 +267,10 @@ def _conclude(case: _Case) -> tuple[Verdict | None, str]:
         return stopped
     if case.arm.reference is None:
         return None, "the baseline: it is compared with nothing"
-    if len(case.estimate.seeds) < 2:
-        return Verdict.INCONCLUSIVE, _needs_seeds(case)
+    if len(case.estimate.seeds) < MIN_SEEDS:
+        return Verdict.NEEDS_SEEDS, _needs_seeds(case)
     verdict, reason = _weigh(case)
-    return verdict, f"{reason}{_left_out(case)}"
+    return verdict, f"{reason}{_not_pooled(case)}{_left_out(case)}"
 
 
 def _stopped(case: _Case) -> Conclusion | None:
@@ -248,7 +320,7 @@ def _ending(run: RunRecord | None, capture: str) -> str:
 
 def _needs_seeds(case: _Case) -> str:
     return "; ".join(
-        [f"needs seeds: {len(case.estimate.seeds)} of at least 2 have both sides scored", *_unscored(case)]
+        [f"needs seeds: {len(case.estimate.seeds)} of at least {MIN_SEEDS} have both sides scored", *_unscored(case)]
     )
 
 
@@ -264,30 +336,62 @@ def _left_out(case: _Case) -> str:
     return f"; left out: {'; '.join(parts)}" if parts else ""
 
 
+def _not_pooled(case: _Case) -> str:
+    if case.estimate.moderated:
+        return ""
+    own = f"the spread over its seeds is known from its own {len(case.estimate.seeds)} seeds alone (plain t)"
+    few = f"fewer than {MIN_POOLED} configurations have two seeds to pool it"
+    return f"; {own}: {'it is a control' if case.arm.control else few}"
+
+
+def decide(delta_points: float, adjusted_p: float, equivalence_p: float, level: float) -> Verdict:
+    """Weigh two tests of one difference: that it is none, adjusted within its family, and that it is the margin."""
+    if equivalence_p < level:
+        return Verdict.NO_CHANGE
+    if adjusted_p >= level:
+        return Verdict.INCONCLUSIVE
+    return Verdict.IMPROVED if delta_points > 0 else Verdict.REGRESSION
+
+
 def _weigh(case: _Case) -> Conclusion:
-    low, high = case.estimate.interval_points or (-float("inf"), float("inf"))
-    margin = case.margin_points
-    if -margin < low and high < margin:
-        return Verdict.NO_CHANGE, f"the whole interval lies within the margin of ±{margin:g} points"
-    if low <= 0 <= high:
-        return Verdict.INCONCLUSIVE, f"the interval holds 0 and leaves the margin; {_would_tell(case)}"
-    adjusted_p = case.adjusted_p_value or 0.0
-    among = f"among {wording.counted(case.family, 'comparison')} (Holm-adjusted p {wording.probability(adjusted_p)})"
-    if adjusted_p >= ALPHA:
-        return Verdict.INCONCLUSIVE, f"off zero alone, but not {among}; {_would_tell(case)}"
-    if low > 0:
-        return Verdict.IMPROVED, f"the whole interval lies above 0, also {among}"
-    return Verdict.REGRESSION, f"the whole interval lies below 0, also {among}"
+    delta, p_value, level = case.estimate.delta_points, case.estimate.p_value, case.estimate.level
+    adjusted_p, equivalence_p = case.adjusted_p_value, case.equivalence_p_value
+    assert delta is not None
+    assert p_value is not None
+    assert adjusted_p is not None
+    assert equivalence_p is not None
+    verdict = decide(delta, adjusted_p, equivalence_p, case.judging.level)
+    correction = f"{CORRECTION_NAME[case.judging.correction]}-adjusted p {wording.probability(adjusted_p)}"
+    group = "" if case.family == "campaign" else f" of {case.family}"
+    among = f"among {wording.counted(case.num_compared, 'comparison')}{group} ({correction})"
+    if verdict is Verdict.NO_CHANGE:
+        tests = f"two one-sided tests, p {wording.probability(equivalence_p)}"
+        coverage = f"{100 - 200 * case.equivalence_level:.3g} %"
+        inside = f"the {coverage} interval lies within the margin of ±{case.margin_points:g} points"
+        return verdict, f"{inside} ({tests})"
+    if verdict is not Verdict.INCONCLUSIVE:
+        return verdict, f"the whole interval lies {'above' if delta > 0 else 'below'} 0, also {among}"
+    if p_value < level:
+        return verdict, f"off zero alone, but not {among}; {_would_tell(case)}"
+    return verdict, f"the interval holds 0 and is not inside the margin; {_would_tell(case)}"
 
 
 def _would_tell(case: _Case) -> str:
-    """Say roughly how many seeds would give one of the other verdicts, if the difference stays what it is."""
-    size = abs(case.estimate.delta_points or 0.0)
-    off_zero = seeds_to_resolve(case.estimate, size, ALPHA / max(1, case.family))
-    inside = seeds_to_resolve(case.estimate, case.margin_points - size, ALPHA)
-    seeds = max(min(off_zero, inside), len(case.estimate.seeds) + 1)
-    if seeds == float("inf"):
-        bursts = wording.counted(case.estimate.num_bursts, "burst")
-        error = wording.plain(case.estimate.lasting_burst_error_points)
-        return f"no number of seeds would tell: the {bursts} alone leave a standard error of {error} points"
-    return f"it would take {f'roughly {seeds:.0f}' if seeds <= MAX_SEEDS else f'more than {MAX_SEEDS}'} seeds to tell"
+    """Say roughly how many seeds, else bursts, would give another verdict, if the difference stays what it is."""
+    seeds = max(_least(case, seeds_to_resolve), len(case.estimate.seeds) + 1)
+    if seeds < float("inf"):
+        return f"it would take {f'roughly {seeds}' if seeds <= MAX_SEEDS else f'more than {MAX_SEEDS}'} seeds to tell"
+    error = f"a standard error of {wording.plain(case.estimate.burst_error_points)} points"
+    alone = f"the {wording.counted(case.estimate.num_bursts, 'burst')} alone leave {error}"
+    bursts = _least(case, bursts_to_resolve)
+    more = f"roughly {bursts:,} bursts" if bursts < float("inf") else "more seeds and more bursts"
+    return f"no number of seeds would tell: {alone}; it would take {more}"
+
+
+def _least(case: _Case, to_resolve: Callable[[Estimate, float, float], float]) -> float:
+    """Return the smaller of what would bring the interval off zero and what would bring it inside the margin."""
+    size, level = abs(case.estimate.delta_points or 0.0), case.estimate.level
+    off_zero = to_resolve(case.estimate, size, level / max(1, case.num_compared))
+    inside = to_resolve(case.estimate, case.margin_points - size, 2 * case.equivalence_level)
+    least = min(off_zero, inside)
+    return least if isinf(least) else ceil(least)

@@ -31,6 +31,12 @@ def interval(ends: tuple[float, float] | None) -> str:
     return f"[{low}, {high}]"
 
 
+def span(low: float, high: float) -> str:
+    """Write what a number lies between: 1.6 to 1.9; once where both ends read the same."""
+    ends = [plain(end, 1) for end in (low, high)]
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+
 def probability(value: float | None) -> str:
     """Write a p-value with three places: 0.012, < 0.001."""
     if value is None:

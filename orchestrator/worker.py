@@ -37,6 +37,11 @@ HEARTBEAT_SECONDS = 5.0
 RECONCILE_SECONDS = 15.0
 
 
+def never() -> bool:
+    """Say that there is no end to the time."""
+    return False
+
+
 class Observer(Protocol):
     """Someone who wants to see how the runs go."""
 
@@ -71,6 +76,8 @@ class Worker:
     """The runs it takes, and waits for where others have them; None takes every run and waits for none."""
     stays: bool = False
     """Whether it waits for runs that are yet to be queued."""
+    is_time_up: Callable[[], bool] = never
+    """Asked at every turn; once it says yes, the worker stops as at a request."""
     tasks: list[Task] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     """What kept runs from being trained, in sentences."""
@@ -134,7 +141,7 @@ class Worker:
         if num_interrupts >= AT_ONCE:
             self.is_stopping = True
             return False
-        if num_interrupts:
+        if num_interrupts or self.is_time_up():
             self._stop()
         self._tell()
         if self._beats.is_due():

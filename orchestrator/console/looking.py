@@ -1,4 +1,4 @@
-"""`plan`, `show`, `why`, `schema`: what is looked up, and starts nothing."""
+"""`plan`, `show`, `schema`: what is looked up, and starts nothing."""
 
 import argparse
 import json
@@ -8,11 +8,9 @@ from typing import Any
 import msgspec
 from rich.table import Table
 
-from orchestrator.accepting import accept
 from orchestrator.console.asking import print_left_out, request_of
-from orchestrator.console.output import layout_of, print_json, say
+from orchestrator.console.output import print_json, say
 from orchestrator.console.terminal import OUT
-from orchestrator.explain import why
 from orchestrator.knobs import difference
 from orchestrator.preview import preview
 from orchestrator.schema import campaign_schema
@@ -54,8 +52,8 @@ def show_experiment(options: argparse.Namespace) -> int:
         content = {"config": arm.config, "difference": changes, "tokens": size.tokens, "parameters": size.parameters}
         return print_json(content)
     OUT.print(f"{arm.id}: {arm.title}", style="bold", markup=False)
-    stack = " + ".join(("baseline", *arm.stack[:-1]))
-    OUT.print(f"profile {study.campaign.profile}; reference: {stack if arm.reference else 'none'}", markup=False)
+    stack = " + ".join(("baseline", *study.arms[arm.reference].stack)) if arm.reference else "none"
+    OUT.print(f"profile {study.campaign.profile}; reference: {stack}", markup=False)
     if arm.same_as:
         OUT.print(f"the same configuration as {arm.same_as}, so the two share their runs")
     for knob, (old, new) in changes.items():
@@ -76,14 +74,6 @@ def _as_yaml(values: dict[str, Any], indent: str = "") -> str:
         else:
             lines.append(f"{indent}{key}: {json.dumps(value)}")
     return "\n".join(lines)
-
-
-def explain_run(options: argparse.Namespace) -> int:
-    """Say why a run is, or is not, what would be trained now."""
-    if options.accept:
-        return say(accept(layout_of(options), request_of(options), options.run))
-    comparison = why(layout_of(options), request_of(options), options.run)
-    return print_json(comparison) if options.json else say(comparison.sentences())
 
 
 def show_schema(options: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from orchestrator.console.live import LiveTable
 from orchestrator.console.output import say
 from orchestrator.console.terminal import OUT, styled
 from orchestrator.console.working import INTERRUPTED, print_failures
+from orchestrator.errors import UsageError
 from orchestrator.judgement import Judgement
 from orchestrator.ordering import RunOptions
 from orchestrator.study import open_study
@@ -20,6 +21,8 @@ from orchestrator.study import open_study
 
 def run_campaign(options: argparse.Namespace) -> int:
     """Queue and train what is missing, judge, and write the report."""
+    if options.budget is not None:
+        raise UsageError("--budget is for --until-decided; say both")
     study = open_study(request_of(options))
     run_options = RunOptions(slots=options.slots, snapshot=options.snapshot, retry=options.retry)
     with LiveTable() as table:
@@ -30,7 +33,7 @@ def run_campaign(options: argparse.Namespace) -> int:
         OUT.print(f"nothing to train: all {outcome.num_finished_before} runs have their result already")
     else:
         OUT.print(f"{outcome.num_trained} runs trained, {outcome.num_finished_before} had their result already")
-    _print_outcome(outcome)
+    print_outcome(outcome)
     print_left_out(options, study)
     say(problem for problem in outcome.problems if problem not in table.told)
     if not outcome.is_complete:
@@ -44,16 +47,17 @@ def write_report(options: argparse.Namespace) -> int:
     request = request_of(options)
     outcome = campaign.report(open_study(request), request)
     say(outcome.notes)
-    _print_outcome(outcome)
+    print_outcome(outcome)
     say(outcome.problems)
     return 0
 
 
-def _print_outcome(outcome: Outcome) -> None:
+def print_outcome(outcome: Outcome) -> None:
+    """Print the verdicts, and where the report is."""
     profiled = outcome.plan.campaign
     title = f"{profiled.name}, profile {profiled.profile}: accuracy on {profiled.data.report[0]}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("experiment", "on", "%", "delta", "95 % interval", "seeds", "verdict"):
+    for heading in ("experiment", "on", "%", "delta", "interval", "seeds", "verdict"):
         is_word = heading in ("experiment", "on", "verdict")
         table.add_column(heading, justify="left" if is_word else "right", no_wrap=True)
     for name, judgement in outcome.judgements.items():

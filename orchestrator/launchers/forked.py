@@ -181,7 +181,7 @@ class Launcher:
         return self._standbys[key]
 
     def wait(self, seconds: float) -> None:
-        """Wait until a job has ended, or so long."""
+        """Wait until something is said that was not heard yet, such as how a job ended, or so long."""
         select.select([standby.answers for standby in self._standbys.values() if standby.is_alive()], [], [], seconds)
 
     def close(self) -> None:

@@ -376,23 +376,28 @@ def real_machine(tmp_path: Path) -> Iterator[Machine]:
     machine.power_off()
 
 
-COUNTS: dict[str, Counts] = {}
-"""What was done and found, by the name of the campaign of faults."""
+FAULTS = "faults: "
+"""Before the name of a campaign of faults, in what a test's report carries, from another process too."""
 
 
 @pytest.fixture
-def tell() -> Callable[[str, Counts], None]:
+def tell(request: pytest.FixtureRequest) -> Callable[[str, Counts], None]:
     """Have the counts of a campaign printed at the end."""
 
     def keep(name: str, counts: Counts) -> None:
-        COUNTS.setdefault(name, Counter()).update(counts)
+        request.node.user_properties.append((f"{FAULTS}{name}", dict(counts)))
 
     return keep
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what was done, and what was lost."""
-    for name, counts in COUNTS.items():
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    totals: dict[str, Counts] = {}
+    for key, counts in (entry for report in reports for entry in report.user_properties):
+        if key.startswith(FAULTS):
+            totals.setdefault(key.removeprefix(FAULTS), Counter()).update(counts)
+    for name, counts in totals.items():
         terminalreporter.section(name)
         for what, count in counts.items():
             terminalreporter.write_line(f"{what:48} {count:6}")

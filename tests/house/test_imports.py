@@ -9,16 +9,25 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LEVELS = {
-    "errors": 0, "states": 0, "spec": 0, "processes": 0, "pacing": 0,
-    "judgement": 10, "knobs": 10, "identity": 10, "layout": 10, "fingerprints": 10, "run_names": 10,
-    "loading": 20, "stats": 20, "evidence": 20, "schema": 20, "plan": 20, "wording": 20, "orders": 20, "database": 20,
-    "plumbing": 20, "worktrees": 22, "branches": 25, "results": 25,
-    "guards": 30, "proof": 30, "launchers": 30, "store": 30, "why": 30, "patches": 35,
-    "verdicts": 40, "provenance": 40, "load": 40, "reconcile": 40, "checkouts": 40,
-    "tables": 50, "figures": 50, "watcher": 50, "doctor": 50, "study": 50, "rebuild": 50, "waiting": 50,
-    "remembering": 55, "worker": 60, "queueing": 60, "housekeeping": 60, "explain": 60, "foresight": 60,
-    "report_sections": 60, "working": 65, "ordering": 70, "report": 70, "preview": 70, "accepting": 70,
-    "campaign": 80, "console": 90, "cli": 100, "__main__": 110, "__init__": 0,
+    "__init__": 0, "errors": 0, "identity": 0, "judgement": 0, "layout": 0, "multiplicity": 0, "pacing": 0,
+    "processes": 0, "spec": 0, "states": 0, "verbs": 0, "wording": 0,
+    "database": 1, "evidence": 1, "fingerprints": 1, "guards": 1, "knobs": 1, "launchers": 1, "orders": 1,
+    "pairing": 1, "plumbing": 1, "run_names": 1, "search_verbs": 1, "staging": 1,
+    "load": 2, "provenance": 2, "schema": 2, "stacking": 2, "store": 2, "variance": 2, "worktrees": 2,
+    "branches": 3, "generated": 3, "objective": 3, "search_space": 3, "stats": 3, "watcher": 3,
+    "doctor": 4, "interactions": 4, "loading": 4, "patches": 4, "plan": 4, "search_results": 4,
+    "arithmetic": 5, "audit": 5, "checkouts": 5, "controls": 5, "figures": 5, "ledger": 5, "promoting": 5, "proof": 5,
+    "report_sections": 5, "results": 5, "why": 5,
+    "arithmetic_words": 6, "foresight": 6, "reconcile": 6, "search_report": 6, "study": 6, "tables": 6, "verdicts": 6,
+    "deciding": 7, "preview": 7, "rebuild": 7, "remembering": 7, "report_checks": 7, "searches": 7, "waiting": 7,
+    "worker": 7,
+    "explain": 8, "housekeeping": 8, "queueing": 8, "report": 8, "working": 8,
+    "accepting": 9, "ordering": 9, "trial_runs": 9,
+    "campaign": 10, "searching": 10,
+    "search_loop": 11, "until_decided": 11,
+    "console": 12,
+    "cli": 13,
+    "__main__": 14,
 }  # fmt: skip
 """Module of the orchestrator -> its level; an arrow goes to a lower one, or stays inside a package."""
 FRONT_DOOR = {"model", "model.config", "model.flags", "model.run_folder"}

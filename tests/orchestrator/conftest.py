@@ -21,12 +21,16 @@ from orchestrator.evidence import Bursts, RunRecord
 from orchestrator.identity import CodeAndData
 from orchestrator.launchers.local import Slot
 from orchestrator.layout import Layout
+from orchestrator.pairing import PairedDifferences
 from orchestrator.plan import Plan, plan_runs, resolve_arms
+from orchestrator.processes import Process
 from orchestrator.provenance import write_provenance
 from orchestrator.queueing import Placing, add, place_run
+from orchestrator.searches import SearchOptions, open_search
+from orchestrator.searching import Trials, open_trials
 from orchestrator.spec import BaselineSpec, DataSpec, ExperimentSpec, GuardSpec, ProfiledCampaign, Reported
 from orchestrator.states import RunState
-from orchestrator.store import RUNS, QueuedRun, open_store
+from orchestrator.store import RUNS, QueuedRun, Store, open_store
 from orchestrator.study import Request, collect_inputs, make_plan, open_study
 
 NUM_DEVICES = 10
@@ -139,6 +143,19 @@ def build_records(plan: Plan, outcomes: Mapping[str, Any], **options: Any) -> di
             record = build_run(plan, experiment, seed, outcome, **options)
             records[record.id] = record
     return records
+
+
+def build_differences(difference_SB: object, devices_B: object = None) -> PairedDifferences:
+    """Build a comparison from its differences; one device sent all bursts unless `devices_B` says otherwise."""
+    values_SB = np.asarray(difference_SB, dtype=np.int8)
+    num_seeds, num_bursts = values_SB.shape
+    devices = np.zeros(num_bursts, dtype=np.int64) if devices_B is None else np.asarray(devices_B)
+    return PairedDifferences(difference_SB=values_SB, seeds=tuple(range(num_seeds)), devices_B=devices)
+
+
+@pytest.fixture(scope="session")
+def differences() -> Callable[..., PairedDifferences]:
+    return build_differences
 
 
 @pytest.fixture(scope="session")
@@ -326,3 +343,58 @@ def repo(git: Callable[..., str], tmp_path: Path) -> Path:
     git("add", "-A")
     git("commit", "--quiet", "-m", "start")
     return root
+
+
+SEARCHES = """\
+searches:
+  focal:
+    title: Focus
+    on: E5
+    space:
+      loss.gamma: {kind: float, low: 0.01, high: 5.0}
+      loss.label_smoothing: {kind: float, low: 0.0, high: 0.2}
+    trials: 6
+    enqueue:
+      - at: {loss.gamma: 2.0, loss.label_smoothing: 0.0}
+      - at: {loss.gamma: 3.0, loss.label_smoothing: 0.0}
+"""
+
+
+class SearchLab:
+    """Searches in a study whose runs end as a test says."""
+
+    def __init__(self, study: StudyFolder) -> None:
+        self.study = study
+        (study.layout.root / "data" / "LocC.h5").write_bytes(b"LocC")
+        capture = "    LocC: {path: data/LocC.h5, devices: [0, 10], packets: [0, 6]}\n"
+        study.edit("  train: [LocA]\n", f"{capture}  train: [LocA]\n  choose: [LocC]\n")
+        study.file.write_text(study.file.read_text() + SEARCHES)
+        self.store: Store = open_store(study.layout)
+
+    asked = property(lambda self: open_search(Request(file=self.study.file), "focal"))
+
+    def open(self, process: Process | None = None) -> Trials:
+        trials = open_trials(self.asked, self.store, SearchOptions())
+        trials.process = process or trials.process
+        return trials
+
+    def end(self, run: str, accuracy: float = 0.5, state: str = "done", failure: str | None = None) -> None:
+        scores = {} if state != "done" else {"LocC": score_of(accuracy), "LocD": score_of(1.0)}
+        result = Result(state=state, reason=f"it is {state}", failure=failure, epochs=1, best_epoch=1, scores=scores)
+        self.study.layout.run(run).write_result(result)
+        assert (claimed := self.store.claim(Process.own(), [run])) is not None
+        assert self.store.end(claimed, RunState(state), f"it is {state}", failure)
+
+    def state_of(self, run: str) -> RunState:
+        return self.store.runs([run])[0].state
+
+
+def score_of(accuracy: float) -> LocationScore:
+    return LocationScore(bursts=100, correct=round(100 * accuracy), accuracy=accuracy, loss=1.0)
+
+
+@pytest.fixture
+def lab(study: StudyFolder) -> Iterator[SearchLab]:
+    made = SearchLab(study)
+    yield made
+    made.store.close()

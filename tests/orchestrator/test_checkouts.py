@@ -173,3 +173,19 @@ def test_a_folder_without_code_takes_the_installed_one(tmp_path: Path) -> None:
     code = find_code(Layout(tmp_path), snapshot=False)
     assert isinstance(code, CopiedCode)
     assert (code.source / "gated_delta.py").exists()
+
+
+def test_experiments_of_one_code_share_a_worktree_and_others_have_their_own(
+    committed: Layout, a_plan: Callable[..., Plan]
+) -> None:
+    plan, checkouts = a_plan({"E5": FOCAL, "H2": {"change": {"model.depth": 2}}}), Checkouts(committed)
+    code = find_code(committed, snapshot=False)
+    first, second = (checkouts.open(name, code.commit(plan.arms[name], NOW)) for name in ("E5", "H2"))
+    assert first == second
+    (committed.root / "model" / "new.py").write_text("x = 1\n")
+    changed = find_code(committed, snapshot=True)
+    third = checkouts.open("E5", changed.commit(plan.arms["E5"], NOW))
+    assert third != first
+    assert ((third / "model" / "new.py").exists(), (first / "model" / "new.py").exists()) == (True, False)
+    checkouts.close()
+    assert list(committed.worktrees.iterdir()) == []

@@ -11,12 +11,13 @@ from textwrap import dedent
 import pytest
 
 from orchestrator import __version__
-from orchestrator.cli import build_parser, main, parse_seeds
+from orchestrator.cli import build_parser, main
 from orchestrator.schema import campaign_schema
+from orchestrator.verbs import parse_seeds
 
 VERBS = (
-    "run", "plan", "status", "show", "why", "report", "queue", "work", "stop", "retry", "cancel", "rebuild", "gc",
-    "checkout", "data", "doctor", "schema",
+    "run", "plan", "next", "status", "show", "why", "report", "queue", "work", "stop", "retry", "cancel", "rebuild",
+    "gc", "checkout", "data", "doctor", "schema", "search", "promote",
 )  # fmt: skip
 WORDS = [[verb] for verb in VERBS] + [["queue", "list"], ["queue", "add"], ["data", "emulate"], ["data", "shard"]]
 HEAVY = {"torch", "pandas", "optuna", "sqlalchemy", "numpy", "msgspec", "git", "rich"}

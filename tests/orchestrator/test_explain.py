@@ -4,8 +4,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
+from model.run_folder import LocationScore, Result
 from orchestrator.cli import main
 
 Ask = Callable[..., tuple[int, str, str]]
@@ -48,6 +50,13 @@ def test_an_unfinished_run_is_gone_on_with(study: Any, ask: Ask) -> None:
 
 def test_a_seed_of_its_own_must_be_asked_for(study: Any, ask: Ask) -> None:
     assert "the same: `knockout run --seeds 7-7` takes this result" in ask(study.end(study.start("E5", 7)))[1]
+
+
+def test_an_aa_run_is_compared_with_what_the_plan_has_at_the_campaigns_seed(study: Any, ask: Ask) -> None:
+    study.edit("seeds: 2", "seeds: 2\naa: 1")
+    run_id = study.end(study.start("AA1", 1))
+    assert run_id.startswith("AA1-s10001-")
+    assert ask(run_id)[1] == f"{run_id}: the same: `knockout run` takes this result\n"
 
 
 def test_a_changed_knob_is_named_with_both_values(study: Any, ask: Ask) -> None:
@@ -113,14 +122,12 @@ def test_a_configuration_of_another_format_is_a_matter_of_format(study: Any, ask
 
 
 def test_a_run_that_another_experiment_now_stands_for_is_told(study: Any, ask: Ask) -> None:
-    k1 = "  K1: {title: Back, group: size, hypothesis: Why., "
-    study.file.write_text(study.file.read_text() + k1 + "change: {loss.kind: focal, loss.gamma: 2.0}}\n")
+    k1 = "  K1: {title: Back, group: size, hypothesis: Why., change: {loss.kind: focal, loss.gamma: 2.0}}\n"
+    study.edit("loss.gamma: 2.0", "loss.gamma: 3.0")
+    study.file.write_text(study.file.read_text() + k1)
     run_id = study.end(study.start("K1"))
     assert "the same" in ask(run_id)[1]
-    heads = json.loads(study.layout.run(run_id).config.read_bytes())["model"]["num_heads"]
-    study.edit(
-        k1 + "change: {loss.kind: focal, loss.gamma: 2.0}}", k1 + f"on: H2, change: {{model.num_heads: {heads}}}}}"
-    )
+    study.edit("loss.gamma: 3.0", "loss.gamma: 2.0")
     assert f"identity: the same, but the plan counts it as {run_id.replace('K1', 'E5')}" in ask(run_id)[1]
 
 
@@ -180,9 +187,71 @@ class TestAPatch:
         assert "nobody can say which files differ" in lines[2]
 
 
+class TestVerdict:
+    """A word that is an experiment's id is the experiment, though it begins the ids of its runs as well."""
+
+    def test_of_an_experiment_is_worked_out_from_its_counts(self, study: Any, ask: Ask) -> None:
+        for name, counts in (("E5", (5, 4)), ("baseline", (3, 3))):
+            for seed, correct in enumerate(counts):
+                score(study, study.start(name, seed), correct)
+        status, said, _ = ask("E5")
+        assert status == 0
+        assert said.startswith("E5 against baseline on LocD: inconclusive\n")
+        assert "   seed 0: 5 by E5, 3 by baseline (2 by E5 alone, 0 by baseline alone): +20.000 points\n" in said
+        assert "(+20.000 +10.000) / 2 = +15.000 points." in said
+        steps = json.loads(ask("E5", "--json")[1])
+        assert [seed["experiment_correct"] for seed in steps["seeds"]] == [5, 4]
+        assert steps["tests"]["num_compared"] == 1
+
+    def test_of_one_that_has_not_run_is_said_to_be_so(self, study: Any, ask: Ask) -> None:
+        said = "H2 against E5 on LocD: pending\n  not run: seeds 0 and 1 without a result yet\n"
+        assert ask("H2") == (0, said, "")
+
+    def test_beginning_of_an_id_is_a_run(self, study: Any, ask: Ask) -> None:
+        run_id = study.end(study.start("E5"))
+        assert ask("E5-")[1] == f"{run_id}: the same: `knockout run` takes this result\n"
+
+    def test_is_of_the_campaign_as_it_was_queued_where_more_of_that_ended(self, study: Any, ask: Ask) -> None:
+        for run_id, correct in zip(study.add("E5"), (5, 3), strict=True):
+            score(study, run_id, correct)
+        study.edit("loss.gamma: 2.0", "loss.gamma: 1.0")
+        assert "seed 0: " in ask("E5")[1]
+        study.edit("  H2:", "  H3:")
+        assert "H3 against E5 on LocD: pending" in ask("H3")[1]
+
+    def test_captures_that_are_gone_leave_what_was_queued(self, study: Any, ask: Ask) -> None:
+        (study.layout.root / "data" / "LocD.h5").rename(study.layout.root / "data" / "away.h5")
+        assert "LocD.h5: this capture is not there, so no run can belong to it" in ask("E5")[2]
+        (study.layout.root / "data" / "away.h5").rename(study.layout.root / "data" / "LocD.h5")
+        study.add("E5")
+        (study.layout.root / "data" / "LocD.h5").unlink()
+        assert ask("E5")[1].startswith("E5 against baseline on LocD: pending\n")
+
+    def test_experiment_outside_the_default_ones_is_judged_among_all(self, study: Any, ask: Ask) -> None:
+        study.edit("quick: {}", "quick: {default_experiments: [E5]}")
+        assert ask("H2")[1].startswith("H2 against E5 on LocD: pending\n")
+
+
+def score(study: Any, run_id: str, correct: int) -> None:
+    """Give a run a result and predictions on ten bursts, of which it recognises the first `correct`."""
+    folder = study.layout.run(run_id)
+    labels = np.arange(10)
+    logits = np.zeros((10, 11), dtype=np.float32)
+    logits[labels, np.where(labels < correct, labels, 10)] = 1.0
+    arrays = {
+        "key": np.array([f"{label:02d}/0" for label in labels]),
+        "device": labels,
+        "label": labels,
+        "logits": logits,
+    }
+    np.savez(folder.predictions, **{f"LocD/{name}": values for name, values in arrays.items()})
+    scored = LocationScore(bursts=10, correct=correct, accuracy=correct / 10, loss=1.0)
+    folder.write_result(Result(state="done", reason="trained", epochs=1, scores={"LocD": scored}))
+
+
 class TestRefusals:
     def test_an_unknown_run(self, study: Any, ask: Ask) -> None:
-        assert ask("E5") == (2, "", "knockout: there is no run `E5`; there is none at all yet\n")
+        assert ask("E5-s0") == (2, "", "knockout: there is no run `E5-s0`; there is none at all yet\n")
         run_id = study.start("E5")
         assert ask("E6-s0") == (2, "", f"knockout: there is no run `E6-s0`; the nearest is `{run_id}`\n")
 

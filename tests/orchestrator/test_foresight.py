@@ -45,3 +45,14 @@ def test_where_all_or_nothing_is_trained_there_is_nothing_to_foresee(study: Any)
     ids = study.add("E5")
     assert foresee(study) == []
     assert foresee(study, *ids) == []
+
+
+def test_seeds_that_are_not_wanted_yet_are_left_out(study: Any) -> None:
+    study.edit("seeds: 2\n", "seeds: 2\nstaging: {screen_seeds: 2, max_seeds: 3}\n")
+    study.commit()
+    baseline = study.end(study.start("baseline"))
+    study.add("E5")
+    opened = open_study(Request(file=study.file, profile="quick", seeds=(0,), experiments=("E5",)))
+    whole = make_plan(opened, find_code(study.layout, snapshot=True))
+    assert len(opened.wants(whole).runs) < len(whole.runs)
+    assert foresee_confounds(study.layout, opened.wants(whole), [baseline], CPU) == []

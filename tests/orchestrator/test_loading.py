@@ -141,7 +141,7 @@ def test_paper_is_exactly_the_sources_setting() -> None:
         (
             "quick:\n    baseline",
             "quick:\n    default_experiments: [E6]\n    baseline",
-            r":16: profiles\.quick\.default_experiments: there is no experiment `E6`; .*E5",
+            r":16: profiles\.quick\.default_experiments\[0\]: there is no experiment `E6`; .*E5",
         ),
         ("margin: 1.0", "margin: [1", r"this is not YAML"),
         ("task: Tell radios apart.", "task: !!python/object:os.system x", r":3: cannot read|:3: .*reads as"),
@@ -150,6 +150,134 @@ def test_paper_is_exactly_the_sources_setting() -> None:
 def test_a_mistake_is_told_with_its_line(check: Check, old: str, new: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         check(changed(old, new))
+
+
+GENERATING = """\
+  H2: {title: Heads, group: size, hypothesis: h, on: E5, change: {model.num_heads: 4}}
+  K1: {title: Back, group: size, hypothesis: h, on: H2, change: {model.num_heads: 8}}
+  G3: {title: Gamma, group: loss, hypothesis: h, on: E5, change: {loss.gamma: 3.0}}
+  S1: {title: Smooth, group: loss, hypothesis: h, on: E5, change: {loss.label_smoothing: 0.1}}
+  cosine: {title: Cosine, group: optimisation, hypothesis: h, change: {optim.schedule.kind: cosine}}
+  patient: {title: Patience, group: optimisation, hypothesis: h, change: {optim.schedule.patience: 5}}
+  drop: {title: Drop, group: loss, hypothesis: h, change: {optim.schedule: {kind: cosine, warmup_epochs: 3}}}
+  F0: {title: Focal alone, group: loss, hypothesis: h, change: {loss.kind: focal}}
+  G1: {title: Gamma, group: loss, hypothesis: h, on: F0, change: {loss.gamma: 3.0}}
+  A1: {title: Code, group: code, hypothesis: h, patch: a.diff}
+  A2: {title: Code, group: code, hypothesis: h, ref: other}
+  chance: {title: Chance, group: control, hypothesis: h, control: shuffled_labels}
+  a-name-so-long-that-it-fills-thirty: {title: t, group: long, hypothesis: h, change: {model.depth: 2}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("interactions: [[E5, H3]]", r":39: interactions\[0\]: there is no experiment `H3`; there are E5, H2, K1"),
+        ("interactions:\n  - [E5, H2]\n  - [H2, E5]", r":41: interactions\[1\]: the pair of `H2` and `E5` is given tw"),
+        ("interactions: [[H2, H2]]", r":39: .*`H2` is paired with itself; a pair is of two experiments"),
+        ("interactions: [[E5, H2, K1]]", r":39: interactions\[0\]: Expected `array` of length 2, got 3, found `\['E5'"),
+        ("interactions: [[E5, 2]]", r":39: interactions\[0\]\[1\]: Expected `str`, got `int`, found `2`"),
+        ("interactions: [[H2, K1]]", r":39: .*`H2` and `K1` both change `model\.num_heads`, so no arm can have the ch"),
+        ("interactions: [[cosine, drop]]", r":39: .*`cosine` and `drop` both change `optim\.schedule\.kind`"),
+        (
+            "interactions: [[patient, cosine]]",
+            r":39: .*`patient-and-cosine` cannot be made: optim\.schedule\.patience: `patience` has no effect here: on",
+        ),
+        (
+            "interactions: [[A1, A2]]",
+            r":39: .*`A1` and `A2` exclude each other: a `ref` takes the whole code, and both",
+        ),
+        (
+            "interactions: [[chance, H2]]",
+            r":39: .*`chance` is a control, so there is nothing to learn from it with oth",
+        ),
+        (
+            "interactions: [[H2, a-name-so-long-that-it-fills-thirty]]",
+            r":39: .*`H2-and-a-name-so-long-that-it-fills-thirty`, which is longer than 40 letters; give its",
+        ),
+        ("ablate: [E5, H3]", r":39: ablate\[1\]: there is no experiment `H3`; there are E5, H2, K1"),
+        (
+            "ablate:\n  - E5\n  - tag:lost",
+            r":41: ablate\[1\]: no experiment is of the group `lost`; did you mean `loss`",
+        ),
+        ("ablate: [E5, [H2, E5]]", r":39: ablate\[1\]: `E5` is given twice, also in part `E5`; name it once"),
+        (
+            "ablate: [H2, K1]",
+            r":39: ablate\[1\]: `H2` and `K1` exclude each other: `model\.num_heads` is 4 in one and 8 in the other",
+        ),
+        ("ablate: [A1, A2]", r":39: .*`A1` and `A2` exclude each other: a `ref` takes the whole code"),
+        ("ablate: ['tag:control']", r":39: .*`chance` is a control"),
+        ("ablate: [[]]", r":39: ablate\[0\]: this must not be empty"),
+        (
+            "ablate: [K1]",
+            r":39: ablate: `full` cannot be made: model\.num_heads: `model\.num_heads: 8` changes nothing: the stack",
+        ),
+        (
+            "ablate: [cosine, patient]",
+            r":39: ablate: `full` cannot be made: optim\.schedule\.patience: `patience` has no effect here",
+        ),
+        (
+            "ablate: [patient, drop]",
+            r":39: ablate: `full` cannot be made: another change takes back what `patient` makes of `optim\.sch",
+        ),
+        (
+            "ablate:\n  - F0\n  - G1",
+            r":40: ablate\[0\]: `full-without-F0` cannot be made: loss\.gamma: `gamma` has no effect here: only kind "
+            "`focal` has it; take experiments that need each other as one part",
+        ),
+        ("aa: -1", r":39: aa: Expected `int` >= 0, found `-1`"),
+    ],
+)
+def test_a_mistake_in_what_is_to_be_generated_is_told_with_its_line(check: Check, lines: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        check(f"{CAMPAIGN}{GENERATING}{lines}\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seeds: 2", "seeds: [0, 10000]", r":29: aa: A/A arms train at seeds 10000 apart, .* found 0 and 10000"),
+        ("  E5:", "  AA1:", r":29: aa: this makes an experiment `AA1`, and the file has an experiment of that name"),
+        (
+            "    change: {loss.kind: focal, loss.gamma: 2.0}",
+            "    control: shufled",
+            r":25: experiments\.E5\.control: Invalid .*'shufled'; valid are shuffled_labels",
+        ),
+        (
+            "group: optimisation",
+            "group: ablation",
+            r":23: experiments\.E5\.group: the group `ablation` is kept for arms that the file asks for by",
+        ),
+        (
+            "title: Focal",
+            "title: Focal\n    on: chance",
+            r":23: experiments\.E5\.on: `chance` is a control; no experiment stands on it",
+        ),
+        (
+            "title: Focal",
+            "title: Focal\n    control: shuffled_labels\n    on: meaningless",
+            r":27: experiments\.E5\.change\.data\.shuffled_labels: `data\.shuffled_labels: True` changes nothing",
+        ),
+    ],
+)
+def test_a_mistake_about_controls_is_told_with_its_line(check: Check, old: str, new: str, message: str) -> None:
+    others = """\
+  chance: {title: Chance, group: control, hypothesis: h, control: shuffled_labels}
+  meaningless: {title: Chance, group: control, hypothesis: h, change: {data.shuffled_labels: true}}
+
+aa: 1
+"""
+    with pytest.raises(SpecError, match=message):
+        check(changed(old, new) + others)
+
+
+def test_a_profile_that_names_the_group_of_what_is_not_asked_for_is_refused(check: Check) -> None:
+    text = changed("quick:\n    baseline", "quick:\n    default_experiments: [E5, 'tag:aa']\n    baseline")
+    with pytest.raises(
+        SpecError, match=r":16: .*default_experiments\[1\]: there is no experiment `tag:aa`; there are E5"
+    ):
+        check(text)
+    check(f"{text}aa: 1\n")
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:

@@ -5,14 +5,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.identity import CodeAndData
 from orchestrator.knobs import difference, knob_names
-from orchestrator.plan import Plan, order_by_reference, plan_runs, resolve_arms, select_arms
-from orchestrator.spec import ExperimentSpec
+from orchestrator.plan import Plan, find_interactions, plan_runs, resolve_arms, select_arms
 
 CAPTURES = ("LocA.h5", "LocB.h5", "LocD.h5")
 FOCAL = {"change": {"loss.kind": "focal", "loss.gamma": 2.0}}
@@ -23,10 +20,6 @@ BACK = {"on": "H2", "change": {"model.num_heads": 8, "model.head_dim": 64}}
 @pytest.fixture
 def source_plan(a_plan: Callable[..., Plan]) -> Plan:
     return a_plan({"E5": FOCAL, "H2": WIDE, "K1": BACK})
-
-
-def an_experiment(on: str = "baseline") -> ExperimentSpec:
-    return ExperimentSpec(title="t", group="g", hypothesis="h", change={"model.depth": 2}, on=on)
 
 
 def test_an_experiment_carries_the_changes_of_its_whole_stack(source_plan: Plan) -> None:
@@ -62,6 +55,40 @@ def test_asking_for_an_experiment_brings_its_references(source_plan: Plan) -> No
     assert set(select_arms(source_plan.arms, [])) == set(source_plan.arms)
 
 
+def test_asking_for_a_generated_cell_brings_all_four(a_plan: Callable[..., Plan]) -> None:
+    deep = {"change": {"model.depth": 2}}
+    plan = a_plan({"E5": FOCAL, "H2": WIDE, "D": deep}, interactions=(("E5", "H2"),), aa=1)
+    assert list(select_arms(plan.arms, ["H2-alone"])) == ["baseline", "E5", "H2", "H2-alone"]
+    assert list(select_arms(plan.arms, ["tag:interaction"])) == ["baseline", "E5", "H2", "H2-alone"]
+    assert list(select_arms(plan.arms, ["H2"])) == ["baseline", "E5", "H2"]
+    assert list(select_arms(plan.arms, ["tag:aa"])) == ["baseline", "AA1"]
+    assert list(select_arms(plan.arms, [])) == list(plan.arms)
+
+
+def test_asking_for_a_part_left_out_brings_the_full_stack(a_plan: Callable[..., Plan]) -> None:
+    plan = a_plan({"E5": FOCAL, "D": {"change": {"model.depth": 2}}}, ablate=("E5", "D"))
+    assert plan.arms["full-without-E5"].same_as == "D"
+    assert list(select_arms(plan.arms, ["full-without-E5"])) == ["baseline", "D", "full", "full-without-E5"]
+    assert set(select_arms(plan.arms, ["tag:ablation"])) == set(plan.arms)
+
+
+def test_a_twin_brings_the_arm_whose_runs_it_shares_so_that_runs_have_one_name(a_plan: Callable[..., Plan]) -> None:
+    other = {"change": {"loss.kind": "focal", "loss.gamma": 2.0}}
+    plan = a_plan({"E5": FOCAL, "Again": other})
+    arms = select_arms(plan.arms, ["Again"])
+    assert list(arms) == ["baseline", "E5", "Again"]
+    inputs = CodeAndData(code_tree="c0de", captures={name: f"da7a{name.removesuffix('.h5')}" for name in CAPTURES})
+    assert plan_runs(plan.campaign, arms, inputs).run_of["Again", 0] == plan.run_of["E5", 0]
+
+
+def test_an_interaction_of_which_an_arm_was_not_asked_for_is_left_out(a_plan: Callable[..., Plan]) -> None:
+    plan = a_plan({"E5": FOCAL, "H2": WIDE}, interactions=(("E5", "H2"),))
+    for left_out in plan.arms:
+        arms = {name: arm for name, arm in plan.arms.items() if name != left_out}
+        assert find_interactions(plan.campaign, arms) == ()
+    assert find_interactions(plan.campaign, plan.arms) == plan.interactions != ()
+
+
 def test_asking_for_an_unknown_experiment_is_told_with_the_nearest(source_plan: Plan) -> None:
     with pytest.raises(UsageError, match="there is no experiment `H22`; did you mean `H2`"):
         select_arms(source_plan.arms, ["H22"])
@@ -87,14 +114,6 @@ def test_a_change_that_only_restates_a_default_is_refused(a_plan: Callable[..., 
 def test_names_and_seeds_are_not_for_an_experiment_to_change(a_plan: Callable[..., Plan], knob: str) -> None:
     with pytest.raises(SpecError, match="is not for an experiment to change"):
         a_plan({"X": {"change": {knob: "other"}}})
-
-
-@given(st.permutations(["a", "b", "c", "d"]))
-def test_references_come_first_whatever_the_order_of_the_file(names: list[str]) -> None:
-    on = {"a": "baseline", "b": "a", "c": "b", "d": "a"}
-    order = order_by_reference({name: an_experiment(on[name]) for name in names})
-    assert sorted(order) == ["a", "b", "c", "d"]
-    assert all(on[name] == "baseline" or order.index(on[name]) < order.index(name) for name in order)
 
 
 def test_the_same_spec_gives_the_same_ids(source_plan: Plan, a_plan: Callable[..., Plan]) -> None:

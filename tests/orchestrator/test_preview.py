@@ -71,6 +71,12 @@ def test_a_change_of_knobs_and_code_names_both(study: Any) -> None:
     assert describe_change(arm) == "optim.epochs: 7, patch p1.diff"
 
 
+def test_other_seeds_are_the_change_of_an_aa_arm(study: Any) -> None:
+    study.edit("seeds: 2", "seeds: 2\naa: 2")
+    row = preview_rows(study)["AA2"]
+    assert (row.reference, row.change, row.to_train) == ("baseline", "seeds 20000 higher", (0, 1))
+
+
 def test_code_that_is_refused_is_told_and_nothing_of_it_is_trained(
     study: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

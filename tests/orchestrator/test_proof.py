@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from orchestrator.evidence import RunRecord
-from orchestrator.plan import Arm, Plan
+from orchestrator.plan import Arm, CodeStep, Plan
 from orchestrator.proof import find_confounds
 
 ORIGIN: dict[str, Any] = {
@@ -50,7 +50,9 @@ def compare(plan: Plan, a_run: Callable[..., RunRecord]) -> Compare:
     def compared(
         ours: Mapping[str, Any], theirs: Mapping[str, Any] = ORIGIN, *, name: str = "E5", seeds: int = 1, **fields: Any
     ) -> tuple[str, ...]:
-        arm = structs.replace(plan.arms[name], **fields)
+        arm = plan.arms[name]
+        own = (CodeStep(**fields),) if fields else ()
+        arm = structs.replace(arm, code=(*arm.code, *own), **fields)
         reference = plan.arms[str(arm.reference)]
         pairs = {
             seed: (a_run(plan, arm.id, seed, provenance=ours), a_run(plan, reference.id, seed, provenance=theirs))
@@ -129,6 +131,16 @@ class TestCode:
     @pytest.mark.parametrize("fields", [{"patch": "focal.diff"}, {"ref": "focal"}])
     def test_other_code_is_what_a_patch_or_a_ref_declares(self, compare: Compare, fields: dict[str, str]) -> None:
         assert compare(self.OTHER, **fields) == ()
+
+    def test_code_that_is_left_out_of_a_full_stack_is_declared(
+        self, a_plan: Callable[..., Plan], a_run: Callable[..., RunRecord]
+    ) -> None:
+        parts = {"P": {"patch": "a.diff"}, "D": {"change": {"model.depth": 2}}}
+        plan = a_plan(parts, ablate=("P", "D"))
+        full = a_run(plan, "full", 0, provenance=self.OTHER)
+        for name, confounded in (("full-without-P", False), ("full-without-D", True)):
+            run = a_run(plan, name, 0, provenance=ORIGIN)
+            assert bool(find_confounds(plan.arms[name], plan.arms["full"], {0: (run, full)})) is confounded
 
     def test_code_beyond_that_of_a_ref_is_a_confound_file_by_file(self, compare: Compare) -> None:
         beyond = self.OTHER | {"code_differs_beyond": ["model/norms.py (+1 -1)", "model/job.py (+2 -0)"]}

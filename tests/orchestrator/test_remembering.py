@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.checkouts import find_code
-from orchestrator.remembering import recall
+from orchestrator.remembering import choose_plan, recall
 from orchestrator.study import Request, make_plan, open_study
 
 
@@ -45,6 +45,20 @@ def test_other_experiments_and_seeds_of_the_queued_campaign_may_be_asked_for(stu
     assert set(queued.plan(request(study, "E5")).arms) == {"baseline", "E5"}
 
 
+def test_generated_arms_come_back_with_their_seeds_and_interactions(study: Any) -> None:
+    study.edit("seeds: 2", "seeds: 2\naa: 1\nablate: [E5, H2]\ninteractions: [[E5, H2]]")
+    ids = study.add(seeds=(0, 1))
+    before = open_study(request(study))
+    study.edit("aa: 1\nablate: [E5, H2]\ninteractions: [[E5, H2]]", "")
+    queued = recall(open_study(request(study)))
+    assert queued is not None
+    plan = queued.plan(request(study, seeds=(0, 1)))
+    assert tuple(run.id for run in plan.runs) == ids
+    assert plan.arms == before.arms
+    assert plan.run_of["AA1", 1].startswith("AA1-s10001-")
+    assert [pair.cells for pair in plan.interactions] == [("baseline", "E5", "H2-alone", "H2")]
+
+
 def test_it_says_when_and_at_which_commit(study: Any) -> None:
     study.add("E5")
     queued = recall(open_study(request(study)))
@@ -65,3 +79,18 @@ def test_what_another_version_wrote_is_not_recalled(study: Any) -> None:
         path.write_bytes(content)
         assert recall(opened) is None
     assert study.layout.queued_campaign("tiny", "paper") != path
+
+
+def test_an_experiment_that_was_not_there_when_others_were_queued_is_of_the_campaign_as_it_is_now(study: Any) -> None:
+    for run_id in study.add("E5"):
+        study.end(run_id)
+    study.edit(
+        "experiments:\n", "experiments:\n  New: {title: n, group: g, hypothesis: h, change: {optim.clip_norm: 9.0}}\n"
+    )
+    study.edit("loss.gamma: 2.0", "loss.gamma: 3.0")
+    code = find_code(study.layout, snapshot=True)
+    for asked, is_queued in (("E5", True), ("New", False)):
+        asking = request(study, asked, seeds=(0,))
+        plan, sentence = choose_plan(open_study(asking), asking, code)
+        assert sentence.startswith("this is of the campaign as it was queued") == is_queued
+        assert asked in plan.arms

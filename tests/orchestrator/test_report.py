@@ -102,7 +102,7 @@ class TestFolder:
 
     def test_every_file_that_the_report_names_is_there(self, folder: Path, markdown: str) -> None:
         named = {*re.findall(r"`(\w+\.csv)`", markdown), *re.findall(r"\]\((\w+\.png)\)", markdown)}
-        assert len(named) == 8
+        assert len(named) == 10
         assert {path.name for path in folder.iterdir()} == named | {"report.md", "report.html"}
 
     def test_page_asks_for_nothing_from_elsewhere(self, folder: Path) -> None:
@@ -152,7 +152,7 @@ class TestWords:
         assert plan.arms["K1"].same_as == "E5"
         assert (
             "**The same configuration as E5.** The two share their runs. The source reports 83.7 % for K1 and 85.0 % "
-            "for E5. They are one configuration, so the 1.3 points between them are the noise of a single run."
+            "for E5, so the 1.3 points between them are its own noise: the luck of a single run."
         ) in markdown
 
     def test_provenance_that_is_not_there_is_said_to_be_missing(self, markdown: str) -> None:

@@ -10,8 +10,11 @@ from markdown_it import MarkdownIt
 
 from model.run_folder import Result
 from orchestrator.report import _environment, _text, render_markdown, render_page
+from orchestrator.report_sections import verdict_sentence
+from orchestrator.spec import JudgingSpec, StagingSpec
 from orchestrator.verdicts import judge
 
+DIED = Result(state="failed", failure="out_of_memory", reason="the job held 3.9 GiB", epochs=1)
 SLOW = Result(state="too_slow", reason="median epoch takes 1.1 s, the budget is 1.0 s", epochs=3)
 EXPERIMENTS: dict[str, dict[str, Any]] = {
     "E5": {"change": {"loss.kind": "focal", "loss.gamma": 2.0}, "reported": {"accuracy": 85.0, "delta": 1.0}},
@@ -44,15 +47,60 @@ def section(markdown: str, heading: str) -> str:
 
 def test_one_seed_of_a_tenth_of_a_point_is_not_called_an_improvement(render: Render) -> None:
     markdown = render({"baseline": 0.850, "E5": 0.851}, {"E5": EXPERIMENTS["E5"]}, seeds=(0,), margin=0.05)
-    assert "| inconclusive |" in section(markdown, "## Result summary")
+    assert "| needs_seeds |" in section(markdown, "## Result summary")
+    assert "**E5 has too few seeds for a verdict.**" in section(markdown, "### E5")
     assert "improved" not in section(markdown, "## Result summary") + section(markdown, "## Experiments")
     assert "Needs seeds: 1 of at least 2" in section(markdown, "### E5")
 
 
-def test_margin_and_family_are_said_before_the_numbers(render: Render) -> None:
+def test_summary_comes_first_and_how_to_read_it_right_after(render: Render) -> None:
+    headings = re.findall(r"^## (.*)$", render(margin=2.5), re.MULTILINE)
+    assert headings[:3] == ["Result summary", "How to read the verdicts", "Experiments"]
     how = " ".join(section(render(margin=2.5), "## How to read the verdicts").split())
     assert "±2.5 points" in how
-    assert "the 3 comparisons of this campaign" in how
+    assert "the 3 comparisons of this campaign (Holm, adjusted p below 0.05)" in how
+    assert " 95 % interval" in how
+
+
+def test_how_verdicts_are_reached_is_said_as_the_campaign_has_it(render: Render) -> None:
+    judging = JudgingSpec(level=0.1, correction="benjamini_hochberg", family="group")
+    markdown = render(judging=judging)
+    how = " ".join(section(markdown, "## How to read the verdicts").split())
+    assert "those of its group (Benjamini-Hochberg, adjusted p below 0.1)" in how
+    assert " 90 % interval" in how
+    assert "| 90 % interval |" in section(markdown, "## Result summary")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        ([0.95, 0.95], "E5 helps: +15.0 points on LocD against baseline."),
+        ([0.60, 0.60], "E5 hurts: −20.0 points on LocD against baseline."),
+        ([0.82, 0.81], "Nobody can tell yet what E5 does: +1.5 points on LocD against baseline, and it may be luck."),
+        ([0.82, None], "E5 has too few seeds for a verdict."),
+        (SLOW, "E5 was stopped because it is too slow."),
+        (DIED, "E5 failed in every run."),
+        (None, "E5 has not run yet."),
+    ],
+)
+def test_verdict_is_one_sentence(
+    a_plan: Callable[..., Any], runs_of: Callable[..., Any], outcome: Any, words: str
+) -> None:
+    plan = a_plan({"E5": EXPERIMENTS["E5"]})
+    judgements = judge(plan, runs_of(plan, {"baseline": 0.80, "E5": outcome}))
+    assert verdict_sentence(plan, judgements["E5"]) == words
+    assert verdict_sentence(plan, judgements["baseline"]) == ""
+
+
+def test_no_change_is_one_sentence_with_its_margin(render: Render) -> None:
+    words = section(render({"baseline": 0.8, "E5": [0.81, 0.8]}, {"E5": EXPERIMENTS["E5"]}, margin=30.0), "### E5")
+    assert "**E5 makes no difference that matters: +0.5 points on LocD against baseline, the margin is ±30.**" in words
+
+
+def test_controls_are_no_experiments_and_twins_are_named_in_the_headline(render: Render) -> None:
+    head = render(experiments=EXPERIMENTS | {"null": {"control": "shuffled_labels"}}, aa=2).partition("\n## ")[0]
+    assert "Of 5 experiments: " in head
+    assert "Trained once, since the configuration is another's: K1 (that of E5)." in head
 
 
 def test_section_shows_why_what_changes_and_how_to_run_it_again(render: Render) -> None:
@@ -68,6 +116,22 @@ def test_seeds_that_are_no_range_are_left_to_the_campaign_file(render: Render) -
     assert "`knockout run E5 --profile quick`" in section(render(seeds=(3, 1337)), "### E5")
 
 
+def test_confirmation_is_asked_of_a_keeper_where_seeds_are_staged(render: Render) -> None:
+    staging = StagingSpec(screen_seeds=2, max_seeds=3, confirm_seeds=2)
+    how = section(render(staging=staging, seeds=tuple(range(5))), "## How it was run")
+    assert "An experiment that improved and was confirmed on fresh seeds keeps its branch" in how
+    assert "fresh seeds" not in section(render(), "## How it was run")
+
+
+def test_twin_is_marked_in_the_summary(render: Render) -> None:
+    assert "| K1 | Title of K1 (the configuration of E5, trained once) | H2 |" in render()
+
+
+def test_seeds_of_a_replicate_stand_beside_those_of_its_reference(render: Render) -> None:
+    words = section(render({"baseline": 0.8, "AA1": 0.8}, {}, aa=1), "### AA1")
+    assert "| 10000 (beside 0) | 80.0 % | +0.0 | `AA1-s10000-" in words
+
+
 def test_twin_shows_the_runs_that_it_shares(render: Render) -> None:
     assert "`E5-s0-" in section(render(), "### K1")
 
@@ -77,7 +141,8 @@ def test_experiment_that_has_not_run_is_said_to_be_so(render: Render) -> None:
 
 
 def test_scorings_on_the_judged_capture_are_counted(render: Render) -> None:
-    assert "| scorings on LocD | 8, once a run" in section(render(), "## How it was run")
+    words = section(render(), "## Scorings on LocD")
+    assert "LocD was scored 8 times, by 8 runs of 4 experiments; nothing was chosen on it." in words
 
 
 def test_campaign_that_reports_nothing_says_so(render: Render) -> None:

@@ -38,3 +38,31 @@ def test_a_misspelt_key_does_not_fit(campaign: Any, where: tuple[str, ...], key:
     node[key] = 1
     with pytest.raises(jsonschema.ValidationError, match=key):
         jsonschema.validate(campaign, campaign_schema())
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"interactions": [["E5", "H2"]], "ablate": ["E5", ["H2", "I1"], "tag:augmentation"], "aa": 3},
+        {"experiments": {"chance": {"title": "t", "group": "g", "hypothesis": "h", "control": "shuffled_labels"}}},
+    ],
+)
+def test_what_is_to_be_generated_fits(campaign: Any, asked: dict[str, Any]) -> None:
+    jsonschema.validate(campaign | asked, campaign_schema())
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"interactions": [["E5"]]},
+        {"interactions": [["E5", "H2", "I1"]]},
+        {"interactions": [["E5", "tag:augmentation"]]},
+        {"ablate": [["E 5"]]},
+        {"ablate": [[]]},
+        {"aa": -1},
+        {"experiments": {"chance": {"title": "t", "group": "g", "hypothesis": "h", "control": "aa"}}},
+    ],
+)
+def test_what_cannot_be_generated_does_not_fit(campaign: Any, asked: dict[str, Any]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(campaign | asked, campaign_schema())

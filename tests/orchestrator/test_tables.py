@@ -9,15 +9,17 @@ from msgspec import structs
 
 from model.run_folder import Result
 from orchestrator.evidence import RunRecord
-from orchestrator.judgement import Judgement, Verdict
+from orchestrator.judgement import Estimate, Judgement, Verdict
 from orchestrator.plan import Plan
 from orchestrator.spec import Reported
 from orchestrator.tables import (
+    audit_table,
     claims_table,
     compare_with_claim,
     devices_table,
     epochs_table,
     judged_capture,
+    ledger_table,
     runs_table,
     scores_table,
     seeds_table,
@@ -124,6 +126,16 @@ class TestScores:
         assert row_of(frame, experiment="H2")["confounded"] == "code: a; data: b"
         assert frame["confounded"].isna().sum() == len(plan.arms) - 1
 
+    def test_confirmation_stands_beside_what_it_confirms(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
+        fresh = Estimate(delta_points=1.0, low_points=0.5, high_points=1.5)
+        confirmed = structs.replace(judgements["E5"], fresh=fresh, is_confirmed=True, look_seeds=4)
+        frame = scores_table(plan, judgements | {"E5": confirmed})
+        row = row_of(frame, experiment="E5")
+        assert (row["fresh_delta_points"], row["fresh_low_points"], row["fresh_high_points"]) == (1.0, 0.5, 1.5)
+        assert (row["look_seeds"], row["is_confirmed"]) == (4, True)
+        other = row_of(frame, experiment="H2")
+        assert (other["fresh_delta_points"], other["is_confirmed"]) == (None, None)
+
     def test_twin_names_the_experiment_whose_runs_it_shares(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
         assert row_of(scores_table(plan, judgements), experiment="K1")["same_as"] == "E5"
 
@@ -203,3 +215,34 @@ def test_epochs_table_has_a_row_for_each_epoch_that_ended(plan: Plan, records: d
     assert {"run", "experiment", "seed", "epoch", "seconds", "val_loss", "grad_norm"} <= set(frame.columns)
     assert frame["epoch"].dtype == "Int64"
     assert list(epochs_table(plan, {}).columns) == list(frame.columns)
+
+
+class TestAudit:
+    def test_row_has_the_sources_difference_beside_ours(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
+        frame = audit_table(plan, judgements)
+        assert frame["experiment"].tolist() == ["E5", "K1"]
+        row = row_of(frame, experiment="E5")
+        assert (row["reported_delta_points"], row["delta_points"]) == (1.0, judgements["E5"].delta_points)
+        assert (row["low_points"], row["high_points"]) == judgements["E5"].interval_points
+        assert (row["standing"], row["agreement"]) == ("contradicted by its own repeat", "cannot tell")
+        assert row["repeat_delta_points"] == pytest.approx(-0.3)
+
+    def test_agreement_is_that_of_the_claims(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
+        claims = claims_table(plan, judgements).set_index("experiment")["agreement"]
+        audited = audit_table(plan, judgements).set_index("experiment")["agreement"]
+        assert audited.to_dict() == claims[audited.index].to_dict()
+
+    def test_columns_have_their_types_without_any_claim(self, a_plan: Callable[..., Plan]) -> None:
+        plan = a_plan({"E5": {"change": {"loss.kind": "focal"}}})
+        frame = audit_table(plan, judge(plan, {}))
+        assert len(frame) == 0
+        assert frame["detectable_points"].dtype == "float64"
+
+
+def test_ledger_has_a_row_for_each_scoring(plan: Plan, records: dict[str, RunRecord]) -> None:
+    frame = ledger_table(plan, records)
+    assert frame["experiment"].tolist() == ["baseline", "E5", "H2", "baseline", "E5"]
+    row = row_of(frame, experiment="E5", seed=0)
+    assert (row["capture"], row["shared_by"], row["bursts"], row["correct"]) == ("LocD", "K1", 200, 168)
+    assert row["scored_by"] == row["run"] == plan.run_of["E5", 0]
+    assert ledger_table(plan, {})["seed"].dtype == "Int64"

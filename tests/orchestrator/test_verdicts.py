@@ -1,17 +1,21 @@
 """Each rule of a verdict, in the order in which they are asked."""
 
 from collections.abc import Callable
+from math import ceil
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from statsmodels.stats.multitest import multipletests
 
 from model.run_folder import Result
 from orchestrator.evidence import RunRecord
 from orchestrator.judgement import Judgement, Verdict
 from orchestrator.plan import Plan
-from orchestrator.verdicts import family_size, judge
+from orchestrator.spec import JudgingSpec
+from orchestrator.stats import bursts_to_resolve
+from orchestrator.verdicts import decide, family_size, judge
 
 FOCAL = {"change": {"loss.kind": "focal"}}
 GAMMA = {"on": "E5", "change": {"loss.gamma": 3.0}}
@@ -58,21 +62,22 @@ class TestStops:
         assert verdict_on([ending, ending]).verdict is Verdict.PENDING
 
     def test_failure_beside_an_unfinished_run_is_no_verdict_of_failure(self, verdict_on: Any) -> None:
-        assert verdict_on([DIED, None]).verdict is Verdict.INCONCLUSIVE
+        assert verdict_on([DIED, None]).verdict is Verdict.NEEDS_SEEDS
 
     def test_stopped_baseline_says_so(self, a_plan: Builder, runs_of: RunsOf) -> None:
         plan = a_plan({"E5": FOCAL})
         found = judge(plan, runs_of(plan, {"baseline": SLOW, "E5": 0.9}))
         assert found["baseline"].verdict is Verdict.TOO_SLOW
-        assert found["E5"].verdict is Verdict.INCONCLUSIVE
+        assert found["E5"].verdict is Verdict.NEEDS_SEEDS
         assert "the reference baseline: seeds 0 and 1 ended as too_slow: median epoch" in found["E5"].reason
 
 
 class TestSeeds:
     @pytest.mark.parametrize("accuracy", [0.801, 0.9, 0.1])
-    def test_one_seed_is_inconclusive_whatever_the_difference_is(self, verdict_on: Any, accuracy: float) -> None:
+    def test_one_seed_is_below_the_floor_whatever_the_difference_is(self, verdict_on: Any, accuracy: float) -> None:
         found = verdict_on([accuracy], seeds=(0,))
-        assert (found.verdict, found.low_points) == (Verdict.INCONCLUSIVE, None)
+        assert (found.verdict, found.low_points) == (Verdict.NEEDS_SEEDS, None)
+        assert (found.p_value, found.adjusted_p_value, found.equivalence_p_value) == (None, None, None)
         assert found.reason.startswith("needs seeds: 1 of at least 2")
 
     def test_seed_with_one_side_is_left_out_and_named(self, verdict_on: Any) -> None:
@@ -133,8 +138,38 @@ class TestIntervals:
         won = np.array([True, True, False, False, False, False, False, False] * 10)
         lost = np.array([False, True, True, False, False, False, False, False] * 10)
         found = verdict_on([won, won], [lost, lost])
-        assert found.reason.endswith("no number of seeds would tell: the 80 bursts alone leave a standard error of "
-                                     f"{found.lasting_burst_error_points:.2f} points")  # fmt: skip
+        alone = f"the 80 bursts alone leave a standard error of {found.burst_error_points:.2f} points"
+        assert f"no number of seeds would tell: {alone}; it would take roughly " in found.reason
+        bursts = bursts_to_resolve(found, 1.0, 0.1)
+        assert f"roughly {ceil(bursts):,} bursts" in found.reason
+        assert bursts > 80
+
+    def test_no_change_needs_only_the_interval_of_one_minus_two_levels_inside(self, verdict_on: Any) -> None:
+        sides = ([outcomes(n) for n in (806, 813, 820)], [outcomes(800)] * 3)
+        found = verdict_on(*sides, seeds=(0, 1, 2), margin=2.55)
+        assert found.high_points > 2.55
+        assert found.equivalence_p_value < 0.05
+        assert found.verdict is Verdict.NO_CHANGE
+        assert found.reason.startswith(
+            "the 90 % interval lies within the margin of ±2.55 points (two one-sided tests, p "
+        )
+        strict = verdict_on(*sides, seeds=(0, 1, 2), margin=2.55, judging=JudgingSpec(level=0.01))
+        assert strict.verdict is Verdict.INCONCLUSIVE
+        assert strict.high_points > found.high_points
+
+    def test_level_decides_what_stands(self, verdict_on: Any) -> None:
+        sides = ([outcomes(n) for n in (830, 850, 870)], [outcomes(800)] * 3)
+        found = verdict_on(*sides, seeds=(0, 1, 2))
+        assert found.verdict is Verdict.IMPROVED
+        assert found.adjusted_p_value == found.p_value
+        strict = verdict_on(*sides, seeds=(0, 1, 2), judging=JudgingSpec(level=found.p_value / 2))
+        assert strict.verdict is Verdict.INCONCLUSIVE
+        assert strict.reason.startswith("the interval holds 0 and is not inside the margin; it would take ")
+
+    def test_spread_that_is_not_pooled_is_said_to_be_so(self, verdict_on: Any) -> None:
+        assert "known from its own 2 seeds alone (plain t): fewer than 4 configurations have two seeds" in (
+            verdict_on([0.8, 0.9]).reason
+        )
 
     def test_difference_to_the_baseline_goes_past_the_reference(self, a_plan: Builder, runs_of: RunsOf) -> None:
         plan = a_plan({"E5": FOCAL, "gamma": GAMMA})
@@ -172,6 +207,52 @@ class TestFamily:
         assert all(found[name].moderated for name in plan.arms if name != "baseline")
         assert all(found[name].degrees_of_freedom > 1 for name in plan.arms if name != "baseline")
 
+    def test_benjamini_and_hochberg_is_used_where_the_campaign_says_so(self, judged_by: Any) -> None:
+        holm, other = judged_by(JudgingSpec()), judged_by(JudgingSpec(correction="benjamini_hochberg"))
+        p_values = [found.p_value for found in holm.values() if found.reference]
+        expected = multipletests(p_values, method="fdr_bh")[1]
+        assert [found.adjusted_p_value for found in other.values() if found.reference] == pytest.approx(expected)
+        assert "(Benjamini-Hochberg-adjusted p " in other["E5"].reason
+        assert other["E5"].adjusted_p_value <= holm["E5"].adjusted_p_value
+
+    def test_family_may_be_the_experiments_group(self, judged_by: Any) -> None:
+        together, apart = judged_by(JudgingSpec()), judged_by(JudgingSpec(family="group"))
+        assert {(found.family, found.num_compared) for found in together.values() if found.reference} == {
+            ("campaign", 4)
+        }
+        assert [(apart[name].family, apart[name].num_compared) for name in ("E5", "clip", "clip2", "clip3")] == [
+            ("loss", 1), ("size", 3), ("size", 3), ("size", 3)
+        ]  # fmt: skip
+        assert apart["E5"].adjusted_p_value == apart["E5"].p_value < together["E5"].adjusted_p_value
+        sizes = [apart[name] for name in ("clip", "clip2", "clip3")]
+        expected = multipletests([found.p_value for found in sizes], method="holm")[1]
+        assert [found.adjusted_p_value for found in sizes] == pytest.approx(expected)
+        assert "among 1 comparison of loss (" in apart["E5"].reason
+        assert (apart["baseline"].family, apart["baseline"].num_compared) == (None, None)
+
+    def test_controls_are_a_family_of_their_own(self, a_plan: Builder, runs_of: RunsOf) -> None:
+        clips = {f"clip{n}": {"change": {"optim.clip_norm": 2.0 + n}} for n in range(4)}
+        plan = a_plan({"E5": FOCAL, "shuffled": {"control": "shuffled_labels"}} | clips)
+        found = judge(plan, runs_of(plan, {"baseline": [0.8, 0.81], "E5": [0.82, 0.8], "shuffled": [0.1, 0.09]}
+                                    | {f"clip{n}": [0.8, 0.8 + 0.01 * n] for n in range(4)}))  # fmt: skip
+        assert (found["shuffled"].family, found["shuffled"].num_compared) == ("controls", 1)
+        assert (found["E5"].family, found["E5"].num_compared, family_size(plan, found)) == ("campaign", 5, 5)
+        assert found["E5"].moderated
+        assert not found["shuffled"].moderated
+        assert "alone (plain t): it is a control" in found["shuffled"].reason
+
+    @pytest.fixture
+    def judged_by(self, a_plan: Builder, runs_of: RunsOf) -> Callable[[JudgingSpec], dict[str, Judgement]]:
+        """Judge four experiments of two groups, one of them better, in other ways."""
+        clips = {f"clip{n or ''}": {"group": "size", "change": {"optim.clip_norm": 2.0 + n}} for n in (0, 2, 3)}
+
+        def judged(judging: JudgingSpec) -> dict[str, Judgement]:
+            plan = a_plan({"E5": FOCAL | {"group": "loss"}} | clips, seeds=(0, 1, 2), judging=judging)
+            shares = {"baseline": 0.80, "E5": 0.90, "clip": [0.82, 0.80, 0.81], "clip2": [0.79, 0.80, 0.83]}
+            return judge(plan, runs_of(plan, shares | {"clip3": [0.78, 0.80, 0.80]}, num_bursts=1000))
+
+        return judged
+
     def test_comparison_and_its_mirror_image_count_once(self, a_plan: Builder, runs_of: RunsOf) -> None:
         back = {"on": "gamma", "change": {"loss.gamma": 2.0}}
         plan = a_plan({"E5": FOCAL, "gamma": GAMMA, "back": back})
@@ -180,6 +261,7 @@ class TestFamily:
         assert family_size(plan, found) == 2
         assert found["back"].delta_points == pytest.approx(-found["gamma"].delta_points)
         assert found["back"].adjusted_p_value == found["gamma"].adjusted_p_value
+        assert {found[name].num_compared for name in ("E5", "gamma", "back")} == {2}
 
     def test_two_comparisons_are_too_few_to_pool(self, a_plan: Builder, runs_of: RunsOf) -> None:
         plan = a_plan({"E5": FOCAL, "gamma": GAMMA})
@@ -248,3 +330,18 @@ class TestConfounds:
 def test_plan_without_a_single_record_is_judged_pending(a_plan: Builder) -> None:
     found = judge(a_plan({"E5": FOCAL, "gamma": GAMMA}), {})
     assert {judgement.verdict for judgement in found.values()} == {Verdict.PENDING}
+
+
+@pytest.mark.parametrize(
+    ("delta_points", "adjusted_p", "equivalence_p", "verdict"),
+    [
+        (0.5, 0.001, 0.049, Verdict.NO_CHANGE),
+        (0.5, 0.049, 0.05, Verdict.IMPROVED),
+        (-0.5, 0.049, 0.05, Verdict.REGRESSION),
+        (-0.5, 0.05, 0.05, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_inside_the_margin_comes_before_the_sign(
+    delta_points: float, adjusted_p: float, equivalence_p: float, verdict: Verdict
+) -> None:
+    assert decide(delta_points, adjusted_p, equivalence_p, 0.05) is verdict

@@ -81,3 +81,8 @@ def test_a_command_is_broken_before_flags_and_only_where_it_is_too_wide() -> Non
     assert wording.shell_command(words, width=24) == "run --first 1 \\\n    --second '2 3' \\\n    --third 4"
     assert wording.shell_command(words, width=1).count("\n") == 3
     assert all(len(line) <= 30 for line in wording.shell_command(words, width=30).splitlines())
+
+
+@pytest.mark.parametrize(("low", "high", "text"), [(1.62, 1.84, "1.6 to 1.8"), (1.62, 1.6, "1.6")])
+def test_span_is_one_number_where_both_ends_read_the_same(low: float, high: float, text: str) -> None:
+    assert wording.span(low, high) == text

@@ -301,6 +301,15 @@ def test_a_request_through_the_queue_lets_jobs_finish_their_epochs_and_starts_no
     assert yard.outcomes() == {"E1": (RunState.INTERRUPTED, STOPPED), "E2": (RunState.QUEUED, "")}
 
 
+def test_a_time_that_is_up_lets_jobs_finish_their_epochs_and_starts_no_more(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(E1=[DONE], E2=[DONE])
+    launcher.looks = {"E1": LONG}
+    asked = iter([False] * 5)
+    assert not yard.worker(CPU_SLOTS[:1], is_time_up=lambda: next(asked, True)).drain(Onlooker({}))
+    assert launcher.started == ["E1"]
+    assert yard.outcomes() == {"E1": (RunState.INTERRUPTED, STOPPED), "E2": (RunState.QUEUED, "")}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_lets_jobs_finish_their_epochs_and_starts_no_more(
     build_yard: YardBuilder, number: signal.Signals

@@ -1,0 +1,294 @@
+"""`python -m benchmarks.savings`: what giving out seeds look by look saves, and at which error, by simulation.
+
+The campaigns are those of `benchmarks.calibration`: 45 arms, crossed effects of seeds and bursts, spreads that differ.
+The looks, their levels and who is given more seeds are `orchestrator.staging`, the code that a campaign runs with.
+
+Axes: A arms, the first of which is the reference of all others, S seeds, B bursts.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.calibration import BURSTS_PER_DEVICE, DEVICE_SKILL_D, FOURFOLD, LEVEL, MARGIN_POINTS, Floats, Outcomes
+from benchmarks.calibration import simulate as simulate_outcomes
+from orchestrator.judgement import AtLook, Estimate, Verdict
+from orchestrator.multiplicity import ADJUST
+from orchestrator.pairing import PairedDifferences
+from orchestrator.spec import StagingSpec
+from orchestrator.staging import Look, Progress, Weighed, replay, share_out
+from orchestrator.stats import equivalence_p_value, estimate_delta
+from orchestrator.variance import Spread, difference_spread, pool_spreads
+from orchestrator.verdicts import decide
+
+BEGIN, END = "<!-- begin: written by python -m benchmarks.savings -->", "<!-- end -->"
+STAGING = StagingSpec()
+NUM_SEEDS = STAGING.fresh_seeds.stop
+NUM_COMPARED = FOURFOLD.num_arms - 1
+DEVICES_B = np.repeat(np.arange(len(DEVICE_SKILL_D)), BURSTS_PER_DEVICE)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is true of the experiments of a campaign, and what would matter."""
+
+    margin_points: float
+    delta_points: tuple[float, ...]
+    """True differences to the reference, over and over."""
+
+
+NOTHING = Setting(MARGIN_POINTS, (0.0,))
+AT_MARGIN = Setting(MARGIN_POINTS, (MARGIN_POINTS,))
+FINE = Setting(MARGIN_POINTS, (*[0.0] * 7, 4.0, -4.0, -8.0, 1.5))
+"""Most ideas do nothing, some help, some harm, some do half of what would matter; the effects are near the margin."""
+COARSE = Setting(2 * MARGIN_POINTS, (*[0.0] * 7, 8.0, -8.0, -16.0, 3.0))
+"""The same at twice the size beside the same spread."""
+
+
+def brien_fleming(fraction: float) -> float:
+    """Return the share spent by then, nearly all of it late: the power family with exponent 3, close to that shape.
+
+    Source: Kim and DeMets, Design and analysis of group sequential tests based on the type I error spending rate
+    function (1987).
+    """
+    return fraction**3
+
+
+@dataclass(frozen=True)
+class Design:
+    """How seeds are given out, and which share of the level each look has."""
+
+    name: str
+    looks: tuple[Look, ...]
+    is_staged: bool = True
+
+
+def fixed(num_seeds: int) -> Design:
+    """All arms at so many seeds, looked at once."""
+    return Design(f"fixed, {num_seeds} seeds", (Look(num_seeds, 1.0, 1.0),), is_staged=False)
+
+
+STAGED = Design("staged", share_out(STAGING, LEVEL))
+LATE = Design("staged, spent late", share_out(STAGING, LEVEL, brien_fleming))
+CARELESS = Design(
+    "staged, all of the level at each look", tuple(Look(look.num_seeds, 1.0, 1.0) for look in STAGED.looks)
+)
+GRIDS = tuple(fixed(num_seeds) for num_seeds in (2, 3, 5, 8, 10))
+
+
+@dataclass
+class Campaign:
+    """One simulated campaign, and what a design concludes of it."""
+
+    correct_ASB: Outcomes
+    margin_points: float
+    accuracy_AS: Floats = field(init=False)
+    estimates: dict[int, Estimate] = field(default_factory=dict)
+    verdicts: dict[int, Verdict] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.accuracy_AS = 100.0 * self.correct_ASB.mean(axis=2)
+
+    def spreads(self, seeds_of: Mapping[int, Sequence[int]]) -> dict[str, Spread]:
+        """Pool the spread over the seeds that each arm has."""
+        points = {str(arm): {seed: float(self.accuracy_AS[arm, seed]) for seed in of} for arm, of in seeds_of.items()}
+        return pool_spreads(points, self.correct_ASB.shape[2])
+
+    def estimate(self, arm: int, seeds: Sequence[int], spreads: dict[str, Spread], level: float) -> Estimate:
+        """Estimate an arm's difference to the first."""
+        difference_SB = self.correct_ASB[arm, seeds].astype(np.int8) - self.correct_ASB[0, seeds]
+        spread = difference_spread(spreads[str(arm)], spreads["0"])
+        return estimate_delta(PairedDifferences(difference_SB, tuple(seeds), DEVICES_B), spread, level)
+
+    def weigh(self, look: Look, progress: Progress) -> dict[str, Weighed]:
+        """Judge at a look, as `verdicts.judge` does."""
+        spreads = self.spreads({int(name): range(num_seeds) for name, num_seeds in progress.given.items()})
+        at, level = AtLook(look.share, look.equivalence_share, progress.told_p), LEVEL * look.share
+        for name in progress.undecided:
+            self.estimates[int(name)] = self.estimate(int(name), range(look.num_seeds), spreads, level)
+        p_values = [at.spend(str(arm), found.p_value) or 0.0 for arm, found in sorted(self.estimates.items())]
+        adjusted = dict(zip(sorted(self.estimates), ADJUST["holm"](p_values), strict=True))
+        for name in progress.undecided:
+            estimate = self.estimates[int(name)]
+            equivalence_p = min(
+                1.0, (equivalence_p_value(estimate, self.margin_points) or 0.0) / look.equivalence_share
+            )
+            delta_points = estimate.delta_points or 0.0
+            self.verdicts[int(name)] = decide(delta_points, adjusted[int(name)], equivalence_p, LEVEL)
+        return {
+            name: Weighed(self.verdicts[int(name)] is not Verdict.INCONCLUSIVE, self.estimates[int(name)].p_value)
+            for name in progress.undecided
+        }
+
+    def judge(self, design: Design) -> Progress:
+        """Go through the looks of a design; all runs have ended, so that none is missing."""
+        references = {str(arm): "0" if arm else None for arm in range(len(self.correct_ASB))}
+        return replay(references, design.looks, lambda cell: True, self.weigh)
+
+    def confirm(self, progress: Progress) -> tuple[list[Estimate], int]:
+        """Estimate what improved on fresh seeds alone; return that and how many trainings it takes."""
+        improved = [arm for arm, verdict in self.verdicts.items() if verdict is Verdict.IMPROVED]
+        fresh = STAGING.fresh_seeds
+        seeds_of = {int(name): [*range(num_seeds)] for name, num_seeds in progress.given.items()}
+        for arm in (0, *improved) if improved else ():
+            seeds_of[arm] = [*seeds_of[arm], *fresh]
+        spreads = self.spreads(seeds_of)
+        trainings = len(fresh) * (len(improved) + 1) if improved else 0
+        return [self.estimate(arm, fresh, spreads, LEVEL) for arm in improved], trainings
+
+
+@dataclass
+class Counted:
+    """What a design came to over simulated campaigns, a number a campaign."""
+
+    trainings: list[int] = field(default_factory=list)
+    confirming: list[int] = field(default_factory=list)
+    false_any: list[bool] = field(default_factory=list)
+    """Whether an experiment of nothing was called an effect, or an effect by the wrong sign."""
+    found: list[float] = field(default_factory=list)
+    """Share of the true effects above the margin that were called by their sign."""
+    equal: list[float] = field(default_factory=list)
+    """Share of the experiments of nothing that were called no_change."""
+    false_equal: list[float] = field(default_factory=list)
+    """Share of no_change among experiments at the margin or beyond."""
+    untold: list[float] = field(default_factory=list)
+    excess: list[float] = field(default_factory=list)
+    """Points by which an improvement was larger than the truth where it was found."""
+    fresh_excess: list[float] = field(default_factory=list)
+    """The same on fresh seeds."""
+    confirmed: list[bool] = field(default_factory=list)
+
+
+def count(design: Design, setting: Setting, num_campaigns: int) -> Counted:
+    """Simulate campaigns and let a design judge them; designs are given the same campaigns."""
+    truth = setting.delta_points
+    delta_points_A = np.array([0.0, *(truth[arm % len(truth)] for arm in range(NUM_COMPARED))])
+    rng = np.random.default_rng([20261122, round(100 * float(np.abs(delta_points_A).sum()))])
+    counted = Counted()
+    for _ in range(num_campaigns):
+        campaign = Campaign(simulate_outcomes(FOURFOLD, NUM_SEEDS, delta_points_A, rng), setting.margin_points)
+        progress = campaign.judge(design)
+        counted.trainings.append(sum(progress.given.values()))
+        _count_verdicts(counted, campaign, delta_points_A)
+        if design.is_staged:
+            _count_confirmed(counted, campaign, progress, delta_points_A)
+    return counted
+
+
+def _count_verdicts(counted: Counted, campaign: Campaign, delta_points_A: Floats) -> None:
+    verdicts, margin_points = campaign.verdicts, campaign.margin_points
+    called_C = np.array([_SIGN.get(verdicts[arm], 0.0) for arm in range(1, len(delta_points_A))])
+    equal_C = np.array([verdicts[arm] is Verdict.NO_CHANGE for arm in range(1, len(delta_points_A))])
+    truth_C = delta_points_A[1:]
+    counted.false_any.append(bool(((called_C != 0) & (called_C != np.sign(truth_C))).any()))
+    counted.untold.append(float(((called_C == 0) & ~equal_C).mean()))
+    for shares, chosen, hits in (
+        (counted.found, np.abs(truth_C) > margin_points, called_C == np.sign(truth_C)),
+        (counted.equal, truth_C == 0, equal_C),
+        (counted.false_equal, np.abs(truth_C) >= margin_points, equal_C),
+    ):
+        if chosen.any():
+            shares.append(float(hits[chosen].mean()))
+
+
+_SIGN = {Verdict.IMPROVED: 1.0, Verdict.REGRESSION: -1.0}
+
+
+def _count_confirmed(counted: Counted, campaign: Campaign, progress: Progress, delta_points_A: Floats) -> None:
+    fresh, trainings = campaign.confirm(progress)
+    counted.confirming.append(trainings)
+    improved = [arm for arm, verdict in campaign.verdicts.items() if verdict is Verdict.IMPROVED]
+    for arm, estimate in zip(improved, fresh, strict=True):
+        delta, p_value = estimate.delta_points or 0.0, estimate.p_value or 0.0
+        counted.excess.append((campaign.estimates[arm].delta_points or 0.0) - float(delta_points_A[arm]))
+        counted.fresh_excess.append(delta - float(delta_points_A[arm]))
+        counted.confirmed.append(delta > 0 and p_value / 2 < LEVEL)
+
+
+def error_lines(num_campaigns: int) -> Iterator[str]:
+    """Count what goes wrong where there is nothing to find, and at the margin."""
+    yield "| design | campaigns of nothing with a false verdict | false no_change at the margin |"
+    yield "| --- | --- | --- |"
+    for design in (STAGED, LATE, CARELESS, fixed(5)):
+        nothing, at_margin = count(design, NOTHING, num_campaigns), count(design, AT_MARGIN, max(2, num_campaigns // 2))
+        yield f"| {design.name} | {_percent(nothing.false_any)} | {_percent(at_margin.false_equal)} |"
+
+
+def saving_lines(setting: Setting, num_campaigns: int) -> Iterator[str]:
+    """Count trainings, and what they told."""
+    yield "| design | trainings | effects found | nothing called no_change | not told | false verdict in a campaign |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    grids = {design: count(design, setting, num_campaigns) for design in GRIDS}
+    staged, late = (count(design, setting, num_campaigns) for design in (STAGED, LATE))
+    for design, counted in {STAGED: staged, LATE: late, **grids}.items():
+        shares = (counted.found, counted.equal, counted.untold, counted.false_any)
+        yield f"| {design.name} | {np.mean(counted.trainings):.0f} | {' | '.join(_percent(each) for each in shares)} |"
+    yield ""
+    yield from _conclusion(staged, grids)
+
+
+def _conclusion(staged: Counted, grids: dict[Design, Counted]) -> Iterator[str]:
+    used = float(np.mean(staged.trainings))
+    of_five = float(np.mean(grids[fixed(5)].trainings))
+    equal = next((of for of in grids.values() if np.mean(of.untold) <= np.mean(staged.untold)), None)
+    yield f"The grid of 5 seeds took {of_five / used:.1f} times the trainings of staged replication;"
+    if equal is not None:
+        ratio = float(np.mean(equal.trainings)) / used
+        yield f"the smallest grid that leaves no more untold took {ratio:.1f} times as many."
+    else:
+        yield "no grid here leaves as little untold."
+    yield f"Confirming the improvements took {np.mean(staged.confirming):.0f} more."
+    yield (
+        f"An improvement was {np.mean(staged.excess):+.2f} points above the truth where it was found, "
+        f"{np.mean(staged.fresh_excess):+.2f} on fresh seeds; {_percent(staged.confirmed)} were confirmed."
+    )
+
+
+def _percent(shares: Sequence[float]) -> str:
+    return f"{100 * np.mean(shares):.1f} %"
+
+
+def lines(num_campaigns: int) -> Iterator[str]:
+    """Simulate, and yield both tables line by line."""
+    yield f"45 arms, level {LEVEL:g}, {num_campaigns} campaigns a line; half of it at the margin, a quarter below."
+    yield f"Margin {MARGIN_POINTS:g} points:"
+    yield ""
+    yield from error_lines(num_campaigns)
+    for setting in (FINE, COARSE):
+        truths = ", ".join(f"{delta:g}" for delta in sorted(setting.delta_points) if delta)
+        yield ""
+        yield f"Margin {setting.margin_points:g} points; of eleven experiments seven do nothing, the others {truths}:"
+        yield ""
+        yield from saving_lines(setting, max(2, num_campaigns // 4))
+
+
+def write_between_marks(path: Path, table: str) -> None:
+    """Put the tables where the file has its marks."""
+    text = path.read_text()
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        sys.exit(f"{path}: needs one line `{BEGIN}` and one `{END}` to put the tables between")
+    head, rest = text.split(BEGIN)
+    path.write_text(f"{head}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}")
+
+
+def main(words: list[str] | None = None) -> int:
+    """Simulate, print, and write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.savings", description="Trainings used, errors made.")
+    parser.add_argument("--quick", action="store_true", help="a few campaigns: the figures say little")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables between the marks of this file")
+    options = parser.parse_args(words)
+    table = []
+    for line in lines(2 if options.quick else 160):
+        print(line, flush=True)
+        table.append(line)
+    if options.write is not None:
+        write_between_marks(options.write, "\n".join(table))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

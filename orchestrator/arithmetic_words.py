@@ -1,0 +1,209 @@
+"""The steps of a verdict, said to a reader. Pure: steps in, lines out."""
+
+import math
+from collections.abc import Iterator
+
+from orchestrator import wording
+from orchestrator.arithmetic import Arithmetic, ErrorStep, LookStep, PoolStep, SeedStep, SignificanceStep, SpreadStep
+from orchestrator.multiplicity import CORRECTION_NAME
+
+PLACES = 3
+"""Of points, so that a reader can do the sums again."""
+
+
+def say_steps(steps: Arithmetic) -> list[str]:
+    """Say how a verdict came about, a line a number."""
+    beside = f" against {steps.reference}" if steps.reference else ""
+    head = f"{steps.experiment}{beside} on {steps.capture}: {steps.verdict or 'no verdict'}"
+    if not steps.seeds:
+        return [head, f"  {steps.reason}"]
+    parts = [_say_counts(steps), _say_mean(steps)]
+    if steps.at_look:
+        parts.append(_say_look(steps, steps.at_look))
+    else:
+        parts += [_say_spread(steps), _say_bursts(steps), _say_error(steps)]
+    parts += [_say_tests(steps, steps.tests), _say_margin(steps, steps.tests)] if steps.tests else []
+    parts.append(iter([f"Rule: {steps.reason}"]))
+    lines = [head]
+    for number, part in enumerate(parts, start=1):
+        first, *others = part
+        lines += ["", f"{number}. {first}", *(f"   {line}" for line in others)]
+    return lines
+
+
+def _points(value: float | None) -> str:
+    """Write a difference with the places that sums need."""
+    # Rounding first keeps a tiny negative number from reading "−0.000".
+    return wording.MISSING if value is None else f"{round(value, PLACES) + 0.0:+.{PLACES}f}".replace("-", "−")
+
+
+def _size(value: float) -> str:
+    return f"{value:.{PLACES}f}"
+
+
+def _freedom(value: float) -> str:
+    return "no end of degrees of freedom" if math.isinf(value) else f"{value:.1f} degrees of freedom"
+
+
+def _say_counts(steps: Arithmetic) -> Iterator[str]:
+    yield (
+        f"Counts. Of the {wording.counted(steps.num_bursts, 'burst')} that every run on both sides was scored on, "
+        "recognised were:"
+    )
+    yield from (_say_seed(steps, seed) for seed in steps.seeds)
+    if steps.dropped_seeds:
+        yield f"Left out: {wording.seeds(steps.dropped_seeds)}, scored on one side only."
+    if steps.dropped_bursts:
+        yield f"Left out: {wording.counted(steps.dropped_bursts, 'burst')} that not every run was scored on."
+
+
+def _say_seed(steps: Arithmetic, seed: SeedStep) -> str:
+    more = (
+        f"({seed.experiment_alone:,} by {steps.experiment} alone, {seed.reference_alone:,} by {steps.reference} alone)"
+    )
+    return (
+        f"seed {seed.seed}: {seed.experiment_correct:,} by {steps.experiment}, {seed.reference_correct:,} by "
+        f"{steps.reference} {more}: {_points(seed.delta_points)} points"
+    )
+
+
+def _say_mean(steps: Arithmetic) -> Iterator[str]:
+    if len(steps.seeds) == 1:
+        yield f"Mean. One seed is no mean: {_points(steps.delta_points)} points, and nobody knows how far another lies."
+        return
+    terms = " ".join(_points(seed.delta_points) for seed in steps.seeds)
+    yield f"Mean over seeds. ({terms}) / {len(steps.seeds)} = {_points(steps.delta_points)} points."
+
+
+def _say_spread(steps: Arithmetic) -> Iterator[str]:
+    if steps.error is None or steps.own_spread_points is None:
+        yield "Spread over seeds. It takes two seeds to see any."
+        return
+    own = f"The {len(steps.seeds)} differences have a standard deviation of {_size(steps.own_spread_points)} points"
+    if steps.pool is None:
+        yield (
+            f"Spread over seeds. {own}. Too few configurations have two seeds to pool it, so it stands for itself, "
+            f"{_size(steps.error.spread_points)} after rounding to whole bursts, with "
+            f"{_freedom(steps.error.spread_degrees_of_freedom)}."
+        )
+        return
+    yield f"Spread over seeds. {own}; so few seeds say little, so the campaign's other configurations are asked."
+    yield from _say_pool(steps.pool)
+    yield from map(_say_arm, steps.spreads)
+    yield (
+        f"One seed's difference of the two: √({' + '.join(f'{_size(arm.pooled_points)}²' for arm in steps.spreads)}) = "
+        f"{_size(steps.error.spread_points)} points, {_freedom(steps.error.spread_degrees_of_freedom)}."
+    )
+
+
+def _say_pool(pool: PoolStep) -> Iterator[str]:
+    weight = (
+        "they differ no more than chance would have it, so all take the common one"
+        if math.isinf(pool.degrees_of_freedom)
+        else f"it weighs as much as {_freedom(pool.degrees_of_freedom)}"
+    )
+    yield (
+        f"{wording.counted(pool.num_arms, 'configuration')}, what all have in common at a seed taken out, show a "
+        f"standard deviation of {_size(pool.deviation_points)} points a seed; {weight}."
+    )
+
+
+def _say_arm(arm: SpreadStep) -> str:
+    return (
+        f"{arm.arm}: {_size(arm.own_points)} by its own runs ({_freedom(arm.own_degrees_of_freedom)}), "
+        f"{_size(arm.pooled_points)} after pooling ({_freedom(arm.pooled_degrees_of_freedom)})"
+    )
+
+
+def _say_bursts(steps: Arithmetic) -> Iterator[str]:
+    if not steps.devices:
+        yield "Bursts. No transmitter has two of them, or there is one seed: nothing to tell apart by transmitter."
+        return
+    yield (
+        "Bursts. Each counts as the mean over seeds of recognised or not, experiment minus reference; the variance "
+        "within each transmitter, times the transmitter's bursts, over all bursts squared:"
+    )
+    for device in steps.devices:
+        yield (
+            f"transmitter {device.device}: {wording.counted(device.num_bursts, 'burst')}, "
+            f"{_points(device.delta_points)} points, variance {device.variance_points2:.4f}"
+        )
+    total = sum(device.variance_points2 for device in steps.devices)
+    yield f"Together {total:.4f} squared points, of which a part belongs to seed and burst together (step 5)."
+
+
+def _say_error(steps: Arithmetic) -> Iterator[str]:
+    error = steps.error
+    if error is None:
+        yield "Error. There is none to give with one seed, so there is no interval and no test."
+        return
+    yield from _say_parts(len(steps.seeds), error)
+    yield (
+        f"Interval, {100 * (1 - steps.level):g} %: {_points(steps.delta_points)} ± {error.quantile:.3f} × "
+        f"{_size(error.error_points)} = [{_points(error.low_points)}, {_points(error.high_points)}], "
+        f"{error.quantile:.3f} being Student's t at {1 - steps.level / 2:g} with {_freedom(error.degrees_of_freedom)}."
+    )
+
+
+def _say_parts(num_seeds: int, error: ErrorStep) -> Iterator[str]:
+    yield "Error of the mean, in three parts by what would take them away:"
+    seed, burst, rest = map(_size, (error.seed_error_points, error.burst_error_points, error.rest_error_points))
+    yield f"either: {rest} points, which belong to a seed and a burst together"
+    yield f"more seeds: {seed} points, {_size(error.spread_points)} / √{num_seeds} of step 3 less that, in squares"
+    yield f"more bursts: {burst} points, the square root of step 4 less that, in squares; neither goes below 0"
+    freedom = f"{_freedom(error.degrees_of_freedom)} (Satterthwaite)"
+    yield f"√({seed}² + {burst}² + {rest}²) = {_size(error.error_points)} points, with {freedom}."
+
+
+def _say_tests(steps: Arithmetic, tests: SignificanceStep) -> Iterator[str]:
+    assert steps.error is not None
+    yield (
+        f"Against no difference. t = {_points(steps.delta_points)} / {_size(steps.error.error_points)} = "
+        f"{_points(tests.t)}, p = {tests.p_value:.4g}."
+    )
+    among = f"of the {wording.counted(tests.num_compared, 'comparison')}" + (
+        " of the campaign" if tests.family == "campaign" else f" of {tests.family}"
+    )
+    name = CORRECTION_NAME[tests.correction]
+    yield (
+        f"Its p is number {tests.rank} {among}, the smallest first. {name}: {_say_factor(tests)}: adjusted p = "
+        f"{tests.adjusted_p_value:.4g}, {_side(tests.adjusted_p_value, steps.level)}."
+    )
+
+
+def _say_factor(tests: SignificanceStep) -> str:
+    if tests.correction == "holm":
+        factor = tests.num_compared - tests.rank + 1
+        return f"times {factor} ({tests.num_compared} − {tests.rank} + 1), at most 1, no less than any before it"
+    return f"times {tests.num_compared} / {tests.rank}, at most 1, no more than any after it"
+
+
+def _side(p_value: float, level: float) -> str:
+    return f"{'below' if p_value < level else 'not below'} the level of {level:g}"
+
+
+def _say_look(steps: Arithmetic, look: LookStep) -> Iterator[str]:
+    yield (
+        f"Look at {look.num_seeds} seeds, of several that share the level. What follows is as it was judged then, "
+        "on the runs that the look asked for."
+    )
+    yield f"Standard error {_size(look.error_points)} points, with {_freedom(look.degrees_of_freedom)}."
+    yield (
+        f"Interval, {100 * (1 - look.level):.4g} %: {_points(steps.delta_points)} in "
+        f"[{_points(look.low_points)}, {_points(look.high_points)}]."
+    )
+    yield (
+        f"p = {look.p_value:.4g}; for the look and the family {look.adjusted_p_value:.4g}; against the margin, for the "
+        f"look, {look.equivalence_p_value:.4g}. Held against the level of {steps.level:g}."
+    )
+
+
+def _say_margin(steps: Arithmetic, tests: SignificanceStep) -> Iterator[str]:
+    assert steps.error is not None
+    assert steps.delta_points is not None
+    yield (
+        f"Against the margin. ({tests.margin_points:g} − {_size(abs(steps.delta_points))}) / "
+        f"{_size(steps.error.error_points)} = {_points(tests.equivalence_t)}, one-sided p = "
+        f"{tests.equivalence_p_value:.4g}, {_side(tests.equivalence_p_value, steps.level)}; a p below it would be "
+        "no_change."
+    )

@@ -1,0 +1,282 @@
+"""What the claims of a campaign's source are worth, judged from the source's own numbers alone. Pure.
+
+The source trains once a side, and scores each run on the n bursts of one capture. Its numbers know two kinds of luck:
+
+- of the bursts: the standard error of a difference of two accuracies p and q is sqrt(p(1-p)/n + q(1-q)/n) where nobody
+  says which bursts both runs recognised. The kindest pairing bounds it from below: only the n|p-q| bursts that the
+  difference needs are recognised by one run and not by the other (McNemar's discordant pairs, all of one kind).
+- of the run: what the source reports for two runs of one configuration differs by that and nothing else.
+
+The smallest detectable effect is the difference that a two-sided test at the campaign's level finds with a power of
+80 %: z(1 - level/2) + z(0.80) standard errors, of both kinds of luck as if they were known. Adding them counts the luck
+of a run on a burst twice, which is conservative.
+"""
+
+import math
+from collections.abc import Sequence
+from enum import StrEnum
+
+from msgspec import Struct
+from scipy.stats import beta, binomtest, chi2, norm
+
+from orchestrator import wording
+from orchestrator.plan import Arm, Plan
+from orchestrator.spec import Reported
+
+POWER = 0.80
+ROUNDING_POINTS = 0.05
+"""Numbers with one decimal may be off by this much."""
+TIE = 1e-9
+"""Differences of decimal numbers that are equal on paper differ by less than this."""
+
+
+class Standing(StrEnum):
+    """What the source's protocol says about one of its claims."""
+
+    SUPPORTED = "supported"
+    NOT_SUPPORTED = "not supported"
+    CONTRADICTED = "contradicted by its own repeat"
+    CANNOT_TELL = "cannot tell"
+
+
+class Repeat(Struct, frozen=True, kw_only=True):
+    """One configuration that the source reports under several names."""
+
+    accuracy_percent_of: dict[str, float]
+    """Experiment -> what is reported for it; two or more."""
+
+    @property
+    def apart_points(self) -> float:
+        """Between the highest and the lowest."""
+        return max(self.accuracy_percent_of.values()) - min(self.accuracy_percent_of.values())
+
+    @property
+    def sum_of_squares_points2(self) -> float:
+        """Of the deviations from their mean."""
+        accuracies = self.accuracy_percent_of.values()
+        mean = sum(accuracies) / len(accuracies)
+        return sum((accuracy - mean) ** 2 for accuracy in accuracies)
+
+
+class RunNoise(Struct, frozen=True, kw_only=True):
+    """The spread of single runs of one configuration, as the source's repeats show it."""
+
+    repeats: tuple[Repeat, ...]
+    deviation_points: float
+    """Standard deviation of a run."""
+    degrees_of_freedom: int
+
+    @property
+    def widest(self) -> Repeat:
+        """The repeat whose runs lie furthest apart."""
+        return max(self.repeats, key=lambda repeat: repeat.apart_points)
+
+    @property
+    def deviation_interval_points(self) -> tuple[float, float]:
+        """What the standard deviation may be, 95 %, were it normal."""
+        freedom = self.degrees_of_freedom
+        low, high = (self.deviation_points * math.sqrt(freedom / chi2.ppf(at, freedom)) for at in (0.975, 0.025))
+        return float(low), float(high)
+
+
+class Protocol(Struct, frozen=True, kw_only=True):
+    """How the source came to its numbers: one run a side, each scored on the same bursts."""
+
+    num_bursts: int
+    level: float
+    """Of the two-sided test."""
+    noise: RunNoise | None
+    """None where it reports no configuration twice."""
+
+
+class AuditedClaim(Struct, frozen=True, kw_only=True):
+    """A reported difference beside what its protocol could have shown; None is "cannot be computed"."""
+
+    experiment: str
+    delta_points: float
+    versus: str | None
+    accuracies_delta_points: float | None
+    """The difference of the two accuracies that are reported, where both are."""
+    repeat_delta_points: float | None
+    """The same claim with the number that the source reports for its other run of this configuration."""
+    burst_error_points: float | None
+    paired_error_points: float
+    """With the kindest pairing."""
+    total_error_points: float | None
+    """Of the unpaired bursts and of both runs."""
+    detectable_points: float | None
+    burst_detectable_points: float | None
+    """By the unpaired bursts alone."""
+    paired_detectable_points: float | None
+    """By the bursts alone, with the kindest pairing."""
+    p_value: float | None
+    """Two-sided, of the unpaired bursts alone."""
+    paired_p_value: float
+    """McNemar's exact test with the kindest pairing."""
+    standing: Standing
+    why: str
+
+
+def audit(plan: Plan) -> list[AuditedClaim]:
+    """Audit every difference that the source reports, in the order of the campaign file."""
+    protocol = find_protocol(plan)
+    claims = [(arm, arm.reported) for arm in plan.arms.values() if arm.reported]
+    return [audit_claim(plan, arm, reported, protocol) for arm, reported in claims if reported.delta is not None]
+
+
+def find_protocol(plan: Plan) -> Protocol:
+    """Read the source's protocol off the campaign: it scored on as many bursts as the judged capture holds."""
+    capture = plan.campaign.data.captures[plan.campaign.data.report[0]]
+    num_devices, num_packets = (stop - start for start, stop in (capture.devices, capture.packets))
+    return Protocol(
+        num_bursts=num_devices * num_packets,
+        level=plan.campaign.judging.level,
+        noise=find_noise(list(plan.arms.values())),
+    )
+
+
+def find_noise(arms: Sequence[Arm]) -> RunNoise | None:
+    """Find the configurations that the source reports more than once, and the spread over their runs, pooled."""
+    reported: dict[str, dict[str, float]] = {}
+    for arm in arms:
+        if arm.reported and arm.reported.accuracy is not None:
+            reported.setdefault(arm.same_as or arm.id, {})[arm.id] = arm.reported.accuracy
+    repeats = tuple(Repeat(accuracy_percent_of=each) for each in reported.values() if len(each) > 1)
+    freedom = sum(len(repeat.accuracy_percent_of) - 1 for repeat in repeats)
+    if not freedom:
+        return None
+    variance = sum(repeat.sum_of_squares_points2 for repeat in repeats) / freedom
+    return RunNoise(repeats=repeats, deviation_points=math.sqrt(variance), degrees_of_freedom=freedom)
+
+
+def unpaired_error_points(first_percent: float, second_percent: float, num_bursts: int) -> float:
+    """Standard error of the difference of two accuracies, each over `num_bursts` independent bursts."""
+    shares = (first_percent / 100.0, second_percent / 100.0)
+    return 100.0 * math.sqrt(sum(share * (1.0 - share) for share in shares) / num_bursts)
+
+
+def paired_error_points(delta_points: float, num_bursts: int) -> float:
+    """Standard error of a paired difference, where only the bursts that it needs are recognised by one run alone.
+
+    Source: Fleiss, Levin, Paik, Statistical Methods for Rates and Proportions (2003), chapter 13, matched samples.
+    """
+    share = min(1.0, abs(delta_points) / 100.0)
+    return 100.0 * math.sqrt((share - share**2) / num_bursts)
+
+
+def paired_p_value(delta_points: float, num_bursts: int) -> float:
+    """McNemar's exact test where all discordant bursts are of one kind: a fair coin that only ever fell on one side."""
+    discordant = round(num_bursts * min(1.0, abs(delta_points) / 100.0))
+    return float(binomtest(0, discordant).pvalue) if discordant else 1.0
+
+
+def detectable_points(error_points: float, level: float) -> float:
+    """Smallest difference that a two-sided z-test at `level` finds with a power of 80 %."""
+    return float(norm.ppf(1.0 - level / 2.0) + norm.ppf(POWER)) * error_points
+
+
+def paired_detectable_points(num_bursts: int, level: float) -> float | None:
+    """Smallest difference that McNemar's exact test finds with a power of 80 %, with the kindest pairing.
+
+    It rejects from c discordant bursts of one kind on, the first c with 2 / 2^c at or below the level, and their number
+    is binomial. The share of them at which c or more are found with that power is a quantile of a beta distribution.
+    None where so few bursts can never reject.
+    """
+    needed = math.ceil(math.log2(2.0 / level) - TIE)
+    if needed > num_bursts:
+        return None
+    return 100.0 * float(beta.ppf(POWER, needed, num_bursts - needed + 1))
+
+
+def audit_claim(plan: Plan, arm: Arm, reported: Reported, protocol: Protocol) -> AuditedClaim:
+    """Weigh one reported difference."""
+    assert reported.delta is not None
+    sides = _sides(plan, arm, reported)
+    burst_error = unpaired_error_points(*sides, protocol.num_bursts) if sides else None
+    total_error = None if burst_error is None else math.hypot(burst_error, _difference_noise(protocol.noise))
+    standing, why = _stand(abs(reported.delta), burst_error, protocol)
+    repeat_delta = _repeat_delta(arm, sides, protocol.noise)
+    return AuditedClaim(
+        experiment=arm.id,
+        delta_points=reported.delta,
+        versus=reported.versus,
+        accuracies_delta_points=_accuracies_delta(plan, reported),
+        repeat_delta_points=repeat_delta,
+        burst_error_points=burst_error,
+        paired_error_points=paired_error_points(reported.delta, protocol.num_bursts),
+        total_error_points=total_error,
+        detectable_points=None if total_error is None else detectable_points(total_error, protocol.level),
+        burst_detectable_points=None if burst_error is None else detectable_points(burst_error, protocol.level),
+        paired_detectable_points=paired_detectable_points(protocol.num_bursts, protocol.level),
+        p_value=_p_value(reported.delta, burst_error),
+        paired_p_value=paired_p_value(reported.delta, protocol.num_bursts),
+        standing=standing,
+        why=why if repeat_delta is None else f"{why}; with its own repeat it is {wording.points(repeat_delta)}",
+    )
+
+
+def _sides(plan: Plan, arm: Arm, reported: Reported) -> tuple[float, float] | None:
+    """Return both accuracies of a claim, in percent; what is not reported follows from the difference."""
+    assert reported.delta is not None
+    if reported.accuracy is not None:
+        return reported.accuracy, _clipped(reported.accuracy - reported.delta)
+    # An accuracy of the reference in this campaign: the source need not say what it compares with.
+    other = plan.arms.get(reported.versus or arm.reference or "")
+    theirs = other.reported.accuracy if other and other.reported else None
+    return None if theirs is None else (_clipped(theirs + reported.delta), theirs)
+
+
+def _clipped(percent: float) -> float:
+    return min(100.0, max(0.0, percent))
+
+
+def _difference_noise(noise: RunNoise | None) -> float:
+    return math.sqrt(2.0) * noise.deviation_points if noise else 0.0
+
+
+def _p_value(delta_points: float, error_points: float | None) -> float | None:
+    if error_points is None:
+        return None
+    return 2.0 * float(norm.sf(abs(delta_points) / error_points)) if error_points > 0 else float(delta_points == 0)
+
+
+def _accuracies_delta(plan: Plan, reported: Reported) -> float | None:
+    other = plan.arms.get(reported.versus or "")
+    theirs = other.reported.accuracy if other and other.reported else None
+    return None if reported.accuracy is None or theirs is None else reported.accuracy - theirs
+
+
+def _repeat_delta(arm: Arm, sides: tuple[float, float] | None, noise: RunNoise | None) -> float | None:
+    """Put the mean of the other runs of the experiment's configuration in the place of its own number."""
+    repeat = next((each for each in noise.repeats if arm.id in each.accuracy_percent_of), None) if noise else None
+    if repeat is None or sides is None:
+        return None
+    others = [accuracy for name, accuracy in repeat.accuracy_percent_of.items() if name != arm.id]
+    return sum(others) / len(others) - sides[1]
+
+
+def _stand(size_points: float, burst_error_points: float | None, protocol: Protocol) -> tuple[Standing, str]:
+    widest = protocol.noise.widest if protocol.noise else None
+    if widest and size_points <= widest.apart_points + TIE:
+        names = wording.listed(widest.accuracy_percent_of)
+        return Standing.CONTRADICTED, f"{names} are one configuration and differ by {widest.apart_points:.1f}"
+    if burst_error_points is None:
+        return Standing.CANNOT_TELL, "the source gives no accuracy for either side"
+    by_bursts = detectable_points(burst_error_points, protocol.level)
+    smallest = detectable_points(math.hypot(burst_error_points, _difference_noise(protocol.noise)), protocol.level)
+    if size_points > smallest:
+        return Standing.SUPPORTED, f"above the {smallest:.1f} that one run a side can tell"
+    if size_points > by_bursts:
+        luck = f"above the {by_bursts:.1f} that the luck of the bursts allows"
+        return Standing.NOT_SUPPORTED, f"{luck}, below the {smallest:.1f} with that of the runs"
+    return Standing.NOT_SUPPORTED, f"below the {by_bursts:.1f} that the luck of the bursts alone allows"
+
+
+def misstated(claims: Sequence[AuditedClaim]) -> list[AuditedClaim]:
+    """Return the claims whose difference is not that of the two accuracies reported beside it, rounding apart."""
+    known = [(claim, claim.accuracies_delta_points) for claim in claims]
+    return [
+        claim
+        for claim, accuracies_delta in known
+        if accuracies_delta is not None and abs(accuracies_delta - claim.delta_points) > ROUNDING_POINTS + TIE
+    ]

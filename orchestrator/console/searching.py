@@ -1,0 +1,49 @@
+"""`search`, `promote`: what looks for a best point and makes an experiment of it."""
+
+import argparse
+
+from orchestrator import search_loop
+from orchestrator.console.asking import request_of
+from orchestrator.console.live import LiveTable
+from orchestrator.console.output import say
+from orchestrator.promoting import promote
+from orchestrator.search_report import sentences, write_search_report
+from orchestrator.searches import SearchOptions, open_search
+
+INTERRUPTED = 130
+
+
+def run_search(options: argparse.Namespace) -> int:
+    """Visit points, and say which is the best and how sure that is."""
+    asked = open_search(request_of(options), options.search)
+    with LiveTable() as table:
+        found = search_loop.search(asked, _options_of(options), table)
+    say(problem for problem in found.problems if problem not in table.told)
+    say(sentences(found))
+    say([f"report: {write_search_report(found, asked.study.layout)}"])
+    if not found.is_complete:
+        say([f"stopped: what was trained is kept, `knockout search {found.name}` goes on"])
+        return INTERRUPTED
+    return 1 if found.problems else 0
+
+
+def promote_winner(options: argparse.Namespace) -> int:
+    """Make an experiment of the best point."""
+    asked = open_search(request_of(options), options.search)
+    promoted = promote(options.file, search_loop.look(asked, _options_of(options)), options.experiment)
+    name, profile = promoted.experiment, asked.study.campaign.profile
+    return say(
+        [
+            f"{options.file}: {name} is the point of {promoted.trial.arm}",
+            f"on fresh seeds: `knockout run {name} --profile {profile} --seeds {promoted.fresh_seeds}`",
+        ]
+    )
+
+
+def _options_of(options: argparse.Namespace) -> SearchOptions:
+    return SearchOptions(
+        trials=getattr(options, "trials", None),
+        slots=getattr(options, "slots", None),
+        snapshot=options.snapshot,
+        url=options.storage,
+    )

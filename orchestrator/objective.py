@@ -1,0 +1,85 @@
+"""What a search makes as high as it can: the accuracy at locations that nothing is reported on. Pure."""
+
+from collections.abc import Sequence
+from math import sqrt
+from statistics import mean, stdev
+
+from msgspec import Struct
+
+from model.run_folder import EpochRecord, Result
+from orchestrator.errors import SpecError
+from orchestrator.spec import DataSpec, ObjectiveSpec
+from orchestrator.stacking import Where
+
+MISLEADING = (
+    "validation accuracy misleads: models that validate best at the locations of their training often do worse at "
+    "a new one, as the source study says of its own"
+)
+
+
+class Score(Struct, frozen=True, kw_only=True):
+    """The objective at one point, in percent."""
+
+    mean: float
+    standard_error: float
+    per_seed: tuple[float, ...]
+    bursts: int
+    """Of one run; 0 where nobody counted them."""
+
+    @property
+    def is_across_seeds(self) -> bool:
+        """Whether the standard error is that of seeds; else it is that of the bursts alone, which is too small."""
+        return len(self.per_seed) > 1
+
+
+def objective_captures(objective: ObjectiveSpec, data: DataSpec, where: Where) -> tuple[str, ...]:
+    """Return the captures that a search looks at.
+
+    Args:
+        objective: what the file says.
+        data: the captures and their roles at the campaign's profile.
+        where: the path of the objective in the file.
+
+    Raises:
+        SpecError: there is none, or one that a search must not look at.
+    """
+    captures = objective.captures or data.choose
+    here = (*where, "captures") if objective.captures else where
+    if not captures:
+        raise SpecError("a search needs a location to choose on; name one under `data.choose`", here)
+    for name in captures:
+        if name in data.report:
+            what = f"`{name}` is for the report alone: what is chosen on it says nothing about a new location"
+            raise SpecError(f"{what}; choose on {', '.join(data.choose) or 'a capture of `data.choose`'}", here)
+    if set(captures) <= set(data.choose):
+        return captures
+    if set(captures) != set(data.validate):
+        wanted = "captures of `data.choose`, or all of `data.validate`"
+        raise SpecError(f"an objective is on {wanted}, found {', '.join(captures)}", here)
+    if not objective.insist:
+        raise SpecError(f"{MISLEADING}; choose on a capture of `data.choose`, or say `insist: true`", here)
+    return captures
+
+
+def score_run(result: Result, epochs: Sequence[EpochRecord], captures: Sequence[str]) -> tuple[float, int]:
+    """Return a finished run's accuracy on the captures together, in percent, and the number of their bursts.
+
+    Validation captures are not scored at the end; theirs is the accuracy of the epoch whose weights were kept.
+    """
+    if all(name in result.scores for name in captures):
+        bursts = sum(result.scores[name].bursts for name in captures)
+        return 100.0 * sum(result.scores[name].correct for name in captures) / bursts, bursts
+    kept = next(record for record in epochs if record.epoch == result.best_epoch)
+    return 100.0 * kept.val_accuracy, 0
+
+
+def combine(scores: Sequence[tuple[float, int]]) -> Score:
+    """Return the mean over seeds with its standard error; of one seed, that of drawing as many bursts (binomial)."""
+    per_seed, bursts = tuple(accuracy for accuracy, _ in scores), scores[0][1]
+    average = mean(per_seed)
+    error = stdev(per_seed) / sqrt(len(per_seed)) if len(per_seed) > 1 else _binomial_error(average, bursts)
+    return Score(mean=average, standard_error=error, per_seed=per_seed, bursts=bursts)
+
+
+def _binomial_error(percent: float, bursts: int) -> float:
+    return sqrt(percent * (100.0 - percent) / bursts) if bursts else 0.0

@@ -1,0 +1,119 @@
+"""Two sides of a comparison, joined on seed and burst. Pure.
+
+Axes: S seeds at which both sides were scored, B bursts of one capture.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.errors import RunError
+
+Floats = NDArray[np.float64]
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+class BurstOutcomes(Protocol):
+    """How one run did on each burst; the arrays go together."""
+
+    @property
+    def keys(self) -> NDArray[np.str_]:
+        """What names each burst [B]."""
+
+    @property
+    def devices(self) -> NDArray[np.int64]:
+        """Which transmitter sent it [B]."""
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether it was recognised [B]."""
+
+
+@dataclass(frozen=True)
+class PairedDifferences:
+    """One comparison, joined on seed and burst; a pair with a side missing is dropped and counted."""
+
+    difference_SB: NDArray[np.int8]
+    """Experiment minus reference: -1, 0 or 1."""
+    seeds: tuple[int, ...]
+    devices_B: NDArray[np.int64]
+    dropped_seeds: tuple[int, ...] = ()
+    dropped_bursts: int = 0
+
+    def __post_init__(self) -> None:
+        wanted = (len(self.seeds), len(self.devices_B))
+        if self.difference_SB.shape != wanted:
+            raise ValueError(f"differences are {self.difference_SB.shape}, seeds x bursts are {wanted}")
+
+    @property
+    def num_seeds(self) -> int:
+        """S."""
+        return len(self.seeds)
+
+    @property
+    def num_bursts(self) -> int:
+        """B."""
+        return len(self.devices_B)
+
+    @property
+    def delta_points_by_seed(self) -> Floats:
+        """Difference in accuracy at each seed [S], percentage points."""
+        per_seed_S: Floats = 100.0 * self.difference_SB.mean(axis=1, dtype=np.float64)
+        return per_seed_S
+
+
+def pair_outcomes(experiment: Mapping[int, BurstOutcomes], reference: Mapping[int, BurstOutcomes]) -> PairedDifferences:
+    """Join two sides, seed -> outcomes, on seed and burst key.
+
+    A burst counts when every run on either side was scored on it. Nothing is filled in for what is missing.
+
+    Raises:
+        RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
+    """
+    seeds = tuple(sorted(experiment.keys() & reference.keys()))
+    sides = [side[seed] for side in (experiment, reference) for seed in seeds]
+    keys_B, dropped_bursts = _common_bursts(sides)
+    if len(keys_B) == 0:
+        seeds, sides = (), []
+    correct = np.array([_in_order(side, side.correct, keys_B) for side in sides], dtype=np.int8)
+    correct_2SB = correct.reshape(2, len(seeds), len(keys_B))
+    return PairedDifferences(
+        difference_SB=correct_2SB[0] - correct_2SB[1],
+        seeds=seeds,
+        devices_B=_agreed_devices(sides, keys_B),
+        dropped_seeds=tuple(sorted((experiment.keys() | reference.keys()) - set(seeds))),
+        dropped_bursts=dropped_bursts,
+    )
+
+
+def _common_bursts(sides: Sequence[BurstOutcomes]) -> tuple[NDArray[np.str_], int]:
+    if not sides:
+        return np.array([], dtype=np.str_), 0
+    for side in sides:
+        keys, counts = np.unique(side.keys, return_counts=True)
+        if (counts > 1).any():
+            raise RunError(f"the predictions hold burst `{keys[counts > 1][0]}` more than once; train the run again")
+    all_keys = [side.keys for side in sides]
+    common_B = reduce(np.intersect1d, all_keys)
+    return common_B, len(reduce(np.union1d, all_keys)) - len(common_B)
+
+
+def _in_order(side: BurstOutcomes, values: NDArray[Scalar], keys_B: NDArray[np.str_]) -> NDArray[Scalar]:
+    order = np.argsort(side.keys, kind="stable")
+    return values[order[np.searchsorted(side.keys, keys_B, sorter=order)]]
+
+
+def _agreed_devices(sides: Sequence[BurstOutcomes], keys_B: NDArray[np.str_]) -> NDArray[np.int64]:
+    if not sides:
+        return np.array([], dtype=np.int64)
+    devices_B, *others = [_in_order(side, side.devices, keys_B) for side in sides]
+    for other_B in others:
+        if (differs_B := other_B != devices_B).any():
+            raise RunError(
+                f"runs disagree on the device of burst `{keys_B[differs_B][0]}`; they saw different captures"
+            )
+    return devices_B

@@ -1,0 +1,129 @@
+"""`knockout search`: asks for points as slots come free, lets a worker train them, and tells how they did."""
+
+from dataclasses import dataclass, field
+
+from orchestrator.errors import DataError
+from orchestrator.launchers.inline import describe_jobs
+from orchestrator.pacing import Pacer
+from orchestrator.reconcile import reconcile
+from orchestrator.search_results import Searched
+from orchestrator.searches import Search, SearchOptions
+from orchestrator.searching import Trials, open_trials, runs_of
+from orchestrator.states import RunState
+from orchestrator.store import Store, open_store
+from orchestrator.study import make_captures
+from orchestrator.worker import Observer, Worker
+from orchestrator.working import build_worker
+
+SETTLE_SECONDS = 0.3
+"""How often a search looks whether trials have ended."""
+INTERRUPTED = "runs of this search were interrupted; `knockout search` again goes on with them"
+TAKE_OVER_SECONDS = 15.0
+"""How often it looks for trials whose search is gone."""
+
+
+def search(asked: Search, options: SearchOptions, observer: Observer) -> Searched:
+    """Visit points until there are as many as wanted, or somebody asks to stop.
+
+    Raises:
+        KnockoutError: something is refused; nothing has been started then.
+    """
+    store = open_store(asked.study.layout)
+    try:
+        trials = open_trials(asked, store, options)
+        make_captures(asked.study)
+        require_trainable(asked)
+        reconcile(store, asked.study.layout, end_jobs=False)
+        searcher = Searcher(trials, store, options)
+        is_complete = searcher.go_on(observer)
+        return trials.read(is_complete=is_complete, problems=tuple(searcher.problems))
+    finally:
+        store.close()
+
+
+def look(asked: Search, options: SearchOptions) -> Searched:
+    """Read what a search has found so far; nothing is trained.
+
+    Raises:
+        KnockoutError: something is refused.
+    """
+    store = open_store(asked.study.layout)
+    try:
+        return open_trials(asked, store, options).read()
+    finally:
+        store.close()
+
+
+def require_trainable(asked: Search) -> None:
+    """Ask `model` about the stack before anything starts.
+
+    Raises:
+        DataError: it cannot be trained on this machine or on these captures.
+    """
+    if asked.stack.code:
+        return
+    problem = describe_jobs([asked.stack.config], asked.study.layout.root, with_data=True)[0].problem
+    if problem is not None:
+        raise DataError(f"{asked.stack.id}: {problem}")
+
+
+@dataclass
+class Searcher:
+    """Asks as long as points are wanted, and lets a worker train what comes of it."""
+
+    trials: Trials
+    store: Store
+    options: SearchOptions
+    problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        visited, more = self.trials.num_visited(), self.options.trials
+        self.target = self.trials.asked.spec.trials if more is None else visited + more
+        self._settles, self._takes_over = Pacer(SETTLE_SECONDS), Pacer(TAKE_OVER_SECONDS)
+        self._num_failed_before = self.trials.num_unvisited()
+
+    def go_on(self, observer: Observer) -> bool:
+        """Search until the target is reached; return whether it was (a request to stop returns False)."""
+        layout = self.trials.runs.layout
+        worker = build_worker(self.store, layout, self.options.slots, ids=())
+        worker.is_time_up = lambda: self._turn(worker)
+        with self.trials.held():
+            self.trials.enqueue_points()
+        self._turn(worker)
+        is_complete = not worker.stays or worker.drain(observer)
+        with self.trials.held():
+            self.trials.settle()
+        self.problems += worker.problems
+        if is_complete and self.trials.own():
+            self._note(INTERRUPTED)
+        return is_complete
+
+    def _turn(self, worker: Worker) -> bool:
+        """Tell what has ended and ask for as much; called by the worker at every turn, and never ends its time."""
+        if self._settles.is_due():
+            with self.trials.held():
+                if self._takes_over.is_due():
+                    self.trials.take_over()
+                self.trials.settle()
+                # What is there already is told at once, so that it takes no slot.
+                while not worker.is_stopping and self._wants_more(len(worker.slots)):
+                    self.trials.ask()
+                    self.trials.settle()
+            own = self.trials.own()
+            worker.ids = tuple(run for trial in own for run in runs_of(trial))
+            # What was interrupted waits for nobody: this search could only wait with it for ever.
+            worker.stays = any(row.state is not RunState.INTERRUPTED for row in self.store.runs(worker.ids))
+        return False
+
+    def _wants_more(self, num_slots: int) -> bool:
+        seeds = len(self.trials.asked.seeds)
+        if len(self.trials.own()) * seeds >= num_slots:
+            return False
+        if self.trials.num_unvisited() - self._num_failed_before >= self.target:
+            self._note("as many trials failed or were too slow as points are wanted; the search ends here")
+            return False
+        return self.trials.num_visited() + len(self.trials.under_way()) < self.target
+
+    def _note(self, problem: str) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)

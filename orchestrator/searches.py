@@ -1,0 +1,63 @@
+"""A search of the campaign file, worked out for a profile and checked. Nothing is started, and Optuna is not loaded."""
+
+from dataclasses import dataclass
+
+from msgspec import Struct
+
+from orchestrator.errors import UsageError
+from orchestrator.knobs import did_you_mean
+from orchestrator.loading import load_campaign, seed_list
+from orchestrator.objective import objective_captures
+from orchestrator.plan import Arm
+from orchestrator.search_space import require_possible
+from orchestrator.spec import SearchSpec
+from orchestrator.study import Request, Study, open_study
+
+
+class SearchOptions(Struct, frozen=True, kw_only=True):
+    """How a search goes about it."""
+
+    trials: int | None = None
+    """So many points more; None for as many in all as the file says."""
+    slots: int | None = None
+    snapshot: bool = False
+    url: str | None = None
+    """Where the trials are kept; None for the file beside the queue."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search of the campaign file, worked out for a profile."""
+
+    name: str
+    spec: SearchSpec
+    study: Study
+    stack: Arm
+    captures: tuple[str, ...]
+    """Those that it looks at."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that each point is trained at."""
+        return seed_list(self.spec.seeds)
+
+
+def open_search(request: Request, name: str) -> Search:
+    """Load and check a campaign and one of its searches.
+
+    Raises:
+        SpecError: the campaign file is refused.
+        UsageError: there is no search of that name.
+    """
+    study = open_study(request)
+    searches = study.campaign.searches
+    if name not in searches:
+        hint = did_you_mean(name, searches) if searches else "; write one under `searches:`"
+        raise UsageError(f"there is no search `{name}`{hint}")
+    spec, stack = searches[name], study.every_arm[searches[name].on]
+    _, source = load_campaign(request.file)
+    source.profile = study.campaign.profile
+    with source.locating():
+        captures = objective_captures(spec.objective, study.campaign.data, ("searches", name, "objective"))
+        require_possible(name, spec, stack.config)
+    return Search(name, spec, study, stack, captures)

@@ -1,0 +1,314 @@
+"""Optuna is asked and told, and every trial is runs in our queue. The one module that knows Optuna.
+
+A trial that is under way says in its user attributes which runs it is and whose it is, before the first of them waits.
+So whatever dies, the next search finds it: a trial whose searcher is gone is taken over, and told by what its run
+folders say. Optuna's storage takes the end of a trial once and no second time.
+"""
+
+import contextlib
+import fcntl
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import msgspec
+import optuna
+from msgspec import structs
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from model.run_folder import Result
+from orchestrator.checkouts import find_code
+from orchestrator.errors import QueueError, SpecError
+from orchestrator.identity import identity_hash
+from orchestrator.layout import Layout
+from orchestrator.objective import Score, combine, score_run
+from orchestrator.processes import Process
+from orchestrator.search_results import Searched, TrialRecord
+from orchestrator.search_space import Value, default_point, suggest
+from orchestrator.searches import Search, SearchOptions
+from orchestrator.spec import CategoricalSpace, Change, FloatSpace, SearchSpec, Space
+from orchestrator.states import RunState
+from orchestrator.store import Store
+from orchestrator.study import collect_inputs, make_captures
+from orchestrator.trial_runs import TrialRuns, base_code
+
+STARTUP_TRIALS = 5
+"""A sampler is believed once it knows so many points, those that are tried first among them; until then it draws."""
+TOO_SLOW = "too_slow"
+"""Name of the constraint that a trial breaks which a guard stopped for being slow."""
+RUNS, OWNER, CHANGE, SCORE, REASON, AGAIN_OF, POINT, CLEARED = (
+    "runs", "owner", "change", "score", "reason", "again_of", "point", "cleared",
+)  # fmt: skip
+"""User attributes of a trial."""
+
+
+def open_trials(asked: Search, store: Store, options: SearchOptions) -> "Trials":
+    """Open the trials of a search, making them if there are none.
+
+    Raises:
+        KnockoutError: code, captures or storage are refused.
+    """
+    study, stack = asked.study, asked.stack
+    code = find_code(study.layout, snapshot=options.snapshot)
+    make_captures(study)
+    inputs = structs.replace(collect_inputs(study, code), code_tree=code.code_of(stack).hash)
+    ordered = base_code(code, stack, datetime.now().astimezone())
+    runs = TrialRuns(study, store, stack, asked.seeds, inputs, ordered)
+    compared = identity_hash(structs.replace(stack.config, seed=0), inputs)
+    same = msgspec.json.encode([compared, asked.spec.space, asked.captures, asked.seeds])
+    key = f"{zlib.crc32(same):08x}"
+    name = f"{study.campaign.name}/{study.campaign.profile}/{asked.name}/{key}"
+    # Two that make the tables at once would be in each other's way.
+    with hold(study.layout):
+        return Trials(asked, runs, _open_study(options.url or study.layout.searches_url, name), Process.own())
+
+
+@contextlib.contextmanager
+def hold(layout: Layout) -> Iterator[None]:
+    """Keep every other search of this folder out; the lock ends with the process, however that ends."""
+    path = layout.searches_lock
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _open_study(url: str, name: str) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    waits = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    try:
+        storage = RDBStorage(url, engine_kwargs=waits)
+        return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+    except (optuna.exceptions.OptunaError, SQLAlchemyError, ImportError) as error:
+        raise QueueError(f"the trials cannot be kept at {url.partition('@')[2] or url}: {error}") from None
+
+
+@dataclass
+class Trials:
+    """The trials of a search, as Optuna keeps them; each of them is some of our runs."""
+
+    asked: Search
+    runs: TrialRuns
+    study: optuna.Study
+    process: Process
+
+    def held(self) -> contextlib.AbstractContextManager[None]:
+        """Keep every other search of this folder from asking and telling."""
+        return hold(self.runs.layout)
+
+    def all(self) -> list[FrozenTrial]:
+        """Return every trial, those that wait to be asked for among them."""
+        return self.study.get_trials(deepcopy=False)
+
+    def num_visited(self) -> int:
+        """Count the points with a score."""
+        return sum(SCORE in trial.user_attrs and trial.state is TrialState.COMPLETE for trial in self.all())
+
+    def num_unvisited(self) -> int:
+        """Count the trials that came to an end without a score."""
+        return sum(trial.state.is_finished() and SCORE not in trial.user_attrs for trial in self.all())
+
+    def enqueue_points(self) -> None:
+        """Let the file's first points be asked for first, each once."""
+        known = {trial.user_attrs.get(POINT) for trial in self.all()}
+        for number, point in enumerate(self.asked.spec.enqueue):
+            if number not in known:
+                self.study.enqueue_trial(point.at, user_attrs={POINT: number})
+
+    def own(self) -> list[FrozenTrial]:
+        """Return the trials under way that are this process's."""
+        return [trial for trial in self.under_way() if trial.user_attrs.get(OWNER) == _named(self.process)]
+
+    def under_way(self) -> list[FrozenTrial]:
+        """Return the trials that were asked for and not told."""
+        return [trial for trial in self.all() if trial.state is TrialState.RUNNING]
+
+    def take_over(self) -> None:
+        """Make the trials of searches that are gone this one's; one without runs yet is asked for again."""
+        living = {_named(worker) for worker in self.runs.store.workers()} | {_named(self.process)}
+        for trial in self.under_way():
+            owner = trial.user_attrs.get(OWNER)
+            if RUNS not in trial.user_attrs:
+                self._give_back(trial, "the search died before it noted the runs", again=True)
+            elif owner not in living and not _lives(owner):
+                self._trial(trial).set_user_attr(OWNER, _named(self.process))
+                self._place(trial.number, trial.user_attrs)
+
+    def ask(self) -> None:
+        """Ask for a point and queue its runs."""
+        space, number = self.asked.spec.space, len(self.all())
+        self.study.sampler = make_sampler(self.asked.spec, zlib.crc32(f"{self.study.study_name}/{number}".encode()))
+        trial = self.study.ask()
+        change = suggest(space, partial(_ask_knob, trial))
+        try:
+            planned = self.runs.plan(self.arm_of(trial.number), change)
+        except SpecError as error:
+            trial.set_user_attr(REASON, f"{'.'.join(error.where)}: {error}")
+            self.study.tell(trial.number, state=TrialState.FAIL)
+            return
+        trial.set_user_attr(CHANGE, change)
+        trial.set_user_attr(OWNER, _named(self.process))
+        trial.set_user_attr(RUNS, [run.id for run in planned])
+        self._place(trial.number, trial.user_attrs)
+
+    def arm_of(self, number: int) -> str:
+        """Name a trial as experiments are named: `focal-t007`."""
+        return f"{self.asked.name}-t{number:03d}"
+
+    def _place(self, number: int, attributes: Mapping[str, Any]) -> None:
+        if AGAIN_OF in attributes and CLEARED not in attributes:
+            for run in attributes[RUNS]:
+                self.runs.forget_failure(run)
+            self._trial(self.all()[number]).set_user_attr(CLEARED, True)
+        for place, run in enumerate(self.runs.plan(self.arm_of(number), attributes[CHANGE])):
+            self.runs.queue(run, place)
+
+    def settle(self) -> None:
+        """Tell Optuna of this process's trials whose runs have ended."""
+        for trial in self.own():
+            results = {run: self.runs.result(run) for run in trial.user_attrs[RUNS]}
+            ended = [result for result in results.values() if result is not None]
+            cancelled = [run for run, result in results.items() if result is None and self.runs.is_cancelled(run)]
+            failed = next((result for result in ended if result.state == RunState.FAILED), None)
+            slow = next((result for result in ended if result.state == RunState.TOO_SLOW), None)
+            if cancelled:
+                self._give_back(trial, f"{cancelled[0]} was cancelled", again=False)
+            elif len(ended) < len(results):
+                continue
+            elif failed is not None:
+                self._give_back(trial, failed.reason, again=True)
+            elif slow is not None:
+                self._tell_infeasible(trial, slow)
+            else:
+                self._tell_score(trial, ended)
+
+    def _tell_score(self, trial: FrozenTrial, results: list[Result]) -> None:
+        folders = [self.runs.layout.run(run) for run in trial.user_attrs[RUNS]]
+        scores = [
+            score_run(result, folder.read_epochs(), self.asked.captures)
+            for folder, result in zip(folders, results, strict=True)
+        ]
+        score = combine(scores)
+        self._trial(trial).set_user_attr(SCORE, msgspec.to_builtins(score))
+        self._tell(trial, score.mean, too_slow=False)
+
+    def _tell_infeasible(self, trial: FrozenTrial, result: Result) -> None:
+        """Tell of a trial that was too slow; the lowest score so far stands where there is none, to model it mildly."""
+        self._trial(trial).set_user_attr(REASON, result.reason)
+        scores = [other.value for other in self.all() if SCORE in other.user_attrs and other.value is not None]
+        self._tell(trial, min(scores, default=0.0), too_slow=True)
+
+    def _tell(self, trial: FrozenTrial, value: float, *, too_slow: bool) -> None:
+        now = self.all()[trial.number]
+        if now.state.is_finished():
+            return
+        if TOO_SLOW not in now.constraints:
+            self._trial(trial).set_constraint(TOO_SLOW, 1.0 if too_slow else -1.0)
+        self.study.tell(trial.number, value)
+
+    def _give_back(self, trial: FrozenTrial, reason: str, *, again: bool) -> None:
+        """Tell of a trial that came to nothing; the same point is asked for once more, where that may help."""
+        known = {other.user_attrs.get(AGAIN_OF) for other in self.all()}
+        if again and AGAIN_OF not in trial.user_attrs and trial.number not in known:
+            attributes = {AGAIN_OF: trial.number} | {
+                key: trial.user_attrs[key] for key in (POINT,) if key in trial.user_attrs
+            }
+            self.study.enqueue_trial(trial.system_attrs.get("fixed_params") or trial.params, user_attrs=attributes)
+        self._trial(trial).set_user_attr(REASON, reason)
+        self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def _trial(self, trial: FrozenTrial) -> Trial:
+        return Trial(self.study, trial._trial_id)
+
+    def read(self, *, is_complete: bool = True, problems: tuple[str, ...] = ()) -> Searched:
+        """Return what has been found so far."""
+        asked = self.asked
+        return Searched(
+            name=asked.name,
+            campaign=asked.study.campaign,
+            spec=asked.spec,
+            stack=asked.stack.id,
+            captures=asked.captures,
+            seeds=asked.seeds,
+            default=default_point(asked.spec.space, asked.stack.config),
+            study=self.study.study_name,
+            trials=tuple(_record(self.arm_of(trial.number), trial) for trial in self.all()),
+            importance=self._importance(),
+            is_complete=is_complete,
+            problems=problems,
+        )
+
+    def _importance(self) -> dict[str, float]:
+        """Return each knob's share of what the score depends on (PED-ANOVA); nothing where it cannot be told yet."""
+        if self.num_visited() <= STARTUP_TRIALS:
+            return {}
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            try:
+                return optuna.importance.get_param_importances(self.study, evaluator=evaluator)
+            except (ValueError, UserWarning):
+                # Too many scores are the same for any knob to matter.
+                return {}
+
+
+def runs_of(trial: FrozenTrial) -> tuple[str, ...]:
+    """Return the ids of a trial's runs."""
+    return tuple(trial.user_attrs[RUNS])
+
+
+def make_sampler(spec: SearchSpec, seed: int) -> BaseSampler:
+    """Return who suggests the next point, with a seed of its own: a search that goes on suggests what it would have."""
+    startup = max(len(spec.enqueue), STARTUP_TRIALS)
+    if spec.sampler == "tpe":
+        return TPESampler(seed=seed, n_startup_trials=startup, constant_liar=True)
+    if spec.sampler == "gp":
+        return GPSampler(
+            seed=seed, n_startup_trials=startup, deterministic_objective=False, warn_independent_sampling=False
+        )
+    return RandomSampler(seed=seed)
+
+
+def _ask_knob(trial: Trial, knob: str, within: Space) -> Value:
+    if isinstance(within, CategoricalSpace):
+        choice: Value = trial.suggest_categorical(knob, within.choices)
+        return choice
+    if isinstance(within, FloatSpace):
+        return trial.suggest_float(knob, within.low, within.high, log=within.log, step=within.step)
+    return trial.suggest_int(knob, within.low, within.high, log=within.log, step=within.step or 1)
+
+
+def _record(arm: str, trial: FrozenTrial) -> TrialRecord:
+    attributes = trial.user_attrs
+    score = attributes.get(SCORE) if trial.state is TrialState.COMPLETE else None
+    change: Change = attributes.get(CHANGE) or trial.system_attrs.get("fixed_params") or dict(trial.params)
+    state = {TrialState.RUNNING: "running", TrialState.WAITING: "waiting", TrialState.FAIL: "failed"}
+    return TrialRecord(
+        number=trial.number,
+        arm=arm,
+        change=change,
+        state=state.get(trial.state, "done" if score else TOO_SLOW),
+        score=msgspec.convert(score, Score) if score else None,
+        runs=tuple(attributes.get(RUNS, ())),
+        point=attributes.get(POINT),
+        reason=attributes.get(REASON, ""),
+        again_of=attributes.get(AGAIN_OF),
+    )
+
+
+def _named(process: Process) -> str:
+    return f"{process.host}/{process.pid}/{process.born}"
+
+
+def _lives(owner: str | None) -> bool:
+    """Whether a process of this machine still lives; of others the queue's heartbeats tell."""
+    host, pid, born = (owner or "/0/").split("/", 2)
+    process = Process(host, int(pid), born)
+    return process.is_here and process.is_alive

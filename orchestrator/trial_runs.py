@@ -1,0 +1,142 @@
+"""The runs of a search's trials: which they are, whether they are there already, and how they come into the queue."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from msgspec import structs
+
+from model.config import JobConfig
+from model.run_folder import Result
+from orchestrator.checkouts import Code, GitCode
+from orchestrator.identity import CodeAndData, identity_hash, run_id
+from orchestrator.layout import Layout
+from orchestrator.orders import Order, OrderedCode, read_order
+from orchestrator.plan import Arm, PlannedRun
+from orchestrator.queueing import place_run
+from orchestrator.results import read_result
+from orchestrator.search_space import trial_config
+from orchestrator.states import MOVES, OPEN, RunState
+from orchestrator.store import QueuedRun, Store
+from orchestrator.study import Study
+
+
+def base_code(code: Code, stack: Arm, now: datetime) -> OrderedCode:
+    """Fix the code of trials: the checkout's own commit, without a branch; of a stack with code of its own, that.
+
+    Raises:
+        CodeError: git refuses.
+    """
+    if not isinstance(code, GitCode) or stack.code or code.tree != "HEAD":
+        return code.commit(stack, now)
+    commit = code.repository.base_commit
+    return OrderedCode(tree=code.code_hash, commit=commit, base_commit=commit)
+
+
+@dataclass(frozen=True)
+class TrialRuns:
+    """Names, places and reads the runs of trials on one stack."""
+
+    study: Study
+    store: Store
+    stack: Arm
+    seeds: tuple[int, ...]
+    inputs: CodeAndData
+    """With the code of the stack."""
+    code: OrderedCode
+
+    @property
+    def layout(self) -> Layout:
+        """Where the run folders lie."""
+        return self.study.layout
+
+    def plan(self, name: str, change: Mapping[str, Any]) -> list[PlannedRun]:
+        """Return the runs of a trial, one a seed; those of the same identity that are there, or that an experiment has.
+
+        Raises:
+            SpecError: the knobs do not go together.
+        """
+        config = trial_config(self.stack.config, change, name)
+        return [self._identify(structs.replace(config, seed=seed)) for seed in self.seeds]
+
+    def _identify(self, config: JobConfig) -> PlannedRun:
+        identity = identity_hash(config, self.inputs)
+        found = self._find_folder(identity)
+        name = found[1] if found else self._experiments.get((config.seed, identity), config.experiment)
+        return PlannedRun(
+            id=found[0] if found else run_id(name, config.seed, identity),
+            experiment=name,
+            seed=config.seed,
+            config=structs.replace(config, experiment=name),
+            identity=identity,
+        )
+
+    def _find_folder(self, identity: str) -> tuple[str, str] | None:
+        """Return the id and the experiment of a run that is the same."""
+        for path in sorted(self.layout.runs.glob(f"*-{identity[:8]}")):
+            folder = self.layout.run(path.name)
+            if folder.order.exists() and folder.config.exists() and read_order(folder).identity == identity:
+                return path.name, folder.read_config().experiment
+        return None
+
+    @cached_property
+    def _experiments(self) -> dict[tuple[int, str], str]:
+        """(seed, identity) -> the first experiment of the campaign that is this configuration and has this code."""
+        named: dict[tuple[int, str], str] = {}
+        for arm in self.study.every_arm.values():
+            for seed in self.seeds if arm.code == self.stack.code and not arm.seed_shift else ():
+                config = structs.replace(arm.config, seed=seed)
+                named.setdefault((seed, identity_hash(config, self.inputs)), arm.id)
+        return named
+
+    @cached_property
+    def _references(self) -> tuple[str, ...]:
+        """Runs that say how fast a trial may be expected to be: the stack's own."""
+        return tuple(run.id for run in self.plan(self.stack.id, {}))
+
+    def result(self, run: str) -> Result | None:
+        """Return how a run ended; None while it has not."""
+        return read_result(self.layout.run(run))
+
+    def is_cancelled(self, run: str) -> bool:
+        """Whether somebody has taken a run out of the queue."""
+        return any(row.state is RunState.CANCELLED for row in self.store.runs([run]))
+
+    def queue(self, run: PlannedRun, number: int) -> None:
+        """Let a run wait that has no result; what waits or runs already stays as it is."""
+        folder = self.layout.run(run.id)
+        rows = self.store.runs([run.id])
+        if self.result(run.id) is not None or (rows and rows[0].state in OPEN):
+            return
+        if not folder.order.exists():
+            place_run(folder, run, self._order(run, number))
+        if rows and RunState.QUEUED in MOVES[rows[0].state]:
+            self.store.move(run.id, rows[0].state, RunState.QUEUED)
+            return
+        # A row that says "ended" about a folder without a result is forgotten: the folders are the truth.
+        self.store.forget([run.id])
+        self.store.add([self._row(run)])
+
+    def forget_failure(self, run: str) -> None:
+        """Let a failed run be tried again, from its last checkpoint."""
+        result = self.result(run)
+        if result is not None and result.state == RunState.FAILED:
+            self.layout.run(run).result.unlink(missing_ok=True)
+
+    def _row(self, run: PlannedRun) -> QueuedRun:
+        profile = self.study.campaign.profile
+        return QueuedRun(id=run.id, experiment=run.experiment, seed=run.seed, profile=profile, state=RunState.QUEUED)
+
+    def _order(self, run: PlannedRun, number: int) -> Order:
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
+        return Order(
+            run=run.id,
+            identity=run.identity,
+            queued=f"{now}/{number:06d}",
+            code=self.code,
+            captures=self.inputs.captures,
+            guards=self.study.campaign.guards,
+            references=tuple(name for name in self._references if name != run.id),
+        )

@@ -1,0 +1,88 @@
+"""What a search looks at, and what it must not."""
+
+from math import sqrt
+
+import msgspec
+import pytest
+
+from model.run_folder import EpochRecord, LocationScore, Result
+from orchestrator.errors import SpecError
+from orchestrator.objective import combine, objective_captures, score_run
+from orchestrator.spec import DataSpec, ObjectiveSpec
+
+WHERE = ("searches", "focal", "objective")
+
+
+def the_data(**roles: list[str]) -> DataSpec:
+    names = ("LocA", "LocB", "LocC", "LocC2", "LocD")
+    captures = {name: {"path": f"{name}.h5", "devices": [0, 10], "packets": [0, 5]} for name in names}
+    given = {"train": ["LocA"], "validate": ["LocB"], "choose": ["LocC", "LocC2"], "report": ["LocD"]}
+    return msgspec.convert({"captures": captures} | given | roles, DataSpec)
+
+
+def captures_of(*names: str, insist: bool = False) -> tuple[str, ...]:
+    return objective_captures(ObjectiveSpec(captures=names, insist=insist), the_data(), WHERE)
+
+
+def a_result(**correct: int) -> Result:
+    scores = {
+        name: LocationScore(bursts=50, correct=number, accuracy=number / 50, loss=1.0)
+        for name, number in correct.items()
+    }
+    return Result(state="done", reason="trained", best_epoch=2, epochs=3, scores=scores)
+
+
+def test_the_captures_for_choosing_are_the_objective() -> None:
+    assert captures_of() == ("LocC", "LocC2")
+    assert captures_of("LocC2") == ("LocC2",)
+
+
+@pytest.mark.parametrize("names", [("LocD",), ("LocC", "LocD")])
+def test_a_capture_for_the_report_is_never_the_objective(names: tuple[str, ...]) -> None:
+    with pytest.raises(SpecError, match=r"`LocD` is for the report alone.*choose on LocC, LocC2") as caught:
+        captures_of(*names, insist=True)
+    assert caught.value.where == (*WHERE, "captures")
+
+
+def test_validation_accuracy_is_refused_with_the_reason_unless_the_user_insists() -> None:
+    with pytest.raises(SpecError, match=r"validation accuracy misleads.*`insist: true`"):
+        captures_of("LocB")
+    assert captures_of("LocB", insist=True) == ("LocB",)
+
+
+@pytest.mark.parametrize("names", [("LocA",), ("LocB", "LocC"), ("LocX",)])
+def test_other_captures_are_no_objective(names: tuple[str, ...]) -> None:
+    with pytest.raises(SpecError, match=r"captures of `data.choose`, or all of `data.validate`, found"):
+        captures_of(*names, insist=True)
+
+
+def test_a_campaign_without_a_location_to_choose_on_is_not_searched() -> None:
+    with pytest.raises(SpecError, match=r"name one under `data.choose`"):
+        objective_captures(ObjectiveSpec(), the_data(choose=[]), WHERE)
+
+
+def test_a_run_scores_by_the_bursts_of_its_captures_whatever_it_does_elsewhere() -> None:
+    assert score_run(a_result(LocC=40, LocC2=20, LocD=0), [], ["LocC", "LocC2"]) == (60.0, 100)
+    assert score_run(a_result(LocC=40, LocC2=20, LocD=50), [], ["LocC", "LocC2"]) == (60.0, 100)
+
+
+def test_validation_scores_by_the_epoch_that_was_kept() -> None:
+    epochs = [
+        EpochRecord(
+            epoch=number, seconds=1.0, train_loss=1.0, val_loss=1.0, val_accuracy=0.1 * number, learning_rate=1e-3,
+            grad_norm=1.0, skipped_steps=0, bursts_per_second=1.0, peak_memory_bytes=1,
+        )
+        for number in (1, 2, 3)
+    ]  # fmt: skip
+    assert score_run(a_result(LocC=40), epochs, ["LocB"]) == (pytest.approx(20.0), 0)
+
+
+def test_seeds_give_a_mean_with_its_standard_error() -> None:
+    score = combine([(60.0, 100), (64.0, 100), (62.0, 100)])
+    assert (score.mean, score.per_seed, score.is_across_seeds) == (62.0, (60.0, 64.0, 62.0), True)
+    assert score.standard_error == pytest.approx(2.0 / sqrt(3))
+
+
+def test_one_seed_has_the_error_of_its_bursts_alone() -> None:
+    score = combine([(80.0, 400)])
+    assert (score.mean, score.standard_error, score.is_across_seeds) == (80.0, 2.0, False)

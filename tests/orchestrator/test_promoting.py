@@ -1,0 +1,140 @@
+"""The best point of a search becomes an experiment, and the rest of the file stays as its author wrote it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import SpecError, UsageError
+from orchestrator.loading import load_campaign
+from orchestrator.objective import Score
+from orchestrator.plan import Plan
+from orchestrator.promoting import insert_experiment, promote
+from orchestrator.search_results import Searched, TrialRecord
+from orchestrator.spec import FloatSpace, SearchSpec
+
+CAMPAIGN = """\
+# ours
+campaign: tiny   # a name
+title: A tiny campaign
+task: Tell ten transmitters apart.
+margin: 1.0
+seeds: 2
+data:
+  captures:
+    LocA: {path: a.h5, devices: [0, 10], packets: [0, 6]}
+    LocB: {path: b.h5, devices: [0, 10], packets: [0, 6]}
+    LocC: {path: c.h5, devices: [0, 10], packets: [0, 6]}
+    LocD: {path: d.h5,
+           devices: [0, 10], packets: [0, 6]}
+  train: [LocA]
+  validate: [LocB]
+  choose: [LocC]
+  report: [LocD]
+profiles: {quick: {}}
+experiments:
+  E5: {title: "Focal", group: loss, hypothesis: Why., change: {loss.kind: focal, loss.gamma: 2.0}}   # the source's
+
+  # the last one
+  H2:
+    title:    Heads
+    group: size
+    hypothesis: Why.
+    on: E5
+    change: {model.num_heads: 4}   # half
+
+# what follows is for searches
+searches: {}
+"""
+BEST = {"loss.gamma": 2.75, "loss.label_smoothing": 0.0}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "experiments.yaml"
+    path.write_text(CAMPAIGN)
+    return path
+
+
+@pytest.fixture(scope="module")
+def found(a_plan: Callable[..., Plan]) -> Callable[..., Searched]:
+    def finding(change: dict[str, Any] | None = BEST) -> Searched:
+        score = Score(mean=61.2, standard_error=2.0, per_seed=(61.2,), bursts=100)
+        best = TrialRecord(number=7, arm="focal-t007", change=change or {}, state="done", score=score, runs=("r",))
+        return Searched(
+            name="focal",
+            campaign=a_plan({}).campaign,
+            spec=SearchSpec(title="Focus", space={"loss.gamma": FloatSpace(low=0.1, high=5.0)}),
+            stack="E5",
+            captures=("LocC",),
+            seeds=(0, 1),
+            default={"loss.gamma": 2.0, "loss.label_smoothing": 0.0},
+            study="tiny/quick/focal/1",
+            trials=(best,) if change else (),
+        )
+
+    return finding
+
+
+def test_the_winner_is_put_after_the_last_experiment_and_no_other_line_changes(
+    file: Path, found: Callable[..., Searched]
+) -> None:
+    promoted = promote(file, found())
+    lines = file.read_text().splitlines(keepends=True)
+    (start,) = (number for number, line in enumerate(lines) if line == "  focal-best:\n")
+    assert "".join(lines[:start] + lines[start + 6 :]) == CAMPAIGN
+    assert lines[start - 1].endswith("# half\n")
+    assert (promoted.experiment, promoted.fresh_seeds) == ("focal-best", "2-3")
+
+
+def test_the_winner_is_an_experiment_that_changes_what_differs_from_the_stack(
+    file: Path, found: Callable[..., Searched]
+) -> None:
+    promote(file, found(), "focus")
+    experiment = load_campaign(file)[0].experiments["focus"]
+    assert (experiment.on, experiment.group, experiment.change) == ("E5", "search", {"loss.gamma": 2.75})
+    assert experiment.title == "Focus, loss.gamma 2.75, loss.label_smoothing 0.0"
+    assert experiment.hypothesis == "Best of 1 points of search focal at profile quick, 61.2 % on LocC, seeds 0 and 1."
+
+
+def test_a_name_that_is_taken_is_refused_with_its_line(file: Path, found: Callable[..., Searched]) -> None:
+    promote(file, found())
+    before = file.read_text()
+    with pytest.raises(SpecError, match=r"experiments.yaml:\d+: there is an experiment `focal-best` already.*--as"):
+        promote(file, found())
+    assert file.read_text() == before
+
+
+def test_a_file_that_would_be_no_campaign_any_more_is_left_alone(file: Path, found: Callable[..., Searched]) -> None:
+    with pytest.raises(SpecError, match=r"there is no knob `loss.gama`"):
+        promote(file, found({"loss.gama": 2.0}))
+    assert file.read_text() == CAMPAIGN
+
+
+def test_where_the_stack_itself_is_best_there_is_nothing_to_promote(file: Path, found: Callable[..., Searched]) -> None:
+    with pytest.raises(UsageError, match="the best point of search `focal` is E5 itself"):
+        promote(file, found({"loss.gamma": 2.0, "loss.label_smoothing": 0.0}))
+
+
+def test_without_a_finished_trial_there_is_nothing_to_promote(file: Path, found: Callable[..., Searched]) -> None:
+    with pytest.raises(UsageError, match="`focal` has no finished trial yet; `knockout search focal`"):
+        promote(file, found(None))
+
+
+@pytest.mark.parametrize(
+    ("text", "after"),
+    [
+        ("a: 1\nexperiments:\n    X:\n      b: |\n        some\n        text\nc: 2\n", "        text\n    Q:\n"),
+        ("experiments:\n  X: {a: 1}", "  X: {a: 1}\n  Q:\n"),
+        ("experiments:\n  X: {a: 1,\n      b: 2}\n# end\n", "      b: 2}\n  Q:\n"),
+        ("a: 1\n", "a: 1\nexperiments:\n  Q:\n"),
+    ],
+)
+def test_experiments_end_where_their_last_line_is(text: str, after: str) -> None:
+    assert after in insert_experiment(text, "Q", {"title": "q"}, Path("x.yaml"))
+
+
+def test_experiments_within_braces_are_refused() -> None:
+    with pytest.raises(SpecError, match=r"x.yaml: `experiments` is not written as indented lines"):
+        insert_experiment("experiments: {X: {a: 1}}\n", "Q", {"title": "q"}, Path("x.yaml"))

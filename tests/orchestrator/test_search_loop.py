@@ -1,0 +1,112 @@
+"""How long a search goes on, and what it makes up for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import DataError
+from orchestrator.launchers.inline import Description
+from orchestrator.launchers.local import Slot
+from orchestrator.processes import Process
+from orchestrator.search_loop import Searcher, look, require_trainable
+from orchestrator.search_results import Searched
+from orchestrator.searches import SearchOptions
+from orchestrator.states import RunState
+from orchestrator.worker import Worker
+
+Lab = Any
+"""That of conftest.py."""
+
+
+def test_a_stack_that_cannot_be_trained_is_told_before_anything_starts(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = Description(tokens=1, parameters=1, problem="it does not fit")
+    monkeypatch.setattr("orchestrator.search_loop.describe_jobs", lambda configs, root, *, with_data: [answer])
+    with pytest.raises(DataError, match="E5: it does not fit"):
+        require_trainable(lab.asked)
+
+
+class InstantWorker(Worker):
+    """A worker whose runs end at once, as a test says."""
+
+    def __init__(self, lab: Lab, ends: Callable[[str], dict[str, Any]]) -> None:
+        self.lab, self.ends = lab, ends
+        self.slots, self.ids, self.stays, self.is_stopping, self.problems = [Slot("cpu0", {})], (), False, False, []
+
+    def drain(self, observer: object) -> bool:
+        while self.stays:
+            for run in self.ids or ():
+                if self.lab.state_of(run) is RunState.QUEUED:
+                    self.finish(run, self.ends(run))
+            self.is_time_up()
+        return True
+
+    def finish(self, run: str, ending: dict[str, Any]) -> None:
+        if ending.get("state") != "interrupted":
+            self.lab.end(run, **ending)
+            return
+        claimed = self.lab.store.claim(Process.own(), [run])
+        assert self.lab.store.end(claimed, RunState.INTERRUPTED, "it cannot be started")
+
+
+@pytest.fixture
+def go_on(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Searcher, Searched]]:
+    monkeypatch.setattr("orchestrator.search_loop.SETTLE_SECONDS", 0.0)
+
+    def going(ends: Callable[[str], dict[str, Any]], trials: int | None = None) -> tuple[Searcher, Searched]:
+        monkeypatch.setattr(
+            "orchestrator.search_loop.build_worker", lambda store, layout, slots, ids: InstantWorker(lab, ends)
+        )
+        searcher = Searcher(lab.open(), lab.store, SearchOptions(trials=trials))
+        assert searcher.go_on(None)  # type: ignore[arg-type]
+        return searcher, look(lab.asked, SearchOptions())
+
+    return going
+
+
+def test_a_search_ends_at_the_number_of_points_and_goes_on_for_more(go_on: Callable[..., Any]) -> None:
+    assert len(go_on(lambda run: {})[1].visited) == 6
+    assert len(go_on(lambda run: {})[1].visited) == 6
+    assert len(go_on(lambda run: {}, trials=2)[1].visited) == 8
+
+
+def test_what_was_too_slow_is_made_up_for(go_on: Callable[..., Any]) -> None:
+    _, found = go_on(lambda run: {"state": "too_slow"} if "t001" in run else {})
+    assert len(found.visited) == 6
+    assert [trial.state for trial in found.trials].count("too_slow") == 1
+
+
+def test_a_search_in_which_everything_fails_ends_and_says_so(go_on: Callable[..., Any]) -> None:
+    searcher, found = go_on(lambda run: {"state": "failed", "failure": "crashed"})
+    assert searcher.problems == ["as many trials failed or were too slow as points are wanted; the search ends here"]
+    assert found.visited == []
+
+
+def test_the_importance_of_knobs_is_told_once_there_are_points(go_on: Callable[..., Any]) -> None:
+    assert go_on(lambda run: {}, trials=3)[1].importance == {}
+    numbers = iter(range(100))
+    found = go_on(lambda run: {"accuracy": next(numbers) / 100}, trials=6)[1]
+    assert set(found.importance) == {"loss.gamma", "loss.label_smoothing"}
+    assert sum(found.importance.values()) == pytest.approx(1.0)
+
+
+def test_a_run_that_cannot_be_started_ends_the_search_and_the_next_one_goes_on_with_it(
+    lab: Lab, go_on: Callable[..., Any]
+) -> None:
+    searcher, found = go_on(lambda run: {"state": "interrupted"})
+    assert searcher.problems == ["runs of this search were interrupted; `knockout search` again goes on with them"]
+    assert [trial.state for trial in found.trials] == ["running", "waiting"]
+    trials = lab.open()
+    trials._trial(trials.own()[0]).set_user_attr("owner", "here/1/long ago")
+    assert len(go_on(lambda run: {})[1].visited) == 6
+
+
+def test_a_sampler_that_models_noise_goes_on_past_its_first_points(lab: Lab, go_on: Callable[..., Any]) -> None:
+    lab.study.edit("trials: 6", "trials: 7\n    sampler: gp")
+    numbers = iter(range(100))
+    _, found = go_on(
+        lambda run: {"state": "too_slow"} if "t002" in run else {"accuracy": 0.5 + (next(numbers) % 5) / 10}
+    )
+    assert len(found.visited) == 7

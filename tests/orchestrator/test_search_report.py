@@ -1,0 +1,151 @@
+"""What is said of a search, and how sure that is."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from orchestrator.layout import Layout
+from orchestrator.objective import combine
+from orchestrator.plan import Plan
+from orchestrator.search_report import compare, draw_history, draw_surface, sentences, write_search_report, write_table
+from orchestrator.search_results import Searched, TrialRecord
+from orchestrator.spec import SearchSpec
+
+SPACE = {
+    "loss.gamma": {"kind": "float", "low": 0.1, "high": 5.0},
+    "loss.label_smoothing": {"kind": "float", "low": 0.0, "high": 0.2},
+}
+POINTS = [(2.0, 0.05), (1.5, 0.05), (3.0, 0.05), (2.0, 0.1), (2.0, 0.0)]
+PNG = b"\x89PNG"
+Found = Callable[..., Searched]
+
+
+def a_trial(number: int, per_seed: Sequence[float] | None, state: str = "done", **fields: Any) -> TrialRecord:
+    gamma, smoothing = POINTS[number % len(POINTS)]
+    return TrialRecord(
+        **{
+            "number": number,
+            "arm": f"focal-t{number:03d}",
+            "change": {"loss.gamma": gamma, "loss.label_smoothing": smoothing},
+            "state": state,
+            "score": combine([(score, 100) for score in per_seed]) if per_seed else None,
+            "runs": (f"focal-t{number:03d}-s0",),
+            "point": number,
+        }
+        | fields
+    )
+
+
+@pytest.fixture(scope="module")
+def found(a_plan: Callable[..., Plan]) -> Found:
+    def finding(*per_seed: Sequence[float], more: Sequence[TrialRecord] = (), **fields: Any) -> Searched:
+        points = [{"at": {"loss.gamma": g, "loss.label_smoothing": s}} for g, s in POINTS]
+        points[0]["reported"] = {"accuracy": 85.1}
+        points[4]["reported"] = {"note": "no number"}
+        spec = msgspec.convert({"title": "Focus", "space": SPACE, "trials": 5, "enqueue": points}, SearchSpec)
+        trials = tuple(a_trial(number, scores) for number, scores in enumerate(per_seed))
+        values = {
+            "name": "focal",
+            "campaign": a_plan({}).campaign,
+            "spec": spec,
+            "stack": "H2",
+            "captures": ("LocC",),
+            "seeds": (0,),
+            "default": {"loss.gamma": 2.0, "loss.label_smoothing": 0.05},
+            "study": "tiny/quick/focal/0a1b",
+            "trials": (*trials, *more),
+        }
+        return Searched(**values | fields)
+
+    return finding
+
+
+def test_points_are_compared_at_the_same_seeds() -> None:
+    difference = compare(a_trial(0, [62.0, 72.0, 82.0]), a_trial(1, [60.0, 70.0, 81.0]))
+    assert difference.points == pytest.approx(5 / 3)
+    # Student's t of 2 degrees of freedom, 4.303, times a standard error of 1/3.
+    assert (difference.low, difference.high) == (pytest.approx(0.2325, abs=1e-3), pytest.approx(3.1009, abs=1e-3))
+    assert difference.is_told
+
+
+def test_one_seed_is_compared_by_its_bursts() -> None:
+    difference = compare(a_trial(0, [60.0]), a_trial(1, [50.0]))
+    assert difference.high - difference.points == pytest.approx(1.96 * (24.0 + 25.0) ** 0.5, abs=1e-3)
+    assert not difference.is_told
+    assert not difference.is_across_seeds
+
+
+def test_a_best_point_that_cannot_be_told_from_the_default_says_so(found: Found) -> None:
+    said = " ".join(sentences(found([60.0], [62.0], [50.0])))
+    assert "best: loss.gamma 1.5, loss.label_smoothing 0.05 with 62.0 %" in said
+    assert "it cannot be told from the default point (loss.gamma 2.0, loss.label_smoothing 0.05): +2.0 points" in said
+    assert "runner-up" not in said
+
+
+def test_a_best_point_is_better_only_across_seeds(found: Found) -> None:
+    across = " ".join(sentences(found([60.0, 61.0], [80.0, 81.1], [70.0, 71.1])))
+    assert "it is better than the default point" in across
+    assert "it is better than the runner-up (loss.gamma 3.0" in across
+    alone = " ".join(sentences(found([60.0], [90.0])))
+    assert "it scored higher than the default point" in alone
+    assert "one seed cannot say that it is better" in alone
+
+
+def test_the_default_point_may_be_the_best_or_missing(found: Found) -> None:
+    assert "that is the default point itself" in sentences(found([90.0], [62.0]))
+    other = sentences(found([90.0], default={"loss.gamma": 9.0}))
+    assert "the default point (loss.gamma 9.0) was not visited" in other
+
+
+def test_the_best_score_is_said_to_be_too_high(found: Found) -> None:
+    assert "too high" in sentences(found([90.0]))[-1]
+
+
+def test_what_was_not_visited_says_why(found: Found) -> None:
+    slow = a_trial(3, None, "too_slow", reason="an epoch takes 9 s")
+    said = sentences(found([60.0], more=[slow]))
+    assert said[:2] == [
+        "search focal: 1 point visited of 5, on H2",
+        "focal-t003 is too_slow and counts for nothing: an epoch takes 9 s",
+    ]
+    assert sentences(found(more=[slow]))[0].startswith("search focal: 0 points visited")
+
+
+def test_of_equal_scores_the_earlier_point_is_the_best(found: Found) -> None:
+    assert [trial.number for trial in found([60.0], [60.0]).visited] == [0, 1]
+
+
+def test_the_report_has_every_point_and_the_source_beside_ours(found: Found, tmp_path: Any) -> None:
+    slow = a_trial(3, None, "too_slow")
+    report = write_search_report(found([60.0], [62.0], more=[slow], importance={"loss.gamma": 0.8}), Layout(tmp_path))
+    text = report.read_text()
+    assert report.parent.name == "tiny-search-focal-quick-0a1b"
+    assert "| focal-t001 | 1.5 | 0.05 | 62.0 ± 4.9 | focal-t001-s0 |" in text
+    assert "| focal-t003 | 2.0 | 0.1 | too_slow | focal-t003-s0 |" in text
+    assert "| loss.gamma 2.0, loss.label_smoothing 0.05 | 60.0 ± 4.9 | 85.1 |  |" in text
+    assert "| loss.gamma 2.0, loss.label_smoothing 0.0 | not visited | – | no number |" in text
+    assert "- loss.gamma: 80 %" in text
+    assert {file.name for file in report.parent.iterdir()} == {"report.md", "trials.csv", "history.png"}
+
+
+def test_the_same_trials_give_the_same_report(found: Found, tmp_path: Any) -> None:
+    searched = found([60.0], [62.0], [55.0], [57.0], [58.0])
+    folders = [write_search_report(searched, Layout(tmp_path / name)).parent for name in ("one", "two")]
+    contents = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in folders]
+    assert contents[0] == contents[1]
+    assert contents[0]["surface.png"].startswith(PNG)
+    assert contents[0]["history.png"].startswith(PNG)
+
+
+def test_too_few_points_draw_no_surface(found: Found) -> None:
+    assert draw_surface(found([60.0], [62.0], [55.0])) == b""
+    assert draw_history(found()) == b""
+
+
+def test_the_table_is_a_line_a_trial(found: Found) -> None:
+    lines = write_table(found([60.0], more=[a_trial(1, None, "failed", reason="it crashed")])).decode().splitlines()
+    assert lines[0] == "trial,loss.gamma,loss.label_smoothing,state,score,standard_error,runs,reason"
+    assert lines[1].startswith("0,2.0,0.05,done,60.0,4.89")
+    assert lines[2] == "1,1.5,0.05,failed,,,focal-t001-s0,it crashed"
