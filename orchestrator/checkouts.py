@@ -222,12 +222,16 @@ class Checkouts:
             return copy
         if code.tree not in self._folders:
             path = self.layout.worktrees / worktree_name(experiment, code.commit)
-            self._require(code.commit)
-            self._git().add_worktree(code.commit, path)
+            try:
+                self._git().add_worktree(code.commit, path)
+            except CodeError:
+                self._require(code.commit)
+                raise
             self._folders[code.tree] = path
         return self._folders[code.tree] / self._git().prefix
 
     def _require(self, commit: str) -> None:
+        """Say it in other words than git's where the commit itself is gone."""
         if self._git().git.ask("cat-file", "-e", f"{commit}^{{commit}}") is None:
             raise CodeError(f"commit {commit[:12]}, which the run was queued with, is not in the repository; {AGAIN}")
 

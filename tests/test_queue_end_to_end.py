@@ -159,6 +159,7 @@ def test_each_run_was_trained_once_from_exactly_the_code_that_was_queued(
     project, said = weekend
     rows = project.runs()
     done = {run_id: row for run_id, row in rows.items() if row["state"] == "done"}
+    assert {row["state"] for row in rows.values()} == {"done", "failed"}, said["work"]
     assert {row["experiment"] for row in done.values()} == {"baseline", "E5", "Soft", "OnSoft", "Branch"}
     for run_id, row in done.items():
         assert row["attempt"] == 1
