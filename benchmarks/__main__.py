@@ -17,6 +17,7 @@ from benchmarks.commands import bench_commands
 from benchmarks.data import bench_data
 from benchmarks.memory import bench_memory
 from benchmarks.overhead import bench_overhead
+from benchmarks.page import publish
 from benchmarks.rule import SHAPES, bench_rule
 from benchmarks.step import bench_step
 from benchmarks.timing import ROUNDS, Row
@@ -54,27 +55,13 @@ def lines() -> Iterator[str]:
             yield f"| {row.what} | {row.against} | {row.figure} | {row.wanted} |"
 
 
-def write_between_marks(path: Path, table: str) -> None:
-    """Put the table where the file has its marks."""
-    text = path.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        sys.exit(f"{path}: needs one line `{BEGIN}` and one `{END}` to put the table between")
-    head, rest = text.split(BEGIN)
-    path.write_text(f"{head}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}")
-
-
 def main() -> int:
     """Measure, print, and write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed, as ratios within one run.")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between the marks of this file")
     options = parser.parse_args()
     start_as_a_job()
-    table = []
-    for line in lines():
-        print(line, flush=True)
-        table.append(line)
-    if options.write is not None:
-        write_between_marks(options.write, "\n".join(table))
+    publish(lines(), options.write, (BEGIN, END))
     return 0
 
 

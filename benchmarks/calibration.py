@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 from scipy.stats import binom
 
+from benchmarks.page import publish
 from orchestrator.judgement import Estimate, Verdict
 from orchestrator.multiplicity import ADJUST
 from orchestrator.pairing import PairedDifferences
@@ -251,27 +252,13 @@ def lines(num_campaigns: int) -> Iterator[str]:
     yield from power_lines(num_campaigns)
 
 
-def around_marks(path: Path) -> tuple[str, str]:
-    """Return what the file has before and after its marks, the marks included; end where it has none."""
-    text = path.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        sys.exit(f"{path}: needs one line `{BEGIN}` and one `{END}` to put the tables between")
-    return text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
-
-
 def main(words: list[str] | None = None) -> int:
     """Simulate, print, and write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calibration", description="Verdicts held to the truth.")
     parser.add_argument("--quick", action="store_true", help="a few campaigns: the figures say little")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables between the marks of this file")
     options = parser.parse_args(words)
-    around = around_marks(options.write) if options.write else None
-    table = []
-    for line in lines(2 if options.quick else 400):
-        print(line, flush=True)
-        table.append(line)
-    if around is not None:
-        options.write.write_text("\n".join([around[0], *table, around[1]]))
+    publish(lines(2 if options.quick else 400), options.write, (BEGIN, END))
     return 0
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmarks.calibration import BURSTS_PER_DEVICE, DEVICE_SKILL_D, FOURFOLD, LEVEL, MARGIN_POINTS, Floats, Outcomes
 from benchmarks.calibration import simulate as simulate_outcomes
+from benchmarks.page import publish
 from orchestrator.judgement import AtLook, Estimate, Verdict
 from orchestrator.multiplicity import ADJUST
 from orchestrator.pairing import PairedDifferences
@@ -266,27 +267,13 @@ def lines(num_campaigns: int) -> Iterator[str]:
         yield from saving_lines(setting, max(2, num_campaigns // 4))
 
 
-def write_between_marks(path: Path, table: str) -> None:
-    """Put the tables where the file has its marks."""
-    text = path.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        sys.exit(f"{path}: needs one line `{BEGIN}` and one `{END}` to put the tables between")
-    head, rest = text.split(BEGIN)
-    path.write_text(f"{head}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}")
-
-
 def main(words: list[str] | None = None) -> int:
     """Simulate, print, and write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.savings", description="Trainings used, errors made.")
     parser.add_argument("--quick", action="store_true", help="a few campaigns: the figures say little")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables between the marks of this file")
     options = parser.parse_args(words)
-    table = []
-    for line in lines(2 if options.quick else 160):
-        print(line, flush=True)
-        table.append(line)
-    if options.write is not None:
-        write_between_marks(options.write, "\n".join(table))
+    publish(lines(2 if options.quick else 160), options.write, (BEGIN, END))
     return 0
 
 
