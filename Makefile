@@ -26,7 +26,7 @@ run: setup  ## run the campaign of experiments.yaml (PROFILE=quick) and write it
 	$(BIN)/knockout run --profile $(PROFILE)
 
 test: setup  ## run the tests, a file to each of up to eight processes
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 check: setup  ## lint, types, import map
 	$(BIN)/ruff check .
