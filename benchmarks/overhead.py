@@ -48,7 +48,7 @@ experiments:
 {experiments}"""
 IDLE_JOB = """
 
-def train_alone(folder, data_folder, device_name, tell):  # noqa
+def train_alone(folder, data_folder, device_name, tell):
     folder.write_result(Result(state="done", reason="it does nothing", epochs=0))
     return 0
 """

@@ -22,7 +22,7 @@ from orchestrator.branches import CODE, SPEC_FILE, ExperimentCommit, Repository,
 from orchestrator.errors import CodeError
 from orchestrator.layout import Layout
 from orchestrator.orders import AGAIN, OrderedCode
-from orchestrator.patches import Refused, apply_patch, changed_files, take_ref
+from orchestrator.patches import RefusedError, apply_patch, changed_files, take_ref
 from orchestrator.plan import Arm, CodeStep
 from orchestrator.processes import birth_of
 from orchestrator.spec import ID_PATTERN
@@ -105,7 +105,7 @@ class GitCode:
                 tree, beyond = taken.tree, tuple(taken.other_files)
             else:
                 tree = apply_patch(self.repository, before.tree, self._read_patch(step), str(step.patch))
-        except Refused as error:
+        except RefusedError as error:
             # The attempt has an identity too: a patch that is mended is another run.
             attempt = msgspec.json.encode([before.hash, step, str(error)])
             return ArmCode("", _hash(attempt), before.changes, before.differs_beyond, str(error))
@@ -117,7 +117,7 @@ class GitCode:
         try:
             return path.read_bytes()
         except OSError as error:
-            raise Refused(f"{path}: the patch cannot be read: {error.strerror}") from None
+            raise RefusedError(f"{path}: the patch cannot be read: {error.strerror}") from None
 
     def commit(self, arm: Arm, now: datetime) -> OrderedCode:
         """Give an experiment its branch, with a commit that holds its code and what it is.

@@ -19,7 +19,7 @@ BYTE_CODE = "__pycache__"
 _HASH = re.compile(r"[0-9a-f]{40,64}")
 
 
-class Refused(CodeError):  # noqa: N818 - a patch or a ref is refused, which is no mistake of this program
+class RefusedError(CodeError):
     """A patch or a ref cannot be an experiment's code."""
 
 
@@ -74,7 +74,7 @@ def apply_patch(repository: Repository, tree: str, patch: bytes, name: str) -> s
         name: what errors call the patch.
 
     Raises:
-        Refused: it is no diff, it does not apply, it changes nothing, or anything but the files of `model/`.
+        RefusedError: it is no diff, it does not apply, it changes nothing, or anything but the files of `model/`.
     """
     # What the user has set on whitespace decides nothing here.
     command = ("-c", "apply.ignoreWhitespace=no", "apply", "--cached", "--whitespace=nowarn")
@@ -83,7 +83,7 @@ def apply_patch(repository: Repository, tree: str, patch: bytes, name: str) -> s
         try:
             repository.git(*command, *inside, "-", stdin=patch, env=index)
         except GitError as error:
-            raise Refused(_not_applied(name, error.words)) from None
+            raise RefusedError(_not_applied(name, error.words)) from None
         changed = repository.git("write-tree", env=index)
     _check(_changes(repository, tree, changed), name)
     return changed
@@ -109,11 +109,11 @@ def _changes(repository: Repository, before: str, after: str) -> list[_Change]:
 def _check(changes: list[_Change], name: str) -> None:
     faults = [f"{change.path} ({change.fault})" for change in changes if change.fault]
     if faults:
-        raise Refused(
+        raise RefusedError(
             f"{name}: this patch changes more than the files of {CODE}/: {', '.join(faults)}; take that out of it"
         )
     if not any(change.is_in_code for change in changes):
-        raise Refused(f"{name}: this patch changes no code; an experiment without a change has nothing to show")
+        raise RefusedError(f"{name}: this patch changes no code; an experiment without a change has nothing to show")
 
 
 def take_ref(repository: Repository, tree: str, ref: str) -> TakenRef:
@@ -125,16 +125,16 @@ def take_ref(repository: Repository, tree: str, ref: str) -> TakenRef:
         ref: branch, tag or commit, as `git rev-parse` reads it.
 
     Raises:
-        Refused: the ref is unknown, or its `model/` is missing, a submodule, or has one.
+        RefusedError: the ref is unknown, or its `model/` is missing, a submodule, or has one.
     """
     commit = _resolve(repository, ref)
     try:
         theirs = repository.code_files(commit)
     except CodeError as error:
-        raise Refused(f"{ref}: {error}") from None
+        raise RefusedError(f"{ref}: {error}") from None
     ours = repository.code_files(tree)
     if not any(path.startswith(f"{CODE}/") for path in theirs):
-        raise Refused(f"{ref}: {commit[:12]} has no {repository.prefix}{CODE}/, so there is no code to run in it")
+        raise RefusedError(f"{ref}: {commit[:12]} has no {repository.prefix}{CODE}/, so there is no code to run in it")
     zeros = "0" * len(commit)
     with repository.git.temporary_index(tree) as index:
         repository.git.update_index(
@@ -153,7 +153,7 @@ def _resolve(repository: Repository, ref: str) -> str:
     command = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     found = None if ref.startswith("-") else repository.git.ask(*command)
     if found is None or not _HASH.fullmatch(found):
-        raise Refused(f"{ref or 'an empty name'}: git knows no such branch, tag or commit{_near(repository, ref)}")
+        raise RefusedError(f"{ref or 'an empty name'}: git knows no such branch, tag or commit{_near(repository, ref)}")
     return found
 
 

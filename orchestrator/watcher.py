@@ -11,7 +11,6 @@ from msgspec import Struct
 from model.run_folder import HELD, NO_SPACE, EpochRecord, Result, RunFolder
 from orchestrator.guards import Pace, Ruling, rule
 from orchestrator.launchers.forked import AnyJob
-from orchestrator.load import find_other_load  # noqa: F401 - until worker.py asks load.py itself
 from orchestrator.spec import GuardSpec
 from orchestrator.states import Failure, RunState
 

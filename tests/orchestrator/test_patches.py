@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.branches import Repository
 from orchestrator.errors import CodeError
-from orchestrator.patches import Refused, apply_patch, changed_files, take_ref
+from orchestrator.patches import RefusedError, apply_patch, changed_files, take_ref
 
 Git = Callable[..., str]
 LOSSES = "margin = 1\nscale = 2\nbias = 3\n"
@@ -40,7 +40,7 @@ def text(repository: Repository, tree: str, path: str) -> str:
 
 
 def refusal(repository: Repository, patch: bytes) -> str:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RefusedError) as caught:
         apply_patch(repository, "HEAD", patch, "wide.diff")
     assert str(caught.value).startswith("wide.diff: ")
     return str(caught.value)
@@ -92,7 +92,9 @@ class TestPatch:
         (study / "model" / "losses.py").write_text(LOSSES.replace("scale", "size"))
         patch = diff(study, git)
         tree = apply_patch(Repository(study), "HEAD", patch, "wide.diff")
-        with pytest.raises(Refused, match=r"wide.diff: git cannot apply this patch .*model/losses.py: patch does not"):
+        with pytest.raises(
+            RefusedError, match=r"wide.diff: git cannot apply this patch .*model/losses.py: patch does not"
+        ):
             apply_patch(Repository(study), tree, patch, "wide.diff")
 
     @pytest.mark.parametrize("patch", [b"", b"make it wider\n", b"\0\xff"])
@@ -283,11 +285,11 @@ class TestRef:
     )
     def test_that_is_none_is_refused(self, forked: Path, git: Git, ref: str) -> None:
         git("update-ref", "refs/heads/-h", "wide")
-        with pytest.raises(Refused, match="git knows no such branch, tag or commit"):
+        with pytest.raises(RefusedError, match="git knows no such branch, tag or commit"):
             take_ref(Repository(forked), "HEAD", ref)
 
     def test_misspelt_is_told_its_neighbour(self, forked: Path) -> None:
-        with pytest.raises(Refused, match=r"wdie: git knows no such .*; did you mean wide\?"):
+        with pytest.raises(RefusedError, match=r"wdie: git knows no such .*; did you mean wide\?"):
             take_ref(Repository(forked), "HEAD", "wdie")
 
     def test_without_a_model_is_refused(self, forked: Path, git: Git) -> None:
@@ -295,7 +297,7 @@ class TestRef:
         git("rm", "-rq", str(forked / "model"))
         git("commit", "--quiet", "-m", "no code")
         git("checkout", "--quiet", "main")
-        with pytest.raises(Refused, match=r"bare: [0-9a-f]{12} has no (studies/one/)?model/, so there is no code"):
+        with pytest.raises(RefusedError, match=r"bare: [0-9a-f]{12} has no (studies/one/)?model/, so there is no code"):
             take_ref(Repository(forked), "HEAD", "bare")
 
     def test_whose_model_holds_a_submodule_is_refused(self, forked: Path, git: Git) -> None:
@@ -304,7 +306,7 @@ class TestRef:
         git("update-index", "--add", "--cacheinfo", entry.replace(",./", ","))
         git("commit", "--quiet", "-m", "sub")
         git("checkout", "--quiet", "--force", "main")
-        with pytest.raises(Refused, match=r"sub: .*model/sub: the code that jobs run is in a submodule"):
+        with pytest.raises(RefusedError, match=r"sub: .*model/sub: the code that jobs run is in a submodule"):
             take_ref(Repository(forked), "HEAD", "sub")
 
     def test_touches_neither_checkout_nor_index(self, forked: Path, git: Git) -> None:

@@ -1,6 +1,6 @@
 """How long a search goes on, and what it makes up for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -13,6 +13,8 @@ from orchestrator.search_loop import Searcher, look, require_trainable
 from orchestrator.search_results import Searched
 from orchestrator.searches import SearchOptions
 from orchestrator.states import RunState
+from orchestrator.store import QueuedRun
+from orchestrator.watcher import LiveRun
 from orchestrator.worker import Worker
 
 Lab = Any
@@ -51,6 +53,16 @@ class InstantWorker(Worker):
         assert self.lab.store.end(claimed, RunState.INTERRUPTED, "it cannot be started")
 
 
+class Unseen:
+    """An observer that looks away."""
+
+    def show(self, rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> None:
+        pass
+
+    def tell(self, problem: str) -> None:
+        pass
+
+
 @pytest.fixture
 def go_on(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Searcher, Searched]]:
     monkeypatch.setattr("orchestrator.search_loop.SETTLE_SECONDS", 0.0)
@@ -60,7 +72,7 @@ def go_on(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Sear
             "orchestrator.search_loop.build_worker", lambda store, layout, slots, ids: InstantWorker(lab, ends)
         )
         searcher = Searcher(lab.open(), lab.store, SearchOptions(trials=trials))
-        assert searcher.go_on(None)  # type: ignore[arg-type]
+        assert searcher.go_on(Unseen())
         return searcher, look(lab.asked, SearchOptions())
 
     return going

@@ -237,7 +237,7 @@ def test_knobs_that_do_not_go_together_fail_their_trial(lab: Lab) -> None:
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "random"])
 def test_every_sampler_is_made_without_a_warning(sampler: str) -> None:
-    spec = SearchSpec(title="t", space={}, sampler=sampler)  # type: ignore[arg-type]
+    spec = SearchSpec(title="t", space={}, sampler=sampler)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert isinstance(make_sampler(spec, 1), optuna.samplers.BaseSampler)
