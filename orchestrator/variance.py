@@ -191,9 +191,9 @@ def fit_prior(spreads: Sequence[Spread], caution: float = 0.5) -> VariancePrior 
 
     - How far the true variances lie apart is itself hardly known from two seeds, and taking them as equal when they are
       not makes false verdicts. It is taken `caution` standard errors above its estimate.
-    - The prior's variance is the geometric mean of the arms' variances, with the bias of the logarithm taken out. limma
-      goes on to multiply it by a factor below one, which is right for its own law of variances and too small for
-      others.
+    - The prior's variance is the mean of the law of variances whose logarithms are normal with the moments found. limma
+      takes the geometric mean times a factor below one, which is right for its own law and too small for others: wide
+      arms are then taken for narrower than they are.
 
     With `caution` zero the degrees of freedom are limma's.
 
@@ -217,7 +217,7 @@ def fit_prior(spreads: Sequence[Spread], caution: float = 0.5) -> VariancePrior 
     apart = max(0.0, excess) + caution * excess_error if caution else excess
     return VariancePrior(
         degrees_of_freedom=2.0 * trigamma_inverse(apart) if apart > 0 else math.inf,
-        variance_points2=math.exp(log_A.mean()),
+        variance_points2=math.exp(log_A.mean() + max(0.0, excess) / 2),
         pooled_degrees_of_freedom=sum(spread.degrees_of_freedom for spread in spreads),
     )
 

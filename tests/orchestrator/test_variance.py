@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -179,7 +180,7 @@ class TestPrior:
         excess = log_2**2 * (4 + 4 + 0 + 16) / 3 - (math.pi**2 / 6 - 1)
         assert prior is not None
         assert float(special.polygamma(1, prior.degrees_of_freedom / 2)) == pytest.approx(excess)
-        assert math.log(prior.variance_points2) == pytest.approx(2 * log_2 - (1 - np.euler_gamma) + log_2)
+        assert math.log(prior.variance_points2) == pytest.approx(3 * log_2 - (1 - np.euler_gamma) + excess / 2)
         assert prior.pooled_degrees_of_freedom == 16
 
     def test_caution_adds_the_standard_error_of_a_sample_variance(self) -> None:
@@ -200,7 +201,8 @@ class TestPrior:
         prior = fit_prior([Spread(float(s2), 2) for s2 in true_A * rng.chisquare(2, size=len(true_A)) / 2], 0.0)
         assert prior is not None
         assert prior.degrees_of_freedom == pytest.approx(6.0, rel=0.1)
-        assert prior.variance_points2 == pytest.approx(np.exp(np.log(true_A).mean()), rel=0.05)
+        log_A = np.log(true_A)
+        assert prior.variance_points2 == pytest.approx(np.exp(log_A.mean() + log_A.var() / 2), rel=0.05)
 
     def test_variances_no_more_apart_than_chance_give_an_infinite_prior_without_caution(self) -> None:
         alike = [Spread(2.0, 1)] * 5
@@ -237,3 +239,78 @@ class TestPrior:
             ends = sorted((own[arm].variance_points2, prior.variance_points2))
             assert ends[0] <= spread.variance_points2 <= ends[1]
             assert spread.degrees_of_freedom > own[arm].degrees_of_freedom
+
+
+def printed(*numbers: str) -> list[Any]:
+    """What was published, to a unit of its last digit: rounded inputs are at most half of it off, and so is itself."""
+    return [pytest.approx(float(number), rel=0, abs=10.0 ** -len(number.partition(".")[2])) for number in numbers]
+
+
+def limmas_variance(prior: VariancePrior) -> float:
+    """Turn the centre of a prior that was fitted without caution into limma's.
+
+    Ours is the geometric mean of the variances times exp(excess / 2), where trigamma(d0 / 2) is the excess. limma's is
+    the geometric mean times exp(digamma(d0 / 2)) / (d0 / 2).
+    """
+    half = prior.degrees_of_freedom / 2
+    geometric_mean = prior.variance_points2 / math.exp(special.polygamma(1, half) / 2)
+    return geometric_mean * math.exp(special.digamma(half)) / half
+
+
+class TestPublishedByLimma:
+    """Inputs and outputs as R printed them, rounded: sigma to seven decimals, TWENTY exact.
+
+    GENES: limma 3.36.2 with R 3.5.0, tests/limma-Tests.Rout.save (github.com/bioc/limma, commit 0cd5c13e), the one
+    `eBayes` that it prints: five genes, of which the last lacks two arrays. TWENTY: R's squeezeVar, in the test of its
+    port (github.com/AllenInstitute/transcriptomic_clustering, commit 32213e4d, tests/test_de_ebayes.py, not robust).
+    Ten alike: eBayes on two groups of three arrays, in the test of its port (github.com/epigenelabs/inmoose, commit
+    5b8a586d, tests/limma/test_lmFit.py).
+    """
+
+    GENES = tuple(map(Spread, np.square([1.3425032, 0.4647155, 1.1993444, 0.9428569, 0.9421509]), (6, 6, 6, 6, 4)))
+    GENES_PRIOR = VariancePrior(9.306153, 0.923179, 28)
+    TWENTY = (20, 25, 10, 15, 25, 30, 110, 30, 15, 20, 20, 25, 30, 15, 25, 20, 20, 25, 15, 10)
+    TWENTY_AFTER = {10: "16.62089", 15: "18.83185", 20: "21.04280", 25: "23.25376", 30: "25.46471", 110: "60.84000"}
+
+    @pytest.mark.parametrize(
+        ("spreads", "published"),
+        [(GENES, ("9.306153", "0.923179")), ([Spread(float(of), 15) for of in TWENTY], ("18.92199", "21.86946"))],
+    )
+    def test_prior_is_limmas_but_for_its_centre(self, spreads: list[Spread], published: tuple[str, str]) -> None:
+        prior = fit_prior(spreads, caution=0.0)
+        assert prior is not None
+        assert [prior.degrees_of_freedom, limmas_variance(prior)] == printed(*published)
+
+    def test_five_genes_with_unequal_degrees_of_freedom(self) -> None:
+        moderated = [moderate(gene, self.GENES_PRIOR) for gene in self.GENES]
+        after = printed("1.2677996", "0.6459499", "1.1251558", "0.9097727", "0.9124980")
+        assert [gene.variance_points2 for gene in moderated] == after
+        freedom = printed("15.30615", "15.30615", "15.30615", "15.30615", "13.30615")
+        assert [gene.degrees_of_freedom for gene in moderated] == freedom
+
+    def test_their_moderated_t_and_its_p(self) -> None:
+        # The contrast mu + alpha; limma prints more digits of p than its own rounded inputs carry.
+        difference = np.array([1.677465, 2.372554, 1.053584, 1.611443, 2.051995])
+        error = np.array([0.5773503] * 4 + [0.8368633])
+        moderated = [moderate(gene, self.GENES_PRIOR) for gene in self.GENES]
+        t = difference / error / np.sqrt([gene.variance_points2 for gene in moderated])
+        assert t.tolist() == printed("2.580411", "5.113018", "1.720376", "2.926234", "2.566881")
+        p_values = [0.0206493481, 0.0001195844, 0.1055117477, 0.0102514264, 0.0230888584]
+        freedom = [gene.degrees_of_freedom for gene in moderated]
+        assert 2 * special.stdtr(freedom, -t) == pytest.approx(p_values, rel=2e-6)
+
+    def test_twenty_variances_of_fifteen_degrees_of_freedom(self) -> None:
+        prior = VariancePrior(18.92199, 21.86946, 300)
+        moderated = [moderate(Spread(variance, 15), prior).variance_points2 for variance in self.TWENTY_AFTER]
+        assert moderated == printed(*self.TWENTY_AFTER.values())
+
+    def test_ten_alike_are_known_no_better_than_all_of_them(self) -> None:
+        moderated = moderate(Spread(0.7919070**2, 4), VariancePrior(71047.76, 0.1198481, 40))
+        assert [moderated.variance_points2] == printed("0.1198767")
+        assert moderated.degrees_of_freedom == 40
+        t = 1.4339472 / 0.5773503 / moderated.variance_points2**0.5
+        assert t == pytest.approx(7.1734231, rel=1e-6)
+        assert 2 * special.stdtr(moderated.degrees_of_freedom, -t) == pytest.approx(1.076797e-08, rel=1e-5)
+
+    def test_inverse_of_trigamma(self) -> None:
+        assert [trigamma_inverse(5), trigamma_inverse(1e6)] == printed("0.4961687", "0.001000001")
