@@ -1,50 +1,18 @@
 """A campaign of two experiments in a temporary git repository, through the real command line."""
 
 import json
-import os
-import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from model.run_folder import RunFolder
+from tests.study_harness import BASE, Study, make_study, wait_for
 
-ROOT = Path(__file__).parents[1]
-KNOCKOUT = Path(sys.executable).parent / "knockout"
-CAMPAIGN = """\
-campaign: tiny
-title: Does focal loss help, and do wider heads?
-task: Tell ten emulated transmitters apart.
-margin: 5.0
-seeds: 2
-data:
-  emulate: {seed: 3, packets: 8, samples: 256}
-  captures:
-    LocA: {path: data/LocA.h5, devices: [0, 10], packets: [0, 6]}
-    LocA-val: {path: data/LocA.h5, devices: [0, 10], packets: [6, 8]}
-    LocD: {path: data/LocD.h5, devices: [0, 10], packets: [0, 8]}
-  train: [LocA]
-  validate: [LocA-val]
-  report: [LocD]
-  samples: 256
-profiles:
-  quick: {}
-baseline:
-  model: {dim: 16, depth: 1, num_heads: 2, head_dim: 8, mlp_multiple: 8}
-  optim: {epochs: 2, batch_size: 20, learning_rate: 1e-3}
-  runtime: {precision: fp32, compile: false}
+TWO_EXPERIMENTS = """\
 experiments:
   E5:
-    title: Focal loss
-    group: optimisation
-    hypothesis: Hard pairs need the gradient.
-    change: {loss.kind: focal, loss.gamma: 2.0}
     reported: {accuracy: 85.0, delta: 1.0, versus: baseline}
   H2:
     on: E5
@@ -58,53 +26,22 @@ RUN_FILES = {
     "order.json",
     "job.lock"
 }  # fmt: skip
-Knockout = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    cache = tmp_path_factory.mktemp("cache")
-    quiet = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "COLUMNS": "200"}
-    return {**os.environ, **quiet, "XDG_CACHE_HOME": str(cache)}
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, str]:
+    """A study whose campaign has run, with an unsaved idea of the user's, and what was printed."""
+    study = make_study(tmp_path_factory.mktemp("study"), TWO_EXPERIMENTS)
+    (study.repo / "idea.txt").write_text("half an idea\n")
+    before = study.git("status", "--porcelain=v2", "--branch")
+    printed = study.must("run")
+    assert study.git("status", "--porcelain=v2", "--branch") == before
+    return study, printed
 
 
-def git(repo: Path, *words: str) -> str:
-    identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
-    done = subprocess.run(["git", *identity, *words], cwd=repo, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
-def make_repository(root: Path, campaign: str = CAMPAIGN) -> Path:
-    shutil.copytree(ROOT / "model", root / "model", ignore=shutil.ignore_patterns("__pycache__"))
-    (root / "experiments.yaml").write_text(campaign)
-    (root / ".gitignore").write_text("/data/\nresults/\nreports/\n__pycache__/\n")
-    git(root, "init", "--quiet", "--initial-branch=main")
-    git(root, "add", "-A")
-    git(root, "commit", "--quiet", "-m", "start")
-    return root
-
-
-def knockout(repo: Path, environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(KNOCKOUT), *words], cwd=repo, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> tuple[Path, str]:
-    """A repository in which the campaign has run, with an unsaved idea of the user's, and what was printed."""
-    repo = make_repository(tmp_path_factory.mktemp("study"))
-    (repo / "idea.txt").write_text("half an idea\n")
-    before = git(repo, "status", "--porcelain=v2", "--branch")
-    done = knockout(repo, environment, "run")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert git(repo, "status", "--porcelain=v2", "--branch") == before
-    return repo, done.stdout
-
-
-def test_every_run_folder_is_complete(finished: tuple[Path, str]) -> None:
-    repo, _ = finished
-    folders = sorted((repo / "results" / "runs").iterdir())
+def test_every_run_folder_is_complete(finished: tuple[Study, str]) -> None:
+    study, _ = finished
+    folders = sorted(study.runs.iterdir())
     assert [folder.name.rpartition("-")[0] for folder in folders] == [
         f"{experiment}-s{seed}" for experiment in ("E5", "H2", "baseline") for seed in (0, 1)
     ]
@@ -114,27 +51,27 @@ def test_every_run_folder_is_complete(finished: tuple[Path, str]) -> None:
         assert (result["state"], result["scores"]["LocD"]["bursts"]) == ("done", 80)
 
 
-def test_each_run_says_which_commit_it_executed(finished: tuple[Path, str]) -> None:
-    repo, _ = finished
-    for folder in (repo / "results" / "runs").iterdir():
+def test_each_run_says_which_commit_it_executed(finished: tuple[Study, str]) -> None:
+    study, _ = finished
+    for folder in study.runs.iterdir():
         origin = json.loads((folder / "provenance.json").read_text())
         experiment = folder.name.partition("-s")[0]
         assert origin["branch"].startswith(f"experiment/{experiment}-")
-        spec = json.loads(git(repo, "show", f"{origin['commit']}:.knockout/experiment.json"))
+        spec = json.loads(study.git("show", f"{origin['commit']}:.knockout/experiment.json"))
         assert spec["id"] == experiment
-        assert origin["base_commit"] == git(repo, "rev-parse", "main")
+        assert origin["base_commit"] == study.git("rev-parse", "main")
 
 
-def test_a_settled_experiment_leaves_its_commit_and_no_worktree(finished: tuple[Path, str]) -> None:
-    repo, _ = finished
-    kept = git(repo, "for-each-ref", "--format=%(refname)", "refs/knockout", "refs/heads/experiment", "refs/tags")
+def test_a_settled_experiment_leaves_its_commit_and_no_worktree(finished: tuple[Study, str]) -> None:
+    study, _ = finished
+    kept = study.git("for-each-ref", "--format=%(refname)", "refs/knockout", "refs/heads/experiment", "refs/tags")
     assert {name for name in ("baseline", "E5", "H2") if f"/{name}" in kept} == {"baseline", "E5", "H2"}
-    assert git(repo, "worktree", "list").count("\n") == 0
+    assert study.git("worktree", "list").count("\n") == 0
 
 
-def test_the_report_and_its_tables_are_there(finished: tuple[Path, str]) -> None:
-    repo, printed = finished
-    latest = repo / "reports" / "latest"
+def test_the_report_and_its_tables_are_there(finished: tuple[Study, str]) -> None:
+    study, printed = finished
+    latest = study.repo / "reports" / "latest"
     text = (latest / "report.md").read_text()
     assert "reports/" in printed
     assert "Does focal loss help" in text
@@ -144,41 +81,41 @@ def test_the_report_and_its_tables_are_there(finished: tuple[Path, str]) -> None
     assert len(runs) == 6
 
 
-def test_a_second_run_trains_nothing_and_says_so(finished: tuple[Path, str], environment: dict[str, str]) -> None:
-    repo, _ = finished
-    before = {file: file.stat().st_mtime_ns for file in (repo / "results" / "runs").rglob("*")}
-    report = (repo / "reports" / "latest" / "report.md").read_bytes()
-    done = knockout(repo, environment, "run")
+def test_a_second_run_trains_nothing_and_says_so(finished: tuple[Study, str]) -> None:
+    study, _ = finished
+    before = {file: file.stat().st_mtime_ns for file in study.runs.rglob("*")}
+    report = (study.repo / "reports" / "latest" / "report.md").read_bytes()
+    done = study.knockout("run")
     assert done.returncode == 0
     assert "nothing to train: all 6 runs have their result already" in done.stdout
-    assert {file: file.stat().st_mtime_ns for file in (repo / "results" / "runs").rglob("*")} == before
-    assert (repo / "reports" / "latest" / "report.md").read_bytes() == report
+    assert {file: file.stat().st_mtime_ns for file in study.runs.rglob("*")} == before
+    assert (study.repo / "reports" / "latest" / "report.md").read_bytes() == report
 
 
-def test_a_lost_database_costs_no_training(finished: tuple[Path, str], environment: dict[str, str]) -> None:
-    repo, _ = finished
-    (repo / "results" / "knockout.db").unlink()
-    assert "nothing to train" in knockout(repo, environment, "run").stdout
-    rows = json.loads(knockout(repo, environment, "status", "--json").stdout)
+def test_a_lost_database_costs_no_training(finished: tuple[Study, str]) -> None:
+    study, _ = finished
+    (study.repo / "results" / "knockout.db").unlink()
+    assert "nothing to train" in study.knockout("run").stdout
+    rows = study.rows()
     assert {row["state"] for row in rows} == {"done"}
 
 
-def test_more_seeds_train_only_the_new_ones(finished: tuple[Path, str], environment: dict[str, str]) -> None:
-    repo, _ = finished
-    plan = json.loads(knockout(repo, environment, "plan", "--seeds", "0-2", "E5", "--json").stdout)
+def test_more_seeds_train_only_the_new_ones(finished: tuple[Study, str]) -> None:
+    study, _ = finished
+    plan = study.ask("plan", "--seeds", "0-2", "E5")
     assert [(row["experiment"], row["to_train"], row["finished"]) for row in plan["rows"]] == [
         ("baseline", [2], [0, 1]),
         ("E5", [2], [0, 1]),
     ]
 
 
-def test_show_works_an_experiment_out(finished: tuple[Path, str], environment: dict[str, str]) -> None:
-    repo, _ = finished
-    shown = json.loads(knockout(repo, environment, "show", "H2", "--json").stdout)
+def test_show_works_an_experiment_out(finished: tuple[Study, str]) -> None:
+    study, _ = finished
+    shown = study.ask("show", "H2")
     assert shown["difference"] == {"model.num_heads": [2, 1], "model.head_dim": [8, 16]}
     assert shown["tokens"] == 8
     assert "stack" not in shown["config"]
-    assert "reference: baseline + E5" in knockout(repo, environment, "show", "H2").stdout
+    assert "reference: baseline + E5" in study.knockout("show", "H2").stdout
 
 
 @pytest.mark.parametrize(
@@ -190,127 +127,118 @@ def test_show_works_an_experiment_out(finished: tuple[Path, str], environment: d
     ],
 )
 def test_a_mistake_is_one_sentence_and_status_2(
-    finished: tuple[Path, str], environment: dict[str, str], words: tuple[str, ...], message: str
+    finished: tuple[Study, str], words: tuple[str, ...], message: str
 ) -> None:
-    done = knockout(finished[0], environment, *words)
+    done = finished[0].knockout(*words)
     assert done.returncode == 2
     assert done.stderr.startswith("knockout: ")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_typo_never_reaches_a_launcher(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_typo_never_reaches_a_launcher(tmp_path: Path) -> None:
     """Law 5: a typo never reaches a launcher."""
-    repo = make_repository(tmp_path, CAMPAIGN.replace("loss.gamma", "loss.gama"))
-    done = knockout(repo, environment, "run")
+    study = make_study(tmp_path)
+    study.edit("experiments.yaml", "loss.gamma", "loss.gama")
+    study.commit("a typo")
+    done = study.knockout("run")
     assert done.returncode == 2
     assert "there is no knob `loss.gama`; did you mean `loss.gamma`?" in done.stderr
-    assert {path.name for path in repo.iterdir()} == {".git", ".gitignore", "experiments.yaml", "model"}
-    assert git(repo, "for-each-ref", "--format=%(refname)") == "refs/heads/main"
+    assert {path.name for path in study.repo.iterdir()} == {".git", ".gitignore", "experiments.yaml", "model"}
+    assert study.git("for-each-ref", "--format=%(refname)") == "refs/heads/main"
 
 
-def test_a_run_leaves_nothing_in_the_checkout_but_results(tmp_path: Path, environment: dict[str, str]) -> None:
-    repo = make_repository(tmp_path)
-    (repo / ".gitignore").write_text("/data/\nresults/\nreports/\n")
-    git(repo, "commit", "--quiet", "-am", "ignore less")
-    assert knockout(repo, environment, "show", "E5").returncode == 0
-    assert knockout(repo, environment, "run", "baseline", "--seeds", "1").returncode == 0
-    assert git(repo, "status", "--porcelain") == ""
+def test_a_run_leaves_nothing_in_the_checkout_but_results(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    study.edit(".gitignore", "__pycache__/\n", "")
+    study.commit("ignore less")
+    study.must("show", "E5")
+    study.must("run", "baseline", "--seeds", "1")
+    assert study.git("status", "--porcelain") == ""
 
 
-def test_uncommitted_code_is_refused_and_a_snapshot_takes_it(tmp_path: Path, environment: dict[str, str]) -> None:
-    repo = make_repository(tmp_path)
-    (repo / "model" / "mine.py").write_text("x = 1\n")
-    done = knockout(repo, environment, "run", "baseline", "--seeds", "1")
+def test_uncommitted_code_is_refused_and_a_snapshot_takes_it(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    (study.repo / "model" / "mine.py").write_text("x = 1\n")
+    done = study.knockout("run", "baseline", "--seeds", "1")
     assert done.returncode == 2
     assert "uncommitted changes to the code that jobs run: model/mine.py" in done.stderr
-    assert not (repo / "results" / "runs").exists()
-    done = knockout(repo, environment, "run", "baseline", "--seeds", "1", "--snapshot")
-    assert done.returncode == 0, done.stderr
-    assert git(repo, "for-each-ref", "refs/knockout", "refs/heads/experiment")
-    assert git(repo, "status", "--porcelain") == "?? model/mine.py"
+    assert not study.runs.exists()
+    study.must("run", "baseline", "--seeds", "1", "--snapshot")
+    assert study.git("for-each-ref", "refs/knockout", "refs/heads/experiment")
+    assert study.git("status", "--porcelain") == "?? model/mine.py"
 
 
-def test_outside_a_repository_a_copy_of_the_code_runs(tmp_path: Path, environment: dict[str, str]) -> None:
-    (tmp_path / "experiments.yaml").write_text(CAMPAIGN)
-    done = knockout(tmp_path, environment, "run", "baseline", "--seeds", "1")
-    assert done.returncode == 0, done.stderr
-    assert "since no git repository holds it; no branches are made" in done.stdout
+def test_outside_a_repository_a_copy_of_the_code_runs(tmp_path: Path) -> None:
+    study = Study(tmp_path)
+    study.write_campaign(BASE)
+    printed = study.must("run", "baseline", "--seeds", "1")
+    assert "since no git repository holds it; no branches are made" in printed
 
 
-def test_a_failed_run_is_status_1_with_its_cause(tmp_path: Path, environment: dict[str, str]) -> None:
-    repo = make_repository(tmp_path, CAMPAIGN.replace("learning_rate: 1e-3", "learning_rate: 1e30"))
-    done = knockout(repo, environment, "run", "baseline", "--seeds", "1")
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "failed (nonfinite)" in done.stdout
-    assert "`knockout run --retry` trains them" in done.stdout
-    assert "failed" in (repo / "reports" / "latest" / "report.md").read_text()
-    again = knockout(repo, environment, "run", "baseline", "--seeds", "1")
-    assert "nothing to train" in again.stdout
-    assert again.returncode == 1
+def test_a_failed_run_is_status_1_with_its_cause(tmp_path: Path) -> None:
+    study = make_study(tmp_path, "baseline: {optim: {learning_rate: 1e30}}")
+    printed = study.must("run", "baseline", "--seeds", "1", status=1)
+    assert "failed (nonfinite)" in printed
+    assert "`knockout run --retry` trains them" in printed
+    assert "failed" in (study.repo / "reports" / "latest" / "report.md").read_text()
+    assert "nothing to train" in study.must("run", "baseline", "--seeds", "1", status=1)
 
 
-LONG = CAMPAIGN.replace("epochs: 2", "epochs: 40")
+LONG = "baseline: {optim: {epochs: 40}}"
 """Long enough that no run ends between its second epoch and what a test does then."""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_keeps_its_epochs_and_goes_on(
-    tmp_path: Path, environment: dict[str, str], number: signal.Signals
-) -> None:
+def test_an_interrupted_run_keeps_its_epochs_and_goes_on(tmp_path: Path, number: signal.Signals) -> None:
     """Laws 3 and 4 in one: what was finished stays, and the end is the same as without the interrupt."""
-    repo = make_repository(tmp_path, LONG)
-    command = [str(KNOCKOUT), "run", "baseline", "--seeds", "1", "--slots", "1"]
-    process = subprocess.Popen(command, cwd=repo, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    epochs = wait_for_epochs(repo, 2)
+    study = make_study(tmp_path, LONG)
+    process = study.start("run", "baseline", "--seeds", "1", "--slots", "1")
+    epochs = wait_for_epochs(study, 2)
     process.send_signal(number)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130, printed
-    assert b"finished epochs are kept" in printed
-    assert b"0 runs trained, 0 had their result already" in printed
+    assert "finished epochs are kept" in printed
+    assert "0 runs trained, 0 had their result already" in printed
     kept = epochs.read_text().splitlines()
     assert 2 <= len(kept) < 40
-    assert knockout(repo, environment, "run", "baseline", "--seeds", "1").returncode == 0
+    study.must("run", "baseline", "--seeds", "1")
     assert epochs.read_text().splitlines()[: len(kept)] == kept
     assert len(epochs.read_text().splitlines()) == 40
 
 
-def test_a_second_interrupt_ends_jobs_at_once(tmp_path: Path, environment: dict[str, str]) -> None:
-    repo = make_repository(tmp_path, LONG)
-    command = [str(KNOCKOUT), "run", "baseline", "--seeds", "2"]
-    process = subprocess.Popen(command, cwd=repo, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    wait_for_epochs(repo, 1)
+def test_a_second_interrupt_ends_jobs_at_once(tmp_path: Path) -> None:
+    study = make_study(tmp_path, LONG)
+    process = study.start("run", "baseline", "--seeds", "2")
+    wait_for_epochs(study, 1)
     process.send_signal(signal.SIGINT)
     time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130, printed
-    rows = json.loads(knockout(repo, environment, "status", "--json").stdout)
-    assert {row["state"] for row in rows} == {"interrupted"}
-    assert not [row for row in rows if RunFolder(repo / "results" / "runs" / row["id"]).holder()]
-    assert git(repo, "worktree", "list").count("\n") == 0
+    assert {row["state"] for row in study.rows()} == {"interrupted"}
+    assert not [folder for folder in study.folders() if folder.holder()]
+    assert study.git("worktree", "list").count("\n") == 0
 
 
-def test_a_killed_orchestrator_leaves_runs_that_go_on(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_killed_orchestrator_leaves_runs_that_go_on(tmp_path: Path) -> None:
     """Law 3: kill -9 anywhere loses no finished epoch."""
-    repo = make_repository(tmp_path, LONG)
-    command = [str(KNOCKOUT), "run", "baseline", "--seeds", "1", "--slots", "1"]
-    process = subprocess.Popen(command, cwd=repo, env=environment, stdout=subprocess.DEVNULL)
-    epochs = wait_for_epochs(repo, 2)
-    process.kill()
-    process.wait()
-    done = knockout(repo, environment, "run", "baseline", "--seeds", "1")
-    assert done.returncode == 0, done.stdout + done.stderr
+    study = make_study(tmp_path, LONG)
+    with study.start("run", "baseline", "--seeds", "1", "--slots", "1") as process:
+        epochs = wait_for_epochs(study, 2)
+        process.kill()
+    study.must("run", "baseline", "--seeds", "1")
     numbers = [json.loads(line)["epoch"] for line in epochs.read_text().splitlines()]
     assert numbers == list(range(1, 41))
-    assert git(repo, "worktree", "list").count("\n") == 0
+    assert study.git("worktree", "list").count("\n") == 0
 
 
-def wait_for_epochs(repo: Path, count: int) -> Path:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        for file in (repo / "results").glob("runs/*/epochs.jsonl"):
-            if file.read_bytes().count(b"\n") >= count:
-                return file
-        time.sleep(0.02)
-    raise AssertionError("no epoch was finished in a minute")
+def wait_for_epochs(study: Study, count: int) -> Path:
+    """Wait until a run has as many finished epochs, and return where they are."""
+
+    def look() -> Path | None:
+        files = (folder.epochs for folder in study.folders() if folder.epochs.exists())
+        return next((file for file in files if file.read_bytes().count(b"\n") >= count), None)
+
+    found: Path = wait_for(look, f"a run has {count} epochs")
+    return found

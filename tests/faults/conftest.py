@@ -6,15 +6,12 @@ processes of the machine, and from the journal that the fake job keeps (see `fak
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 import secrets
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,76 +20,35 @@ from typing import Any
 import pytest
 
 from model.run_folder import EpochRecord, Holder, RunFolder
+from tests.study_harness import KNOCKOUT, ROOT, Study, wait_for
 
-ROOT = Path(__file__).parents[2]
-KNOCKOUT = Path(sys.executable).parent / "knockout"
 FRONT_DOOR = ("__init__.py", "config", "run_folder.py", "own_code.py", "standby.py")
 """What the fake job keeps of `model/`."""
-CAMPAIGN = Path(__file__).with_name("experiments.yaml")
-WAIT_SECONDS = 60.0
-"""Longest wait for something that must happen; nothing is known by waiting alone."""
+CAMPAIGN = Path(__file__).with_name("experiments.yaml").read_text()
+SHIPPED_CODE = """\
+data: {emulate: {seed: 3, packets: 8, samples: 256}}
+baseline: {optim: {epochs: 40, batch_size: 20}}
+"""
+"""What else a training with the code that is shipped asks for."""
 MAX_ROUNDS = 20
 QUEUED_BY_ADD = (".config.json.", ".order.json.")
 Counts = Counter[str]
 
 
-def git(repo: Path, *words: str) -> str:
-    identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
-    # Looking must not write: a plain `git status` refreshes the index.
-    quiet = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_CONFIG_GLOBAL": "/dev/null"}
-    return subprocess.run(
-        ["git", *identity, *words], cwd=repo, env=quiet, check=True, capture_output=True
-    ).stdout.decode()
-
-
-def wait_for(is_so: Callable[[], Any], what: str) -> Any:
-    """Wait until something is so, and return what was found."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not (found := is_so()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {WAIT_SECONDS:.0f} s in vain: {what}")
-        time.sleep(0.01)
-    return found
-
-
-class Machine:
+class Machine(Study):
     """A repository with a campaign, and all processes that ever came of it, which carry a token."""
 
     def __init__(self, root: Path) -> None:
-        self.repo, self.cache, self.journal = root / "study", root / "cache", root / "journal"
-        self.token = f"FAULTS_TOKEN={secrets.token_hex(8)}"
-        self.environment = {
-            **os.environ,
-            **dict([self.token.split("=")]),
-            "FAULTS_JOURNAL": str(self.journal),
-            "FAULTS_EPOCH_SECONDS": "0.01",
-            "XDG_CACHE_HOME": str(self.cache),
-            "GIT_CONFIG_GLOBAL": "/dev/null",
-            "GIT_CONFIG_SYSTEM": "/dev/null",
-            "COLUMNS": "200",
-        }
+        self.journal, token = root / "journal", secrets.token_hex(8)
+        self.token = f"FAULTS_TOKEN={token}"
+        faults = {"FAULTS_JOURNAL": str(self.journal), "FAULTS_EPOCH_SECONDS": "0.01"}
+        super().__init__(root / "study", FAULTS_TOKEN=token, **faults)
         self.slots = "2"
         """Always as many: they decide on the threads of a training, and those on the last bits of its numbers."""
         self.counts: Counts = Counter()
         self.losses: list[str] = []
         self.works: list[subprocess.Popen[str]] = []
         self.finished_lines: dict[str, list[bytes]] = {}
-
-    def knockout(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        command = [str(KNOCKOUT), *words]
-        return subprocess.run(
-            command, cwd=self.repo, env=self.environment, capture_output=True, text=True, timeout=300, check=False
-        )
-
-    def must(self, *words: str) -> str:
-        """Run a command that must go well."""
-        done = self.knockout(*words)
-        assert done.returncode == 0, f"knockout {' '.join(words)}: {done.stdout}{done.stderr}"
-        return done.stdout
-
-    def rows(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = json.loads(self.must("status", "--json"))
-        return rows
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         command = [str(KNOCKOUT), *words]
@@ -138,10 +94,6 @@ class Machine:
                 return
         raise AssertionError(f"after {MAX_ROUNDS} rounds not every run is done: {self.rows()}")
 
-    def folders(self) -> list[RunFolder]:
-        runs = self.repo / "results" / "runs"
-        return [RunFolder(path) for path in sorted(runs.iterdir())] if runs.exists() else []
-
     def processes(self) -> list[int]:
         """Return every process that came of this machine."""
         found = []
@@ -169,12 +121,6 @@ class Machine:
 
     def wait_for(self, is_so: Callable[[], Any], what: str) -> Any:
         return wait_for(is_so, f"{what}; {self.log_tail()}")
-
-    def git(self, *words: str) -> str:
-        return git(self.repo, *words)
-
-    def results(self) -> list[Path]:
-        return [folder.result for folder in self.folders() if folder.result.exists()]
 
     def kill(self, pids: list[int], name: str = "KILL") -> None:
         for pid in pids:
@@ -307,35 +253,28 @@ def copy_fake_job(repo: Path) -> None:
     shutil.copytree(fake, repo, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def commit_all(repo: Path) -> None:
-    (repo / ".gitignore").write_text("/data/\n/results\n/reports/\n__pycache__/\n")
+def make_repository_in_use(machine: Machine) -> None:
+    """Make a repository whose checkout is in everyday disorder: staged, changed, and new."""
+    repo = machine.repo
     (repo / "notes.md").write_text("as committed\n")
     (repo / "plan.md").write_text("as committed\n")
-    git(repo, "init", "--quiet", "--initial-branch=main")
-    git(repo, "add", "-A")
-    git(repo, "commit", "--quiet", "-m", "start")
-    # A checkout in everyday disorder: staged, changed, and new.
+    machine.make_repository()
     (repo / "notes.md").write_text("staged\n")
-    git(repo, "add", "notes.md")
+    machine.git("add", "notes.md")
     (repo / "plan.md").write_text("changed\n")
     (repo / "idea.txt").write_text("half an idea\n")
-
-
-def make_study(repo: Path) -> None:
-    repo.mkdir(parents=True)
-    copy_fake_job(repo)
-    shutil.copy(CAMPAIGN, repo)
-    commit_all(repo)
-    (repo / "data").mkdir()
-    for name in ("LocA", "LocD"):
-        (repo / "data" / f"{name}.h5").write_bytes(name.encode())
 
 
 @pytest.fixture(scope="session")
 def queued_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study whose runs wait; tests work on copies."""
     machine = Machine(tmp_path_factory.mktemp("template"))
-    make_study(machine.repo)
+    copy_fake_job(machine.repo)
+    machine.write_campaign(CAMPAIGN)
+    make_repository_in_use(machine)
+    (machine.repo / "data").mkdir()
+    for name in ("LocA", "LocD"):
+        (machine.repo / "data" / f"{name}.h5").write_bytes(name.encode())
     machine.must("queue", "add")
     return machine.repo
 
@@ -353,17 +292,9 @@ def machine(queued_study: Path, tmp_path: Path) -> Iterator[Machine]:
 def real_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study whose two runs wait, with the code that is shipped and emulated captures."""
     machine = Machine(tmp_path_factory.mktemp("real"))
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "model", machine.repo / "model", ignore=ignored)
-    changes = {
-        "data:": "data:\n  emulate: {seed: 3, packets: 8, samples: 256}",
-        "epochs: 25": "epochs: 40, batch_size: 20",
-    }
-    campaign = CAMPAIGN.read_text()
-    for before, after in changes.items():
-        campaign = campaign.replace(before, after)
-    (machine.repo / "experiments.yaml").write_text(campaign)
-    commit_all(machine.repo)
+    machine.copy_model()
+    machine.write_campaign(CAMPAIGN, SHIPPED_CODE)
+    make_repository_in_use(machine)
     machine.must("queue", "add", "baseline", "E5", "--seeds", "1")
     return machine.repo
 

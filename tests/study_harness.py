@@ -1,0 +1,165 @@
+"""A study as its user has it: a small campaign in a folder, mostly a git repository, and the command line in it.
+
+`BASE` is its campaign, and each test lays over it, as YAML, what that test is about.
+"""
+
+import functools
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from model.run_folder import RunFolder
+
+ROOT = Path(__file__).parents[1]
+KNOCKOUT = Path(sys.executable).parent / "knockout"
+BASE = """\
+campaign: tiny
+title: Does focal loss help?
+task: Tell ten emulated transmitters apart.
+margin: 5.0
+seeds: 2
+data:
+  emulate: {seed: 3, packets: 8, samples: 256}
+  captures:
+    LocA: {path: data/LocA.h5, devices: [0, 10], packets: [0, 6]}
+    LocA-val: {path: data/LocA.h5, devices: [0, 10], packets: [6, 8]}
+    LocD: {path: data/LocD.h5, devices: [0, 10], packets: [0, 8]}
+  train: [LocA]
+  validate: [LocA-val]
+  report: [LocD]
+  samples: 256
+profiles:
+  quick: {}
+baseline:
+  model: {dim: 16, depth: 1, num_heads: 2, head_dim: 8, mlp_multiple: 8}
+  optim: {epochs: 2, batch_size: 20, learning_rate: 1e-3}
+  runtime: {precision: fp32, compile: false}
+experiments:
+  E5:
+    title: Focal loss
+    group: optimisation
+    hypothesis: Hard pairs need the gradient.
+    change: {loss.kind: focal, loss.gamma: 2.0}
+"""
+IGNORED = "/data/\n/results\n/reports/\n__pycache__/\n"
+NO_GIT_SETTINGS = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
+WAIT_SECONDS = 60.0
+"""Longest wait for something that must happen; nothing is known by waiting alone."""
+
+
+def wait_for(is_so: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS) -> Any:
+    """Wait until something is so, and return what was found."""
+    deadline = time.monotonic() + seconds
+    while not (found := is_so()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:.0f} s in vain: {what}")
+        time.sleep(0.01)
+    return found
+
+
+def merge(base: Any, over: Any) -> Any:
+    """Lay `over` on `base`: mappings key by key, anything else in its place."""
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    return base | {key: merge(base.get(key), value) for key, value in over.items()}
+
+
+class Study:
+    """A folder, its environment with a cache beside it, and what its user does there."""
+
+    def __init__(self, repo: Path, **environment: str) -> None:
+        self.repo, self.cache = repo, repo.parent / "cache"
+        quiet = {**NO_GIT_SETTINGS, "XDG_CACHE_HOME": str(self.cache), "COLUMNS": "200"}
+        self.environment = {**os.environ, **quiet, **environment}
+        self.environment.pop("KNOCKOUT_DATABASE", None)
+
+    def write_campaign(self, *pieces: str) -> None:
+        """Write the campaign that pieces of YAML make, each laid over those before."""
+        text = io.StringIO()
+        YAML().dump(functools.reduce(merge, map(YAML(typ="safe").load, pieces)), text)
+        (self.repo / "experiments.yaml").write_text(text.getvalue())
+
+    def copy_model(self) -> None:
+        """Give it the code of a job that is shipped."""
+        shutil.copytree(ROOT / "model", self.repo / "model", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def make_repository(self) -> None:
+        """Make the folder a git repository, with all that is in it as the first commit of `main`."""
+        (self.repo / ".gitignore").write_text(IGNORED)
+        self.git("init", "--quiet", "--initial-branch=main")
+        self.commit("start")
+
+    def git(self, *words: str) -> str:
+        identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+        # Looking must not write: a plain `git status` refreshes the index.
+        quiet = {**os.environ, **NO_GIT_SETTINGS, "GIT_OPTIONAL_LOCKS": "0"}
+        done = subprocess.run(
+            ["git", *identity, *words], cwd=self.repo, env=quiet, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    def commit(self, message: str) -> None:
+        self.git("add", "-A")
+        self.git("commit", "--quiet", "-m", message)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace the first `old` of a file."""
+        path = self.repo / name
+        text = path.read_text()
+        assert old in text, f"{name} holds no {old!r}"
+        path.write_text(text.replace(old, new, 1))
+
+    def knockout(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        command = [str(KNOCKOUT), *words]
+        return subprocess.run(
+            command, cwd=self.repo, env=self.environment, capture_output=True, text=True, timeout=300, check=False
+        )
+
+    def must(self, *words: str, status: int = 0) -> str:
+        """Run a command that must end with this status; return what it printed."""
+        done = self.knockout(*words)
+        assert done.returncode == status, f"knockout {' '.join(words)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def ask(self, *words: str) -> Any:
+        """Return the answer of a command to `--json`."""
+        return json.loads(self.must(*words, "--json"))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what the queue knows of each run."""
+        rows: list[dict[str, Any]] = self.ask("status")
+        return rows
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        """Start a command and go on."""
+        output, command = subprocess.PIPE, [str(KNOCKOUT), *words]
+        return subprocess.Popen(command, cwd=self.repo, env=self.environment, stdout=output, stderr=output, text=True)
+
+    @property
+    def runs(self) -> Path:
+        """The folder of the run folders."""
+        return self.repo / "results" / "runs"
+
+    def folders(self) -> list[RunFolder]:
+        return [RunFolder(path) for path in sorted(self.runs.iterdir())] if self.runs.exists() else []
+
+    def results(self) -> list[Path]:
+        return [folder.result for folder in self.folders() if folder.result.exists()]
+
+
+def make_study(folder: Path, *pieces: str, **environment: str) -> Study:
+    """Return a study in a new repository: the campaign `BASE` with what is laid over it, and the code of a job."""
+    study = Study(folder, **environment)
+    study.copy_model()
+    study.write_campaign(BASE, *pieces)
+    study.make_repository()
+    return study
