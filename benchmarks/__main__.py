@@ -19,6 +19,7 @@ from benchmarks.memory import bench_memory
 from benchmarks.overhead import bench_overhead
 from benchmarks.page import publish
 from benchmarks.rule import SHAPES, bench_rule
+from benchmarks.search import bench_search
 from benchmarks.step import bench_step
 from benchmarks.timing import ROUNDS, Row
 from orchestrator.launchers.local import MALLOC
@@ -32,6 +33,7 @@ BENCHMARKS: tuple[Callable[[], list[Row]], ...] = (
     bench_data,
     bench_overhead,
     bench_commands,
+    bench_search,
 )
 
 

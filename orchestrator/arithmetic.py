@@ -1,7 +1,7 @@
 """A verdict worked out again from the raw counts, step by step, for a reader with a pocket calculator. Pure.
 
-`verdicts.judge` goes the same way for the whole campaign at once; every number here is, to the last digit, the one that
-the verdict rests on. `arithmetic_words` says them.
+`verdicts.judge` goes the same way for the whole campaign at once, by the same functions; every number here is, to the
+last digit, the one that the verdict rests on. `arithmetic_words` says them.
 """
 
 from collections.abc import Mapping
@@ -9,27 +9,25 @@ from functools import reduce
 
 import numpy as np
 from msgspec import Struct, structs
-from scipy.special import stdtr
 
+from orchestrator.comparisons import (
+    adjust,
+    comparison,
+    configuration,
+    distinct_p_values,
+    outcomes_of,
+    runs_of,
+    score_table,
+    spread_between,
+)
 from orchestrator.evidence import Bursts, RunRecord
 from orchestrator.interactions import FourArms, InteractionJudgement, judge_interactions
-from orchestrator.judgement import Judgement, Verdict
-from orchestrator.multiplicity import ADJUST
+from orchestrator.judgement import Estimate, Judgement, Verdict
 from orchestrator.pairing import PairedDifferences, pair_outcomes
 from orchestrator.plan import Plan
 from orchestrator.spec import BASELINE
-from orchestrator.states import RunState
-from orchestrator.stats import t_quantile
-from orchestrator.variance import (
-    ErrorParts,
-    Spread,
-    arm_spreads,
-    difference_spread,
-    fit_prior,
-    moderate,
-    seed_spread,
-    split_error,
-)
+from orchestrator.stats import equivalence_p_value, estimate_delta, t_quantile
+from orchestrator.variance import Spread, arm_spreads, fit_prior, pool_spreads, seed_spread
 
 Records = Mapping[str, RunRecord]
 Judgements = Mapping[str, Judgement]
@@ -199,14 +197,7 @@ def _look_step(judgement: Judgement) -> LookStep | None:
 
 
 def _scored(plan: Plan, records: Records, experiment: str) -> dict[int, Bursts]:
-    """Return seed -> outcomes on the judged capture."""
-    capture = plan.campaign.data.report[0]
-    runs = {seed: records.get(plan.run_of[experiment, seed]) for seed in plan.campaign.seeds}
-    return {
-        seed: run.bursts[capture]
-        for seed, run in runs.items()
-        if run and run.result and run.result.state == RunState.DONE and capture in run.bursts
-    }
+    return outcomes_of(runs_of(plan, records, experiment), plan.campaign.data.report[0])
 
 
 def _join(
@@ -239,43 +230,23 @@ def _count_seeds(pairs: PairedDifferences, sides: tuple[dict[int, Bursts], dict[
     )
 
 
-def configuration(plan: Plan, experiment: str) -> str:
-    """Name the first arm with the same configuration, whose runs an experiment shares."""
-    return plan.arms[experiment].same_as or experiment
-
-
-def own_spreads(plan: Plan, records: Records, judgements: Judgements) -> dict[str, Spread]:
-    """Return each configuration's own variance over seeds, not yet pooled."""
-    alike = [name for name, arm in plan.arms.items() if arm.control != "shuffled_labels"]
-    scores = {configuration(plan, name): judgements[name].accuracy_percent_of for name in alike}
-    num_bursts = [len(each.keys) for name in plan.arms for each in _scored(plan, records, name).values()]
-    return arm_spreads(scores, max(num_bursts, default=1))
-
-
-def pooled_spreads(own: Mapping[str, Spread]) -> dict[str, Spread]:
-    """Return each configuration's variance shrunk towards the campaign's; none where there are too few."""
-    prior = fit_prior(list(own.values()))
-    return {name: moderate(spread, prior) for name, spread in own.items()} if prior else {}
-
-
 def _with_error(
     steps: Arithmetic, plan: Plan, records: Records, judgements: Judgements, pairs: PairedDifferences
 ) -> Arithmetic:
-    own = own_spreads(plan, records, judgements)
-    pooled = pooled_spreads(own)
-    arms = [configuration(plan, side) for side in (steps.experiment, steps.reference or BASELINE)]
-    known = all(arm in pooled for arm in arms)
-    spread = difference_spread(*(pooled[arm] for arm in arms)) if known else seed_spread(pairs)
-    parts = split_error(pairs, spread)
-    error = _error_step(pairs, spread, parts, steps.level)
+    table = score_table(plan, records)
+    own, pooled = arm_spreads(*table), pool_spreads(*table)
+    sides = (steps.experiment, steps.reference or BASELINE)
+    spread = spread_between(plan, pooled, *sides)
+    arms = [configuration(plan, side) for side in sides] if spread else []
+    estimate = estimate_delta(pairs, spread, steps.level)
     return structs.replace(
         steps,
         own_spread_points=float(pairs.delta_points_by_seed.std(ddof=1)),
-        pool=_describe_pool(own) if known else None,
-        spreads=tuple(_spread_step(arm, own[arm], pooled[arm]) for arm in arms) if known else (),
+        pool=_describe_pool(own) if spread else None,
+        spreads=tuple(_spread_step(arm, own[arm], pooled[arm]) for arm in arms),
         devices=_split_devices(pairs),
-        error=error,
-        tests=_test_step(plan, judgements, error, steps),
+        error=_error_step(estimate, spread or seed_spread(pairs)),
+        tests=_test_step(plan, judgements, estimate, steps.experiment),
     )
 
 
@@ -322,62 +293,49 @@ def _split_devices(pairs: PairedDifferences) -> tuple[DeviceStep, ...]:
     )
 
 
-def _error_step(pairs: PairedDifferences, spread: Spread, parts: ErrorParts, level: float) -> ErrorStep:
-    delta_points = float(pairs.delta_points_by_seed.mean())
-    error, quantile = parts.total**0.5, t_quantile(1 - level / 2, parts.degrees_of_freedom)
+def _error_step(estimate: Estimate, spread: Spread) -> ErrorStep:
+    values = {name: getattr(estimate, name) for name in ErrorStep.__struct_fields__ if hasattr(estimate, name)}
     return ErrorStep(
         spread_points=spread.variance_points2**0.5,
         spread_degrees_of_freedom=spread.degrees_of_freedom,
-        seed_error_points=parts.seed**0.5,
-        burst_error_points=parts.burst**0.5,
-        rest_error_points=parts.rest**0.5,
-        error_points=error,
-        degrees_of_freedom=parts.degrees_of_freedom,
-        quantile=quantile,
-        low_points=delta_points - error * quantile,
-        high_points=delta_points + error * quantile,
+        quantile=t_quantile(1 - estimate.level / 2, values["degrees_of_freedom"]),
+        **values,
     )
 
 
-def _test_step(plan: Plan, judgements: Judgements, error: ErrorStep, steps: Arithmetic) -> SignificanceStep:
-    assert steps.delta_points is not None
-    correction, family = plan.campaign.judging.correction, judgements[steps.experiment].family
-    p_of = _p_values(plan, {name: found for name, found in judgements.items() if found.family == family})
-    own = _comparison(plan, steps.experiment)
-    adjusted = dict(zip(p_of, ADJUST[correction](list(p_of.values())), strict=True))
-    margin = plan.campaign.margin
-    t, nearest = steps.delta_points / error.error_points, (margin - abs(steps.delta_points)) / error.error_points
+def _test_step(plan: Plan, judgements: Judgements, estimate: Estimate, experiment: str) -> SignificanceStep:
+    delta, error, p_value = estimate.delta_points, estimate.error_points, estimate.p_value
+    equivalence_p = equivalence_p_value(estimate, plan.campaign.margin)
+    assert delta is not None
+    assert error is not None
+    assert p_value is not None
+    assert equivalence_p is not None
+    family = judgements[experiment].family
+    of_family = {name: found.p_value for name, found in judgements.items() if found.family == family}
+    p_of = {name: p_value for name, p_value in of_family.items() if p_value is not None}
+    distinct, own = distinct_p_values(plan, p_of), comparison(plan, experiment)
     return SignificanceStep(
-        t=t,
-        p_value=min(1.0, 2.0 * float(stdtr(error.degrees_of_freedom, -abs(steps.delta_points) / error.error_points))),
-        correction=correction,
+        t=delta / error,
+        p_value=p_value,
+        correction=plan.campaign.judging.correction,
         family=family or "",
-        rank=1 + sum(p_value < p_of[own] for p_value in p_of.values()),
-        num_compared=len(p_of),
-        adjusted_p_value=adjusted[own],
-        margin_points=margin,
-        equivalence_t=nearest,
-        equivalence_p_value=float(stdtr(error.degrees_of_freedom, -nearest)),
+        rank=1 + sum(other < distinct[own] for other in distinct.values()),
+        num_compared=len(distinct),
+        adjusted_p_value=adjust(plan, p_of)[own],
+        margin_points=plan.campaign.margin,
+        equivalence_t=(plan.campaign.margin - abs(delta)) / error,
+        equivalence_p_value=equivalence_p,
     )
 
 
-def _comparison(plan: Plan, experiment: str) -> frozenset[str]:
-    """Name the two configurations compared, either way round."""
-    return frozenset(configuration(plan, side) for side in (experiment, plan.arms[experiment].reference or BASELINE))
-
-
-def _p_values(plan: Plan, judgements: Judgements) -> dict[frozenset[str], float]:
-    """Return the p-value of each comparison; one and its mirror image count once."""
-    return {_comparison(plan, name): found.p_value for name, found in judgements.items() if found.p_value is not None}
-
-
-def interactions_of(plan: Plan, records: Records, judgements: Judgements) -> list[InteractionJudgement]:
+def interactions_of(plan: Plan, records: Records) -> list[InteractionJudgement]:
     """Judge whether effects add up, for every pair whose four arms are in the plan."""
-    pooled = pooled_spreads(own_spreads(plan, records, judgements)) if plan.interactions else {}
+    pooled = pool_spreads(*score_table(plan, records)) if plan.interactions else {}
+    cells = {cell for pair in plan.interactions for cell in pair.cells}
+    scored = {cell: _scored(plan, records, cell) for cell in cells}
     arms_of = {
-        pair: FourArms(**dict(zip(FOUR, (_scored(plan, records, cell) for cell in pair.cells), strict=True)))
+        pair: FourArms(**dict(zip(FOUR, (scored[cell] for cell in pair.cells), strict=True)))
         for pair in plan.interactions
     }
-    cells = {cell for pair in plan.interactions for cell in pair.cells}
     spreads = {cell: pooled[configuration(plan, cell)] for cell in cells if configuration(plan, cell) in pooled}
     return judge_interactions(arms_of, spreads, plan.campaign.judging, plan.campaign.margin)

@@ -139,7 +139,7 @@ def _say_error(steps: Arithmetic) -> Iterator[str]:
         return
     yield from _say_parts(len(steps.seeds), error)
     yield (
-        f"Interval, {100 * (1 - steps.level):g} %: {_points(steps.delta_points)} ± {error.quantile:.3f} × "
+        f"Interval, {wording.coverage(steps.level)}: {_points(steps.delta_points)} ± {error.quantile:.3f} × "
         f"{_size(error.error_points)} = [{_points(error.low_points)}, {_points(error.high_points)}], "
         f"{error.quantile:.3f} being Student's t at {1 - steps.level / 2:g} with {_freedom(error.degrees_of_freedom)}."
     )
@@ -189,7 +189,7 @@ def _say_look(steps: Arithmetic, look: LookStep) -> Iterator[str]:
     )
     yield f"Standard error {_size(look.error_points)} points, with {_freedom(look.degrees_of_freedom)}."
     yield (
-        f"Interval, {100 * (1 - look.level):.4g} %: {_points(steps.delta_points)} in "
+        f"Interval, {wording.coverage(look.level)}: {_points(steps.delta_points)} in "
         f"[{_points(look.low_points)}, {_points(look.high_points)}]."
     )
     yield (

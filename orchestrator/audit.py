@@ -16,12 +16,12 @@ import math
 from collections.abc import Sequence
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, structs
 from scipy.stats import beta, binomtest, chi2, norm
 
 from orchestrator import wording
 from orchestrator.plan import Arm, Plan
-from orchestrator.spec import Reported
+from orchestrator.spec import BASELINE, Reported
 
 POWER = 0.80
 ROUNDING_POINTS = 0.05
@@ -71,11 +71,10 @@ class RunNoise(Struct, frozen=True, kw_only=True):
         """The repeat whose runs lie furthest apart."""
         return max(self.repeats, key=lambda repeat: repeat.apart_points)
 
-    @property
-    def deviation_interval_points(self) -> tuple[float, float]:
-        """What the standard deviation may be, 95 %, were it normal."""
-        freedom = self.degrees_of_freedom
-        low, high = (self.deviation_points * math.sqrt(freedom / chi2.ppf(at, freedom)) for at in (0.975, 0.025))
+    def deviation_interval_points(self, level: float) -> tuple[float, float]:
+        """Say what the standard deviation may be, with a coverage of one minus the level, were it normal."""
+        freedom, ends = self.degrees_of_freedom, (1.0 - level / 2.0, level / 2.0)
+        low, high = (self.deviation_points * math.sqrt(freedom / chi2.ppf(end, freedom)) for end in ends)
         return float(low), float(high)
 
 
@@ -83,6 +82,8 @@ class Protocol(Struct, frozen=True, kw_only=True):
     """How the source came to its numbers: one run a side, each scored on the same bursts."""
 
     num_bursts: int
+    is_declared: bool
+    """Whether the campaign file says how many bursts; else they are as many as the judged capture has here."""
     level: float
     """Of the two-sided test."""
     noise: RunNoise | None
@@ -95,6 +96,8 @@ class AuditedClaim(Struct, frozen=True, kw_only=True):
     experiment: str
     delta_points: float
     versus: str | None
+    num_bursts: int
+    """That each side was scored on."""
     accuracies_delta_points: float | None
     """The difference of the two accuracies that are reported, where both are."""
     repeat_delta_points: float | None
@@ -125,11 +128,18 @@ def audit(plan: Plan) -> list[AuditedClaim]:
 
 
 def find_protocol(plan: Plan) -> Protocol:
-    """Read the source's protocol off the campaign: it scored on as many bursts as the judged capture holds."""
+    """Read the source's protocol off the campaign.
+
+    The baseline's `reported` says on how many bursts the source scored. Where it does not, they are taken to be as many
+    as the judged capture holds here, which differs between profiles.
+    """
+    baseline = plan.arms[BASELINE].reported
+    declared = baseline.bursts if baseline else None
     capture = plan.campaign.data.captures[plan.campaign.data.report[0]]
     num_devices, num_packets = (stop - start for start, stop in (capture.devices, capture.packets))
     return Protocol(
-        num_bursts=num_devices * num_packets,
+        num_bursts=declared or num_devices * num_packets,
+        is_declared=declared is not None,
         level=plan.campaign.judging.level,
         noise=find_noise(list(plan.arms.values())),
     )
@@ -189,8 +199,9 @@ def paired_detectable_points(num_bursts: int, level: float) -> float | None:
 
 
 def audit_claim(plan: Plan, arm: Arm, reported: Reported, protocol: Protocol) -> AuditedClaim:
-    """Weigh one reported difference."""
+    """Weigh one reported difference; its own number of bursts, where one is reported, goes before the protocol's."""
     assert reported.delta is not None
+    protocol = structs.replace(protocol, num_bursts=reported.bursts or protocol.num_bursts)
     sides = _sides(plan, arm, reported)
     burst_error = unpaired_error_points(*sides, protocol.num_bursts) if sides else None
     total_error = None if burst_error is None else math.hypot(burst_error, _difference_noise(protocol.noise))
@@ -200,6 +211,7 @@ def audit_claim(plan: Plan, arm: Arm, reported: Reported, protocol: Protocol) ->
         experiment=arm.id,
         delta_points=reported.delta,
         versus=reported.versus,
+        num_bursts=protocol.num_bursts,
         accuracies_delta_points=_accuracies_delta(plan, reported),
         repeat_delta_points=repeat_delta,
         burst_error_points=burst_error,

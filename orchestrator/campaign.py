@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.branches import BranchName
-from orchestrator.checkouts import Code, GitCode, find_code
+from orchestrator.checkouts import Checkouts, Code, GitCode, find_code
 from orchestrator.deciding import judge_as_declared
 from orchestrator.errors import CodeError
 from orchestrator.evidence import RunRecord, read_runs
@@ -17,6 +17,7 @@ from orchestrator.ordering import RunOptions, queue
 from orchestrator.orders import read_order
 from orchestrator.plan import Plan
 from orchestrator.queueing import Queued
+from orchestrator.reconcile import reconcile
 from orchestrator.remembering import choose_plan
 from orchestrator.report import write_report
 from orchestrator.results import count_ended
@@ -78,7 +79,9 @@ def train(study: Study, options: RunOptions, observer: Observer, is_time_up: Cal
     try:
         queued = queue(study, store, options)
         if len(queued.finished) == len(queued.plan.runs):
-            return Trained(queued=queued)
+            # The last job may have outlived its orchestrator, and ended while this command began.
+            reconcile(store, study.layout, end_jobs=False)
+            return Trained(queued=queued, problems=tuple(Checkouts(study.layout).remove_leftovers()))
         worker = build_worker(store, study.layout, options.slots, ids=queued.ids, is_time_up=is_time_up)
         is_complete = worker.drain(observer)
         return Trained(queued=queued, problems=tuple(worker.problems), is_complete=is_complete)

@@ -146,10 +146,9 @@ def _add_next(verbs: Verbs) -> None:
     _add_json(verb)
 
 
-def _add_slots(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--slots", type=parse_positive, metavar="N", help="trainings at a time (one a GPU, or two on a CPU)"
-    )
+def _add_slots(verb: argparse.ArgumentParser, *also: str) -> None:
+    how = "trainings at a time (one a GPU, or two on a CPU)"
+    verb.add_argument("--slots", *also, dest="slots", type=parse_positive, metavar="N", help=how)
 
 
 def _add_snapshot(verb: argparse.ArgumentParser) -> None:
@@ -254,7 +253,7 @@ def _add_searches(verbs: Verbs) -> None:
     for verb in (search, promote):
         _add_campaign(verb, with_experiments=False)
         _add_snapshot(verb)
-    _add_slots(search)
+    _add_slots(search, "--workers")
 
 
 def _add_stop(verbs: Verbs) -> None:

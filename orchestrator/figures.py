@@ -45,7 +45,8 @@ MARKER = {
 }
 
 
-def _to_png(figure: Figure) -> bytes:
+def to_png(figure: Figure) -> bytes:
+    """Write a figure as PNG; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     # Words beside the axes are part of the picture: the canvas grows to hold them.
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None}, bbox_inches="tight")
@@ -86,7 +87,7 @@ def draw_deltas(plan: Plan, judgements: Mapping[str, Judgement]) -> bytes:
         _label_rows(axes, rows, headings)
         _write_words(words, rows)
         _draw_legend(figure, axes, plan, rows)
-        return _to_png(figure)
+        return to_png(figure)
 
 
 def _lay_out_rows(plan: Plan, judgements: Mapping[str, Judgement]) -> tuple[list[_Row], dict[str, float]]:
@@ -248,7 +249,7 @@ def draw_curves(plan: Plan, records: Mapping[str, RunRecord]) -> bytes:
             right.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
         for axes in panels[-1]:
             axes.set_xlabel("epoch", fontsize=8.5)
-        return _to_png(figure)
+        return to_png(figure)
 
 
 def _draw_group(axes: Axes, plan: Plan, records: Mapping[str, RunRecord], what: tuple[str, str]) -> None:

@@ -84,6 +84,19 @@ class Layout:
         """Return the folder of one report."""
         return self.reports / name
 
+    def search_report(self, campaign: str, search: str, profile: str, key: str) -> Path:
+        """Return the folder of a search's report."""
+        return self.report(f"{campaign}-search-{search}-{profile}-{key}")
+
+    def search_summary(self, report: Path) -> Path:
+        """Return where a search's report says in short, for a program, what it says."""
+        return report / "search.json"
+
+    def search_summaries(self, campaign: str) -> list[Path]:
+        """Return what there is of these for a campaign, and for another whose name begins as if it were a search's."""
+        folders = sorted(self.reports.glob(f"{campaign}-search-*"))
+        return [path for folder in folders if (path := self.search_summary(folder)).exists()]
+
     @property
     def latest_report(self) -> Path:
         """The link to the newest report."""

@@ -1,6 +1,6 @@
 """What a search makes as high as it can: the accuracy at locations that nothing is reported on. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import sqrt
 from statistics import mean, stdev
 
@@ -71,6 +71,19 @@ def score_run(result: Result, epochs: Sequence[EpochRecord], captures: Sequence[
         return 100.0 * sum(result.scores[name].correct for name in captures) / bursts, bursts
     kept = next(record for record in epochs if record.epoch == result.best_epoch)
     return 100.0 * kept.val_accuracy, 0
+
+
+def mean_by_epoch(epochs_by_seed: Sequence[Sequence[EpochRecord]]) -> Iterator[tuple[int, float]]:
+    """Yield (step, validation accuracy in percent, the mean over seeds) of the epochs that all seeds have finished."""
+    for records in zip(*epochs_by_seed, strict=False):
+        yield records[0].epoch - 1, 100.0 * mean(record.val_accuracy for record in records)
+
+
+def each_by_epoch(epochs_by_seed: Sequence[Sequence[EpochRecord]]) -> Iterator[tuple[int, float]]:
+    """Yield (step, validation accuracy in percent) of every epoch; the same seed's same epoch is the same step."""
+    for place, records in enumerate(epochs_by_seed):
+        for record in records:
+            yield (record.epoch - 1) * len(epochs_by_seed) + place, 100.0 * record.val_accuracy
 
 
 def combine(scores: Sequence[tuple[float, int]]) -> Score:

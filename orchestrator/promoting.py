@@ -49,9 +49,9 @@ def promote(file: Path, found: Searched, name: str | None = None) -> Promoted:
         UsageError: there is no best point, or it is the stack itself.
         SpecError: the file has an experiment of that name, or it would not be a campaign any more.
     """
-    if not found.visited:
+    if not found.scored:
         raise UsageError(f"search `{found.name}` has no finished trial yet; `knockout search {found.name}` trains some")
-    best, name = found.visited[0], name or f"{found.name}-best"
+    best, name = found.scored[0], name or f"{found.name}-best"
     change = {knob: value for knob, value in best.change.items() if found.default.get(knob) != value}
     if not change:
         what = f"the best point of search `{found.name}` is {found.stack} itself"
@@ -74,7 +74,7 @@ def describe(found: Searched, best: TrialRecord, change: Change) -> dict[str, An
     return entry | {
         "title": f"{found.spec.title}, {values}",
         "group": GROUP,
-        "hypothesis": f"Best of {len(found.visited)} points of search {found.name} at profile "
+        "hypothesis": f"Best of {len(found.scored)} points of search {found.name} at profile "
         f"{found.campaign.profile}, {scored}.",
         "change": change,
     }

@@ -16,6 +16,7 @@ from orchestrator.errors import DataError
 from orchestrator.identity import CodeAndData
 from orchestrator.plan import Arm, Plan, plan_runs, select_arms
 from orchestrator.results import count_ended
+from orchestrator.same_runs import share_runs
 from orchestrator.spec import TAG, ProfiledCampaign
 from orchestrator.study import Request, Study, make_plan, missing_captures
 
@@ -96,7 +97,8 @@ def choose_plan(study: Study, request: Request, code: Code, needed: Sequence[str
         DataError: captures are missing, so that nobody can say which runs belong to the campaign.
     """
     queued = recall(study)
-    before = queued.plan(request) if queued is not None and queued.has((*request.experiments, *needed)) else None
+    is_known = queued is not None and queued.has((*request.experiments, *needed))
+    before = share_runs(queued.plan(request), study.layout) if queued is not None and is_known else None
     missing = missing_captures(study)
     if not missing:
         now = make_plan(study, code)

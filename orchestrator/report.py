@@ -26,7 +26,8 @@ from orchestrator.ledger import describe_scorings, scorings
 from orchestrator.multiplicity import CORRECTION_NAME
 from orchestrator.plan import Plan
 from orchestrator.report_checks import audit_words, controls_words, interaction_rows, part_rows
-from orchestrator.report_sections import CONFOUNDED, describe_accepted, section, summary_row
+from orchestrator.report_searches import search_rows
+from orchestrator.report_sections import CONFOUNDED, describe_accepted, interval_cell, section, summary_row
 from orchestrator.spec import BASELINE
 from orchestrator.verdicts import family_size
 
@@ -63,7 +64,7 @@ def write_report(plan: Plan, records: Records, judgements: Judgements, layout: L
     content: dict[str, bytes] = {f"{name}.csv": _to_csv(frame) for name, frame in frames.items()}
     content["deltas.png"] = figures.draw_deltas(plan, judgements)
     content["curves.png"] = figures.draw_curves(plan, records)
-    markdown = render_markdown(plan, records, judgements)
+    markdown = render_markdown(plan, records, judgements, search_rows(plan.campaign, layout))
     content["report.md"] = markdown.encode()
     pictures = {name: data for name, data in content.items() if name.endswith(".png")}
     content["report.html"] = render_page(plan.campaign.title, markdown, pictures).encode()
@@ -132,14 +133,16 @@ def _text(value: object) -> str:
     return "".join(_cell(part) if _CODE.fullmatch(part) else _MARKS.sub(r"\\\g<0>", part) for part in parts)
 
 
-def render_markdown(plan: Plan, records: Records, judgements: Judgements) -> str:
-    """Render the report."""
+def render_markdown(
+    plan: Plan, records: Records, judgements: Judgements, searches: Sequence[Mapping[str, str]] = ()
+) -> str:
+    """Render the report; `searches` are rows that stand in it as they are."""
     context = {
         "campaign": plan.campaign,
         "is_emulated": plan.campaign.data.emulate is not None,
         "judged": tables.judged_capture(plan),
         "also_scored": wording.listed(plan.campaign.data.report[1:]) if plan.campaign.data.report[1:] else "",
-        "coverage": f"{100 * (1 - plan.campaign.judging.level):g} %",
+        "coverage": wording.coverage(plan.campaign.judging.level),
         "compared": _describe_family(plan, judgements),
         "headline": describe_outcome(plan, judgements),
         "any_confounded": any(judgement.confounds for judgement in judgements.values()),
@@ -153,8 +156,9 @@ def render_markdown(plan: Plan, records: Records, judgements: Judgements) -> str
         "claims": _claims(plan, judgements),
         "audit": audit_words(plan, judgements),
         "controls": controls_words(plan, records, judgements),
-        "interactions": interaction_rows(plan, records, judgements),
+        "interactions": interaction_rows(plan, records),
         "parts": part_rows(plan, judgements),
+        "searches": searches,
         "ledger": describe_scorings(plan, scorings(plan, records)),
         "how": _how(plan, records),
         "files": CSV_FILES,
@@ -221,12 +225,12 @@ def _claims(plan: Plan, judgements: Judgements) -> dict[str, Any]:
     compared = frame[frame["experiment"] != BASELINE]
     counts = Counter(compared["agreement"])
     parts = [f"{count} {agreement}" for agreement, count in sorted(counts.items())]
-    return {"sentence": wording.listed(parts), "rows": [_claim_row(row) for _, row in frame.iterrows()]}
+    rows = [_claim_row(row, interval_cell(plan, judgements[row["experiment"]])) for _, row in frame.iterrows()]
+    return {"sentence": wording.listed(parts), "rows": rows}
 
 
-def _claim_row(row: "pd.Series[Any]") -> dict[str, str]:
+def _claim_row(row: "pd.Series[Any]", interval: str) -> dict[str, str]:
     known = {str(name): None if pd.isna(value) else value for name, value in row.items()}
-    low, high = known["low_points"], known["high_points"]
     reported = known["reported_outcome"] or wording.points(known["reported_delta_points"])
     return {
         "experiment": str(known["experiment"]),
@@ -234,7 +238,7 @@ def _claim_row(row: "pd.Series[Any]") -> dict[str, str]:
         "reported": str(reported),
         "versus": str(known["reported_versus"] or wording.MISSING),
         "delta": wording.points(known["delta_points"]),
-        "interval": wording.interval(None if low is None or high is None else (low, high)),
+        "interval": interval,
         "agreement": str(known["agreement"]),
         "why": str(known["why"] or ""),
     }

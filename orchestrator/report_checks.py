@@ -23,11 +23,12 @@ from orchestrator.audit import (
     misstated,
     paired_detectable_points,
 )
-from orchestrator.controls import Contribution, Shuffled, contributions, false_verdicts, shuffled_labels
+from orchestrator.controls import COVERAGE, Contribution, Shuffled, contributions, false_verdicts, shuffled_labels
 from orchestrator.evidence import RunRecord
 from orchestrator.interactions import Additivity, InteractionJudgement
 from orchestrator.judgement import Judgement
 from orchestrator.plan import Plan
+from orchestrator.report_sections import interval_cell
 
 Records = Mapping[str, RunRecord]
 Judgements = Mapping[str, Judgement]
@@ -42,12 +43,15 @@ def audit_words(plan: Plan, judgements: Judgements) -> dict[str, Any]:
     frame = tables.audit_table(plan, judgements)
     return {
         "sentence": _count_standings(claims),
-        "num_bursts": f"{protocol.num_bursts:,}",
+        "scored_on": _describe_scored_on(plan, claims, protocol),
         "bursts": _describe_bursts(claims, protocol),
-        "runs": _describe_noise(protocol.noise),
+        "runs": _describe_noise(protocol.noise, protocol.level),
         "smallest": _describe_smallest(claims, protocol),
         "misstated": [_describe_misstated(claim) for claim in misstated(claims)],
-        "rows": [_audit_row(claim, row) for claim, (_, row) in zip(claims, frame.iterrows(), strict=True)],
+        "rows": [
+            _audit_row(plan, claim, judgements[claim.experiment], agreement)
+            for claim, agreement in zip(claims, frame["agreement"], strict=True)
+        ],
     }
 
 
@@ -55,6 +59,18 @@ def _count_standings(claims: Sequence[AuditedClaim]) -> str:
     counts = Counter(claim.standing for claim in claims)
     parts = [f"{counts[standing]} {standing}" for standing in Standing if counts[standing]]
     return f"Of {wording.counted(len(claims), 'difference')} that the source reports: {wording.listed(parts)}."
+
+
+def _describe_scored_on(plan: Plan, claims: Sequence[AuditedClaim], protocol: Protocol) -> str:
+    """Say on how many bursts the source scored, and who says so."""
+    own = [claim for claim in claims if claim.num_bursts != protocol.num_bursts]
+    but = wording.listed(f"{claim.experiment} ({claim.num_bursts:,})" for claim in own)
+    whose = (
+        "as the campaign file says"
+        if protocol.is_declared
+        else f"as many as {tables.judged_capture(plan)} has here, since the campaign file does not say how many"
+    )
+    return f"{wording.counted(protocol.num_bursts, 'burst')}, {whose}{f'; but for {but}' if own else ''}"
 
 
 def _describe_bursts(claims: Sequence[AuditedClaim], protocol: Protocol) -> str:
@@ -74,7 +90,7 @@ def _describe_bursts(claims: Sequence[AuditedClaim], protocol: Protocol) -> str:
     )
 
 
-def _describe_noise(noise: RunNoise | None) -> str:
+def _describe_noise(noise: RunNoise | None, level: float) -> str:
     if noise is None:
         return (
             "The source reports no configuration twice, so nobody can say; what follows leaves it out, in its favour."
@@ -83,13 +99,13 @@ def _describe_noise(noise: RunNoise | None) -> str:
         f"{wording.listed(f'{name} ({wording.percent(value)})' for name, value in repeat.accuracy_percent_of.items())}"
         for repeat in noise.repeats
     )
-    low, high = noise.deviation_interval_points
+    low, high = noise.deviation_interval_points(level)
     freedom = wording.counted(noise.degrees_of_freedom, "degree") + " of freedom"
     return (
         f"The source reports one configuration more than once: {repeats}. That is a standard deviation of "
         f"{noise.deviation_points:.1f} points for a run and {2**0.5 * noise.deviation_points:.1f} for the difference "
         f"of two. It rests on {freedom}, which is next to nothing: the standard deviation of a run may be anything "
-        f"from {low:.1f} to {high:.0f} points (95 %)."
+        f"from {low:.1f} to {high:.0f} points ({wording.coverage(level)})."
     )
 
 
@@ -108,8 +124,7 @@ def _describe_misstated(claim: AuditedClaim) -> str:
     )
 
 
-def _audit_row(claim: AuditedClaim, row: Any) -> dict[str, str]:
-    low, high = row["low_points"], row["high_points"]
+def _audit_row(plan: Plan, claim: AuditedClaim, judgement: Judgement, agreement: str) -> dict[str, str]:
     return {
         "experiment": claim.experiment,
         "claimed": wording.points(claim.delta_points),
@@ -117,9 +132,9 @@ def _audit_row(claim: AuditedClaim, row: Any) -> dict[str, str]:
         "smallest": wording.plain(claim.detectable_points, 1),
         "standing": str(claim.standing),
         "why": claim.why,
-        "delta": wording.points(tables.known(row["delta_points"])),
-        "interval": wording.interval(None if tables.known(low) is None else (low, high)),
-        "agreement": str(row["agreement"]),
+        "delta": wording.points(judgement.delta_points),
+        "interval": interval_cell(plan, judgement),
+        "agreement": agreement,
     }
 
 
@@ -130,6 +145,7 @@ def controls_words(plan: Plan, records: Records, judgements: Judgements) -> dict
         "aa": _describe_aa(plan, judgements),
         "shuffled": [_shuffled_row(row) for row in shuffled],
         "shuffled_sentence": _describe_shuffled(shuffled),
+        "shuffled_coverage": wording.coverage(1 - COVERAGE),
     }
 
 
@@ -176,9 +192,9 @@ SAYS = {
 }
 
 
-def interaction_rows(plan: Plan, records: Records, judgements: Judgements) -> list[dict[str, str]]:
+def interaction_rows(plan: Plan, records: Records) -> list[dict[str, str]]:
     """Lay out whether the effects of two experiments add up, a row a pair."""
-    return [_interaction_row(found) for found in interactions_of(plan, records, judgements)]
+    return [_interaction_row(found) for found in interactions_of(plan, records)]
 
 
 def _interaction_row(found: InteractionJudgement) -> dict[str, str]:
@@ -198,16 +214,17 @@ def _interaction_row(found: InteractionJudgement) -> dict[str, str]:
 
 def part_rows(plan: Plan, judgements: Judgements) -> list[dict[str, str]]:
     """Lay out what each part of a full stack is worth in it, a row a part."""
-    return [_part_row(found) for found in contributions(plan, judgements)]
+    return [_part_row(plan, found, judgements[found.experiment]) for found in contributions(plan, judgements)]
 
 
-def _part_row(found: Contribution) -> dict[str, str]:
+def _part_row(plan: Plan, found: Contribution, judgement: Judgement) -> dict[str, str]:
     low, high = found.low_points, found.high_points
+    ends = None if low is None or high is None else (low, high)
     return {
         "part": found.part,
         "experiment": found.experiment,
         "full": found.full,
         "worth": wording.points(found.worth_points),
-        "interval": wording.interval(None if low is None or high is None else (low, high)),
+        "interval": wording.interval_at(ends, judgement.level, plan.campaign.judging.level),
         "verdict": str(found.verdict or wording.MISSING),
     }

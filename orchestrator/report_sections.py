@@ -29,13 +29,30 @@ def summary_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
         "on": arm.reference or wording.MISSING,
         "accuracy": wording.percent(judgement.accuracy_percent),
         "delta": wording.points(judgement.delta_points),
-        "interval": wording.interval(judgement.interval_points),
+        "interval": interval_cell(plan, judgement),
+        "fresh": _fresh(judgement),
         "to_baseline": wording.points(judgement.baseline_delta_points),
         "verdict": _verdict(judgement),
         "confounds": list(judgement.confounds),
         "reason": judgement.reason,
         "change": _describe_change(arm),
     }
+
+
+def interval_cell(plan: Plan, judgement: Judgement) -> str:
+    """Write an interval for a column that is headed with the coverage of the campaign's level."""
+    return wording.interval_at(judgement.interval_points, judgement.level, plan.campaign.judging.level)
+
+
+def _fresh(judgement: Judgement) -> str:
+    """Say what the seeds of the confirmation show by themselves."""
+    fresh = judgement.fresh
+    if fresh is None:
+        return wording.MISSING
+    if fresh.interval_points is None:
+        return "not yet"
+    numbers = f"{wording.points(fresh.delta_points)} {wording.interval(fresh.interval_points)}"
+    return f"{numbers}, {'confirmed' if judgement.is_confirmed else 'not confirmed'}"
 
 
 def _verdict(judgement: Judgement) -> str:
@@ -75,7 +92,7 @@ def section(plan: Plan, records: Records, judgement: Judgement) -> dict[str, Any
         "training": _training_command(plan, arm),
         "seeds": _seed_rows(plan, records, judgement),
         "errors": _describe_errors(judgement),
-        "interval": "(no interval)" if judgement.low_points is None else wording.interval(judgement.interval_points),
+        "interval": "(no interval)" if judgement.low_points is None else interval_cell(plan, judgement),
     }
 
 

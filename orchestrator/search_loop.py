@@ -1,6 +1,7 @@
 """`knockout search`: asks for points as slots come free, lets a worker train them, and tells how they did."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 from orchestrator.errors import DataError
 from orchestrator.launchers.inline import describe_jobs
@@ -81,12 +82,15 @@ class Searcher:
         self.target = self.trials.asked.spec.trials if more is None else visited + more
         self._settles, self._takes_over = Pacer(SETTLE_SECONDS), Pacer(TAKE_OVER_SECONDS)
         self._num_failed_before = self.trials.num_unvisited()
+        self._stopped: set[str] = set()
+        """Runs of trials that were given up."""
 
     def go_on(self, observer: Observer) -> bool:
         """Search until the target is reached; return whether it was (a request to stop returns False)."""
         layout = self.trials.runs.layout
         worker = build_worker(self.store, layout, self.options.slots, ids=())
         worker.is_time_up = lambda: self._turn(worker)
+        self.trials.stop_run = partial(self._stop_run, worker)
         with self.trials.held():
             self.trials.enqueue_points()
         self._turn(worker)
@@ -104,6 +108,7 @@ class Searcher:
             with self.trials.held():
                 if self._takes_over.is_due():
                     self.trials.take_over()
+                self.trials.prune()
                 self.trials.settle()
                 # What is there already is told at once, so that it takes no slot.
                 while not worker.is_stopping and self._wants_more(len(worker.slots)):
@@ -114,6 +119,11 @@ class Searcher:
             # What was interrupted waits for nobody: this search could only wait with it for ever.
             worker.stays = any(row.state is not RunState.INTERRUPTED for row in self.store.runs(worker.ids))
         return False
+
+    def _stop_run(self, worker: Worker, run: str) -> None:
+        """Ask a job to stop, once: who is asked twice stops at once and loses its epoch."""
+        if run not in self._stopped and worker.stop_run(run):
+            self._stopped.add(run)
 
     def _wants_more(self, num_slots: int) -> bool:
         seeds = len(self.trials.asked.seeds)

@@ -7,46 +7,21 @@ from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
 
-import numpy as np
-from matplotlib import style
-from matplotlib.figure import Figure
-from msgspec import Struct
-from scipy.interpolate import RBFInterpolator
+import msgspec
 from scipy.stats import norm, t
 
 from model.run_folder import write_atomically
 from orchestrator import wording
-from orchestrator.figures import DOTS_PER_INCH, FAINT, INK, STYLE
 from orchestrator.layout import Layout
-from orchestrator.search_results import Searched, TrialRecord
-from orchestrator.spec import CategoricalSpace, Change
+from orchestrator.search_figures import draw_history, draw_surface
+from orchestrator.search_results import Difference, Searched, SearchSummary, TrialRecord
+from orchestrator.spec import Change
 
 LEVEL = 0.95
-GRID = 60
-"""Points a side at which the response surface is drawn."""
-SMOOTHING = 0.5
-"""Of the surface, which is drawn through noisy scores and must not follow each of them."""
-MIN_SURFACE = 4
-"""Fewer points make no surface."""
 TOO_HIGH = (
     "The best of several noisy scores is too high, however carefully each was taken. What the point is worth is for "
     "fresh seeds to say, at a location that the search never saw."
 )
-
-
-class Difference(Struct, frozen=True, kw_only=True):
-    """How much better one point scored than another, in points of accuracy, with an interval of 95 %."""
-
-    points: float
-    low: float
-    high: float
-    is_across_seeds: bool
-    """Whether the interval covers the luck of seeds; else that of the bursts alone, so that it is too narrow."""
-
-    @property
-    def is_told(self) -> bool:
-        """Whether the two can be told apart."""
-        return not self.low <= 0.0 <= self.high
 
 
 def compare(best: TrialRecord, other: TrialRecord) -> Difference:
@@ -66,12 +41,13 @@ def compare(best: TrialRecord, other: TrialRecord) -> Difference:
 
 def sentences(found: Searched) -> list[str]:
     """Say what the search has found, and how sure that is."""
-    counts = wording.counted(len(found.visited), "point")
-    said = [f"search {found.name}: {counts} visited of {found.spec.trials}, on {found.stack}"]
+    counts = wording.counted(found.num_visited, "point")
+    early = f", {len(found.pruned)} of them given up early" if found.pruned else ""
+    said = [f"search {found.name}: {counts} visited of {found.spec.trials}{early}, on {found.stack}"]
     said += [f"{trial.arm} is {trial.state} and counts for nothing: {trial.reason}" for trial in _unvisited(found)]
-    if not found.visited:
+    if not found.scored:
         return said
-    best, *others = found.visited
+    best, *others = found.scored
     assert best.score is not None
     said.append(f"best: {name_point(best.change)} with {_score(best)} on {wording.listed(found.captures)}")
     default = found.default_trial
@@ -115,13 +91,33 @@ def _compare(best: TrialRecord, other: TrialRecord, name: str) -> str:
 def write_search_report(found: Searched, layout: Layout) -> Path:
     """Write the report of a search; return its Markdown file. The same trials give the same bytes."""
     key = found.study.rpartition("/")[2]
-    folder = layout.report(f"{found.campaign.name}-search-{found.name}-{found.campaign.profile}-{key}")
+    folder = layout.search_report(found.campaign.name, found.name, found.campaign.profile, key)
     figures = {"history.png": draw_history(found), "surface.png": draw_surface(found)}
     drawn = {name: content for name, content in figures.items() if content}
     for name, content in (drawn | {"trials.csv": write_table(found)}).items():
         write_atomically(folder / name, content)
     write_atomically(folder / "report.md", render(found, list(drawn)).encode())
+    write_atomically(layout.search_summary(folder), msgspec.json.format(msgspec.json.encode(summarise(found))) + b"\n")
     return folder / "report.md"
+
+
+def summarise(found: Searched) -> SearchSummary:
+    """Return what the report of the campaign lists of a search."""
+    best, default = next(iter(found.scored), None), found.default_trial
+    return SearchSummary(
+        campaign=found.campaign.name,
+        profile=found.campaign.profile,
+        search=found.name,
+        title=found.spec.title,
+        stack=found.stack,
+        captures=found.captures,
+        visited=found.num_visited,
+        wanted=found.spec.trials,
+        best=best.change if best else {},
+        score=best.score if best else None,
+        default_visited=default is not None,
+        to_default=compare(best, default) if best and default and default is not best else None,
+    )
 
 
 def render(found: Searched, figures: Sequence[str]) -> str:
@@ -169,7 +165,7 @@ def _render_reported(found: Searched) -> list[str]:
     """Set the points of the source beside what it says of them."""
     rows = []
     for number, point in enumerate(found.spec.enqueue):
-        trial = next((each for each in found.visited if each.point == number), None)
+        trial = next((each for each in found.scored if each.point == number), None)
         if point.reported is not None:
             said = point.reported
             score = f"{said.accuracy:.1f}" if said.accuracy is not None else wording.MISSING
@@ -196,64 +192,3 @@ def write_table(found: Searched) -> bytes:
         score = (trial.score.mean, trial.score.standard_error) if trial.score else ("", "")
         writer.writerow([trial.number, *values, trial.state, *score, " ".join(trial.runs), trial.reason])
     return text.getvalue().encode()
-
-
-def draw_history(found: Searched) -> bytes:
-    """Draw the scores in the order in which points were asked for, with the best so far; nothing without a score."""
-    trials = sorted(found.visited, key=lambda trial: trial.number)
-    if not trials:
-        return b""
-    numbers = [trial.number for trial in trials]
-    scores = [trial.score.mean for trial in trials if trial.score]
-    errors = [trial.score.standard_error for trial in trials if trial.score]
-    with style.context(STYLE):
-        figure = Figure(figsize=(8.0, 4.0), layout="constrained")
-        axes = figure.add_subplot()
-        axes.errorbar(numbers, scores, yerr=errors, fmt="o", color=INK, ecolor=FAINT, label="a point, ± standard error")
-        axes.step(numbers, np.maximum.accumulate(scores), where="post", color="#0072B2", label="best so far")
-        axes.set(xlabel="trial", ylabel=f"accuracy on {wording.listed(found.captures)} (%)")
-        axes.legend(frameon=False)
-        return _to_png(figure)
-
-
-def draw_surface(found: Searched) -> bytes:
-    """Draw the score over the first two real knobs, with the points on it; nothing where there are too few.
-
-    The surface is a smoothed radial interpolation: a guide for the eye, without a claim between the points.
-    """
-    knobs = [knob for knob, within in found.spec.space.items() if not isinstance(within, CategoricalSpace)][:2]
-    trials = [trial for trial in found.visited if all(knob in trial.change for knob in knobs)]
-    if len(knobs) < 2 or len(trials) < MIN_SURFACE:
-        return b""
-    with style.context(STYLE):
-        figure = Figure(figsize=(7.0, 5.0), layout="constrained")
-        _draw_surface(figure, found, knobs, trials)
-        return _to_png(figure)
-
-
-def _draw_surface(figure: Figure, found: Searched, knobs: Sequence[str], trials: Sequence[TrialRecord]) -> None:
-    axes = figure.add_subplot()
-    spaces = [found.spec.space[knob] for knob in knobs]
-    ends = np.array([(space.low, space.high) for space in spaces if not isinstance(space, CategoricalSpace)])
-    points_N2 = np.array([[float(trial.change[knob]) for knob in knobs] for trial in trials])
-    scores_N = np.array([trial.score.mean for trial in trials if trial.score])
-    distinct_N2, first = np.unique(points_N2, axis=0, return_index=True)
-    width = ends[:, 1] - ends[:, 0]
-    surface = RBFInterpolator(distinct_N2 / width, scores_N[first], smoothing=SMOOTHING, kernel="linear", degree=0)
-    across, up = np.meshgrid(*(np.linspace(low, high, GRID) for low, high in ends))
-    height = surface(np.stack([across.ravel(), up.ravel()], axis=1) / width).reshape(across.shape)
-    low, high = min(scores_N.min(), height.min()), max(scores_N.max(), height.max())
-    drawn = axes.contourf(across, up, height, levels=12, cmap="cividis", vmin=low, vmax=high)
-    axes.scatter(
-        points_N2[:, 0], points_N2[:, 1], c=scores_N, cmap="cividis", vmin=low, vmax=high, edgecolors="white", s=60
-    )
-    axes.scatter(points_N2[:1, 0], points_N2[:1, 1], marker="*", s=240, c="#D55E00", edgecolors="white", label="best")
-    figure.colorbar(drawn, ax=axes, label=f"accuracy on {wording.listed(found.captures)} (%)")
-    axes.set(xlabel=knobs[0], ylabel=knobs[1])
-    axes.legend(frameon=True)
-
-
-def _to_png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-    return buffer.getvalue()

@@ -14,7 +14,7 @@ class TrialRecord(Struct, frozen=True, kw_only=True):
     """What its runs are called, unless they were there already under another name."""
     change: Change
     state: str
-    """done, too_slow, failed, running or waiting."""
+    """done, pruned, too_slow, failed, running or waiting."""
     score: Score | None
     runs: tuple[str, ...]
     point: int | None = None
@@ -44,7 +44,7 @@ class Searched(Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
 
     @property
-    def visited(self) -> list[TrialRecord]:
+    def scored(self) -> list[TrialRecord]:
         """The points with a score, the best first; of equals the earlier."""
         return sorted(
             (trial for trial in self.trials if trial.score is not None),
@@ -52,6 +52,54 @@ class Searched(Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def pruned(self) -> list[TrialRecord]:
+        """The points that were given up early."""
+        return [trial for trial in self.trials if trial.state == "pruned"]
+
+    @property
+    def num_visited(self) -> int:
+        """How many points were looked at."""
+        return len(self.scored) + len(self.pruned)
+
+    @property
     def default_trial(self) -> TrialRecord | None:
         """The stack's own point, where it was visited."""
-        return next((trial for trial in self.visited if trial.change == self.default), None)
+        return next((trial for trial in self.scored if trial.change == self.default), None)
+
+
+class Difference(Struct, frozen=True, kw_only=True):
+    """How much better one point scored than another, in points of accuracy, with an interval of 95 %."""
+
+    points: float
+    low: float
+    high: float
+    is_across_seeds: bool
+    """Whether the interval covers the luck of seeds; else that of the bursts alone, so that it is too narrow."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the two can be told apart."""
+        return not self.low <= 0.0 <= self.high
+
+
+SUMMARY_FORMAT = 1
+
+
+class SearchSummary(Struct, frozen=True, kw_only=True):
+    """A search in short, as `search.json` beside its report has it for the report of the campaign."""
+
+    format: int = SUMMARY_FORMAT
+    campaign: str
+    profile: str
+    search: str
+    title: str
+    stack: str
+    captures: tuple[str, ...]
+    visited: int
+    wanted: int
+    best: Change = {}
+    score: Score | None = None
+    """Of the best point; None where no point was visited yet."""
+    default_visited: bool = False
+    to_default: Difference | None = None
+    """Of the best point to the stack's own; None where that is the best itself, or was not visited."""

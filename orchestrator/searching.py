@@ -9,7 +9,8 @@ import contextlib
 import fcntl
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -18,22 +19,24 @@ from typing import Any
 import msgspec
 import optuna
 from msgspec import structs
+from optuna.pruners import BasePruner, MedianPruner, WilcoxonPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from model.run_folder import Result
+from orchestrator import wording
 from orchestrator.checkouts import find_code
 from orchestrator.errors import QueueError, SpecError
 from orchestrator.identity import identity_hash
 from orchestrator.layout import Layout
-from orchestrator.objective import Score, combine, score_run
+from orchestrator.objective import Score, combine, each_by_epoch, mean_by_epoch, score_run
 from orchestrator.processes import Process
 from orchestrator.search_results import Searched, TrialRecord
 from orchestrator.search_space import Value, default_point, suggest
 from orchestrator.searches import Search, SearchOptions
-from orchestrator.spec import CategoricalSpace, Change, FloatSpace, SearchSpec, Space
+from orchestrator.spec import CategoricalSpace, Change, FloatSpace, MedianPruning, SearchSpec, Space, WilcoxonPruning
 from orchestrator.states import RunState
 from orchestrator.store import Store
 from orchestrator.study import collect_inputs, make_captures
@@ -43,8 +46,8 @@ STARTUP_TRIALS = 5
 """A sampler is believed once it knows so many points, those that are tried first among them; until then it draws."""
 TOO_SLOW = "too_slow"
 """Name of the constraint that a trial breaks which a guard stopped for being slow."""
-RUNS, OWNER, CHANGE, SCORE, REASON, AGAIN_OF, POINT, CLEARED = (
-    "runs", "owner", "change", "score", "reason", "again_of", "point", "cleared",
+RUNS, OWNER, CHANGE, SCORE, REASON, AGAIN_OF, POINT, CLEARED, GIVEN_UP = (
+    "runs", "owner", "change", "score", "reason", "again_of", "point", "cleared", "given_up",
 )  # fmt: skip
 """User attributes of a trial."""
 
@@ -90,6 +93,10 @@ def _open_study(url: str, name: str) -> optuna.Study:
         raise QueueError(f"the trials cannot be kept at {url.partition('@')[2] or url}: {error}") from None
 
 
+def _leave(run: str) -> None:
+    """Do nothing about a job."""
+
+
 @dataclass
 class Trials:
     """The trials of a search, as Optuna keeps them; each of them is some of our runs."""
@@ -98,6 +105,8 @@ class Trials:
     runs: TrialRuns
     study: optuna.Study
     process: Process
+    stop_run: Callable[[str], object] = _leave
+    """Ends the job of a run, if it is at work here."""
 
     def held(self) -> contextlib.AbstractContextManager[None]:
         """Keep every other search of this folder from asking and telling."""
@@ -108,12 +117,12 @@ class Trials:
         return self.study.get_trials(deepcopy=False)
 
     def num_visited(self) -> int:
-        """Count the points with a score."""
-        return sum(SCORE in trial.user_attrs and trial.state is TrialState.COMPLETE for trial in self.all())
+        """Count the points with a score, and those that were given up for a low one."""
+        return sum(_is_visited(trial) for trial in self.all())
 
     def num_unvisited(self) -> int:
-        """Count the trials that came to an end without a score."""
-        return sum(trial.state.is_finished() and SCORE not in trial.user_attrs for trial in self.all())
+        """Count the trials that came to an end without having been visited."""
+        return sum(trial.state.is_finished() and not _is_visited(trial) for trial in self.all())
 
     def enqueue_points(self) -> None:
         """Let the file's first points be asked for first, each once."""
@@ -178,7 +187,9 @@ class Trials:
             cancelled = [run for run, result in results.items() if result is None and self.runs.is_cancelled(run)]
             failed = next((result for result in ended if result.state == RunState.FAILED), None)
             slow = next((result for result in ended if result.state == RunState.TOO_SLOW), None)
-            if cancelled:
+            if GIVEN_UP in trial.user_attrs and len(ended) < len(results):
+                self._close(trial)
+            elif cancelled:
                 self._give_back(trial, f"{cancelled[0]} was cancelled", again=False)
             elif len(ended) < len(results):
                 continue
@@ -196,6 +207,9 @@ class Trials:
             for folder, result in zip(folders, results, strict=True)
         ]
         score = combine(scores)
+        if self.asked.spec.pruner is not None:
+            # Those that come later are held against these epochs.
+            self._report(trial)
         self._trial(trial).set_user_attr(SCORE, msgspec.to_builtins(score))
         self._tell(trial, score.mean, too_slow=False)
 
@@ -209,9 +223,54 @@ class Trials:
         now = self.all()[trial.number]
         if now.state.is_finished():
             return
-        if TOO_SLOW not in now.constraints:
-            self._trial(trial).set_constraint(TOO_SLOW, 1.0 if too_slow else -1.0)
+        self._constrain(now, too_slow=too_slow)
         self.study.tell(trial.number, value)
+
+    def _constrain(self, trial: FrozenTrial, *, too_slow: bool) -> None:
+        if TOO_SLOW not in trial.constraints:
+            self._trial(trial).set_constraint(TOO_SLOW, 1.0 if too_slow else -1.0)
+
+    def prune(self) -> None:
+        """Tell Optuna how far this process's trials have come, and give up those that its pruner would.
+
+        A point of the file goes on, since it is set against its source, and so does a trial whose run is an
+        experiment's too, or another trial's.
+        """
+        if self.asked.spec.pruner is None:
+            return
+        self.study.pruner = make_pruner(self.asked.spec.pruner, len(self.asked.seeds))
+        needed = Counter(run for trial in self.under_way() for run in trial.user_attrs.get(RUNS, ()))
+        for trial in self.own():
+            is_bound = POINT in trial.user_attrs or any(
+                needed[run] > 1 or not run.startswith(f"{self.asked.name}-t") for run in runs_of(trial)
+            )
+            if self._report(trial) and not is_bound and _is_given_up(self._trial(trial)):
+                self._trial(trial).set_user_attr(GIVEN_UP, self._describe_pruning(trial))
+
+    def _close(self, trial: FrozenTrial) -> None:
+        """Take the runs of a trial that was given up out of the queue, and tell of it once none is at work."""
+        reason = trial.user_attrs[GIVEN_UP]
+        for run in runs_of(trial):
+            self.stop_run(run)
+        if self.runs.cancel(runs_of(trial), reason):
+            self._constrain(trial, too_slow=False)
+            self._trial(trial).set_user_attr(REASON, reason)
+            self.study.tell(trial.number, state=TrialState.PRUNED)
+
+    def _report(self, trial: FrozenTrial) -> bool:
+        """Tell Optuna of a trial's new epochs; return whether there are any."""
+        matched = mean_by_epoch if isinstance(self.asked.spec.pruner, MedianPruning) else each_by_epoch
+        epochs = [self.runs.layout.run(run).read_epochs() for run in runs_of(trial)]
+        new = [(step, value) for step, value in matched(epochs) if step not in trial.intermediate_values]
+        for step, value in new:
+            self._trial(trial).report(value, step)
+        return bool(new)
+
+    def _describe_pruning(self, trial: FrozenTrial) -> str:
+        pruner = self.asked.spec.pruner
+        epochs = [len(self.runs.layout.run(run).read_epochs()) for run in runs_of(trial)]
+        against = "the median of the others" if isinstance(pruner, MedianPruning) else "the best point"
+        return f"given up after {wording.counted(max(epochs), 'epoch')}: its validation accuracy lies below {against}"
 
     def _give_back(self, trial: FrozenTrial, reason: str, *, again: bool) -> None:
         """Tell of a trial that came to nothing; the same point is asked for once more, where that may help."""
@@ -276,6 +335,26 @@ def make_sampler(spec: SearchSpec, seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
+def make_pruner(spec: MedianPruning | WilcoxonPruning, num_seeds: int) -> BasePruner:
+    """Return who gives trials up; its steps are epochs, or for the signed-rank test each seed's epochs."""
+    if isinstance(spec, MedianPruning):
+        return MedianPruner(spec.startup_trials, n_warmup_steps=spec.warmup_epochs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return WilcoxonPruner(p_threshold=spec.p_threshold, n_startup_steps=spec.warmup_epochs * num_seeds + 1)
+
+
+def _is_given_up(trial: Trial) -> bool:
+    with warnings.catch_warnings():
+        # Epochs that the best point did not come to, or that were told before there was a pruner, count for nothing.
+        warnings.filterwarnings("ignore", message="WilcoxonPruner|The best trial has no", category=UserWarning)
+        return trial.should_prune()
+
+
+def _is_visited(trial: FrozenTrial) -> bool:
+    return trial.state is TrialState.PRUNED or (trial.state is TrialState.COMPLETE and SCORE in trial.user_attrs)
+
+
 def _ask_knob(trial: Trial, knob: str, within: Space) -> Value:
     if isinstance(within, CategoricalSpace):
         choice: Value = trial.suggest_categorical(knob, within.choices)
@@ -289,7 +368,8 @@ def _record(arm: str, trial: FrozenTrial) -> TrialRecord:
     attributes = trial.user_attrs
     score = attributes.get(SCORE) if trial.state is TrialState.COMPLETE else None
     change: Change = attributes.get(CHANGE) or trial.system_attrs.get("fixed_params") or dict(trial.params)
-    state = {TrialState.RUNNING: "running", TrialState.WAITING: "waiting", TrialState.FAIL: "failed"}
+    state = {state: state.name.lower() for state in (TrialState.RUNNING, TrialState.WAITING, TrialState.PRUNED)}
+    state[TrialState.FAIL] = "failed"
     return TrialRecord(
         number=trial.number,
         arm=arm,

@@ -149,6 +149,10 @@ class Reported(Config, frozen=True, kw_only=True):
     accuracy: Annotated[float, Meta(ge=0, le=100)] | None = None
     delta: float | None = None
     versus: Annotated[str | None, Meta(description="what the delta was taken against, as the source says")] = None
+    bursts: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="how many bursts its run was scored on; the baseline's holds for all that do not say"),
+    ] = None
     outcome: Annotated[str | None, Meta(description="e.g. too_slow, where there is no score")] = None
     note: str | None = None
 
@@ -262,6 +266,20 @@ class ObjectiveSpec(Config, frozen=True, kw_only=True):
     insist: Annotated[bool, Meta(description="whether validation accuracy alone will do, against the advice")] = False
 
 
+class MedianPruning(Config, frozen=True, kw_only=True, tag_field="kind", tag="median"):
+    """A point is given up once its best epoch lies below the median of the others' at the same epoch."""
+
+    startup_trials: Annotated[int, Meta(ge=1, description="points that are trained to their end first")] = 5
+    warmup_epochs: Annotated[int, Meta(ge=1, description="first epochs after which nothing is given up")] = 3
+
+
+class WilcoxonPruning(Config, frozen=True, kw_only=True, tag_field="kind", tag="wilcoxon"):
+    """A point is given up once its epochs lie below those of the best point, by the signed-rank test."""
+
+    p_threshold: Annotated[float, Meta(gt=0, lt=1, description="given up below this p-value")] = 0.1
+    warmup_epochs: Annotated[int, Meta(ge=1, description="first epochs after which nothing is given up")] = 3
+
+
 class PointSpec(Config, frozen=True, kw_only=True):
     """A point that a search tries first."""
 
@@ -280,6 +298,10 @@ class SearchSpec(Config, frozen=True, kw_only=True):
     sampler: Annotated[
         Literal["tpe", "gp", "random"], Meta(description="who suggests; gp takes the noise of scores into account")
     ] = "tpe"
+    pruner: Annotated[
+        MedianPruning | WilcoxonPruning | None,
+        Meta(description="who gives points up early, by their validation accuracy after each epoch; null: nobody"),
+    ] = None
     trials: Annotated[int, Meta(ge=1, description="points to visit, in all")] = 50
     seeds: Annotated[Seeds, Meta(description="seeds that each point is trained at")] = 1
     objective: ObjectiveSpec = field(default_factory=ObjectiveSpec)

@@ -17,6 +17,7 @@ from orchestrator.launchers.inline import Description, describe_jobs, emulate_ca
 from orchestrator.layout import Layout
 from orchestrator.loading import at_profile, load_campaign
 from orchestrator.plan import Arm, Plan, plan_runs, resolve_arms, select_arms
+from orchestrator.same_runs import share_runs
 from orchestrator.spec import DataSpec, ProfiledCampaign
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
@@ -134,13 +135,14 @@ def collect_inputs(study: Study, code: Code) -> CodeAndData:
 
 
 def make_plan(study: Study, code: Code, inputs: CodeAndData | None = None) -> Plan:
-    """Name the runs of a study by what they compute.
+    """Name the runs of a study by what they compute; what is there under another name is the same run.
 
     Raises:
         DataError: a capture cannot be read.
     """
     trees = {arm.id: code.code_of(arm).hash for arm in study.arms.values() if arm.code}
-    return plan_runs(study.campaign, study.arms, inputs or collect_inputs(study, code), trees)
+    plan = plan_runs(study.campaign, study.arms, inputs or collect_inputs(study, code), trees)
+    return share_runs(plan, study.layout)
 
 
 def refuse_impossible(study: Study) -> None:

@@ -29,6 +29,8 @@ AGREE = "agree"
 DISAGREE = "disagree"
 CANNOT_TELL = "cannot tell"
 STOPPED = "stopped as reported"
+ESTIMATE = ("delta_points", "low_points", "high_points", "level")
+"""A difference with its interval, which covers one minus the level."""
 
 
 def _frame(rows: Sequence[Mapping[str, Any]], columns: Columns) -> pd.DataFrame:
@@ -98,14 +100,14 @@ def scores_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
     degrees_of_freedom, moderated (whether the seed part borrows from other arms), baseline_delta_points, p_value,
     adjusted_p_value (among the num_compared comparisons of its family), equivalence_p_value (against the margin),
     num_bursts, dropped_seeds, dropped_bursts, look_seeds (the look that the verdict is of, where there are several),
-    fresh_delta_points with fresh_low_points and fresh_high_points (on the seeds of the confirmation alone) and
+    fresh_delta_points with fresh_low_points, fresh_high_points and fresh_level (on the confirmation's seeds alone),
     is_confirmed, confounded (what differs from the reference's runs beyond the declared change), reason.
     """
     columns = {
         **dict.fromkeys(("experiment", "title", "group", "reference", "same_as", "verdict"), "str"),
         f"{judged_capture(plan)}_accuracy_percent": "float64",
         **dict.fromkeys(("num_scored", "num_paired"), "Int64"),
-        **dict.fromkeys(("delta_points", "low_points", "high_points", "level"), "float64"),
+        **dict.fromkeys(ESTIMATE, "float64"),
         **dict.fromkeys(("error_points", "seed_error_points", "burst_error_points", "rest_error_points"), "float64"),
         "degrees_of_freedom": "float64",
         "moderated": "boolean",
@@ -115,16 +117,11 @@ def scores_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
         "dropped_seeds": "str",
         "dropped_bursts": "Int64",
         "look_seeds": "Int64",
-        **dict.fromkeys(("fresh_delta_points", "fresh_low_points", "fresh_high_points"), "float64"),
+        **{f"fresh_{name}": "float64" for name in ESTIMATE},
         "is_confirmed": "boolean",
         **dict.fromkeys(("confounded", "reason"), "str"),
     }
     return _frame([_score_row(plan, judgements[name]) for name in plan.arms], columns)
-
-
-def known(value: Any) -> Any:
-    """Return what a cell holds; None where it is missing."""
-    return None if pd.isna(value) else value
 
 
 def judged_capture(plan: Plan) -> str:
@@ -138,7 +135,7 @@ def _score_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
     if judgement.reference is None:
         # The baseline is compared with nothing, so counts of pairs do not apply to it.
         row |= {"num_bursts": None, "dropped_bursts": None, "moderated": None, "level": None}
-    for name in ("delta_points", "low_points", "high_points") if judgement.fresh else ():
+    for name in ESTIMATE if judgement.fresh else ():
         row[f"fresh_{name}"] = getattr(judgement.fresh, name)
     return row | {
         "title": arm.title,
@@ -178,15 +175,15 @@ def claims_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
     interval must lie within max(margin, |reported difference|) of it, which tells the claim from nothing at all.
 
     Columns: experiment, reference, reported_accuracy_percent, reported_delta_points, reported_versus,
-    reported_outcome, <judged>_accuracy_percent, delta_points, low_points, high_points, verdict, agreement (agree,
-    disagree, cannot tell, stopped as reported), why.
+    reported_outcome, <judged>_accuracy_percent, delta_points, low_points and high_points (of one minus level), level,
+    verdict, agreement (agree, disagree, cannot tell, stopped as reported), why.
     """
     columns = {
         **dict.fromkeys(("experiment", "reference"), "str"),
         **dict.fromkeys(("reported_accuracy_percent", "reported_delta_points"), "float64"),
         **dict.fromkeys(("reported_versus", "reported_outcome"), "str"),
         f"{judged_capture(plan)}_accuracy_percent": "float64",
-        **dict.fromkeys(("delta_points", "low_points", "high_points"), "float64"),
+        **dict.fromkeys(ESTIMATE, "float64"),
         **dict.fromkeys(("verdict", "agreement", "why"), "str"),
     }
     rows = [_claim_row(plan, judgements[arm.id], arm.reported) for arm in plan.arms.values() if arm.reported]
@@ -201,6 +198,7 @@ def _claim_row(plan: Plan, judgement: Judgement, reported: Reported) -> dict[str
         "reported_versus": reported.versus,
         "reported_outcome": reported.outcome,
         f"{judged_capture(plan)}_accuracy_percent": judgement.accuracy_percent,
+        "level": judgement.level if judgement.reference else None,
         "agreement": agreement,
         "why": why,
     }
@@ -245,22 +243,22 @@ def audit_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
     """Lay out what the source's protocol could have shown, a row a difference that it reports, beside our replay.
 
     Columns: the fields of `audit.AuditedClaim`, where `reported_delta_points` is the source's and `delta_points`,
-    `low_points`, `high_points` are ours; standing is the verdict on the claim; agreement as in `claims_table`.
+    `low_points`, `high_points` (of one minus `level`) are ours; standing is the verdict on the claim; agreement as in
+    `claims_table`.
     """
     words = dict.fromkeys(("standing", "why", "agreement"), "str")
     numbers = [name for name in AuditedClaim.__struct_fields__ if name.endswith(("points", "value"))]
-    ours = dict.fromkeys(("delta_points", "low_points", "high_points"), "float64")
-    columns = {"experiment": "str", "reported_delta_points": "float64", "versus": "str"}
+    ours = dict.fromkeys(ESTIMATE, "float64")
+    columns = {"experiment": "str", "reported_delta_points": "float64", "versus": "str", "num_bursts": "Int64"}
     columns |= {name: "float64" for name in numbers if name != "delta_points"} | ours | words
     return _frame([_audit_row(plan, judgements[claim.experiment], claim) for claim in audit(plan)], columns)
 
 
 def _audit_row(plan: Plan, judgement: Judgement, claim: AuditedClaim) -> dict[str, Any]:
-    ours = ("delta_points", "low_points", "high_points")
     reported = Reported(delta=claim.delta_points)
     return structs.asdict(claim) | {
         "reported_delta_points": claim.delta_points,
-        **{name: getattr(judgement, name) for name in ours},
+        **{name: getattr(judgement, name) for name in ESTIMATE},
         "agreement": compare_with_claim(judgement, reported, plan.campaign.margin)[0],
     }
 

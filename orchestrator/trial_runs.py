@@ -1,6 +1,6 @@
 """The runs of a search's trials: which they are, whether they are there already, and how they come into the queue."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -13,10 +13,11 @@ from model.run_folder import Result
 from orchestrator.checkouts import Code, GitCode
 from orchestrator.identity import CodeAndData, identity_hash, run_id
 from orchestrator.layout import Layout
-from orchestrator.orders import Order, OrderedCode, read_order
+from orchestrator.orders import Order, OrderedCode
 from orchestrator.plan import Arm, PlannedRun
 from orchestrator.queueing import place_run
 from orchestrator.results import read_result
+from orchestrator.same_runs import find_same
 from orchestrator.search_space import trial_config
 from orchestrator.states import MOVES, OPEN, RunState
 from orchestrator.store import QueuedRun, Store
@@ -63,23 +64,18 @@ class TrialRuns:
 
     def _identify(self, config: JobConfig) -> PlannedRun:
         identity = identity_hash(config, self.inputs)
-        found = self._find_folder(identity)
-        name = found[1] if found else self._experiments.get((config.seed, identity), config.experiment)
+        there = find_same(self.layout, identity, (path.name for path in self.layout.runs.glob(f"*-{identity[:8]}")))
+        if there is None:
+            name = self._experiments.get((config.seed, identity), config.experiment)
+        else:
+            name = self.layout.run(there).read_config().experiment
         return PlannedRun(
-            id=found[0] if found else run_id(name, config.seed, identity),
+            id=there or run_id(name, config.seed, identity),
             experiment=name,
             seed=config.seed,
             config=structs.replace(config, experiment=name),
             identity=identity,
         )
-
-    def _find_folder(self, identity: str) -> tuple[str, str] | None:
-        """Return the id and the experiment of a run that is the same."""
-        for path in sorted(self.layout.runs.glob(f"*-{identity[:8]}")):
-            folder = self.layout.run(path.name)
-            if folder.order.exists() and folder.config.exists() and read_order(folder).identity == identity:
-                return path.name, folder.read_config().experiment
-        return None
 
     @cached_property
     def _experiments(self) -> dict[tuple[int, str], str]:
@@ -124,6 +120,14 @@ class TrialRuns:
         result = self.result(run)
         if result is not None and result.state == RunState.FAILED:
             self.layout.run(run).result.unlink(missing_ok=True)
+
+    def cancel(self, runs: Sequence[str], reason: str) -> bool:
+        """Let no run wait any more; return whether none is at work either."""
+        rows = self.store.runs(runs)
+        for row in rows:
+            if row.state in (RunState.QUEUED, RunState.INTERRUPTED):
+                self.store.move(row.id, row.state, RunState.CANCELLED, reason)
+        return all(row.state is not RunState.RUNNING for row in rows)
 
     def _row(self, run: PlannedRun) -> QueuedRun:
         profile = self.study.campaign.profile

@@ -24,19 +24,26 @@ from msgspec import structs
 
 from model.run_folder import Result
 from orchestrator import wording
+from orchestrator.comparisons import (
+    Runs,
+    accuracies_of,
+    adjust,
+    comparison,
+    pair_runs,
+    runs_of,
+    score_table,
+    spread_between,
+)
 from orchestrator.evidence import RunRecord
 from orchestrator.judgement import ONLY_LOOK, AtLook, Estimate, Judgement, Verdict
-from orchestrator.multiplicity import ADJUST, CORRECTION_NAME
-from orchestrator.pairing import PairedDifferences, pair_outcomes
+from orchestrator.multiplicity import CORRECTION_NAME
 from orchestrator.plan import Arm, Plan
 from orchestrator.proof import find_confounds
 from orchestrator.spec import BASELINE, JudgingSpec
 from orchestrator.states import RunState
 from orchestrator.stats import bursts_to_resolve, equivalence_p_value, estimate_delta, seeds_to_resolve
-from orchestrator.variance import MIN_POOLED, Spread, difference_spread, pool_spreads
+from orchestrator.variance import MIN_POOLED, pool_spreads
 
-Runs = dict[int, RunRecord | None]
-"""Seed -> its run, None where there is none yet."""
 Conclusion = tuple[Verdict, str]
 
 CONTROLS = "controls"
@@ -77,9 +84,9 @@ def judge(plan: Plan, records: Mapping[str, RunRecord], at: AtLook = ONLY_LOOK) 
         at: where this is one look of several, what of the level it spends; all comparisons of a family are counted
             then, also those that have no p-value yet.
     """
-    runs = {name: _runs_of(plan, records, name) for name in plan.arms}
+    runs = {name: runs_of(plan, records, name) for name in plan.arms}
     capture = plan.campaign.data.report[0]
-    estimates = _estimate_all(plan, runs, capture, plan.campaign.judging.level * at.share)
+    estimates = _estimate_all(plan, records, plan.campaign.judging.level * at.share)
     adjusted, compared = _adjust(plan, estimates, at)
     equivalence = {name: equivalence_p_value(found, plan.campaign.margin) for name, found in estimates.items()}
     cases = {
@@ -110,63 +117,26 @@ def estimate_at(plan: Plan, records: Mapping[str, RunRecord], experiment: str, s
 
     The experiment has a reference.
     """
-    runs = {name: _runs_of(plan, records, name) for name in plan.arms}
-    capture, sides = plan.campaign.data.report[0], (experiment, plan.arms[experiment].reference or BASELINE)
-    spread = _spread_between(plan, _pool(plan, runs, capture), *sides)
-    own, reference_runs = ({seed: runs[side][seed] for seed in seeds} for side in sides)
-    return estimate_delta(_pair(own, reference_runs, capture), spread, plan.campaign.judging.level)
+    sides = (experiment, plan.arms[experiment].reference or BASELINE)
+    spread = spread_between(plan, pool_spreads(*score_table(plan, records)), *sides)
+    at_seeds = structs.replace(plan, campaign=structs.replace(plan.campaign, seeds=tuple(seeds)))
+    own, reference_runs = (runs_of(at_seeds, records, side) for side in sides)
+    pairs = pair_runs(own, reference_runs, plan.campaign.data.report[0])
+    return estimate_delta(pairs, spread, plan.campaign.judging.level)
 
 
-def _estimate_all(plan: Plan, runs: Mapping[str, Runs], capture: str, level: float) -> dict[str, Estimate]:
-    spreads = _pool(plan, runs, capture)
+def _estimate_all(plan: Plan, records: Mapping[str, RunRecord], level: float) -> dict[str, Estimate]:
+    spreads = pool_spreads(*score_table(plan, records))
+    runs = {name: runs_of(plan, records, name) for name in plan.arms}
     return {
         name: estimate_delta(
-            _pair(runs[name], runs[arm.reference], capture), _spread_between(plan, spreads, name, arm.reference), level
+            pair_runs(runs[name], runs[arm.reference], plan.campaign.data.report[0]),
+            spread_between(plan, spreads, name, arm.reference),
+            level,
         )
         for name, arm in plan.arms.items()
         if arm.reference is not None
     }
-
-
-def _spread_between(plan: Plan, spreads: Mapping[str, Spread], experiment: str, reference: str) -> Spread | None:
-    sides = [spreads.get(_configuration(plan, side)) for side in (experiment, reference)]
-    known = [side for side in sides if side is not None]
-    return difference_spread(*known) if len(known) == len(sides) else None
-
-
-def _pool(plan: Plan, runs: Mapping[str, Runs], capture: str) -> dict[str, Spread]:
-    """Pool the spread over seeds; arms that are the same configuration share runs and count once.
-
-    A model of labels without meaning guesses, and tells nothing about how far the seeds of one that works lie apart.
-    """
-    alike = {name: of for name, of in runs.items() if plan.arms[name].control != "shuffled_labels"}
-    scores = {_configuration(plan, name): _accuracies(of, capture) for name, of in alike.items()}
-    num_bursts = [len(run.bursts[capture].keys) for of in runs.values() for run in _scored(of, capture).values()]
-    return pool_spreads(scores, max(num_bursts, default=1))
-
-
-def _runs_of(plan: Plan, records: Mapping[str, RunRecord], experiment: str) -> Runs:
-    return {seed: records.get(plan.run_of[experiment, seed]) for seed in plan.campaign.seeds}
-
-
-def _scored(runs: Runs, capture: str) -> dict[int, RunRecord]:
-    return {seed: run for seed, run in runs.items() if run and _state(run) == "done" and capture in run.bursts}
-
-
-def _pair(runs: Runs, reference_runs: Runs, capture: str) -> PairedDifferences:
-    sides = [_scored(side, capture) for side in (runs, reference_runs)]
-    return pair_outcomes(*({seed: run.bursts[capture] for seed, run in side.items()} for side in sides))
-
-
-def _configuration(plan: Plan, experiment: str) -> str:
-    """Name the first arm with the same configuration, whose runs an experiment shares."""
-    return plan.arms[experiment].same_as or experiment
-
-
-def _comparison(plan: Plan, experiment: str) -> frozenset[str]:
-    """Name the two configurations compared: K1 on H2 is the mirror image of H2 on E5 and counts once."""
-    reference = plan.arms[experiment].reference or BASELINE
-    return frozenset(_configuration(plan, side) for side in (experiment, reference))
 
 
 def _family(plan: Plan, experiment: str) -> str | None:
@@ -181,7 +151,7 @@ def _family(plan: Plan, experiment: str) -> str | None:
 def family_size(plan: Plan, judgements: Mapping[str, Judgement]) -> int:
     """Count the campaign's comparisons, controls apart; K1 against H2 is H2 against E5 seen from behind."""
     judged = (name for name, found in judgements.items() if found.p_value is not None and found.family != CONTROLS)
-    return len({_comparison(plan, name) for name in judged})
+    return len({comparison(plan, name) for name in judged})
 
 
 def _adjust(
@@ -196,18 +166,16 @@ def _adjust(
             for name, estimate in estimates.items()
             if _family(plan, name) == family and (p_value := at.spend(name, estimate.p_value)) is not None
         }
-        distinct = {_comparison(plan, name): p_value for name, p_value in p_of.items()}
-        after = ADJUST[plan.campaign.judging.correction](list(distinct.values()))
-        adjusted_of = dict(zip(distinct, after, strict=True))
-        adjusted |= {name: adjusted_of[_comparison(plan, name)] for name in p_of}
-        compared[family] = len(distinct)
+        adjusted_of = adjust(plan, p_of)
+        adjusted |= {name: adjusted_of[comparison(plan, name)] for name in p_of}
+        compared[family] = len(adjusted_of)
     return adjusted, compared
 
 
 def _judge_case(case: _Case, baseline_runs: Runs) -> Judgement:
     verdict, reason = _conclude(case)
     confounds = _confounds(case, verdict)
-    accuracy_percent_of = _accuracies(case.runs, case.capture)
+    accuracy_percent_of = accuracies_of(case.runs, case.capture)
     failures = [result.failure for run in case.runs.values() if (result := _result(run)) and result.failure]
     return Judgement(
         **structs.asdict(case.estimate),
@@ -242,15 +210,6 @@ def _describe_confounds(confounds: Iterable[str]) -> str:
     return f"; confounded: more than the declared change differs ({wording.listed(topics)})" if topics else ""
 
 
-def _accuracies(runs: Runs, capture: str) -> dict[int, float]:
-    results = {seed: _result(run) for seed, run in runs.items()}
-    return {
-        seed: 100.0 * result.scores[capture].accuracy
-        for seed, result in results.items()
-        if result is not None and result.state == RunState.DONE and capture in result.scores
-    }
-
-
 def _mean(values: Mapping[int, float]) -> float | None:
     return sum(values.values()) / len(values) if values else None
 
@@ -258,7 +217,7 @@ def _mean(values: Mapping[int, float]) -> float | None:
 def _baseline_delta(case: _Case, baseline_runs: Runs) -> float | None:
     if case.arm.reference is None:
         return None
-    return estimate_delta(_pair(case.runs, baseline_runs, case.capture), None).delta_points
+    return estimate_delta(pair_runs(case.runs, baseline_runs, case.capture), None).delta_points
 
 
 def _conclude(case: _Case) -> tuple[Verdict | None, str]:
@@ -291,11 +250,6 @@ def _has_ended(result: Result) -> bool:
 
 def _result(run: RunRecord | None) -> Result | None:
     return run.result if run else None
-
-
-def _state(run: RunRecord | None) -> str:
-    result = _result(run)
-    return result.state if result else ""
 
 
 def _describe_runs(runs: Runs, capture: str) -> str:
@@ -366,9 +320,8 @@ def _weigh(case: _Case) -> Conclusion:
     among = f"among {wording.counted(case.num_compared, 'comparison')}{group} ({correction})"
     if verdict is Verdict.NO_CHANGE:
         tests = f"two one-sided tests, p {wording.probability(equivalence_p)}"
-        coverage = f"{100 - 200 * case.equivalence_level:.3g} %"
-        inside = f"the {coverage} interval lies within the margin of ±{case.margin_points:g} points"
-        return verdict, f"{inside} ({tests})"
+        inside = f"the {wording.coverage(2 * case.equivalence_level)} interval lies within the margin"
+        return verdict, f"{inside} of ±{case.margin_points:g} points ({tests})"
     if verdict is not Verdict.INCONCLUSIVE:
         return verdict, f"the whole interval lies {'above' if delta > 0 else 'below'} 0, also {among}"
     if p_value < level:

@@ -31,6 +31,16 @@ def interval(ends: tuple[float, float] | None) -> str:
     return f"[{low}, {high}]"
 
 
+def coverage(level: float) -> str:
+    """Write what intervals of a level cover: 95 %, 98.34 %."""
+    return f"{100 * (1 - level):.4g} %"
+
+
+def interval_at(ends: tuple[float, float] | None, level: float, usual_level: float) -> str:
+    """Write an interval, with its coverage where that is not what its column is headed with: [+0.2, +2.1] (98.34 %)."""
+    return interval(ends) if ends is None or level == usual_level else f"{interval(ends)} ({coverage(level)})"
+
+
 def span(low: float, high: float) -> str:
     """Write what a number lies between: 1.6 to 1.9; once where both ends read the same."""
     ends = [plain(end, 1) for end in (low, high)]

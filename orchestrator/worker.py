@@ -157,6 +157,13 @@ class Worker:
         self._start_alone()
         return self._fill() or bool(self.tasks) or self.stays or self._is_waited_for()
 
+    def stop_run(self, run_id: str) -> bool:
+        """Let the job of a run finish its epoch and checkpoint; return whether it is at work here."""
+        jobs = [task.live.job for task in self.tasks if task.claimed.id == run_id]
+        for job in jobs:
+            job.ask_to_stop()
+        return bool(jobs)
+
     def _stop(self) -> None:
         """Let every job finish its epoch and checkpoint, and start no more."""
         if not self.is_stopping:

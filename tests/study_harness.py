@@ -74,16 +74,17 @@ def merge(base: Any, over: Any) -> Any:
 
 
 class Study:
-    """A folder, its environment with a cache beside it, and what its user does there."""
+    """A study in a folder, its environment with a cache beside it, and what its user does there."""
 
-    def __init__(self, repo: Path, **environment: str) -> None:
-        self.repo, self.cache = repo, repo.parent / "cache"
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.repo, self.cache = folder / "study", folder / "cache"
         quiet = {**NO_GIT_SETTINGS, "XDG_CACHE_HOME": str(self.cache), "COLUMNS": "200"}
         self.environment = {**os.environ, **quiet, **environment}
         self.environment.pop("KNOCKOUT_DATABASE", None)
 
     def write_campaign(self, *pieces: str) -> None:
         """Write the campaign that pieces of YAML make, each laid over those before."""
+        self.repo.mkdir(exist_ok=True)
         text = io.StringIO()
         YAML().dump(functools.reduce(merge, map(YAML(typ="safe").load, pieces)), text)
         (self.repo / "experiments.yaml").write_text(text.getvalue())

@@ -1,13 +1,18 @@
 """A campaign of two experiments in a temporary git repository, through the real command line."""
 
+import contextlib
 import json
 import signal
+import socket
+import sqlite3
+import subprocess
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from orchestrator.checkouts import worktree_name
 from tests.study_harness import BASE, Study, make_study, wait_for
 
 TWO_EXPERIMENTS = """\
@@ -90,6 +95,20 @@ def test_a_second_run_trains_nothing_and_says_so(finished: tuple[Study, str]) ->
     assert "nothing to train: all 6 runs have their result already" in done.stdout
     assert {file: file.stat().st_mtime_ns for file in study.runs.rglob("*")} == before
     assert (study.repo / "reports" / "latest" / "report.md").read_bytes() == report
+
+
+def test_what_a_dead_orchestrator_left_is_cleared_where_its_job_ended_by_itself(finished: tuple[Study, str]) -> None:
+    study, _ = finished
+    dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
+    commit = study.git("rev-parse", "HEAD")
+    (home,) = study.cache.glob("knockout/*")
+    study.git("worktree", "add", "--detach", str(home / worktree_name("E5", commit, int(dead))), commit)
+    with contextlib.closing(sqlite3.connect(study.repo / "results" / "knockout.db")) as database, database:
+        claim = "update runs set state = 'running', host = ?, pid = ?, born = 'long ago/1' where experiment = 'E5'"
+        database.execute(claim, (socket.gethostname(), dead))
+    assert "nothing to train: all 6 runs have their result already" in study.must("run")
+    assert study.git("worktree", "list").count("\n") == 0
+    assert {row["state"] for row in study.rows()} == {"done"}
 
 
 def test_a_lost_database_costs_no_training(finished: tuple[Study, str]) -> None:

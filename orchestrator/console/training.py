@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from orchestrator import campaign
+from orchestrator import campaign, wording
 from orchestrator.campaign import Outcome
 from orchestrator.console.asking import print_left_out, request_of
 from orchestrator.console.live import LiveTable
@@ -64,6 +64,11 @@ def print_outcome(outcome: Outcome) -> None:
         table.add_row(*_verdict_cells(name, judgement))
     OUT.print(table)
     OUT.print("delta: points of accuracy against the experiment it stands on, mean over seeds", style="dim")
+    if profiled.staging:
+        usual = wording.coverage(profiled.judging.level)
+        OUT.print(
+            f"interval: of the look that decided; it covers more than {usual}, the report says how much", style="dim"
+        )
     say([f"report: {_relative(outcome.report)}"])
 
 

@@ -12,6 +12,7 @@ from benchmarks.calibration import (
     BEGIN,
     END,
     FOURFOLD,
+    NEAREST,
     WORLDS,
     World,
     estimate_all,
@@ -83,7 +84,9 @@ def test_tables_are_written_between_the_marks(tmp_path: Path, capsys: pytest.Cap
     assert main(["--quick", "--write", str(file)]) == 0
     text, shown = file.read_text(), capsys.readouterr().out
     assert text == f"before\n{BEGIN}\n{shown}{END}\nafter\n"
-    assert sum(line.startswith(f"| {world.name} |") for world in WORLDS for line in shown.splitlines()) == 21
+    assert sum(line.startswith(f"| {world.name} |") for world in WORLDS for line in shown.splitlines()) == 21 + len(
+        NEAREST
+    )
 
 
 def test_file_without_marks_is_refused_before_anything_is_simulated(tmp_path: Path) -> None:

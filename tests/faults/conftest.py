@@ -42,7 +42,7 @@ class Machine(Study):
         self.journal, token = root / "journal", secrets.token_hex(8)
         self.token = f"FAULTS_TOKEN={token}"
         faults = {"FAULTS_JOURNAL": str(self.journal), "FAULTS_EPOCH_SECONDS": "0.01"}
-        super().__init__(root / "study", FAULTS_TOKEN=token, **faults)
+        super().__init__(root, FAULTS_TOKEN=token, **faults)
         self.slots = "2"
         """Always as many: they decide on the threads of a training, and those on the last bits of its numbers."""
         self.counts: Counts = Counter()

@@ -303,9 +303,9 @@ class TestWords:
 def test_interaction_is_judged_on_its_four_arms(judged: Callable[..., Judged]) -> None:
     pair = {name: EXPERIMENTS[name] for name in ("E5", "wide")}
     outcomes = {"baseline": [0.8, 0.8], "E5": [0.85, 0.85], "wide": [0.82, 0.82], "E5-and-wide": [0.95, 0.95]}
-    plan, records, judgements = judged(outcomes, pair, interactions=(("E5", "wide"),))
-    (found,) = interactions_of(plan, records, judgements)
+    plan, records, _ = judged(outcomes, pair, interactions=(("E5", "wide"),))
+    (found,) = interactions_of(plan, records)
     assert (found.first_points, found.second_points, found.both_points) == pytest.approx((5.0, 2.0, 15.0))
     assert found.contrast.delta_points == pytest.approx(8.0)
     assert found.contrast.moderated
-    assert interactions_of(structs.replace(plan, interactions=()), records, judgements) == []
+    assert interactions_of(structs.replace(plan, interactions=()), records) == []

@@ -61,8 +61,24 @@ def claims(a_source: Callable[..., Plan]) -> dict[str, AuditedClaim]:
 
 class TestProtocol:
     def test_has_as_many_bursts_as_the_judged_capture(self, a_source: Callable[..., Plan]) -> None:
-        assert find_protocol(a_source()).num_bursts == 1000
-        assert find_protocol(a_source(packets=30)).num_bursts == 300
+        found = find_protocol(a_source(packets=30))
+        assert (found.num_bursts, found.is_declared) == (300, False)
+
+    def test_has_the_bursts_that_the_baseline_is_reported_on_whatever_the_capture_holds(
+        self, a_source: Callable[..., Plan]
+    ) -> None:
+        plan = a_source(packets=15, baseline=BaselineSpec(reported=Reported(accuracy=84.0, bursts=1000)))
+        found = find_protocol(plan)
+        assert (found.num_bursts, found.is_declared) == (1000, True)
+        full = a_source(baseline=BaselineSpec(reported=Reported(accuracy=84.0)))
+        assert audit(plan) == audit(full)
+
+    def test_claim_with_bursts_of_its_own_is_weighed_on_those(self, a_source: Callable[..., Plan]) -> None:
+        more = {"change": {"optim.epochs": 7}, "reported": {"accuracy": 78.3, "delta": -5.7, "bursts": 10_000}}
+        of = {claim.experiment: claim for claim in audit(a_source(SOURCE | {"noise": more}))}
+        assert (of["noise"].num_bursts, of["roll"].num_bursts) == (10_000, 1000)
+        assert of["noise"].burst_error_points == pytest.approx(unpaired_error_points(78.3, 84.0, 10_000))
+        assert of["noise"].standing is Standing.SUPPORTED
 
     def test_knows_the_noise_of_a_run_by_what_is_reported_twice(self, a_source: Callable[..., Plan]) -> None:
         noise = find_protocol(a_source()).noise
@@ -76,9 +92,16 @@ class TestProtocol:
         noise = find_protocol(a_source()).noise
         assert noise is not None
         deviation = 1.3 / 2**0.5
-        assert noise.deviation_interval_points == pytest.approx(
-            (deviation / 5.024**0.5, deviation / 0.000982**0.5), rel=1e-3
-        )
+        wanted = pytest.approx((deviation / 5.024**0.5, deviation / 0.000982**0.5), rel=1e-3)
+        assert noise.deviation_interval_points(0.05) == wanted
+
+    def test_noise_is_given_at_the_level_that_is_asked_for(self, a_source: Callable[..., Plan]) -> None:
+        """Tables of chi-squared with one degree of freedom have 2.706 and 0.0158 at 90 and 10 %."""
+        noise = find_protocol(a_source()).noise
+        assert noise is not None
+        deviation = 1.3 / 2**0.5
+        wanted = pytest.approx((deviation / 2.706**0.5, deviation / 0.0158**0.5), rel=2e-3)
+        assert noise.deviation_interval_points(0.2) == wanted
 
     def test_repeats_are_pooled_over_configurations(self, a_source: Callable[..., Plan]) -> None:
         again = {"on": "noise", "change": {"optim.epochs": 600}, "reported": {"accuracy": 84.4}}

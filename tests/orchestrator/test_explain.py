@@ -1,6 +1,7 @@
 """`knockout why`, over run folders as a worker writes them."""
 
 import json
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -121,14 +122,17 @@ def test_a_configuration_of_another_format_is_a_matter_of_format(study: Any, ask
     assert "format: 0 -> 1: it was written by another version of Knockout" in ask("E5-s0-0000")[1]
 
 
-def test_a_run_that_another_experiment_now_stands_for_is_told(study: Any, ask: Ask) -> None:
+def test_a_run_that_an_earlier_experiment_has_too_is_told(study: Any, ask: Ask) -> None:
     k1 = "  K1: {title: Back, group: size, hypothesis: Why., change: {loss.kind: focal, loss.gamma: 2.0}}\n"
     study.edit("loss.gamma: 2.0", "loss.gamma: 3.0")
     study.file.write_text(study.file.read_text() + k1)
     run_id = study.end(study.start("K1"))
     assert "the same" in ask(run_id)[1]
     study.edit("loss.gamma: 3.0", "loss.gamma: 2.0")
-    assert f"identity: the same, but the plan counts it as {run_id.replace('K1', 'E5')}" in ask(run_id)[1]
+    assert "takes this result" in ask(run_id)[1]
+    own = run_id.replace("K1", "E5")
+    shutil.copytree(study.layout.run(run_id).path, study.layout.run(own).path)
+    assert f"identity: the same, but the plan counts it as {own}" in ask(run_id)[1]
 
 
 def test_a_program_reads_the_parts_that_differ(study: Any, ask: Ask) -> None:

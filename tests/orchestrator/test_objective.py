@@ -7,7 +7,7 @@ import pytest
 
 from model.run_folder import EpochRecord, LocationScore, Result
 from orchestrator.errors import SpecError
-from orchestrator.objective import combine, objective_captures, score_run
+from orchestrator.objective import combine, each_by_epoch, mean_by_epoch, objective_captures, score_run
 from orchestrator.spec import DataSpec, ObjectiveSpec
 
 WHERE = ("searches", "focal", "objective")
@@ -86,3 +86,32 @@ def test_seeds_give_a_mean_with_its_standard_error() -> None:
 def test_one_seed_has_the_error_of_its_bursts_alone() -> None:
     score = combine([(80.0, 400)])
     assert (score.mean, score.standard_error, score.is_across_seeds) == (80.0, 2.0, False)
+
+
+def epochs_of(*accuracies: float) -> list[EpochRecord]:
+    return [
+        EpochRecord(
+            epoch=number,
+            seconds=1.0,
+            train_loss=1.0,
+            val_loss=1.0,
+            val_accuracy=accuracy,
+            learning_rate=1e-3,
+            grad_norm=1.0,
+            skipped_steps=0,
+            bursts_per_second=1.0,
+            peak_memory_bytes=1,
+        )
+        for number, accuracy in enumerate(accuracies, start=1)
+    ]
+
+
+def test_epochs_are_matched_where_all_seeds_have_come_to_them() -> None:
+    assert list(mean_by_epoch([epochs_of(0.25, 0.5, 0.75), epochs_of(0.75, 0.5)])) == [(0, 50.0), (1, 50.0)]
+    assert list(mean_by_epoch([epochs_of(0.25), []])) == []
+
+
+def test_each_seed_has_steps_of_its_own_whichever_of_them_is_ahead() -> None:
+    ahead, behind = epochs_of(0.25, 0.5), epochs_of(0.75)
+    assert dict(each_by_epoch([ahead, behind])) == {0: 25.0, 2: 50.0, 1: 75.0}
+    assert dict(each_by_epoch([ahead])) == {0: 25.0, 1: 50.0}

@@ -13,6 +13,7 @@ from orchestrator.plan import Plan
 from orchestrator.promoting import insert_experiment, promote
 from orchestrator.search_results import Searched, TrialRecord
 from orchestrator.spec import FloatSpace, SearchSpec
+from orchestrator.states import RunState
 
 CAMPAIGN = """\
 # ours
@@ -120,6 +121,42 @@ def test_where_the_stack_itself_is_best_there_is_nothing_to_promote(file: Path, 
 def test_without_a_finished_trial_there_is_nothing_to_promote(file: Path, found: Callable[..., Searched]) -> None:
     with pytest.raises(UsageError, match="`focal` has no finished trial yet; `knockout search focal`"):
         promote(file, found(None))
+
+
+@pytest.fixture
+def won(lab: Any) -> Callable[[], str]:
+    """Promotes the only trial of a search that has scored, and returns its run."""
+
+    def winning() -> str:
+        trials = lab.open()
+        trials.study.enqueue_trial({"loss.gamma": 2.71828, "loss.label_smoothing": 0.0123457})
+        trials.ask()
+        (run,) = trials.all()[0].user_attrs["runs"]
+        lab.end(run, 0.6)
+        trials.settle()
+        promote(lab.study.file, trials.read())
+        return str(run)
+
+    return winning
+
+
+def test_a_promoted_point_is_the_run_of_its_trial_and_only_other_seeds_are_trained(
+    lab: Any, won: Callable[[], str]
+) -> None:
+    """Law 2: a finished run is never trained again."""
+    run = won()
+    assert run.startswith("focal-t000-s0-")
+    added = lab.study.add("focal-best", seeds=(0, 1))
+    assert run in added
+    assert [name.rpartition("-")[0] for name in added if "focal-best" in name] == ["focal-best-s1"]
+    assert lab.state_of(run) is RunState.DONE
+
+
+def test_fresh_seeds_train_nothing_at_the_seed_of_the_search(lab: Any, won: Callable[[], str]) -> None:
+    run = won()
+    added = lab.study.add("focal-best", seeds=(1, 2))
+    assert run not in added
+    assert [name.rpartition("-")[0] for name in added if "focal-best" in name] == ["focal-best-s1", "focal-best-s2"]
 
 
 @pytest.mark.parametrize(

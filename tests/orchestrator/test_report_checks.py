@@ -10,7 +10,7 @@ from orchestrator.evidence import RunRecord
 from orchestrator.plan import Plan
 from orchestrator.report import render_markdown, render_page
 from orchestrator.report_checks import audit_words, controls_words, interaction_rows, part_rows
-from orchestrator.spec import BaselineSpec, Reported
+from orchestrator.spec import BaselineSpec, JudgingSpec, Reported
 from orchestrator.verdicts import judge
 
 EXPERIMENTS: dict[str, dict[str, Any]] = {
@@ -55,10 +55,21 @@ class TestAudit:
         assert "1 degree of freedom, which is next to nothing" in words["runs"]
         assert "anything from 0.4 to 29 points (95 %)" in words["runs"]
 
-    def test_bursts_are_those_of_the_judged_capture(self, words: dict[str, Any]) -> None:
-        assert words["num_bursts"] == "200"
+    def test_bursts_are_those_of_the_judged_capture_where_nobody_says(self, words: dict[str, Any]) -> None:
+        says = "200 bursts, as many as LocD has here, since the campaign file does not say how many"
+        assert words["scored_on"] == says
         assert words["bursts"].startswith("That is 3.6 to 4.3 points here.")
         assert "would then find 3.92 points" in words["bursts"]
+
+    def test_bursts_of_the_campaign_file_are_said_to_be_its_own(self, judged: Callable[..., Judged]) -> None:
+        fewer = EXPERIMENTS | {"mean": {"change": {"model.pooling": "mean"}, "reported": {"delta": -3.9, "bursts": 50}}}
+        everything = judged(experiments=fewer, baseline=BaselineSpec(reported=Reported(accuracy=84.0, bursts=1000)))
+        says = "scored on\n1,000 bursts, as the campaign file says; but for mean (50)."
+        assert says in section(render_markdown(*everything), SOURCE)
+
+    def test_interval_of_the_noise_follows_the_campaigns_level(self, judged: Callable[..., Judged]) -> None:
+        plan, _, judgements = judged(judging=JudgingSpec(level=0.1))
+        assert "anything from 0.5 to 15 points (90 %)" in audit_words(plan, judgements)["runs"]
 
     def test_effect_is_given_in_standard_errors_and_points(self, words: dict[str, Any]) -> None:
         assert words["smallest"].startswith(
@@ -138,7 +149,7 @@ class TestParts:
         pair = {name: EXPERIMENTS[name] for name in ("E5", "mean")}
         outcomes = {"baseline": 0.5, "E5": 0.55, "mean": 0.52, "E5-and-mean": 0.95}
         everything = judged(outcomes, pair, interactions=(("E5", "mean"),))
-        (row,) = interaction_rows(*everything)
+        (row,) = interaction_rows(*everything[:2])
         assert (row["first"], row["second"], row["both"], row["contrast"]) == ("+5.0", "+2.0", "+45.0", "+38.0")
         assert (row["verdict"], row["says"]) == ("synergy", "together they do more than their sum")
         table = section(render_markdown(*everything), "## Do two changes add up?")
@@ -146,7 +157,7 @@ class TestParts:
 
     def test_pair_that_has_not_run_needs_seeds(self, judged: Callable[..., Judged]) -> None:
         pair = {name: EXPERIMENTS[name] for name in ("E5", "mean")}
-        (row,) = interaction_rows(*judged({}, pair, interactions=(("E5", "mean"),)))
+        (row,) = interaction_rows(*judged({}, pair, interactions=(("E5", "mean"),))[:2])
         assert (row["contrast"], row["interval"], row["verdict"]) == ("–", "–", "needs_seeds")
 
     def test_part_is_worth_what_is_lost_without_it(self, judged: Callable[..., Judged]) -> None:

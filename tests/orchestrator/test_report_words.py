@@ -9,6 +9,7 @@ from jinja2 import UndefinedError
 from markdown_it import MarkdownIt
 
 from model.run_folder import Result
+from orchestrator.deciding import judge_as_declared
 from orchestrator.report import _environment, _text, render_markdown, render_page
 from orchestrator.report_sections import verdict_sentence
 from orchestrator.spec import JudgingSpec, StagingSpec
@@ -60,6 +61,45 @@ def test_summary_comes_first_and_how_to_read_it_right_after(render: Render) -> N
     assert "±2.5 points" in how
     assert "the 3 comparisons of this campaign (Holm, adjusted p below 0.05)" in how
     assert " 95 % interval" in how
+
+
+class TestStaged:
+    """Where seeds are given out look by look."""
+
+    @pytest.fixture
+    def markdown(self, a_plan: Callable[..., Any], runs_of: Callable[..., Any]) -> str:
+        staging = StagingSpec(screen_seeds=2, max_seeds=4, confirm_seeds=2)
+        plan = a_plan(EXPERIMENTS, seeds=tuple(range(6)), staging=staging)
+        outcomes = {"baseline": [0.8] * 6, "E5": [0.95] * 6, "H2": [0.95] * 6, "wide": SLOW, "roll": [0.2, 0.2]}
+        records = runs_of(plan, outcomes)
+        plan, judgements = judge_as_declared(plan, records)
+        return render_markdown(plan, records, judgements)
+
+    def cells(self, markdown: str, experiment: str) -> dict[str, str]:
+        lines = re.findall(r"^\| (.*) \|$", section(markdown, "## Result summary"), re.MULTILINE)
+        header, *rows = (line.split(" | ") for line in lines)
+        return dict(zip(header, next(row for row in rows if row[0] == experiment), strict=True))
+
+    def test_confirmation_stands_beside_the_difference_that_was_found(self, markdown: str) -> None:
+        found = self.cells(markdown, "E5")
+        assert (found["verdict"], found["delta"]) == ("improved", "+15.0")
+        assert re.fullmatch(r"\+15\.0 \[\+[\d.]+, \+[\d.]+\], confirmed", found["on fresh seeds"])
+        assert self.cells(markdown, "roll")["on fresh seeds"] == "–"
+
+    def test_interval_of_a_look_names_its_own_coverage(self, markdown: str) -> None:
+        interval = self.cells(markdown, "E5")["95 % interval"]
+        coverage = re.fullmatch(r"\[\+[\d.]+, \+[\d.]+\] \(([\d.]+) %\)", interval)
+        assert coverage is not None
+        assert 95 < float(coverage[1]) < 100
+        assert f"{interval} against baseline: **improved**" in section(markdown, "### E5")
+        assert f" | {interval} | " in section(markdown, "## Reported and replayed")
+        assert f" | {interval} | " in section(markdown, "## What the source's protocol could have shown")
+
+    def test_how_to_read_it_is_said_where_there_are_looks_and_only_there(self, markdown: str, render: Render) -> None:
+        said = "had no part in that choice, with its 95 % interval"
+        assert said in section(markdown, "## How to read the verdicts")
+        assert "fresh seeds" not in section(render(), "## How to read the verdicts")
+        assert "fresh seeds" not in section(render(), "## Result summary")
 
 
 def test_how_verdicts_are_reached_is_said_as_the_campaign_has_it(render: Render) -> None:

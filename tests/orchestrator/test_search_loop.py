@@ -79,21 +79,21 @@ def go_on(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Sear
 
 
 def test_a_search_ends_at_the_number_of_points_and_goes_on_for_more(go_on: Callable[..., Any]) -> None:
-    assert len(go_on(lambda run: {})[1].visited) == 6
-    assert len(go_on(lambda run: {})[1].visited) == 6
-    assert len(go_on(lambda run: {}, trials=2)[1].visited) == 8
+    assert len(go_on(lambda run: {})[1].scored) == 6
+    assert len(go_on(lambda run: {})[1].scored) == 6
+    assert len(go_on(lambda run: {}, trials=2)[1].scored) == 8
 
 
 def test_what_was_too_slow_is_made_up_for(go_on: Callable[..., Any]) -> None:
     _, found = go_on(lambda run: {"state": "too_slow"} if "t001" in run else {})
-    assert len(found.visited) == 6
+    assert len(found.scored) == 6
     assert [trial.state for trial in found.trials].count("too_slow") == 1
 
 
 def test_a_search_in_which_everything_fails_ends_and_says_so(go_on: Callable[..., Any]) -> None:
     searcher, found = go_on(lambda run: {"state": "failed", "failure": "crashed"})
     assert searcher.problems == ["as many trials failed or were too slow as points are wanted; the search ends here"]
-    assert found.visited == []
+    assert found.scored == []
 
 
 def test_the_importance_of_knobs_is_told_once_there_are_points(go_on: Callable[..., Any]) -> None:
@@ -112,7 +112,7 @@ def test_a_run_that_cannot_be_started_ends_the_search_and_the_next_one_goes_on_w
     assert [trial.state for trial in found.trials] == ["running", "waiting"]
     trials = lab.open()
     trials._trial(trials.own()[0]).set_user_attr("owner", "here/1/long ago")
-    assert len(go_on(lambda run: {})[1].visited) == 6
+    assert len(go_on(lambda run: {})[1].scored) == 6
 
 
 def test_a_sampler_that_models_noise_goes_on_past_its_first_points(lab: Lab, go_on: Callable[..., Any]) -> None:
@@ -121,4 +121,4 @@ def test_a_sampler_that_models_noise_goes_on_past_its_first_points(lab: Lab, go_
     _, found = go_on(
         lambda run: {"state": "too_slow"} if "t002" in run else {"accuracy": 0.5 + (next(numbers) % 5) / 10}
     )
-    assert len(found.visited) == 7
+    assert len(found.scored) == 7

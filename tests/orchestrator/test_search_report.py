@@ -9,8 +9,15 @@ import pytest
 from orchestrator.layout import Layout
 from orchestrator.objective import combine
 from orchestrator.plan import Plan
-from orchestrator.search_report import compare, draw_history, draw_surface, sentences, write_search_report, write_table
-from orchestrator.search_results import Searched, TrialRecord
+from orchestrator.search_figures import draw_history, draw_surface
+from orchestrator.search_report import (
+    compare,
+    sentences,
+    summarise,
+    write_search_report,
+    write_table,
+)
+from orchestrator.search_results import Searched, SearchSummary, TrialRecord
 from orchestrator.spec import SearchSpec
 
 SPACE = {
@@ -60,6 +67,18 @@ def found(a_plan: Callable[..., Plan]) -> Found:
         return Searched(**values | fields)
 
     return finding
+
+
+def test_points_that_were_given_up_are_counted_and_named_and_never_the_best(found: Found) -> None:
+    early = a_trial(2, None, "pruned", reason="given up after 4 epochs", point=None)
+    searched = found([60.0], [58.0], more=[early])
+    assert sentences(searched)[0] == "search focal: 3 points visited of 5, 1 of them given up early, on H2"
+    assert (summarise(searched).visited, searched.scored[0].number) == (3, 0)
+    assert b"2,3.0,0.05,pruned,,,focal-t002-s0,given up after 4 epochs" in write_table(searched)
+    assert draw_history(searched) != draw_history(found([60.0], [58.0]))
+    scores = ([60.0], [58.0], [59.0], [61.0])
+    late = a_trial(4, None, "pruned", point=None)
+    assert draw_surface(found(*scores, more=[late])) != draw_surface(found(*scores))
 
 
 def test_points_are_compared_at_the_same_seeds() -> None:
@@ -114,7 +133,7 @@ def test_what_was_not_visited_says_why(found: Found) -> None:
 
 
 def test_of_equal_scores_the_earlier_point_is_the_best(found: Found) -> None:
-    assert [trial.number for trial in found([60.0], [60.0]).visited] == [0, 1]
+    assert [trial.number for trial in found([60.0], [60.0]).scored] == [0, 1]
 
 
 def test_the_report_has_every_point_and_the_source_beside_ours(found: Found, tmp_path: Any) -> None:
@@ -127,7 +146,27 @@ def test_the_report_has_every_point_and_the_source_beside_ours(found: Found, tmp
     assert "| loss.gamma 2.0, loss.label_smoothing 0.05 | 60.0 ± 4.9 | 85.1 |  |" in text
     assert "| loss.gamma 2.0, loss.label_smoothing 0.0 | not visited | – | no number |" in text
     assert "- loss.gamma: 80 %" in text
-    assert {file.name for file in report.parent.iterdir()} == {"report.md", "trials.csv", "history.png"}
+    assert {file.name for file in report.parent.iterdir()} == {"report.md", "trials.csv", "history.png", "search.json"}
+
+
+def test_beside_the_report_a_program_reads_the_best_point_and_how_it_stands_to_the_default(
+    found: Found, tmp_path: Any
+) -> None:
+    report = write_search_report(found([60.0], [62.0]), Layout(tmp_path))
+    summary = msgspec.json.decode(Layout(tmp_path).search_summary(report.parent).read_bytes(), type=SearchSummary)
+    assert (summary.campaign, summary.profile, summary.search) == ("tiny", "quick", "focal")
+    assert (summary.visited, summary.wanted, summary.default_visited) == (2, 5, True)
+    assert summary.best == {"loss.gamma": 1.5, "loss.label_smoothing": 0.05}
+    assert summary.score == combine([(62.0, 100)])
+    assert summary.to_default == compare(a_trial(1, [62.0]), a_trial(0, [60.0]))
+
+
+def test_a_best_point_that_is_the_default_is_compared_with_nothing(found: Found) -> None:
+    summary = summarise(found([62.0], [60.0]))
+    assert (summary.default_visited, summary.to_default) == (True, None)
+    missed = summarise(found([62.0], default={"loss.gamma": 9.0}))
+    assert (missed.default_visited, missed.to_default) == (False, None)
+    assert (summarise(found()).best, summarise(found()).score) == ({}, None)
 
 
 def test_the_same_trials_give_the_same_report(found: Found, tmp_path: Any) -> None:

@@ -104,7 +104,7 @@ def test_the_score_told_is_that_of_the_choosing_location(lab: Lab, ask: Callable
     trials.settle()
     told = trials.all()[0]
     assert (told.state, told.value, told.constraints) == (TrialState.COMPLETE, 40.0, {"too_slow": -1.0})
-    assert (trials.read().visited[0].arm, trials.num_visited()) == ("focal-t000", 1)
+    assert (trials.read().scored[0].arm, trials.num_visited()) == ("focal-t000", 1)
 
 
 def test_a_trial_that_was_too_slow_is_infeasible_and_not_visited(lab: Lab, ask: Callable[..., Trials]) -> None:
@@ -220,7 +220,7 @@ def test_each_seed_of_a_point_is_a_run(lab: Lab, ask: Callable[..., Trials]) -> 
     assert states(trials)[0] is TrialState.RUNNING
     lab.end(second, 0.6)
     trials.settle()
-    score = trials.read().visited[0].score
+    score = trials.read().scored[0].score
     assert score is not None
     assert (score.per_seed, score.mean, score.standard_error) == ((50.0, 60.0), 55.0, pytest.approx(5.0))
 

@@ -6,6 +6,9 @@ import msgspec
 import pytest
 
 from model.config import decode_job
+from orchestrator.audit import find_protocol
+from orchestrator.identity import CodeAndData
+from orchestrator.plan import plan_runs
 from orchestrator.study import Request, Study, open_study
 
 FILE = Path(__file__).parents[2] / "experiments.yaml"
@@ -47,6 +50,15 @@ def test_each_stands_on_the_stack_that_its_difference_was_taken_against(referenc
 def test_what_never_finished_is_said_to(outcome: str) -> None:
     arms = study_at("paper").arms.values()
     assert {arm.id for arm in arms if arm.reported and arm.reported.outcome == outcome} == OUTCOMES[outcome]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_claims_are_audited_on_the_bursts_of_the_source_at_every_profile(profile: str) -> None:
+    study = study_at(profile)
+    hashes = {capture.path: "da7a" for capture in study.campaign.data.captures.values()}
+    plan = plan_runs(study.campaign, study.arms, CodeAndData(code_tree="c0de", captures=hashes))
+    found = find_protocol(plan)
+    assert (found.num_bursts, found.is_declared) == (1000, True)
 
 
 def test_reported_differences_follow_from_reported_accuracies() -> None:

@@ -127,12 +127,12 @@ class TestScores:
         assert frame["confounded"].isna().sum() == len(plan.arms) - 1
 
     def test_confirmation_stands_beside_what_it_confirms(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
-        fresh = Estimate(delta_points=1.0, low_points=0.5, high_points=1.5)
+        fresh = Estimate(delta_points=1.0, low_points=0.5, high_points=1.5, level=0.1)
         confirmed = structs.replace(judgements["E5"], fresh=fresh, is_confirmed=True, look_seeds=4)
         frame = scores_table(plan, judgements | {"E5": confirmed})
         row = row_of(frame, experiment="E5")
         assert (row["fresh_delta_points"], row["fresh_low_points"], row["fresh_high_points"]) == (1.0, 0.5, 1.5)
-        assert (row["look_seeds"], row["is_confirmed"]) == (4, True)
+        assert (row["look_seeds"], row["is_confirmed"], row["level"], row["fresh_level"]) == (4, True, 0.05, 0.1)
         other = row_of(frame, experiment="H2")
         assert (other["fresh_delta_points"], other["is_confirmed"]) == (None, None)
 
@@ -226,6 +226,14 @@ class TestAudit:
         assert (row["low_points"], row["high_points"]) == judgements["E5"].interval_points
         assert (row["standing"], row["agreement"]) == ("contradicted by its own repeat", "cannot tell")
         assert row["repeat_delta_points"] == pytest.approx(-0.3)
+
+    def test_bursts_and_the_level_of_each_interval_are_named(
+        self, plan: Plan, judgements: dict[str, Judgement]
+    ) -> None:
+        at_look = judgements | {"E5": structs.replace(judgements["E5"], level=0.02)}
+        row = row_of(audit_table(plan, at_look), experiment="E5")
+        assert (row["num_bursts"], row["level"]) == (200, 0.02)
+        assert row_of(claims_table(plan, at_look), experiment="E5")["level"] == 0.02
 
     def test_agreement_is_that_of_the_claims(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
         claims = claims_table(plan, judgements).set_index("experiment")["agreement"]

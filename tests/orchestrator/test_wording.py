@@ -26,6 +26,17 @@ def test_an_end_that_rounds_to_zero_keeps_the_side_it_lies_on() -> None:
     assert wording.interval((-0.04, 2.06)) == "[−0.0, +2.1]"
 
 
+@pytest.mark.parametrize(("level", "text"), [(0.05, "95 %"), (0.1, "90 %"), (0.07, "93 %"), (0.0166, "98.34 %")])
+def test_coverage_is_one_minus_the_level(level: float, text: str) -> None:
+    assert wording.coverage(level) == text
+
+
+def test_interval_of_another_level_than_usual_names_its_coverage() -> None:
+    assert wording.interval_at((0.2, 2.1), 0.05, 0.05) == "[+0.2, +2.1]"
+    assert wording.interval_at((0.2, 2.1), 0.02, 0.05) == "[+0.2, +2.1] (98 %)"
+    assert wording.interval_at(None, 0.02, 0.05) == "–"
+
+
 @pytest.mark.parametrize(("value", "text"), [(0.0, "< 0.001"), (0.00099, "< 0.001"), (0.001, "0.001"), (1.0, "1.000")])
 def test_tiny_probabilities_are_bounded_and_not_called_zero(value: float, text: str) -> None:
     assert wording.probability(value) == text
