@@ -32,6 +32,7 @@ from orchestrator.spec import BaselineSpec, DataSpec, ExperimentSpec, GuardSpec,
 from orchestrator.states import RunState
 from orchestrator.store import RUNS, QueuedRun, Store, open_store
 from orchestrator.study import Request, collect_inputs, make_plan, open_study
+from tests.epochs import an_epoch
 
 NUM_DEVICES = 10
 SERVER = os.environ.get("KNOCKOUT_TEST_DATABASE")
@@ -120,17 +121,12 @@ def build_run(
 
 def build_epoch(number: int, seed: int) -> EpochRecord:
     """Build an epoch of a loss that falls as one over the epoch."""
-    return EpochRecord(
-        epoch=number,
+    return an_epoch(
+        number,
         seconds=1.0 if number > 1 else 9.0,
         train_loss=2.0 / number,
         val_loss=(2.0 + 0.1 * seed) / number,
         val_accuracy=1.0 - 0.9 / number,
-        learning_rate=3e-4,
-        grad_norm=1.0,
-        skipped_steps=0,
-        bursts_per_second=1000.0,
-        peak_memory_bytes=2**20,
     )
 
 

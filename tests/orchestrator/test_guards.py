@@ -1,6 +1,7 @@
 """Rulings over finished epochs."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,32 +12,11 @@ from model.run_folder import EpochRecord
 from orchestrator.guards import Pace, rule, typical_pace
 from orchestrator.spec import GuardSpec
 from orchestrator.states import Failure, RunState
+from tests.epochs import an_epoch
 
 
-def epochs(
-    seconds: Sequence[float],
-    *,
-    cpu_seconds: float | None = None,
-    val_loss: float | None = 1.0,
-    train_loss: float | None = 1.0,
-    peak_memory_bytes: int = 1,
-) -> list[EpochRecord]:
-    return [
-        EpochRecord(
-            epoch=number,
-            seconds=value,
-            cpu_seconds=cpu_seconds,
-            train_loss=train_loss,
-            val_loss=val_loss,
-            val_accuracy=0.5,
-            learning_rate=1e-3,
-            grad_norm=1.0,
-            skipped_steps=0,
-            bursts_per_second=1.0,
-            peak_memory_bytes=peak_memory_bytes,
-        )
-        for number, value in enumerate(seconds, start=1)
-    ]
+def epochs(seconds: Sequence[float], **fields: Any) -> list[EpochRecord]:
+    return [an_epoch(number, seconds=value, **fields) for number, value in enumerate(seconds, start=1)]
 
 
 def epochs_of_losses(*losses: float | None) -> list[EpochRecord]:

@@ -5,10 +5,11 @@ from math import sqrt
 import msgspec
 import pytest
 
-from model.run_folder import EpochRecord, LocationScore, Result
+from model.run_folder import LocationScore, Result
 from orchestrator.errors import SpecError
 from orchestrator.objective import combine, each_by_epoch, mean_by_epoch, objective_captures, score_run
 from orchestrator.spec import DataSpec, ObjectiveSpec
+from tests.epochs import epochs_of
 
 WHERE = ("searches", "focal", "objective")
 
@@ -67,13 +68,7 @@ def test_a_run_scores_by_the_bursts_of_its_captures_whatever_it_does_elsewhere()
 
 
 def test_validation_scores_by_the_epoch_that_was_kept() -> None:
-    epochs = [
-        EpochRecord(
-            epoch=number, seconds=1.0, train_loss=1.0, val_loss=1.0, val_accuracy=0.1 * number, learning_rate=1e-3,
-            grad_norm=1.0, skipped_steps=0, bursts_per_second=1.0, peak_memory_bytes=1,
-        )
-        for number in (1, 2, 3)
-    ]  # fmt: skip
+    epochs = epochs_of(0.1, 0.2, 0.3)
     assert score_run(a_result(LocC=40), epochs, ["LocB"]) == (pytest.approx(20.0), 0)
 
 
@@ -86,24 +81,6 @@ def test_seeds_give_a_mean_with_its_standard_error() -> None:
 def test_one_seed_has_the_error_of_its_bursts_alone() -> None:
     score = combine([(80.0, 400)])
     assert (score.mean, score.standard_error, score.is_across_seeds) == (80.0, 2.0, False)
-
-
-def epochs_of(*accuracies: float) -> list[EpochRecord]:
-    return [
-        EpochRecord(
-            epoch=number,
-            seconds=1.0,
-            train_loss=1.0,
-            val_loss=1.0,
-            val_accuracy=accuracy,
-            learning_rate=1e-3,
-            grad_norm=1.0,
-            skipped_steps=0,
-            bursts_per_second=1.0,
-            peak_memory_bytes=1,
-        )
-        for number, accuracy in enumerate(accuracies, start=1)
-    ]
 
 
 def test_epochs_are_matched_where_all_seeds_have_come_to_them() -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from model.run_folder import EpochRecord
 from orchestrator.searching import Trials
 from orchestrator.states import RunState
+from tests.epochs import an_epoch
 
 Lab = Any
 """That of conftest.py."""
@@ -28,19 +28,7 @@ def train(lab: Lab) -> Callable[..., None]:
     def training(run: str, *accuracies: float) -> None:
         folder = lab.study.layout.run(run)
         for number, accuracy in enumerate(accuracies, start=len(folder.read_epochs()) + 1):
-            epoch = EpochRecord(
-                epoch=number,
-                seconds=1.0,
-                train_loss=1.0,
-                val_loss=1.0,
-                val_accuracy=accuracy,
-                learning_rate=1e-3,
-                grad_norm=1.0,
-                skipped_steps=0,
-                bursts_per_second=1.0,
-                peak_memory_bytes=1,
-            )
-            folder.append_epoch(epoch)
+            folder.append_epoch(an_epoch(number, val_accuracy=accuracy))
 
     return training
 

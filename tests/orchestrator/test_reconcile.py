@@ -12,29 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.run_folder import EpochRecord, Result
+from model.run_folder import Result
 from orchestrator.layout import Layout
 from orchestrator.processes import Process, birth_of
 from orchestrator.reconcile import MAX_LOSSES, clear, decide_loss, held_rows, reconcile, requeue_interrupted
 from orchestrator.states import RunState
 from orchestrator.store import QueuedRun, Store
+from tests.epochs import an_epoch
 
 RUN = "E5-s0-3466db1c"
 HOST = Process.own().host
 DEAD = Process(HOST, 2**30, "this boot/1")
 AWAY = Process("elsewhere", 7, "its boot/1")
-EPOCH = EpochRecord(
-    epoch=1,
-    seconds=1.0,
-    train_loss=1.0,
-    val_loss=1.0,
-    val_accuracy=0.5,
-    learning_rate=1e-3,
-    grad_norm=1.0,
-    skipped_steps=0,
-    bursts_per_second=1.0,
-    peak_memory_bytes=1,
-)
 JOB = """\
 import fcntl, json, os, sys, time
 file = open(sys.argv[1], "w")
@@ -122,12 +111,12 @@ def test_a_dead_workers_run_with_a_result_is_settled_with_it(store: Store, layou
 def test_a_dead_workers_run_without_a_result_waits_again_and_its_losses_are_counted(
     store: Store, layout: Layout
 ) -> None:
-    layout.run(RUN).append_epoch(EPOCH)
+    layout.run(RUN).append_epoch(an_epoch())
     for losses in (1, 2):
         row = lose(store, layout)
         assert (row.state, row.losses, row.epochs_at_loss) == (RunState.QUEUED, losses, 1)
         assert row.reason == f"process {DEAD.pid} on {HOST} went away after epoch 1"
-    layout.run(RUN).append_epoch(EPOCH)
+    layout.run(RUN).append_epoch(an_epoch())
     assert (lose(store, layout).losses, store.runs()[0].epochs_at_loss) == (1, 2)
 
 

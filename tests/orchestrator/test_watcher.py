@@ -6,32 +6,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import psutil
 import pytest
 
-from model.run_folder import HELD, NO_SPACE, EpochRecord, Result, RunFolder
+from model.run_folder import HELD, NO_SPACE, Result, RunFolder
 from orchestrator.launchers.local import Job, Slot, make_slots
 from orchestrator.spec import GuardSpec
 from orchestrator.states import Failure, RunState
 from orchestrator.watcher import Ending, LiveRun, count_memory_kills, describe_death
+from tests.epochs import an_epoch
 
 STRICT = GuardSpec(epoch_seconds=1.0, warmup_epochs=0, slow_epochs=1)
-
-
-def an_epoch(seconds: float) -> EpochRecord:
-    return EpochRecord(
-        epoch=1,
-        seconds=seconds,
-        train_loss=1.0,
-        val_loss=1.0,
-        val_accuracy=0.5,
-        learning_rate=1e-3,
-        grad_norm=1.0,
-        skipped_steps=0,
-        bursts_per_second=1.0,
-        peak_memory_bytes=1,
-    )
 
 
 @pytest.fixture
@@ -84,7 +69,7 @@ def test_a_job_that_was_asked_to_stop_is_interrupted_and_not_failed(live: LiveRu
 @pytest.mark.parametrize("live", ["import time; time.sleep(60)"], indirect=True)
 def test_a_ruling_ends_the_job_and_is_its_result(live: LiveRun) -> None:
     assert live.check(STRICT, lambda: None) is None
-    live.folder.append_epoch(an_epoch(5.0))
+    live.folder.append_epoch(an_epoch(seconds=5.0))
     ruling = live.check(STRICT, lambda: None)
     assert ruling is not None
     assert wait(live) < 0
@@ -95,7 +80,7 @@ def test_a_ruling_ends_the_job_and_is_its_result(live: LiveRun) -> None:
 @pytest.mark.parametrize("live", ["import time; time.sleep(60)"], indirect=True)
 def test_a_result_written_in_the_moment_before_a_ruling_stands(live: LiveRun) -> None:
     done = Result(state="done", reason="all epochs trained", epochs=1)
-    live.folder.append_epoch(an_epoch(5.0))
+    live.folder.append_epoch(an_epoch(seconds=5.0))
     live.folder.write_result(done)
     live.check(STRICT, lambda: None)
     assert live.end(wait(live)) == Ending(state=RunState.DONE, reason=done.reason, result=done)
@@ -211,7 +196,7 @@ def test_an_epoch_or_a_line_in_the_log_is_a_sign_of_life(build_silent: HangBuild
     live, job, clock = build_silent()
     for seconds in range(0, 1000, 90):
         if seconds % 180:
-            live.folder.append_epoch(an_epoch(1.0))
+            live.folder.append_epoch(an_epoch(seconds=1.0))
         else:
             with live.folder.log.open("a") as log:
                 log.write("a line")
@@ -224,7 +209,7 @@ def test_an_epoch_or_a_line_in_the_log_is_a_sign_of_life(build_silent: HangBuild
 @pytest.mark.parametrize("status", [130, -signal.SIGTERM, 1])
 def test_a_silent_job_that_ends_when_it_is_asked_hung_all_the_same(build_silent: HangBuilder, status: int) -> None:
     live, job, clock = build_silent(obeys=status)
-    live.folder.append_epoch(an_epoch(1.0))
+    live.folder.append_epoch(an_epoch(seconds=1.0))
     look(live, clock, 0.0)
     assert look(live, clock, 100.0) is None
     assert look(live, clock, 200.0) is None
@@ -335,12 +320,12 @@ def test_the_kernels_count_of_kills_is_read_where_there_is_one(tmp_path: Path) -
 
 def test_the_machine_is_looked_at_only_before_a_run_is_ruled_too_slow(build_silent: HangBuilder) -> None:
     live, job, _ = build_silent()
-    live.folder.append_epoch(an_epoch(0.5))
+    live.folder.append_epoch(an_epoch(seconds=0.5))
     assert live.check(STRICT, lambda: None, pytest.fail) is None
-    live.folder.append_epoch(an_epoch(5.0))
+    live.folder.append_epoch(an_epoch(seconds=5.0))
     assert live.check(STRICT, lambda: None, lambda: "load 5.2 for 2 jobs") is None
     assert job.status is None
-    live.folder.append_epoch(an_epoch(5.0))
+    live.folder.append_epoch(an_epoch(seconds=5.0))
     ruling = live.check(STRICT, lambda: None, lambda: "load 5.2 for 2 jobs")
     assert ruling.state is RunState.TOO_SLOW
     assert live.folder.read_result().reason.endswith("; the machine was shared: load 5.2 for 2 jobs")
@@ -348,5 +333,5 @@ def test_the_machine_is_looked_at_only_before_a_run_is_ruled_too_slow(build_sile
 
 def test_a_failure_is_ruled_without_a_look_at_the_machine(build_silent: HangBuilder) -> None:
     live, _, _ = build_silent()
-    live.folder.append_epoch(msgspec.structs.replace(an_epoch(0.5), train_loss=None))
+    live.folder.append_epoch(an_epoch(seconds=0.5, train_loss=None))
     assert live.check(STRICT, lambda: None, pytest.fail).failure is Failure.NONFINITE
