@@ -1,4 +1,4 @@
-"""Optuna is asked and told, and every trial is runs in our queue. The one module that knows Optuna.
+"""Optuna is asked and told, and every trial is runs in our queue. With `sampling` all that knows Optuna.
 
 A trial that is under way says in its user attributes which runs it is and whose it is, before the first of them waits.
 So whatever dies, the next search finds it: a trial whose searcher is gone is taken over, and told by what its run
@@ -7,7 +7,6 @@ folders say. Optuna's storage takes the end of a trial once and no second time.
 
 import contextlib
 import fcntl
-import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -19,8 +18,6 @@ from typing import Any
 import msgspec
 import optuna
 from msgspec import structs
-from optuna.pruners import BasePruner, MedianPruner, WilcoxonPruner
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
@@ -33,17 +30,16 @@ from orchestrator.identity import identity_hash
 from orchestrator.layout import Layout
 from orchestrator.objective import Score, combine, each_by_epoch, mean_by_epoch, score_run
 from orchestrator.processes import Process
+from orchestrator.sampling import STARTUP_TRIALS, ask_knob, find_importance, is_given_up, make_pruner, make_sampler
 from orchestrator.search_results import Searched, TrialRecord
-from orchestrator.search_space import Value, default_point, suggest
+from orchestrator.search_space import default_point, suggest
 from orchestrator.searches import Search, SearchOptions
-from orchestrator.spec import CategoricalSpace, Change, FloatSpace, MedianPruning, SearchSpec, Space, WilcoxonPruning
+from orchestrator.spec import Change, MedianPruning
 from orchestrator.states import RunState
 from orchestrator.store import Store
 from orchestrator.study import collect_inputs, make_captures
 from orchestrator.trial_runs import TrialRuns, base_code
 
-STARTUP_TRIALS = 5
-"""A sampler is believed once it knows so many points, those that are tried first among them; until then it draws."""
 TOO_SLOW = "too_slow"
 """Name of the constraint that a trial breaks which a guard stopped for being slow."""
 RUNS, OWNER, CHANGE, SCORE, REASON, AGAIN_OF, POINT, CLEARED, GIVEN_UP = (
@@ -120,6 +116,9 @@ class Trials:
         """Count the points with a score, and those that were given up for a low one."""
         return sum(_is_visited(trial) for trial in self.all())
 
+    def _num_scored(self) -> int:
+        return sum(SCORE in trial.user_attrs for trial in self.all() if trial.state is TrialState.COMPLETE)
+
     def num_unvisited(self) -> int:
         """Count the trials that came to an end without having been visited."""
         return sum(trial.state.is_finished() and not _is_visited(trial) for trial in self.all())
@@ -155,7 +154,7 @@ class Trials:
         space, number = self.asked.spec.space, len(self.all())
         self.study.sampler = make_sampler(self.asked.spec, zlib.crc32(f"{self.study.study_name}/{number}".encode()))
         trial = self.study.ask()
-        change = suggest(space, partial(_ask_knob, trial))
+        change = suggest(space, partial(ask_knob, trial))
         try:
             planned = self.runs.plan(self.arm_of(trial.number), change)
         except SpecError as error:
@@ -244,7 +243,7 @@ class Trials:
             is_bound = POINT in trial.user_attrs or any(
                 needed[run] > 1 or not run.startswith(f"{self.asked.name}-t") for run in runs_of(trial)
             )
-            if self._report(trial) and not is_bound and _is_given_up(self._trial(trial)):
+            if self._report(trial) and not is_bound and is_given_up(self._trial(trial)):
                 self._trial(trial).set_user_attr(GIVEN_UP, self._describe_pruning(trial))
 
     def _close(self, trial: FrozenTrial) -> None:
@@ -299,23 +298,10 @@ class Trials:
             default=default_point(asked.spec.space, asked.stack.config),
             study=self.study.study_name,
             trials=tuple(_record(self.arm_of(trial.number), trial) for trial in self.all()),
-            importance=self._importance(),
+            importance=find_importance(self.study) if self._num_scored() > STARTUP_TRIALS else {},
             is_complete=is_complete,
             problems=problems,
         )
-
-    def _importance(self) -> dict[str, float]:
-        """Return each knob's share of what the score depends on (PED-ANOVA); nothing where it cannot be told yet."""
-        if self.num_visited() <= STARTUP_TRIALS:
-            return {}
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)
-            try:
-                return optuna.importance.get_param_importances(self.study, evaluator=evaluator)
-            except (ValueError, UserWarning):
-                # Too many scores are the same for any knob to matter.
-                return {}
 
 
 def runs_of(trial: FrozenTrial) -> tuple[str, ...]:
@@ -323,45 +309,8 @@ def runs_of(trial: FrozenTrial) -> tuple[str, ...]:
     return tuple(trial.user_attrs[RUNS])
 
 
-def make_sampler(spec: SearchSpec, seed: int) -> BaseSampler:
-    """Return who suggests the next point, with a seed of its own: a search that goes on suggests what it would have."""
-    startup = max(len(spec.enqueue), STARTUP_TRIALS)
-    if spec.sampler == "tpe":
-        return TPESampler(seed=seed, n_startup_trials=startup, constant_liar=True)
-    if spec.sampler == "gp":
-        return GPSampler(
-            seed=seed, n_startup_trials=startup, deterministic_objective=False, warn_independent_sampling=False
-        )
-    return RandomSampler(seed=seed)
-
-
-def make_pruner(spec: MedianPruning | WilcoxonPruning, num_seeds: int) -> BasePruner:
-    """Return who gives trials up; its steps are epochs, or for the signed-rank test each seed's epochs."""
-    if isinstance(spec, MedianPruning):
-        return MedianPruner(spec.startup_trials, n_warmup_steps=spec.warmup_epochs)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return WilcoxonPruner(p_threshold=spec.p_threshold, n_startup_steps=spec.warmup_epochs * num_seeds + 1)
-
-
-def _is_given_up(trial: Trial) -> bool:
-    with warnings.catch_warnings():
-        # Epochs that the best point did not come to, or that were told before there was a pruner, count for nothing.
-        warnings.filterwarnings("ignore", message="WilcoxonPruner|The best trial has no", category=UserWarning)
-        return trial.should_prune()
-
-
 def _is_visited(trial: FrozenTrial) -> bool:
     return trial.state is TrialState.PRUNED or (trial.state is TrialState.COMPLETE and SCORE in trial.user_attrs)
-
-
-def _ask_knob(trial: Trial, knob: str, within: Space) -> Value:
-    if isinstance(within, CategoricalSpace):
-        choice: Value = trial.suggest_categorical(knob, within.choices)
-        return choice
-    if isinstance(within, FloatSpace):
-        return trial.suggest_float(knob, within.low, within.high, log=within.log, step=within.step)
-    return trial.suggest_int(knob, within.low, within.high, log=within.log, step=within.step or 1)
 
 
 def _record(arm: str, trial: FrozenTrial) -> TrialRecord:

@@ -15,7 +15,7 @@ LEVELS = {
     "pairing": 1, "plumbing": 1, "run_names": 1, "search_verbs": 1, "staging": 1,
     "load": 2, "provenance": 2, "schema": 2, "stacking": 2, "store": 2, "variance": 2, "watcher": 2, "worktrees": 2,
     "branches": 3, "generated": 3, "objective": 3, "search_space": 3, "stats": 3,
-    "doctor": 4, "interactions": 4, "loading": 4, "patches": 4, "plan": 4, "search_results": 4,
+    "doctor": 4, "interactions": 4, "loading": 4, "patches": 4, "plan": 4, "sampling": 4, "search_results": 4,
     "audit": 5, "checkouts": 5, "comparisons": 5, "controls": 5, "figures": 5, "ledger": 5, "promoting": 5,
     "proof": 5, "report_searches": 5, "report_sections": 5, "results": 5, "same_runs": 5, "why": 5,
     "arithmetic": 6, "foresight": 6, "reconcile": 6, "search_figures": 6, "study": 6, "tables": 6, "verdicts": 6,

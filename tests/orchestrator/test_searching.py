@@ -1,6 +1,5 @@
 """What Optuna is asked and told, and that no death loses a trial or tells it twice."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -14,8 +13,7 @@ from orchestrator.errors import QueueError, UsageError
 from orchestrator.orders import read_order
 from orchestrator.processes import Process, birth_of
 from orchestrator.searches import SearchOptions, open_search
-from orchestrator.searching import Trials, make_sampler, open_trials
-from orchestrator.spec import SearchSpec
+from orchestrator.searching import Trials, open_trials
 from orchestrator.states import RunState
 from orchestrator.study import Request
 
@@ -233,14 +231,6 @@ def test_knobs_that_do_not_go_together_fail_their_trial(lab: Lab) -> None:
     trials.ask()
     assert states(trials) == [TrialState.FAIL]
     assert "softmax_every" in trials.read().trials[0].reason
-
-
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "random"])
-def test_every_sampler_is_made_without_a_warning(sampler: str) -> None:
-    spec = SearchSpec(title="t", space={}, sampler=sampler)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert isinstance(make_sampler(spec, 1), optuna.samplers.BaseSampler)
 
 
 def test_a_storage_that_cannot_be_opened_is_a_sentence(lab: Lab) -> None:
