@@ -16,23 +16,22 @@ from orchestrator.comparisons import (
     configuration,
     distinct_p_values,
     outcomes_of,
+    replicates_of,
     runs_of,
     score_table,
     spread_between,
+    spreads_of,
 )
 from orchestrator.evidence import Bursts, RunRecord
-from orchestrator.interactions import FourArms, InteractionJudgement, judge_interactions
 from orchestrator.judgement import Estimate, Judgement, Verdict
 from orchestrator.pairing import PairedDifferences, pair_outcomes
 from orchestrator.plan import Plan
-from orchestrator.spec import BASELINE
+from orchestrator.spec import BASELINE, Control
 from orchestrator.stats import equivalence_p_value, estimate_delta, t_quantile
-from orchestrator.variance import Spread, arm_spreads, fit_prior, pool_spreads, seed_spread
+from orchestrator.variance import Spread, arm_spreads, fit_prior, seed_spread
 
 Records = Mapping[str, RunRecord]
 Judgements = Mapping[str, Judgement]
-FOUR = ("neither", "first", "second", "both")
-"""The fields of `FourArms`, in the order of an interaction's cells."""
 
 
 class SeedStep(Struct, frozen=True, kw_only=True):
@@ -61,11 +60,24 @@ class PoolStep(Struct, frozen=True, kw_only=True):
 class SpreadStep(Struct, frozen=True, kw_only=True):
     """The standard deviation of one seed's score of one arm: by its own runs, and after pooling."""
 
+    side: str
+    """The experiment or its reference."""
     arm: str
+    """The first arm of its configuration, whose runs it shares."""
     own_points: float
     own_degrees_of_freedom: float
     pooled_points: float
     pooled_degrees_of_freedom: float
+
+
+class ReplicateStep(Struct, frozen=True, kw_only=True):
+    """What runs that differ in nothing but their seed show of the spread: those of the baseline and of all A/A arms."""
+
+    accuracy_percent_of: dict[int, float]
+    """Seed that a run trained at -> accuracy."""
+    deviation_points: float
+    """Standard deviation of one run's score."""
+    degrees_of_freedom: float
 
 
 class DeviceStep(Struct, frozen=True, kw_only=True):
@@ -137,6 +149,7 @@ class Arithmetic(Struct, frozen=True, kw_only=True):
     level: float
     verdict: Verdict | None
     reason: str
+    control: Control | None = None
     num_bursts: int
     dropped_seeds: tuple[int, ...]
     dropped_bursts: int
@@ -145,9 +158,11 @@ class Arithmetic(Struct, frozen=True, kw_only=True):
     own_spread_points: float | None = None
     """Standard deviation of the per-seed differences by themselves."""
     pool: PoolStep | None = None
-    """None where too few configurations have two seeds."""
+    """None where too few configurations have two seeds, and for a control."""
     spreads: tuple[SpreadStep, ...] = ()
     """Of the experiment and its reference."""
+    replicates: ReplicateStep | None = None
+    """In the place of both, for an A/A arm."""
     devices: tuple[DeviceStep, ...] = ()
     error: ErrorStep | None = None
     tests: SignificanceStep | None = None
@@ -177,6 +192,7 @@ def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: s
         level=plan.campaign.judging.level,
         verdict=judgement.verdict,
         reason=judgement.reason,
+        control=arm.control,
         num_bursts=pairs.num_bursts,
         dropped_seeds=pairs.dropped_seeds,
         dropped_bursts=pairs.dropped_bursts,
@@ -233,17 +249,17 @@ def _count_seeds(pairs: PairedDifferences, sides: tuple[dict[int, Bursts], dict[
 def _with_error(
     steps: Arithmetic, plan: Plan, records: Records, judgements: Judgements, pairs: PairedDifferences
 ) -> Arithmetic:
-    table = score_table(plan, records)
-    own, pooled = arm_spreads(*table), pool_spreads(*table)
+    own, spreads = arm_spreads(*score_table(plan, records)), spreads_of(plan, records)
     sides = (steps.experiment, steps.reference or BASELINE)
-    spread = spread_between(plan, pooled, *sides)
-    arms = [configuration(plan, side) for side in sides] if spread else []
+    spread = spread_between(plan, spreads, *sides)
+    is_pooled = spread is not None and steps.control is None
     estimate = estimate_delta(pairs, spread, steps.level)
     return structs.replace(
         steps,
         own_spread_points=float(pairs.delta_points_by_seed.std(ddof=1)),
-        pool=_describe_pool(own) if spread else None,
-        spreads=tuple(_spread_step(arm, own[arm], pooled[arm]) for arm in arms),
+        pool=_describe_pool(own) if is_pooled else None,
+        spreads=tuple(_spread_step(plan, side, own, spreads) for side in sides) if is_pooled else (),
+        replicates=_replicate_step(plan, records, spreads[steps.experiment]) if steps.control == "aa" else None,
         devices=_split_devices(pairs),
         error=_error_step(estimate, spread or seed_spread(pairs)),
         tests=_test_step(plan, judgements, estimate, steps.experiment),
@@ -261,13 +277,23 @@ def _describe_pool(own: Mapping[str, Spread]) -> PoolStep | None:
     )
 
 
-def _spread_step(arm: str, own: Spread, pooled: Spread) -> SpreadStep:
+def _spread_step(plan: Plan, side: str, own: Mapping[str, Spread], pooled: Mapping[str, Spread]) -> SpreadStep:
+    arm = configuration(plan, side)
     return SpreadStep(
+        side=side,
         arm=arm,
-        own_points=own.variance_points2**0.5,
-        own_degrees_of_freedom=own.degrees_of_freedom,
-        pooled_points=pooled.variance_points2**0.5,
-        pooled_degrees_of_freedom=pooled.degrees_of_freedom,
+        own_points=own[arm].variance_points2 ** 0.5,
+        own_degrees_of_freedom=own[arm].degrees_of_freedom,
+        pooled_points=pooled[arm].variance_points2 ** 0.5,
+        pooled_degrees_of_freedom=pooled[arm].degrees_of_freedom,
+    )
+
+
+def _replicate_step(plan: Plan, records: Records, spread: Spread) -> ReplicateStep:
+    return ReplicateStep(
+        accuracy_percent_of=replicates_of(plan, records),
+        deviation_points=spread.variance_points2**0.5,
+        degrees_of_freedom=spread.degrees_of_freedom,
     )
 
 
@@ -326,16 +352,3 @@ def _test_step(plan: Plan, judgements: Judgements, estimate: Estimate, experimen
         equivalence_t=(plan.campaign.margin - abs(delta)) / error,
         equivalence_p_value=equivalence_p,
     )
-
-
-def interactions_of(plan: Plan, records: Records) -> list[InteractionJudgement]:
-    """Judge whether effects add up, for every pair whose four arms are in the plan."""
-    pooled = pool_spreads(*score_table(plan, records)) if plan.interactions else {}
-    cells = {cell for pair in plan.interactions for cell in pair.cells}
-    scored = {cell: _scored(plan, records, cell) for cell in cells}
-    arms_of = {
-        pair: FourArms(**dict(zip(FOUR, (scored[cell] for cell in pair.cells), strict=True)))
-        for pair in plan.interactions
-    }
-    spreads = {cell: pooled[configuration(plan, cell)] for cell in cells if configuration(plan, cell) in pooled}
-    return judge_interactions(arms_of, spreads, plan.campaign.judging, plan.campaign.margin)

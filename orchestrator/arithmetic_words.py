@@ -4,7 +4,16 @@ import math
 from collections.abc import Iterator
 
 from orchestrator import wording
-from orchestrator.arithmetic import Arithmetic, ErrorStep, LookStep, PoolStep, SeedStep, SignificanceStep, SpreadStep
+from orchestrator.arithmetic import (
+    Arithmetic,
+    ErrorStep,
+    LookStep,
+    PoolStep,
+    ReplicateStep,
+    SeedStep,
+    SignificanceStep,
+    SpreadStep,
+)
 from orchestrator.multiplicity import CORRECTION_NAME
 
 PLACES = 3
@@ -22,7 +31,8 @@ def say_steps(steps: Arithmetic) -> list[str]:
         parts.append(_say_look(steps, steps.at_look))
     else:
         parts += [_say_spread(steps), _say_bursts(steps), _say_error(steps)]
-    parts += [_say_tests(steps, steps.tests), _say_margin(steps, steps.tests)] if steps.tests else []
+    # What has no verdict, as labels without meaning, is not held against its reference.
+    parts += [_say_tests(steps, steps.tests), _say_margin(steps, steps.tests)] if steps.tests and steps.verdict else []
     parts.append(iter([f"Rule: {steps.reason}"]))
     lines = [head]
     for number, part in enumerate(parts, start=1):
@@ -80,9 +90,15 @@ def _say_spread(steps: Arithmetic) -> Iterator[str]:
         yield "Spread over seeds. It takes two seeds to see any."
         return
     own = f"The {len(steps.seeds)} differences have a standard deviation of {_size(steps.own_spread_points)} points"
+    if steps.replicates:
+        yield f"Spread over seeds. {own}; {_of_replicates(steps)}."
+        yield from _say_replicates(steps.replicates, steps.error)
+        return
     if steps.pool is None:
+        few = "Too few configurations have two seeds to pool it"
+        control = f"{steps.experiment} is a control, and how far the seeds of the others lie apart tells nothing of it"
         yield (
-            f"Spread over seeds. {own}. Too few configurations have two seeds to pool it, so it stands for itself, "
+            f"Spread over seeds. {own}. {control if steps.control else few}, so it stands for itself, "
             f"{_size(steps.error.spread_points)} after rounding to whole bursts, with "
             f"{_freedom(steps.error.spread_degrees_of_freedom)}."
         )
@@ -93,6 +109,23 @@ def _say_spread(steps: Arithmetic) -> Iterator[str]:
     yield (
         f"One seed's difference of the two: √({' + '.join(f'{_size(arm.pooled_points)}²' for arm in steps.spreads)}) = "
         f"{_size(steps.error.spread_points)} points, {_freedom(steps.error.spread_degrees_of_freedom)}."
+    )
+
+
+def _of_replicates(steps: Arithmetic) -> str:
+    why = f"{steps.experiment} trains at other seeds than its reference"
+    return f"{why}, so the spread is that of every run of the configuration"
+
+
+def _say_replicates(replicates: ReplicateStep, error: ErrorStep) -> Iterator[str]:
+    of = replicates.accuracy_percent_of
+    each = wording.listed(f"{_size(percent)} % at seed {seed}" for seed, percent in of.items())
+    deviation = _size(replicates.deviation_points)
+    yield f"The {len(of)} runs of the baseline's configuration, all A/A arms included: {each}."
+    yield f"Standard deviation of a run: {deviation} points, {_freedom(replicates.degrees_of_freedom)}."
+    yield (
+        f"The difference of two such runs: √2 × {deviation} = {_size(error.spread_points)} points, "
+        f"{_freedom(error.spread_degrees_of_freedom)}."
     )
 
 
@@ -109,8 +142,9 @@ def _say_pool(pool: PoolStep) -> Iterator[str]:
 
 
 def _say_arm(arm: SpreadStep) -> str:
+    beside = f"{arm.arm}, the configuration of {arm.side} as well" if arm.side != arm.arm else arm.arm
     return (
-        f"{arm.arm}: {_size(arm.own_points)} by its own runs ({_freedom(arm.own_degrees_of_freedom)}), "
+        f"{beside}: {_size(arm.own_points)} by its own runs ({_freedom(arm.own_degrees_of_freedom)}), "
         f"{_size(arm.pooled_points)} after pooling ({_freedom(arm.pooled_degrees_of_freedom)})"
     )
 
@@ -187,6 +221,8 @@ def _say_look(steps: Arithmetic, look: LookStep) -> Iterator[str]:
         f"Look at {look.num_seeds} seeds, of several that share the level. What follows is as it was judged then, "
         "on the runs that the look asked for."
     )
+    if steps.control == "aa":
+        yield f"{_of_replicates(steps)}, √2 times that of a run."
     yield f"Standard error {_size(look.error_points)} points, with {_freedom(look.degrees_of_freedom)}."
     yield (
         f"Interval, {wording.coverage(look.level)}: {_points(steps.delta_points)} in "

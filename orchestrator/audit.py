@@ -35,7 +35,7 @@ class Standing(StrEnum):
 
     SUPPORTED = "supported"
     NOT_SUPPORTED = "not supported"
-    CONTRADICTED = "contradicted by its own repeat"
+    CONTRADICTED = "contradicted by the source's own repeat"
     CANNOT_TELL = "cannot tell"
 
 
@@ -223,7 +223,9 @@ def audit_claim(plan: Plan, arm: Arm, reported: Reported, protocol: Protocol) ->
         p_value=_p_value(reported.delta, burst_error),
         paired_p_value=paired_p_value(reported.delta, protocol.num_bursts),
         standing=standing,
-        why=why if repeat_delta is None else f"{why}; with its own repeat it is {wording.points(repeat_delta)}",
+        why=why
+        if repeat_delta is None
+        else f"{why}; with the source's own repeat it is {wording.points(repeat_delta)}",
     )
 
 

@@ -291,6 +291,12 @@ class Repository:
         pairs = (line.split() for line in lines.splitlines())
         return [ExperimentCommit(name, commit, self.base_commit) for name, commit in pairs if _NAME.match(name)]
 
+    def retired_branches(self) -> list[ExperimentCommit]:
+        """Return what is left of retired branches under the names that they had."""
+        lines = self.git("for-each-ref", "--format=%(refname:lstrip=2) %(objectname)", "refs/knockout/").splitlines()
+        pairs = ((f"experiment/{'-'.join(line.split()[0].rsplit('/', 1))}", line.split()[1]) for line in lines)
+        return [ExperimentCommit(name, commit, self.base_commit) for name, commit in pairs if _NAME.match(name)]
+
     def keepers(self) -> dict[str, str]:
         """Return experiment -> commit of its tag `keeper/<ID>`."""
         fields = "%(refname:lstrip=3) %(objectname) %(*objectname)"

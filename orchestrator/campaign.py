@@ -6,25 +6,31 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from orchestrator import wording
 from orchestrator.branches import BranchName
 from orchestrator.checkouts import Checkouts, Code, GitCode, find_code
-from orchestrator.deciding import judge_as_declared
+from orchestrator.deciding import among, judge_as_declared, left_out
 from orchestrator.errors import CodeError
 from orchestrator.evidence import RunRecord, read_runs
 from orchestrator.judgement import Judgement, Verdict
 from orchestrator.layout import Layout
 from orchestrator.ordering import RunOptions, queue
 from orchestrator.orders import read_order
-from orchestrator.plan import Plan
+from orchestrator.plan import Plan, narrow, select_arms
 from orchestrator.queueing import Queued
 from orchestrator.reconcile import reconcile
 from orchestrator.remembering import choose_plan
 from orchestrator.report import write_report
 from orchestrator.results import count_ended
 from orchestrator.store import QueuedRun, open_store
-from orchestrator.study import Request, Study
+from orchestrator.study import Request, Study, make_plan
 from orchestrator.worker import Observer, never
 from orchestrator.working import build_worker
+
+PART = (
+    "this is a part of the campaign, of which {experiments} have runs too: where seeds are given out look by look, "
+    "verdicts are among what is named alone; branches and keepers stay as they are until `knockout report` judges all"
+)
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -58,7 +64,8 @@ def run(study: Study, options: RunOptions, observer: Observer) -> Outcome:
     """
     trained = train(study, options, observer)
     queued = trained.queued
-    outcome = conclude(study, queued.whole, find_code(study.layout, snapshot=True), queued.notes)
+    code = find_code(study.layout, snapshot=True)
+    outcome = conclude(study, make_plan(study.widened, code), code, queued.notes)
     num_ended = count_ended(study.layout, queued.plan)
     return msgspec.structs.replace(
         outcome,
@@ -89,10 +96,17 @@ def train(study: Study, options: RunOptions, observer: Observer, is_time_up: Cal
         store.close()
 
 
-def conclude(study: Study, plan: Plan, code: Code, notes: tuple[str, ...]) -> Outcome:
-    """Read what the runs left, judge it, write the report, and settle the branches."""
-    records = read_runs(study.layout, [planned.id for planned in plan.runs])
-    plan, judgements = judge_as_declared(plan, records)
+def conclude(study: Study, whole: Plan, code: Code, notes: tuple[str, ...]) -> Outcome:
+    """Read what the runs left, judge it, write the report of what was asked for, and settle the branches."""
+    records = read_runs(study.layout, [planned.id for planned in whole.runs])
+    names = [name for name in study.arms if name in whole.arms]
+    judged, found = judge_as_declared(among(whole, names, records), records)
+    plan = narrow(judged, select_arms(judged.arms, names))
+    judgements = {name: found[name] for name in plan.arms}
+    usual = select_arms(study.every_arm, study.campaign.default_experiments)
+    others = [name for name in left_out(whole, judged, records) if name in usual]
+    if others:
+        notes = (*notes, PART.format(experiments=wording.listed(others)))
     outcome = Outcome(
         plan=plan,
         rows=queue_rows(study.layout, plan),
@@ -100,24 +114,30 @@ def conclude(study: Study, plan: Plan, code: Code, notes: tuple[str, ...]) -> Ou
         report=write_report(plan, records, judgements, study.layout),
         notes=notes,
     )
-    if not isinstance(code, GitCode):
+    if not isinstance(code, GitCode) or others:
         return outcome
-    return msgspec.structs.replace(outcome, problems=tuple(settle_branches(code, records, outcome, study.layout)))
+    refused = settle_branches(code, records, outcome, study.layout)
+    notes = (*notes, *outdated_keepers(code.repository.keepers(), outcome.judgements))
+    return msgspec.structs.replace(outcome, notes=notes, problems=tuple(refused))
 
 
 def settle_branches(code: GitCode, records: Mapping[str, RunRecord], outcome: Outcome, layout: Layout) -> list[str]:
     """Tag what improved; retire the branch of everything else that has a verdict and waits for no run.
 
-    The report is written by then: what git refuses is returned in sentences, and done at the next report.
+    What improved only later is tagged although its branch is retired: its commit is still there. The report is written
+    by then: what git refuses is returned in sentences, and done at the next report.
     """
     waits = {row.experiment for row in outcome.rows if not row.state.is_final}
     commits = {record.provenance.get("commit") for record in records.values()} | ordered_commits(outcome.plan, layout)
     keepers = code.repository.keepers()
     refused = []
-    for commit in code.repository.open_branches():
+    opened = code.repository.open_branches()
+    for commit in (*opened, *code.repository.retired_branches()):
         name = BranchName.parse(commit.branch).experiment
         judgement = outcome.judgements.get(name)
         if judgement is None or judgement.verdict is Verdict.PENDING or name in waits:
+            continue
+        if not judgement.is_keeper and commit not in opened:
             continue
         if commit.commit in commits and keepers.get(name) != commit.commit:
             verdict = msgspec.json.encode(judgement).decode() if judgement.is_keeper else None
@@ -126,6 +146,16 @@ def settle_branches(code: GitCode, records: Mapping[str, RunRecord], outcome: Ou
             except CodeError as error:
                 refused.append(f"the branch of {name} is left as it is: {error}")
     return refused
+
+
+def outdated_keepers(keepers: Mapping[str, str], judgements: Mapping[str, Judgement]) -> list[str]:
+    """Name the tags of experiments that are judged otherwise by now; whoever set them by hand may want them."""
+    now = {name: judgements[name] for name in keepers if name in judgements and not judgements[name].is_keeper}
+    return [
+        f"keeper/{name} is a tag of an earlier verdict, which is {judgement.verdict} now: `git tag -d keeper/{name}`"
+        for name, judgement in now.items()
+        if judgement.verdict not in (None, Verdict.PENDING, Verdict.NEEDS_SEEDS)
+    ]
 
 
 def ordered_commits(plan: Plan, layout: Layout) -> set[str | None]:
@@ -144,8 +174,8 @@ def report(study: Study, request: Request) -> Outcome:
         DataError: captures are missing, so that nobody can say which runs belong to the campaign.
     """
     code = find_code(study.layout, snapshot=True)
-    plan, sentence = choose_plan(study, request, code)
-    return conclude(study, plan, code, (sentence,))
+    whole, sentence = choose_plan(study.widened, request.widened, code, needed=request.experiments)
+    return conclude(study, whole, code, (sentence,))
 
 
 def queue_rows(layout: Layout, plan: Plan) -> list[QueuedRun]:

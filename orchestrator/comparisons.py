@@ -1,17 +1,21 @@
-"""What a campaign compares: its scored runs, which arms are one configuration, and the spread that all share. Pure.
+"""What a campaign compares: scored runs, which arms are one configuration or a 2 x 2, the spread that all share. Pure.
 
 `verdicts` judges by these functions, and `arithmetic` works a verdict out again by the same ones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from statistics import variance
 
 from orchestrator.evidence import Bursts, RunRecord
+from orchestrator.generated import Interaction
+from orchestrator.interactions import FourArms, InteractionJudgement, judge_interactions
+from orchestrator.judgement import Judgement, Verdict
 from orchestrator.multiplicity import ADJUST
 from orchestrator.pairing import PairedDifferences, pair_outcomes
 from orchestrator.plan import Plan
-from orchestrator.spec import BASELINE
+from orchestrator.spec import BASELINE, StagingSpec
 from orchestrator.states import RunState
-from orchestrator.variance import Spread, difference_spread
+from orchestrator.variance import Spread, difference_spread, pool_spreads, rounding_variance
 
 Runs = dict[int, RunRecord | None]
 """Seed -> its run, None where there is none yet."""
@@ -65,18 +69,57 @@ def score_table(plan: Plan, records: Mapping[str, RunRecord]) -> tuple[dict[str,
     """Return what `arm_spreads` and `pool_spreads` take: configuration -> seed -> accuracy, and how many bursts.
 
     Arms that are the same configuration share runs and count once. A model of labels without meaning guesses, and tells
-    nothing about how far the seeds of one that works lie apart.
+    nothing about how far the seeds of one that works lie apart. An A/A arm trains at seeds of its own, so it has no
+    place in the columns of others.
     """
     capture = plan.campaign.data.report[0]
-    runs = {name: runs_of(plan, records, name) for name in plan.arms}
-    alike = [name for name, arm in plan.arms.items() if arm.control != "shuffled_labels"]
+    runs = {name: runs_of(plan, records, name) for name, arm in plan.arms.items() if not arm.control}
     num_bursts = [len(bursts.keys) for of in runs.values() for bursts in outcomes_of(of, capture).values()]
-    scores = {configuration(plan, name): accuracies_of(runs[name], capture) for name in alike}
+    scores = {configuration(plan, name): accuracies_of(of, capture) for name, of in runs.items()}
     return scores, max(num_bursts, default=1)
 
 
+def replicates_of(plan: Plan, records: Mapping[str, RunRecord]) -> dict[int, float]:
+    """Return the accuracy in percent of every run of the baseline's configuration, by the seed that it trained at."""
+    capture = plan.campaign.data.report[0]
+    return {
+        seed + arm.seed_shift: accuracy
+        for name, arm in plan.arms.items()
+        if arm.seed_shift or configuration(plan, name) == BASELINE
+        for seed, accuracy in accuracies_of(runs_of(plan, records, name), capture).items()
+    }
+
+
+def replicate_spread(percents: Collection[float], num_bursts: int) -> Spread | None:
+    """Return the sample variance of runs that differ in nothing but their seed; None for fewer than two of them.
+
+    What a seed does to all arms is in it: an A/A arm trains at other seeds than the baseline, so it does not cancel.
+
+    Args:
+        percents: accuracies of n runs; the degrees of freedom are n - 1.
+        num_bursts: of the capture; runs that agree tell no more than rounding to whole bursts lets them.
+    """
+    if len(percents) < 2:
+        return None
+    return Spread(max(variance(percents), rounding_variance(num_bursts)), len(percents) - 1)
+
+
+def spreads_of(plan: Plan, records: Mapping[str, RunRecord]) -> dict[str, Spread]:
+    """Return what `spread_between` takes: of a configuration its pooled spread, of an A/A arm that of replicates."""
+    scores, num_bursts = score_table(plan, records)
+    replicates = replicate_spread(replicates_of(plan, records).values(), num_bursts)
+    of_replicates = {name: replicates for name, arm in plan.arms.items() if arm.seed_shift and replicates}
+    return pool_spreads(scores, num_bursts) | of_replicates
+
+
 def spread_between(plan: Plan, spreads: Mapping[str, Spread], experiment: str, reference: str) -> Spread | None:
-    """Return the spread of a difference at one seed; None where a side's configuration has no pooled one."""
+    """Return the spread of a difference at one seed; None where a side's configuration has no pooled one.
+
+    The difference of an A/A arm is that of two independent replicates: twice their variance, known just as well.
+    """
+    if plan.arms[experiment].seed_shift:
+        replicates = spreads.get(experiment)
+        return replicates and Spread(2.0 * replicates.variance_points2, replicates.degrees_of_freedom)
     sides = [spreads.get(configuration(plan, side)) for side in (experiment, reference)]
     known = [side for side in sides if side is not None]
     return difference_spread(*known) if len(known) == len(sides) else None
@@ -91,3 +134,62 @@ def adjust(plan: Plan, p_of: Mapping[str, float]) -> dict[frozenset[str], float]
     """Adjust the p-values of one family, experiment -> p-value, as `judging.correction` says; one a comparison."""
     distinct = distinct_p_values(plan, p_of)
     return dict(zip(distinct, ADJUST[plan.campaign.judging.correction](list(distinct.values())), strict=True))
+
+
+def interactions_of(
+    plan: Plan, records: Mapping[str, RunRecord], judgements: Mapping[str, Judgement]
+) -> list[InteractionJudgement]:
+    """Judge whether effects add up, for every pair whose four arms are in the plan.
+
+    Where seeds are given out look by look, a pair has its word once all four arms are decided or have had all their
+    seeds, on the runs asked for up to the look at which the last of them was. So no later run takes it back.
+
+    Args:
+        plan: as it was judged.
+        records: run id -> what the run left.
+        judgements: of the arms.
+
+    Raises:
+        RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
+    """
+    staging = plan.campaign.staging
+    if staging is None:
+        arms_of = {pair: _four_arms(plan, records, pair) for pair in plan.interactions}
+        return judge_interactions(arms_of, plan.campaign.judging, plan.campaign.margin)
+    arms_of = {pair: _four_arms(plan, _asked(plan, records, judgements, pair), pair) for pair in plan.interactions}
+    waiting = [pair for pair in arms_of if not all(_is_over(judgements, cell, staging) for cell in pair.cells)]
+    return judge_interactions(arms_of, plan.campaign.judging, plan.campaign.margin, waiting)
+
+
+def _is_over(judgements: Mapping[str, Judgement], name: str, staging: StagingSpec) -> bool:
+    """Whether the looks ask for no more runs of an arm by itself; the baseline is only ever asked for by others."""
+    found = judgements[name]
+    if found.reference is None or found.look_seeds == staging.max_seeds:
+        return True
+    if found.look_seeds is None:
+        return False
+    verdicts = (found.verdict, judgements[found.reference].verdict)
+    stopped = any(verdict is not None and verdict.is_stop for verdict in verdicts)
+    return stopped or found.verdict in (Verdict.IMPROVED, Verdict.REGRESSION, Verdict.NO_CHANGE)
+
+
+def _asked(
+    plan: Plan, records: Mapping[str, RunRecord], judgements: Mapping[str, Judgement], pair: Interaction
+) -> dict[str, RunRecord]:
+    """Keep the runs that the looks asked for, up to the last look at one of a pair's arms."""
+    given: dict[str, int] = {}
+    for name, found in judgements.items():
+        for side in (name, found.reference or name):
+            given[side] = max(given.get(side, 0), found.look_seeds or 0)
+    last = max(judgements[cell].look_seeds or 0 for cell in pair.cells)
+    kept = {run for (name, seed), run in plan.run_of.items() if seed < min(given.get(name, 0), last)}
+    return {run: record for run, record in records.items() if run in kept}
+
+
+def _four_arms(plan: Plan, records: Mapping[str, RunRecord], pair: Interaction) -> FourArms:
+    capture = plan.campaign.data.report[0]
+    neither, first, second, both = (outcomes_of(runs_of(plan, records, cell), capture) for cell in pair.cells)
+    pooled = spreads_of(plan, records)
+    known = [pooled[name] for cell in pair.cells if (name := configuration(plan, cell)) in pooled]
+    spreads = tuple(known) if len(known) == len(pair.cells) else ()
+    return FourArms(neither=neither, first=first, second=second, both=both, spreads=spreads)

@@ -1,6 +1,6 @@
 """A campaign judged look by look: what is decided, which runs are wanted next, and which of them helps most. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from math import ceil, inf, isinf
 
@@ -9,9 +9,9 @@ from msgspec import Struct, structs
 from orchestrator import wording
 from orchestrator.evidence import RunRecord
 from orchestrator.judgement import AtLook, Judgement, Verdict
-from orchestrator.plan import Plan
+from orchestrator.plan import Plan, narrow, select_arms
 from orchestrator.spec import StagingSpec
-from orchestrator.staging import Cell, Look, Progress, Weighed, replay, share_out
+from orchestrator.staging import Cell, Look, Progress, Weighed, looks, replay, share_out
 from orchestrator.states import RunState
 from orchestrator.stats import seeds_to_resolve
 from orchestrator.verdicts import estimate_at, judge
@@ -70,6 +70,28 @@ class NextRun(Struct, frozen=True, kw_only=True):
     command: str
 
 
+def among(whole: Plan, names: Collection[str], records: Records) -> Plan:
+    """Return what some experiments are judged among: every experiment of the campaign that has come to an end anywhere.
+
+    So a verdict does not depend on which experiments a command names, and nobody finds an effect by leaving others out.
+    Where seeds are given out look by look it is those named alone, since a look waits for all that it is of.
+
+    Args:
+        whole: the campaign, with every experiment.
+        names: experiments that are asked for; their references come with them.
+        records: run id -> what the run left.
+    """
+    ended = {name for name, seed in whole.run_of if _has_ended(whole, records, (name, seed))}
+    wanted = set(names) if whole.campaign.staging else ended | set(names)
+    return narrow(whole, select_arms(whole.arms, sorted(wanted)))
+
+
+def left_out(whole: Plan, judged: Plan, records: Records) -> list[str]:
+    """Name the experiments with runs that verdicts were not reached among."""
+    cells = ((name, seed) for name, seed in whole.run_of if name not in judged.arms)
+    return list(dict.fromkeys(cell[0] for cell in cells if _has_ended(whole, records, cell)))
+
+
 def judge_as_declared(plan: Plan, records: Records) -> tuple[Plan, dict[str, Judgement]]:
     """Judge a campaign the way its file says, at once or look by look; return the plan that the judgements are of."""
     if plan.campaign.staging is None:
@@ -88,34 +110,48 @@ def stand(plan: Plan, records: Records, staging: StagingSpec) -> Standing:
     """
     at = share_out(staging, plan.campaign.judging.level)
     found: dict[str, Judgement] = {}
+    known: dict[str, Records] = {}
 
     def weigh(look: Look, progress: Progress) -> dict[str, Weighed]:
-        judged = _judge_at(plan, records, look, progress)
-        found.update({name: judgement for name, judgement in judged.items() if name not in progress.told_at})
+        at_look = _records_at(plan, records, progress)
+        judged = _judge_at(plan, at_look, look, progress)
+        news = {name: judgement for name, judgement in judged.items() if name not in progress.told_at}
+        found.update(news)
+        known.update(dict.fromkeys(news, at_look))
         return {name: Weighed(_is_told(plan, judged, name), judged[name].p_value) for name in progress.undecided}
 
     references = {name: arm.reference for name, arm in plan.arms.items()}
     progress = replay(references, at, lambda cell: _has_ended(plan, records, cell), weigh)
     if not progress.completed:
-        judged = _judge_at(plan, records, at[0], progress)
-        found = {name: _withhold(judgement, progress, at[0]) for name, judgement in judged.items()}
-    judgements = {name: _tell_look(found[name], progress) for name in plan.arms}
-    judgements |= {name: _confirm(plan, records, staging, judgements[name]) for name in _candidates(plan, judgements)}
+        judged = _judge_at(plan, _records_at(plan, records, progress), at[0], progress)
+        num_missing = _count_missing(plan, progress)
+        found = {name: _withhold(judgement, num_missing, at[0]) for name, judgement in judged.items()}
+    judgements = {name: _tell_look(plan, found[name], progress) for name in plan.arms}
+    judgements |= {
+        name: _confirm(plan, known[name], records, staging, judgements[name]) for name in _candidates(plan, judgements)
+    }
     return _standing(plan, records, staging, progress, judgements)
 
 
-def _judge_at(plan: Plan, records: Records, look: Look, progress: Progress) -> dict[str, Judgement]:
-    """Judge on the runs that the looks so far have asked for, and on no others."""
+def _records_at(plan: Plan, records: Records, progress: Progress) -> Records:
+    """Keep the runs that the looks so far have asked for: what else was trained must not change a verdict."""
     asked = {plan.run_of[cell] for cell in _cells(progress)}
+    return {run_id: record for run_id, record in records.items() if run_id in asked}
+
+
+def _judge_at(plan: Plan, at_look: Records, look: Look, progress: Progress) -> dict[str, Judgement]:
     campaign = structs.replace(plan.campaign, seeds=tuple(range(look.num_seeds)))
-    at_look = {run_id: record for run_id, record in records.items() if run_id in asked}
-    return judge(
-        structs.replace(plan, campaign=campaign), at_look, AtLook(look.share, look.equivalence_share, progress.told_p)
-    )
+    spends = AtLook(look.share, look.equivalence_share, progress.told_p)
+    return judge(structs.replace(plan, campaign=campaign), at_look, spends)
 
 
 def _cells(progress: Progress) -> list[Cell]:
     return [(name, seed) for name, num_seeds in progress.given.items() for seed in range(num_seeds)]
+
+
+def _count_missing(plan: Plan, progress: Progress) -> int:
+    """Count the runs that the look under way waits for; experiments that are one configuration share theirs."""
+    return len({plan.run_of[cell] for cell in progress.missing})
 
 
 def _has_ended(plan: Plan, records: Records, cell: Cell) -> bool:
@@ -131,24 +167,26 @@ def _is_told(plan: Plan, judged: Mapping[str, Judgement], name: str) -> bool:
     return judged[name].verdict in DEFINITE or stopped or arm.control == "shuffled_labels"
 
 
-def _withhold(judgement: Judgement, progress: Progress, look: Look) -> Judgement:
+def _withhold(judgement: Judgement, num_missing: int, look: Look) -> Judgement:
     """Give no verdict while some of the runs of the first look are out: it would depend on which came first."""
     if judgement.verdict not in DEFINITE:
         return judgement
-    waits = wording.counted(len(progress.missing), "run")
+    waits = wording.counted(num_missing, "run")
     reason = f"no verdict before the look at {look.num_seeds} seeds is complete: it waits for {waits}"
     return structs.replace(judgement, verdict=Verdict.INCONCLUSIVE, reason=reason)
 
 
-def _tell_look(judgement: Judgement, progress: Progress) -> Judgement:
+def _tell_look(plan: Plan, judgement: Judgement, progress: Progress) -> Judgement:
     """Say at which look, and at which level."""
-    if judgement.reference is None or not progress.completed:
+    if judgement.reference is None or judgement.verdict is None or not progress.completed:
         return judgement
     told = progress.told_at.get(judgement.experiment)
     look = told or progress.completed[-1]
-    level = f"{100 * judgement.level:.2g} %"
+    share = look.equivalence_share if judgement.verdict is Verdict.NO_CHANGE else look.share
+    level = f"{100 * share * plan.campaign.judging.level:.2g} %"
     stands = "decided" if judgement.verdict in DEFINITE else "as it is"
-    waits = f"; the next look waits for {wording.counted(len(progress.missing), 'run')}" if progress.missing else ""
+    missing = _count_missing(plan, progress)
+    waits = f"; the next look waits for {wording.counted(missing, 'run')}" if missing else ""
     reason = f"{judgement.reason}; {stands} at the look at {look.num_seeds} seeds, at the level {level}"
     return structs.replace(judgement, look_seeds=look.num_seeds, reason=reason + ("" if told else waits))
 
@@ -162,14 +200,26 @@ def _candidates(plan: Plan, judgements: Mapping[str, Judgement]) -> list[str]:
     ]
 
 
-def _confirm(plan: Plan, records: Records, staging: StagingSpec, judgement: Judgement) -> Judgement:
+def _confirm(plan: Plan, known: Records, records: Records, staging: StagingSpec, judgement: Judgement) -> Judgement:
     """Hold an improvement against seeds that had no part in finding it: one-sided, at all of the level.
 
     It has been found among many already, so this is one test of one experiment.
+
+    Args:
+        plan: with the fresh seeds.
+        known: the runs that the improvement was found among; the spread over seeds is pooled over them and the fresh.
+        records: all there are.
+        staging: says which seeds are fresh.
+        judgement: of the improvement.
     """
-    fresh = estimate_at(plan, records, judgement.experiment, staging.fresh_seeds)
+    sides = (judgement.experiment, judgement.reference or "")
+    of_sides = {plan.run_of[side, seed] for side in sides for seed in staging.fresh_seeds}
+    on_fresh = {run_id: record for run_id, record in records.items() if run_id in of_sides}
+    # Twice the level: an interval that lies above zero is then what a one-sided test at the level says.
+    level = 2 * plan.campaign.judging.level
+    fresh = estimate_at(plan, {**known, **on_fresh}, judgement.experiment, staging.fresh_seeds, level)
     delta, p_value = fresh.delta_points, fresh.p_value
-    is_confirmed = delta is not None and p_value is not None and delta > 0 and p_value / 2 < fresh.level
+    is_confirmed = delta is not None and p_value is not None and delta > 0 and p_value < fresh.level
     seeds = wording.seeds(staging.fresh_seeds)
     if delta is None or p_value is None:
         said = f"a candidate until {seeds} confirm it"
@@ -191,18 +241,28 @@ def _standing(
     asked = list(dict.fromkeys([*_cells(progress), *of_candidates]))
     to_confirm = [cell for cell in of_candidates if not _has_ended(plan, records, cell)]
     # What is undecided comes first: a candidate has its verdict.
-    wanted = tuple(dict.fromkeys([*progress.missing, *to_confirm]))
+    wanted = _distinct(plan, [*progress.missing, *to_confirm])
     return Standing(
         plan=_of_runs(plan, {plan.run_of[cell] for cell in asked} | records.keys()),
         judgements=judgements,
-        decisions={name: _decision(plan, progress, judgements[name], wanted) for name in _compared(plan)},
+        decisions={name: _decision(plan, progress, judgements[name], to_confirm) for name in _compared(plan)},
         wanted=wanted,
         asked=tuple(asked),
     )
 
 
+def _distinct(plan: Plan, cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """Keep one cell a run: experiments that are one configuration share theirs."""
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        first.setdefault(plan.run_of[cell], cell)
+    return tuple(first.values())
+
+
 def _compared(plan: Plan) -> list[str]:
-    return [name for name, arm in plan.arms.items() if arm.reference is not None]
+    """Name what is to be decided; labels without meaning are held against chance."""
+    arms = plan.arms.items()
+    return [name for name, arm in arms if arm.reference is not None and arm.control != "shuffled_labels"]
 
 
 def _of_runs(plan: Plan, run_ids: set[str]) -> Plan:
@@ -216,11 +276,11 @@ def _of_runs(plan: Plan, run_ids: set[str]) -> Plan:
     )
 
 
-def _decision(plan: Plan, progress: Progress, judgement: Judgement, wanted: tuple[Cell, ...]) -> Decision:
+def _decision(plan: Plan, progress: Progress, judgement: Judgement, to_confirm: Sequence[Cell]) -> Decision:
     name = judgement.experiment
-    is_candidate = judgement.fresh is not None
     sides = (name, plan.arms[name].reference)
-    wants = {seed for side, seed in wanted if side in sides} if name in progress.undecided or is_candidate else set()
+    asked = progress.missing if name in progress.undecided else to_confirm if judgement.fresh is not None else ()
+    wants = {seed for side, seed in asked if side in sides}
     undecided = DecisionState.UNDECIDED if progress.missing else DecisionState.EXHAUSTED
     return Decision(
         experiment=name,
@@ -263,12 +323,13 @@ def next_run(standing: Standing, seconds_of: Callable[[str], float | None]) -> N
 
 
 def _serves(standing: Standing, cell: Cell) -> tuple[str, ...]:
-    name, seed = cell
-    return tuple(
-        decision.experiment
-        for decision in standing.decisions.values()
-        if name in (decision.experiment, standing.plan.arms[decision.experiment].reference) and seed in decision.wants
-    )
+    plan, seed = standing.plan, cell[1]
+
+    def is_served(decision: Decision) -> bool:
+        sides = (decision.experiment, plan.arms[decision.experiment].reference or "")
+        return seed in decision.wants and plan.run_of[cell] in {plan.run_of[side, seed] for side in sides}
+
+    return tuple(name for name, decision in standing.decisions.items() if is_served(decision))
 
 
 def seeds_to_tell(judgement: Judgement, margin_points: float) -> float:
@@ -284,7 +345,9 @@ def seeds_to_tell(judgement: Judgement, margin_points: float) -> float:
 def _reason(standing: Standing, serves: tuple[str, ...]) -> str:
     margin = standing.plan.campaign.margin
     more = {name: seeds_to_tell(standing.judgements[name], margin) for name in serves}
-    soonest = min(more, key=lambda name: more[name], default="")
+    if not serves:
+        return "a control of the campaign: the first look waits for it"
+    soonest = min(more, key=lambda name: more[name])
     waits = f"{wording.listed(serves)} {'waits' if len(serves) == 1 else 'wait'} for it"
     judgement = standing.judgements[soonest]
     if judgement.fresh is not None:
@@ -293,4 +356,6 @@ def _reason(standing: Standing, serves: tuple[str, ...]) -> str:
         return f"{waits}; two seeds are needed to say anything of {soonest}"
     if more[soonest] == inf:
         return f"{waits}; no number of seeds alone is likely to tell of {soonest}"
-    return f"{waits}; {soonest} would be told soonest, by roughly {wording.counted(int(more[soonest]), 'more seed')}"
+    least, staging = len(judgement.seeds) + more[soonest], standing.plan.campaign.staging
+    at = [f"perhaps at the look at {number} seeds" for number in looks(staging) if number >= least] if staging else []
+    return f"{waits}; {soonest} would be told soonest, {(*at, 'though hardly by any look')[0]}"

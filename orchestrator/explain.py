@@ -1,5 +1,7 @@
 """`knockout why`: a run folder beside the campaign as it is now, or how an experiment's verdict came about."""
 
+import difflib
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +10,7 @@ from msgspec import Struct
 
 from orchestrator.arithmetic import Arithmetic, work_out
 from orchestrator.checkouts import ArmCode, Code, GitCode, find_code
-from orchestrator.deciding import judge_as_declared
+from orchestrator.deciding import among, judge_as_declared
 from orchestrator.errors import DataError, RunError, UsageError
 from orchestrator.evidence import read_runs
 from orchestrator.layout import Layout
@@ -18,6 +20,9 @@ from orchestrator.results import UNREADABLE
 from orchestrator.run_names import pick_run
 from orchestrator.study import Request, Study, collect_inputs, make_plan, missing_captures, open_study
 from orchestrator.why import Comparison, PastRun, compare
+
+_WITH_SEED = re.compile(r"-s\d")
+"""What a run's id has and an experiment's has not."""
 
 
 class _Capture(Struct, frozen=True):
@@ -82,9 +87,11 @@ def explain_verdict(request: Request, experiment: str) -> Arithmetic:
     if experiment not in study.arms:
         request = msgspec.structs.replace(request, everything=True)
         study = open_study(request)
-    plan, _ = choose_plan(study, request, find_code(study.layout, snapshot=True), needed=(experiment,))
-    records = read_runs(study.layout, [run.id for run in plan.runs])
-    judged, judgements = judge_as_declared(plan, records)
+    code = find_code(study.layout, snapshot=True)
+    whole, _ = choose_plan(study.widened, request.widened, code, needed=(*request.experiments, experiment))
+    records = read_runs(study.layout, [run.id for run in whole.runs])
+    names = [name for name in study.arms if name in whole.arms]
+    judged, judgements = judge_as_declared(among(whole, names, records), records)
     return work_out(judged, records, judgements, experiment)
 
 
@@ -106,8 +113,7 @@ def why(layout: Layout, request: Request, word: str) -> Comparison:
 
 def match(layout: Layout, request: Request, word: str) -> Match:
     """Find the run that is planned in the place of a run folder; the arguments and errors are those of `why`."""
-    there = [path.name for path in layout.runs.iterdir() if path.is_dir()] if layout.runs.is_dir() else []
-    past, names = read_past_run(layout, pick_run(word, there))
+    past, names = read_past_run(layout, _pick(layout, request, word))
     study = _open(msgspec.structs.replace(request, profile=request.profile or names.profile), names.experiment, past.id)
     missing = missing_captures(study)
     if missing:
@@ -125,6 +131,16 @@ def match(layout: Layout, request: Request, word: str) -> Match:
     trained_seeds = tuple(seed + shift for seed in study.campaign.seeds)
     comparison = compare(past, planned, inputs, trained_seeds, files)
     return Match(past=past, planned=planned, code_tree=arm_code.hash, refusal=arm_code.refusal, comparison=comparison)
+
+
+def _pick(layout: Layout, request: Request, word: str) -> str:
+    """Find the run that is meant; a word that begins none and has no seed in it is an experiment's, misspelt."""
+    there = [path.name for path in layout.runs.iterdir() if path.is_dir()] if layout.runs.is_dir() else []
+    if not any(run_id.startswith(word) for run_id in there) and not _WITH_SEED.search(word):
+        near = difflib.get_close_matches(word, open_study(request.widened).every_arm, n=1)
+        if near:
+            raise UsageError(f"there is no experiment or run `{word}`; did you mean the experiment `{near[0]}`?")
+    return pick_run(word, there)
 
 
 def _open(request: Request, experiment: str, run_id: str) -> Study:

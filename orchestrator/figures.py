@@ -7,7 +7,7 @@ say the verdict again.
 
 import io
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -19,11 +19,16 @@ from orchestrator import wording
 from orchestrator.evidence import RunRecord
 from orchestrator.judgement import Judgement, Verdict
 from orchestrator.plan import Arm, Plan
+from orchestrator.report_sections import Confirmation, confirmation, is_compared, marks
 from orchestrator.spec import BASELINE
 
 DOTS_PER_INCH = 150
 INK = "#222222"
 FAINT = "#8a8a8a"
+NUMBERS_SIZE = 8.0
+"""Of the numbers beside a row, in points."""
+CHARACTER_WIDTH = 0.68
+"""What a character of a difference with its interval takes at most on average, and a gap, in its size."""
 STYLE = ("default", {"text.parse_math": False})
 """A dollar sign in a name of the campaign file is a dollar sign."""
 
@@ -37,6 +42,8 @@ COLOUR = {
     Verdict.FAILED: FAINT,
     Verdict.PENDING: FAINT,
 }
+OPEN_COLOUR = {Confirmation.WAITS: COLOUR[Verdict.IMPROVED], Confirmation.NOT_CONFIRMED: COLOUR[Verdict.INCONCLUSIVE]}
+"""That of an improvement that fresh seeds have not confirmed; its marker is hollow."""
 MARKER = {
     Verdict.IMPROVED: "^",
     Verdict.REGRESSION: "v",
@@ -66,6 +73,16 @@ class _Row:
         return self.judgement.verdict or Verdict.PENDING
 
     @property
+    def is_open(self) -> bool:
+        """Whether it is an improvement that fresh seeds have not confirmed."""
+        return confirmation(self.judgement) in OPEN_COLOUR
+
+    @property
+    def colour(self) -> str:
+        found = confirmation(self.judgement)
+        return OPEN_COLOUR.get(found, COLOUR[self.verdict]) if found else COLOUR[self.verdict]
+
+    @property
     def reported_points(self) -> float | None:
         return self.arm.reported.delta if self.arm.reported else None
 
@@ -92,7 +109,7 @@ def draw_deltas(plan: Plan, judgements: Mapping[str, Judgement]) -> bytes:
 
 def _lay_out_rows(plan: Plan, judgements: Mapping[str, Judgement]) -> tuple[list[_Row], dict[str, float]]:
     """Place rows from the top down, a heading above each group; y grows downwards."""
-    compared = [arm for arm in plan.arms.values() if arm.reference]
+    compared = [arm for arm in plan.arms.values() if arm.reference and is_compared(judgements[arm.id])]
     rows: list[_Row] = []
     headings: dict[str, float] = {}
     y = 0.0
@@ -138,7 +155,7 @@ def _draw_frame(axes: Axes, plan: Plan, limits: tuple[float, float]) -> None:
 
 
 def _draw_row(axes: Axes, row: _Row, limits: tuple[float, float]) -> None:
-    colour = COLOUR[row.verdict]
+    colour = row.colour
     seeds = [points for points in row.judgement.delta_points_of.values() if limits[0] <= points <= limits[1]]
     axes.plot(seeds, [row.y] * len(seeds), "o", color=colour, markerfacecolor="white", markersize=3.5, zorder=3)
     delta = row.judgement.delta_points
@@ -151,7 +168,8 @@ def _draw_row(axes: Axes, row: _Row, limits: tuple[float, float]) -> None:
     low, high = row.judgement.interval_points
     axes.plot([low, high], [row.y, row.y], color=colour, linewidth=1.8, zorder=2, solid_capstyle="butt")
     # A run may be stopped at one seed after others were scored, so that any verdict can have an interval.
-    axes.plot(delta, row.y, MARKER.get(row.verdict, "o"), color=colour, markersize=6.5, zorder=4)
+    face = "white" if row.is_open else colour
+    axes.plot(delta, row.y, MARKER.get(row.verdict, "o"), color=colour, markerfacecolor=face, markersize=6.5, zorder=4)
     for is_beyond, edge, marker in ((low < limits[0], limits[0], "<"), (high > limits[1], limits[1], ">")):
         if is_beyond:
             axes.plot(edge, row.y, marker, color=colour, markersize=5, clip_on=False)
@@ -191,8 +209,8 @@ def _draw_arrow(axes: Axes, row: _Row, edge: float) -> None:
         ha="left" if inwards > 0 else "right",
         va="center",
         fontsize=8,
-        color=COLOUR[row.verdict],
-        arrowprops={"arrowstyle": "-|>", "color": COLOUR[row.verdict], "linewidth": 1.8, "shrinkA": 0, "shrinkB": 0},
+        color=row.colour,
+        arrowprops={"arrowstyle": "-|>", "color": row.colour, "linewidth": 1.8, "shrinkA": 0, "shrinkB": 0},
     )
 
 
@@ -205,13 +223,27 @@ def _label_rows(axes: Axes, rows: Iterable[_Row], headings: Mapping[str, float])
     axes.set_ylim(max((y for y, _, _ in lines), default=1.0) + 0.8, -0.8)
 
 
-def _write_words(axes: Axes, rows: Iterable[_Row]) -> None:
-    """Write the numbers and the verdict beside each row."""
+def _write_words(axes: Axes, rows: Sequence[_Row]) -> None:
+    """Write the numbers and the verdict beside each row, the verdicts clear of the longest numbers."""
     axes.set_axis_off()
-    for row in rows:
-        numbers = f"{wording.points(row.judgement.delta_points)} {wording.interval(row.judgement.interval_points)}"
-        axes.text(0.0, row.y, numbers.replace(wording.MISSING, ""), va="center", fontsize=8, color=INK)
-        axes.text(0.62, row.y, row.verdict, va="center", fontsize=8.5, color=COLOUR[row.verdict])
+    numbers = [_numbers(row.judgement) for row in rows]
+    indent = NUMBERS_SIZE * CHARACTER_WIDTH * max((len(words) for words in numbers), default=0)
+    for row, words in zip(rows, numbers, strict=True):
+        axes.text(0.0, row.y, words, va="center", fontsize=NUMBERS_SIZE, color=INK)
+        axes.annotate(
+            f"{row.verdict}{marks(row.judgement)}",
+            xy=(0.0, row.y),
+            xytext=(indent, 0.0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
+            color=row.colour,
+        )
+
+
+def _numbers(judgement: Judgement) -> str:
+    words = f"{wording.points(judgement.delta_points)} {wording.interval(judgement.interval_points)}"
+    return words.replace(wording.MISSING, "")
 
 
 def _draw_legend(figure: Figure, axes: Axes, plan: Plan, rows: Iterable[_Row]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
+from orchestrator import wording
 from orchestrator.errors import SpecError
 from orchestrator.knobs import did_you_mean
 from orchestrator.spec import AA_SEED_STEP, BASELINE, MAX_ID_LENGTH, TAG, Control, ProfiledCampaign
@@ -15,6 +16,8 @@ from orchestrator.stacking import Where, declared_change, order_by_reference
 
 INTERACTION, ABLATION, AA = "interaction", "ablation", "aa"
 """The groups of generated arms."""
+CONTROLS, CAMPAIGN = "controls", "campaign"
+"""The families of comparisons that are no group: of all controls, and of everything else in a campaign."""
 FULL = "full"
 
 
@@ -66,19 +69,25 @@ class Pair(Struct, frozen=True, kw_only=True):
     """Of the first alone, the second alone, and both."""
 
 
+_KEPT = {
+    **dict.fromkeys((INTERACTION, ABLATION, AA), "arms that the file asks for by `interactions`, `ablate` or `aa`"),
+    **dict.fromkeys((CONTROLS, CAMPAIGN), "what verdicts are reached among: the controls, or the whole campaign"),
+}
+"""Group -> what it is kept for."""
+
+
 def recipes(campaign: ProfiledCampaign) -> list[Recipe]:
     """Return what the file asks for, each after what it is compared with.
 
     Raises:
         SpecError: an entry names what is no experiment, or experiments that exclude each other; or an experiment is of
-            a group that is kept for generated arms.
+            a group whose name is kept for generated arms or for a family of comparisons.
     """
     for name, experiment in campaign.experiments.items():
-        if experiment.group in (INTERACTION, ABLATION, AA):
-            what = (
-                f"the group `{experiment.group}` is kept for arms that the file asks for by `interactions`, `ablate` "
-            )
-            raise SpecError(f"{what}or `aa`; call this one otherwise", ("experiments", name, "group"))
+        kept_for = _KEPT.get(experiment.group)
+        if kept_for and not (experiment.control and experiment.group == CONTROLS):
+            what = f"the group `{experiment.group}` is kept for {kept_for}; call this one otherwise"
+            raise SpecError(what, ("experiments", name, "group"))
     of_pairs = [recipe for pair in interaction_pairs(campaign) for recipe in pair.recipes]
     return [*of_pairs, *_leave_one_out(campaign), *_replicates(campaign)]
 
@@ -203,7 +212,7 @@ def _leave_one_out(campaign: ProfiledCampaign) -> Iterator[Recipe]:
             id=f"{FULL}-without-{name}",
             title=f"All parts but {name}",
             group=ABLATION,
-            hypothesis=f"What {', '.join(members)} is worth where all other parts are there.",
+            hypothesis=f"What is {wording.listed(members)} worth where all other parts are there?",
             base=BASELINE,
             parts=tuple(member for member in everything if member not in members),
             reference=FULL,

@@ -11,7 +11,7 @@ delta(both) - delta(first) - delta(second), each delta against the base; its err
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from functools import reduce
 
@@ -43,6 +43,8 @@ class Additivity(StrEnum):
     """Together they do less than their sum."""
     INCONCLUSIVE = "inconclusive"
     NEEDS_SEEDS = "needs_seeds"
+    WAITS = "waits"
+    """Seeds are given out look by look, and one of the four arms is undecided: numbers are of the last look."""
 
 
 class InteractionJudgement(Struct, frozen=True, kw_only=True):
@@ -69,6 +71,8 @@ class FourArms(Struct, frozen=True, kw_only=True):
     first: Scored
     second: Scored
     both: Scored
+    spreads: tuple[Spread, ...] = ()
+    """Pooled over seeds, of all four in this order; empty where one has none: then the contrast's own seeds are all."""
 
     @property
     def sides(self) -> tuple[Scored, Scored, Scored, Scored]:
@@ -120,38 +124,45 @@ def contrast_spread(spreads: Sequence[Spread]) -> Spread:
 
 
 def judge_interactions(
-    arms_of: Mapping[Interaction, FourArms], spreads: Mapping[str, Spread], judging: JudgingSpec, margin_points: float
+    arms_of: Mapping[Interaction, FourArms],
+    judging: JudgingSpec,
+    margin_points: float,
+    waiting: Collection[Interaction] = (),
 ) -> list[InteractionJudgement]:
     """Judge every pair of a campaign.
 
-    The rules, the first that fits: fewer than two seeds with all four arms scored, `needs_seeds`; two one-sided tests
-    put the contrast inside the margin, `additive`; it stands off zero among all interactions, `synergy` or
-    `antagonism`; else `inconclusive`.
+    The rules, the first that fits: an arm is undecided, `waits`; fewer than two seeds with all four arms scored,
+    `needs_seeds`; two one-sided tests put the contrast inside the margin, `additive`; it stands off zero among all
+    interactions, `synergy` or `antagonism`; else `inconclusive`.
 
     Args:
         arms_of: each pair with its runs.
-        spreads: arm -> its pooled spread over seeds (`pool_spreads`); where one of the four has none, the contrast's
-            own seeds are all there is.
         judging: level and correction.
         margin_points: a contrast below this makes no difference.
+        waiting: pairs with an arm that is undecided; they count as compared, with p = 1, so that what they come to
+            never takes the word of another back.
 
     Raises:
         RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
     """
-    judged = [_estimate(pair, arms, spreads, judging.level, margin_points) for pair, arms in arms_of.items()]
-    p_of = {index: p for index, found in enumerate(judged) if (p := found.contrast.p_value) is not None}
+    judged = [_estimate(pair, arms, judging.level, margin_points) for pair, arms in arms_of.items()]
+    tested = {
+        index: 1.0 if found.interaction in waiting else found.contrast.p_value for index, found in enumerate(judged)
+    }
+    p_of = {index: p_value for index, p_value in tested.items() if p_value is not None}
     adjusted = dict(zip(p_of, ADJUST[judging.correction](list(p_of.values())), strict=True))
     with_p = [structs.replace(found, adjusted_p_value=adjusted.get(index)) for index, found in enumerate(judged)]
-    return [structs.replace(found, verdict=_conclude(found, judging.level)) for found in with_p]
+    return [
+        structs.replace(found, adjusted_p_value=None, verdict=Additivity.WAITS)
+        if found.interaction in waiting
+        else structs.replace(found, verdict=_conclude(found, judging.level))
+        for found in with_p
+    ]
 
 
-def _estimate(
-    pair: Interaction, arms: FourArms, spreads: Mapping[str, Spread], level: float, margin_points: float
-) -> InteractionJudgement:
+def _estimate(pair: Interaction, arms: FourArms, level: float, margin_points: float) -> InteractionJudgement:
     effects = pair_cells(arms)
-    known = [spreads[cell] for cell in pair.cells if cell in spreads]
-    spread = contrast_spread(known) if len(known) == len(pair.cells) else None
-    contrast = estimate_delta(effects.contrast, spread, level)
+    contrast = estimate_delta(effects.contrast, contrast_spread(arms.spreads) if arms.spreads else None, level)
     return InteractionJudgement(
         interaction=pair,
         first_points=_mean(effects.first),

@@ -1,16 +1,21 @@
-"""How often the captures that are only for reporting were scored, and by whom. Pure.
+"""How often the captures that are only for reporting were scored, by whom, and what each score is used for. Pure.
 
 A capture that is looked at often enough is no test any more, whoever looks: each scoring is counted, and the report
-says how many there were and that nothing was chosen on them.
+says how many there were and what was chosen on them.
 """
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 
 from msgspec import Struct
 
 from orchestrator import wording
+from orchestrator.comparisons import accuracies_of, runs_of
 from orchestrator.evidence import RunRecord
+from orchestrator.judgement import Estimate, Judgement
 from orchestrator.plan import Plan, PlannedRun
+
+Judgements = Mapping[str, Judgement]
 
 
 class Scoring(Struct, frozen=True, kw_only=True):
@@ -64,25 +69,94 @@ def _scorings_of(plan: Plan, run: PlannedRun, record: RunRecord | None) -> list[
 def describe_scorings(plan: Plan, found: Sequence[Scoring]) -> list[str]:
     """Say how often each reported capture was scored, what chose what was scored, and what nobody can count."""
     data = plan.campaign.data
-    sentences = [_count(capture, [each for each in found if each.capture == capture]) for capture in data.report]
     searches = [f"Searches may look at {wording.listed(data.choose)} alone."] if data.choose else []
-    staged = (
-        [f"Which experiments were given more seeds was decided by verdicts on {data.report[0]}, at levels that add up."]
-        if plan.campaign.staging
-        else []
-    )
     return [
-        *sentences,
+        *(_count(plan, capture, [each for each in found if each.capture == capture]) for capture in data.report),
         f"Of each run, the epoch of the lowest validation loss (on {wording.listed(data.validate)}) was scored, once.",
         *searches,
-        *staged,
-        "Not counted, since no trace of them is left: results that a second try replaced. Runs of other code, seeds or "
-        "profiles are in the reports on them.",
+        "Not counted, since no trace of them is left: results that a second try replaced, and what was scored by hand "
+        "with `python -m model.evaluate`. Runs of other code, seeds or profiles are in the reports on them.",
     ]
 
 
-def _count(capture: str, found: Sequence[Scoring]) -> str:
+def _count(plan: Plan, capture: str, found: Sequence[Scoring]) -> str:
     times = wording.counted(len(found), "time")
     runs = wording.counted(len({each.scored_by for each in found}), "run")
-    experiments = wording.counted(len({each.experiment for each in found}), "experiment")
-    return f"{capture} was scored {times}, by {runs} of {experiments}; nothing was chosen on it."
+    configurations = wording.counted(len({each.experiment for each in found}), "configuration")
+    return (
+        f"{capture} was scored {times}, by {runs} of {configurations}, the baseline and controls among them; "
+        f"{_describe_choice(plan, capture)}."
+    )
+
+
+def _describe_choice(plan: Plan, capture: str) -> str:
+    """Say what was chosen on a capture; verdicts, and so seeds that are given out by them, rest on the first alone."""
+    if plan.campaign.staging is None or capture != plan.campaign.data.report[0]:
+        return "nothing was chosen on it"
+    return (
+        "which experiments were given more seeds was decided by verdicts on it, at levels that add up, "
+        "and nothing else was chosen on it"
+    )
+
+
+class SeedUse(StrEnum):
+    """What the score of an experiment at a seed is used for."""
+
+    LOOK = "look"
+    """Its mean and its verdict; where seeds are not given out look by look there is no other use."""
+    FRESH = "fresh"
+    """The confirmation of its improvement, and neither its mean nor its verdict."""
+    REFERENCE = "reference"
+    """Others are compared with it there, and nothing else."""
+
+
+class SeedScore(Struct, frozen=True, kw_only=True):
+    """What is known of an experiment at one seed."""
+
+    experiment: str
+    seed: int
+    accuracy_percent: float | None
+    """Of its run, whatever it is used for; None without a score."""
+    delta_points: float | None
+    """To the reference at the same seed, where the verdict rests on it."""
+    fresh_delta_points: float | None
+    """The same, where the confirmation rests on it."""
+    used_for: SeedUse | None
+    """None without a score, and while nothing rests on it."""
+
+
+def seed_scores(
+    plan: Plan, records: Mapping[str, RunRecord], judgements: Judgements, experiment: str
+) -> list[SeedScore]:
+    """List what is known of an experiment at each of the campaign's seeds."""
+    judgement = judgements[experiment]
+    fresh = judgement.fresh or Estimate()
+    accuracy_percent_of = accuracies_of(runs_of(plan, records, experiment), plan.campaign.data.report[0])
+    return [
+        SeedScore(
+            experiment=experiment,
+            seed=seed,
+            accuracy_percent=accuracy_percent_of.get(seed),
+            delta_points=judgement.delta_points_of.get(seed),
+            fresh_delta_points=fresh.delta_points_of.get(seed),
+            used_for=_use(plan, judgements, experiment, seed) if seed in accuracy_percent_of else None,
+        )
+        for seed in plan.campaign.seeds
+    ]
+
+
+def _use(plan: Plan, judgements: Judgements, experiment: str, seed: int) -> SeedUse | None:
+    """Say what a score is used for; twins share their runs, so that others may stand on a twin's."""
+    judgement, run = judgements[experiment], plan.run_of[experiment, seed]
+    if seed in judgement.accuracy_percent_of:
+        return SeedUse.LOOK
+    if judgement.fresh and _rests_on(judgement.fresh, seed):
+        return SeedUse.FRESH
+    others = [other for other in judgements.values() if other.reference and plan.run_of[other.reference, seed] == run]
+    is_reference = any(_rests_on(each, seed) for other in others for each in (other, other.fresh) if each)
+    return SeedUse.REFERENCE if is_reference else None
+
+
+def _rests_on(estimate: Estimate, seed: int) -> bool:
+    # Also where the other side has no score yet: that is what this one waits for.
+    return seed in estimate.seeds or seed in estimate.dropped_seeds

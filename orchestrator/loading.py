@@ -6,7 +6,7 @@ both lines, and unknown keys come with the nearest valid name.
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -25,6 +25,7 @@ from orchestrator.objective import objective_captures
 from orchestrator.spec import (
     BASELINE,
     ID_PATTERN,
+    MAX_ID_LENGTH,
     TAG,
     BaselineSpec,
     CampaignSpec,
@@ -54,22 +55,24 @@ T = TypeVar("T", bound=Struct)
 class Source:
     """A campaign file as plain values, with the line of every key."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, text: str | None = None) -> None:
         self.path = path
         self.lines: dict[Where, int] = {(): 1}
         self.profile = ""
         """The profile whose differences count, once one is chosen."""
         self._num_nodes = 0
         self._yaml = YAML(typ="safe", pure=True)
-        self.values = self._read()
+        self.values = self._parse(self._read() if text is None else text)
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> str:
         try:
-            text = self.path.read_text(encoding="utf-8")
+            return self.path.read_text(encoding="utf-8")
         except FileNotFoundError:
             raise SpecError(f"{self.path}: there is no such file; name the campaign with -f FILE") from None
         except (OSError, UnicodeDecodeError) as error:
             raise SpecError(f"{self.path}: cannot be read: {error}") from None
+
+    def _parse(self, text: str) -> dict[str, Any]:
         try:
             node = self._yaml.compose(text)
         except MarkedYAMLError as error:
@@ -171,22 +174,26 @@ class Source:
             raise self.refuse(message, (*where, *steps)) from None
 
 
-def load_campaign(path: Path) -> tuple[CampaignSpec, Source]:
+def load_campaign(path: Path, text: str | None = None) -> tuple[CampaignSpec, Source]:
     """Read and check a campaign file.
+
+    Args:
+        path: the file.
+        text: what is to be in it, where that is not there yet.
 
     Raises:
         SpecError: the file is missing, is not YAML, or says something that a campaign cannot say.
     """
-    source = Source(path)
+    source = Source(path, text)
     # Entry by entry, since a check of the whole file would not say which experiment it is about.
     _convert_spaces(source)
     kinds = (("experiments", ExperimentSpec), ("profiles", ProfileSpec), ("searches", SearchSpec))
     for section, kind in kinds:
-        entries = source.values.get(section)
-        for name, entry in entries.items() if isinstance(entries, dict) else ():
-            if not re.match(ID_PATTERN, name):
-                what = "a name is letters and digits joined by single `.`, `_` or `-`, and begins with a letter"
-                raise source.refuse(f"{what}, found `{name}`", (section, name))
+        for name, entry in _at(source.values, (section,)).items():
+            is_experiment = section == "experiments"
+            wrong = wrong_id(name, _at(source.values, ("searches",))) if is_experiment else _ill_formed(name)
+            if wrong:
+                raise source.refuse(wrong, (section, name))
             source.convert(entry, kind, (section, name))
     parts = (("guards", GuardSpec), ("judging", JudgingSpec), ("staging", StagingSpec), ("baseline", BaselineSpec))
     for section, part in parts:
@@ -195,6 +202,23 @@ def load_campaign(path: Path) -> tuple[CampaignSpec, Source]:
     spec = source.convert(source.values, CampaignSpec, ())
     _require_names(spec, source)
     return spec, source
+
+
+def wrong_id(name: str, searches: Iterable[str]) -> str:
+    """Say why an experiment cannot have a name; nothing where it can."""
+    if wrong := _ill_formed(name):
+        return wrong
+    if len(name) > MAX_ID_LENGTH:
+        return f"a name has at most {MAX_ID_LENGTH} letters, found {len(name)}: `{name}`"
+    if name == BASELINE:
+        return f"`{name}` is the experiment with no change, which is written at the head of the file; choose another"
+    search = next((search for search in searches if re.fullmatch(rf"{re.escape(search)}-t\d+", name)), None)
+    return f"`{name}` is what a trial of search `{search}` is called; choose another name" if search else ""
+
+
+def _ill_formed(name: str) -> str:
+    what = "a name is letters and digits joined by single `.`, `_` or `-`, and begins with a letter"
+    return "" if re.fullmatch(ID_PATTERN, name) else f"{what}, found `{name}`"
 
 
 def _convert_spaces(source: Source) -> None:

@@ -41,13 +41,15 @@ def objective_captures(objective: ObjectiveSpec, data: DataSpec, where: Where) -
         where: the path of the objective in the file.
 
     Raises:
-        SpecError: there is none, or one that a search must not look at.
+        SpecError: there is none, one is given twice, or it is one that a search must not look at.
     """
     captures = objective.captures or data.choose
     here = (*where, "captures") if objective.captures else where
     if not captures:
         raise SpecError("a search needs a location to choose on; name one under `data.choose`", here)
-    for name in captures:
+    for place, name in enumerate(captures):
+        if name in captures[:place]:
+            raise SpecError(f"`{name}` is given twice, so its bursts count twice; keep one", (*here, f"[{place}]"))
         if name in data.report:
             what = f"`{name}` is for the report alone: what is chosen on it says nothing about a new location"
             raise SpecError(f"{what}; choose on {', '.join(data.choose) or 'a capture of `data.choose`'}", here)
@@ -87,12 +89,26 @@ def each_by_epoch(epochs_by_seed: Sequence[Sequence[EpochRecord]]) -> Iterator[t
 
 
 def combine(scores: Sequence[tuple[float, int]]) -> Score:
-    """Return the mean over seeds with its standard error; of one seed, that of drawing as many bursts (binomial)."""
+    """Return the mean over seeds with its standard error, which is at least that of drawing as many bursts.
+
+    A few seeds may be equal by luck; that alone makes nothing certain.
+    """
     per_seed, bursts = tuple(accuracy for accuracy, _ in scores), scores[0][1]
-    average = mean(per_seed)
-    error = stdev(per_seed) / sqrt(len(per_seed)) if len(per_seed) > 1 else _binomial_error(average, bursts)
-    return Score(mean=average, standard_error=error, per_seed=per_seed, bursts=bursts)
+    of_seeds = stdev(per_seed) / sqrt(len(per_seed)) if len(per_seed) > 1 else 0.0
+    error = max(of_seeds, burst_error(per_seed, bursts))
+    return Score(mean=mean(per_seed), standard_error=error, per_seed=per_seed, bursts=bursts)
 
 
-def _binomial_error(percent: float, bursts: int) -> float:
-    return sqrt(percent * (100.0 - percent) / bursts) if bursts else 0.0
+def burst_error(per_seed: Sequence[float], bursts: int) -> float:
+    """Return the standard error of a mean over seeds that comes of drawing the bursts alone, in percentage points.
+
+    Binomial, with two more right and two more wrong (Agresti and Coull 1998), so that 0 and 100 % are not certain.
+
+    Args:
+        per_seed: accuracy of each seed, in percent.
+        bursts: of one run; where nobody counted them the error is 0, which stands for unknown.
+    """
+    if not bursts:
+        return 0.0
+    shares = [(percent / 100.0 * bursts + 2.0) / (bursts + 4.0) for percent in per_seed]
+    return 100.0 * sqrt(sum(share * (1.0 - share) for share in shares) / (bursts + 4.0)) / len(shares)

@@ -4,7 +4,7 @@ An arm is an experiment with its configuration worked out: the baseline, then th
 then its own. Two arms that come out the same (K1 takes H2 back and so is E5) share their runs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 import msgspec
@@ -244,6 +244,19 @@ def select_arms(arms: Mapping[str, Arm], asked: Sequence[str]) -> dict[str, Arm]
             for needed in (name, *arms[name].needs):
                 wanted |= _with_those_before(arms, needed)
     return {name: arm for name, arm in arms.items() if name in wanted}
+
+
+def narrow(plan: Plan, names: Collection[str]) -> Plan:
+    """Keep some experiments of a plan, with their runs."""
+    run_of = {(name, seed): run_id for (name, seed), run_id in plan.run_of.items() if name in names}
+    kept = set(run_of.values())
+    return structs.replace(
+        plan,
+        arms={name: arm for name, arm in plan.arms.items() if name in names},
+        runs=tuple(run for run in plan.runs if run.id in kept),
+        run_of=run_of,
+        interactions=tuple(each for each in plan.interactions if set(each.cells) <= set(names)),
+    )
 
 
 def _named_by(word: str, arms: Mapping[str, Arm]) -> list[str]:

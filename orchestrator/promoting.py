@@ -1,11 +1,12 @@
 """`knockout promote`: the best point of a search becomes an experiment of the campaign file.
 
-The file is a person's: its comments, its order and its layout stay, byte for byte. The new experiment is put in after
+The file is a person's: what is in it stays, byte for byte, and so does its mode. The new experiment is put in after
 the last one, and the file is replaced only once the new one has been read and checked as a whole.
 """
 
 import io
-import tempfile
+import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from ruamel.yaml.nodes import MappingNode, Node
 from model.run_folder import write_atomically
 from orchestrator import wording
 from orchestrator.errors import SpecError, UsageError
-from orchestrator.loading import at_profile, load_campaign
+from orchestrator.loading import at_profile, load_campaign, wrong_id
 from orchestrator.plan import resolve_arms
 from orchestrator.search_results import Searched, TrialRecord
+from orchestrator.search_space import what_moves
 from orchestrator.spec import Change
 
 GROUP = "search"
@@ -37,6 +39,20 @@ class Promoted(Struct, frozen=True, kw_only=True):
     """Seeds that the search never trained at, as `--seeds` takes them."""
 
 
+def require_begun(name: str, storage: Path | None) -> None:
+    """Look for the file that a search keeps its trials in, before they are opened: that makes files.
+
+    Raises:
+        UsageError: there is none. (None is no file but a server, which tells when it is asked.)
+    """
+    if storage is not None and not storage.exists():
+        raise UsageError(_unbegun(name))
+
+
+def _unbegun(name: str) -> str:
+    return f"search `{name}` has no finished trial yet; `knockout search {name}` trains some"
+
+
 def promote(file: Path, found: Searched, name: str | None = None) -> Promoted:
     """Write the best point into the campaign file as an experiment on the search's stack.
 
@@ -46,19 +62,23 @@ def promote(file: Path, found: Searched, name: str | None = None) -> Promoted:
         name: what to call the experiment; after the search, if not said.
 
     Raises:
-        UsageError: there is no best point, or it is the stack itself.
+        UsageError: the name is none for an experiment, there is no best point, or it is the stack itself.
         SpecError: the file has an experiment of that name, or it would not be a campaign any more.
     """
+    name = f"{found.name}-best" if name is None else name
+    if wrong := wrong_id(name, {*found.campaign.searches, found.name}):
+        raise UsageError(f"--as: {wrong}")
     if not found.scored:
-        raise UsageError(f"search `{found.name}` has no finished trial yet; `knockout search {found.name}` trains some")
-    best, name = found.scored[0], name or f"{found.name}-best"
-    change = {knob: value for knob, value in best.change.items() if found.default.get(knob) != value}
+        raise UsageError(_unbegun(found.name))
+    best, stack = found.scored[0], resolve_arms(found.campaign)[found.stack].config
+    change = what_moves(stack, best.change)
     if not change:
         what = f"the best point of search `{found.name}` is {found.stack} itself"
         raise UsageError(f"{what}; there is nothing to promote")
-    text = insert_experiment(file.read_text(encoding="utf-8"), name, describe(found, best, change), file)
+    # As bytes, since reading as text would make every end of a line the same.
+    text = insert_experiment(file.read_bytes().decode(), name, describe(found, best, change), file)
     _require_campaign(file, text, found)
-    write_atomically(file, text.encode())
+    _replace(file.resolve(), text)
     first = max((*found.seeds, -1)) + 1
     num_seeds = max(2, len(found.campaign.seeds))
     return Promoted(experiment=name, trial=best, fresh_seeds=f"{first}-{first + num_seeds - 1}")
@@ -86,11 +106,10 @@ def insert_experiment(text: str, name: str, entry: dict[str, Any], file: Path) -
     Raises:
         SpecError: there is an experiment of that name, or the file writes its experiments within braces.
     """
-    yaml = YAML()
-    section = _find(yaml.compose(text), "experiments")
-    lines = text.splitlines(keepends=True)
+    section = _find(YAML().compose(text), "experiments")
+    lines, newline = text.splitlines(keepends=True), _newline_of(text)
     if section is None:
-        return _ended(text) + _dump({"experiments": {name: entry}}, indent=0)
+        return _ended(text, newline) + _dump({"experiments": {name: entry}}, 0, newline)
     if not isinstance(section, MappingNode) or section.flow_style or not section.value:
         raise SpecError(f"{file}: `experiments` is not written as indented lines, so nothing can be put after them")
     taken = {key.value: key.start_mark.line + 1 for key, _ in section.value}
@@ -98,8 +117,8 @@ def insert_experiment(text: str, name: str, entry: dict[str, Any], file: Path) -
         raise SpecError(f"{file}:{taken[name]}: there is an experiment `{name}` already; name another with --as")
     indent = section.value[0][0].start_mark.column
     place = _last_line(section) + 1
-    before = _ended("".join(lines[:place]))
-    return before + _dump({name: entry}, indent=indent) + "".join(lines[place:])
+    before = _ended("".join(lines[:place]), newline)
+    return before + _dump({name: entry}, indent, newline) + "".join(lines[place:])
 
 
 def _find(root: Node, key: str) -> Node | None:
@@ -116,11 +135,16 @@ def _last_line(node: Node) -> int:
     return int(end.line - 1 if end.column == 0 and end.line > node.start_mark.line else end.line)
 
 
-def _ended(text: str) -> str:
-    return text if text.endswith("\n") or not text else f"{text}\n"
+def _newline_of(text: str) -> str:
+    first = re.search(r"\r\n|\n|\r", text)
+    return first[0] if first else "\n"
 
 
-def _dump(values: dict[str, Any], *, indent: int) -> str:
+def _ended(text: str, newline: str) -> str:
+    return text if text.endswith(("\n", "\r")) or not text else text + newline
+
+
+def _dump(values: dict[str, Any], indent: int, newline: str) -> str:
     yaml = YAML()
     yaml.width = WIDTH
     for entry in values.values():
@@ -131,15 +155,21 @@ def _dump(values: dict[str, Any], *, indent: int) -> str:
                 inner["change"] = change
     stream = io.StringIO()
     yaml.dump(values, stream)
-    return "".join(f"{' ' * indent}{line}" for line in stream.getvalue().splitlines(keepends=True))
+    return "".join(f"{' ' * indent}{line}{newline}" for line in stream.getvalue().splitlines())
 
 
 def _require_campaign(file: Path, text: str, found: Searched) -> None:
     """Read and check the new file as a whole before it takes the place of the old one."""
-    with tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder) / file.name
-        trial.write_text(text, encoding="utf-8")
-        spec, source = load_campaign(trial)
+    try:
+        spec, source = load_campaign(file, text)
         campaign = at_profile(spec, source, found.campaign.profile)
         with source.locating():
             resolve_arms(campaign)
+    except SpecError as error:
+        raise SpecError(f"{error}; so the file would be no campaign any more, and nothing was written") from None
+
+
+def _replace(file: Path, text: str) -> None:
+    mode = stat.S_IMODE(file.stat().st_mode)
+    write_atomically(file, text.encode())
+    file.chmod(mode)

@@ -50,9 +50,11 @@ class QueuedCampaign(Struct, frozen=True, kw_only=True):
         """Say whose report it is."""
         at = f" at commit {self.commit[:12]}" if self.commit else ""
         when = f"{self.when[:16].replace('T', ' ')} UTC"
+        command = "knockout run --until-decided" if self.campaign.staging else "knockout run"
         return (
             f"this is of the campaign as it was queued on {when}{at}: the file, the code or the captures have changed "
-            "since, and of what they are now fewer runs have ended"
+            f"since, and of what they are now fewer runs have ended; `{command}` trains what those lack, if anything, "
+            "and reports on them"
         )
 
 

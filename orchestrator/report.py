@@ -27,7 +27,15 @@ from orchestrator.multiplicity import CORRECTION_NAME
 from orchestrator.plan import Plan
 from orchestrator.report_checks import audit_words, controls_words, interaction_rows, part_rows
 from orchestrator.report_searches import search_rows
-from orchestrator.report_sections import CONFOUNDED, describe_accepted, interval_cell, section, summary_row
+from orchestrator.report_sections import (
+    MARKS,
+    Confirmation,
+    confirmation,
+    describe_accepted,
+    interval_cell,
+    section,
+    summary_row,
+)
 from orchestrator.spec import BASELINE
 from orchestrator.verdicts import family_size
 
@@ -47,14 +55,16 @@ ORDER = (
 """In which order the summary lists the verdicts."""
 NEGATIVE = (Verdict.REGRESSION, Verdict.TOO_SLOW, Verdict.FAILED)
 CSV_FILES = {
-    "verdicts": "a row an experiment: accuracy, difference, interval, sources of error, p, verdict, confounds, reason",
-    "seeds": "the numbers behind each mean: accuracy and difference of each experiment at each seed",
+    "verdicts": "a row an experiment: accuracy, difference, interval, sources of error, p, verdict, confounds, reason; "
+    "means are over the seeds used for `look` in `seeds.csv`",
+    "seeds": "every score, of each experiment at each seed, with its difference and what it is used for",
     "runs": "a row a training: state, scores, epochs, seconds, commit, branch, whose result it is",
     "claims": "what the source reports beside what was found",
     "audit": "what the source's protocol could have shown of each difference that it reports",
+    "interactions": "a row a pair of experiments: each effect, both together, what is left over, interval, p, verdict",
     "ledger": "a row a scoring of a reported capture: which run, of which experiment, how many bursts it recognised",
-    "devices": "accuracy by transmitter",
-    "epochs": "the training curves",
+    "devices": "accuracy by transmitter, over the seeds that the means are over",
+    "epochs": "the training curves, of every run",
 }
 
 
@@ -94,12 +104,13 @@ def build_frames(plan: Plan, records: Records, judgements: Judgements) -> dict[s
     """Build the tables of a report, by the name of their CSV."""
     return {
         "verdicts": tables.scores_table(plan, judgements),
-        "seeds": tables.seeds_table(plan, judgements),
+        "seeds": tables.seeds_table(plan, records, judgements),
         "runs": tables.runs_table(plan, records),
         "claims": tables.claims_table(plan, judgements),
         "audit": tables.audit_table(plan, judgements),
+        "interactions": tables.interactions_table(plan, records, judgements),
         "ledger": tables.ledger_table(plan, records),
-        "devices": tables.devices_table(plan, records),
+        "devices": tables.devices_table(plan, records, judgements),
         "epochs": tables.epochs_table(plan, records),
     }
 
@@ -143,12 +154,13 @@ def render_markdown(
         "judged": tables.judged_capture(plan),
         "also_scored": wording.listed(plan.campaign.data.report[1:]) if plan.campaign.data.report[1:] else "",
         "coverage": wording.coverage(plan.campaign.judging.level),
+        "confirming": wording.coverage(2 * plan.campaign.judging.level),
         "compared": _describe_family(plan, judgements),
         "headline": describe_outcome(plan, judgements),
         "any_confounded": any(judgement.confounds for judgement in judgements.values()),
         "summary": [summary_row(plan, judgements[name]) for name in _in_order(judgements)],
         "sections": [
-            section(plan, records, judgements[name])
+            section(plan, records, judgements, name)
             for name in _in_order(judgements)
             if judgements[name].verdict not in NEGATIVE
         ],
@@ -156,7 +168,7 @@ def render_markdown(
         "claims": _claims(plan, judgements),
         "audit": audit_words(plan, judgements),
         "controls": controls_words(plan, records, judgements),
-        "interactions": interaction_rows(plan, records),
+        "interactions": interaction_rows(plan, records, judgements),
         "parts": part_rows(plan, judgements),
         "searches": searches,
         "ledger": describe_scorings(plan, scorings(plan, records)),
@@ -171,21 +183,27 @@ def render_page(title: str, markdown: str, pictures: Mapping[str, bytes]) -> str
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
     for name, data in pictures.items():
         body = body.replace(f'src="{name}"', f'src="data:image/png;base64,{base64.b64encode(data).decode()}"')
-    cell = rf"<td>(({'|'.join(Verdict)})(?:{re.escape(CONFOUNDED)})?)</td>"
-    body = re.sub(cell, r'<td class="\2">\1</td>', body)
+    cell = rf"<td>(({'|'.join(Verdict)})(?: \(({'|'.join(MARKS)})\))?)</td>"
+    body = re.sub(cell, _colour_cell, body)
     environment = _environment()
     environment.autoescape = True
     css = Markup(environment.loader.get_source(environment, "report.css")[0]) if environment.loader else ""
     return environment.get_template("report.html.j2").render(title=title, css=css, body=Markup(body))
 
 
+def _colour_cell(cell: re.Match[str]) -> str:
+    """Give a verdict its colour, but for an improvement that fresh seeds have not confirmed."""
+    is_open = cell[3] in (Confirmation.WAITS, Confirmation.NOT_CONFIRMED)
+    return f"<td>{cell[1]}</td>" if is_open else f'<td class="{cell[2]}">{cell[1]}</td>'
+
+
 def _in_order(judgements: Judgements) -> list[str]:
-    """The baseline, then the verdicts in their order, larger differences first."""
+    """The baseline, then the verdicts in their order, larger differences first, then what is held against no other."""
 
     def rank(name: str) -> tuple[int, float]:
         judgement = judgements[name]
         if judgement.verdict is None:
-            return -1, 0.0
+            return (-1 if judgement.reference is None else len(ORDER)), 0.0
         return ORDER.index(judgement.verdict), -(judgement.delta_points or 0.0)
 
     return sorted(judgements, key=rank)
@@ -195,19 +213,23 @@ def describe_outcome(plan: Plan, judgements: Judgements) -> str:
     """Say how many experiments ended with which verdict, controls apart, and what to know about the counts."""
     ideas = [arm for arm in plan.arms.values() if arm.reference and not arm.control]
     counts = Counter(verdict for arm in ideas if (verdict := judgements[arm.id].verdict))
-    parts = [f"{counts[verdict]} {verdict}" for verdict in ORDER if counts[verdict]]
+    found = Counter(confirmation(judgements[arm.id]) for arm in ideas)
+    fresh = [f"{found[word]} {word}" for word in Confirmation if found[word]]
+    told = {Verdict.IMPROVED: f" ({wording.listed(fresh)})"} if fresh else {}
+    parts = [f"{counts[verdict]} {verdict}{told.get(verdict, '')}" for verdict in ORDER if counts[verdict]]
     confounded = sum(bool(judgements[arm.id].confounds) for arm in ideas)
     mark = f" Of these, {wording.counted(confounded, 'is', 'are')} confounded." if confounded else ""
     twins = [f"{arm.id} (that of {arm.same_as})" for arm in plan.arms.values() if arm.same_as]
     same = f" Trained once, since the configuration is another's: {wording.listed(twins)}." if twins else ""
-    return f"Of {wording.counted(sum(counts.values()), 'experiment')}: {wording.listed(parts)}.{mark}{same}"
+    apart = ", controls apart" if any(arm.control for arm in plan.arms.values()) else ""
+    return f"Of {wording.counted(sum(counts.values()), 'experiment')}{apart}: {wording.listed(parts)}.{mark}{same}"
 
 
 def _describe_family(plan: Plan, judgements: Judgements) -> str:
     """Say what a difference must still stand among."""
     judging = plan.campaign.judging
-    size = family_size(plan, judgements)
-    which = f"the {size} comparisons of this campaign" if judging.family == "campaign" else "those of its group"
+    counts = wording.counted(family_size(judgements), "comparison")
+    which = f"the {counts} of this campaign" if judging.family == "campaign" else "those of its group"
     return f"{which} ({CORRECTION_NAME[judging.correction]}, adjusted p below {judging.level:g})"
 
 
@@ -250,7 +272,7 @@ def _how(plan: Plan, records: Records) -> list[tuple[str, str]]:
     seconds = sum(epoch.seconds for run in runs for epoch in run.epochs)
     return [
         ("trainings", f"{len(runs)} of {len(plan.runs)}, {sum(len(run.epochs) for run in runs)} epochs"),
-        ("training time", f"{seconds:,.0f} s in epochs ({seconds / 60:.0f} minutes), summed over runs"),
+        ("training time", f"{seconds:,.0f} s in epochs{_describe_minutes(seconds)}, summed over runs"),
         ("seeds", wording.listed(plan.campaign.seeds)),
         ("code", _distinct(runs, lambda origin: str(origin.get("code_tree") or wording.NOT_RECORDED)[:12])),
         ("base commit", _distinct(runs, lambda origin: str(origin.get("base_commit") or wording.NOT_RECORDED)[:12])),
@@ -260,6 +282,10 @@ def _how(plan: Plan, records: Records) -> list[tuple[str, str]]:
         *_captures(runs),
         *(("results of older code", sentence) for sentence in describe_accepted(_in_plan(plan, records))),
     ]
+
+
+def _describe_minutes(seconds: float) -> str:
+    return f" ({wording.counted(round(seconds / 60), 'minute')})" if seconds >= 60 else ""
 
 
 def _in_plan(plan: Plan, records: Records) -> list[RunRecord]:

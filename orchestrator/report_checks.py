@@ -11,7 +11,6 @@ from typing import Any
 from scipy.stats import norm
 
 from orchestrator import tables, wording
-from orchestrator.arithmetic import interactions_of
 from orchestrator.audit import (
     POWER,
     AuditedClaim,
@@ -23,6 +22,7 @@ from orchestrator.audit import (
     misstated,
     paired_detectable_points,
 )
+from orchestrator.comparisons import interactions_of
 from orchestrator.controls import COVERAGE, Contribution, Shuffled, contributions, false_verdicts, shuffled_labels
 from orchestrator.evidence import RunRecord
 from orchestrator.interactions import Additivity, InteractionJudgement
@@ -42,6 +42,7 @@ def audit_words(plan: Plan, judgements: Judgements) -> dict[str, Any]:
     protocol = find_protocol(plan)
     frame = tables.audit_table(plan, judgements)
     return {
+        "contradicted": str(Standing.CONTRADICTED),
         "sentence": _count_standings(claims),
         "scored_on": _describe_scored_on(plan, claims, protocol),
         "bursts": _describe_bursts(claims, protocol),
@@ -189,12 +190,13 @@ SAYS = {
     Additivity.ANTAGONISM: "together they do less than their sum",
     Additivity.INCONCLUSIVE: "nobody can tell yet whether they add up",
     Additivity.NEEDS_SEEDS: "too few seeds have all four arms scored",
+    Additivity.WAITS: "one of the four arms is undecided: numbers are of the last look",
 }
 
 
-def interaction_rows(plan: Plan, records: Records) -> list[dict[str, str]]:
+def interaction_rows(plan: Plan, records: Records, judgements: Judgements) -> list[dict[str, str]]:
     """Lay out whether the effects of two experiments add up, a row a pair."""
-    return [_interaction_row(found) for found in interactions_of(plan, records)]
+    return [_interaction_row(found) for found in interactions_of(plan, records, judgements)]
 
 
 def _interaction_row(found: InteractionJudgement) -> dict[str, str]:
@@ -207,6 +209,8 @@ def _interaction_row(found: InteractionJudgement) -> dict[str, str]:
         "both": wording.points(found.both_points),
         "contrast": wording.points(contrast.delta_points),
         "interval": wording.interval(contrast.interval_points),
+        "p": wording.probability(contrast.p_value),
+        "adjusted_p": wording.probability(found.adjusted_p_value),
         "verdict": str(found.verdict),
         "says": SAYS[found.verdict],
     }

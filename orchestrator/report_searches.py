@@ -46,7 +46,7 @@ def _words(found: SearchSummary) -> dict[str, str]:
     return {
         "name": found.search,
         "title": f"{found.title}, on {found.stack}",
-        "visited": f"{found.visited} of {found.wanted}",
+        "visited": f"{found.visited} of {found.wanted}" if found.visited <= found.wanted else f"{found.visited}",
         "best": ", ".join(f"{knob} {value}" for knob, value in found.best.items()) or "no point was visited yet",
         "score": _score(found),
         "to_default": _to_default(found),
@@ -57,6 +57,8 @@ def _score(found: SearchSummary) -> str:
     score = found.score
     if score is None:
         return wording.MISSING
+    if not score.standard_error:
+        return f"{score.mean:.1f} on {wording.listed(found.captures)}, nobody counted the bursts"
     of = "" if score.is_across_seeds else ", the bursts alone"
     return f"{score.mean:.1f} ± {score.standard_error:.1f} on {wording.listed(found.captures)}{of}"
 
@@ -76,4 +78,5 @@ def _says(difference: Difference) -> str:
 
 
 def _numbers(difference: Difference) -> str:
-    return f"{wording.points(difference.points)} {wording.interval((difference.low, difference.high))}"
+    said = f"{wording.points(difference.points)} {wording.interval((difference.low, difference.high))}"
+    return f"{said}, {difference.adjusted}" if difference.adjusted else said

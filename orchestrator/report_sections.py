@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from typing import Any
 
 from model.flags import to_flags
@@ -10,13 +11,53 @@ from orchestrator import wording
 from orchestrator.evidence import RunRecord
 from orchestrator.judgement import Judgement, Verdict
 from orchestrator.knobs import difference
+from orchestrator.ledger import SeedUse, seed_scores
 from orchestrator.plan import Arm, Plan
 from orchestrator.spec import BASELINE
 
 Records = Mapping[str, RunRecord]
+Judgements = Mapping[str, Judgement]
 
-CONFOUNDED = " (confounded)"
-"""What follows a verdict that is on more than the declared change."""
+CONFOUNDED = "confounded"
+"""What stands beside a verdict that is on more than the declared change."""
+USED_FOR = {
+    SeedUse.LOOK: "its mean",
+    SeedUse.FRESH: "its confirmation",
+    SeedUse.REFERENCE: "others, as their reference",
+    None: wording.MISSING,
+}
+
+
+class Confirmation(StrEnum):
+    """What fresh seeds say of an improvement, where the campaign asks them; it stands beside the verdict."""
+
+    CONFIRMED = "confirmed"
+    NOT_CONFIRMED = "not confirmed"
+    WAITS = "to be confirmed"
+
+
+MARKS = (CONFOUNDED, *Confirmation)
+"""What may stand in brackets beside a verdict."""
+
+
+def confirmation(judgement: Judgement) -> Confirmation | None:
+    """Say what fresh seeds say of an improvement; None of what they are not asked about."""
+    if judgement.fresh is None:
+        return None
+    if judgement.fresh.interval_points is None:
+        return Confirmation.WAITS
+    return Confirmation.CONFIRMED if judgement.is_confirmed else Confirmation.NOT_CONFIRMED
+
+
+def marks(judgement: Judgement) -> str:
+    """Write what stands beside a verdict, in brackets; nothing where it says all."""
+    found = (CONFOUNDED if judgement.confounds else None, confirmation(judgement))
+    return "".join(f" ({mark})" for mark in found if mark)
+
+
+def is_compared(judgement: Judgement) -> bool:
+    """Whether there is a verdict on a difference: on a baseline, and on labels without meaning, there is none."""
+    return judgement.verdict is not None
 
 
 def summary_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
@@ -28,14 +69,24 @@ def summary_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
         "twin": f" (the configuration of {arm.same_as}, trained once)" if arm.same_as else "",
         "on": arm.reference or wording.MISSING,
         "accuracy": wording.percent(judgement.accuracy_percent),
-        "delta": wording.points(judgement.delta_points),
-        "interval": interval_cell(plan, judgement),
-        "fresh": _fresh(judgement),
-        "to_baseline": wording.points(judgement.baseline_delta_points),
-        "verdict": _verdict(judgement),
+        "num_seeds": str(len(judgement.accuracy_percent_of) or wording.MISSING),
+        **_difference_cells(plan, judgement),
+        "fresh": _fresh(plan, judgement),
+        "verdict": f"{judgement.verdict or wording.MISSING}{marks(judgement)}",
+        "errors": _describe_errors(arm, judgement),
         "confounds": list(judgement.confounds),
         "reason": judgement.reason,
         "change": _describe_change(arm),
+    }
+
+
+def _difference_cells(plan: Plan, judgement: Judgement) -> dict[str, str]:
+    if not is_compared(judgement):
+        return dict.fromkeys(("delta", "interval", "to_baseline"), wording.MISSING)
+    return {
+        "delta": wording.points(judgement.delta_points),
+        "interval": interval_cell(plan, judgement),
+        "to_baseline": wording.points(judgement.baseline_delta_points),
     }
 
 
@@ -44,19 +95,15 @@ def interval_cell(plan: Plan, judgement: Judgement) -> str:
     return wording.interval_at(judgement.interval_points, judgement.level, plan.campaign.judging.level)
 
 
-def _fresh(judgement: Judgement) -> str:
+def _fresh(plan: Plan, judgement: Judgement) -> str:
     """Say what the seeds of the confirmation show by themselves."""
     fresh = judgement.fresh
     if fresh is None:
         return wording.MISSING
     if fresh.interval_points is None:
         return "not yet"
-    numbers = f"{wording.points(fresh.delta_points)} {wording.interval(fresh.interval_points)}"
-    return f"{numbers}, {'confirmed' if judgement.is_confirmed else 'not confirmed'}"
-
-
-def _verdict(judgement: Judgement) -> str:
-    return f"{judgement.verdict or wording.MISSING}{CONFOUNDED if judgement.confounds else ''}"
+    ends = wording.interval_at(fresh.interval_points, fresh.level, plan.campaign.judging.level)
+    return f"{wording.points(fresh.delta_points)} {ends}, {confirmation(judgement)}"
 
 
 def _describe_change(arm: Arm) -> str:
@@ -71,9 +118,9 @@ def _own_code(arm: Arm) -> list[str]:
     return [f"`model/` of `{arm.ref}`"] if arm.ref else []
 
 
-def section(plan: Plan, records: Records, judgement: Judgement) -> dict[str, Any]:
+def section(plan: Plan, records: Records, judgements: Judgements, experiment: str) -> dict[str, Any]:
     """Lay out the section of an experiment: what `summary_row` has, what changes, how to run it, and its seeds."""
-    arm = plan.arms[judgement.experiment]
+    arm, judgement = plan.arms[experiment], judgements[experiment]
     before = plan.arms[arm.reference].config if arm.reference else None
     changes = difference(before, arm.config) if before else {}
     found = (records.get(plan.run_of[arm.id, seed]) for seed in plan.campaign.seeds)
@@ -90,14 +137,22 @@ def section(plan: Plan, records: Records, judgement: Judgement) -> dict[str, Any
         "command": _command(plan, arm),
         "checkout": _checkout(arm, runs),
         "training": _training_command(plan, arm),
-        "seeds": _seed_rows(plan, records, judgement),
-        "errors": _describe_errors(judgement),
+        "seeds": _seed_rows(plan, records, judgements, experiment),
+        "is_compared": is_compared(judgement),
         "interval": "(no interval)" if judgement.low_points is None else interval_cell(plan, judgement),
     }
 
 
+HELPS = {
+    None: "{name} helps: {beside}.",
+    Confirmation.CONFIRMED: "{name} helps: {beside}, and fresh seeds confirm it.",
+    Confirmation.WAITS: "{name} seems to help: {beside}; fresh seeds have yet to confirm it.",
+    Confirmation.NOT_CONFIRMED: "{name} seemed to help: {beside}; fresh seeds do not confirm it.",
+}
+
+
 def verdict_sentence(plan: Plan, judgement: Judgement) -> str:
-    """Say a verdict in one sentence that needs no other to be understood; nothing for a baseline that was scored."""
+    """Say a verdict in one sentence that needs no other to be understood; nothing where there is no verdict."""
     if judgement.verdict is None:
         return ""
     name, reference, capture = judgement.experiment, judgement.reference, plan.campaign.data.report[0]
@@ -105,7 +160,7 @@ def verdict_sentence(plan: Plan, judgement: Judgement) -> str:
     margin = f"the margin is ±{plan.campaign.margin:g}"
     beside = f"{change} points on {capture} against {reference}"
     sentences = {
-        Verdict.IMPROVED: f"{name} helps: {beside}.",
+        Verdict.IMPROVED: HELPS[confirmation(judgement)].format(name=name, beside=beside),
         Verdict.REGRESSION: f"{name} hurts: {beside}.",
         Verdict.NO_CHANGE: f"{name} makes no difference that matters: {beside}, {margin}.",
         Verdict.INCONCLUSIVE: f"Nobody can tell yet what {name} does: {beside}, and it may be luck.",
@@ -188,17 +243,19 @@ def _training_command(plan: Plan, arm: Arm) -> str:
     return wording.shell_command(["python", "-m", "model.train", *flags])
 
 
-def _seed_rows(plan: Plan, records: Records, judgement: Judgement) -> list[dict[str, str]]:
-    rows, shift = [], plan.arms[judgement.experiment].seed_shift
-    for seed in plan.campaign.seeds:
-        record = records.get(plan.run_of[judgement.experiment, seed])
-        origin = record.provenance if record else {}
+def _seed_rows(plan: Plan, records: Records, judgements: Judgements, experiment: str) -> list[dict[str, str]]:
+    rows, shift = [], plan.arms[experiment].seed_shift
+    for score in seed_scores(plan, records, judgements, experiment):
+        run = plan.run_of[experiment, score.seed]
+        origin = records[run].provenance if run in records else {}
+        delta = score.fresh_delta_points if score.used_for is SeedUse.FRESH else score.delta_points
         rows.append(
             {
-                "seed": f"{seed + shift} (beside {seed})" if shift else str(seed),
-                "accuracy": wording.percent(judgement.accuracy_percent_of.get(seed)),
-                "delta": wording.points(judgement.delta_points_of.get(seed)),
-                "run": plan.run_of[judgement.experiment, seed],
+                "seed": f"{score.seed + shift} (beside {score.seed})" if shift else str(score.seed),
+                "accuracy": wording.percent(score.accuracy_percent),
+                "delta": wording.points(delta if is_compared(judgements[experiment]) else None),
+                "used_for": USED_FOR[score.used_for],
+                "run": run,
                 "commit": str(origin.get("commit") or wording.NOT_RECORDED)[:12],
                 "branch": str(origin.get("branch") or wording.NOT_RECORDED),
             }
@@ -206,10 +263,11 @@ def _seed_rows(plan: Plan, records: Records, judgement: Judgement) -> list[dict[
     return rows
 
 
-def _describe_errors(judgement: Judgement) -> str:
-    if judgement.error_points is None:
+def _describe_errors(arm: Arm, judgement: Judgement) -> str:
+    if judgement.error_points is None or not is_compared(judgement):
         return ""
-    borrowed = " (their spread pooled with that of the campaign's other arms)" if judgement.moderated else ""
+    whose = "that of every run of the baseline" if arm.seed_shift else "pooled with that of the campaign's other arms"
+    borrowed = f" (their spread {whose})" if judgement.moderated else ""
     return (
         f"Standard error {judgement.error_points:.2f} points: {wording.plain(judgement.seed_error_points)} from seeds"
         f"{borrowed}, {wording.plain(judgement.burst_error_points)} from bursts, "

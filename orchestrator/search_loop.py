@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from functools import partial
 
+from msgspec import structs
+
 from orchestrator.errors import DataError
 from orchestrator.launchers.inline import describe_jobs
 from orchestrator.pacing import Pacer
@@ -37,7 +39,8 @@ def search(asked: Search, options: SearchOptions, observer: Observer) -> Searche
         reconcile(store, asked.study.layout, end_jobs=False)
         searcher = Searcher(trials, store, options)
         is_complete = searcher.go_on(observer)
-        return trials.read(is_complete=is_complete, problems=tuple(searcher.problems))
+        found = trials.read(is_complete=is_complete, problems=tuple(searcher.problems))
+        return structs.replace(found, num_left=max(0, searcher.target - trials.num_visited()))
     finally:
         store.close()
 
@@ -80,6 +83,7 @@ class Searcher:
     def __post_init__(self) -> None:
         visited, more = self.trials.num_visited(), self.options.trials
         self.target = self.trials.asked.spec.trials if more is None else visited + more
+        self._most_unvisited = more or self.trials.asked.spec.trials
         self._settles, self._takes_over = Pacer(SETTLE_SECONDS), Pacer(TAKE_OVER_SECONDS)
         self._num_failed_before = self.trials.num_unvisited()
         self._stopped: set[str] = set()
@@ -129,10 +133,12 @@ class Searcher:
         seeds = len(self.trials.asked.seeds)
         if len(self.trials.own()) * seeds >= num_slots:
             return False
-        if self.trials.num_unvisited() - self._num_failed_before >= self.target:
+        if self.trials.num_unvisited() - self._num_failed_before >= self._most_unvisited:
             self._note("as many trials failed or were too slow as points are wanted; the search ends here")
             return False
-        return self.trials.num_visited() + len(self.trials.under_way()) < self.target
+        if self.trials.num_visited() + len(self.trials.under_way()) >= self.target:
+            return False
+        return not self.trials.why_exhausted()
 
     def _note(self, problem: str) -> None:
         if problem not in self.problems:

@@ -1,9 +1,23 @@
 """What a search has found, as values. Pure."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from msgspec import Struct
 
 from orchestrator.objective import Score
-from orchestrator.spec import Change, ProfiledCampaign, SearchSpec
+from orchestrator.search_space import suggest
+from orchestrator.spec import Change, ProfiledCampaign, SearchSpec, Space
+
+
+def point_key(change: Change) -> frozenset[tuple[str, Any]]:
+    """Return what two trials of one point have in common: the knobs and their values, in whatever order."""
+    return frozenset(change.items())
+
+
+def as_trained(values: Mapping[str, Any], space: Mapping[str, Space]) -> Change:
+    """Return a point as it is trained: the knobs that it has, in the order of the space, with so many digits."""
+    return suggest({knob: space[knob] for knob in space if knob in values}, lambda knob, _: values[knob])
 
 
 class TrialRecord(Struct, frozen=True, kw_only=True):
@@ -14,11 +28,11 @@ class TrialRecord(Struct, frozen=True, kw_only=True):
     """What its runs are called, unless they were there already under another name."""
     change: Change
     state: str
-    """done, pruned, too_slow, failed, running or waiting."""
+    """done, pruned, too_slow, failed, running, waiting or interrupted."""
     score: Score | None
     runs: tuple[str, ...]
-    point: int | None = None
-    """Which of the points that the file wants tried first, if it is one."""
+    sampler: str = ""
+    """Who suggested it; nobody a point of the file."""
     reason: str = ""
     again_of: int | None = None
     """The failed trial that it tries again."""
@@ -40,21 +54,28 @@ class Searched(Struct, frozen=True, kw_only=True):
     trials: tuple[TrialRecord, ...]
     importance: dict[str, float] = {}
     """Knob -> its share of what the score depends on; empty where that cannot be told yet."""
+    exhausted: str = ""
+    """Why no new point is to be expected; nothing as long as one may come."""
     is_complete: bool = True
+    num_left: int = 0
+    """Points that were wanted and not visited when the search was stopped."""
     problems: tuple[str, ...] = ()
 
     @property
     def scored(self) -> list[TrialRecord]:
-        """The points with a score, the best first; of equals the earlier."""
-        return sorted(
-            (trial for trial in self.trials if trial.score is not None),
-            key=lambda trial: (-trial.score.mean if trial.score else 0.0, trial.number),
-        )
+        """The points with a score, each once, the best first; of equals the earlier."""
+        scored = (trial for trial in self.trials if trial.score is not None)
+        return sorted(_each_once(scored), key=lambda trial: (-trial.score.mean if trial.score else 0.0, trial.number))
 
     @property
     def pruned(self) -> list[TrialRecord]:
-        """The points that were given up early."""
-        return [trial for trial in self.trials if trial.state == "pruned"]
+        """The points that were given up early and never trained to their end."""
+        scored = {point_key(trial.change) for trial in self.scored}
+        return [
+            trial
+            for trial in _each_once(trial for trial in self.trials if trial.state == "pruned")
+            if point_key(trial.change) not in scored
+        ]
 
     @property
     def num_visited(self) -> int:
@@ -67,6 +88,14 @@ class Searched(Struct, frozen=True, kw_only=True):
         return next((trial for trial in self.scored if trial.change == self.default), None)
 
 
+def _each_once(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Return the first trial of every point."""
+    first: dict[frozenset[tuple[str, Any]], TrialRecord] = {}
+    for trial in trials:
+        first.setdefault(point_key(trial.change), trial)
+    return list(first.values())
+
+
 class Difference(Struct, frozen=True, kw_only=True):
     """How much better one point scored than another, in points of accuracy, with an interval of 95 %."""
 
@@ -75,6 +104,13 @@ class Difference(Struct, frozen=True, kw_only=True):
     high: float
     is_across_seeds: bool
     """Whether the interval covers the luck of seeds; else that of the bursts alone, so that it is too narrow."""
+    best_of: int = 2
+    """Among how many points the better one was the best; the interval is adjusted for it (Bonferroni)."""
+
+    @property
+    def adjusted(self) -> str:
+        """Say what the interval is adjusted for; nothing where there were two points."""
+        return f"adjusted for the best of {self.best_of} points" if self.best_of > 2 else ""
 
     @property
     def is_told(self) -> bool:

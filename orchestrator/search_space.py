@@ -45,15 +45,24 @@ def trial_config(stack: JobConfig, change: Mapping[str, Any], name: str, where: 
     Raises:
         SpecError: a knob is unknown or out of range, or the knobs do not go together.
     """
-    values = msgspec.to_builtins(stack)
-    moved = {knob: value for knob, value in change.items() if look_up(values, knob) != value}
+    moved = what_moves(stack, change)
     return put_on(stack, moved, name, where) if moved else structs.replace(stack, experiment=name)
 
 
-def default_point(space: Mapping[str, Space], stack: JobConfig) -> Change:
-    """Return the values that the stack itself has of the knobs of a space."""
+def what_moves(stack: JobConfig, change: Mapping[str, Any]) -> Change:
+    """Return the knobs of a suggestion that the stack has other values of."""
     values = msgspec.to_builtins(stack)
-    return {knob: value for knob in space if (value := look_up(values, knob)) is not ABSENT}
+    return {knob: value for knob, value in change.items() if look_up(values, knob) != value}
+
+
+def default_point(space: Mapping[str, Space], stack: JobConfig) -> Change:
+    """Return the values that the stack itself has of the knobs of a space whose condition holds there."""
+    values, point = msgspec.to_builtins(stack), Change()
+    for knob, within in space.items():
+        value = look_up(values, knob)
+        if value is not ABSENT and holds(within.when, point):
+            point[knob] = value
+    return point
 
 
 def require_possible(name: str, search: SearchSpec, stack: JobConfig) -> None:

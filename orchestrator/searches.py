@@ -1,8 +1,11 @@
 """A search of the campaign file, worked out for a profile and checked. Nothing is started, and Optuna is not loaded."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from msgspec import Struct
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from orchestrator.errors import UsageError
 from orchestrator.knobs import did_you_mean
@@ -61,3 +64,14 @@ def open_search(request: Request, name: str) -> Search:
         captures = objective_captures(spec.objective, study.campaign.data, ("searches", name, "objective"))
         require_possible(name, spec, stack.config)
     return Search(name, spec, study, stack, captures)
+
+
+def storage_file(url: str) -> Path | None:
+    """Return the file that an SQLite URL names; None for another database, or what is no URL."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return None
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return None
+    return Path(parsed.database.removeprefix("file:")).resolve()

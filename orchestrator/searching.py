@@ -30,11 +30,18 @@ from orchestrator.identity import identity_hash
 from orchestrator.layout import Layout
 from orchestrator.objective import Score, combine, each_by_epoch, mean_by_epoch, score_run
 from orchestrator.processes import Process
-from orchestrator.sampling import STARTUP_TRIALS, ask_knob, find_importance, is_given_up, make_pruner, make_sampler
-from orchestrator.search_results import Searched, TrialRecord
+from orchestrator.sampling import (
+    ask_knob,
+    find_importance,
+    is_given_up,
+    make_pruner,
+    make_sampler,
+    why_exhausted,
+)
+from orchestrator.search_results import Searched, TrialRecord, as_trained, point_key
 from orchestrator.search_space import default_point, suggest
-from orchestrator.searches import Search, SearchOptions
-from orchestrator.spec import Change, MedianPruning
+from orchestrator.searches import Search, SearchOptions, storage_file
+from orchestrator.spec import MedianPruning
 from orchestrator.states import RunState
 from orchestrator.store import Store
 from orchestrator.study import collect_inputs, make_captures
@@ -42,8 +49,8 @@ from orchestrator.trial_runs import TrialRuns, base_code
 
 TOO_SLOW = "too_slow"
 """Name of the constraint that a trial breaks which a guard stopped for being slow."""
-RUNS, OWNER, CHANGE, SCORE, REASON, AGAIN_OF, POINT, CLEARED, GIVEN_UP = (
-    "runs", "owner", "change", "score", "reason", "again_of", "point", "cleared", "given_up",
+RUNS, OWNER, CHANGE, SCORE, REASON, AGAIN_OF, POINT, CLEARED, GIVEN_UP, SAMPLER = (
+    "runs", "owner", "change", "score", "reason", "again_of", "point", "cleared", "given_up", "sampler",
 )  # fmt: skip
 """User attributes of a trial."""
 
@@ -66,7 +73,7 @@ def open_trials(asked: Search, store: Store, options: SearchOptions) -> "Trials"
     name = f"{study.campaign.name}/{study.campaign.profile}/{asked.name}/{key}"
     # Two that make the tables at once would be in each other's way.
     with hold(study.layout):
-        return Trials(asked, runs, _open_study(options.url or study.layout.searches_url, name), Process.own())
+        return Trials(asked, runs, _open_study(study.layout, options.url, name), Process.own())
 
 
 @contextlib.contextmanager
@@ -79,14 +86,20 @@ def hold(layout: Layout) -> Iterator[None]:
         yield
 
 
-def _open_study(url: str, name: str) -> optuna.Study:
+def _open_study(layout: Layout, given_url: str | None, name: str) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = given_url or layout.searches_url
+    if storage_file(url) == layout.database.resolve():
+        what = f"the trials cannot be kept in {layout.database}: it is the queue's own, and `knockout rebuild` makes it"
+        raise QueueError(f"{what} again without them; name another database with --storage, or none")
     waits = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     try:
         storage = RDBStorage(url, engine_kwargs=waits)
         return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
-    except (optuna.exceptions.OptunaError, SQLAlchemyError, ImportError) as error:
-        raise QueueError(f"the trials cannot be kept at {url.partition('@')[2] or url}: {error}") from None
+    except (optuna.exceptions.OptunaError, SQLAlchemyError, ImportError, ValueError) as error:
+        # What follows the first line is the statement, and where to read about it.
+        said = str(error).partition("\n")[0]
+        raise QueueError(f"the trials cannot be kept at {url.partition('@')[2] or url}: {said}") from None
 
 
 def _leave(run: str) -> None:
@@ -113,11 +126,16 @@ class Trials:
         return self.study.get_trials(deepcopy=False)
 
     def num_visited(self) -> int:
-        """Count the points with a score, and those that were given up for a low one."""
-        return sum(_is_visited(trial) for trial in self.all())
+        """Count the points with a score, and those that were given up for a low one; each once."""
+        return len({_key(trial) for trial in self.all() if _is_visited(trial)})
 
-    def _num_scored(self) -> int:
-        return sum(SCORE in trial.user_attrs for trial in self.all() if trial.state is TrialState.COMPLETE)
+    def why_exhausted(self) -> str:
+        """Return why no new point is to be expected; nothing as long as one may come."""
+        trials = self.all()
+        if any(trial.state is TrialState.WAITING for trial in trials):
+            return ""
+        asked = [(_key(trial), not _is_given(trial)) for trial in trials if CHANGE in trial.user_attrs]
+        return why_exhausted(asked, self.asked.spec.space)
 
     def num_unvisited(self) -> int:
         """Count the trials that came to an end without having been visited."""
@@ -125,10 +143,11 @@ class Trials:
 
     def enqueue_points(self) -> None:
         """Let the file's first points be asked for first, each once."""
-        known = {trial.user_attrs.get(POINT) for trial in self.all()}
-        for number, point in enumerate(self.asked.spec.enqueue):
-            if number not in known:
-                self.study.enqueue_trial(point.at, user_attrs={POINT: number})
+        known = [trial.user_attrs.get(POINT) for trial in self.all()]
+        for point in self.asked.spec.enqueue:
+            if point.at not in known:
+                known.append(point.at)
+                self.study.enqueue_trial(point.at, user_attrs={POINT: point.at})
 
     def own(self) -> list[FrozenTrial]:
         """Return the trials under way that are this process's."""
@@ -162,6 +181,7 @@ class Trials:
             self.study.tell(trial.number, state=TrialState.FAIL)
             return
         trial.set_user_attr(CHANGE, change)
+        trial.set_user_attr(SAMPLER, self.asked.spec.sampler)
         trial.set_user_attr(OWNER, _named(self.process))
         trial.set_user_attr(RUNS, [run.id for run in planned])
         self._place(trial.number, trial.user_attrs)
@@ -297,11 +317,45 @@ class Trials:
             seeds=asked.seeds,
             default=default_point(asked.spec.space, asked.stack.config),
             study=self.study.study_name,
-            trials=tuple(_record(self.arm_of(trial.number), trial) for trial in self.all()),
-            importance=find_importance(self.study) if self._num_scored() > STARTUP_TRIALS else {},
+            trials=tuple(self._record(trial) for trial in self.all()),
+            importance=find_importance(self._scored(), asked.spec.space),
+            exhausted=self.why_exhausted(),
             is_complete=is_complete,
             problems=problems,
         )
+
+    def _scored(self) -> list[FrozenTrial]:
+        """Return a trial of every point that has a score."""
+        return list(
+            {_key(trial): trial for trial in self.all() if _is_visited(trial) and SCORE in trial.user_attrs}.values()
+        )
+
+    def _record(self, trial: FrozenTrial) -> TrialRecord:
+        attributes, space = trial.user_attrs, self.asked.spec.space
+        values = attributes.get(CHANGE) or trial.system_attrs.get("fixed_params") or trial.params
+        score = attributes.get(SCORE) if trial.state is TrialState.COMPLETE else None
+        return TrialRecord(
+            number=trial.number,
+            arm=self.arm_of(trial.number),
+            change=as_trained(values, space),
+            state=self._describe_state(trial),
+            score=msgspec.convert(score, Score) if score else None,
+            runs=tuple(attributes.get(RUNS, ())),
+            sampler="" if _is_given(trial) else attributes.get(SAMPLER, ""),
+            reason=attributes.get(REASON, ""),
+            again_of=attributes.get(AGAIN_OF),
+        )
+
+    def _describe_state(self, trial: FrozenTrial) -> str:
+        if trial.state is TrialState.COMPLETE:
+            return "done" if SCORE in trial.user_attrs else TOO_SLOW
+        if trial.state is TrialState.RUNNING:
+            # Optuna knows no better: a trial is under way to it until somebody tells of its end.
+            states = {row.state for row in self.runs.store.runs(trial.user_attrs.get(RUNS, ()))}
+            if RunState.INTERRUPTED in states and RunState.RUNNING not in states:
+                return "interrupted"
+            return "waiting" if states == {RunState.QUEUED} else "running"
+        return {TrialState.FAIL: "failed"}.get(trial.state, trial.state.name.lower())
 
 
 def runs_of(trial: FrozenTrial) -> tuple[str, ...]:
@@ -313,23 +367,13 @@ def _is_visited(trial: FrozenTrial) -> bool:
     return trial.state is TrialState.PRUNED or (trial.state is TrialState.COMPLETE and SCORE in trial.user_attrs)
 
 
-def _record(arm: str, trial: FrozenTrial) -> TrialRecord:
-    attributes = trial.user_attrs
-    score = attributes.get(SCORE) if trial.state is TrialState.COMPLETE else None
-    change: Change = attributes.get(CHANGE) or trial.system_attrs.get("fixed_params") or dict(trial.params)
-    state = {state: state.name.lower() for state in (TrialState.RUNNING, TrialState.WAITING, TrialState.PRUNED)}
-    state[TrialState.FAIL] = "failed"
-    return TrialRecord(
-        number=trial.number,
-        arm=arm,
-        change=change,
-        state=state.get(trial.state, "done" if score else TOO_SLOW),
-        score=msgspec.convert(score, Score) if score else None,
-        runs=tuple(attributes.get(RUNS, ())),
-        point=attributes.get(POINT),
-        reason=attributes.get(REASON, ""),
-        again_of=attributes.get(AGAIN_OF),
-    )
+def _key(trial: FrozenTrial) -> frozenset[tuple[str, Any]]:
+    return point_key(trial.user_attrs[CHANGE])
+
+
+def _is_given(trial: FrozenTrial) -> bool:
+    """Whether a trial is a point of the file or a second try, which nobody suggested."""
+    return "fixed_params" in trial.system_attrs
 
 
 def _named(process: Process) -> str:

@@ -246,6 +246,12 @@ class CategoricalSpace(Config, frozen=True, kw_only=True, tag_field="kind", tag=
     choices: Annotated[tuple[str | int | float | bool | None, ...], Meta(min_length=2)]
     when: Change = {}
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for place, choice in enumerate(self.choices):
+            if choice in self.choices[:place]:
+                raise ValueError(f"`choices` has {choice!r} twice; keep one of them")
+
 
 def _require_range(low: float, high: float, *, log: bool, has_step: bool) -> None:
     if not low < high:

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -33,6 +33,11 @@ class Request(Struct, frozen=True, kw_only=True):
     everything: bool = False
     """Every experiment of the file, not only the profile's `default_experiments`."""
 
+    @property
+    def widened(self) -> "Request":
+        """The same of every experiment."""
+        return msgspec.structs.replace(self, experiments=(), everything=True)
+
 
 @dataclass(frozen=True)
 class Study:
@@ -47,6 +52,11 @@ class Study:
     """The seeds asked for; where seeds are given out look by look, those of `campaign` are all that there may be."""
     cells: frozenset[tuple[str, int]] | None = None
     """Of experiments and seeds the only ones that are wanted; None for every experiment at every seed."""
+
+    @property
+    def widened(self) -> "Study":
+        """The same study of every experiment of the file."""
+        return replace(self, arms=self.every_arm)
 
     def wants(self, plan: Plan) -> Plan:
         """Keep the runs of a plan that are wanted."""

@@ -14,9 +14,12 @@ from msgspec import structs
 
 from model.run_folder import EpochRecord
 from orchestrator.audit import AuditedClaim, audit
+from orchestrator.comparisons import interactions_of
 from orchestrator.evidence import Bursts, RunRecord
+from orchestrator.generated import Interaction
+from orchestrator.interactions import InteractionJudgement
 from orchestrator.judgement import Judgement, Verdict
-from orchestrator.ledger import Scoring, scorings
+from orchestrator.ledger import Scoring, scorings, seed_scores
 from orchestrator.plan import Plan, PlannedRun
 from orchestrator.spec import BASELINE, Reported
 
@@ -94,14 +97,15 @@ def scores_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
     """Lay out the verdicts, a row an experiment, in the order of the campaign file.
 
     Columns: experiment, title, group, reference, same_as (the experiment whose runs it shares), verdict,
-    <judged>_accuracy_percent (mean over seeds), num_scored (seeds scored), num_paired (seeds with both sides),
-    delta_points with low_points and high_points (its interval, of one minus level), its standard error error_points and
-    the parts of that by what takes them away (seed_error_points, burst_error_points, rest_error_points for either),
-    degrees_of_freedom, moderated (whether the seed part borrows from other arms), baseline_delta_points, p_value,
-    adjusted_p_value (among the num_compared comparisons of its family), equivalence_p_value (against the margin),
-    num_bursts, dropped_seeds, dropped_bursts, look_seeds (the look that the verdict is of, where there are several),
-    fresh_delta_points with fresh_low_points, fresh_high_points and fresh_level (on the confirmation's seeds alone),
-    is_confirmed, confounded (what differs from the reference's runs beyond the declared change), reason.
+    <judged>_accuracy_percent (mean over the seeds of its look: those used for `look` in `seeds_table`), num_scored (how
+    many these are), num_paired (those of them with both sides scored), delta_points with low_points and high_points
+    (its interval, of one minus level), its standard error error_points and the parts of that by what takes them away
+    (seed_error_points, burst_error_points, rest_error_points for either), degrees_of_freedom, moderated (whether the
+    seed part borrows from other arms), baseline_delta_points, p_value, adjusted_p_value (among the num_compared
+    comparisons of its family), equivalence_p_value (against the margin), num_bursts, dropped_seeds, dropped_bursts,
+    look_seeds (the look that the verdict is of, where there are several), fresh_delta_points with fresh_low_points,
+    fresh_high_points and fresh_level (on the confirmation's seeds alone), is_confirmed (empty while those seeds have
+    yet to run), confounded (what differs from the reference's runs beyond the declared change), reason.
     """
     columns = {
         **dict.fromkeys(("experiment", "title", "group", "reference", "same_as", "verdict"), "str"),
@@ -137,6 +141,8 @@ def _score_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
         row |= {"num_bursts": None, "dropped_bursts": None, "moderated": None, "level": None}
     for name in ESTIMATE if judgement.fresh else ():
         row[f"fresh_{name}"] = getattr(judgement.fresh, name)
+    if judgement.fresh and judgement.fresh.interval_points is None:
+        row["is_confirmed"] = None
     return row | {
         "title": arm.title,
         "group": arm.group,
@@ -149,23 +155,19 @@ def _score_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def seeds_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
-    """Lay out the numbers behind each mean, a row an experiment and seed.
+def seeds_table(plan: Plan, records: Records, judgements: Judgements) -> pd.DataFrame:
+    """Lay out every score on the judged capture, a row an experiment and seed.
 
-    Columns: experiment, seed, <judged>_accuracy_percent, delta_points (to the reference at the same seed).
+    Columns: experiment, seed, <judged>_accuracy_percent, delta_points (to the reference at the same seed, where the
+    verdict rests on it), fresh_delta_points (the same, where the confirmation rests on it), used_for (`look`: its mean
+    and its verdict; `fresh`: its confirmation alone; `reference`: others alone are compared with it there; empty
+    without a score, or while nothing rests on it). The mean in `scores_table` is over the rows used for `look`.
     """
     accuracy = f"{judged_capture(plan)}_accuracy_percent"
-    rows = [
-        {
-            "experiment": name,
-            "seed": seed,
-            accuracy: judgements[name].accuracy_percent_of.get(seed),
-            "delta_points": judgements[name].delta_points_of.get(seed),
-        }
-        for name in plan.arms
-        for seed in plan.campaign.seeds
-    ]
-    return _frame(rows, {"experiment": "str", "seed": "Int64", accuracy: "float64", "delta_points": "float64"})
+    columns = {"experiment": "str", "seed": "Int64"}
+    columns |= dict.fromkeys((accuracy, "delta_points", "fresh_delta_points"), "float64") | {"used_for": "str"}
+    scores = [score for name in plan.arms for score in seed_scores(plan, records, judgements, name)]
+    return _frame([structs.asdict(score) | {accuracy: score.accuracy_percent} for score in scores], columns)
 
 
 def claims_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
@@ -263,6 +265,35 @@ def _audit_row(plan: Plan, judgement: Judgement, claim: AuditedClaim) -> dict[st
     }
 
 
+def interactions_table(plan: Plan, records: Records, judgements: Judgements) -> pd.DataFrame:
+    """Lay out whether the effects of two experiments add up, a row a pair.
+
+    Columns: first, second (experiments), neither, only_first, only_second, both (the four arms), num_seeds, num_bursts
+    (that the four have in common), first_points, second_points, both_points (each effect on `neither`), contrast_points
+    (both less the other two), low_points, high_points (of one minus `level`), level, error_points, degrees_of_freedom,
+    p_value, adjusted_p_value (among the pairs), equivalence_p_value, verdict.
+    """
+    effects = ("first_points", "second_points", "both_points", "contrast_points", *ESTIMATE[1:], "error_points")
+    tests = ("degrees_of_freedom", "p_value", "adjusted_p_value", "equivalence_p_value")
+    columns = {
+        **dict.fromkeys(Interaction.__struct_fields__, "str"),
+        **dict.fromkeys(("num_seeds", "num_bursts"), "Int64"),
+        **dict.fromkeys((*effects, *tests), "float64"),
+        "verdict": "str",
+    }
+    return _frame([_interaction_row(found) for found in interactions_of(plan, records, judgements)], columns)
+
+
+def _interaction_row(found: InteractionJudgement) -> dict[str, Any]:
+    return {
+        **structs.asdict(found.contrast),
+        **structs.asdict(found),
+        **structs.asdict(found.interaction),
+        "num_seeds": len(found.contrast.seeds),
+        "contrast_points": found.contrast.delta_points,
+    }
+
+
 def ledger_table(plan: Plan, records: Records) -> pd.DataFrame:
     """Lay out the scorings of the reported captures, a row a scoring; columns are the fields of `ledger.Scoring`."""
     integers = ("seed", "bursts", "correct")
@@ -273,20 +304,20 @@ def ledger_table(plan: Plan, records: Records) -> pd.DataFrame:
     return _frame(rows, columns)
 
 
-def devices_table(plan: Plan, records: Records) -> pd.DataFrame:
-    """Lay out the judged capture by transmitter, a row an experiment and device.
+def devices_table(plan: Plan, records: Records, judgements: Judgements) -> pd.DataFrame:
+    """Lay out the judged capture by transmitter, a row an experiment and device, over the seeds of its mean.
 
-    Columns: experiment, device (0-based, as in the capture), num_seeds, num_bursts (over all seeds),
+    Columns: experiment, device (0-based, as in the capture), num_seeds, num_bursts (over these seeds),
     <judged>_accuracy_percent.
     """
-    rows = [row for name in plan.arms for row in _device_rows(plan, records, name)]
+    rows = [row for name in plan.arms for row in _device_rows(plan, records, judgements[name])]
     counts = dict.fromkeys(("device", "num_seeds", "num_bursts"), "Int64")
     return _frame(rows, {"experiment": "str", **counts, f"{judged_capture(plan)}_accuracy_percent": "float64"})
 
 
-def _device_rows(plan: Plan, records: Records, experiment: str) -> list[dict[str, Any]]:
-    capture = judged_capture(plan)
-    runs = [records.get(plan.run_of[experiment, seed]) for seed in plan.campaign.seeds]
+def _device_rows(plan: Plan, records: Records, judgement: Judgement) -> list[dict[str, Any]]:
+    capture, experiment = judged_capture(plan), judgement.experiment
+    runs = [records.get(plan.run_of[experiment, seed]) for seed in judgement.accuracy_percent_of]
     scored: list[Bursts] = [run.bursts[capture] for run in runs if run is not None and capture in run.bursts]
     if not scored:
         return []

@@ -73,7 +73,7 @@ def run_until_decided(study: Study, options: RunOptions, observer: Observer, bud
 def _conclude(study: Study, rounds: list[Trained], standing: Standing, *, is_budget_spent: bool) -> Ended:
     code = find_code(study.layout, snapshot=True)
     notes = dict.fromkeys((code.note, *(note for trained in rounds for note in trained.queued.notes)))
-    outcome = conclude(study, make_plan(study, code), code, tuple(notes))
+    outcome = conclude(study, make_plan(study.widened, code), code, tuple(notes))
     trained_now = {
         run.id for trained in rounds for run in trained.queued.plan.runs if run.id not in trained.queued.finished
     }

@@ -31,8 +31,8 @@ from orchestrator.comparisons import (
     comparison,
     pair_runs,
     runs_of,
-    score_table,
     spread_between,
+    spreads_of,
 )
 from orchestrator.evidence import RunRecord
 from orchestrator.judgement import ONLY_LOOK, AtLook, Estimate, Judgement, Verdict
@@ -42,7 +42,7 @@ from orchestrator.proof import find_confounds
 from orchestrator.spec import BASELINE, JudgingSpec
 from orchestrator.states import RunState
 from orchestrator.stats import bursts_to_resolve, equivalence_p_value, estimate_delta, seeds_to_resolve
-from orchestrator.variance import MIN_POOLED, pool_spreads
+from orchestrator.variance import MIN_POOLED
 
 Conclusion = tuple[Verdict, str]
 
@@ -112,21 +112,23 @@ def judge(plan: Plan, records: Mapping[str, RunRecord], at: AtLook = ONLY_LOOK) 
     return {name: _judge_case(case, runs[BASELINE]) for name, case in cases.items()}
 
 
-def estimate_at(plan: Plan, records: Mapping[str, RunRecord], experiment: str, seeds: Iterable[int]) -> Estimate:
+def estimate_at(
+    plan: Plan, records: Mapping[str, RunRecord], experiment: str, seeds: Iterable[int], level: float
+) -> Estimate:
     """Estimate the difference at some of a plan's seeds alone; the spread over seeds is pooled over all of them.
 
     The experiment has a reference.
     """
     sides = (experiment, plan.arms[experiment].reference or BASELINE)
-    spread = spread_between(plan, pool_spreads(*score_table(plan, records)), *sides)
+    spread = spread_between(plan, spreads_of(plan, records), *sides)
     at_seeds = structs.replace(plan, campaign=structs.replace(plan.campaign, seeds=tuple(seeds)))
     own, reference_runs = (runs_of(at_seeds, records, side) for side in sides)
     pairs = pair_runs(own, reference_runs, plan.campaign.data.report[0])
-    return estimate_delta(pairs, spread, plan.campaign.judging.level)
+    return estimate_delta(pairs, spread, level)
 
 
 def _estimate_all(plan: Plan, records: Mapping[str, RunRecord], level: float) -> dict[str, Estimate]:
-    spreads = pool_spreads(*score_table(plan, records))
+    spreads = spreads_of(plan, records)
     runs = {name: runs_of(plan, records, name) for name in plan.arms}
     return {
         name: estimate_delta(
@@ -148,10 +150,9 @@ def _family(plan: Plan, experiment: str) -> str | None:
     return "campaign" if plan.campaign.judging.family == "campaign" else arm.group
 
 
-def family_size(plan: Plan, judgements: Mapping[str, Judgement]) -> int:
-    """Count the campaign's comparisons, controls apart; K1 against H2 is H2 against E5 seen from behind."""
-    judged = (name for name, found in judgements.items() if found.p_value is not None and found.family != CONTROLS)
-    return len({comparison(plan, name) for name in judged})
+def family_size(judgements: Mapping[str, Judgement]) -> int:
+    """Return how many comparisons the campaign's family has, also where only some of them are shown."""
+    return max((found.num_compared or 0 for found in judgements.values() if found.family == "campaign"), default=0)
 
 
 def _adjust(
@@ -160,10 +161,11 @@ def _adjust(
     """Adjust the p-values within each family; also return how many comparisons each family has."""
     adjusted: dict[str, float] = {}
     compared: dict[str | None, int] = {}
-    for family in dict.fromkeys(_family(plan, name) for name in estimates):
+    tested = {name: found for name, found in estimates.items() if plan.arms[name].control != "shuffled_labels"}
+    for family in dict.fromkeys(_family(plan, name) for name in tested):
         p_of = {
             name: p_value
-            for name, estimate in estimates.items()
+            for name, estimate in tested.items()
             if _family(plan, name) == family and (p_value := at.spend(name, estimate.p_value)) is not None
         }
         adjusted_of = adjust(plan, p_of)
@@ -226,6 +228,8 @@ def _conclude(case: _Case) -> tuple[Verdict | None, str]:
         return stopped
     if case.arm.reference is None:
         return None, "the baseline: it is compared with nothing"
+    if case.arm.control == "shuffled_labels":
+        return None, "a control, trained on labels without meaning: it is held against chance, not its reference"
     if len(case.estimate.seeds) < MIN_SEEDS:
         return Verdict.NEEDS_SEEDS, _needs_seeds(case)
     verdict, reason = _weigh(case)
@@ -319,7 +323,8 @@ def _weigh(case: _Case) -> Conclusion:
     group = "" if case.family == "campaign" else f" of {case.family}"
     among = f"among {wording.counted(case.num_compared, 'comparison')}{group} ({correction})"
     if verdict is Verdict.NO_CHANGE:
-        tests = f"two one-sided tests, p {wording.probability(equivalence_p)}"
+        looks = ", adjusted for the looks" if case.equivalence_level < case.judging.level else ""
+        tests = f"two one-sided tests, p {wording.probability(equivalence_p)}{looks}"
         inside = f"the {wording.coverage(2 * case.equivalence_level)} interval lies within the margin"
         return verdict, f"{inside} of ±{case.margin_points:g} points ({tests})"
     if verdict is not Verdict.INCONCLUSIVE:

@@ -339,7 +339,7 @@ class Worker:
 
     def _rows(self) -> list[QueuedRun]:
         if self.ids is not None:
-            return self.store.runs(self.ids)
+            return self.store.runs([*self._ended, *(run_id for run_id in self.ids if run_id not in self._ended)])
         return [*self.ended_rows(), *self.store.runs(states=OPEN)]
 
     def _live(self) -> list[LiveRun]:

@@ -28,11 +28,11 @@ def trained(study: Study) -> list[str]:
 
 
 def test_seeds_are_given_out_until_all_is_decided(study: Study) -> None:
-    assert "the budget is spent; 4 runs are wanted next" in study.must("run", "--until-decided", "--budget", "0s")
+    assert "the budget is spent; wanted next: 4 runs" in study.must("run", "--until-decided", "--budget", "0s")
     assert trained(study) == []
     printed = study.must("run", "--until-decided", "--budget", "10m")
     assert "4 runs trained, 0 had their result already" in printed
-    assert "1 of 1 experiments are decided" in printed
+    assert "decided: 1 of 1" in printed
     assert "interval: of the look that decided; it covers more than 95 %, the report says how much" in printed
     assert trained(study) == ["E5-s0", "E5-s1", "baseline-s0", "baseline-s1"]
     latest = study.repo / "reports" / "latest"
@@ -49,7 +49,7 @@ def test_what_is_not_decided_is_given_more_and_next_names_the_run(study: Study) 
     assert found["command"] == f"knockout run {found['experiment']} --seeds 2-2 --profile fine"
     done = study.knockout("run", "--until-decided", "--profile", "fine")
     assert "2 runs trained, 4 had their result already" in done.stdout, done.stdout + done.stderr
-    assert "1 have had all their seeds and stay undecided" in done.stdout
+    assert "decided: 0 of 1; undecided after all their seeds: 1" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from orchestrator.ordering import RunOptions
 from orchestrator.preview import describe_seconds
 from orchestrator.study import Study, open_study
 from orchestrator.until_decided import Budget, Ended, choose_next, run_until_decided
+from orchestrator.wording import counted
 
 
 def train_until_decided(options: argparse.Namespace) -> int:
@@ -47,15 +48,17 @@ def _open(options: argparse.Namespace) -> Study:
 def _sentences(ended: Ended) -> list[str]:
     count = Counter(decision.state for decision in ended.decisions.values())
     exhausted, undecided = count[DecisionState.EXHAUSTED], count[DecisionState.UNDECIDED]
-    lines = [f"{count[DecisionState.DECIDED]} of {len(ended.decisions)} experiments are decided"]
+    unconfirmed = sum(each.state is DecisionState.DECIDED and bool(each.wants) for each in ended.decisions.values())
+    lines = [f"decided: {count[DecisionState.DECIDED]} of {len(ended.decisions)}"]
+    if unconfirmed:
+        lines[0] += f", of which to be confirmed on fresh seeds: {unconfirmed}"
     if exhausted:
-        lines[0] += f"; {exhausted} have had all their seeds and stay undecided"
+        lines[0] += f"; undecided after all their seeds: {exhausted}"
     if undecided:
-        lines[0] += f"; {undecided} want more seeds"
+        lines[0] += f"; to be given more seeds: {undecided}"
     if ended.is_budget_spent:
-        lines.append(
-            f"the budget is spent; {ended.num_wanted} runs are wanted next, `knockout run --until-decided` goes on"
-        )
+        runs = counted(ended.num_wanted, "run")
+        lines.append(f"the budget is spent; wanted next: {runs}, `knockout run --until-decided` goes on")
     return lines
 
 

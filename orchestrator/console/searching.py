@@ -6,9 +6,9 @@ from orchestrator import search_loop
 from orchestrator.console.asking import request_of
 from orchestrator.console.live import LiveTable
 from orchestrator.console.output import say
-from orchestrator.promoting import promote
+from orchestrator.promoting import promote, require_begun
 from orchestrator.search_report import sentences, write_search_report
-from orchestrator.searches import SearchOptions, open_search
+from orchestrator.searches import SearchOptions, open_search, storage_file
 
 INTERRUPTED = 130
 
@@ -22,7 +22,8 @@ def run_search(options: argparse.Namespace) -> int:
     say(sentences(found))
     say([f"report: {write_search_report(found, asked.study.layout)}"])
     if not found.is_complete:
-        say([f"stopped: what was trained is kept, `knockout search {found.name}` goes on"])
+        more = f" with `--trials {found.num_left}`" if options.trials and found.num_left else ""
+        say([f"stopped: what was trained is kept, the same command{more} goes on"])
         return INTERRUPTED
     return 1 if found.problems else 0
 
@@ -30,7 +31,9 @@ def run_search(options: argparse.Namespace) -> int:
 def promote_winner(options: argparse.Namespace) -> int:
     """Make an experiment of the best point."""
     asked = open_search(request_of(options), options.search)
-    promoted = promote(options.file, search_loop.look(asked, _options_of(options)), options.experiment)
+    how = _options_of(options)
+    require_begun(asked.name, storage_file(how.url or asked.study.layout.searches_url))
+    promoted = promote(options.file, search_loop.look(asked, how), options.experiment)
     name, profile = promoted.experiment, asked.study.campaign.profile
     return say(
         [

@@ -16,6 +16,7 @@ from orchestrator.console.working import INTERRUPTED, print_failures
 from orchestrator.errors import UsageError
 from orchestrator.judgement import Judgement
 from orchestrator.ordering import RunOptions
+from orchestrator.report_sections import Confirmation, confirmation, is_compared, marks
 from orchestrator.study import open_study
 
 
@@ -59,7 +60,8 @@ def print_outcome(outcome: Outcome) -> None:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("experiment", "on", "%", "delta", "interval", "seeds", "verdict"):
         is_word = heading in ("experiment", "on", "verdict")
-        table.add_column(heading, justify="left" if is_word else "right", no_wrap=True)
+        # Where there is no room, a verdict with its mark is folded and nothing is cut off.
+        table.add_column(heading, justify="left" if is_word else "right", no_wrap=heading != "verdict")
     for name, judgement in outcome.judgements.items():
         table.add_row(*_verdict_cells(name, judgement))
     OUT.print(table)
@@ -78,14 +80,15 @@ def _relative(path: Path) -> Path:
 
 
 def _verdict_cells(name: str, judgement: Judgement) -> list[str]:
-    interval = judgement.interval_points
+    delta, interval = (judgement.delta_points, judgement.interval_points) if is_compared(judgement) else (None, None)
     verdict = judgement.verdict.value if judgement.verdict else ""
+    is_open = confirmation(judgement) in (Confirmation.WAITS, Confirmation.NOT_CONFIRMED)
     return [
         name,
         judgement.reference or "",
         "" if judgement.accuracy_percent is None else f"{judgement.accuracy_percent:.1f}",
-        "" if judgement.delta_points is None else f"{judgement.delta_points:+.1f}",
+        "" if delta is None else f"{delta:+.1f}",
         "" if interval is None else f"{interval[0]:+.1f} to {interval[1]:+.1f}",
         str(len(judgement.accuracy_percent_of) or ""),
-        styled(verdict) + (" (confounded)" if judgement.confounds else ""),
+        (verdict if is_open else styled(verdict)) + marks(judgement),
     ]

@@ -127,6 +127,9 @@ def build_epoch(number: int, seed: int) -> EpochRecord:
         train_loss=2.0 / number,
         val_loss=(2.0 + 0.1 * seed) / number,
         val_accuracy=1.0 - 0.9 / number,
+        learning_rate=3e-4,
+        bursts_per_second=1000.0,
+        peak_memory_bytes=2**20,
     )
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from model.run_folder import Result
-from orchestrator.arithmetic import Arithmetic, interactions_of, work_out
+from orchestrator.arithmetic import Arithmetic, work_out
 from orchestrator.arithmetic_words import say_steps
 from orchestrator.deciding import judge_as_declared
 from orchestrator.evidence import Bursts, RunRecord
@@ -30,6 +30,7 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
     "roll": {"change": {"augment.roll": {}}, "group": "size"},
 }
 TRAINED = ("baseline", "E5", "H2", "wide", "roll")
+AA_CAMPAIGN = (*TRAINED, "AA1", "AA2")
 Judged = tuple[Plan, dict[str, RunRecord], dict[str, Judgement]]
 ACCURACY = st.integers(20, 90).map(lambda percent: percent / 100)
 ENDING = st.one_of(ACCURACY, ACCURACY, ACCURACY, st.none(), st.just(SLOW))
@@ -107,12 +108,16 @@ class TestAgreement:
             assert steps.error.high_points == judgements[name].high_points
             assert (steps.pool is None) == (name == "null")
 
-    def test_arm_under_other_seeds_is_worked_out_as_well(self, judged: Callable[..., Judged]) -> None:
-        outcomes = {name: [0.8, 0.82, 0.79] for name in (*TRAINED, "AA1")}
-        plan, records, judgements = judged(outcomes, seeds=(0, 1, 2), aa=1)
-        steps = work_out(plan, records, judgements, "AA1")
-        assert steps.error is not None
-        assert steps.error.low_points == judgements["AA1"].low_points
+    @given(outcomes=st.fixed_dictionaries({name: st.lists(ENDING, min_size=3, max_size=3) for name in AA_CAMPAIGN}))
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_so_it_is_for_arms_under_other_seeds(self, judged: Callable[..., Judged], outcomes: dict[str, Any]) -> None:
+        plan, records, judgements = judged(outcomes, seeds=(0, 1, 7), aa=2)
+        for name in ("AA1", "AA2", "E5"):
+            steps = work_out(plan, records, judgements, name)
+            found = numbers_of(steps)
+            assert found == {field: getattr(judgements[name], field) for field in found}
+            assert (steps.error is None) == (judgements[name].interval_points is None)
+            assert (steps.replicates is not None) == (name != "E5" and steps.error is not None)
 
 
 class TestStaged:
@@ -144,6 +149,15 @@ class TestStaged:
             }
             assert (steps.at_look is None) == (judgement.error_points is None)
         assert any(judgement.error_points for judgement in judgements.values())
+
+    def test_look_at_an_arm_under_other_seeds_says_where_its_spread_is_from(
+        self, judged: Callable[..., Judged]
+    ) -> None:
+        outcomes = self.OUTCOMES | {"AA1": [0.8, 0.81]}
+        plan, records, _ = judged(outcomes, seeds=tuple(range(6)), staging=self.STAGING, aa=1)
+        at_look, judgements = judge_as_declared(plan, records)
+        words = "AA1 trains at other seeds than its reference, so the spread is that of every run of the configuration"
+        assert words in "\n".join(say_steps(work_out(at_look, records, judgements, "AA1")))
 
     def test_look_is_said(self, standing: Judged) -> None:
         said = "\n".join(say_steps(work_out(*standing, "roll")))
@@ -201,6 +215,21 @@ class TestSteps:
         assert steps.error is not None
         assert steps.error.spread_points == pytest.approx(steps.own_spread_points)
         assert "Too few configurations" in "\n".join(say_steps(steps))
+
+    def test_arm_under_other_seeds_has_the_spread_of_all_runs_of_its_configuration(
+        self, judged: Callable[..., Judged]
+    ) -> None:
+        percents = {"baseline": [0.8, 0.76], "AA1": [0.84, 0.79], "AA2": [0.7, None]}
+        steps = work_out(*judged(self.OUTCOMES | percents, aa=2), "AA1")
+        replicates, error = steps.replicates, steps.error
+        assert replicates is not None
+        assert error is not None
+        wanted = {0: 80.0, 1: 76.0, 10_000: 84.0, 10_001: 79.0, 20_000: 70.0}
+        assert replicates.accuracy_percent_of == pytest.approx(wanted)
+        assert replicates.deviation_points == pytest.approx(np.std(list(wanted.values()), ddof=1))
+        assert error.spread_points == pytest.approx(2**0.5 * replicates.deviation_points)
+        assert error.spread_degrees_of_freedom == replicates.degrees_of_freedom == 4
+        assert (steps.pool, steps.spreads) == (None, ())
 
     def test_device_with_one_burst_takes_the_spread_of_the_others(self, judged: Callable[..., Judged]) -> None:
         plan, records, _ = judged(self.OUTCOMES)
@@ -294,18 +323,35 @@ class TestWords:
         assert head.startswith(experiment)
         assert why == f"  {words}"
 
+    def test_spread_of_an_arm_under_other_seeds_is_said_to_be_that_of_replicates(
+        self, judged: Callable[..., Judged]
+    ) -> None:
+        everything = judged(TestSteps.OUTCOMES | {"AA1": [0.84, 0.79]}, aa=1)
+        steps = work_out(*everything, "AA1")
+        assert steps.replicates is not None
+        said = "\n".join(say_steps(steps))
+        assert "AA1 trains at other seeds than its reference, so the spread is that of every run of the conf" in said
+        assert "The 4 runs of the baseline's configuration, all A/A arms included: 80.000 % at seed 0, 79.000 %" in said
+        deviation = f"{steps.replicates.deviation_points:.3f}"
+        assert f"Standard deviation of a run: {deviation} points, 3.0 degrees of freedom." in said
+        assert f"The difference of two such runs: √2 × {deviation} = " in said
+        assert "other configurations are asked" not in said
+
+    def test_control_is_said_to_be_the_reason_that_nothing_is_pooled(self, judged: Callable[..., Judged]) -> None:
+        null = EXPERIMENTS | {"null": {"control": "shuffled_labels"}}
+        plan, records, judgements = judged(TestSteps.OUTCOMES | {"null": [0.1, 0.12]}, null)
+        said = "\n".join(say_steps(work_out(plan, records, judgements, "null")))
+        assert "null is a control, and how far the seeds of the others lie apart tells nothing of it" in said
+        assert "Too few configurations" not in said
+        assert "Against no difference" not in said
+        assert said.endswith(judgements["null"].reason)
+
+    def test_configuration_of_another_name_is_said_to_be_the_same(self, judged: Callable[..., Judged]) -> None:
+        everything = judged(TestSteps.OUTCOMES)
+        assert "\n   E5, the configuration of K1 as well: " in "\n".join(say_steps(work_out(*everything, "K1")))
+        assert "as well" not in "\n".join(say_steps(work_out(*everything, "H2")))
+
     def test_margin_that_holds_the_difference_is_said(self, judged: Callable[..., Judged]) -> None:
         steps = work_out(*judged(dict.fromkeys(TRAINED, 0.8), margin=20.0), "E5")
         assert steps.verdict is Verdict.NO_CHANGE
         assert "below the level of 0.05; a p below it would be no_change" in "\n".join(say_steps(steps))
-
-
-def test_interaction_is_judged_on_its_four_arms(judged: Callable[..., Judged]) -> None:
-    pair = {name: EXPERIMENTS[name] for name in ("E5", "wide")}
-    outcomes = {"baseline": [0.8, 0.8], "E5": [0.85, 0.85], "wide": [0.82, 0.82], "E5-and-wide": [0.95, 0.95]}
-    plan, records, _ = judged(outcomes, pair, interactions=(("E5", "wide"),))
-    (found,) = interactions_of(plan, records)
-    assert (found.first_points, found.second_points, found.both_points) == pytest.approx((5.0, 2.0, 15.0))
-    assert found.contrast.delta_points == pytest.approx(8.0)
-    assert found.contrast.moderated
-    assert interactions_of(structs.replace(plan, interactions=()), records) == []

@@ -184,9 +184,13 @@ class TestStandings:
         assert list(claims) == ["E5", "H2", "K1", "noise", "roll"]
 
     def test_each_says_why(self, claims: dict[str, AuditedClaim]) -> None:
-        assert claims["E5"].why == "E5 and K1 are one configuration and differ by 1.3; with its own repeat it is −0.3"
         assert (
-            claims["K1"].why == "below the 4.5 that the luck of the bursts alone allows; with its own repeat it is −0.1"
+            claims["E5"].why
+            == "E5 and K1 are one configuration and differ by 1.3; with the source's own repeat it is −0.3"
+        )
+        assert (
+            claims["K1"].why
+            == "below the 4.5 that the luck of the bursts alone allows; with the source's own repeat it is −0.1"
         )
         assert (
             claims["noise"].why

@@ -154,6 +154,7 @@ def test_the_commits_of_experiments_are_known_wherever_they_are_kept(repo: Path,
         ("H2", "refs/tags/keeper/H2"): third,
     }
     assert [(entry.branch, entry.commit) for entry in repository.open_branches()] == [(wide, second), (kept, third)]
+    assert [(entry.branch, entry.commit) for entry in repository.retired_branches()] == [(branch, first)]
     assert repository.keepers() == {"H2": third}
 
 

@@ -1,9 +1,13 @@
 """What is compared with what: by these functions verdicts are reached, and worked out again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from msgspec import structs
 
 from model.run_folder import Result
@@ -14,15 +18,23 @@ from orchestrator.comparisons import (
     comparison,
     configuration,
     distinct_p_values,
+    interactions_of,
     outcomes_of,
     pair_runs,
+    replicate_spread,
+    replicates_of,
     score_table,
     spread_between,
+    spreads_of,
 )
+from orchestrator.deciding import judge_as_declared
 from orchestrator.evidence import RunRecord
+from orchestrator.interactions import Additivity, InteractionJudgement
+from orchestrator.judgement import Verdict
 from orchestrator.plan import Plan
-from orchestrator.spec import JudgingSpec
-from orchestrator.variance import Spread
+from orchestrator.spec import JudgingSpec, StagingSpec
+from orchestrator.variance import Spread, pool_spreads, rounding_variance
+from orchestrator.verdicts import judge
 
 SLOW = Result(state="too_slow", reason="an epoch takes 14.50 s, the limit is 10.00 s", epochs=3)
 EXPERIMENTS: dict[str, dict[str, Any]] = {
@@ -92,6 +104,85 @@ class TestConfigurations:
         assert spread_between(plan, spreads, "H2", "E5") is None
 
 
+SEEDS = (0, 1, 4)
+FAR = {"E5": {"change": {"loss.kind": "focal"}}, "H2": {"on": "E5", "change": {"model.depth": 2}}} | {
+    f"D{depth}": {"change": {"model.depth": depth}} for depth in (3, 5, 6)
+}
+IDEAS = ("baseline", *FAR)
+REPLICATES = ("AA1", "AA2", "AA3")
+SHARES = st.lists(st.integers(20, 90).map(lambda percent: percent / 100), min_size=4, max_size=4)
+OUTCOMES = st.lists(st.one_of(*[st.integers(20, 90).map(lambda percent: percent / 100)] * 4, st.none()), min_size=3)
+
+
+@pytest.fixture(scope="module")
+def with_aa(a_plan: Callable[..., Plan]) -> dict[int, Plan]:
+    """The same campaign by how many A/A arms it has."""
+    return {aa: a_plan(FAR, seeds=SEEDS, aa=aa) for aa in (0, 3)}
+
+
+class TestReplicates:
+    def test_have_no_column_of_the_table_and_no_part_in_the_prior(
+        self, with_aa: dict[int, Plan], runs_of: RunsOf
+    ) -> None:
+        outcomes = {name: [0.8, 0.7, 0.9] for name in IDEAS} | {name: [0.1, 0.9, 0.2] for name in REPLICATES}
+        records = runs_of(with_aa[3], outcomes)
+        assert score_table(with_aa[3], records) == score_table(with_aa[0], records)
+        assert set(score_table(with_aa[3], records)[0]) == set(IDEAS)
+        pooled = pool_spreads(*score_table(with_aa[0], records))
+        assert {name: of for name, of in spreads_of(with_aa[3], records).items() if name in IDEAS} == pooled
+
+    @given(outcomes=st.fixed_dictionaries(dict.fromkeys((*IDEAS, *REPLICATES), OUTCOMES)))
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_change_no_number_of_any_idea(
+        self, with_aa: dict[int, Plan], runs_of: RunsOf, outcomes: dict[str, Any]
+    ) -> None:
+        records = runs_of(with_aa[3], outcomes)
+        judged, alone = judge(with_aa[3], records), judge(with_aa[0], records)
+        assert {name: judged[name] for name in IDEAS} == alone
+
+    def test_are_the_runs_of_the_baselines_configuration_by_the_seeds_that_they_trained_at(
+        self, with_aa: dict[int, Plan], runs_of: RunsOf
+    ) -> None:
+        records = runs_of(with_aa[3], {"baseline": [0.8, None, 0.7], "AA2": [0.9, SLOW, 0.6], "E5": 0.5})
+        assert replicates_of(with_aa[3], records) == pytest.approx({0: 80.0, 4: 70.0, 20_000: 90.0, 20_004: 60.0})
+
+    def test_spread_is_their_sample_variance(self) -> None:
+        found = replicate_spread([80.0, 70.0, 90.0, 60.0], 200)
+        assert found is not None
+        assert (found.variance_points2, found.degrees_of_freedom) == (pytest.approx(500 / 3), 3)
+
+    def test_that_agree_tell_no_more_than_rounding_lets_them(self) -> None:
+        assert replicate_spread([80.0, 80.0, 80.0], 200) == Spread(rounding_variance(200), 2)
+
+    @pytest.mark.parametrize("percents", [[], [80.0]])
+    def test_one_has_no_spread(self, percents: list[float]) -> None:
+        assert replicate_spread(percents, 200) is None
+
+    def test_difference_of_two_has_twice_the_variance_and_is_known_as_well(self, with_aa: dict[int, Plan]) -> None:
+        assert spread_between(with_aa[3], {"AA1": Spread(3.0, 7.0)}, "AA1", "baseline") == Spread(6.0, 7.0)
+        assert spread_between(with_aa[3], {"baseline": Spread(3.0, 7.0)}, "AA1", "baseline") is None
+
+    def test_are_called_different_no_more_often_than_the_level_allows_where_seeds_are_strong(
+        self, with_aa: dict[int, Plan], a_run: Callable[..., RunRecord]
+    ) -> None:
+        plan, generator, num_campaigns = with_aa[3], np.random.default_rng(5), 60
+        wrong = off_zero = 0
+        for _ in range(num_campaigns):
+            seed_points = {shift: generator.normal(0.0, 6.0, len(SEEDS)) for shift in (0, 10_000, 20_000, 30_000)}
+            records = {
+                run.id: run
+                for name, arm in plan.arms.items()
+                for seed, points in zip(SEEDS, seed_points[arm.seed_shift], strict=True)
+                for run in [a_run(plan, name, seed, generator.random(200) < 0.7 + points / 100, num_epochs=1)]
+            }
+            judged = judge(plan, records)
+            found = [judged[name] for name in REPLICATES]
+            wrong += any(judgement.verdict in (Verdict.IMPROVED, Verdict.REGRESSION) for judgement in found)
+            off_zero += sum(judgement.p_value is not None and judgement.p_value < 0.05 for judgement in found)
+        assert wrong <= 0.05 * num_campaigns
+        assert off_zero <= 0.05 * num_campaigns * len(REPLICATES)
+
+
 class TestAdjusting:
     P_OF = {"E5": 0.01, "H2": 0.03, "K1": 0.03}
 
@@ -108,3 +199,103 @@ class TestAdjusting:
 
     def test_nothing_to_adjust_is_nothing(self, plan: Plan) -> None:
         assert adjust(plan, {}) == {}
+
+
+class TestInteractions:
+    EXPERIMENTS: Mapping[str, Any] = {
+        "A": {"change": {"model.depth": 2}},
+        "B": {"change": {"model.pooling": "mean"}},
+        "other": {"change": {"loss.kind": "focal"}},
+    }
+    AT_ONCE = {"baseline": [0.5, 0.5], "A": [0.55, 0.55], "B": [0.52, 0.52], "A-and-B": [0.95, 0.95]}
+
+    def test_is_judged_on_its_four_arms(self, a_plan: Callable[..., Plan], runs_of: RunsOf) -> None:
+        plan = a_plan(self.EXPERIMENTS, interactions=(("A", "B"),))
+        records = runs_of(plan, self.AT_ONCE)
+        judgements = judge(plan, records)
+        (found,) = interactions_of(plan, records, judgements)
+        assert (found.first_points, found.second_points, found.both_points) == pytest.approx((5.0, 2.0, 45.0))
+        assert found.contrast.delta_points == pytest.approx(38.0)
+        assert found.contrast.moderated
+        assert found.verdict is Additivity.SYNERGY
+        assert interactions_of(structs.replace(plan, interactions=()), records, judgements) == []
+
+    def test_takes_its_own_seeds_where_too_few_configurations_are_pooled(
+        self, a_plan: Callable[..., Plan], runs_of: RunsOf
+    ) -> None:
+        plan = a_plan(self.EXPERIMENTS, interactions=(("A", "B"),))
+        records = runs_of(plan, self.AT_ONCE | {"A": [0.55, None]})
+        (found,) = interactions_of(plan, records, judge(plan, records))
+        assert (found.verdict, found.contrast.seeds) == (Additivity.NEEDS_SEEDS, (0,))
+
+
+class TestStagedInteractions:
+    """Seeds are given out look by look: what is said of a pair is said once, and stays."""
+
+    STAGING = StagingSpec(screen_seeds=2, max_seeds=4, confirm_seeds=2)
+    SURE = {"baseline": [0.5, 0.5], "A": [0.8, 0.8], "B": [0.75, 0.75], "other": [0.5, 0.5], "A-and-B": [0.95, 0.95]}
+
+    @pytest.fixture
+    def judged(self, a_plan: Callable[..., Plan], runs_of: RunsOf) -> Callable[..., InteractionJudgement]:
+        plan = a_plan(
+            TestInteractions.EXPERIMENTS,
+            interactions=(("A", "B"),),
+            seeds=self.STAGING.all_seeds((0, 1)),
+            staging=self.STAGING,
+            margin=3.0,
+        )
+
+        def of(outcomes: Mapping[str, Any]) -> InteractionJudgement:
+            records = runs_of(plan, outcomes)
+            at_look, judgements = judge_as_declared(plan, records)
+            (found,) = interactions_of(at_look, records, judgements)
+            return found
+
+        return of
+
+    def test_waits_for_the_first_look(self, judged: Callable[..., InteractionJudgement]) -> None:
+        found = judged(self.SURE | {"other": [0.5]})
+        assert (found.verdict, found.adjusted_p_value) == (Additivity.WAITS, None)
+
+    def test_has_its_word_once_all_four_arms_are_decided(self, judged: Callable[..., InteractionJudgement]) -> None:
+        assert judged(self.SURE).verdict is Additivity.ANTAGONISM
+
+    def test_waits_while_one_of_them_is_undecided(self, judged: Callable[..., InteractionJudgement]) -> None:
+        found = judged(self.SURE | {"A": [0.45, 0.65]})
+        assert (found.verdict, found.contrast.seeds) == (Additivity.WAITS, (0, 1))
+
+    def test_arm_that_has_had_all_its_seeds_waits_no_more(self, judged: Callable[..., InteractionJudgement]) -> None:
+        whole = {name: of * 2 for name, of in self.SURE.items()} | {"A": [0.40, 0.62, 0.43, 0.60]}
+        three, four = (judged({name: of[:num_seeds] for name, of in whole.items()}) for num_seeds in (3, 4))
+        assert three.verdict is Additivity.WAITS
+        assert four.verdict is Additivity.SYNERGY
+
+    def test_arm_that_was_stopped_will_never_be_scored(self, judged: Callable[..., InteractionJudgement]) -> None:
+        assert judged(self.SURE | {"B": [SLOW, SLOW]}).verdict is Additivity.NEEDS_SEEDS
+
+    def test_more_runs_than_were_asked_for_change_nothing(self, judged: Callable[..., InteractionJudgement]) -> None:
+        more = {name: [*of, 0.9, 0.1, 0.2, 0.7] for name, of in self.SURE.items()}
+        assert judged(more) == judged(self.SURE)
+
+    @given(noise=st.lists(st.lists(st.integers(-2, 2), min_size=4, max_size=4), min_size=4, max_size=4), other=SHARES)
+    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_word_that_was_given_is_never_taken_back(
+        self, judged: Callable[..., InteractionJudgement], noise: list[list[int]], other: list[float]
+    ) -> None:
+        cells = ("baseline", "A", "B", "A-and-B")
+        outcomes = {
+            cell: [self.SURE[cell][0] + each / 100 for each in of] for cell, of in zip(cells, noise, strict=True)
+        }
+        outcomes["other"] = other
+        said = [judged({name: of[:num_seeds] for name, of in outcomes.items()}) for num_seeds in (2, 3, 4)]
+        for before, after in pairwise(said):
+            assert before.verdict is Additivity.WAITS or after == before
+
+    def test_word_stays_while_another_experiment_is_undecided(
+        self, judged: Callable[..., InteractionJudgement]
+    ) -> None:
+        said = [
+            judged(self.SURE | {"baseline": [0.5] * num, "other": [0.5, 0.53, 0.9, 0.2][:num]}) for num in (2, 3, 4)
+        ]
+        assert said[0].verdict is Additivity.ANTAGONISM
+        assert said[0] == said[1] == said[2]

@@ -9,7 +9,16 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from model.run_folder import Result
-from orchestrator.deciding import DecisionState, Standing, judge_as_declared, next_run, seeds_to_tell, stand
+from orchestrator.deciding import (
+    DecisionState,
+    Standing,
+    among,
+    judge_as_declared,
+    left_out,
+    next_run,
+    seeds_to_tell,
+    stand,
+)
 from orchestrator.evidence import RunRecord
 from orchestrator.judgement import AtLook, Verdict
 from orchestrator.plan import Plan
@@ -147,6 +156,78 @@ class TestConfirmation:
         assert not judgement.is_keeper
         assert "; not confirmed on seeds 3 and 4 alone: −0.1 points there" in judgement.reason
         assert found.wanted == ()
+
+    def test_what_other_experiments_are_given_later_changes_no_confirmation(self, standing: Any) -> None:
+        fresh = WON | {"baseline": [400, 402, None, 400, 401], "K1": [470, 472, None, 460, 462]}
+        before = standing(fresh | {"E5": [380, 404]}).judgements["K1"]
+        later = fresh | {"baseline": [400, 402, 300, 400, 401], "E5": [380, 404, 250], "H2": [402, 400, 250]}
+        assert standing(later).judgements["K1"].fresh == before.fresh
+
+    def test_an_undecided_experiment_wants_no_fresh_seeds_of_the_reference_that_it_shares(self, standing: Any) -> None:
+        found = standing(WON | {"E5": [380, 404]})
+        assert found.judgements["E5"].verdict is Verdict.INCONCLUSIVE
+        assert (found.decisions["E5"].wants, found.decisions["K1"].wants) == ((2,), (3, 4))
+
+
+class TestTwins:
+    @pytest.fixture
+    def plan(self, a_plan: Callable[..., Plan]) -> Plan:
+        twice = EXPERIMENTS | {"K2": EXPERIMENTS["K1"]}
+        return a_plan(twice, seeds=STAGING.all_seeds((0, 1)), staging=STAGING, margin=8.0)
+
+    def test_a_run_that_two_experiments_share_is_wanted_once_and_serves_both(self, standing: Any) -> None:
+        found = standing(WON)
+        assert found.judgements["K2"].verdict is Verdict.IMPROVED
+        assert len(found.wanted) == 4
+        shared = next_run(found, {"K1": 0.1, "baseline": 100.0}.get)
+        assert shared is not None
+        assert (shared.experiment, shared.serves) == ("K1", ("K1", "K2"))
+
+    def test_a_run_that_two_experiments_share_is_waited_for_once(self, standing: Any) -> None:
+        reason = standing({"baseline": [400, 402], "E5": [401, 401], "H2": [402, 400]}).judgements["E5"].reason
+        assert reason.endswith("it waits for 2 runs")
+
+
+class TestControls:
+    @pytest.fixture
+    def plan(self, a_plan: Callable[..., Plan]) -> Plan:
+        with_control = EXPERIMENTS | {"shuffled": {"control": "shuffled_labels"}}
+        return a_plan(with_control, seeds=STAGING.all_seeds((0, 1)), staging=STAGING, margin=8.0)
+
+    def test_labels_without_meaning_are_nothing_to_decide(self, standing: Any) -> None:
+        found = standing(CALM | {"shuffled": [50, 55]})
+        assert found.judgements["shuffled"].verdict is None
+        assert "shuffled" not in found.decisions
+
+    def test_a_run_of_theirs_is_next_because_the_look_waits_for_it(self, standing: Any) -> None:
+        found = next_run(standing(CALM), lambda name: 1.0)
+        assert found is not None
+        assert (found.experiment, found.reason) == (
+            "shuffled",
+            "a control of the campaign: the first look waits for it",
+        )
+
+
+class TestWhatIsJudgedTogether:
+    @pytest.fixture
+    def records(self, plan: Plan, runs_of: RunsOf) -> dict[str, RunRecord]:
+        return runs_of(plan, {name: [scored(each) for each in CALM[name]] for name in ("baseline", "E5", "K1")})
+
+    def test_a_verdict_is_the_same_whichever_experiments_are_named(
+        self, plan: Plan, records: dict[str, RunRecord]
+    ) -> None:
+        whole = structs.replace(plan, campaign=structs.replace(plan.campaign, staging=None, seeds=(0, 1)))
+        alone, both = (among(whole, names, records) for names in (["E5"], ["E5", "K1"]))
+        assert list(alone.arms) == ["baseline", "E5", "K1"]
+        assert judge(alone, records) == judge(both, records)
+        assert left_out(whole, alone, records) == []
+
+    def test_looks_are_of_what_is_named_alone_and_the_rest_can_be_named(
+        self, plan: Plan, records: dict[str, RunRecord]
+    ) -> None:
+        part = among(plan, ["E5"], records)
+        assert list(part.arms) == ["baseline", "E5"]
+        assert left_out(plan, part, records) == ["K1"]
 
 
 class TestLevels:

@@ -259,6 +259,12 @@ class TestRefusals:
         run_id = study.start("E5")
         assert ask("E6-s0") == (2, "", f"knockout: there is no run `E6-s0`; the nearest is `{run_id}`\n")
 
+    def test_an_unknown_experiment(self, study: Any, ask: Ask) -> None:
+        study.start("E5")
+        said = "knockout: there is no experiment or run `E55`; did you mean the experiment `E5`?\n"
+        assert ask("E55") == (2, "", said)
+        assert "there is no run `zzz`; the nearest is `E5-s0-" in ask("zzz")[2]
+
     def test_an_experiment_that_is_gone(self, study: Any, ask: Ask) -> None:
         run_id = study.end(study.start("H2"))
         study.edit("  H2:", "  H3:")

@@ -5,11 +5,13 @@ from typing import Any
 
 import matplotlib as mpl
 import pytest
+from matplotlib.figure import Figure
 from msgspec.structs import replace
 
 from model.run_folder import Result
 from orchestrator.evidence import RunRecord
-from orchestrator.figures import draw_curves, draw_deltas
+from orchestrator.figures import _Row, _write_words, draw_curves, draw_deltas
+from orchestrator.judgement import Estimate, Verdict
 from orchestrator.plan import Plan
 from orchestrator.verdicts import judge
 
@@ -97,6 +99,40 @@ def test_a_reported_difference_beyond_the_axis_is_drawn(
         }
     )
     assert drawn({name: 0.8 for name in far.arms}, far).startswith(PNG)
+
+
+def test_an_improvement_looks_different_by_what_fresh_seeds_say(a_plan: Callable[..., Plan], runs_of: RunsOf) -> None:
+    plan = a_plan({"E5": EXPERIMENTS["E5"]})
+    judgements = judge(plan, runs_of(plan, {"baseline": 0.5, "E5": 0.9}))
+    told = Estimate(delta_points=1.0, low_points=0.5, high_points=1.5)
+    asked = [(None, None), (told, True), (told, False), (Estimate(), None)]
+    figures = {
+        draw_deltas(plan, judgements | {"E5": replace(judgements["E5"], fresh=fresh, is_confirmed=is_confirmed)})
+        for fresh, is_confirmed in asked
+    }
+    assert judgements["E5"].verdict is Verdict.IMPROVED
+    assert len(figures) == len(asked)
+
+
+def test_labels_without_meaning_have_no_row(a_plan: Callable[..., Plan], drawn: Callable[..., bytes]) -> None:
+    with_control = a_plan(EXPERIMENTS | {"null": {"control": "shuffled_labels", "group": "controls"}})
+    assert drawn(SCORED | {"null": 0.1}, with_control) == drawn(SCORED)
+    lone = a_plan({"null": {"control": "shuffled_labels"}})
+    assert drawn({"baseline": 0.8, "null": 0.1}, lone).startswith(PNG)
+
+
+def test_verdict_is_clear_of_the_longest_numbers(plan: Plan, runs_of: RunsOf) -> None:
+    judgements = judge(plan, runs_of(plan, SCORED))
+    wide = replace(judgements["H2"], delta_points=-100.0, low_points=-1069.4, high_points=-1046.9)
+    rows = [_Row(0.0, plan.arms["E5"], judgements["E5"]), _Row(1.0, plan.arms["H2"], wide)]
+    figure = Figure(figsize=(10.0, 3.0), layout="constrained")
+    axes = figure.subplots(1, 2, width_ratios=(0.74, 0.26))[1]
+    _write_words(axes, rows)
+    figure.draw_without_rendering()
+    ends = [text.get_window_extent() for text in axes.texts]
+    numbers, verdicts = ends[0::2], ends[1::2]
+    assert axes.texts[2].get_text().endswith("−1046.9]")
+    assert max(each.x1 for each in numbers) < min(each.x0 for each in verdicts)
 
 
 def test_a_groups_name_is_written_and_not_typeset(a_plan: Callable[..., Plan], drawn: Callable[..., bytes]) -> None:

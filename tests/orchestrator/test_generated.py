@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import SpecError
-from orchestrator.generated import Recipe, common_base, recipes, refuse_name
+from orchestrator.evidence import RunRecord
+from orchestrator.generated import CAMPAIGN, CONTROLS, Recipe, common_base, recipes, refuse_name
 from orchestrator.knobs import difference
 from orchestrator.plan import Plan
+from orchestrator.verdicts import judge
 
 FOCAL = {"change": {"loss.kind": "focal", "loss.gamma": 2.0}}
 WIDE = {"on": "E5", "change": {"model.num_heads": 4, "model.head_dim": 128}}
@@ -232,3 +234,30 @@ def test_a_name_that_cannot_be_had_is_refused(name: str, message: str) -> None:
     with pytest.raises(SpecError, match=message) as caught:
         refuse_name(recipe, {"E5"})
     assert caught.value.where == ("interactions",)
+
+
+@pytest.mark.parametrize("group", ["interaction", "ablation", "aa"])
+def test_a_group_of_generated_arms_is_kept_for_them(a_plan: Callable[..., Plan], group: str) -> None:
+    message = f"^the group `{group}` is kept for arms that the file asks for by `interactions`, `ablate` or `aa`; call"
+    with pytest.raises(SpecError, match=message) as refused:
+        a_plan({"E5": FOCAL | {"group": group}})
+    assert refused.value.where == ("experiments", "E5", "group")
+
+
+@pytest.mark.parametrize("group", ["controls", "campaign"])
+def test_a_group_named_as_a_family_of_comparisons_is_refused(a_plan: Callable[..., Plan], group: str) -> None:
+    message = f"^the group `{group}` is kept for what verdicts are reached among: the controls, or the whole campaign;"
+    with pytest.raises(SpecError, match=message):
+        a_plan({"E5": FOCAL | {"group": group}})
+
+
+def test_a_control_may_be_of_the_group_controls(a_plan: Callable[..., Plan]) -> None:
+    assert a_plan({"null": {"control": "shuffled_labels", "group": "controls"}}).arms["null"].group == CONTROLS
+
+
+def test_families_are_called_as_verdicts_call_them(
+    a_plan: Callable[..., Plan], runs_of: Callable[..., dict[str, RunRecord]]
+) -> None:
+    plan = a_plan({"E5": FOCAL}, aa=1)
+    judged = judge(plan, runs_of(plan, dict.fromkeys(("baseline", "E5", "AA1"), 0.8)))
+    assert (judged["AA1"].family, judged["E5"].family) == (CONTROLS, CAMPAIGN)

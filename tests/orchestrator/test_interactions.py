@@ -1,12 +1,13 @@
 """Whether two effects add up: the contrast of a 2 x 2, and what is concluded from it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
@@ -57,8 +58,8 @@ def draw(rates: Rates, *, seed: int = 0, num_seeds: int = 5, num_bursts: int = 4
     return four_arms(hardness_B + luck_4SB < np.array(rates)[:, None, None])
 
 
-def judge_one(arms: FourArms, spreads: Mapping[str, Spread] | None = None, margin: float = 2.0) -> InteractionJudgement:
-    (found,) = judge_interactions({PAIR: arms}, spreads or {}, JudgingSpec(), margin)
+def judge_one(arms: FourArms, margin: float = 2.0) -> InteractionJudgement:
+    (found,) = judge_interactions({PAIR: arms}, JudgingSpec(), margin)
     return found
 
 
@@ -147,10 +148,9 @@ def test_its_spread_is_that_of_the_four_arms_together() -> None:
 
 def test_pooled_spreads_are_used_where_all_four_arms_have_one() -> None:
     arms = draw((0.6, 0.65, 0.65, 0.75), num_seeds=2)
-    pooled = {cell: Spread(0.01, 50.0) for cell in PAIR.cells}
-    assert judge_one(arms, pooled).contrast.moderated
-    del pooled["B-alone"]
-    assert not judge_one(arms, pooled).contrast.moderated
+    pooled = judge_one(structs.replace(arms, spreads=(Spread(0.01, 50.0),) * 4)).contrast
+    assert pooled.moderated
+    assert not judge_one(arms).contrast.moderated
 
 
 def test_p_values_are_adjusted_among_the_interactions_that_have_one() -> None:
@@ -161,11 +161,23 @@ def test_p_values_are_adjusted_among_the_interactions_that_have_one() -> None:
         third: draw((0.6, 0.7, 0.7, 0.7), num_seeds=1),
         other: draw((0.6, 0.7, 0.7, 0.79), seed=1),
     }
-    first, without, second = judge_interactions(cases, {}, JudgingSpec(), 2.0)
+    first, without, second = judge_interactions(cases, JudgingSpec(), 2.0)
     raw = sorted((found.contrast.p_value, found.adjusted_p_value) for found in (first, second))
     assert without.adjusted_p_value is None
     assert raw[0][1] == pytest.approx(min(1.0, 2 * (raw[0][0] or 0.0)))
     assert raw[1][1] == pytest.approx(max(raw[1][0] or 0.0, raw[0][1] or 0.0))
+
+
+def test_pair_that_waits_counts_as_compared_and_takes_no_word_back() -> None:
+    other = Interaction(first="C", second="D", neither="baseline", only_first="C", only_second="D", both="E")
+    cases = {PAIR: draw((0.6, 0.7, 0.7, 0.74)), other: draw((0.6, 0.7, 0.7, 0.9), seed=1)}
+    now, waits = judge_interactions(cases, JudgingSpec(), 2.0, [other])
+    alone, told = judge_interactions(cases, JudgingSpec(), 2.0)
+    assert (waits.verdict, waits.adjusted_p_value, told.verdict) == (Additivity.WAITS, None, Additivity.SYNERGY)
+    assert waits.contrast == told.contrast
+    assert now.contrast.p_value is not None
+    assert now.adjusted_p_value == min(1.0, 2 * now.contrast.p_value)
+    assert alone.adjusted_p_value == pytest.approx(now.contrast.p_value)
 
 
 def test_the_plan_names_the_arms_that_are_to_be_judged(a_plan: Callable[..., Plan]) -> None:

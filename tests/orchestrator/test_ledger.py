@@ -68,7 +68,8 @@ def _captures(*more: str) -> dict[str, Any]:
 
 def test_sentence_gives_the_counts_and_what_chose(plan: Plan, runs_of: RunsOf) -> None:
     first, second, *_ = describe_scorings(plan, scorings(plan, runs_of(plan, OUTCOMES)))
-    assert first == "LocD was scored 5 times, by 5 runs of 3 experiments; nothing was chosen on it."
+    counts = "LocD was scored 5 times, by 5 runs of 3 configurations, the baseline and controls among them"
+    assert first == f"{counts}; nothing was chosen on it."
     assert second == "Of each run, the epoch of the lowest validation loss (on LocB) was scored, once."
 
 
@@ -78,12 +79,17 @@ def test_what_searches_may_look_at_is_named_where_there_is_any(a_plan: Callable[
     assert not [words for words in describe_scorings(a_plan({}), []) if "Searches" in words]
 
 
-def test_seeds_that_are_given_out_by_verdicts_are_said_to_be(a_plan: Callable[..., Plan]) -> None:
-    staged = describe_scorings(a_plan({}, staging=StagingSpec(), seeds=tuple(range(12))), [])
-    words = "Which experiments were given more seeds was decided by verdicts on LocD, at levels that add up."
-    assert words in staged
-    assert words not in describe_scorings(a_plan({}), [])
+def test_giving_out_seeds_is_said_to_be_a_choice_on_the_judged_capture_alone(a_plan: Callable[..., Plan]) -> None:
+    two = {"validate": ["LocA"], "train": ["LocB"], "report": ["LocD", "LocE"]} | _captures("LocE")
+    judged, other, *rest = describe_scorings(a_plan({}, staging=StagingSpec(), seeds=tuple(range(12)), data=two), [])
+    words = "which experiments were given more seeds was decided by verdicts on it, at levels that add up"
+    assert judged.endswith(f"; {words}, and nothing else was chosen on it.")
+    assert other.endswith("; nothing was chosen on it.")
+    assert not [sentence for sentence in rest if "chosen" in sentence or "more seeds" in sentence]
+    assert not [sentence for sentence in describe_scorings(a_plan({}), []) if "more seeds" in sentence]
 
 
 def test_what_left_no_trace_is_said_to_be_uncounted(plan: Plan) -> None:
-    assert "results that a second try replaced" in describe_scorings(plan, [])[-1]
+    uncounted = describe_scorings(plan, [])[-1]
+    assert "results that a second try replaced" in uncounted
+    assert "by hand with `python -m model.evaluate`" in uncounted

@@ -128,6 +128,12 @@ def test_paper_is_exactly_the_sources_setting() -> None:
             r":23: .*`E5` stands on `E4`, which is no experiment.*there are baseline, E5",
         ),
         ("title: Focal", "title: Focal\n    on: E5", r":23: .*in a circle: E5 on E5"),
+        (
+            "  E5:",
+            "  baseline:",
+            r":21: experiments\.baseline: `baseline` is the experiment with no change, .* another",
+        ),
+        ("  E5:", f"  {'E' * 41}:", r":21: experiments\.E+: a name has at most 40 letters, found 41: `E+`"),
         ("  E5:", "  'E 5':", r":21: .*a name is letters and digits joined by .*, found `E 5`"),
         (
             "report: [D]",
@@ -305,6 +311,19 @@ def test_nested_aliases_cannot_expand_without_end(check: Check) -> None:
     )
     with pytest.raises(SpecError, match="more than 100000 values"):
         check(bomb)
+
+
+def test_an_experiment_with_the_name_of_a_trial_is_told_with_its_line(check: Check) -> None:
+    search = "searches: {focal: {title: t, on: focal-t1, space: {loss.gamma: {kind: float, low: 1.0, high: 2.0}}}}\n"
+    with pytest.raises(SpecError, match=r":21: .*`focal-t1` is what a trial of search `focal` is called; choose"):
+        check(changed("  E5:", "  focal-t1:") + search)
+
+
+def test_what_is_to_be_in_a_file_is_checked_as_that_file(tmp_path: Path) -> None:
+    path = tmp_path / "experiments.yaml"
+    with pytest.raises(SpecError, match=rf"{path}:4: margim: there is no `margim`"):
+        load_campaign(path, changed("margin: 1.0", "margim: 1.0"))
+    assert not path.exists()
 
 
 def test_two_experiments_in_a_circle_are_told(check: Check) -> None:

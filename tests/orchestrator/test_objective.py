@@ -51,6 +51,13 @@ def test_validation_accuracy_is_refused_with_the_reason_unless_the_user_insists(
     assert captures_of("LocB", insist=True) == ("LocB",)
 
 
+@pytest.mark.parametrize("names", [("LocC", "LocC"), ("LocB", "LocB")])
+def test_a_capture_that_is_given_twice_is_refused(names: tuple[str, ...]) -> None:
+    with pytest.raises(SpecError, match=r"`Loc[BC]` is given twice, so its bursts count twice; keep one") as caught:
+        captures_of(*names, insist=True)
+    assert caught.value.where == (*WHERE, "captures", "[1]")
+
+
 @pytest.mark.parametrize("names", [("LocA",), ("LocB", "LocC"), ("LocX",)])
 def test_other_captures_are_no_objective(names: tuple[str, ...]) -> None:
     with pytest.raises(SpecError, match=r"captures of `data.choose`, or all of `data.validate`, found"):
@@ -73,14 +80,29 @@ def test_validation_scores_by_the_epoch_that_was_kept() -> None:
 
 
 def test_seeds_give_a_mean_with_its_standard_error() -> None:
-    score = combine([(60.0, 100), (64.0, 100), (62.0, 100)])
+    score = combine([(60.0, 10_000), (64.0, 10_000), (62.0, 10_000)])
     assert (score.mean, score.per_seed, score.is_across_seeds) == (62.0, (60.0, 64.0, 62.0), True)
     assert score.standard_error == pytest.approx(2.0 / sqrt(3))
 
 
 def test_one_seed_has_the_error_of_its_bursts_alone() -> None:
     score = combine([(80.0, 400)])
-    assert (score.mean, score.standard_error, score.is_across_seeds) == (80.0, 2.0, False)
+    assert (score.mean, score.is_across_seeds) == (80.0, False)
+    assert score.standard_error == pytest.approx(100 * sqrt(322 * 82 / 404**3))
+
+
+def test_equal_seeds_have_the_error_of_their_bursts() -> None:
+    assert combine([(80.0, 400)] * 4).standard_error == pytest.approx(combine([(80.0, 400)]).standard_error / 2)
+    assert combine([(80.0, 400), (0.0, 400)]).standard_error == pytest.approx(40.0)
+
+
+def test_neither_no_burst_nor_every_burst_is_certain() -> None:
+    none, every = combine([(0.0, 100)]), combine([(100.0, 100)])
+    assert none.standard_error == pytest.approx(every.standard_error) == pytest.approx(100 * sqrt(2 * 102 / 104**3))
+
+
+def test_bursts_that_nobody_counted_have_no_error() -> None:
+    assert combine([(80.0, 0)]).standard_error == 0.0
 
 
 def test_epochs_are_matched_where_all_seeds_have_come_to_them() -> None:

@@ -6,6 +6,7 @@ import msgspec
 
 from orchestrator.checkouts import find_code
 from orchestrator.remembering import choose_plan, recall
+from orchestrator.spec import StagingSpec
 from orchestrator.study import Request, make_plan, open_study
 
 
@@ -69,6 +70,17 @@ def test_it_says_when_and_at_which_commit(study: Any) -> None:
         f"this is of the campaign as it was queued on 2026-11-20 17:03 UTC at commit {base}:"
     )
     assert "UTC: the file" in msgspec.structs.replace(dated, commit=None).sentence()
+
+
+def test_it_says_which_command_gives_the_report_of_what_is_there_now(study: Any) -> None:
+    study.add("E5")
+    queued = recall(open_study(request(study)))
+    assert queued is not None
+    whole = "; `knockout run` trains what those lack, if anything, and reports on them"
+    assert queued.sentence().endswith(whole)
+    staged = msgspec.structs.replace(queued.campaign, staging=StagingSpec())
+    sentence = msgspec.structs.replace(queued, campaign=staged).sentence()
+    assert sentence.endswith(whole.replace("run`", "run --until-decided`"))
 
 
 def test_what_another_version_wrote_is_not_recalled(study: Any) -> None:

@@ -102,7 +102,7 @@ class TestFolder:
 
     def test_every_file_that_the_report_names_is_there(self, folder: Path, markdown: str) -> None:
         named = {*re.findall(r"`(\w+\.csv)`", markdown), *re.findall(r"\]\((\w+\.png)\)", markdown)}
-        assert len(named) == 10
+        assert len(named) == 11
         assert {path.name for path in folder.iterdir()} == named | {"report.md", "report.html"}
 
     def test_page_asks_for_nothing_from_elsewhere(self, folder: Path) -> None:

@@ -41,7 +41,7 @@ def write_summary(layout: Layout, key: str = "0a1b", **fields: Any) -> Path:
         "visited": 5,
         "wanted": 6,
         "best": {"loss.gamma": 1.5, "loss.label_smoothing": 0.05},
-        "score": combine([(62.0, 100), (64.0, 100)]),
+        "score": combine([(62.0, 10_000), (64.0, 10_000)]),
         "default_visited": True,
         "to_default": BETTER,
     }
@@ -78,6 +78,10 @@ def test_a_search_is_a_row_with_a_link_to_its_report(plan: Plan, layout: Layout)
             {"to_default": msgspec.structs.replace(BETTER, is_across_seeds=False)},
             "higher, by the bursts of one seed alone: +4.0 [+1.0, +7.0]",
         ),
+        (
+            {"to_default": msgspec.structs.replace(BETTER, best_of=12)},
+            "better: +4.0 [+1.0, +7.0], adjusted for the best of 12 points",
+        ),
         ({"to_default": None}, "it is the default point"),
         ({"to_default": None, "default_visited": False}, "the default point was not visited"),
     ],
@@ -89,7 +93,15 @@ def test_a_row_says_whether_the_best_point_can_be_told_from_the_default(
 
 
 def test_a_score_of_one_seed_is_said_to_be_that_of_its_bursts_alone(plan: Plan, layout: Layout) -> None:
-    assert row(plan, layout, score=combine([(60.0, 100)]))["score"] == "60.0 ± 4.9 on LocC, the bursts alone"
+    assert row(plan, layout, score=combine([(60.0, 100)]))["score"] == "60.0 ± 4.8 on LocC, the bursts alone"
+
+
+def test_a_score_whose_bursts_nobody_counted_has_no_error(plan: Plan, layout: Layout) -> None:
+    assert row(plan, layout, score=combine([(60.0, 0)]))["score"] == "60.0 on LocC, nobody counted the bursts"
+
+
+def test_points_beyond_those_of_the_file_are_not_counted_as_some_of_them(plan: Plan, layout: Layout) -> None:
+    assert row(plan, layout, visited=10)["visited"] == "10"
 
 
 def test_a_search_without_a_point_has_none(plan: Plan, layout: Layout) -> None:

@@ -7,15 +7,13 @@ from typing import Any
 import pytest
 from jinja2 import UndefinedError
 from markdown_it import MarkdownIt
+from msgspec import structs
 
 from model.run_folder import Result
-from orchestrator.deciding import judge_as_declared
 from orchestrator.report import _environment, _text, render_markdown, render_page
-from orchestrator.report_sections import verdict_sentence
 from orchestrator.spec import JudgingSpec, StagingSpec
 from orchestrator.verdicts import judge
 
-DIED = Result(state="failed", failure="out_of_memory", reason="the job held 3.9 GiB", epochs=1)
 SLOW = Result(state="too_slow", reason="median epoch takes 1.1 s, the budget is 1.0 s", epochs=3)
 EXPERIMENTS: dict[str, dict[str, Any]] = {
     "E5": {"change": {"loss.kind": "focal", "loss.gamma": 2.0}, "reported": {"accuracy": 85.0, "delta": 1.0}},
@@ -63,43 +61,25 @@ def test_summary_comes_first_and_how_to_read_it_right_after(render: Render) -> N
     assert " 95 % interval" in how
 
 
-class TestStaged:
-    """Where seeds are given out look by look."""
+def test_negative_results_have_their_errors_and_p_values(render: Render) -> None:
+    words = section(render(), "### Augmentation")
+    assert re.search(r"^\*\*roll\.\*\* Standard error [\d.]+ points: .* p < 0\.001, adjusted ", words, re.MULTILINE)
+    assert "**wide.**" not in section(render(), "### Architecture")
 
-    @pytest.fixture
-    def markdown(self, a_plan: Callable[..., Any], runs_of: Callable[..., Any]) -> str:
-        staging = StagingSpec(screen_seeds=2, max_seeds=4, confirm_seeds=2)
-        plan = a_plan(EXPERIMENTS, seeds=tuple(range(6)), staging=staging)
-        outcomes = {"baseline": [0.8] * 6, "E5": [0.95] * 6, "H2": [0.95] * 6, "wide": SLOW, "roll": [0.2, 0.2]}
-        records = runs_of(plan, outcomes)
-        plan, judgements = judge_as_declared(plan, records)
-        return render_markdown(plan, records, judgements)
 
-    def cells(self, markdown: str, experiment: str) -> dict[str, str]:
-        lines = re.findall(r"^\| (.*) \|$", section(markdown, "## Result summary"), re.MULTILINE)
-        header, *rows = (line.split(" | ") for line in lines)
-        return dict(zip(header, next(row for row in rows if row[0] == experiment), strict=True))
-
-    def test_confirmation_stands_beside_the_difference_that_was_found(self, markdown: str) -> None:
-        found = self.cells(markdown, "E5")
-        assert (found["verdict"], found["delta"]) == ("improved", "+15.0")
-        assert re.fullmatch(r"\+15\.0 \[\+[\d.]+, \+[\d.]+\], confirmed", found["on fresh seeds"])
-        assert self.cells(markdown, "roll")["on fresh seeds"] == "–"
-
-    def test_interval_of_a_look_names_its_own_coverage(self, markdown: str) -> None:
-        interval = self.cells(markdown, "E5")["95 % interval"]
-        coverage = re.fullmatch(r"\[\+[\d.]+, \+[\d.]+\] \(([\d.]+) %\)", interval)
-        assert coverage is not None
-        assert 95 < float(coverage[1]) < 100
-        assert f"{interval} against baseline: **improved**" in section(markdown, "### E5")
-        assert f" | {interval} | " in section(markdown, "## Reported and replayed")
-        assert f" | {interval} | " in section(markdown, "## What the source's protocol could have shown")
-
-    def test_how_to_read_it_is_said_where_there_are_looks_and_only_there(self, markdown: str, render: Render) -> None:
-        said = "had no part in that choice, with its 95 % interval"
-        assert said in section(markdown, "## How to read the verdicts")
-        assert "fresh seeds" not in section(render(), "## How to read the verdicts")
-        assert "fresh seeds" not in section(render(), "## Result summary")
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(50.0, "50 s in epochs"), (60.0, "60 s in epochs (1 minute)"), (7200.0, "7,200 s in epochs (120 minutes)")],
+)
+def test_training_time_is_said_in_minutes_from_one_on(
+    a_plan: Callable[..., Any], runs_of: Callable[..., Any], seconds: float, words: str
+) -> None:
+    plan = a_plan({}, seeds=(0,))
+    records = {
+        run: structs.replace(record, epochs=(structs.replace(record.epochs[0], seconds=seconds),))
+        for run, record in runs_of(plan, {"baseline": 0.8}).items()
+    }
+    assert f"| training time | {words}, summed over runs |" in render_markdown(plan, records, judge(plan, records))
 
 
 def test_how_verdicts_are_reached_is_said_as_the_campaign_has_it(render: Render) -> None:
@@ -111,35 +91,10 @@ def test_how_verdicts_are_reached_is_said_as_the_campaign_has_it(render: Render)
     assert "| 90 % interval |" in section(markdown, "## Result summary")
 
 
-@pytest.mark.parametrize(
-    ("outcome", "words"),
-    [
-        ([0.95, 0.95], "E5 helps: +15.0 points on LocD against baseline."),
-        ([0.60, 0.60], "E5 hurts: −20.0 points on LocD against baseline."),
-        ([0.82, 0.81], "Nobody can tell yet what E5 does: +1.5 points on LocD against baseline, and it may be luck."),
-        ([0.82, None], "E5 has too few seeds for a verdict."),
-        (SLOW, "E5 was stopped because it is too slow."),
-        (DIED, "E5 failed in every run."),
-        (None, "E5 has not run yet."),
-    ],
-)
-def test_verdict_is_one_sentence(
-    a_plan: Callable[..., Any], runs_of: Callable[..., Any], outcome: Any, words: str
-) -> None:
-    plan = a_plan({"E5": EXPERIMENTS["E5"]})
-    judgements = judge(plan, runs_of(plan, {"baseline": 0.80, "E5": outcome}))
-    assert verdict_sentence(plan, judgements["E5"]) == words
-    assert verdict_sentence(plan, judgements["baseline"]) == ""
-
-
-def test_no_change_is_one_sentence_with_its_margin(render: Render) -> None:
-    words = section(render({"baseline": 0.8, "E5": [0.81, 0.8]}, {"E5": EXPERIMENTS["E5"]}, margin=30.0), "### E5")
-    assert "**E5 makes no difference that matters: +0.5 points on LocD against baseline, the margin is ±30.**" in words
-
-
 def test_controls_are_no_experiments_and_twins_are_named_in_the_headline(render: Render) -> None:
     head = render(experiments=EXPERIMENTS | {"null": {"control": "shuffled_labels"}}, aa=2).partition("\n## ")[0]
-    assert "Of 5 experiments: " in head
+    assert "Of 5 experiments, controls apart: " in head
+    assert "Of 5 experiments: " in render().partition("\n## ")[0]
     assert "Trained once, since the configuration is another's: K1 (that of E5)." in head
 
 
@@ -182,7 +137,8 @@ def test_experiment_that_has_not_run_is_said_to_be_so(render: Render) -> None:
 
 def test_scorings_on_the_judged_capture_are_counted(render: Render) -> None:
     words = section(render(), "## Scorings on LocD")
-    assert "LocD was scored 8 times, by 8 runs of 4 experiments; nothing was chosen on it." in words
+    assert "LocD was scored 8 times, by 8 runs of 4 configurations, the baseline and controls among them; " in words
+    assert "; nothing was chosen on it." in words
 
 
 def test_campaign_that_reports_nothing_says_so(render: Render) -> None:

@@ -19,6 +19,11 @@ from orchestrator.worker import Worker
 
 Lab = Any
 """That of conftest.py."""
+SPACE = """\
+      loss.gamma: {kind: float, low: 0.01, high: 5.0}
+      loss.label_smoothing: {kind: float, low: 0.0, high: 0.2}
+"""
+POINTS = [f"      - at: {{loss.gamma: {gamma}, loss.label_smoothing: 0.0}}\n" for gamma in (2.0, 3.0)]
 
 
 def test_a_stack_that_cannot_be_trained_is_told_before_anything_starts(
@@ -84,6 +89,18 @@ def test_a_search_ends_at_the_number_of_points_and_goes_on_for_more(go_on: Calla
     assert len(go_on(lambda run: {}, trials=2)[1].scored) == 8
 
 
+def test_a_space_without_more_points_ends_the_search(lab: Lab, go_on: Callable[..., Any]) -> None:
+    lab.study.edit(SPACE, "      loss.gamma: {kind: categorical, choices: [2.0, 3.0]}\n")
+    for line in POINTS:
+        lab.study.edit(line, "")
+    lab.study.edit("    enqueue:\n", "")
+    for _ in range(2):
+        searcher, found = go_on(lambda run: {})
+        assert (found.num_visited, searcher.problems) == (2, [])
+        assert found.exhausted == "its space has 2 points, and all were asked for"
+    assert go_on(lambda run: {}, trials=3)[1].num_visited == 2
+
+
 def test_what_was_too_slow_is_made_up_for(go_on: Callable[..., Any]) -> None:
     _, found = go_on(lambda run: {"state": "too_slow"} if "t001" in run else {})
     assert len(found.scored) == 6
@@ -97,9 +114,13 @@ def test_a_search_in_which_everything_fails_ends_and_says_so(go_on: Callable[...
 
 
 def test_the_importance_of_knobs_is_told_once_there_are_points(go_on: Callable[..., Any]) -> None:
-    assert go_on(lambda run: {}, trials=3)[1].importance == {}
     numbers = iter(range(100))
-    found = go_on(lambda run: {"accuracy": next(numbers) / 100}, trials=6)[1]
+
+    def ends(run: str) -> dict[str, Any]:
+        return {"accuracy": next(numbers) / 100}
+
+    assert go_on(ends, trials=19)[1].importance == {}
+    found = go_on(ends, trials=1)[1]
     assert set(found.importance) == {"loss.gamma", "loss.label_smoothing"}
     assert sum(found.importance.values()) == pytest.approx(1.0)
 
@@ -109,7 +130,7 @@ def test_a_run_that_cannot_be_started_ends_the_search_and_the_next_one_goes_on_w
 ) -> None:
     searcher, found = go_on(lambda run: {"state": "interrupted"})
     assert searcher.problems == ["runs of this search were interrupted; `knockout search` again goes on with them"]
-    assert [trial.state for trial in found.trials] == ["running", "waiting"]
+    assert [trial.state for trial in found.trials] == ["interrupted", "waiting"]
     trials = lab.open()
     trials._trial(trials.own()[0]).set_user_attr("owner", "here/1/long ago")
     assert len(go_on(lambda run: {})[1].scored) == 6

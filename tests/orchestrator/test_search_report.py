@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
+from msgspec import structs
 
 from orchestrator.layout import Layout
 from orchestrator.objective import combine
@@ -12,6 +14,7 @@ from orchestrator.plan import Plan
 from orchestrator.search_figures import draw_history, draw_surface
 from orchestrator.search_report import (
     compare,
+    render,
     sentences,
     summarise,
     write_search_report,
@@ -29,7 +32,9 @@ PNG = b"\x89PNG"
 Found = Callable[..., Searched]
 
 
-def a_trial(number: int, per_seed: Sequence[float] | None, state: str = "done", **fields: Any) -> TrialRecord:
+def a_trial(
+    number: int, per_seed: Sequence[float] | None, state: str = "done", *, bursts: int = 100, **fields: Any
+) -> TrialRecord:
     gamma, smoothing = POINTS[number % len(POINTS)]
     return TrialRecord(
         **{
@@ -37,9 +42,8 @@ def a_trial(number: int, per_seed: Sequence[float] | None, state: str = "done", 
             "arm": f"focal-t{number:03d}",
             "change": {"loss.gamma": gamma, "loss.label_smoothing": smoothing},
             "state": state,
-            "score": combine([(score, 100) for score in per_seed]) if per_seed else None,
+            "score": combine([(score, bursts) for score in per_seed]) if per_seed else None,
             "runs": (f"focal-t{number:03d}-s0",),
-            "point": number,
         }
         | fields
     )
@@ -70,19 +74,20 @@ def found(a_plan: Callable[..., Plan]) -> Found:
 
 
 def test_points_that_were_given_up_are_counted_and_named_and_never_the_best(found: Found) -> None:
-    early = a_trial(2, None, "pruned", reason="given up after 4 epochs", point=None)
+    early = a_trial(2, None, "pruned", reason="given up after 4 epochs")
     searched = found([60.0], [58.0], more=[early])
     assert sentences(searched)[0] == "search focal: 3 points visited of 5, 1 of them given up early, on H2"
     assert (summarise(searched).visited, searched.scored[0].number) == (3, 0)
-    assert b"2,3.0,0.05,pruned,,,focal-t002-s0,given up after 4 epochs" in write_table(searched)
+    assert b"2,3.0,0.05,pruned,,,focal-t002-s0,,given up after 4 epochs" in write_table(searched)
     assert draw_history(searched) != draw_history(found([60.0], [58.0]))
     scores = ([60.0], [58.0], [59.0], [61.0])
-    late = a_trial(4, None, "pruned", point=None)
+    late = a_trial(4, None, "pruned")
     assert draw_surface(found(*scores, more=[late])) != draw_surface(found(*scores))
 
 
 def test_points_are_compared_at_the_same_seeds() -> None:
-    difference = compare(a_trial(0, [62.0, 72.0, 82.0]), a_trial(1, [60.0, 70.0, 81.0]))
+    scores = ([62.0, 72.0, 82.0], [60.0, 70.0, 81.0])
+    difference = compare(*(a_trial(number, score, bursts=10**6) for number, score in enumerate(scores)), 2)
     assert difference.points == pytest.approx(5 / 3)
     # Student's t of 2 degrees of freedom, 4.303, times a standard error of 1/3.
     assert (difference.low, difference.high) == (pytest.approx(0.2325, abs=1e-3), pytest.approx(3.1009, abs=1e-3))
@@ -90,10 +95,61 @@ def test_points_are_compared_at_the_same_seeds() -> None:
 
 
 def test_one_seed_is_compared_by_its_bursts() -> None:
-    difference = compare(a_trial(0, [60.0]), a_trial(1, [50.0]))
-    assert difference.high - difference.points == pytest.approx(1.96 * (24.0 + 25.0) ** 0.5, abs=1e-3)
+    difference = compare(a_trial(0, [60.0], bursts=10_000), a_trial(1, [58.8], bursts=10_000), 2)
+    assert difference.high - difference.points == pytest.approx(1.96 * (0.24 + 0.2423) ** 0.5, abs=1e-3)
     assert not difference.is_told
     assert not difference.is_across_seeds
+
+
+def test_seeds_that_differ_equally_by_luck_are_no_more_certain_than_their_bursts(found: Found) -> None:
+    difference = compare(a_trial(0, [66.2, 66.2]), a_trial(1, [60.0, 60.0]), 2)
+    assert difference.points == pytest.approx(6.2)
+    # Each side's binomial error of 2 times 104 bursts, at shares of 0.656 and 0.596.
+    assert difference.high - difference.points == pytest.approx(1.96 * (10.85 + 11.58) ** 0.5, abs=0.01)
+    assert "it cannot be told from the default point" in " ".join(sentences(found([60.0, 60.0], [66.2, 66.2])))
+    assert found([60.0, 60.0]).scored[0].score.standard_error == pytest.approx(3.40, abs=0.01)
+
+
+def test_no_share_of_the_bursts_is_certain() -> None:
+    difference = compare(a_trial(0, [100.0]), a_trial(1, [0.0]), 2)
+    assert difference.is_told
+    assert difference.high == 100.0
+    assert 90.0 < difference.low < 97.0
+
+
+def test_bursts_that_nobody_counted_tell_nothing(found: Found) -> None:
+    difference = compare(a_trial(0, [90.0], bursts=0), a_trial(1, [50.0], bursts=0), 2)
+    assert (difference.low, difference.high, difference.is_told) == (-100.0, 100.0, False)
+    searched = found(more=[a_trial(1, [90.0], bursts=0)])
+    assert "with 90.0 % (standard error unknown: nobody counted the bursts) on LocC" in " ".join(sentences(searched))
+    assert "| 90.0 |" in render(searched, [])
+    assert b"1,1.5,0.05,done,90.0000,,focal-t001-s0,," in write_table(searched)
+
+
+def test_the_best_of_many_points_is_compared_in_a_wider_interval_and_the_report_says_so(found: Found) -> None:
+    scores = ([60.0, 61.0], [80.0, 81.2], [70.0, 71.1])
+    two, three = (compare(a_trial(1, scores[1]), a_trial(0, scores[0]), number) for number in (2, 3))
+    assert three.high > two.high
+    assert (two.adjusted, three.adjusted) == ("", "adjusted for the best of 3 points")
+    assert "+20.1 points, 95 % interval adjusted for the best of 3 points, +" in " ".join(sentences(found(*scores)))
+    assert "+20.1 points, 95 % interval +" in " ".join(sentences(found(*scores[:2])))
+
+
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_of_equal_points_the_best_is_seldom_called_better_than_the_default(num_seeds: int) -> None:
+    random = np.random.default_rng(7)
+    size = (500, 12, num_seeds)
+    # Several seeds have their own luck beside that of the bursts; one seed's cannot be seen.
+    draws = random.binomial(2000, random.normal(0.8, 0.02 if num_seeds > 1 else 0.0, size)) / 20.0
+    called = {2: 0, 12: 0}
+    for points in draws.tolist():
+        default, *others = (a_trial(0, scores, bursts=2000) for scores in points)
+        best = max(others, key=lambda trial: trial.score.mean if trial.score else 0.0)
+        for num_points in called:
+            difference = compare(best, default, num_points)
+            called[num_points] += difference.is_told and difference.points > 0
+    assert called[12] <= 0.05 * len(draws)
+    assert called[2] > 0.07 * len(draws)
 
 
 def test_a_best_point_that_cannot_be_told_from_the_default_says_so(found: Found) -> None:
@@ -127,9 +183,58 @@ def test_what_was_not_visited_says_why(found: Found) -> None:
     said = sentences(found([60.0], more=[slow]))
     assert said[:2] == [
         "search focal: 1 point visited of 5, on H2",
-        "focal-t003 is too_slow and counts for nothing: an epoch takes 9 s",
+        "focal-t003 was too slow and counts for nothing: an epoch takes 9 s",
     ]
     assert sentences(found(more=[slow]))[0].startswith("search focal: 0 points visited")
+
+
+def test_points_beyond_those_of_the_file_are_not_counted_as_some_of_them(found: Found) -> None:
+    spec = structs.replace(found().spec, trials=1)
+    assert sentences(found([60.0], [62.0], spec=spec))[0] == (
+        "search focal: 2 points visited where the file wants 1, on H2"
+    )
+
+
+def test_a_point_that_was_asked_for_again_is_one_point_and_no_runner_up(found: Found) -> None:
+    searched = found([60.0], [62.0], more=[a_trial(6, [62.0]), a_trial(11, [62.0])])
+    assert (searched.num_visited, [trial.number for trial in searched.scored]) == (2, [1, 0])
+    said = " ".join(sentences(searched))
+    assert said.startswith("search focal: 2 points visited of 5")
+    assert "runner-up" not in said
+    pruned_first = found([60.0], more=[a_trial(1, None, "pruned"), a_trial(6, [62.0])])
+    assert (pruned_first.num_visited, pruned_first.pruned) == (2, [])
+
+
+def test_a_space_without_new_points_is_said_to_be(found: Found) -> None:
+    said = sentences(found([60.0], exhausted="its space has 1 point, and all were asked for"))
+    assert said[1] == "no new point is to be expected: its space has 1 point, and all were asked for"
+    spec = structs.replace(found().spec, trials=1)
+    assert "no new point" not in " ".join(sentences(found([60.0], spec=spec, exhausted="all were asked for")))
+
+
+def test_a_second_try_names_the_first(found: Found) -> None:
+    again = a_trial(6, [62.0], again_of=1)
+    searched = found([60.0], more=[a_trial(1, None, "failed", reason="it crashed"), again])
+    searched = structs.replace(searched, trials=(*searched.trials[:2], structs.replace(again, number=2)))
+    assert "| focal-t006, focal-t001 again | 1.5 |" in render(searched, [])
+    assert write_table(searched).decode().splitlines()[-1] == "2,1.5,0.05,done,62.0000,4.7706,focal-t006-s0,1,"
+    assert "focal-t001 failed and counts for nothing: it crashed" in sentences(searched)
+
+
+def test_the_report_names_who_suggested_the_points_whatever_the_file_says_now(found: Found) -> None:
+    assert "every point at seed 0, suggested by tpe." in render(found([60.0]), [])
+    more = [a_trial(2, [60.0], sampler="random"), a_trial(3, [61.0], sampler="gp"), a_trial(4, [61.0], sampler="gp")]
+    assert "suggested by random and gp." in render(found([60.0], more=more), [])
+
+
+def test_the_source_s_numbers_stand_beside_the_point_of_its_values_wherever_the_file_lists_it(found: Found) -> None:
+    before = found([60.0], [62.0], [55.0])
+    moved = structs.replace(before.spec, enqueue=before.spec.enqueue[::-1])
+    text = render(structs.replace(before, spec=moved), [])
+    assert "| loss.gamma 2.0, loss.label_smoothing 0.05 | 60.0 ± 4.8 | 85.1 |  |" in text
+    precise = structs.replace(moved.enqueue[-1], at={"loss.gamma": 2.0000000001, "loss.label_smoothing": 0.05})
+    text = render(structs.replace(before, spec=structs.replace(moved, enqueue=(precise,))), [])
+    assert "| loss.gamma 2.0000000001, loss.label_smoothing 0.05 | 60.0 ± 4.8 | 85.1 |  |" in text
 
 
 def test_of_equal_scores_the_earlier_point_is_the_best(found: Found) -> None:
@@ -141,11 +246,13 @@ def test_the_report_has_every_point_and_the_source_beside_ours(found: Found, tmp
     report = write_search_report(found([60.0], [62.0], more=[slow], importance={"loss.gamma": 0.8}), Layout(tmp_path))
     text = report.read_text()
     assert report.parent.name == "tiny-search-focal-quick-0a1b"
-    assert "| focal-t001 | 1.5 | 0.05 | 62.0 ± 4.9 | focal-t001-s0 |" in text
+    assert "| focal-t001 | 1.5 | 0.05 | 62.0 ± 4.8 | focal-t001-s0 |" in text
     assert "| focal-t003 | 2.0 | 0.1 | too_slow | focal-t003-s0 |" in text
-    assert "| loss.gamma 2.0, loss.label_smoothing 0.05 | 60.0 ± 4.9 | 85.1 |  |" in text
+    assert "| loss.gamma 2.0, loss.label_smoothing 0.05 | 60.0 ± 4.8 | 85.1 |  |" in text
     assert "| loss.gamma 2.0, loss.label_smoothing 0.0 | not visited | – | no number |" in text
     assert "- loss.gamma: 80 %" in text
+    assert "By PED-ANOVA, from 2 points with a score: how far the best 30 % of them lie elsewhere than all." in text
+    assert "![history](history.png)\n\nScores in the order in which the points were asked for" in text
     assert {file.name for file in report.parent.iterdir()} == {"report.md", "trials.csv", "history.png", "search.json"}
 
 
@@ -158,7 +265,7 @@ def test_beside_the_report_a_program_reads_the_best_point_and_how_it_stands_to_t
     assert (summary.visited, summary.wanted, summary.default_visited) == (2, 5, True)
     assert summary.best == {"loss.gamma": 1.5, "loss.label_smoothing": 0.05}
     assert summary.score == combine([(62.0, 100)])
-    assert summary.to_default == compare(a_trial(1, [62.0]), a_trial(0, [60.0]))
+    assert summary.to_default == compare(a_trial(1, [62.0]), a_trial(0, [60.0]), 2)
 
 
 def test_a_best_point_that_is_the_default_is_compared_with_nothing(found: Found) -> None:
@@ -185,6 +292,6 @@ def test_too_few_points_draw_no_surface(found: Found) -> None:
 
 def test_the_table_is_a_line_a_trial(found: Found) -> None:
     lines = write_table(found([60.0], more=[a_trial(1, None, "failed", reason="it crashed")])).decode().splitlines()
-    assert lines[0] == "trial,loss.gamma,loss.label_smoothing,state,score,standard_error,runs,reason"
-    assert lines[1].startswith("0,2.0,0.05,done,60.0,4.89")
-    assert lines[2] == "1,1.5,0.05,failed,,,focal-t001-s0,it crashed"
+    assert lines[0] == "trial,loss.gamma,loss.label_smoothing,state,score,standard_error,runs,again_of,reason"
+    assert lines[1] == "0,2.0,0.05,done,60.0000,4.8114,focal-t000-s0,,"
+    assert lines[2] == "1,1.5,0.05,failed,,,focal-t001-s0,,it crashed"

@@ -46,6 +46,27 @@ def test_the_default_point_is_the_stack_itself(stack: JobConfig) -> None:
     assert identity_hash(config, inputs) == identity_hash(stack, inputs)
 
 
+@pytest.mark.parametrize(
+    ("kind", "default"),
+    [
+        ("focal", {"loss.kind": "focal", "loss.gamma": 2.0, "loss.label_smoothing": 0.0}),
+        ("cross_entropy", {"loss.kind": "focal"}),
+    ],
+)
+def test_the_default_point_has_no_knob_whose_condition_fails_there(
+    stack: JobConfig, kind: str, default: dict[str, Any]
+) -> None:
+    """E5 is at focal, so a knob that waits for another kind, and one that waits for that knob, are not searched."""
+    space = a_search(
+        {
+            "loss.kind": {"kind": "categorical", "choices": ["focal", "cross_entropy"]},
+            "loss.gamma": {"kind": "float", "low": 0.1, "high": 5.0, "when": {"loss.kind": kind}},
+            "loss.label_smoothing": {"kind": "float", "low": 0.0, "high": 0.2, "when": {"loss.gamma": 2.0}},
+        }
+    ).space
+    assert default_point(space, stack) == default
+
+
 def test_a_knob_is_asked_for_only_where_its_condition_holds() -> None:
     space = a_search(
         {
@@ -88,6 +109,12 @@ def test_a_whole_number_is_no_other_value(value: object, inside: bool) -> None:
 def test_a_range_that_is_none_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FloatSpace(**fields)
+
+
+@pytest.mark.parametrize("choices", [[1, 1], ["focal", "cross_entropy", "focal"], [1, 1.0], [None, None]])
+def test_a_choice_that_is_given_twice_is_refused(choices: list[Any]) -> None:
+    with pytest.raises(msgspec.ValidationError, match=rf"`choices` has {choices[-1]!r} twice; keep one of them"):
+        a_search({"loss.kind": {"kind": "categorical", "choices": choices}})
 
 
 @pytest.mark.parametrize(

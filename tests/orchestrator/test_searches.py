@@ -1,11 +1,13 @@
 """Which search is meant, and what is refused before it starts."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.errors import SpecError, UsageError
-from orchestrator.searches import open_search
+from orchestrator.layout import sqlite_url
+from orchestrator.searches import open_search, storage_file
 from orchestrator.study import Request, open_study
 
 Lab = Any
@@ -43,6 +45,9 @@ def test_a_campaign_without_searches_says_where_to_write_one(study: Any) -> None
         ("low: 0.01", "low: 9.0", "low 9.0 must be below high 5.0"),
         ("gamma: 3.0", "gamma: 7.0", "focal.enqueue[1].at.loss.gamma: `7.0` is outside the space of `loss.gamma`"),
         ("trials: 6", "objective: {captures: [LocD]}", "focal.objective.captures: `LocD` is for the report alone"),
+        ("trials: 6", "objective: {captures: [LocC, LocC]}", "focal.objective.captures[1]: `LocC` is given twice"),
+        ("kind: float, low: 0.0, high: 0.2", "kind: categorical, choices: [0, 0]",
+         "searches.focal.space.loss.label_smoothing: `choices` has 0 twice; keep one of them"),
         ("trials: 6", "objective: {captures: [LocB]}", "focal.objective.captures: validation accuracy misleads"),
         ("  choose: [LocC]\n", "", "searches.focal.objective: a search needs a location to choose on"),
         ("kind: float, low: 0.0,", "kind: real, low: 0.0,", "`kind` is float, int, categorical, found `real`"),
@@ -66,3 +71,19 @@ def test_a_report_capture_is_refused_whichever_command_reads_the_file(lab: Lab) 
     lab.study.edit("trials: 6", "objective: {captures: [LocD]}")
     with pytest.raises(SpecError, match="`LocD` is for the report alone"):
         open_study(Request(file=lab.study.file))
+
+
+@pytest.mark.parametrize("name", ["optuna.db", "a b%.db"])
+def test_the_file_of_a_storage_is_found_however_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.db").symlink_to(name)
+    file = (tmp_path / name).resolve()
+    urls = [sqlite_url(tmp_path / name), sqlite_url(Path(name)), "sqlite+pysqlite:///link.db", "sqlite:///file:link.db"]
+    assert [storage_file(url) for url in urls] == [file] * len(urls)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "postgresql://ada@host/trials", "nonsense", "postgresql://ada@host:x/t"])
+def test_what_is_no_file_is_none(url: str) -> None:
+    assert storage_file(url) is None

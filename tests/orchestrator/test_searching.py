@@ -8,6 +8,7 @@ import optuna
 import pytest
 from msgspec import structs
 from optuna.trial import TrialState
+from sqlalchemy import create_engine, inspect
 
 from orchestrator.errors import QueueError, UsageError
 from orchestrator.orders import read_order
@@ -140,7 +141,7 @@ def test_a_cancelled_run_ends_its_trial_for_good(lab: Lab, ask: Callable[..., Tr
     trials.settle()
     assert states(trials) == [TrialState.FAIL, TrialState.WAITING]
     assert "was cancelled" in trials.read().trials[0].reason
-    assert trials.all()[1].user_attrs == {"point": 1}
+    assert trials.all()[1].user_attrs == {"point": {"loss.gamma": 3.0, "loss.label_smoothing": 0.0}}
 
 
 def test_the_trials_of_a_dead_search_are_taken_over_and_told(lab: Lab, ask: Callable[..., Trials]) -> None:
@@ -194,6 +195,52 @@ def test_the_first_points_are_enqueued_once_however_often_a_search_starts(ask: C
     assert len(ask(0).all()) == 2
 
 
+def test_first_points_are_known_by_their_values_wherever_the_file_lists_them(
+    lab: Lab, ask: Callable[..., Trials]
+) -> None:
+    first, second = POINTS.splitlines()[1:]
+    ask(2)
+    lab.study.edit(f"{first}\n{second}", f"{second}\n{second.replace('3.0', '4.0')}\n{first}\n{first}")
+    trials = ask(1)
+    assert [trial.params["loss.gamma"] for trial in trials.all()] == [2.0, 3.0, 4.0]
+
+
+def test_a_point_that_comes_again_is_visited_once(lab: Lab, ask: Callable[..., Trials]) -> None:
+    trials = ask(1)
+    lab.end(runs_of(trials, 0)[0], 0.5)
+    trials.settle()
+    trials.study.enqueue_trial(trials.all()[0].params)
+    for _ in range(2):
+        trials.ask()
+        trials.settle()
+    assert [trial.state for trial in trials.all()].count(TrialState.COMPLETE) == 2
+    assert (trials.num_visited(), trials.read().num_visited) == (1, 1)
+
+
+def test_a_trial_under_way_is_said_to_be_what_its_runs_are(lab: Lab, ask: Callable[..., Trials]) -> None:
+    trials = ask(2)
+    (run,) = runs_of(trials, 0)
+    assert [trial.state for trial in trials.read().trials] == ["waiting", "waiting"]
+    claimed = lab.store.claim(trials.process, [run])
+    assert [trial.state for trial in trials.read().trials] == ["running", "waiting"]
+    lab.store.end(claimed, RunState.INTERRUPTED, "stopped after an epoch")
+    assert [trial.state for trial in trials.read().trials] == ["interrupted", "waiting"]
+
+
+def test_a_trial_notes_who_suggested_it(lab: Lab, ask: Callable[..., Trials]) -> None:
+    ask(3)
+    lab.study.edit("trials: 6", "trials: 6\n    sampler: random")
+    assert [trial.sampler for trial in ask(1).read().trials] == ["", "", "tpe", "random"]
+
+
+def test_a_point_that_was_not_trained_is_written_with_as_many_digits_as_the_others(
+    lab: Lab, ask: Callable[..., Trials]
+) -> None:
+    trials = ask(2)
+    trials.study.enqueue_trial({"loss.label_smoothing": 0.1, "loss.gamma": 1.23456789, "loss.alpha": 1.0})
+    assert trials.read().trials[2].change == {"loss.gamma": 1.23457, "loss.label_smoothing": 0.1}
+
+
 def test_a_search_that_goes_on_suggests_what_it_would_have_suggested(lab: Lab, ask: Callable[..., Trials]) -> None:
     asked = [trial.params for trial in ask(4).all()]
     (lab.study.layout.results / "optuna.db").unlink()
@@ -236,6 +283,31 @@ def test_knobs_that_do_not_go_together_fail_their_trial(lab: Lab) -> None:
 def test_a_storage_that_cannot_be_opened_is_a_sentence(lab: Lab) -> None:
     with pytest.raises(QueueError, match="the trials cannot be kept at"):
         open_trials(lab.asked, lab.store, SearchOptions(url="sqlite:////no/such/folder/optuna.db"))
+
+
+@pytest.mark.parametrize(
+    ("url", "end"),
+    [
+        ("sqlite:////no/such/folder/optuna.db", "unable to open database file"),
+        ("nothing://folder/optuna.db", "Can't load plugin: sqlalchemy.dialects:nothing"),
+        ("postgresql://ada@host:port/trials", "invalid literal for int() with base 10: 'port'"),
+    ],
+)
+def test_a_refusal_of_the_storage_is_one_line_without_statements(lab: Lab, url: str, end: str) -> None:
+    with pytest.raises(QueueError) as caught:
+        open_trials(lab.asked, lab.store, SearchOptions(url=url))
+    assert str(caught.value).endswith(end)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["knockout.db", "link.db"])
+def test_trials_are_not_kept_in_the_queues_own_database(lab: Lab, name: str) -> None:
+    """`rebuild` makes that anew of the run folders."""
+    results = lab.study.layout.results
+    (results / "link.db").symlink_to("knockout.db")
+    with pytest.raises(QueueError, match=r"it is the queue's own, and `knockout rebuild` makes it again without them"):
+        open_trials(lab.asked, lab.store, SearchOptions(url=f"sqlite:///{results}/../results/{name}"))
+    assert "studies" not in inspect(create_engine(lab.study.layout.database_url)).get_table_names()
 
 
 def test_a_search_that_is_not_there_is_a_mistake(lab: Lab) -> None:

@@ -8,16 +8,20 @@ import pytest
 from msgspec import structs
 
 from model.run_folder import Result
+from orchestrator.audit import Standing
+from orchestrator.comparisons import interactions_of
+from orchestrator.deciding import judge_as_declared
 from orchestrator.evidence import RunRecord
 from orchestrator.judgement import Estimate, Judgement, Verdict
 from orchestrator.plan import Plan
-from orchestrator.spec import Reported
+from orchestrator.spec import Reported, StagingSpec
 from orchestrator.tables import (
     audit_table,
     claims_table,
     compare_with_claim,
     devices_table,
     epochs_table,
+    interactions_table,
     judged_capture,
     ledger_table,
     runs_table,
@@ -139,13 +143,96 @@ class TestScores:
     def test_twin_names_the_experiment_whose_runs_it_shares(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
         assert row_of(scores_table(plan, judgements), experiment="K1")["same_as"] == "E5"
 
-    def test_mean_is_that_of_the_seeds_table(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
-        seeds = seeds_table(plan, judgements)
-        means = seeds.groupby("experiment")["LocD_accuracy_percent"].mean()
+    def test_nothing_is_said_of_a_confirmation_that_waits(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
+        waiting = structs.replace(judgements["E5"], fresh=Estimate(), is_confirmed=False)
+        row = row_of(scores_table(plan, judgements | {"E5": waiting}), experiment="E5")
+        assert (row["fresh_delta_points"], row["is_confirmed"]) == (None, None)
+
+
+class TestSeeds:
+    def test_mean_is_over_what_is_used_for_the_look(
+        self, plan: Plan, records: dict[str, RunRecord], judgements: dict[str, Judgement]
+    ) -> None:
+        seeds = seeds_table(plan, records, judgements)
+        means = seeds[seeds["used_for"] == "look"].groupby("experiment")["LocD_accuracy_percent"].mean()
         scores = scores_table(plan, judgements).set_index("experiment")["LocD_accuracy_percent"]
         for name in ("baseline", "E5", "H2"):
             assert means[name] == pytest.approx(scores[name])
         assert len(seeds) == len(plan.arms) * 2
+
+    def test_seed_without_a_score_is_used_for_nothing(
+        self, plan: Plan, records: dict[str, RunRecord], judgements: dict[str, Judgement]
+    ) -> None:
+        row = row_of(seeds_table(plan, records, judgements), experiment="H2", seed=1)
+        assert {name for name, value in row.items() if value is not None} == {"experiment", "seed"}
+
+
+class TestStagedSeeds:
+    """UP and its twin improve at the first look, DOWN is worse; WIDE, on UP, takes UP along and stays undecided.
+
+    The baseline ran at all seeds, though nothing was compared with it at two of them.
+    """
+
+    EXPERIMENTS = {
+        "UP": {"change": {"loss.kind": "focal"}},
+        "UP2": {"change": {"loss.kind": "focal"}},
+        "DOWN": {"change": {"augment.roll": {}}},
+        "WIDE": {"on": "UP", "change": {"model.expand_v": 4.0}},
+    }
+
+    @pytest.fixture
+    def judged(
+        self, a_plan: Callable[..., Plan], runs_of: Callable[..., dict[str, RunRecord]]
+    ) -> tuple[Plan, dict[str, RunRecord], dict[str, Judgement]]:
+        staging = StagingSpec(screen_seeds=2, max_seeds=4, confirm_seeds=2)
+        plan = a_plan(self.EXPERIMENTS, seeds=tuple(range(6)), staging=staging)
+        outcomes = {"baseline": [0.5] * 6, "UP": [0.9] * 6, "DOWN": [0.1] * 2, "WIDE": [0.93, 0.88, 0.92, 0.91]}
+        records = runs_of(plan, outcomes)
+        judged, judgements = judge_as_declared(plan, records)
+        return judged, records, judgements
+
+    def uses(self, judged: Any, experiment: str) -> list[str | None]:
+        frame = seeds_table(*judged)
+        assert frame["LocD_accuracy_percent"][frame["used_for"].notna()].notna().all()
+        found = frame[frame["experiment"] == experiment]["used_for"]
+        return [None if pd.isna(use) else use for use in found]
+
+    def test_every_score_says_what_it_is_used_for(self, judged: Any) -> None:
+        assert self.uses(judged, "baseline") == ["look"] * 2 + [None] * 2 + ["reference"] * 2
+        assert self.uses(judged, "UP") == ["look"] * 2 + ["reference"] * 2 + ["fresh"] * 2
+        assert self.uses(judged, "UP2") == self.uses(judged, "UP")
+        assert self.uses(judged, "DOWN") == ["look"] * 2 + [None] * 4
+        assert self.uses(judged, "WIDE") == ["look"] * 4 + [None] * 2
+
+    def test_every_scored_run_has_its_accuracy(self, judged: Any) -> None:
+        plan, records, _ = judged
+        frame = seeds_table(*judged)
+        scored = {run for run, record in records.items() if record.result and record.result.scores}
+        cells = zip(frame["experiment"], frame["seed"], frame["LocD_accuracy_percent"], strict=True)
+        assert {plan.run_of[name, seed] for name, seed, accuracy in cells if not pd.isna(accuracy)} == scored
+
+    def test_difference_of_the_look_and_of_the_fresh_seeds_stand_apart(self, judged: Any) -> None:
+        judgement = judged[2]["UP"]
+        rows = seeds_table(*judged).set_index(["experiment", "seed"]).loc["UP"]
+        assert rows["delta_points"].dropna().to_dict() == judgement.delta_points_of
+        assert rows["fresh_delta_points"].dropna().to_dict() == judgement.fresh.delta_points_of
+        assert rows[rows["used_for"] == "fresh"].index.tolist() == [4, 5]
+
+    def test_fresh_score_that_waits_for_the_other_side_is_fresh(self, judged: Any) -> None:
+        plan, records, _ = judged
+        fewer = {run: record for run, record in records.items() if run != plan.run_of["baseline", 5]}
+        again = judge_as_declared(plan, fewer)[1]
+        assert self.uses((plan, fewer, again), "UP")[4:] == ["fresh"] * 2
+        assert self.uses((plan, fewer, again), "baseline")[4:] == ["reference", None]
+        lone = {run: record for run, record in records.items() if run != plan.run_of["UP", 5]}
+        again = judge_as_declared(plan, lone)[1]
+        assert self.uses((plan, lone, again), "baseline")[4:] == ["reference"] * 2
+
+    def test_devices_are_over_the_seeds_of_the_mean(self, judged: Any) -> None:
+        scores = scores_table(judged[0], judged[2]).set_index("experiment")["LocD_accuracy_percent"]
+        devices = devices_table(*judged).groupby("experiment")["LocD_accuracy_percent"].mean()
+        for name in ("baseline", "UP", "WIDE"):
+            assert devices[name] == pytest.approx(scores[name])
 
 
 class TestClaims:
@@ -201,7 +288,7 @@ class TestClaims:
 def test_devices_average_to_the_accuracy_on_the_judged_capture(
     plan: Plan, records: dict[str, RunRecord], judgements: dict[str, Judgement]
 ) -> None:
-    frame = devices_table(plan, records)
+    frame = devices_table(plan, records, judgements)
     ours = frame[frame["experiment"] == "E5"]
     assert ours["device"].tolist() == list(range(10))
     assert (ours["num_bursts"].sum(), set(ours["num_seeds"])) == (400, {2})
@@ -224,7 +311,7 @@ class TestAudit:
         row = row_of(frame, experiment="E5")
         assert (row["reported_delta_points"], row["delta_points"]) == (1.0, judgements["E5"].delta_points)
         assert (row["low_points"], row["high_points"]) == judgements["E5"].interval_points
-        assert (row["standing"], row["agreement"]) == ("contradicted by its own repeat", "cannot tell")
+        assert (row["standing"], row["agreement"]) == (Standing.CONTRADICTED, "cannot tell")
         assert row["repeat_delta_points"] == pytest.approx(-0.3)
 
     def test_bursts_and_the_level_of_each_interval_are_named(
@@ -245,6 +332,41 @@ class TestAudit:
         frame = audit_table(plan, judge(plan, {}))
         assert len(frame) == 0
         assert frame["detectable_points"].dtype == "float64"
+
+
+class TestInteractions:
+    EXPERIMENTS: dict[str, dict[str, Any]] = {
+        "A": {"change": {"model.depth": 2}},
+        "B": {"change": {"model.pooling": "mean"}},
+    }
+
+    def test_row_has_the_effects_and_what_is_left_over(
+        self, a_plan: Callable[..., Plan], runs_of: Callable[..., dict[str, RunRecord]]
+    ) -> None:
+        plan = a_plan(self.EXPERIMENTS, interactions=(("A", "B"),))
+        records = runs_of(plan, {"baseline": 0.5, "A": 0.55, "B": 0.52, "A-and-B": 0.95})
+        judgements = judge(plan, records)
+        row = row_of(interactions_table(plan, records, judgements), first="A", second="B")
+        (found,) = interactions_of(plan, records, judgements)
+        assert [row[cell] for cell in ("neither", "only_first", "only_second", "both")] == list(plan.arms)
+        effects = [row[f"{name}_points"] for name in ("first", "second", "both", "contrast")]
+        assert effects == pytest.approx([5.0, 2.0, 45.0, 38.0])
+        assert (row["p_value"], row["low_points"]) == (found.contrast.p_value, found.contrast.low_points)
+        assert (row["adjusted_p_value"], row["equivalence_p_value"]) == (
+            found.adjusted_p_value,
+            found.equivalence_p_value,
+        )
+        assert (row["num_seeds"], row["num_bursts"], row["verdict"]) == (2, 200, "synergy")
+
+    def test_pair_without_runs_has_no_numbers(self, a_plan: Callable[..., Plan]) -> None:
+        plan = a_plan(self.EXPERIMENTS, interactions=(("A", "B"),))
+        row = row_of(interactions_table(plan, {}, judge(plan, {})), first="A")
+        assert (row["num_seeds"], row["verdict"]) == (0, "needs_seeds")
+        assert pd.isna([row[name] for name in ("contrast_points", "p_value", "adjusted_p_value", "low_points")]).all()
+
+    def test_columns_have_their_types_without_any_pair(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
+        frame = interactions_table(plan, {}, judgements)
+        assert (len(frame), str(frame["p_value"].dtype), str(frame["num_seeds"].dtype)) == (0, "float64", "Int64")
 
 
 def test_ledger_has_a_row_for_each_scoring(plan: Plan, records: dict[str, RunRecord]) -> None:

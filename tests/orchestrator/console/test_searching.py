@@ -49,7 +49,13 @@ def test_a_search_says_what_is_best_and_where_its_report_is(lab: Lab, show: Show
 def test_a_search_that_was_stopped_says_how_to_go_on(show: Show) -> None:
     status, said = show("search", "focal", is_complete=False)
     assert status == 130
-    assert "`knockout search focal` goes on" in said
+    assert "the same command goes on" in said
+
+
+def test_a_search_for_more_points_that_was_stopped_says_how_many_are_left(show: Show) -> None:
+    status, said = show("search", "focal", "--trials", "5", is_complete=False, num_left=2)
+    assert status == 130
+    assert "the same command with `--trials 2` goes on" in said
 
 
 def test_what_kept_a_search_from_its_points_is_told(show: Show) -> None:
