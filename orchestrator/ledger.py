@@ -69,11 +69,12 @@ def _scorings_of(plan: Plan, run: PlannedRun, record: RunRecord | None) -> list[
 def describe_scorings(plan: Plan, found: Sequence[Scoring]) -> list[str]:
     """Say how often each reported capture was scored, what chose what was scored, and what nobody can count."""
     data = plan.campaign.data
-    searches = [f"Searches may look at {wording.listed(data.choose)} alone."] if data.choose else []
+    trials = "; their runs are scored here too, once each, which nothing reads and nobody counts"
+    looks = f"Searches may look at {wording.listed(data.choose)} alone{trials if plan.campaign.searches else ''}."
     return [
         *(_count(plan, capture, [each for each in found if each.capture == capture]) for capture in data.report),
         f"Of each run, the epoch of the lowest validation loss (on {wording.listed(data.validate)}) was scored, once.",
-        *searches,
+        *([looks] if data.choose else ()),
         "Not counted, since no trace of them is left: results that a second try replaced, and what was scored by hand "
         "with `python -m model.evaluate`. Runs of other code, seeds or profiles are in the reports on them.",
     ]

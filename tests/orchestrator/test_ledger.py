@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from model.run_folder import Result
 from orchestrator.evidence import RunRecord
 from orchestrator.ledger import describe_scorings, scorings
 from orchestrator.plan import Plan
-from orchestrator.spec import StagingSpec
+from orchestrator.spec import FloatSpace, SearchSpec, StagingSpec
 
 SLOW = Result(state="too_slow", reason="slow", epochs=3)
 EXPERIMENTS: dict[str, dict[str, Any]] = {
@@ -77,6 +78,14 @@ def test_what_searches_may_look_at_is_named_where_there_is_any(a_plan: Callable[
     choosing = a_plan({}, data=_captures("LocC") | {"choose": ["LocC"]})
     assert "Searches may look at LocC alone." in describe_scorings(choosing, [])
     assert not [words for words in describe_scorings(a_plan({}), []) if "Searches" in words]
+
+
+def test_the_runs_of_searches_are_said_to_be_scored_too(a_plan: Callable[..., Plan]) -> None:
+    choosing = a_plan({}, data=_captures("LocC") | {"choose": ["LocC"]})
+    search = SearchSpec(title="Focus", space={"loss.gamma": FloatSpace(low=0.5, high=5.0)})
+    searching = structs.replace(choosing, campaign=structs.replace(choosing.campaign, searches={"focal": search}))
+    (words,) = [words for words in describe_scorings(searching, []) if "Searches" in words]
+    assert words.endswith("alone; their runs are scored here too, once each, which nothing reads and nobody counts.")
 
 
 def test_giving_out_seeds_is_said_to_be_a_choice_on_the_judged_capture_alone(a_plan: Callable[..., Plan]) -> None:
