@@ -1,5 +1,6 @@
-"""The longest tests begin first, so that no process is left alone with them at the end."""
+"""The longest tests begin first, so that no process is left alone with them at the end; all can be interrupted."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,11 @@ import pytest
 ROOT = Path(__file__).parent
 LONG = (ROOT, ROOT / "faults")
 """Folders of tests that train for real, or kill what does."""
+
+# A shell starts `make test &` with interrupts ignored, and what is started from here inherits that: tests that
+# interrupt would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)
