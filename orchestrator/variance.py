@@ -51,6 +51,8 @@ class VariancePrior:
     variance_points2: float
     pooled_degrees_of_freedom: float
     """Of all arms together: no moderated variance can be known better than that."""
+    geometric_mean_points2: float = math.nan
+    """Of the arms' variances, with the bias of the logarithm taken out: what limma centres the prior by."""
 
 
 @dataclass(frozen=True)
@@ -191,9 +193,10 @@ def fit_prior(spreads: Sequence[Spread], caution: float = 0.5) -> VariancePrior 
 
     - How far the true variances lie apart is itself hardly known from two seeds, and taking them as equal when they are
       not makes false verdicts. It is taken `caution` standard errors above its estimate.
-    - The prior's variance is the mean of the law of variances whose logarithms are normal with the moments found. limma
-      takes the geometric mean times a factor below one, which is right for its own law and too small for others: wide
-      arms are then taken for narrower than they are.
+    - The prior's variance is an estimate of the arms' mean variance. limma's is the geometric mean times a factor below
+      one, right for its own law and too small for others: wide arms are then taken for narrower than they are. The mean
+      is estimated by the pooled variance, which a few wild arms ruin, and as if the logarithms were normal, which few
+      arms with few seeds ruin; the lesser counts, and never less than the geometric mean.
 
     With `caution` zero the degrees of freedom are limma's.
 
@@ -215,9 +218,12 @@ def fit_prior(spreads: Sequence[Spread], caution: float = 0.5) -> VariancePrior 
     total = noise + max(0.0, excess)
     excess_error = math.sqrt((float(polygamma(3, half_A).mean()) + 2.0 * total**2) / len(used))
     apart = max(0.0, excess) + caution * excess_error if caution else excess
+    geometric = math.exp(log_A.mean())
+    pooled = sum(spread.variance_points2 * spread.degrees_of_freedom for spread in used) / (2.0 * float(half_A.sum()))
     return VariancePrior(
         degrees_of_freedom=2.0 * trigamma_inverse(apart) if apart > 0 else math.inf,
-        variance_points2=math.exp(log_A.mean() + max(0.0, excess) / 2),
+        variance_points2=min(max(geometric, pooled), geometric * math.exp(max(0.0, excess) / 2)),
+        geometric_mean_points2=geometric,
         pooled_degrees_of_freedom=sum(spread.degrees_of_freedom for spread in spreads),
     )
 

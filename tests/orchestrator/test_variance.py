@@ -180,8 +180,18 @@ class TestPrior:
         excess = log_2**2 * (4 + 4 + 0 + 16) / 3 - (math.pi**2 / 6 - 1)
         assert prior is not None
         assert float(special.polygamma(1, prior.degrees_of_freedom / 2)) == pytest.approx(excess)
-        assert math.log(prior.variance_points2) == pytest.approx(3 * log_2 - (1 - np.euler_gamma) + excess / 2)
+        geometric_mean = 2 * log_2 - (1 - np.euler_gamma) + log_2
+        assert math.log(prior.geometric_mean_points2) == pytest.approx(geometric_mean)
+        assert prior.variance_points2 == pytest.approx((1 + 1 + 4 + 64) / 4)
         assert prior.pooled_degrees_of_freedom == 16
+
+    def test_where_one_arm_is_wild_the_law_of_the_logarithms_counts(self) -> None:
+        spreads = [Spread(variance, 4) for variance in (1.0, 1.1, 0.9, 1.0, 1.05, 0.95, 1.0, 1.0, 1.1, 0.9, 1.0, 256.0)]
+        prior = fit_prior(spreads)
+        assert prior is not None
+        assert (
+            prior.geometric_mean_points2 < prior.variance_points2 < sum(each.variance_points2 for each in spreads) / 12
+        )
 
     def test_caution_adds_the_standard_error_of_a_sample_variance(self) -> None:
         spreads = [Spread(variance, 4) for variance in (1.0, 1.0, 4.0, 64.0)]
@@ -249,12 +259,10 @@ def printed(*numbers: str) -> list[Any]:
 def limmas_variance(prior: VariancePrior) -> float:
     """Turn the centre of a prior that was fitted without caution into limma's.
 
-    Ours is the geometric mean of the variances times exp(excess / 2), where trigamma(d0 / 2) is the excess. limma's is
-    the geometric mean times exp(digamma(d0 / 2)) / (d0 / 2).
+    limma's is the geometric mean of the variances times exp(digamma(d0 / 2)) / (d0 / 2).
     """
     half = prior.degrees_of_freedom / 2
-    geometric_mean = prior.variance_points2 / math.exp(special.polygamma(1, half) / 2)
-    return geometric_mean * math.exp(special.digamma(half)) / half
+    return prior.geometric_mean_points2 * math.exp(special.digamma(half)) / half
 
 
 class TestPublishedByLimma:
