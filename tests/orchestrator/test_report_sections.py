@@ -1,7 +1,7 @@
 """What a report says of a single experiment: where its seeds were given out look by look, and where it is a control."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,37 +13,16 @@ from orchestrator.report import render_markdown, render_page
 from orchestrator.report_sections import verdict_sentence
 from orchestrator.spec import StagingSpec
 from orchestrator.verdicts import judge
+from tests.reports import EXPERIMENTS, SLOW, Render, renderer, section
 
 DIED = Result(state="failed", failure="out_of_memory", reason="the job held 3.9 GiB", epochs=1)
-SLOW = Result(state="too_slow", reason="median epoch takes 1.1 s, the budget is 1.0 s", epochs=3)
-EXPERIMENTS: dict[str, dict[str, Any]] = {
-    "E5": {"change": {"loss.kind": "focal", "loss.gamma": 2.0}, "reported": {"accuracy": 85.0, "delta": 1.0}},
-    "H2": {"on": "E5", "change": {"loss.gamma": 3.0}},
-    "K1": {"on": "H2", "change": {"loss.gamma": 2.0}},
-    "wide": {"change": {"model.expand_v": 4.0}, "group": "architecture", "reported": {"outcome": "too_slow"}},
-    "roll": {"change": {"augment.roll": {}}, "group": "augmentation"},
-}
-OUTCOMES: dict[str, Any] = {"baseline": 0.80, "E5": 0.92, "H2": 0.92, "wide": SLOW, "roll": 0.60}
-Render = Callable[..., str]
+
 Judged = Callable[[float | None], Any]
 
 
 @pytest.fixture
 def render(a_plan: Callable[..., Any], runs_of: Callable[..., Any]) -> Render:
-    def rendered(
-        outcomes: Mapping[str, Any] = OUTCOMES, experiments: Mapping[str, Any] = EXPERIMENTS, **fields: Any
-    ) -> str:
-        plan = a_plan(experiments, **fields)
-        records = runs_of(plan, outcomes, provenance={"commit": "0123456789abcdef", "branch": "experiment/x"})
-        return render_markdown(plan, records, judge(plan, records))
-
-    return rendered
-
-
-def section(markdown: str, heading: str) -> str:
-    """Return what stands under a heading, up to the next one of its kind or above."""
-    level = heading.index(" ")
-    return re.split(rf"\n#{{1,{level}}} ", markdown.split(f"\n{heading}", 1)[1])[0]
+    return renderer(a_plan, runs_of)
 
 
 class TestStaged:

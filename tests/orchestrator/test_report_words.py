@@ -9,39 +9,15 @@ from jinja2 import UndefinedError
 from markdown_it import MarkdownIt
 from msgspec import structs
 
-from model.run_folder import Result
 from orchestrator.report import _environment, _text, render_markdown, render_page
 from orchestrator.spec import JudgingSpec, StagingSpec
 from orchestrator.verdicts import judge
-
-SLOW = Result(state="too_slow", reason="median epoch takes 1.1 s, the budget is 1.0 s", epochs=3)
-EXPERIMENTS: dict[str, dict[str, Any]] = {
-    "E5": {"change": {"loss.kind": "focal", "loss.gamma": 2.0}, "reported": {"accuracy": 85.0, "delta": 1.0}},
-    "H2": {"on": "E5", "change": {"loss.gamma": 3.0}},
-    "K1": {"on": "H2", "change": {"loss.gamma": 2.0}},
-    "wide": {"change": {"model.expand_v": 4.0}, "group": "architecture", "reported": {"outcome": "too_slow"}},
-    "roll": {"change": {"augment.roll": {}}, "group": "augmentation"},
-}
-OUTCOMES: dict[str, Any] = {"baseline": 0.80, "E5": 0.92, "H2": 0.92, "wide": SLOW, "roll": 0.60}
-Render = Callable[..., str]
+from tests.reports import EXPERIMENTS, OUTCOMES, SLOW, Render, renderer, section
 
 
 @pytest.fixture
 def render(a_plan: Callable[..., Any], runs_of: Callable[..., Any]) -> Render:
-    def rendered(
-        outcomes: Mapping[str, Any] = OUTCOMES, experiments: Mapping[str, Any] = EXPERIMENTS, **fields: Any
-    ) -> str:
-        plan = a_plan(experiments, **fields)
-        records = runs_of(plan, outcomes, provenance={"commit": "0123456789abcdef", "branch": "experiment/x"})
-        return render_markdown(plan, records, judge(plan, records))
-
-    return rendered
-
-
-def section(markdown: str, heading: str) -> str:
-    """Return what stands under a heading, up to the next one of its kind or above."""
-    level = heading.index(" ")
-    return re.split(rf"\n#{{1,{level}}} ", markdown.split(f"\n{heading}", 1)[1])[0]
+    return renderer(a_plan, runs_of)
 
 
 def test_one_seed_of_a_tenth_of_a_point_is_not_called_an_improvement(render: Render) -> None:
