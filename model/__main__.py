@@ -1,7 +1,6 @@
 """`python -m model RUN_FOLDER`: do the job that the folder's `config.json` describes, or only `--check` it."""
 
 import argparse
-import errno
 import os
 import sys
 from pathlib import Path
@@ -10,18 +9,18 @@ import msgspec
 
 from model.data.captures import CaptureError
 from model.describe import describe
+from model.endings import REFUSED, describe_system_error, status_of
 from model.evaluate import JobError
 from model.job import run_alone, train_alone
 from model.own_code import ForeignCodeError, require_own_code
 from model.run_folder import Result, RunFolder
 
-UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 the run failed, 2 it cannot be done as asked.
 
-    These can go on: 74 the disk is full, 75 another job is at work in the folder, 130 interrupted.
+    These can go on: 65 captures changed, 69 the system refused, 74 the disk is full, 75 another job is at work in the
+    folder, 130 interrupted.
     """
     parser = argparse.ArgumentParser(prog="python -m model", description="One training job.")
     parser.add_argument("run_folder", type=Path, help="holds config.json; results go there")
@@ -30,17 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="say what the job comes to, and train nothing")
     options = parser.parse_args(arguments)
     folder = RunFolder(options.run_folder)
+    if not folder.config.exists():
+        return _say(f"{folder.config}: there is no such file; a run folder holds a config.json")
     try:
         if options.check:
             return _check(folder, options.data_folder)
-        return run_alone(folder, lambda: _run(folder, options), _tell)
-    except FileNotFoundError as error:
-        return _say(f"{error.filename}: there is no such file; a run folder holds a config.json")
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
-        where = error.filename or folder.path
-        return _say(f"{where}: {error.strerror}; a job must be able to read its data and to write its run folder")
+        return run_alone(folder, lambda held: _run(held, options), _tell)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         return _say(f"{folder.config}: {error}")
 
@@ -50,6 +44,8 @@ def _run(folder: RunFolder, options: argparse.Namespace) -> int:
         require_own_code()
         return train_alone(folder, options.data_folder, options.device, _tell)
     except (JobError, CaptureError, ForeignCodeError) as error:
+        if status_of(error) is not None:
+            raise  # a file that cannot be read just now is no fault of the run
         epochs = len(folder.read_epochs())
         folder.write_result(Result(state="failed", failure="rejected", reason=str(error), epochs=epochs))
         return _say(str(error))
@@ -60,23 +56,26 @@ def _check(folder: RunFolder, data_folder: Path) -> int:
         require_own_code()
     except ForeignCodeError as error:
         return _say(str(error))
-    answer = describe(folder.read_config(), data_folder)
+    try:
+        answer = describe(folder.read_config(), data_folder)
+    except OSError as error:
+        return _say(f"{describe_system_error(error)}; a job must be able to read its configuration and its data")
     print(msgspec.json.encode(answer).decode())
-    return 2 if answer.problem else 0
+    return REFUSED if answer.problem else 0
 
 
 def _tell(line: str) -> None:
+    """Write a line to the log. One that cannot be written ends the log, not the training."""
     try:
         print(line, flush=True)
     except OSError:
-        # The line is kept, and tried again when the process ends: failing there would be its exit status.
+        # What is still held back is tried again when the process ends: failing there would be its exit status.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise
 
 
 def _say(message: str) -> int:
     print(f"model: {message}", file=sys.stderr)
-    return 2
+    return REFUSED
 
 
 if __name__ == "__main__":

@@ -45,7 +45,9 @@ def find_system_error(error: BaseException | None) -> OSError | None:
     while error is not None:
         if isinstance(error, OSError) and error.errno is not None:
             return error
-        error = error.__cause__ or error.__context__
+        # Of another error than torch's, what was being handled when it was raised is not the cause.
+        context = error.__context__ if isinstance(error, RuntimeError) and not error.__suppress_context__ else None
+        error = error.__cause__ or context
     return None
 
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from model.augment import ChangedCopies, build_test_time, normalize_rms
+from model.checkpoint import CheckpointError, read_checkpoint
 from model.classifier import Classifier
 from model.config import CaptureConfig, JobConfig, decode_job
 from model.data.batches import BurstSet, device_classes
@@ -129,10 +129,10 @@ def load_classifier(path: Path, device: torch.device) -> tuple[Classifier, JobCo
     if not path.is_file():
         raise CaptureError(f"{path}: there is no such checkpoint; a run folder holds one as checkpoint.pt")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (EOFError, RuntimeError, UnpicklingError):
-        content = None
-    if not isinstance(content, dict) or "best_model" not in content or "config" not in content:
+        content = read_checkpoint(path, "cpu")
+    except CheckpointError:
+        raise CaptureError(f"{path}: this is not a checkpoint of a Knockout run, or not a whole one") from None
+    if "best_model" not in content or "config" not in content:
         raise CaptureError(f"{path}: this is not a checkpoint of a Knockout run")
     config = decode_job(content["config"].encode())
     state = content["best_model"] or content["model"]

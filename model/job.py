@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +14,19 @@ from numpy.typing import NDArray
 from model.augment import build_test_time
 from model.config import JobConfig
 from model.data.batches import BurstSet, open_role
+from model.endings import (
+    AWAY,
+    DISK_FULL,
+    HELD,
+    INTERRUPTED,
+    describe_system_error,
+    find_system_error,
+    status_of,
+)
 from model.evaluate import Scores, Views, choose_device, score
-from model.run_folder import HELD, NO_SPACE, EpochRecord, HeldError, Result, RunFolder, stream_atomically
+from model.run_folder import EpochRecord, HeldError, Result, RunFolder
 from model.trainer import NonFiniteError, Trainer
 
-INTERRUPTED = 130
-"""Exit status of a run that was asked to stop and can go on."""
 OUT_OF_MEMORY = (
     "DefaultCPUAllocator: can't allocate memory",
     "DefaultCPUAllocator: not enough memory",
@@ -28,9 +34,9 @@ OUT_OF_MEMORY = (
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
-"""What torch says in other `RuntimeError`s than its own class for it when there is no memory left."""
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""No space left on the device, of the user's quota, or under the limit of a file's size."""
+"""What torch says when memory is gone and it raises a plain `RuntimeError`: no class and no number tells it."""
+CUDA_OWN_DOING = (700, 710)
+"""CUDA's numbers for an illegal address and a failed assertion. Nobody knows whose doing other errors of a GPU are."""
 
 Tell = Callable[[str], object]
 
@@ -60,27 +66,44 @@ def run_job(folder: RunFolder, data_folder: Path, device_name: str = "auto", tel
         CaptureError: a capture is missing or does not fit.
         OSError: the folder cannot be written, or a file not read.
     """
-    return run_alone(folder, lambda: train_alone(folder, data_folder, device_name, tell), tell)
+    return run_alone(folder, lambda held: train_alone(held, data_folder, device_name, tell), tell)
 
 
-def run_alone(folder: RunFolder, work: Callable[[], int], tell: Tell) -> int:
-    """Do `work` while no other job may write the folder; return its exit status, `HELD`, or `NO_SPACE` on a full disk.
+def run_alone(folder: RunFolder, work: Callable[[RunFolder], int], tell: Tell) -> int:
+    """Do `work` in a folder that no other job may write; return its exit status, or one of an ending that can go on.
 
-    What stands in the folder when the disk is full is whole, and no result is among it: the run can go on from there.
+    What stands in the folder then is whole, and no result is among it: the run can go on from there.
     """
     try:
-        with folder.hold():
-            return work()
+        with folder.hold() as held:
+            return work(held)
     except HeldError as error:
         status, sentence = HELD, str(error)
-    except (OSError, RuntimeError) as error:
-        reason = find_disk_full(error)
-        if reason is None:
+    except Exception as error:
+        found = status_of(error) or status_of_device(error)
+        if found is None:
             raise
-        status, sentence = NO_SPACE, f"the disk is full: {reason} in {folder.path}, free some and run again to go on"
-    with contextlib.suppress(OSError):  # the log lies on the same disk
+        status, sentence = found, describe_passing(error, folder)
+    with contextlib.suppress(OSError):  # the log may be what fails
         tell(sentence)
     return status
+
+
+def describe_passing(error: BaseException, folder: RunFolder) -> str:
+    """Say what a job met that can pass, and what to do."""
+    found = find_system_error(error)
+    if found is None:
+        return f"the GPU failed: {error}; run again to go on"
+    if found.errno in DISK_FULL:
+        return f"the disk is full: {describe_system_error(found)} in {folder.path}, free some and run again to go on"
+    return f"the system refused: {describe_system_error(found)}; run again to go on once that is mended"
+
+
+def status_of_device(error: BaseException) -> int | None:
+    """Return the exit status of a job whose GPU failed and that can go on; None for any other error."""
+    if not isinstance(error, torch.AcceleratorError) or is_out_of_memory(error):
+        return None
+    return None if getattr(error, "error_code", None) in CUDA_OWN_DOING else AWAY
 
 
 def train_alone(folder: RunFolder, data_folder: Path, device_name: str, tell: Tell) -> int:
@@ -96,7 +119,7 @@ def train_alone(folder: RunFolder, data_folder: Path, device_name: str, tell: Te
         return _train(folder, data_folder, device_name, stop, tell)
     except NonFiniteError as error:
         return _fail(folder, "nonfinite", str(error))
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, OSError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         return _fail(folder, "out_of_memory", describe_out_of_memory(error, len(folder.read_epochs())))
@@ -111,7 +134,7 @@ def _train(folder: RunFolder, data_folder: Path, device_name: str, stop: StopReq
         open_role(config.data, names, data_folder) for names in (config.data.train, config.data.validate)
     )
     trainer = Trainer(config, train, validate, device)
-    trainer.resume(folder)
+    trainer.resume(folder, tell)
     tell(f"{config.experiment}, seed {config.seed}, on {device.type}, from epoch {trainer.progress.epoch + 1}")
     if not trainer.fit(folder, stop, lambda record: tell(describe_epoch(record))):
         tell("asked to stop; the checkpoint holds all finished epochs")
@@ -128,21 +151,11 @@ def _fail(folder: RunFolder, failure: str, reason: str) -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the machine or the GPU has no memory left."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
     )
-
-
-def find_disk_full(error: BaseException | None) -> str | None:
-    """Return the system's words for a full disk, from an error or one that it came of; None if it is another error.
-
-    When a write fails, torch's writer raises a `RuntimeError` about a position, while it handles the system's error.
-    """
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
-            return os.strerror(error.errno)
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def describe_out_of_memory(error: BaseException, num_epochs: int) -> str:
@@ -173,7 +186,7 @@ def _finish(folder: RunFolder, trainer: Trainer, data_folder: Path) -> None:
         for name, (bursts, scored) in scores.items()
         for field, values in _arrays(bursts, scored)
     }
-    stream_atomically(folder.predictions, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+    folder.write_predictions(lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
     early = progress.epoch < config.optim.epochs
     why = f"no lower validation loss for {config.optim.early_stopping} epochs" if early else "all epochs trained"
     folder.write_result(

@@ -12,31 +12,42 @@ results/runs/E5-s0-3466db1c/
     job.lock          job            held while a job lives, and says which
 """
 
-import contextlib
-import fcntl
 import os
-import platform
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 from msgspec import Struct
 
+from model import job_lock
 from model.config import JobConfig, decode_job
+from model.files import stream_atomically, sync_folder, write_atomically
+from model.job_lock import HeldError, Holder
+
+__all__ = [
+    "EpochRecord",
+    "HeldError",
+    "Holder",
+    "LocationScore",
+    "Result",
+    "RunFolder",
+    "require_in_order",
+    "stream_atomically",
+    "write_atomically",
+]
 
 RESULT_FORMAT = 1
-NO_SPACE = 74
-"""Exit status of a job that could not write because the disk is full; it can go on (EX_IOERR of sysexits.h)."""
-HELD = 75
-"""Exit status of a job whose folder another job holds; it changed nothing (EX_TEMPFAIL of sysexits.h)."""
-LOCK_SECONDS = 3.0
-"""Longest wait for a lock: that of a job that is being killed is free a moment later."""
-LOCK_POLL_SECONDS = 0.02
+FINAL_STATES = ("done", "too_slow", "failed", "cancelled")
+"""How a run can have ended."""
+MAX_TAIL_BYTES = 16 * 2**10
+"""Of a log's last lines, in all."""
+MAX_LINE_CHARACTERS = 1000
+"""Of a line of a log that is shown; a progress bar can write megabytes without ending a line."""
+SET_ASIDE = ".set-aside"
+"""What is put behind the name of a file that cannot be gone on from."""
 
 
 class EpochRecord(Struct, frozen=True, kw_only=True):
@@ -79,22 +90,17 @@ class Result(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scores: dict[str, LocationScore] = {}
 
 
-class Holder(Struct, frozen=True, kw_only=True):
-    """The job that holds a run folder: its process, and the machine that it runs on."""
-
-    pid: int
-    host: str
-
-
-class HeldError(Exception):
-    """Another job holds the run folder; a sentence for the log."""
-
-
 @dataclass(frozen=True)
 class RunFolder:
-    """The one owner of the file names inside a run folder."""
+    """The one owner of the file names inside a run folder.
+
+    Attributes:
+        path: the folder.
+        held_as: the job that holds the folder and writes through this; None for everybody else.
+    """
 
     path: Path
+    held_as: Holder | None = field(default=None, kw_only=True)
 
     @property
     def config(self) -> Path:
@@ -142,22 +148,16 @@ class RunFolder:
         return self.path / "job.lock"
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Keep every other job out of the folder.
+    def hold(self) -> Iterator["RunFolder"]:
+        """Keep every other job out of the folder; yields the folder through which this job writes.
 
         Raises:
             HeldError: another job holds it, and goes on to.
             OSError: the lock cannot be written.
         """
-        # Processes that the job forks share the lock, and it is free when the last of them is gone: they are the job.
-        with self.lock.open("ab+") as file:
-            self._take(file)
-            file.truncate(0)
-            file.write(msgspec.json.encode(Holder(pid=os.getpid(), host=platform.node())) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with job_lock.hold(self.lock) as mine:
             self._sweep()
-            yield
+            yield replace(self, held_as=mine)
 
     def _sweep(self) -> None:
         """Remove what was half written when a job or its worker was killed; nobody writes these once a job holds."""
@@ -165,38 +165,27 @@ class RunFolder:
             for half in self.path.glob(f".{whole.name}.*"):
                 half.unlink(missing_ok=True)
 
-    def _take(self, file: BinaryIO) -> None:
-        deadline = time.monotonic() + LOCK_SECONDS
-        while not _lock(file, fcntl.LOCK_EX):
-            if time.monotonic() >= deadline:
-                holder = self.holder()
-                who = f"process {holder.pid} on {holder.host}" if holder else "another process"
-                raise HeldError(
-                    f"{self.path}: {who} is at work on this run; let it end, or end it, and run again to go on"
-                )
-            time.sleep(LOCK_POLL_SECONDS)
-
     def holder(self) -> Holder | None:
         """Return the living job that holds the folder; None if nobody does.
 
         Raises:
             HeldError: something holds it that does not say what it is.
+            OSError: the lock cannot be read.
         """
-        try:
-            file = self.lock.open("rb")
-        except FileNotFoundError:
-            return None
-        with file:
-            deadline = time.monotonic() + LOCK_SECONDS
-            while not _lock(file, fcntl.LOCK_SH):
-                file.seek(0)
-                # Locked and still empty: it is just being taken.
-                with contextlib.suppress(msgspec.DecodeError):
-                    return msgspec.json.decode(file.read(), type=Holder)
-                if time.monotonic() >= deadline:
-                    raise HeldError(f"{self.lock}: this is locked by a process that is no job; end it, and run again")
-                time.sleep(LOCK_POLL_SECONDS)
-        return None
+        return job_lock.find_holder(self.lock)
+
+    def last_holder(self) -> Holder | None:
+        """Return the job that held the folder last, whether it lives or not."""
+        return job_lock.last_holder(self.lock)
+
+    def require_hold(self) -> None:
+        """Refuse to write where another job has taken the folder since this one did.
+
+        Raises:
+            HeldError: names that job.
+        """
+        if self.held_as is not None:
+            job_lock.require_hold(self.lock, self.held_as)
 
     def read_config(self) -> JobConfig:
         """Read and check `config.json`."""
@@ -209,55 +198,101 @@ class RunFolder:
             ValueError: it is whole, but not of this version; training again would destroy it.
         """
         try:
-            return msgspec.json.decode(self.result.read_bytes(), type=Result)
+            result = msgspec.json.decode(self.result.read_bytes(), type=Result)
         except FileNotFoundError:
             return None
         except msgspec.ValidationError as error:
             raise ValueError(f"{self.result}: this is no result of this version of Knockout ({error})") from None
         except msgspec.DecodeError:
             return None
+        if result.state not in FINAL_STATES:
+            raise ValueError(
+                f"{self.result}: this is no result of this version of Knockout: its state is {result.state!r}, "
+                f"a run ends as {', '.join(FINAL_STATES)}"
+            )
+        return result
 
     def write_result(self, result: Result) -> None:
         """Write `result.json` atomically."""
-        write_atomically(self.result, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+        self._write_whole(self.result, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+
+    def write_checkpoint(self, write: Callable[[BinaryIO], object]) -> None:
+        """Let `write` fill `checkpoint.pt`, atomically."""
+        stream_atomically(self.checkpoint, write, self.require_hold)
+
+    def write_predictions(self, write: Callable[[BinaryIO], object]) -> None:
+        """Let `write` fill `predictions.npz`, atomically."""
+        stream_atomically(self.predictions, write, self.require_hold)
+
+    def _write_whole(self, path: Path, content: bytes) -> None:
+        stream_atomically(path, lambda file: file.write(content), self.require_hold)
+
+    def set_aside(self, path: Path) -> Path:
+        """Rename a file of the folder that cannot be gone on from; return its new name. An older one gives way."""
+        aside = path.with_name(path.name + SET_ASIDE)
+        path.replace(aside)
+        return aside
 
     def append_epoch(self, record: EpochRecord) -> None:
         """Add a line to `epochs.jsonl` and see it on the disk; a torn last line is cut off first."""
+        self.require_hold()
+        is_new = not self.epochs.exists()
         with self.epochs.open("ab+") as file:
             _cut_torn_line(file)
             file.write(msgspec.json.encode(record) + b"\n")
             file.flush()
             os.fsync(file.fileno())
+        if is_new:
+            sync_folder(self.path)
 
     def read_epochs(self) -> list[EpochRecord]:
-        """Read the finished epochs, oldest first; a torn last line is not finished and not read."""
+        """Read the finished epochs, oldest first; a torn last line is not finished and not read.
+
+        Raises:
+            ValueError: a finished line cannot be read, or the epochs do not count 1, 2, 3, ...
+        """
         if not self.epochs.exists():
             return []
         complete, newline, _ = self.epochs.read_bytes().rpartition(b"\n")
-        lines = complete.splitlines() if newline else []
-        return [msgspec.json.decode(line, type=EpochRecord) for line in lines]
+        lines = complete.split(b"\n") if newline else []
+        records = [msgspec.json.decode(line, type=EpochRecord) for line in lines]
+        require_in_order(records, self.epochs)
+        return records
 
-    def rewind(self, num_epochs: int) -> None:
-        """Keep only the first `num_epochs` lines: an epoch after the last checkpoint is trained again."""
-        records = self.read_epochs()
-        if len(records) > num_epochs:
-            kept = b"".join(msgspec.json.encode(record) + b"\n" for record in records[:num_epochs])
-            write_atomically(self.epochs, kept)
+    def restore_epochs(self, records: Sequence[EpochRecord]) -> None:
+        """Make `epochs.jsonl` say what a checkpoint holds: epochs after it are trained again, lost lines come back."""
+        wanted = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
+        now = self.epochs.read_bytes() if self.epochs.exists() else b""
+        if now != wanted:
+            self._write_whole(self.epochs, wanted)
 
     def log_tail(self, num_lines: int = 40) -> list[str]:
-        """Return the last lines of `train.log`, for the message about a job that died."""
+        """Return the last lines of `train.log`, for the message about a job that died; at most `MAX_TAIL_BYTES`."""
         if not self.log.exists():
             return []
-        return self.log.read_text(errors="replace").splitlines()[-num_lines:]
+        with self.log.open("rb") as file:
+            start = max(0, file.seek(0, os.SEEK_END) - MAX_TAIL_BYTES)
+            file.seek(start)
+            lines = file.read(MAX_TAIL_BYTES).decode(errors="replace").splitlines()
+        # The first line began before what was read.
+        return [_shorten(line) for line in (lines[1:] if start and len(lines) > 1 else lines)[-num_lines:]]
 
 
-def _lock(file: BinaryIO, kind: int) -> bool:
-    """Take a lock until the file is closed; return False if somebody else has one against it."""
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def require_in_order(records: Sequence[EpochRecord], where: Path) -> None:
+    """Refuse epochs that do not count 1, 2, 3, ...: a line was lost, or written twice.
+
+    Raises:
+        ValueError: says which, and where.
+    """
+    for number, record in enumerate(records, start=1):
+        if record.epoch != number:
+            raise ValueError(f"{where}: record {number} is of epoch {record.epoch}; epochs must count 1, 2, 3, ...")
+
+
+def _shorten(line: str) -> str:
+    """Keep the end of a line that is too long to be shown: there a progress bar says where it is."""
+    left_out = len(line) - MAX_LINE_CHARACTERS
+    return line if left_out <= 0 else f"[{left_out} characters left out] {line[-MAX_LINE_CHARACTERS:]}"
 
 
 def _cut_torn_line(file: BinaryIO) -> None:
@@ -266,25 +301,3 @@ def _cut_torn_line(file: BinaryIO) -> None:
     if content and not content.endswith(b"\n"):
         file.truncate(content.rfind(b"\n") + 1)
     file.seek(0, os.SEEK_END)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a whole file by temporary name, fsync and replace: a reader sees all of it or the old one."""
-    stream_atomically(path, lambda file: file.write(content))
-
-
-def stream_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place; a failure leaves `path` as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

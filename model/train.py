@@ -13,17 +13,17 @@ less.
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import torch
 
-from model.config import COSMETIC, JobConfig
+from model.checkpoint import read_checkpoint, write_checkpoint
+from model.config import JobConfig, differing_knobs
 from model.data.captures import CaptureError
 from model.data.shards import Manifest, read_manifest
+from model.endings import INTERRUPTED
 from model.evaluate import JobError, choose_device
 from model.flags import Command, FlagError, parse
-from model.job import INTERRUPTED, run_job
+from model.job import run_job
 from model.run_folder import RunFolder, stream_atomically, write_atomically
 
 Tell = Callable[[str], object]
@@ -83,7 +83,7 @@ def _claim(folder: RunFolder, config: JobConfig, manifest: Manifest) -> None:
         begun, shards = folder.read_config(), msgspec.json.decode(folder.provenance.read_bytes())
     except (msgspec.MsgspecError, FileNotFoundError) as error:
         raise JobError(f"{folder.path}: this is no run folder of this version ({error}); remove it") from None
-    other = _differing(msgspec.to_builtins(begun), msgspec.to_builtins(config))
+    other = differing_knobs(begun, config)
     if shards != origin:
         other.append("the shards' content")
     if other:
@@ -97,24 +97,12 @@ def _json(content: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
 
-def _differing(one: dict[str, Any], other: dict[str, Any], path: str = "") -> list[str]:
-    """Name the dotted knobs in which two configurations differ, but for those that change no number."""
-    found = []
-    for name in sorted({*one, *other}):
-        value, new = one.get(name), other.get(name)
-        if isinstance(value, dict) and isinstance(new, dict):
-            found += _differing(value, new, f"{path}{name}.")
-        elif value != new and f"{path}{name}" not in COSMETIC:
-            found.append(f"{path}{name}")
-    return found
-
-
 def _write_best(folder: RunFolder, save_path: Path) -> None:
     """Write the parameters of the best epoch, in the form of a checkpoint without what training needs."""
-    content = torch.load(folder.checkpoint, map_location="cpu", weights_only=True)
+    content = read_checkpoint(folder.checkpoint, "cpu")
     kept = {name: content[name] for name in ("format", "config", "best_epoch", "best_loss")}
     kept["best_model"] = content["best_model"] or content["model"]
-    stream_atomically(save_path, lambda file: torch.save(kept, file))
+    stream_atomically(save_path, lambda file: write_checkpoint(file, kept))
 
 
 def _tell_result(folder: RunFolder, tell: Tell) -> None:

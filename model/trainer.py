@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,14 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from model.augment import build_augment
+from model.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from model.classifier import Classifier, initialize
-from model.config import JobConfig, ModelConfig
+from model.config import JobConfig, ModelConfig, decode_job, differing_knobs
 from model.data.batches import BurstSet, Timed
 from model.evaluate import JobError, score
 from model.layers import UntrainableError, backend_for, refuse_untrainable
 from model.losses import Blend, blended_loss, build_loss
 from model.optimization import Schedule, build_optimizers
-from model.run_folder import EpochRecord, RunFolder, stream_atomically
+from model.run_folder import EpochRecord, RunFolder, require_in_order
 from model.streams import stream_seed
 
 CHECKPOINT_FORMAT = 1
@@ -206,31 +208,59 @@ class Trainer:
             "schedules": [schedule.state_dict() for schedule in self.schedules],
             "scaler": self.scaler.state_dict(),
         }
-        stream_atomically(folder.checkpoint, lambda file: torch.save(content, file))
+        folder.write_checkpoint(lambda file: write_checkpoint(file, content))
         self._saved_epoch = self.progress.epoch
 
-    def resume(self, folder: RunFolder) -> None:
-        """Go on from `checkpoint.pt` where there is one, and make `epochs.jsonl` say what it says."""
-        if not folder.checkpoint.exists():
-            folder.rewind(0)
-            return
-        content = torch.load(folder.checkpoint, map_location=self.device, weights_only=True)
+    def resume(self, folder: RunFolder, tell: Callable[[str], object] = lambda _: None) -> None:
+        """Go on from `checkpoint.pt` where there is one, and make `epochs.jsonl` say what it says.
+
+        One that is not whole, or of another training, is set aside: training starts anew, which gives the same numbers.
+        """
+        try:
+            self._go_on(folder.checkpoint)
+        except FileNotFoundError:
+            pass
+        except CheckpointError as error:
+            aside = folder.set_aside(folder.checkpoint)
+            tell(f"{error}; it is kept as {aside.name}, and training starts anew")
+        folder.restore_epochs(self.progress.records)
+
+    def _go_on(self, path: Path) -> None:
+        content = read_checkpoint(path, self.device)
+        progress = self._read_progress(path, content)
         self.model.load_state_dict(content["model"])
         for name in ("optimizers", "schedules"):
             for part, state in zip(getattr(self, name), content[name], strict=True):
                 part.load_state_dict(state)
         self.scaler.load_state_dict(content["scaler"])
-        self.progress = Progress(
-            records=[msgspec.json.decode(line, type=EpochRecord) for line in content["records"]],
+        self.progress, self._saved_epoch = progress, progress.epoch
+
+    def _read_progress(self, path: Path, content: dict[str, Any]) -> Progress:
+        """Read how far a checkpoint has come, once it is found to be of this training.
+
+        Raises:
+            CheckpointError: it is of another format or configuration, or its epochs do not count 1, 2, 3, ...
+        """
+        if content.get("format") != CHECKPOINT_FORMAT:
+            raise CheckpointError(
+                f"{path}: this checkpoint has format {content.get('format')}, not {CHECKPOINT_FORMAT}"
+            )
+        try:
+            other = differing_knobs(decode_job(content["config"].encode()), self.config)
+            records = [msgspec.json.decode(line, type=EpochRecord) for line in content["records"]]
+            require_in_order(records, path)
+        except ValueError as error:
+            raise CheckpointError(f"{path}: this checkpoint cannot be read: {error}") from None
+        if other:
+            raise CheckpointError(
+                f"{path}: this checkpoint is of another training, which differs in {', '.join(other)}"
+            )
+        return Progress(
+            records=records,
             best_loss=content["best_loss"],
             best_epoch=content["best_epoch"],
             best_model={name: value.cpu() for name, value in content["best_model"].items()},
         )
-        self._saved_epoch = self.progress.epoch
-        # Killed between checkpoint and record, the record is one line short.
-        for record in self.progress.records[len(folder.read_epochs()) :]:
-            folder.append_epoch(record)
-        folder.rewind(self.progress.epoch)
 
     def restore_best(self) -> None:
         """Put back the parameters of the epoch with the lowest validation loss."""

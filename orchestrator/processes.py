@@ -1,27 +1,24 @@
-"""Which process is meant: its number, and when it was born, which tells it from a later one with the same number.
+"""Which process is meant, whether it lives, and how it is asked to end.
 
-A birth is told in ticks since the machine started, together with that start's own name, not in seconds of the clock:
-setting the clock must not make a living process look like another one.
+A process is its host, its number and its birth (see `model.process`). A number alone, or a name of a host, says nothing:
+nothing is signalled unless all of it matches.
 """
 
 import contextlib
 import os
 import signal
 import socket
-from functools import cache
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 from msgspec import Struct
 
-PROC = Path("/proc")
-BOOT_ID = PROC / "sys/kernel/random/boot_id"
-AFTER_NAME = ") "
-"""What ends the name of a program in `/proc/<pid>/stat`; the name itself may hold blanks and brackets."""
-STATE, BIRTH = 0, 19
-"""Places, after the name, of a process's state and of its birth in ticks since the machine started (proc(5))."""
-GONE = ("Z", "X", "x")
-"""States of a process that has ended and only waits to be asked how."""
+from model.process import BOOT_ID, PROC, birth_of, own_place, proc_is_ours, read_stat
+
+__all__ = ["BOOT_ID", "Process", "birth_of", "uptime_seconds"]
+
+HALTED = ("T", "t", "D")
+"""States of a process that is stopped by a signal or a debugger, or waits for a disk or a network."""
 
 
 class Process(Struct, frozen=True):
@@ -40,47 +37,106 @@ class Process(Struct, frozen=True):
 
     @property
     def is_here(self) -> bool:
-        """Whether it is one of this machine's; of others nobody here can tell whether they live."""
+        """Whether this process can look it up: same host, same boot, same name space. Of others only heartbeats tell."""
+        return self.is_of_host and self.place == own_place() and (proc_is_ours() or not own_place())
+
+    @property
+    def is_of_host(self) -> bool:
+        """Whether its host has this host's name; that may be another machine, or an earlier boot of this one."""
         return self.host == socket.gethostname()
 
     @property
+    def place(self) -> str:
+        """Boot and name space; empty where a birth is told by the clock."""
+        return self.born.rpartition("/")[0]
+
+    @property
     def is_alive(self) -> bool:
-        """Whether it lives, for a process of this machine."""
-        return birth_of(self.pid) == self.born
+        """Whether it lives, for a process that is here."""
+        return self.pid > 0 and birth_of(self.pid) == self.born
+
+    @property
+    def is_of_earlier_boot(self) -> bool:
+        """Whether its host has this host's name and another boot: the same machine before it restarted, or a namesake."""
+        return self.is_of_host and bool(own_place()) and self.place.partition("/")[0] != own_place().partition("/")[0]
 
 
-def birth_of(pid: int) -> str | None:
-    """Say when a process was born; None if there is none of that number, or it has ended."""
-    if not BOOT_ID.exists():
-        return _birth_elsewhere(pid)
+def uptime_seconds() -> float:
+    """Return the seconds since this machine started; infinite where it does not tell."""
     try:
-        fields = (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(AFTER_NAME)[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[STATE] in GONE else f"{_boot_id()}/{fields[BIRTH]}"
+        return float((PROC / "uptime").read_text(encoding="ascii").split()[0])
+    except OSError:
+        return float("inf")
 
 
-@cache
-def _boot_id() -> str:
-    return BOOT_ID.read_text().strip()
+def is_halted(pid: int) -> bool:
+    """Whether a process of this machine is stopped by a signal, or waits for a disk: its silence is not its own doing."""
+    fields = read_stat(pid)
+    return fields is not None and fields[0] in HALTED
 
 
-def _birth_elsewhere(pid: int) -> str | None:
-    """Say it where there is no /proc: by the clock."""
+def signal_group(leader: Process, number: signal.Signals) -> bool:
+    """Send a signal to a process of this machine that leads its group, and to the group; return whether it was there.
+
+    Raises:
+        PermissionError: it is another user's.
+    """
+    if not _is_target(leader):
+        return False
     try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
-    except psutil.NoSuchProcess:
-        return None
+        # Between the look above and the signal the number cannot be given again unless the leader is waited for.
+        if os.getpgid(leader.pid) == leader.pid:
+            os.killpg(leader.pid, number)
+        else:
+            os.kill(leader.pid, number)
+    except ProcessLookupError:  # it has just ended by itself
+        return False
+    return True
 
 
-def kill_group(pid: int) -> None:
-    """End a process that leads its group, and all that it started, at once."""
+def _is_target(process: Process) -> bool:
+    """Whether a signal may go to a process: it is here, alive as recorded, and neither we nor our group."""
+    return (
+        process.is_here
+        and process.pid > 1
+        and process.is_alive
+        and process.pid not in (os.getpid(), os.getppid(), os.getpgrp())
+    )
+
+
+def find_openers(path: Path) -> list[Process]:
+    """Return the processes of this machine that have a file open, as far as this user may look."""
+    try:
+        wanted = path.stat()
+    except OSError:
+        return []
+    found = (pid for pid in _pids() if _has_open(pid, wanted))
+    host = socket.gethostname()
+    return [Process(host, pid, born) for pid in found if (born := birth_of(pid)) is not None]
+
+
+def _pids() -> Iterator[int]:
+    if proc_is_ours():
+        with contextlib.suppress(OSError):
+            yield from sorted(int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
+
+
+def _has_open(pid: int, wanted: os.stat_result) -> bool:
+    """Whether a process has a file open; no where it has just ended, or belongs to somebody else."""
+    with contextlib.suppress(OSError):
+        for descriptor in (PROC / str(pid) / "fd").iterdir():
+            with contextlib.suppress(OSError):
+                if os.path.samestat(descriptor.stat(), wanted):
+                    return True
+    return False
+
+
+def ask_to_end(process: Process) -> None:
+    """Ask a process of this machine to end when it can.
+
+    Raises:
+        PermissionError: it is another user's.
+    """
     with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
-        os.killpg(pid, signal.SIGKILL)
-
-
-def ask_to_end(pid: int) -> None:
-    """Ask a process to end when it can."""
-    with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
-        os.kill(pid, signal.SIGTERM)
+        if _is_target(process):
+            os.kill(process.pid, signal.SIGTERM)

@@ -62,6 +62,7 @@ __all__ = [
     "SnrWarmupConfig",
     "TestTimeConfig",
     "decode_job",
+    "differing_knobs",
     "job_from_builtins",
 ]
 
@@ -117,3 +118,19 @@ def job_from_builtins(values: dict[str, Any]) -> JobConfig:
         msgspec.ValidationError: a field is unknown, missing, or outside its range.
     """
     return msgspec.convert(values, type=JobConfig)
+
+
+def differing_knobs(one: JobConfig, other: JobConfig) -> list[str]:
+    """Name the dotted knobs in which two configurations differ, but for those that change no number."""
+    return _differing(msgspec.to_builtins(one), msgspec.to_builtins(other), "")
+
+
+def _differing(one: dict[str, Any], other: dict[str, Any], path: str) -> list[str]:
+    found = []
+    for name in sorted({*one, *other}):
+        value, new = one.get(name), other.get(name)
+        if isinstance(value, dict) and isinstance(new, dict):
+            found += _differing(value, new, f"{path}{name}.")
+        elif value != new and f"{path}{name}" not in COSMETIC:
+            found.append(f"{path}{name}")
+    return found

@@ -106,7 +106,7 @@ def test_a_file_that_is_no_checkpoint_is_told_in_a_sentence(
     finished.checkpoint.write_bytes(content)
     assert main(source_flags(finished, captures)) == 2
     assert capsys.readouterr().err == (
-        f"model.evaluate: {finished.checkpoint}: this is not a checkpoint of a Knockout run\n"
+        f"model.evaluate: {finished.checkpoint}: this is not a checkpoint of a Knockout run, or not a whole one\n"
     )
 
 

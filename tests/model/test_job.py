@@ -14,19 +14,18 @@ import numpy as np
 import pytest
 import torch
 
-from model import run_folder
+from model import job_lock
 from model.data.batches import open_role
 from model.data.captures import CaptureError
+from model.endings import AWAY, HELD, INTERRUPTED, NO_SPACE, status_of
 from model.evaluate import JobError
 from model.job import (
-    INTERRUPTED,
     StopRequest,
     describe_out_of_memory,
-    find_disk_full,
     is_out_of_memory,
     run_job,
 )
-from model.run_folder import HELD, NO_SPACE, EpochRecord, Result, RunFolder
+from model.run_folder import EpochRecord, Result, RunFolder
 
 FolderBuilder = Callable[..., RunFolder]
 Epochs = Callable[[RunFolder], list[EpochRecord]]
@@ -355,7 +354,7 @@ def test_memory_that_runs_out_at_the_start_is_told_without_an_epoch() -> None:
 def test_a_job_leaves_a_folder_as_it_is_that_another_job_holds(
     build_folder: FolderBuilder, captures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_folder, "LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(job_lock, "LOCK_SECONDS", 0.0)
     folder = build_folder()
     told: list[str] = []
     with folder.hold():
@@ -472,29 +471,19 @@ class Filling(io.BytesIO):
 def test_a_full_disk_is_known_behind_the_error_that_torch_makes_of_it() -> None:
     with pytest.raises(RuntimeError, match="unexpected pos") as caught:
         torch.save({"weights": torch.zeros(10_000)}, Filling())
-    assert find_disk_full(caught.value) == "No space left on device"
+    assert status_of(caught.value) == NO_SPACE
 
 
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (OSError(errno.ENOSPC, ""), "No space left on device"),
-        (OSError(errno.EDQUOT, ""), "Disk quota exceeded"),
-        (OSError(errno.EFBIG, ""), "File too large"),
-        (OSError(errno.EIO, ""), None),
-        (PermissionError(errno.EACCES, ""), None),
-        (RuntimeError("unexpected pos 64 vs 0"), None),
-    ],
-)
-def test_a_full_disk_is_known_by_the_systems_number(error: Exception, words: str | None) -> None:
-    assert find_disk_full(error) == words
-
-
-def test_another_error_of_the_system_is_not_taken_for_a_full_disk(build_folder: FolderBuilder, captures: Path) -> None:
+def test_an_error_of_the_system_that_can_pass_ends_the_job_so_that_it_goes_on(
+    build_folder: FolderBuilder, captures: Path
+) -> None:
     def fail() -> None:
-        raise OSError(errno.EIO, "the disk is broken")
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), "/share/checkpoint.pt")
 
-    folder = build_folder()
-    with pytest.raises(OSError, match="the disk is broken"):
-        run_job(OutOfMemory(folder.path, fail), captures)
+    folder, told = build_folder(), list[str]()
+    assert run_job(OutOfMemory(folder.path, fail), captures, tell=told.append) == AWAY
+    assert told[-1] == (
+        "the system refused: /share/checkpoint.pt: Stale file handle; run again to go on once that is mended"
+    )
+    assert not folder.result.exists()
     assert folder.holder() is None

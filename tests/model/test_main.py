@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from model import run_folder
+from model import job_lock
 from model.__main__ import main
-from model.run_folder import HELD, NO_SPACE, RunFolder
+from model.endings import AWAY, HELD
+from model.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 FolderBuilder = Callable[..., RunFolder]
@@ -126,7 +127,7 @@ def test_cuda_where_there_is_none_ends_as_rejected(build_folder: FolderBuilder, 
 def test_a_job_changes_nothing_in_a_folder_that_another_job_holds_not_even_to_refuse(
     build_folder: FolderBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run_folder, "LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(job_lock, "LOCK_SECONDS", 0.0)
     folder = build_folder()
     without_captures = ["--data-folder", str(tmp_path)]
     with folder.hold():
@@ -139,15 +140,13 @@ def test_a_job_changes_nothing_in_a_folder_that_another_job_holds_not_even_to_re
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_log_on_a_full_disk_ends_the_job_with_a_status_that_says_so(
-    build_folder: FolderBuilder, captures: Path
-) -> None:
+def test_a_log_on_a_full_disk_does_not_end_the_training(build_folder: FolderBuilder, captures: Path) -> None:
     folder = build_folder()
     command = [sys.executable, "-m", "model", str(folder.path), "--data-folder", str(captures), "--device", "cpu"]
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False)
-    assert (done.returncode, done.stderr) == (NO_SPACE, b"")
-    assert files(folder) == ["config.json"]
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert folder.read_result().state == "done"
 
 
 @pytest.fixture
@@ -169,7 +168,7 @@ def unwritable(build_folder: FolderBuilder) -> Iterator[RunFolder]:
 def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(
     unwritable: RunFolder, captures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(unwritable.path), "--data-folder", str(captures)]) == 2
-    told = "Permission denied; a job must be able to read its data and to write its run folder\n"
-    assert capsys.readouterr() == ("", f"model: {unwritable.lock}: {told}")
+    assert main([str(unwritable.path), "--data-folder", str(captures)]) == AWAY
+    told = f"the system refused: {unwritable.lock}: Permission denied; run again to go on once that is mended\n"
+    assert capsys.readouterr() == (told, "")
     assert list(unwritable.path.iterdir()) == [unwritable.config]

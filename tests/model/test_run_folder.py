@@ -1,15 +1,8 @@
 """Law 3 of DESIGN.md: "kill -9 anywhere loses no finished epoch.\""""
 
-import fcntl
-import os
-import platform
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -17,11 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import run_folder
 from model.run_folder import (
     EpochRecord,
-    HeldError,
-    Holder,
     LocationScore,
     Result,
     RunFolder,
@@ -105,8 +95,9 @@ def test_a_file_cut_anywhere_loses_no_finished_epoch(data: st.DataObject) -> Non
         folder.epochs.write_bytes(whole[:cut])
         finished = [record(epoch) for epoch in range(1, whole[:cut].count(b"\n") + 1)]
         assert folder.read_epochs() == finished
-        folder.append_epoch(record(9))
-        assert folder.read_epochs() == [*finished, record(9)]
+        following = record(len(finished) + 1)
+        folder.append_epoch(following)
+        assert folder.read_epochs() == [*finished, following]
 
 
 def test_a_torn_line_is_cut_off_before_the_next_is_written(three_epochs: RunFolder) -> None:
@@ -124,22 +115,36 @@ def test_a_line_spoilt_in_the_middle_is_refused(three_epochs: RunFolder) -> None
         three_epochs.read_epochs()
 
 
-@pytest.mark.parametrize("num_epochs", [0, 1, 3])
-def test_rewinding_keeps_the_first_epochs(three_epochs: RunFolder, num_epochs: int) -> None:
-    three_epochs.rewind(num_epochs)
-    assert three_epochs.read_epochs() == [record(epoch) for epoch in range(1, num_epochs + 1)]
+@pytest.mark.parametrize("numbers", [(1, 1, 2), (1, 3), (2, 3), (1, 2, 2)])
+def test_epochs_that_do_not_count_from_one_are_refused(folder: RunFolder, numbers: tuple[int, ...]) -> None:
+    for number in numbers:
+        folder.append_epoch(record(number))
+    with pytest.raises(ValueError, match=r"epochs must count 1, 2, 3"):
+        folder.read_epochs()
 
 
-def test_rewinding_to_where_one_is_writes_nothing(three_epochs: RunFolder) -> None:
+@pytest.mark.parametrize("num_epochs", [0, 1, 3, 4])
+def test_epochs_are_made_what_a_checkpoint_holds(three_epochs: RunFolder, num_epochs: int) -> None:
+    records = [record(epoch) for epoch in range(1, num_epochs + 1)]
+    three_epochs.restore_epochs(records)
+    assert three_epochs.read_epochs() == records
+
+
+def test_lines_that_cannot_be_read_give_way_to_a_checkpoint(three_epochs: RunFolder) -> None:
+    three_epochs.epochs.write_bytes(b"\0" * 40 + b"\n" + three_epochs.epochs.read_bytes() * 3)
+    three_epochs.restore_epochs([record(1), record(2)])
+    assert three_epochs.read_epochs() == [record(1), record(2)]
+
+
+def test_epochs_that_are_so_already_are_not_written(three_epochs: RunFolder) -> None:
     before = three_epochs.epochs.stat()
-    three_epochs.rewind(3)
-    three_epochs.rewind(7)
+    three_epochs.restore_epochs([record(1), record(2), record(3)])
     after = three_epochs.epochs.stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_rewinding_nothing_makes_no_file(folder: RunFolder) -> None:
-    folder.rewind(0)
+def test_restoring_nothing_makes_no_file(folder: RunFolder) -> None:
+    folder.restore_epochs([])
     assert not folder.epochs.exists()
 
 
@@ -252,109 +257,3 @@ def test_a_record_older_than_a_field_is_still_read(folder: RunFolder) -> None:
     del line["data_seconds"]
     folder.epochs.write_bytes(msgspec.json.encode(line) + b"\n")
     assert folder.read_epochs() == [record(1, data_seconds=None)]
-
-
-HOLDS = """
-import os, sys
-from pathlib import Path
-from model.run_folder import RunFolder
-with RunFolder(Path(sys.argv[1])).hold():
-    {then}
-    print(flush=True)
-    sys.stdin.read()
-"""
-LEAVES_A_CHILD = "if os.fork(): print(flush=True); os._exit(0)"
-
-
-@contextmanager
-def process_that_holds(folder: RunFolder, then: str = "pass") -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-c", HOLDS.format(then=then), str(folder.path)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
-        yield process
-        process.kill()
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_folder, "LOCK_SECONDS", 0.0)
-
-
-def test_nobody_holds_a_folder_without_a_lock_and_asking_makes_none(folder: RunFolder) -> None:
-    assert folder.holder() is None
-    assert list(folder.path.iterdir()) == []
-
-
-@pytest.mark.usefixtures("impatient")
-def test_a_lock_says_who_holds_it_and_is_believed_only_while_it_is_held(folder: RunFolder) -> None:
-    me = Holder(pid=os.getpid(), host=platform.node())
-    with folder.hold():
-        assert folder.holder() == me
-    assert msgspec.json.decode(folder.lock.read_bytes(), type=Holder) == me
-    assert folder.holder() is None
-    with folder.hold():  # asking left no lock behind
-        assert folder.holder() == me
-
-
-@pytest.mark.usefixtures("impatient")
-def test_a_folder_that_is_held_is_refused_with_who_holds_it(folder: RunFolder) -> None:
-    sentence = f"{folder.path}: process {{}} on {platform.node()} is at work on this run; let it end, or end it"
-    with process_that_holds(folder) as process:
-        before = folder.lock.read_bytes()
-        with pytest.raises(HeldError, match=sentence.format(process.pid)), folder.hold():
-            pytest.fail("two hold it")
-        assert folder.lock.read_bytes() == before
-
-
-def test_a_job_removes_what_another_was_writing_when_it_was_killed(folder: RunFolder) -> None:
-    wholes = ("provenance.json", "epochs.jsonl", "checkpoint.pt", "predictions.npz", "result.json")
-    halves = [folder.path / f".{name}.x1y2" for name in wholes]
-    others = [folder.path / ".order.json.x1y2", folder.path / ".notes", folder.checkpoint]
-    for path in (*halves, *others):
-        path.write_bytes(b"half")
-    with folder.hold():
-        assert not [path for path in halves if path.exists()]
-        assert all(path.exists() for path in others)
-
-
-@pytest.mark.usefixtures("impatient")
-def test_the_lock_of_a_killed_process_goes_with_it(folder: RunFolder) -> None:
-    with process_that_holds(folder) as process:
-        assert folder.holder() == Holder(pid=process.pid, host=platform.node())
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert folder.holder() is None
-        with folder.hold():
-            assert folder.holder().pid == os.getpid()
-
-
-def test_the_lock_of_a_process_that_is_about_to_end_is_waited_for(folder: RunFolder) -> None:
-    with process_that_holds(folder) as process:
-        threading.Timer(0.1, process.kill).start()
-        with folder.hold():
-            assert process.wait() == -signal.SIGKILL
-
-
-def test_a_process_that_a_job_forked_keeps_the_lock_until_it_ends(folder: RunFolder) -> None:
-    with process_that_holds(folder, LEAVES_A_CHILD) as process:
-        assert process.wait() == 0
-        assert folder.holder() == Holder(pid=process.pid, host=platform.node())
-        process.stdin.close()
-        with folder.hold():
-            assert folder.holder().pid == os.getpid()
-
-
-def test_a_lock_that_is_just_being_taken_is_read_once_it_says_by_whom(folder: RunFolder) -> None:
-    holder = Holder(pid=7, host="there")
-    with folder.lock.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        threading.Timer(0.1, folder.lock.write_bytes, [msgspec.json.encode(holder)]).start()
-        assert folder.holder() == holder
-
-
-@pytest.mark.usefixtures("impatient")
-def test_a_lock_of_something_that_is_no_job_is_told(folder: RunFolder) -> None:
-    with folder.lock.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(HeldError, match=r"job\.lock: this is locked by a process that is no job; end it"):
-            folder.holder()

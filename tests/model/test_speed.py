@@ -10,8 +10,9 @@ import pytest
 
 from model import speed
 from model.config import JobConfig
+from model.endings import NO_SPACE
 from model.evaluate import JobError
-from model.run_folder import NO_SPACE, RunFolder
+from model.run_folder import RunFolder
 from model.speed import Speed, main, measure, write_noise
 
 JobBuilder = Callable[..., JobConfig]

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.run_folder import HELD, NO_SPACE, RunFolder
+from model.endings import HELD, NO_SPACE
+from model.run_folder import RunFolder
 from model.standby import warm_up
 
 ROOT = Path(__file__).parents[2]

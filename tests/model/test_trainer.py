@@ -274,7 +274,7 @@ def test_a_record_lost_between_checkpoint_and_line_is_written_again(
     folder = folder_in(tmp_path, "run")
     build_trainer().fit(folder, after(2))
     before = folder.read_epochs()
-    folder.rewind(1)
+    folder.restore_epochs(before[:1])
     resumed = build_trainer()
     resumed.resume(folder)
     assert folder.read_epochs() == before

@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from model.run_folder import HELD, NO_SPACE, Result, RunFolder
+from model.endings import HELD, NO_SPACE
+from model.run_folder import Result, RunFolder
 from orchestrator.launchers.local import Job, Slot, make_slots
 from orchestrator.spec import GuardSpec
 from orchestrator.states import Failure, RunState

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from model.run_folder import HELD, NO_SPACE, Result, RunFolder
+from model.endings import HELD, NO_SPACE
+from model.run_folder import Result, RunFolder
 from orchestrator.errors import CodeError, QueueLockedError
 from orchestrator.evidence import RunRecord
 from orchestrator.launchers.local import Slot

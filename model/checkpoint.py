@@ -1,0 +1,58 @@
+"""`checkpoint.pt`: written with its own checksum, and believed only where that fits.
+
+The file is what `torch.save` writes, then 8 bytes `KNOCKOUT`, then the 32 bytes of the SHA-256 of all before. A file
+that was cut, or that has a single wrong bit, is refused.
+"""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+MARK = b"KNOCKOUT"
+TRAILER_BYTES = len(MARK) + hashlib.sha256().digest_size
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be gone on from: which file, and what is wrong with it."""
+
+
+class _Hashing(io.BytesIO):
+    """Passes what is written on to a file, and hashes it; keeps nothing itself."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self.file, self.hash = file, hashlib.sha256()
+
+    def write(self, content: Any) -> int:
+        """Write and hash."""
+        self.hash.update(content)
+        return self.file.write(content)
+
+
+def write_checkpoint(file: BinaryIO, content: dict[str, Any]) -> None:
+    """Write a checkpoint with its checksum into an open file."""
+    hashing = _Hashing(file)
+    torch.save(content, hashing)
+    file.write(MARK + hashing.hash.digest())
+
+
+def read_checkpoint(path: Path, device: torch.device | str) -> dict[str, Any]:
+    """Read a checkpoint, its tensors on a device.
+
+    Raises:
+        CheckpointError: the file is not whole, or holds something else.
+        OSError: it cannot be read.
+    """
+    content = path.read_bytes()
+    payload, trailer = content[:-TRAILER_BYTES], content[-TRAILER_BYTES:]
+    if trailer != MARK + hashlib.sha256(payload).digest():
+        raise CheckpointError(
+            f"{path}: this checkpoint is not whole: its checksum does not fit its {len(content)} bytes"
+        )
+    loaded = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+    if not isinstance(loaded, dict):
+        raise CheckpointError(f"{path}: this is no checkpoint of a run, it holds a {type(loaded).__name__}")
+    return loaded
