@@ -20,6 +20,7 @@ import torch
 from msgspec import Struct
 
 from model.__main__ import main as do_job
+from model.endings import status_of
 from model.own_code import require_own_code
 
 
@@ -85,7 +86,8 @@ def become_job(request: Request) -> NoReturn:
     """Do a job in this process, as if it had been started by itself: own log, own folder, own variables."""
     status = 1
     try:
-        log = os.open(request.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        # As any file that a program makes: the umask and the folder say who may read and write it.
+        log = os.open(request.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         for number, target in enumerate((os.open(os.devnull, os.O_RDONLY), log, log)):
             os.dup2(target, number)
         os.chdir(request.folder)
@@ -93,7 +95,8 @@ def become_job(request: Request) -> NoReturn:
         status = do_job(list(request.words))
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-    except BaseException:
+    except BaseException as error:
+        status = status_of(error) or status
         # Nobody is above to print it; the log is where a job's death is looked for.
         sys.excepthook(*sys.exc_info())
     finally:

@@ -23,6 +23,8 @@ class FaultKind(StrEnum):
     """The run's own doing, which would come again: the run has failed."""
 
 
+UNKNOWN_STATUS = 256
+"""Stands for the exit status of a job of which nobody can tell how it ended; no process ends with it."""
 PASSING_ERRNOS = frozenset(
     {
         errno.EAGAIN,
@@ -67,7 +69,7 @@ def kind_of_status(status: int) -> FaultKind:
     if status < 0:
         return FaultKind.OWN_DOING if -status in OWN_SIGNALS else FaultKind.INTERRUPTS
     # Any other status is what the job's own code ended with, such as 1 for an error that nothing caught.
-    return FaultKind.INTERRUPTS if status in STATUSES_THAT_GO_ON else FaultKind.OWN_DOING
+    return FaultKind.INTERRUPTS if status in (*STATUSES_THAT_GO_ON, UNKNOWN_STATUS) else FaultKind.OWN_DOING
 
 
 def kind_of_sqlite(code: int | None) -> FaultKind:

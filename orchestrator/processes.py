@@ -1,7 +1,7 @@
 """Which process is meant, whether it lives, and how it is asked to end.
 
-A process is its host, its number and its birth (see `model.process`). A number alone, or a name of a host, says nothing:
-nothing is signalled unless all of it matches.
+A process is its host, its number and its birth (see `model.process`). Nothing is signalled unless all of them match: a
+number is given again, and two machines may have one name.
 """
 
 import contextlib
@@ -15,8 +15,10 @@ from msgspec import Struct
 
 from model.process import BOOT_ID, PROC, birth_of, own_place, proc_is_ours, read_stat
 
-__all__ = ["BOOT_ID", "Process", "birth_of", "uptime_seconds"]
+__all__ = ["BOOT_ID", "MARK", "Process", "birth_of", "read_stat"]
 
+MARK = "KNOCKOUT_RUN"
+"""Variable that the processes of a run carry; see `mark_of`."""
 HALTED = ("T", "t", "D")
 """States of a process that is stopped by a signal or a debugger, or waits for a disk or a network."""
 
@@ -37,7 +39,7 @@ class Process(Struct, frozen=True):
 
     @property
     def is_here(self) -> bool:
-        """Whether this process can look it up: same host, same boot, same name space. Of others only heartbeats tell."""
+        """Whether this process can look it up: same host, boot and name space. Of others only heartbeats tell."""
         return self.is_of_host and self.place == own_place() and (proc_is_ours() or not own_place())
 
     @property
@@ -57,7 +59,7 @@ class Process(Struct, frozen=True):
 
     @property
     def is_of_earlier_boot(self) -> bool:
-        """Whether its host has this host's name and another boot: the same machine before it restarted, or a namesake."""
+        """Whether its host has this host's name and another boot: this machine before it restarted, or a namesake."""
         return self.is_of_host and bool(own_place()) and self.place.partition("/")[0] != own_place().partition("/")[0]
 
 
@@ -70,7 +72,7 @@ def uptime_seconds() -> float:
 
 
 def is_halted(pid: int) -> bool:
-    """Whether a process of this machine is stopped by a signal, or waits for a disk: its silence is not its own doing."""
+    """Whether a process of this machine is stopped by a signal, or waits for a disk: then it is silent for a reason."""
     fields = read_stat(pid)
     return fields is not None and fields[0] in HALTED
 
@@ -104,15 +106,29 @@ def _is_target(process: Process) -> bool:
     )
 
 
-def find_openers(path: Path) -> list[Process]:
-    """Return the processes of this machine that have a file open, as far as this user may look."""
-    try:
-        wanted = path.stat()
-    except OSError:
-        return []
-    found = (pid for pid in _pids() if _has_open(pid, wanted))
-    host = socket.gethostname()
-    return [Process(host, pid, born) for pid in found if (born := birth_of(pid)) is not None]
+def mark_of(folder: Path) -> str:
+    """Return what the processes of a run carry as `KNOCKOUT_RUN`: the folder's device, inode and name.
+
+    Raises:
+        OSError: there is no such folder.
+    """
+    found = folder.stat()
+    return f"{found.st_dev}:{found.st_ino}:{folder.name}"
+
+
+def find_members(folder: Path, lock: Path) -> list[Process]:
+    """Return the processes of this machine that belong to a run, as far as this user may look.
+
+    They carry the run's mark, or have its lock's file open to write. So they are found also where they have left the
+    job's group, and where the job is gone.
+    """
+    with contextlib.suppress(OSError):
+        mark, host = f"{MARK}={mark_of(folder)}".encode(), socket.gethostname()
+        wanted = lock.stat() if lock.exists() else None
+        found = [pid for pid in _pids() if _carries(pid, mark) or (wanted and _writes(pid, wanted))]
+        births = ((pid, birth_of(pid)) for pid in found if pid != os.getpid() and _is_of_our_name_space(pid))
+        return [Process(host, pid, born) for pid, born in births if born is not None]
+    return []
 
 
 def _pids() -> Iterator[int]:
@@ -121,14 +137,35 @@ def _pids() -> Iterator[int]:
             yield from sorted(int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
 
 
-def _has_open(pid: int, wanted: os.stat_result) -> bool:
-    """Whether a process has a file open; no where it has just ended, or belongs to somebody else."""
-    with contextlib.suppress(OSError):
+def _is_of_our_name_space(pid: int) -> bool:
+    """Whether a process counts processes as we do; one of a container that is visible here is as of another host."""
+    try:
+        return os.path.samestat((PROC / str(pid) / "ns/pid").stat(), (PROC / "self/ns/pid").stat())
+    except OSError:
+        return False
+
+
+def _carries(pid: int, mark: bytes) -> bool:
+    try:
+        return mark in (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:  # it has just ended, or belongs to somebody else
+        return False
+
+
+def _writes(pid: int, wanted: os.stat_result) -> bool:
+    """Whether a process has a file open to write; one that only reads it has just asked who holds it."""
+    with contextlib.suppress(OSError):  # it has just ended, or belongs to somebody else
         for descriptor in (PROC / str(pid) / "fd").iterdir():
             with contextlib.suppress(OSError):
-                if os.path.samestat(descriptor.stat(), wanted):
+                if os.path.samestat(descriptor.stat(), wanted) and not _only_reads(pid, descriptor.name):
                     return True
     return False
+
+
+def _only_reads(pid: int, descriptor: str) -> bool:
+    lines = (PROC / str(pid) / "fdinfo" / descriptor).read_text(encoding="ascii").splitlines()
+    flags = next(int(line.split()[1], 8) for line in lines if line.startswith("flags:"))
+    return flags & os.O_ACCMODE == os.O_RDONLY
 
 
 def ask_to_end(process: Process) -> None:

@@ -8,13 +8,13 @@ import contextlib
 import time
 from collections.abc import Sequence
 
-import msgspec
 from msgspec import Struct
 
-from model.run_folder import HeldError, Holder, Result, RunFolder
+from model.run_folder import HeldError, Result, RunFolder
 from orchestrator.errors import RunError
+from orchestrator.launchers.local import end_members
 from orchestrator.layout import Layout
-from orchestrator.processes import Process, kill_group
+from orchestrator.processes import Process, ask_to_end, find_members
 from orchestrator.results import describe_holder, read_result
 from orchestrator.states import Failure, RunState
 from orchestrator.store import QueuedRun, Store
@@ -59,7 +59,7 @@ def reconcile(store: Store, layout: Layout, *, end_jobs: bool) -> list[QueuedRun
     for row in lost:
         try:
             _settle(store, layout.run(row.id), row)
-        except RunError as error:
+        except (RunError, OSError) as error:
             # Of one folder that cannot be read the others must not be kept waiting.
             store.end(row, RunState.INTERRUPTED, reason=str(error))
     return lost
@@ -80,27 +80,39 @@ def _is_over(folder: RunFolder, *, end_jobs: bool) -> bool:
 
 
 def clear(folder: RunFolder) -> str | None:
-    """End a job of this machine that outlived its worker; return who still is at work in the folder, if anybody is."""
+    """End what is left of a run's jobs on this machine; return who still is at work in the folder, if anybody is.
+
+    Only processes that belong to the run are ended. What `job.lock` says names a process, but proves nothing.
+    """
     deadline = time.monotonic() + KILL_SECONDS
-    before: Holder | None = None
+    if folder.lock.exists():
+        end_members(folder)
     while (who := describe_holder(folder)) is not None and time.monotonic() < deadline:
-        holder = _here(folder)
-        if holder is None:
-            return who
-        # Read twice: a job that is just taking the folder shows for a moment the number of the one before it.
-        if holder == before:
-            kill_group(holder.pid)
-        before = holder
+        refused = end_members(folder)
+        if refused:
+            return f"{refused[0]} is at work on it, and belongs to another user"
+        if not find_members(folder.path, folder.lock):
+            # Nobody here: it is another machine's, another name space's, or another user's.
+            return describe_holder(folder)
         time.sleep(0.01)
     return who
 
 
-def _here(folder: RunFolder) -> Holder | None:
-    """Return the job that holds a folder if it is one of this machine's."""
+def ask_job_to_stop(folder: RunFolder) -> bool:
+    """Ask the job in a folder to finish its epoch, and what it left behind to end; return whether there was any.
+
+    Raises:
+        PermissionError: it is another user's.
+    """
     with contextlib.suppress(HeldError):
         holder = folder.holder()
-        return holder if holder is not None and holder.host == Process.own().host else None
-    return None
+        if holder is not None and holder.is_here and holder.is_alive:
+            ask_to_end(Process(holder.host, holder.pid, holder.born or ""))
+            return True
+    members = find_members(folder.path, folder.lock)
+    for member in members:
+        ask_to_end(member)
+    return bool(members)
 
 
 def _settle(store: Store, folder: RunFolder, row: QueuedRun) -> None:
@@ -122,7 +134,7 @@ def _settle(store: Store, folder: RunFolder, row: QueuedRun) -> None:
 def _count_epochs(folder: RunFolder) -> int:
     try:
         return len(folder.read_epochs())
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         raise RunError(
             f"{folder.epochs}: a finished line cannot be read: {error}; move {folder.path} away to train it again"
         ) from None

@@ -9,8 +9,7 @@ from msgspec import Struct
 from orchestrator.errors import RunError, UsageError
 from orchestrator.layout import Layout
 from orchestrator.orders import read_order
-from orchestrator.processes import ask_to_end
-from orchestrator.reconcile import reconcile
+from orchestrator.reconcile import ask_job_to_stop, reconcile
 from orchestrator.results import read_result
 from orchestrator.run_names import pick_run
 from orchestrator.states import OPEN, Failure, RunState
@@ -172,13 +171,5 @@ def stop(layout: Layout) -> list[str]:
         store.ask_to_stop(workers)
         orphans = [row for row in store.runs(states=(RunState.RUNNING,)) if is_orphan(row)]
     asked = [f"process {worker.pid} on {worker.host}" for worker in workers]
-    asked += [f"the job of {row.id}, whose worker is gone," for row in orphans if _ask_job_to_stop(layout, row)]
+    asked += [f"the job of {row.id}, whose worker is gone," for row in orphans if ask_job_to_stop(layout.run(row.id))]
     return [ASKED.format(who=who) for who in asked] or ["nobody is at work"]
-
-
-def _ask_job_to_stop(layout: Layout, row: QueuedRun) -> bool:
-    """Ask the job in a run's folder to finish its epoch; return whether there was one."""
-    holder = layout.run(row.id).holder()
-    if holder is not None:
-        ask_to_end(holder.pid)
-    return holder is not None

@@ -8,22 +8,29 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from model.run_folder import HELD, NO_SPACE, EpochRecord, Result, RunFolder
+from model.endings import AWAY, CHANGED, HELD, INTERRUPTED, NO_SPACE
+from model.run_folder import EpochRecord, Result, RunFolder
+from orchestrator.faults import UNKNOWN_STATUS, FaultKind, kind_of_status
 from orchestrator.guards import Pace, Ruling, rule
 from orchestrator.launchers.forked import AnyJob
+from orchestrator.processes import Process, is_halted
 from orchestrator.spec import GuardSpec
 from orchestrator.states import Failure, RunState
 
-INTERRUPTED_STATUS = 130
 STOPPED = "stopped after an epoch; it goes on from there"
 CAN_GO_ON = {
-    INTERRUPTED_STATUS: STOPPED,
+    INTERRUPTED: STOPPED,
     -signal.SIGTERM: STOPPED,
     -signal.SIGINT: STOPPED,
+    AWAY: "the system refused something that the job needs; it goes on from its last checkpoint once that is mended",
+    CHANGED: "a capture changed while the job trained; put it back, and it goes on from its last checkpoint",
     NO_SPACE: "the disk is full; free some space, and it goes on from its last checkpoint",
-    HELD: "another job was still at work in its folder; it goes on from there",
+    HELD: "another job was at work in its folder, or has taken it over; it goes on from there",
+    UNKNOWN_STATUS: "the job is gone and nobody can tell how it ended; it goes on from its last checkpoint",
 }
 """Exit status of a job that left no result and can go on -> what is said about it."""
+SAY_WHY = (AWAY, CHANGED, NO_SPACE)
+"""Of these statuses the last line of the log says more."""
 LOG_LINES = 40
 VMSTAT = Path("/proc/vmstat")
 
@@ -63,15 +70,29 @@ class LiveRun:
     def __post_init__(self) -> None:
         self._heard_at, self._log_bytes = self.clock(), self._measure_log()
         self._asked_at: float | None = None
+        self._is_asked_to_stop = False
+        self._holder_before = self.folder.last_holder()
+        self._stamp: tuple[int, int] | None = None
         self._silent_seconds = 0.0
         self._memory_kills = self.count_memory_kills()
 
     def read_epochs(self) -> bool:
         """Read what the job has finished; return whether there is anything new."""
+        stamp = self._stamp_epochs()
+        if stamp == self._stamp:
+            return False
         epochs = self.folder.read_epochs()
         is_new = len(epochs) != len(self.epochs)
-        self.epochs = epochs
+        self.epochs, self._stamp = epochs, stamp
         return is_new
+
+    def _stamp_epochs(self) -> tuple[int, int] | None:
+        """Tell whether the file of epochs has changed, without reading it."""
+        try:
+            found = self.folder.epochs.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_size
 
     def check(
         self,
@@ -94,6 +115,11 @@ class LiveRun:
             self._record_ruling(ruling)
         return ruling
 
+    def ask_to_stop(self) -> None:
+        """Let the job finish its epoch and checkpoint; however it ends from now on, it was not its own doing."""
+        self._is_asked_to_stop = True
+        self.job.ask_to_stop()
+
     def _rule(self, guards: GuardSpec, reference: Pace | None, other_load: Callable[[], str | None]) -> Ruling | None:
         ruling = rule(self.epochs, guards, reference)
         if ruling is None or ruling.state is not RunState.TOO_SLOW:
@@ -104,7 +130,7 @@ class LiveRun:
         """Ask a job to stop that was silent for too long; rule that it hung if it is still there after its grace."""
         now, log_bytes = self.clock(), self._measure_log()
         if self._asked_at is not None:
-            if now - self._asked_at < guards.hang_grace_seconds or self.job.exit_status() is not None:
+            if now - self._asked_at < guards.hang_grace_seconds or not self._goes_on_by_itself():
                 return None
             how = f"it was still there {now - self._asked_at:.0f} s later and was killed"
             return Ruling(state=RunState.FAILED, failure=Failure.HUNG, reason=self._describe_hang(how))
@@ -112,10 +138,14 @@ class LiveRun:
             self._heard_at, self._log_bytes = now, log_bytes
         self._silent_seconds = now - self._heard_at
         is_silent = guards.hang_seconds is not None and self._silent_seconds >= guards.hang_seconds
-        if is_silent and self.job.exit_status() is None:
+        if is_silent and self._goes_on_by_itself():
             self._asked_at = now
             self.job.ask_to_stop()
         return None
+
+    def _goes_on_by_itself(self) -> bool:
+        """Whether a job that is silent is there, and neither stopped by somebody nor waiting for a disk."""
+        return self.job.exit_status() is None and not (self.job.pid is not None and is_halted(self.job.pid))
 
     def _measure_log(self) -> int:
         return self.folder.log.stat().st_size if self.folder.log.exists() else 0
@@ -127,39 +157,61 @@ class LiveRun:
 
     def _record_ruling(self, ruling: Ruling) -> None:
         # The job may have finished in the moment before it was stopped; then its own result stands.
-        if self.folder.read_result() is None:
+        if self.folder.read_result() is None and not self._is_overtaken():
             self.folder.write_result(
                 Result(state=ruling.state.value, reason=ruling.reason, failure=ruling.failure, epochs=len(self.epochs))
             )
 
+    def _is_overtaken(self) -> bool:
+        """Whether another job has taken the folder since: then nothing that this one did counts."""
+        last = self.folder.last_holder()
+        is_own = last is not None and (last.host, last.pid) == (Process.own().host, self.job.pid)
+        return last != self._holder_before and not is_own
+
     def end(self, status: int) -> Ending:
-        """Say how a run ended whose job is gone; a death without a result becomes one, with its cause."""
+        """Say how a run ended whose job is gone; a death that was its own doing becomes a result, with its cause."""
         self.read_epochs()
         result = self.folder.read_result()
-        if result is None and self._asked_at is None and status in CAN_GO_ON:
-            return Ending(state=RunState.INTERRUPTED, reason=CAN_GO_ON[status], is_disk_full=status == NO_SPACE)
         if result is None:
-            failure, reason = self._find_cause(status)
+            cause = self._find_cause(status)
+            if cause is None or self._is_overtaken():
+                return Ending(
+                    state=RunState.INTERRUPTED, reason=self._describe_going_on(status), is_disk_full=status == NO_SPACE
+                )
+            failure, reason = cause
             result = Result(state=RunState.FAILED.value, failure=failure.value, reason=reason, epochs=len(self.epochs))
             self.folder.write_result(result)
         return Ending(state=RunState(result.state), reason=result.reason, result=result)
 
-    def _find_cause(self, status: int) -> tuple[Failure, str]:
-        """Say why a job is gone that left no result."""
+    def _describe_going_on(self, status: int) -> str:
+        said = CAN_GO_ON.get(
+            status, f"the job ended {describe_status(status)}, which was not its own doing; it goes on"
+        )
+        tail = self.folder.log_tail(1) if status in SAY_WHY else []
+        return f"{said}: {tail[0]}" if tail else said
+
+    def _find_cause(self, status: int) -> tuple[Failure, str] | None:
+        """Say by what doing of its own a job is gone that left no result; None if it is not known to be its own."""
         if self._asked_at is not None:
             return Failure.HUNG, self._describe_hang(f"it ended {describe_status(status)}")
+        if self._is_asked_to_stop:
+            return None
         before, now = self._memory_kills, self.count_memory_kills()
-        if status != -signal.SIGKILL or before is None or now is None or now <= before:
+        if status == -signal.SIGKILL and before is not None and now is not None and now > before:
+            killed = f"the kernel killed {now - before} process{'' if now - before == 1 else 'es'} for want of memory"
+            what = f"the job died {describe_status(status)}, and {killed} meanwhile"
+            return Failure.OUT_OF_MEMORY, with_log_tail(what, self.folder)
+        if kind_of_status(status) is FaultKind.OWN_DOING:
             return Failure.CRASHED, describe_death(status, self.folder)
-        how = (
-            f"the kernel killed {now - before} process{'' if now - before == 1 else 'es'} for want of memory meanwhile"
-        )
-        return Failure.OUT_OF_MEMORY, with_log_tail(f"the job died {describe_status(status)}, and {how}", self.folder)
+        return None
 
 
 def describe_status(status: int) -> str:
     """Say how a process ended, by its status as `subprocess` gives it."""
-    return f"by signal {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
+    if status >= 0:
+        return f"with exit status {status}"
+    known = {number.value: number.name for number in signal.Signals}
+    return f"by signal {known.get(-status, -status)}"
 
 
 def describe_death(status: int, folder: RunFolder) -> str:

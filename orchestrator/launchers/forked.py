@@ -9,19 +9,25 @@ import select
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from model.process import EXIT_CODE, GONE, STATE
 from model.run_folder import RunFolder
-from orchestrator.launchers.local import Job, Slot
-from orchestrator.processes import birth_of
+from orchestrator.faults import UNKNOWN_STATUS
+from orchestrator.launchers.local import KILL_SECONDS, Job, Slot, end_members, job_environment, marks_of
+from orchestrator.processes import read_stat
 
 START_SECONDS = 120.0
 """Longest wait for a fork: the first one also waits for the imports."""
-UNKNOWN_STATUS = 1
-"""Of a job whose standby process died before it could tell."""
+TELL_SECONDS = 2.0
+"""Longest wait for a standby process to tell how a job ended that is gone; it may be stopped itself."""
+CLOSE_SECONDS = 1.0
+"""Longest wait for a standby process that is to leave."""
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -32,43 +38,38 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class Standby:
-    """A standby process of one code tree."""
+    """A standby process of one code tree. Nothing here waits for it: it may be stopped, or still import."""
 
     def __init__(self, code: Path, environment: dict[str, str]) -> None:
         self.statuses: dict[int, int] = {}
+        self._starting: list[ForkedJob] = []
         self._rest = b""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "model.standby"],
             cwd=code,
-            env={name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"} | environment,
+            env=job_environment() | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-
-    def fork(self, folder: RunFolder, code: Path, data_folder: Path, slot: Slot) -> int | None:
-        """Start a job and return its process's number; None if the standby process is gone."""
-        request = {
-            "words": [str(folder.path.resolve()), "--data-folder", str(data_folder.resolve())],
-            "folder": str(code),
-            "log": str(folder.log.resolve()),
-            "environment": slot.environment,
-        }
         assert self._process.stdin is not None
+        os.set_blocking(self._process.stdin.fileno(), False)
+
+    def ask(self, job: "ForkedJob", request: Mapping[str, object]) -> bool:
+        """Ask for a job; return whether the request could be sent. Its number is told later."""
+        assert self._process.stdin is not None
+        line = msgspec.json.encode(request) + b"\n"
         try:
-            self._process.stdin.write(msgspec.json.encode(request) + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            return None
-        while self.is_alive():
-            answers = self._listen(START_SECONDS)
-            for answer in answers:
-                if answer.status is None:
-                    return answer.pid
-            if not answers:
-                self._process.kill()  # it hangs; a job that starts by itself will say why
-        return None
+            # Past Python's buffer, and without waiting: a process that is stopped reads nothing.
+            is_sent = os.write(self._process.stdin.fileno(), line) == len(line)
+        except (BrokenPipeError, BlockingIOError):
+            is_sent = False
+        if is_sent:
+            self._starting.append(job)
+        else:
+            self.kill()  # half a request must not be answered
+        return is_sent
 
     @property
     def answers(self) -> int:
@@ -80,26 +81,27 @@ class Standby:
         """Whether the standby process is there."""
         return self._process.poll() is None
 
-    def status_of(self, pid: int) -> int | None:
-        """Return how a job of this process ended, or None while nothing was said about it."""
+    def listen(self) -> None:
+        """Note what was said: which jobs were forked, and how jobs ended."""
         assert self._process.stdout is not None
-        if not self._process.stdout.closed:
-            self._listen(0.0)
-        return self.statuses.get(pid)
-
-    def _listen(self, seconds: float) -> list[Answer]:
-        """Return what was said, after waiting so long for it; note how jobs ended."""
-        source = self.answers
-        if not select.select([source], [], [], seconds)[0]:
-            return []
-        *lines, self._rest = (self._rest + os.read(source, 65536)).split(b"\n")
-        answers = [msgspec.json.decode(line, type=Answer) for line in lines]
-        for answer in answers:
+        if self._process.stdout.closed or not select.select([self.answers], [], [], 0.0)[0]:
+            return
+        *lines, self._rest = (self._rest + os.read(self.answers, 65536)).split(b"\n")
+        for answer in (msgspec.json.decode(line, type=Answer) for line in lines):
             if answer.status is not None:
                 self.statuses[answer.pid] = answer.status
-            else:
-                self.statuses.pop(answer.pid, None)  # an old job's, whose number is given again
-        return answers
+                continue
+            self.statuses.pop(answer.pid, None)  # an old job's, whose number is given again
+            if self._starting:
+                self._starting.pop(0).begin(answer.pid)
+
+    def kill(self) -> None:
+        """End the process at once, with a job that it has just forked and not yet told of; other jobs go on."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=CLOSE_SECONDS)
+        self._starting.clear()
 
     def close(self) -> None:
         """Let the process leave; jobs under way go on, and how they end is no longer told."""
@@ -108,44 +110,120 @@ class Standby:
         with contextlib.suppress(BrokenPipeError):  # it is gone already, and what it was told with it
             self._process.stdin.close()
         try:
-            self._process.wait(timeout=1.0)
+            self._process.wait(timeout=CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
-            self._process.kill()  # still importing: nothing was forked
-            self._process.wait()
+            self.kill()  # it still imports, or is stopped
         self._process.stdout.close()
 
 
 class ForkedJob:
-    """A training process that a standby process forked, in a process group of its own."""
+    """A training process that a standby process forks, in a process group of its own.
 
-    def __init__(self, standby: Standby, pid: int, slot: Slot) -> None:
-        self.slot, self.pid = slot, pid
-        self._standby = standby
-        self._born = birth_of(pid)
+    It has no number until the standby process tells it. Where that never happens, the job starts by itself.
+    """
+
+    def __init__(self, standby: Standby, folder: RunFolder, code: Path, data_folder: Path, slot: Slot) -> None:
+        self.slot, self.folder = slot, folder
+        self._standby, self._code, self._data_folder = standby, code, data_folder
+        self._pid: int | None = None
+        self._handle: int | None = None
+        """A file descriptor that means this process, whatever number it has, and can be read once it has ended."""
+        self._itself: Job | None = None
+        self._asked_at = time.monotonic()
+        self._gone_at: float | None = None
+        self._status: int | None = None
+        request = {
+            "words": [str(folder.path.resolve()), "--data-folder", str(data_folder.resolve())],
+            "folder": str(code),
+            "log": str(folder.log.resolve()),
+            "environment": slot.environment | marks_of(folder),
+        }
+        if not standby.ask(self, request):
+            self._start_by_itself()
+
+    @property
+    def pid(self) -> int | None:
+        """Number of the process, and of its group; None while it starts."""
+        return self._itself.pid if self._itself is not None else self._pid
+
+    def begin(self, pid: int) -> None:
+        """Take the number that the standby process tells."""
+        self._pid = pid
+        with contextlib.suppress(ProcessLookupError):  # it has ended, and how is told next
+            self._handle = os.pidfd_open(pid)
 
     def exit_status(self) -> int | None:
-        """Return the exit status, negative for a signal, or None while the job runs."""
-        status = self._standby.status_of(self.pid)
-        if status is not None or self._standby.is_alive():
-            return status
-        return None if self._is_there() else UNKNOWN_STATUS
+        """Return the exit status, negative for a signal, or None while the job starts or runs."""
+        if self._itself is not None:
+            return self._itself.exit_status()
+        if self._status is None:
+            self._standby.listen()
+            self._status = self._find_status()
+            if self._status is not None:
+                self._let_go()
+        return self._status
+
+    def _find_status(self) -> int | None:
+        if self._pid is None:
+            if not self._standby.is_alive() or time.monotonic() - self._asked_at > START_SECONDS:
+                self._standby.kill()
+                # Started by itself it says in its log why it cannot start.
+                self._start_by_itself()
+            return None
+        if self._pid in self._standby.statuses:
+            return self._standby.statuses.pop(self._pid)
+        if self._is_there():
+            return None
+        self._gone_at = self._gone_at or time.monotonic()
+        if self._standby.is_alive() and time.monotonic() - self._gone_at < TELL_SECONDS:
+            return None
+        return self._read_status()
+
+    def _read_status(self) -> int:
+        """Ask the system how a job ended that its standby process cannot tell of; it knows until somebody has asked."""
+        fields = read_stat(self._pid) if self._pid is not None else None
+        told = int(fields[EXIT_CODE]) if fields is not None and fields[STATE] in GONE else 0
+        # It shows 0 to those who may not know.
+        return os.waitstatus_to_exitcode(told) if told else UNKNOWN_STATUS
+
+    def _start_by_itself(self) -> None:
+        self._itself = Job(self.folder, self._code, self._data_folder, self.slot)
 
     def _is_there(self) -> bool:
-        return self._born is not None and birth_of(self.pid) == self._born
+        return self._handle is not None and not select.select([self._handle], [], [], 0.0)[0]
+
+    def _let_go(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
 
     def ask_to_stop(self) -> None:
-        """Ask the job to finish its epoch, checkpoint and end."""
-        self._signal(signal.SIGTERM)
+        """Ask the job to finish its epoch, checkpoint and end; one that has not started yet is not started."""
+        if self._itself is not None:
+            self._itself.ask_to_stop()
+        elif self.exit_status() is None and not self._signal(signal.SIGTERM):
+            self.kill()
 
     def kill(self) -> None:
-        """End the job and all it started, at once."""
-        self._signal(signal.SIGKILL)
-        while self.exit_status() is None:
-            select.select([], [], [], 0.005)
+        """End the job and all it started, at once; gives up on a process that the system cannot end."""
+        if self._itself is None and self.exit_status() is None and not self._signal(signal.SIGKILL):
+            self._standby.kill()
+            self._status = UNKNOWN_STATUS
+        if self._itself is not None:
+            self._itself.kill()
+            return
+        if self._handle is not None:
+            select.select([self._handle], [], [], KILL_SECONDS)
+        end_members(self.folder)
 
-    def _signal(self, number: signal.Signals) -> None:
-        if self.exit_status() is None and self._is_there():
-            os.killpg(self.pid, number)
+    def _signal(self, number: signal.Signals) -> bool:
+        """Send a signal to the group; return whether there is one."""
+        if self._pid is None:
+            return False
+        # The leader lives, or waits to be asked how it ended: its number is not given again.
+        if self._is_there():
+            os.killpg(self._pid, number)
+        return True
 
 
 AnyJob = Job | ForkedJob
@@ -159,13 +237,16 @@ class Launcher:
         self._standbys: dict[tuple[str, tuple[tuple[str, str], ...]], Standby] = {}
 
     def start(self, folder: RunFolder, code: Path, code_hash: str, slot: Slot) -> AnyJob:
-        """Start the job of a run folder in `code`, a folder that holds the code of that hash."""
+        """Start the job of a run folder in `code`, a folder that holds the code of that hash.
+
+        Raises:
+            OSError: the job's log cannot be written.
+        """
+        folder.log.open("ab").close()  # here it can be told, in a forked process nobody would hear it
         standby = self._standby(code, code_hash, slot)
-        pid = standby.fork(folder, code, self.data_folder, slot) if standby is not None else None
-        if standby is None or pid is None:
-            # Started by itself it says in its log why it cannot start.
+        if standby is None:
             return Job(folder, code, self.data_folder, slot)
-        return ForkedJob(standby, pid, slot)
+        return ForkedJob(standby, folder, code, self.data_folder, slot)
 
     def _standby(self, code: Path, code_hash: str, slot: Slot) -> Standby | None:
         if sys.platform != "linux":
@@ -175,6 +256,7 @@ class Launcher:
         key = (code_hash, tuple(sorted(shared.items())))
         standby = self._standbys.get(key)
         if standby is not None and not standby.is_alive():
+            standby.listen()
             standby.close()
         if standby is None or not standby.is_alive():
             self._standbys[key] = Standby(code, shared)

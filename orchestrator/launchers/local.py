@@ -1,5 +1,6 @@
 """Jobs as processes of this machine: one slot a GPU, or CPU slots that share the cores."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,7 +11,10 @@ from pathlib import Path
 import pynvml
 
 from model.run_folder import RunFolder
+from orchestrator.processes import MARK, find_members, mark_of, signal_group
 
+KILL_SECONDS = 10.0
+"""Longest wait for a killed process to be gone; one that waits for a disk cannot be ended before the disk answers."""
 MALLOC = {
     # Tensors come and go every step. Kept in the heap they are not handed back to the kernel and faulted in again,
     # which costs a third of a training step on a CPU.
@@ -67,19 +71,39 @@ def make_slots(asked: int | None, num_gpus: int, num_cores: int) -> list[Slot]:
     ]
 
 
+def job_environment() -> dict[str, str]:
+    """Return the variables of this process that a job may see."""
+    # `-m` looks in the working folder first, so the job runs its own checkout's `model`; the mark is another run's.
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONSAFEPATH", MARK)}
+
+
+def marks_of(folder: RunFolder) -> dict[str, str]:
+    """Return the variable that tells the processes of a run, wherever they go."""
+    return {MARK: mark_of(folder.path)}
+
+
+def end_members(folder: RunFolder) -> list[str]:
+    """End whatever a job has left behind, also what has left its group; return what could not be ended, in words."""
+    refused = []
+    for member in find_members(folder.path, folder.lock):
+        try:
+            signal_group(member, signal.SIGKILL)
+        except PermissionError:
+            refused.append(f"process {member.pid} on {member.host}")
+    return refused
+
+
 class Job:
     """A training process, in a process group of its own."""
 
     def __init__(self, folder: RunFolder, code: Path, data_folder: Path, slot: Slot) -> None:
-        self.slot = slot
+        self.slot, self.folder = slot, folder
         command = [sys.executable, "-m", "model", str(folder.path), "--data-folder", str(data_folder)]
-        # `-m` looks in the working folder first, so the job runs its own checkout's `model`.
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
         with folder.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=code,
-                env=environment | slot.environment,
+                env=job_environment() | slot.environment | marks_of(folder),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -100,9 +124,11 @@ class Job:
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the job and all it started, at once."""
+        """End the job and all it started, at once; gives up on a process that the system cannot end."""
         self._signal(signal.SIGKILL)
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=KILL_SECONDS)
+        end_members(self.folder)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process.poll() is None:
