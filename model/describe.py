@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from model.classifier import Classifier, count_parameters
 from model.config import JobConfig
+from model.data.alike import require_layout, require_one_rate
 from model.data.batches import device_classes
 from model.data.captures import CaptureError, open_bursts
 from model.evaluate import JobError, choose_device
@@ -53,7 +54,9 @@ def check_captures(config: JobConfig, data_folder: Path) -> None:
         CaptureError: a file is missing or does not fit.
     """
     device_classes(config.data)
-    for name in dict.fromkeys((*config.data.train, *config.data.scored)):
+    require_layout(config.data)
+    require_one_rate(config.data, data_folder)
+    for name in config.data.used:
         capture = config.data.captures[name]
         open_bursts(
             data_folder / capture.path,

@@ -22,12 +22,26 @@ class CaptureConfig(Config, frozen=True, kw_only=True):
             if not 0 <= start < stop:
                 raise ValueError(f"{name} [{start}, {stop}] is empty; a range is [first, last + 1], counted from 0")
 
+        if self.devices[1] - self.devices[0] > MAX_DEVICES:
+            raise ValueError(f"devices [{self.devices[0]}, {self.devices[1]}] are more than {MAX_DEVICES}; name fewer")
+
     def overlaps(self, other: "CaptureConfig") -> bool:
         """Whether both name a common burst of one file."""
         return normpath(self.path) == normpath(other.path) and all(
             max(a[0], b[0]) < min(a[1], b[1]) for a, b in ((self.devices, other.devices), (self.packets, other.packets))
         )
 
+
+HELD_OUT = (
+    ("report", ("train", "validate", "choose")),
+    ("validate", ("train",)),
+    ("choose", ("train", "validate")),
+)
+"""Role -> the roles that must not share a burst with it."""
+ONCE = ("train", "validate", "choose")
+"""Roles that must not name a burst twice."""
+MAX_DEVICES = 100_000
+"""Most devices of a capture: each is a class."""
 
 Captures = Annotated[tuple[str, ...], Meta(min_length=1)]
 
@@ -60,17 +74,13 @@ class DataConfig(Config, frozen=True, kw_only=True):
         self._require_held_out()
 
     def _require_each_once(self) -> None:
-        for role in ("train", "validate", "choose"):
+        for role in ONCE:
             for first, second in combinations(getattr(self, role), 2):
                 if self.captures[first].overlaps(self.captures[second]):
                     raise ValueError(f"`{role}` names bursts twice: `{first}` and `{second}` share some")
 
     def _require_held_out(self) -> None:
-        for held_out, others in (
-            ("report", ("train", "validate", "choose")),
-            ("validate", ("train",)),
-            ("choose", ("train", "validate")),
-        ):
+        for held_out, others in HELD_OUT:
             for role in others:
                 for name in getattr(self, held_out):
                     for other in getattr(self, role):
@@ -84,3 +94,8 @@ class DataConfig(Config, frozen=True, kw_only=True):
     def scored(self) -> tuple[str, ...]:
         """The captures scored at the end of a run."""
         return tuple(dict.fromkeys((*self.validate, *self.choose, *self.report)))
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The captures that any role names."""
+        return tuple(dict.fromkeys((*self.train, *self.scored)))

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.config import DataConfig
+from model.data.alike import require_layout, require_one_rate
 from model.data.captures import Bursts, CaptureError, open_bursts, read_into
-from model.data.plain_rows import is_shard
+from model.data.unchanged import CaptureStamps, stamp_files
 from model.streams import generator
 
 MEMORY_BYTES = 2 * 2**30
@@ -38,10 +39,18 @@ class BurstSet:
         parts: the captures' selections, of one sample rate and length.
         classes: class of each device.
         memory_bytes: the set is kept in memory if it is no larger; `MEMORY_BYTES` if not said.
+        stamps: those of the files before they were opened; taken now if not given.
     """
 
-    def __init__(self, parts: tuple[Bursts, ...], classes: dict[int, int], memory_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        parts: tuple[Bursts, ...],
+        classes: dict[int, int],
+        memory_bytes: int | None = None,
+        stamps: CaptureStamps | None = None,
+    ) -> None:
         self.parts = parts
+        self.stamps = stamps if stamps is not None else stamp_files(part.path for part in parts)
         self.devices = np.concatenate([part.devices for part in parts])
         self.class_of_burst = torch.tensor([classes[int(device)] for device in self.devices])
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
@@ -62,6 +71,15 @@ class BurstSet:
     def sample_rate_hz(self) -> float:
         """Sample rate that all parts share."""
         return self.parts[0].sample_rate_hz
+
+    def require_unchanged(self) -> None:
+        """Look whether the files are still those that were opened: one `stat` a file.
+
+        Raises:
+            CaptureChangedError: a file is another one now, or was written to.
+            CaptureAwayError: a file is not there any more.
+        """
+        self.stamps.require_unchanged()
 
     def shuffle_labels(self, seed: int) -> None:
         """Deal the classes out anew: a control in which there is nothing to learn."""
@@ -150,34 +168,15 @@ def open_role(config: DataConfig, names: tuple[str, ...], folder: Path) -> Burst
     """Open the captures of a role; paths are relative to `folder`.
 
     Raises:
-        CaptureError: a file is missing or does not fit, or sample rates differ.
+        CaptureAwayError: the system cannot give us a file just now.
+        CaptureError: a file does not fit, or is of another sample rate than any capture of the configuration.
     """
-    _check_layout(config, names)
+    require_layout(config)
+    paths = [folder / config.captures[name].path for name in names]
+    stamps = stamp_files(paths)
+    require_one_rate(config, folder)
     parts = tuple(
-        open_bursts(
-            folder / config.captures[name].path,
-            config.captures[name],
-            samples=config.samples,
-            default_sample_rate_hz=config.sample_rate_hz,
-        )
-        for name in names
+        open_bursts(path, config.captures[name], samples=config.samples, default_sample_rate_hz=config.sample_rate_hz)
+        for name, path in zip(names, paths, strict=True)
     )
-    for part in parts[1:]:
-        if part.sample_rate_hz != parts[0].sample_rate_hz:
-            raise CaptureError(
-                f"{part.path}: sampled at {part.sample_rate_hz:g} Hz, {parts[0].path} at "
-                f"{parts[0].sample_rate_hz:g} Hz; captures of one role need one rate"
-            )
-    return BurstSet(parts, device_classes(config))
-
-
-def _check_layout(config: DataConfig, names: tuple[str, ...]) -> None:
-    """Refuse a file that the layout does not name: what a capture is read as shall not depend on its name alone."""
-    for name in names:
-        path = config.captures[name].path
-        if is_shard(path) != (config.layout == "shards"):
-            ending = "must end in .npy" if config.layout == "shards" else "must be HDF5, and .npy is a shard"
-            raise CaptureError(
-                f"capture `{name}`: its path is {path}, in layout {config.layout} it {ending}; "
-                "correct `path` or `layout` under `data`"
-            )
+    return BurstSet(parts, device_classes(config), stamps=stamps)

@@ -12,11 +12,12 @@ Shapes: N bursts in the file, L samples in a burst of the file, n bursts asked f
 B bursts of a batch.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import CaptureConfig
-from model.data.plain_rows import UNTOUCHED, CaptureError, PlainRows, check_shard, find_plain_rows, is_shard, open_shard
+from model.data.capture_errors import CaptureAwayError, CaptureChangedError, CaptureError, system_error_of
+from model.data.own_storage import find_own_dataset
+from model.data.plain_rows import (
+    UNTOUCHED,
+    PlainRows,
+    check_shard,
+    find_plain_rows,
+    open_shard,
+    require_row,
+    unreadable,
+)
+from model.data.unchanged import Stamp, is_shard, stamp_file
 
-__all__ = ["Bursts", "CaptureError", "open_bursts", "read_bursts", "read_into"]
+__all__ = [
+    "Bursts",
+    "CaptureAwayError",
+    "CaptureChangedError",
+    "CaptureError",
+    "open_bursts",
+    "read_bursts",
+    "read_into",
+    "read_sample_rate",
+]
 
 BLOCK_BYTES = 8 * 2**20
 """Most bytes of one read: a long run of rows is read in blocks, so a big file costs no more memory than a small one."""
@@ -36,6 +57,13 @@ CHUNK_CACHE_BYTES = 4 * BLOCK_BYTES
 """A compressed chunk usually holds both halves of a row; the cache keeps a block's chunks for its second half."""
 
 MAX_LABEL = 2**31 - 1
+
+LABELS_AT_ONCE = 2**20
+MAX_NAMES = 20
+"""Most datasets of a file that a sentence names."""
+
+MAX_ROWS = 10**8
+"""Most bursts of a file: labels are kept in memory, and a file of some bytes can claim any number of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +156,7 @@ def read_into(
         CaptureError: as `read_bursts`.
     """
     rows = bursts.rows[indices]
-    plain = _plain_rows(bursts.path, _stamp(bursts.path), bursts.samples)
+    plain = _plain_rows(bursts.path, stamp_file(bursts.path), bursts.samples)
     if plain is not None:
         _read_plain(plain, bursts, rows, x_B2S, places)
     else:
@@ -138,16 +166,8 @@ def read_into(
     _check_values(bursts.path, rows, x_B2S, places)
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
-    """Tell a file from one that has taken its place."""
-    if not path.is_file():
-        return ()
-    stat = path.stat()
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
-
-
 @lru_cache(maxsize=64)
-def _plain_rows(path: Path, stamp: tuple[int, ...], samples: int) -> PlainRows | None:
+def _plain_rows(path: Path, stamp: Stamp, samples: int) -> PlainRows | None:
     """Find where a capture's rows lie, if in one piece; remembered while `stamp` lasts, as every batch asks for it."""
     if is_shard(path):
         return open_shard(path)
@@ -159,25 +179,24 @@ def _plain_rows(path: Path, stamp: tuple[int, ...], samples: int) -> PlainRows |
 @contextmanager
 def _open_capture(path: Path) -> Iterator[Any]:
     """Open a capture for reading. h5py has no types, hence Any."""
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "not there"
-        raise CaptureError(
-            f"{path}: the capture file is {found}; correct `path` in the campaign file, or make emulated captures "
-            "with `python -m model.data.emulate --folder FOLDER`"
-        )
+    stamp_file(path)
     try:
-        with h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE_BYTES) as file:
+        # This driver reads one file, whatever the environment says. No lock: some file systems have none, and what
+        # is written meanwhile shows in the file's stamp.
+        with h5py.File(path, "r", driver="sec2", locking=False, rdcc_nbytes=CHUNK_CACHE_BYTES) as file:
             yield file
-    except (OSError, RuntimeError, KeyError) as error:  # what h5py makes of a damaged file
-        raise CaptureError(f"{path}: cannot be read as HDF5 ({error}); check that it was copied completely") from error
+    except CaptureError:
+        raise
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # what h5py makes of a damaged file
+        raise unreadable(path, error) from system_error_of(error) or error
 
 
 def _dataset(path: Path, file: Any, name: str, kinds: str) -> Any:
     """Return a dataset of real numbers by name; `kinds` are numpy's letters of the dtypes that are accepted."""
-    if not isinstance(file.get(name), h5py.Dataset):
-        there = ", ".join(f"`{key}`" for key in file) or "nothing"
+    dataset = find_own_dataset(path, file, name)
+    if dataset is None:
+        there = ", ".join(f"`{key}`" for key in islice(file, MAX_NAMES)) or "nothing"
         raise CaptureError(f"{path}: has no dataset `{name}`, it has {there}; layout rffi-hdf5 needs `{name}`")
-    dataset = file[name]
     if dataset.dtype.kind not in kinds:
         raise CaptureError(
             f"{path}: `{name}` holds {dataset.dtype}, it must hold real numbers"
@@ -188,10 +207,14 @@ def _dataset(path: Path, file: Any, name: str, kinds: str) -> Any:
 
 def _check_data(path: Path, file: Any, samples: int) -> tuple[int, int]:
     """Return the number of rows N and the samples in a row L, once the shape of `data` is right."""
-    shape = _dataset(path, file, "data", kinds="iuf").shape
+    dataset = _dataset(path, file, "data", kinds="iuf")
+    shape = dataset.shape
     if shape is None or len(shape) != 2:
         raise CaptureError(f"{path}: `data` has shape {shape}, it must be [N, 2L], one burst a row")
     num_rows, width = shape
+    require_row(path, width * dataset.dtype.itemsize)
+    if num_rows > MAX_ROWS:
+        raise CaptureError(f"{path}: `data` has {num_rows} rows, at most {MAX_ROWS} are read of a file; cut it up")
     if width % 2:
         raise CaptureError(
             f"{path}: `data` has shape {shape}, its width is odd; a row is L real parts and then L imaginary parts"
@@ -204,26 +227,54 @@ def _check_data(path: Path, file: Any, samples: int) -> tuple[int, int]:
     return num_rows, width // 2
 
 
-def _read_labels(path: Path, file: Any, num_rows: int) -> NDArray[np.int64]:
-    """Return the device of each row, counted from 0, [N]."""
+def _read_labels(path: Path, file: Any, num_rows: int) -> NDArray[np.int32]:
+    """Return the device of each row, counted from 0, int32 [N]."""
     dataset = _dataset(path, file, "label", kinds="iuf")
     if dataset.shape not in ((1, num_rows), (num_rows, 1), (num_rows,)):
         raise CaptureError(
             f"{path}: `label` has shape {dataset.shape}, `data` has {num_rows} rows; "
             f"`label` must be [1, {num_rows}], [{num_rows}, 1] or [{num_rows}]"
         )
-    labels = np.ravel(dataset[()]).astype(np.float64)
-    wrong = np.flatnonzero(~((labels >= 1) & (labels <= MAX_LABEL) & (labels == np.floor(labels))))
-    if len(wrong):
+    labels, num_wrong, first_wrong = np.empty(num_rows, dtype=np.int32), 0, ""
+    for start in range(0, num_rows, LABELS_AT_ONCE):
+        rows = slice(start, start + LABELS_AT_ONCE)
+        block = np.ravel(dataset[:, rows] if dataset.shape == (1, num_rows) else dataset[rows]).astype(np.float64)
+        wrong = np.flatnonzero(~((block >= 1) & (block <= MAX_LABEL) & (block == np.floor(block))))
+        if len(wrong):
+            first_wrong = first_wrong or f"{block[wrong[0]]} at row {start + wrong[0]}"
+            num_wrong += len(wrong)
+        else:
+            labels[rows] = block - 1
+    if num_wrong:
         raise CaptureError(
-            f"{path}: `label` is {labels[wrong[0]]} at row {wrong[0]} (counted from 0), "
-            f"it must be a whole number from 1 to {MAX_LABEL}; {len(wrong)} of {num_rows} labels are wrong"
+            f"{path}: `label` is {first_wrong} (counted from 0), "
+            f"it must be a whole number from 1 to {MAX_LABEL}; {num_wrong} of {num_rows} labels are wrong"
         )
-    return labels.astype(np.int64) - 1
+    return labels
+
+
+def read_sample_rate(path: Path, default_hz: float) -> float:
+    """Return the sample rate of a capture; it is read once as long as the file stays the same.
+
+    Raises:
+        CaptureError: the file is missing or is no capture, or its rate is no number above 0.
+    """
+    return default_hz if is_shard(path) else _sample_rate(path, stamp_file(path), default_hz)
+
+
+@lru_cache(maxsize=64)
+def _sample_rate(path: Path, stamp: Stamp, default_hz: float) -> float:
+    with _open_capture(path) as file:
+        return _read_sample_rate(path, file, default_hz)
 
 
 def _read_sample_rate(path: Path, file: Any, default_hz: float) -> float:
-    stated = np.asarray(file.attrs.get("sample_rate", default_hz))
+    stated = np.asarray(default_hz)
+    if "sample_rate" in file.attrs:
+        attribute = file.attrs.get_id("sample_rate")
+        # Not read before its shape is known: an attribute can be of any size.
+        is_one = attribute.shape is not None and math.prod(attribute.shape) == 1
+        stated = np.asarray(file.attrs["sample_rate"] if is_one else f"of shape {attribute.shape}")
     if stated.size != 1 or stated.dtype.kind not in "iuf":
         raise CaptureError(f"{path}: attribute `sample_rate` is {stated}, it must be one number, in hertz")
     rate_hz = float(stated.item())
@@ -232,7 +283,7 @@ def _read_sample_rate(path: Path, file: Any, default_hz: float) -> float:
     return rate_hz
 
 
-def _device_rows(path: Path, labels: NDArray[np.int64], device: int, capture: CaptureConfig) -> NDArray[np.int64]:
+def _device_rows(path: Path, labels: NDArray[np.int32], device: int, capture: CaptureConfig) -> NDArray[np.int64]:
     """Return the rows of one device that lie in the packet range."""
     rows = np.flatnonzero(labels == device)
     if not len(rows):
@@ -248,7 +299,7 @@ def _device_rows(path: Path, labels: NDArray[np.int64], device: int, capture: Ca
     return rows[slice(*capture.packets)]
 
 
-def _describe_devices(labels: NDArray[np.int64]) -> str:
+def _describe_devices(labels: NDArray[np.int32]) -> str:
     present = np.unique(labels)
     if not len(present):
         return "no device at all"

@@ -5,6 +5,7 @@ that are used.
 """
 
 import math
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SHARD_SUFFIX = ".npy"
+from model.data.capture_errors import CaptureAwayError, CaptureError, system_error_of
+from model.data.unchanged import REMAKE, stamp_file
+
 SHARD_DTYPE = np.dtype("<f4")
 PLAIN_DTYPES = (np.dtype("<f4"), np.dtype("<f8"))
 HEADER = re.compile(
@@ -23,18 +26,10 @@ HEADER = re.compile(
 )
 """The head of a `.npy` file, version 1.0, as numpy writes it. numpy's own reader evaluates what stands there."""
 MAX_HEADER_BYTES = 256
+MAX_ROW_BYTES = 2**30
+"""Longest burst of a file; a row is read whole."""
 
 UNTOUCHED = "do not replace a capture while it is used"
-REMAKE = "make it again with `knockout data shard`"
-
-
-class CaptureError(ValueError):
-    """A capture that is missing or does not fit: which file, dataset and row, what was found, what was wanted."""
-
-
-def is_shard(path: Path | str) -> bool:
-    """Whether a capture of that name is read as a shard; everything else is HDF5."""
-    return Path(path).suffix == SHARD_SUFFIX
 
 
 @dataclass(frozen=True)
@@ -58,8 +53,15 @@ class PlainRows:
         A file that is cut short meanwhile is an error here; in a memory map it would kill the process.
 
         Raises:
+            CaptureAwayError: the system cannot read the file just now.
             CaptureError: the file ends before a row does.
         """
+        try:
+            self._read(rows, x_B2S, places)
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+
+    def _read(self, rows: NDArray[np.int64], x_B2S: NDArray[np.float32], places: NDArray[np.int64]) -> None:
         row_2L, samples = np.empty(self.shape[1:], self.dtype), x_B2S.shape[2]
         is_as_wanted = self.dtype == x_B2S.dtype and self.shape[2] == samples
         # A double too large for float32 becomes infinite, which is reported with its row.
@@ -89,16 +91,15 @@ def open_shard(path: Path) -> PlainRows:
     """Find the rows of a shard, float32 [N, 2, L], once it is what a shard must be.
 
     Raises:
-        CaptureError: the file is missing, cut short, or no shard.
+        CaptureAwayError: the file is missing, or the system cannot read it just now.
+        CaptureError: the file is cut short, or no shard.
     """
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "not there"
-        raise CaptureError(f"{path}: the shard is {found}; {REMAKE}")
+    stamp_file(path)
     try:
         with path.open("rb") as file:
             header = HEADER.match(file.read(MAX_HEADER_BYTES))
     except OSError as error:
-        raise CaptureError(f"{path}: the shard cannot be read: {error.strerror}") from None
+        raise unreadable(path, error, "shard") from error
     if header is None:
         raise CaptureError(f"{path}: does not begin as a shard does; {REMAKE}")
     offset, descr, order = header.end(), header["descr"].decode(), header["order"].decode()
@@ -106,10 +107,30 @@ def open_shard(path: Path) -> PlainRows:
     if descr != SHARD_DTYPE.str or order == "True" or len(shape) != 3 or shape[1] != 2 or min(shape) < 1:
         found = f"{descr} {shape}{' in Fortran order' * (order == 'True')}"
         raise CaptureError(f"{path}: holds {found}, a shard is {SHARD_DTYPE.str} [bursts, 2, samples]; {REMAKE}")
+    require_row(path, 2 * shape[2] * SHARD_DTYPE.itemsize)
     rows, num_bytes = PlainRows(path, SHARD_DTYPE, offset, (shape[0], 2, shape[2])), path.stat().st_size
     if num_bytes != rows.end:
         raise CaptureError(f"{path}: has {num_bytes} bytes, {shape} float32 need {rows.end}; {REMAKE}")
     return rows
+
+
+def unreadable(path: Path, error: Exception, kind: str = "capture") -> CaptureError:
+    """Return what an error of the system, or of h5py, says of a capture."""
+    found = system_error_of(error)
+    if found is not None and found.errno is not None:
+        reason = os.strerror(found.errno)
+        return CaptureAwayError(f"{path}: the {kind} cannot be read: {reason}; run again when it can")
+    return CaptureError(f"{path}: cannot be read as HDF5 ({error}); check that it was copied completely, as one file")
+
+
+def require_row(path: Path, num_bytes: int) -> None:
+    """Refuse a burst so long that one alone would fill the memory.
+
+    Raises:
+        CaptureError: it is longer than `MAX_ROW_BYTES`.
+    """
+    if num_bytes > MAX_ROW_BYTES:
+        raise CaptureError(f"{path}: a burst has {num_bytes} bytes, at most {MAX_ROW_BYTES} are read; cut the bursts")
 
 
 def check_shard(path: Path, shape: tuple[int, ...], ranges: tuple[int, int], samples: int) -> None:

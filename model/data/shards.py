@@ -26,7 +26,8 @@ from msgspec import Struct
 
 from model.config import CaptureConfig, DataConfig
 from model.data.captures import Bursts, CaptureError, open_bursts, read_bursts
-from model.data.plain_rows import SHARD_DTYPE, SHARD_SUFFIX, open_shard
+from model.data.plain_rows import SHARD_DTYPE, open_shard
+from model.data.unchanged import SHARD_SUFFIX
 from model.run_folder import stream_atomically, write_atomically
 
 MANIFEST = "manifest.json"

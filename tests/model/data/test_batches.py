@@ -141,14 +141,16 @@ def test_a_device_that_is_never_trained_on_is_refused(build_job: JobBuilder, rol
         device_classes(data)
 
 
-def test_captures_of_one_role_need_one_sample_rate(data: DataConfig, captures: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("role", ["train", "report"])
+def test_captures_of_all_roles_need_one_sample_rate(
+    role: str, data: DataConfig, captures: Path, tmp_path: Path
+) -> None:
     for name, rate_hz in (("here.h5", 1e6), ("there.h5", 2e6)):
         (tmp_path / name).write_bytes((captures / name).read_bytes())
         with h5py.File(tmp_path / name, "r+") as file:
             file.attrs["sample_rate"] = rate_hz
-    assert open_role(data, ("report",), tmp_path).sample_rate_hz == 2e6
     with pytest.raises(CaptureError, match=r"there\.h5: sampled at 2e\+06 Hz, .*here\.h5 at 1e\+06 Hz; .* one rate"):
-        open_role(data, data.train, tmp_path)
+        open_role(data, getattr(data, role), tmp_path)
 
 
 def test_a_file_without_a_rate_takes_that_of_the_configuration(build_job: JobBuilder, captures: Path) -> None:

@@ -1,7 +1,7 @@
 """Captures are read as the layout says, only where asked for, and what does not fit is refused in a sentence."""
 
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -285,6 +285,58 @@ def test_a_wrong_label_is_refused_with_its_row(build_capture: CaptureBuilder, wr
     label[[5, 8]] = wrong
     with pytest.raises(CaptureError, match=r"`label` is .* at row 5 \(counted from 0\), .* 2 of 12 labels are wrong"):
         open_range(build_capture(label=label))
+
+
+def test_labels_are_read_in_blocks(build_capture: CaptureBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captures, "LABELS_AT_ONCE", 5)
+    assert open_range(build_capture()).rows.tolist() == list(range(12))
+    label = labels_of(NUM_DEVICES, NUM_PACKETS)
+    label[[6, 11]] = 0.5
+    with pytest.raises(CaptureError, match=r"`label` is 0\.5 at row 6 \(counted from 0\), .* 2 of 12 labels are wrong"):
+        open_range(build_capture(label=label))
+
+
+def claiming(path: Path, num_rows: int, width: int) -> Path:
+    """Write a small file that claims any number of bursts: chunks that were never written take no room."""
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", (num_rows, width), "f8", chunks=(1, 8), fillvalue=1.0)
+        file.create_dataset("label", (1, num_rows), "f8", chunks=(1, min(num_rows, 1000)), fillvalue=1.0)
+    return path
+
+
+@pytest.fixture
+def memory() -> Iterator[Callable[[], int]]:
+    """Return what tells the most bytes that Python and numpy held since the test's start."""
+    tracemalloc.start()
+    yield lambda: tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "width", "found"),
+    [
+        (10**11, 12, "`data` has 100000000000 rows, at most 100000000 are read of a file"),
+        (12, 10**12, "a burst has 8000000000000 bytes, at most 1073741824 are read"),
+    ],
+)
+def test_a_file_that_claims_more_than_it_can_hold_costs_no_memory(
+    tmp_path: Path, num_rows: int, width: int, found: str, memory: Callable[[], int]
+) -> None:
+    path = claiming(tmp_path / "claims.h5", num_rows, width)
+    with pytest.raises(CaptureError, match=found):
+        open_range(path, devices=(0, 1), packets=(0, 4))
+    assert memory() < 1e6
+
+
+def test_8_terabytes_of_data_that_were_never_written_cost_no_memory(tmp_path: Path, memory: Callable[[], int]) -> None:
+    bursts = open_range(claiming(tmp_path / "claims.h5", 10**6, 10**6), devices=(0, 1), packets=(0, 4))
+    assert read_all(bursts).shape == (4, 2, LENGTH)
+    assert memory() < 50e6
+
+
+def test_a_sample_rate_of_any_size_is_not_read(build_capture: CaptureBuilder) -> None:
+    with pytest.raises(CaptureError, match=r"attribute `sample_rate` is of shape \(2000,\), it must be one number"):
+        open_range(build_capture(sample_rate=np.ones(2000)))
 
 
 def test_a_device_that_is_not_there_is_refused_and_those_there_are_listed(build_capture: CaptureBuilder) -> None:

@@ -189,23 +189,6 @@ def test_every_storage_gives_the_same_bursts(tmp_path: Path, storage: dict[str, 
     np.testing.assert_array_equal(read_hdf5(path), BURSTS)
 
 
-def test_data_in_another_file_are_read_through_hdf5(tmp_path: Path) -> None:
-    path = hdf5(tmp_path / "capture.h5", external=[(str(tmp_path / "raw.bin"), 0, h5py.h5f.UNLIMITED)])
-    assert not is_plain(path)
-    np.testing.assert_array_equal(read_hdf5(path), BURSTS)
-
-
-def test_data_put_together_of_others_are_read_through_hdf5(tmp_path: Path) -> None:
-    path = hdf5(tmp_path / "capture.h5")
-    layout = h5py.VirtualLayout(shape=(6, 10), dtype="f4")
-    layout[...] = h5py.VirtualSource(str(path), "data", shape=(6, 10))
-    with h5py.File(tmp_path / "virtual.h5", "w") as file:
-        file.create_virtual_dataset("data", layout)
-        file["label"] = np.repeat([1.0, 2.0], 3)
-    assert not is_plain(tmp_path / "virtual.h5")
-    np.testing.assert_array_equal(read_hdf5(tmp_path / "virtual.h5"), BURSTS)
-
-
 def test_a_file_cut_short_while_it_is_read_is_refused(tmp_path: Path) -> None:
     path = hdf5(tmp_path / "capture.h5", "f8")
     with h5py.File(path) as file:

@@ -1,0 +1,43 @@
+"""What all captures of a configuration have in common: the layout and the sample rate. No torch."""
+
+from pathlib import Path
+
+from model.config import DataConfig
+from model.data.captures import CaptureError, read_sample_rate
+from model.data.unchanged import is_shard
+
+
+def require_one_rate(config: DataConfig, folder: Path) -> None:
+    """Refuse captures of different sample rates, whatever their roles; paths are relative to `folder`.
+
+    What is learned at one rate says nothing at another. Shards state no rate: that of the configuration holds.
+
+    Raises:
+        CaptureError: a file is missing, or its rate is not that of the others.
+    """
+    first = folder / config.captures[config.used[0]].path
+    first_hz = read_sample_rate(first, config.sample_rate_hz)
+    for name in config.used[1:]:
+        path = folder / config.captures[name].path
+        rate_hz = read_sample_rate(path, config.sample_rate_hz)
+        if rate_hz != first_hz:
+            raise CaptureError(
+                f"{path}: sampled at {rate_hz:g} Hz, {first} at {first_hz:g} Hz; all captures need one rate: "
+                "resample one of them, or correct its attribute `sample_rate`"
+            )
+
+
+def require_layout(config: DataConfig) -> None:
+    """Refuse a file that the layout does not name: what a capture is read as shall not depend on its name alone.
+
+    Raises:
+        CaptureError: a shard in the layout of HDF5, or the other way round.
+    """
+    for name in config.used:
+        path = config.captures[name].path
+        if is_shard(path) != (config.layout == "shards"):
+            ending = "must end in .npy" if config.layout == "shards" else "must be HDF5, and .npy is a shard"
+            raise CaptureError(
+                f"capture `{name}`: its path is {path}, in layout {config.layout} it {ending}; "
+                "correct `path` or `layout` under `data`"
+            )
