@@ -1,5 +1,6 @@
 """The one composition: queue, launch, watch, collect, judge, report."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from orchestrator import wording
 from orchestrator.branches import BranchName
 from orchestrator.checkouts import Checkouts, Code, GitCode, find_code
 from orchestrator.deciding import among, judge_as_declared, left_out
-from orchestrator.errors import CodeError
-from orchestrator.evidence import RunRecord, read_runs
+from orchestrator.errors import CodeError, RunError
+from orchestrator.evidence import RunRecord
+from orchestrator.gathering import gather
 from orchestrator.judgement import Judgement, Verdict
 from orchestrator.layout import Layout
 from orchestrator.ordering import RunOptions, queue
@@ -98,7 +100,8 @@ def train(study: Study, options: RunOptions, observer: Observer, is_time_up: Cal
 
 def conclude(study: Study, whole: Plan, code: Code, notes: tuple[str, ...]) -> Outcome:
     """Read what the runs left, judge it, write the report of what was asked for, and settle the branches."""
-    records = read_runs(study.layout, [planned.id for planned in whole.runs])
+    gathered = gather(study.layout, whole)
+    records = gathered.records
     names = [name for name in study.arms if name in whole.arms]
     judged, found = judge_as_declared(among(whole, names, records), records)
     plan = narrow(judged, select_arms(judged.arms, names))
@@ -111,14 +114,15 @@ def conclude(study: Study, whole: Plan, code: Code, notes: tuple[str, ...]) -> O
         plan=plan,
         rows=queue_rows(study.layout, plan),
         judgements=judgements,
-        report=write_report(plan, records, judgements, study.layout),
+        report=write_report(plan, records, judgements, study.layout, gathered.refused),
         notes=notes,
+        problems=tuple(gathered.refused.values()),
     )
     if not isinstance(code, GitCode) or others:
         return outcome
     refused = settle_branches(code, records, outcome, study.layout)
     notes = (*notes, *outdated_keepers(code.repository.keepers(), outcome.judgements))
-    return msgspec.structs.replace(outcome, notes=notes, problems=tuple(refused))
+    return msgspec.structs.replace(outcome, notes=notes, problems=(*outcome.problems, *refused))
 
 
 def settle_branches(code: GitCode, records: Mapping[str, RunRecord], outcome: Outcome, layout: Layout) -> list[str]:
@@ -160,8 +164,12 @@ def outdated_keepers(keepers: Mapping[str, str], judgements: Mapping[str, Judgem
 
 def ordered_commits(plan: Plan, layout: Layout) -> set[str | None]:
     """Return the commits that the plan's runs were queued with: one that was rejected has no provenance."""
-    folders = (layout.run(run.id) for run in plan.runs)
-    return {read_order(folder).code.commit for folder in folders if folder.order.exists()}
+    commits: set[str | None] = set()
+    for run in plan.runs:
+        # One order that cannot be read, or is not there, keeps no other out.
+        with contextlib.suppress(RunError):
+            commits.add(read_order(layout.run(run.id)).code.commit)
+    return commits
 
 
 def report(study: Study, request: Request) -> Outcome:

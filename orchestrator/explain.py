@@ -12,7 +12,7 @@ from orchestrator.arithmetic import Arithmetic, work_out
 from orchestrator.checkouts import ArmCode, Code, GitCode, find_code
 from orchestrator.deciding import among, judge_as_declared
 from orchestrator.errors import DataError, RunError, UsageError
-from orchestrator.evidence import read_runs
+from orchestrator.gathering import gather
 from orchestrator.layout import Layout
 from orchestrator.plan import PlannedRun
 from orchestrator.remembering import choose_plan
@@ -89,7 +89,7 @@ def explain_verdict(request: Request, experiment: str) -> Arithmetic:
         study = open_study(request)
     code = find_code(study.layout, snapshot=True)
     whole, _ = choose_plan(study.widened, request.widened, code, needed=(*request.experiments, experiment))
-    records = read_runs(study.layout, [run.id for run in whole.runs])
+    records = gather(study.layout, whole).records
     names = [name for name in study.arms if name in whole.arms]
     judged, judgements = judge_as_declared(among(whole, names, records), records)
     return work_out(judged, records, judgements, experiment)

@@ -42,6 +42,7 @@ from orchestrator.verdicts import family_size
 Records = Mapping[str, RunRecord]
 Judgements = Mapping[str, Judgement]
 
+NOTHING: Mapping[str, str] = {}
 ORDER = (
     Verdict.IMPROVED,
     Verdict.NO_CHANGE,
@@ -68,13 +69,28 @@ CSV_FILES = {
 }
 
 
-def write_report(plan: Plan, records: Records, judgements: Judgements, layout: Layout) -> Path:
-    """Write the report into a folder named by its contents, point `latest` to it, and return `report.md`."""
+def write_report(
+    plan: Plan, records: Records, judgements: Judgements, layout: Layout, refused: Mapping[str, str] = NOTHING
+) -> Path:
+    """Write the report into a folder named by its contents, point `latest` to it, and return `report.md`.
+
+    Args:
+        plan: what was to be run.
+        records: run -> what it left.
+        judgements: experiment -> what is concluded.
+        layout: where reports lie.
+        refused: run -> why what its folder says is not believed.
+
+    Raises:
+        RunError: the report cannot be written.
+    """
     frames = build_frames(plan, records, judgements)
     content: dict[str, bytes] = {f"{name}.csv": _to_csv(frame) for name, frame in frames.items()}
     content["deltas.png"] = figures.draw_deltas(plan, judgements)
     content["curves.png"] = figures.draw_curves(plan, records)
-    markdown = render_markdown(plan, records, judgements, search_rows(plan.campaign, layout))
+    # Without the folder of the campaign, which is no part of what was found.
+    left_out = [sentence.replace(f"{layout.root}/", "") for sentence in refused.values()]
+    markdown = render_markdown(plan, records, judgements, search_rows(plan.campaign, layout), left_out)
     content["report.md"] = markdown.encode()
     pictures = {name: data for name, data in content.items() if name.endswith(".png")}
     content["report.html"] = render_page(plan.campaign.title, markdown, pictures).encode()
@@ -145,9 +161,13 @@ def _text(value: object) -> str:
 
 
 def render_markdown(
-    plan: Plan, records: Records, judgements: Judgements, searches: Sequence[Mapping[str, str]] = ()
+    plan: Plan,
+    records: Records,
+    judgements: Judgements,
+    searches: Sequence[Mapping[str, str]] = (),
+    left_out: Sequence[str] = (),
 ) -> str:
-    """Render the report; `searches` are rows that stand in it as they are."""
+    """Render the report; `searches` are rows that stand in it as they are, `left_out` sentences about runs."""
     context = {
         "campaign": plan.campaign,
         "is_emulated": plan.campaign.data.emulate is not None,
@@ -171,6 +191,8 @@ def render_markdown(
         "interactions": interaction_rows(plan, records, judgements),
         "parts": part_rows(plan, judgements),
         "searches": searches,
+        "left_out": left_out,
+        "num_left_out": wording.counted(len(left_out), "run is", "runs are"),
         "ledger": describe_scorings(plan, scorings(plan, records)),
         "how": _how(plan, records),
         "files": CSV_FILES,

@@ -10,7 +10,8 @@ from orchestrator.campaign import Outcome, Trained, conclude, train
 from orchestrator.checkouts import find_code
 from orchestrator.deciding import Decision, NextRun, Standing, next_run, stand
 from orchestrator.errors import UsageError
-from orchestrator.evidence import RunRecord, read_runs
+from orchestrator.evidence import RunRecord
+from orchestrator.gathering import gather
 from orchestrator.layout import Layout
 from orchestrator.ordering import RunOptions
 from orchestrator.plan import Plan
@@ -127,7 +128,7 @@ def _stand(study: Study, staging: StagingSpec) -> Standing:
 
 
 def _read(layout: Layout, plan: Plan) -> dict[str, RunRecord]:
-    return read_runs(layout, [run.id for run in plan.runs])
+    return gather(layout, plan).records
 
 
 def _measured(layout: Layout, standing: Standing) -> Callable[[str], float | None]:

@@ -33,6 +33,7 @@ from orchestrator.states import RunState
 from orchestrator.store import RUNS, QueuedRun, Store, open_store
 from orchestrator.study import Request, collect_inputs, make_plan, open_study
 from tests.epochs import an_epoch
+from tests.results import write_done
 
 NUM_DEVICES = 10
 SERVER = os.environ.get("KNOCKOUT_TEST_DATABASE")
@@ -246,8 +247,11 @@ class StudyFolder:
 
     def end(self, run_id: str, state: str = "done", failure: str | None = None) -> str:
         """Give a run a result."""
-        result = Result(state=state, reason=f"it is {state}", failure=failure, epochs=1)
-        self.layout.run(run_id).write_result(result)
+        folder = self.layout.run(run_id)
+        if state == "done":
+            write_done(folder)
+        else:
+            folder.write_result(Result(state=state, reason=f"it is {state}", failure=failure, epochs=1))
         return run_id
 
     def add(self, *experiments: str, seeds: tuple[int, ...] = (0,)) -> tuple[str, ...]:
