@@ -1,19 +1,30 @@
 """Connections to the queue's database, SQLite or PostgreSQL, and what a person is told when it refuses."""
 
+import fcntl
+import importlib
+import os
 import sqlite3
+import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import create_engine, event, make_url
-from sqlalchemy.engine import URL, Engine, ExceptionContext
-from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+from sqlalchemy.engine import URL, Connection, Dialect, Engine, ExceptionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from orchestrator.errors import QueueError, QueueLockedError
+from orchestrator.faults import NO_LOCKS, FaultKind
 from orchestrator.layout import DATABASE_VARIABLE
+from orchestrator.troubles import Remedy, describe_trouble, find_remedy, is_refusal, kind_of, sqlite_code
 
 LOCK_SECONDS = 10.0
-"""How long a statement waits for another program's lock, and an opening for a server's answer."""
+"""How long a statement of SQLite waits for another program's lock."""
 LOCK_POLL_SECONDS = 0.01
 DRIVERS = {
     "sqlite": "sqlite",
@@ -24,20 +35,20 @@ DRIVERS = {
 """How the URL of a database may begin, and the driver that is meant."""
 WANTED = "wanted is sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE"
 NO_DRIVER = "PostgreSQL's driver is not installed; get it with `pip install 'knockout[postgresql]'`"
-MISTAKES = {"ProgrammingError", "IntegrityError", "DataError"}
-"""Of a driver's errors, those of a statement; the others come from the database and its machine (PEP 249)."""
-CHANGED = ("no such table", "does not exist", "permission denied")
-"""What a statement without a mistake meets where somebody has changed the database under it."""
-LOCKED = ("is locked", "lock timeout", "deadlock detected")
-AWAY = ("connection failed", "server closed the connection", "terminating connection", "connection is lost")
-"""What is said of a server that is being restarted, or behind a network that is down."""
-BROKEN = ("malformed", "not a database", "no such table", "relation ", "disk I/O", "Could not decode")
-NOT_WRITABLE = ("readonly", "read-only", "unable to open", "permission denied")
-FULL = ("is full", "No space left")
 
 
-def connect(written: str) -> Engine:
+def never(engine: Engine) -> bool:
+    """Say that nobody has changed the tables."""
+    return False
+
+
+def connect(written: str, *, is_changed: Callable[[Engine], bool] = never, only_reads: bool = False) -> Engine:
     """Prepare connections to the database of a URL; the first is made when it is needed.
+
+    Args:
+        written: the URL.
+        is_changed: asked where a statement fails in SQLite for no better reason: whether the tables are not as made.
+        only_reads: whether a file of SQLite is opened for reading alone, since it cannot be written.
 
     Raises:
         QueueError: it is no URL, of a database that is not supported, or its driver is not installed. From then on,
@@ -45,14 +56,22 @@ def connect(written: str) -> Engine:
             program's lock, a server that is away.
     """
     url = _parse(written)
-    if url.drivername == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": LOCK_SECONDS})
-        event.listen(engine, "connect", _prepare_sqlite)
-    else:
+    if url.drivername != "sqlite":
         engine = _connect_to_server(url)
-        event.listen(engine, "connect", _prepare_postgresql)
-    event.listen(engine, "handle_error", _refuse)
+    elif only_reads:
+        engine = create_engine(url, creator=lambda: _open_for_reading(url.database or ""))
+    else:
+        engine = create_engine(url, connect_args={"timeout": LOCK_SECONDS}, pool_timeout=LOCK_SECONDS)
+        event.listen(engine, "connect", _prepare_sqlite)
+    listen_for_refusals(engine, is_changed)
     return engine
+
+
+def listen_for_refusals(engine: Engine, is_changed: Callable[[Engine], bool] = never) -> None:
+    """Let an engine raise QueueError or QueueLockedError for what its database refuses."""
+    refusals = _Refusals(is_changed)
+    event.listen(engine, "commit", refusals.note_work)
+    event.listen(engine, "handle_error", refusals.refuse)
 
 
 def _parse(written: str) -> URL:
@@ -67,15 +86,53 @@ def _parse(written: str) -> URL:
 
 
 def _connect_to_server(url: URL) -> Engine:
-    patience = {} if "connect_timeout" in url.query else {"connect_timeout": max(1, round(LOCK_SECONDS))}
     try:
         # A connection is tried before it is used again: the server may have been restarted meanwhile.
-        return create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True, connect_args=patience)
+        engine = create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_timeout=LOCK_SECONDS)
     except ImportError:
         raise QueueError(f"{name_of(url)}: {NO_DRIVER}") from None
+    event.listen(engine, "do_connect", open_bounded)
+    return engine
+
+
+def open_bounded(dialect: Dialect, record: ConnectionPoolEntry, arguments: Any, parameters: Any) -> DBAPIConnection:
+    """Connect to PostgreSQL so that no wait is without an end; a listener for SQLAlchemy's `do_connect`."""
+    # By name, so that nobody needs the driver who keeps the queue in SQLite.
+    module = importlib.import_module("orchestrator.postgresql")
+    connection: DBAPIConnection = module.open_connection(*arguments, **parameters)
+    return connection
+
+
+def _open_for_reading(file: str) -> sqlite3.Connection:
+    """Open a file that cannot be written; where SQLite cannot share it either, as one that nobody else writes."""
+    address = f"file:{quote(file)}?mode=ro"
+    connection = _connect_for_reading(address)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master")
+        return connection
+    except sqlite3.OperationalError:
+        connection.close()
+        log = Path(f"{file}-wal")
+        if log.exists() and log.stat().st_size:
+            # What the log holds would be left out.
+            raise
+    return _connect_for_reading(f"{address}&immutable=1")
+
+
+def _connect_for_reading(address: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(address, uri=True, timeout=LOCK_SECONDS, check_same_thread=False)
+    connection.text_factory = _decode
+    return connection
+
+
+def _decode(text: bytes) -> str:
+    """Read text as it is, with a sign for what is no text: one spoilt field must not hide all the rows."""
+    return text.decode(errors="replace")
 
 
 def _prepare_sqlite(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    assert isinstance(connection, sqlite3.Connection)
+    connection.text_factory = _decode
     cursor = connection.cursor()
     # Readers do not wait for writers, and a commit is on the disk when it returns.
     _log_ahead(cursor)
@@ -83,7 +140,7 @@ def _prepare_sqlite(connection: DBAPIConnection, record: ConnectionPoolEntry) ->
     cursor.close()
 
 
-def _log_ahead(cursor: DBAPICursor) -> None:
+def _log_ahead(cursor: sqlite3.Cursor) -> None:
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
@@ -91,59 +148,73 @@ def _log_ahead(cursor: DBAPICursor) -> None:
             return
         except sqlite3.OperationalError as error:
             # Of several that make a new file at once, SQLite lets one switch it and tells the others at once.
-            if not _says(str(error), LOCKED) or time.monotonic() >= deadline:
+            if find_remedy(error) is not Remedy.LOCKED or time.monotonic() >= deadline:
                 raise
         time.sleep(LOCK_POLL_SECONDS)
 
 
-def _prepare_postgresql(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
-    cursor = connection.cursor()
-    cursor.execute(f"SET lock_timeout = {round(LOCK_SECONDS * 1000)}")
-    cursor.close()
-    connection.commit()
+def is_read_only(written: str) -> bool:
+    """Whether a URL names a file of SQLite that is there and that this process cannot write."""
+    url = _parse(written)
+    file = Path(url.database or "")
+    if url.drivername != "sqlite" or not file.is_file():
+        return False
+    # Beside the file, SQLite makes others.
+    return not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
 
 
 def name_of(url: URL) -> str:
     """Say where a database is, without a password."""
-    if url.drivername == "sqlite":
+    if url.drivername.startswith("sqlite"):
         return url.database or "memory"
     # What follows the question mark may hold a password as well.
     return url.set(query={}).render_as_string(hide_password=True)
 
 
-def _refuse(context: ExceptionContext) -> None:
-    """Turn what a database refuses into a sentence; a mistake in a statement of ours stays what it is."""
-    error = context.original_exception
-    if context.engine is not None and not context.is_pre_ping and _is_refusal(error):
-        kind = QueueLockedError if _says(str(error), (*LOCKED, *AWAY)) else QueueError
-        raise kind(describe_trouble(name_of(context.engine.url), str(error))) from None
+@dataclass
+class _Refusals:
+    """Turns what one engine's database refuses into sentences; a mistake in a statement of ours stays what it is."""
+
+    is_changed: Callable[[Engine], bool]
+    has_worked: bool = False
+    """Whether something was written. From then on a refusal is waited for: whoever mends it finds the jobs at work."""
+
+    def note_work(self, connection: Connection) -> None:
+        self.has_worked = True
+
+    def refuse(self, context: ExceptionContext) -> None:
+        """Raise a sentence for a refusal.
+
+        Raises:
+            QueueError: the database refuses.
+            QueueLockedError: it refuses just now.
+        """
+        error, engine = context.original_exception, context.engine
+        if engine is None or context.is_pre_ping or not self._is_refusal(error, engine):
+            return
+        remedy = self._find_remedy(error, engine.url)
+        waits = kind_of(error) is FaultKind.PASSES if not self.has_worked else remedy is not Remedy.BROKEN
+        kind = QueueLockedError if waits and (self.has_worked or remedy is not Remedy.NO_LOCKS) else QueueError
+        raise kind(describe_trouble(name_of(engine.url), str(error), remedy)) from None
+
+    def _is_refusal(self, error: BaseException, engine: Engine) -> bool:
+        if is_refusal(error):
+            return True
+        return sqlite_code(error) == sqlite3.SQLITE_ERROR and self.is_changed(engine)
+
+    def _find_remedy(self, error: BaseException, url: URL) -> Remedy:
+        remedy = find_remedy(error)
+        is_file = url.drivername.startswith("sqlite") and url.database
+        if remedy is Remedy.LOCKED and is_file and has_no_locks(Path(url.database or "").parent):
+            return Remedy.NO_LOCKS
+        return remedy
 
 
-def _is_refusal(error: BaseException) -> bool:
-    if _says(str(error), CHANGED):
-        return True
-    # SQLite tells of a mistake in a statement by this number, not by the kind of error.
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
-        return False
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    return "DatabaseError" in kinds and not kinds & MISTAKES
-
-
-def _says(words: str, any_of: tuple[str, ...]) -> bool:
-    return any(part in words for part in any_of)
-
-
-def describe_trouble(name: str, words: str) -> str:
-    """Say what to do about a database that refuses, by its own words. Pure."""
-    said = words.strip().splitlines()[0] if words.strip() else "it said nothing"
-    if _says(said, LOCKED):
-        how = "another program holds it; end that one and try again"
-    elif _says(said, BROKEN):
-        how = "`knockout rebuild` makes it again from the run folders"
-    elif _says(said, NOT_WRITABLE):
-        how = "it cannot be written; give the user who runs Knockout the right to"
-    elif _says(said, FULL):
-        how = "free some space and run again"
-    else:
-        how = "see that it can be reached; results are in the run folders and safe"
-    return f"{name}: the queue cannot be used: {said}; {how}"
+def has_no_locks(folder: Path) -> bool:
+    """Whether the file system of a folder refuses the locks that SQLite takes; it says "busy" then, for ever."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in NO_LOCKS
+    return False

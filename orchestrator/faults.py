@@ -45,16 +45,26 @@ PASSING_ERRNOS = frozenset(
     }
 )
 """Errors of the file system and the network that end by themselves."""
+NO_LOCKS = frozenset({errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""Errors by which a file system says that it has no locks; the network's own, ENOLCK, can pass as well."""
 OWN_SIGNALS = frozenset({signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGSYS, signal.SIGTRAP})
 """Signals that a process brings on itself. SIGBUS is none of them: a file that was cut short sends it as well."""
 STATUSES_THAT_GO_ON = frozenset({endings.AWAY, endings.CHANGED, endings.HELD, endings.INTERRUPTED, endings.NO_SPACE})
 """Exit statuses by which a job says that it can go on."""
-PASSING_SQLITE_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
-"""Primary codes of SQLite for another program's lock."""
+PASSING_SQLITE_CODES = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+"""Primary codes of SQLite for another program's lock, and for what the system refuses just now."""
 PASSING_SQLSTATE_CLASSES = frozenset({"08", "40", "53", "57", "58"})
 """PostgreSQL's classes: connection, rollback, resources, operator intervention, system error."""
-PASSING_SQLSTATES = frozenset({"25006", "55006", "55P03"})
-"""Beside these classes: a server that only reads just now (it is a standby), an object in use, a lock timeout."""
+PASSING_SQLSTATES = frozenset({"25006", "25P03", "55006", "55P03"})
+"""Beside these classes: a server that only reads just now (it is a standby), an object in use, limits of time."""
 
 
 def kind_of_errno(number: int | None) -> FaultKind:

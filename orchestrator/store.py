@@ -10,19 +10,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 from sqlalchemy import (
-    Boolean,
-    Column,
     ColumnElement,
     Connection,
-    Float,
-    Integer,
-    MetaData,
     Select,
     String,
     Table,
-    TypeDecorator,
     any_,
     bindparam,
     delete,
@@ -33,104 +26,53 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Dialect, Engine, Row
+from sqlalchemy.engine import Engine, Row
 from sqlalchemy.sql.dml import ReturningUpdate, Update
 
+from model.endings import describe_system_error
 from model.run_folder import Result
-from orchestrator.database import connect, describe_trouble, name_of
+from orchestrator.database import connect, is_read_only, name_of
 from orchestrator.errors import QueueError
 from orchestrator.layout import Layout
 from orchestrator.processes import Process
+from orchestrator.rows import METADATA, RUNS, WORKERS, Heartbeat, QueuedRun, read_row, read_worker
 from orchestrator.states import MOVES, RunState
+
+__all__ = [
+    "FORGET_LEASES",
+    "LEASE_SECONDS",
+    "RUNS",
+    "WORKERS",
+    "Heartbeat",
+    "QueuedRun",
+    "Store",
+    "drop_tables",
+    "open_store",
+]
 
 LEASE_SECONDS = 300.0
 """A worker of another machine is given up after so long without a heartbeat."""
+FORGET_LEASES = 10
+"""So many leases without a heartbeat, and the row of a worker that nobody dismissed is deleted."""
+COLUMNS = {name: set(table.columns.keys()) for name, table in METADATA.tables.items()}
+"""Table -> its columns, as this version makes them."""
 CREATION = 0x6B6E6F636B6F7574
 """PostgreSQL's advisory lock under which the tables are made, lest two make them at once: `knockout` in ASCII."""
-
-
-class Words(TypeDecorator[str]):
-    """Text of a job's log: what no database takes, NUL and halves of surrogate pairs, is written as a sign for it."""
-
-    impl = String
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Return what can be stored."""
-        return None if value is None else value.replace("\0", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
-
-
-METADATA = MetaData()
-RUNS = Table(
-    "runs",
-    METADATA,
-    Column("id", String, primary_key=True),
-    Column("position", Integer, nullable=False),
-    Column("experiment", String, nullable=False),
-    Column("seed", Integer, nullable=False),
-    Column("profile", String, nullable=False),
-    Column("state", String, nullable=False, index=True),
-    Column("reason", Words, nullable=False, default=""),
-    Column("failure", String),
-    Column("attempt", Integer, nullable=False, default=0),
-    Column("losses", Integer, nullable=False, default=0),
-    Column("epochs_at_loss", Integer, nullable=False, default=0),
-    Column("host", String),
-    Column("pid", Integer),
-    Column("born", String),
-)
-WORKERS = Table(
-    "workers",
-    METADATA,
-    Column("host", String, primary_key=True),
-    Column("pid", Integer, primary_key=True),
-    Column("born", String, primary_key=True),
-    Column("heartbeat", Float, nullable=False),
-    Column("is_asked_to_stop", Boolean, nullable=False, default=False),
-)
-
-
-class QueuedRun(Struct, frozen=True, kw_only=True):
-    """A row of the queue; the fields are the table's columns, in their order."""
-
-    id: str
-    position: int = 0
-    experiment: str
-    seed: int
-    profile: str
-    state: RunState
-    reason: str = ""
-    failure: str | None = None
-    attempt: int = 0
-    """How often it was claimed."""
-    losses: int = 0
-    """How often in a row its worker or machine went away before another epoch was finished."""
-    epochs_at_loss: int = 0
-    host: str | None = None
-    pid: int | None = None
-    born: str | None = None
-
-    @property
-    def worker(self) -> Process | None:
-        """The process that claimed it last."""
-        if self.host is None or self.pid is None or self.born is None:
-            return None
-        return Process(self.host, self.pid, self.born)
-
-
-class Heartbeat(Struct, frozen=True, kw_only=True):
-    """What a worker is told when its heart beats."""
-
-    held: frozenset[str]
-    """The runs that are still its own."""
-    is_asked_to_stop: bool
 
 
 class Store:
     """The queue of one results folder."""
 
-    def __init__(self, url: str) -> None:
-        self.engine: Engine = connect(url)
+    def __init__(self, url: str, *, only_reads: bool = False) -> None:
+        self.only_reads = only_reads
+        """Whether nothing can be written."""
+        self.unreadable: dict[str, str] = {}
+        """Id -> a sentence for each row that was passed over, since another version wrote it or it is spoilt."""
+        self._heard: set[tuple[str, int]] = set()
+        """Run and attempt of every claim whose answer was heard."""
+        self._is_unsure = False
+        """Whether a run may have been claimed whose answer was lost on the way."""
+        self.engine: Engine = connect(url, is_changed=_is_changed, only_reads=only_reads)
         is_sqlite = self.engine.dialect.name == "sqlite"
         self._insert = sqlite.insert if is_sqlite else postgresql.insert
         # The database's clock, in seconds: one for all machines that share it.
@@ -149,14 +91,13 @@ class Store:
 
     def _make_tables(self, lock: str) -> None:
         """Make what is missing; a table that is there has to be of this version."""
-        found = {name: columns for (_, name), columns in inspect(self.engine).get_multi_columns().items()}
-        for name, table in METADATA.tables.items():
-            if name in found and {column["name"] for column in found[name]} != set(table.columns.keys()):
-                raise QueueError(
-                    f"{self.name}: the queue was made by another version of Knockout; end what uses it, then "
-                    "`knockout rebuild` makes it again from the run folders"
-                )
-        if not found.keys() >= METADATA.tables.keys():
+        found = _find_columns(self.engine)
+        if any(found.get(name, columns) != columns for name, columns in COLUMNS.items()):
+            raise QueueError(
+                f"{self.name}: the queue was made by another version of Knockout; end what uses it, then "
+                "`knockout rebuild` makes it again from the run folders"
+            )
+        if not found.keys() >= COLUMNS.keys() and not self.only_reads:
             with self.engine.begin() as connection:
                 connection.exec_driver_sql(lock)
                 METADATA.create_all(connection)
@@ -198,20 +139,50 @@ class Store:
         if states is not None:
             query = query.where(RUNS.c.state.in_([state.value for state in states]))
         with self.engine.connect() as connection:
-            return [self._read(row) for row in connection.execute(query)]
+            read = [self._read(row) for row in connection.execute(query)]
+        return [row for row in read if row is not None]
 
     def claim(self, worker: Process, ids: Sequence[str] | None = None) -> QueuedRun | None:
-        """Take the first run that waits, of all or of `ids`; two workers never get the same one."""
-        waiting = select(RUNS.c.id).where(RUNS.c.state == RunState.QUEUED.value)
+        """Take the first run that waits, of all or of `ids`; two workers never get the same one.
+
+        Where an earlier claim may have been made although its answer was lost, that run comes first.
+        """
+        claimed = self._find_unheard(worker) if self._is_unsure else None
+        if claimed is None:
+            self._is_unsure = True
+            claimed = self._claim_first(worker, ids)
+        self._is_unsure = False
+        if claimed is not None:
+            self._heard.add((claimed.id, claimed.attempt))
+        return claimed
+
+    def _find_unheard(self, worker: Process) -> QueuedRun | None:
+        """Return a run that is this worker's without its knowing."""
+        query = select(RUNS).where(RUNS.c.state == RunState.RUNNING.value, *_is_of(RUNS, worker))
+        with self.engine.connect() as connection:
+            read = [self._read(row) for row in connection.execute(query)]
+        return next((row for row in read if row is not None and (row.id, row.attempt) not in self._heard), None)
+
+    def _claim_first(self, worker: Process, ids: Sequence[str] | None) -> QueuedRun | None:
+        waiting = select(RUNS.c.id).where(RUNS.c.state == RunState.QUEUED.value, RUNS.c.id.is_not(None))
         if ids is not None:
             waiting = waiting.where(self._is_among(ids))
         first = waiting.order_by(RUNS.c.position, RUNS.c.id).limit(1)
         for passes in self._passes:
-            with self.engine.begin() as connection:
-                row = connection.execute(_claim(worker, first.with_for_update(skip_locked=passes))).one_or_none()
-            if row:
-                return self._read(row)
+            readable = first
+            while (row := self._take(worker, readable.with_for_update(skip_locked=passes))) is not None:
+                if (claimed := self._read(row)) is not None:
+                    return claimed
+                readable = readable.where(RUNS.c.id.not_in(list(self.unreadable)))
         return None
+
+    def _take(self, worker: Process, first: Select[tuple[str]]) -> Row[Any] | None:
+        """Give a worker the run that `first` picks; what cannot be read stays as it is."""
+        with self.engine.connect() as connection:
+            row = connection.execute(_claim(worker, first)).one_or_none()
+            if row is not None and self._read(row) is not None:
+                connection.commit()
+            return row
 
     def move(
         self, run_id: str, before: RunState, after: RunState, reason: str = "", failure: str | None = None
@@ -224,10 +195,18 @@ class Store:
         return self._change(change.values(state=after.value, reason=reason, failure=failure)) == 1
 
     def end(self, claimed: QueuedRun, after: RunState, reason: str = "", failure: str | None = None) -> bool:
-        """Move a run on that a worker has claimed; return whether it was still that claim's to move."""
+        """Move a run on that a worker has claimed; return whether it was still that claim's to move.
+
+        Told once more, it says the same: the answer to the first time may have been lost.
+        """
         _require_move(RunState.RUNNING, after)
-        change = _of_claim(claimed).values(state=after.value, reason=reason, failure=failure)
-        return self._change(change) == 1
+        values = {"state": after.value, "reason": reason, "failure": failure}
+        if self._change(_of_claim(claimed).values(**values)) == 1:
+            return True
+        is_so = [RUNS.c[name].is_not_distinct_from(value) for name, value in values.items()]
+        told = select(RUNS.c.id).where(RUNS.c.id == claimed.id, *_is_held_by(claimed), *is_so)
+        with self.engine.connect() as connection:
+            return connection.scalar(told) is not None
 
     def lose(self, claimed: QueuedRun, losses: int, num_epochs: int, reason: str) -> bool:
         """Let a run wait again whose worker is gone; return whether it was still that claim's to move."""
@@ -250,21 +229,37 @@ class Store:
     def beat(self, worker: Process) -> Heartbeat:
         """Say that a worker lives; return what it still holds and whether it is asked to stop."""
         beat = self._insert(WORKERS).values(**_columns(worker), heartbeat=self._now, is_asked_to_stop=False)
-        held = select(RUNS.c.id).where(RUNS.c.state == RunState.RUNNING.value, *_is_of(RUNS, worker))
+        running = RUNS.c.state == RunState.RUNNING.value
+        held = select(RUNS.c.id, RUNS.c.attempt).where(running, *_is_of(RUNS, worker))
         asked = select(WORKERS.c.is_asked_to_stop).where(*_is_of(WORKERS, worker))
         with self.engine.begin() as connection:
             connection.execute(
                 beat.on_conflict_do_update(index_elements=["host", "pid", "born"], set_={"heartbeat": self._now})
             )
-            return Heartbeat(held=frozenset(connection.scalars(held)), is_asked_to_stop=bool(connection.scalar(asked)))
+            self._forget_gone(connection)
+            rows = connection.execute(held).all()
+            is_asked_to_stop = bool(connection.scalar(asked))
+        # A claim that the server got late: its row is this worker's, and the next claim finds it.
+        self._is_unsure = self._is_unsure or any((run_id, attempt) not in self._heard for run_id, attempt in rows)
+        return Heartbeat(held=frozenset(run_id for run_id, _ in rows), is_asked_to_stop=is_asked_to_stop)
+
+    def _forget_gone(self, connection: Connection) -> None:
+        """Delete the rows of workers that left without a word: of this machine's dead, of others' after some leases."""
+        connection.execute(delete(WORKERS).where(self._now - WORKERS.c.heartbeat > FORGET_LEASES * LEASE_SECONDS))
+        for worker, age in self._read_workers(connection):
+            if worker.is_here and age > LEASE_SECONDS and not worker.is_alive:
+                connection.execute(delete(WORKERS).where(*_is_of(WORKERS, worker)))
 
     def workers(self) -> list[Process]:
         """Return the workers that live, as far as can be told here."""
-        age = (self._now - WORKERS.c.heartbeat).label("age")
         with self.engine.connect() as connection:
-            rows = connection.execute(select(WORKERS.c.host, WORKERS.c.pid, WORKERS.c.born, age)).all()
-        known = [(Process(host, pid, born), float(age)) for host, pid, born, age in rows]
+            known = self._read_workers(connection)
         return [worker for worker, age in known if (worker.is_alive if worker.is_here else age < LEASE_SECONDS)]
+
+    def _read_workers(self, connection: Connection) -> list[tuple[Process, float]]:
+        age = (self._now - WORKERS.c.heartbeat).label("age")
+        rows = connection.execute(select(WORKERS.c.host, WORKERS.c.pid, WORKERS.c.born, age))
+        return [worker for row in rows if (worker := read_worker(*row)) is not None]
 
     def dismiss(self, worker: Process) -> None:
         """Forget a worker that leaves, or is gone."""
@@ -287,22 +282,37 @@ class Store:
             return RUNS.c.id.in_(select(given.c.value))
         return RUNS.c.id == any_(bindparam(None, list(ids), type_=postgresql.ARRAY(String)))
 
-    def _read(self, row: Row[Any]) -> QueuedRun:
+    def _read(self, row: Row[Any]) -> QueuedRun | None:
+        """Read a row; one that cannot be read is noted and passed over, since all others have to go on."""
         try:
-            return msgspec.convert(dict(zip(QueuedRun.__struct_fields__, row, strict=True)), QueuedRun)
-        except msgspec.ValidationError as error:
-            raise QueueError(describe_trouble(self.name, f"malformed row {row[0]!r}: {error}")) from None
+            return read_row(row)
+        except ValueError as error:
+            self.unreadable[row.id] = (
+                f"{self.name}: the row of {row.id!r} cannot be read: {error}; another version of Knockout wrote it, or "
+                "it is spoilt: `knockout rebuild` makes the queue again from the run folders"
+            )
+            return None
 
 
-def open_store(layout: Layout) -> Store:
+def open_store(layout: Layout, *, to_read: bool = False) -> Store:
     """Open the queue of a results folder, making it if there is none.
+
+    Args:
+        layout: the folders.
+        to_read: whether a queue that cannot be written will do.
 
     Raises:
         QueueError: it cannot be opened, or another version made it.
     """
     if layout.has_own_database:
-        layout.results.mkdir(parents=True, exist_ok=True)
-    return Store(layout.database_url)
+        try:
+            layout.results.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise QueueError(
+                f"{layout.results}: this folder cannot be made: {describe_system_error(error)}; move away what is "
+                "in its place, or give the user who runs Knockout the right to write there"
+            ) from None
+    return Store(layout.database_url, only_reads=to_read and is_read_only(layout.database_url))
 
 
 def drop_tables(url: str) -> None:
@@ -316,6 +326,18 @@ def drop_tables(url: str) -> None:
         METADATA.drop_all(engine)
     finally:
         engine.dispose()
+
+
+def _find_columns(engine: Engine) -> dict[str, set[str]]:
+    """Return the columns of each table that a database has."""
+    found = inspect(engine).get_multi_columns().items()
+    return {name: {column["name"] for column in columns} for (_, name), columns in found}
+
+
+def _is_changed(engine: Engine) -> bool:
+    """Whether the tables of a database are not those of this version any more."""
+    found = _find_columns(engine)
+    return any(found.get(name) != columns for name, columns in COLUMNS.items())
 
 
 def _require_move(before: RunState, after: RunState) -> None:
@@ -344,13 +366,12 @@ def _claim(worker: Process, first: Select[tuple[str]]) -> ReturningUpdate[Any]:
 
 def _of_claim(claimed: QueuedRun) -> Update:
     """Change a run only as long as the worker that claimed it has it, at that attempt."""
+    return update(RUNS).where(RUNS.c.id == claimed.id, RUNS.c.state == RunState.RUNNING.value, *_is_held_by(claimed))
+
+
+def _is_held_by(claimed: QueuedRun) -> list[ColumnElement[bool]]:
     holder = _is_of(RUNS, claimed.worker) if claimed.worker else [false()]
-    return update(RUNS).where(
-        RUNS.c.id == claimed.id,
-        RUNS.c.state == RunState.RUNNING.value,
-        RUNS.c.attempt == claimed.attempt,
-        *holder,
-    )
+    return [RUNS.c.attempt == claimed.attempt, *holder]
 
 
 def _values(run: QueuedRun) -> dict[str, Any]:

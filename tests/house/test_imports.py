@@ -9,13 +9,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LEVELS = {
-    "__init__": 0, "errors": 0, "faults": 0, "identity": 0, "judgement": 0, "layout": 0, "multiplicity": 0, "pacing": 0,
-    "plain_files": 0, "printable": 0, "processes": 0, "spec": 0, "states": 0, "verbs": 0, "wording": 0,
-    "database": 1, "fingerprints": 1, "guards": 1, "knobs": 1, "launchers": 1, "orders": 1,
-    "pairing": 1, "plumbing": 1, "predictions": 1, "run_names": 1, "search_verbs": 1, "staging": 1,
-    "believing": 2, "load": 2, "provenance": 2, "schema": 2, "stacking": 2, "store": 2, "variance": 2, "watcher": 2,
-    "worktrees": 2,
-    "branches": 3, "evidence": 3, "generated": 3, "objective": 3, "search_space": 3, "stats": 3,
+    "__init__": 0, "errors": 0, "faults": 0, "identity": 0, "judgement": 0, "layout": 0, "multiplicity": 0,
+    "pacing": 0, "plain_files": 0, "postgresql": 0, "printable": 0, "processes": 0, "spec": 0, "states": 0,
+    "verbs": 0, "wording": 0,
+    "fingerprints": 1, "guards": 1, "knobs": 1, "launchers": 1, "orders": 1, "pairing": 1, "plumbing": 1,
+    "predictions": 1, "run_names": 1, "search_verbs": 1, "staging": 1, "troubles": 1,
+    "believing": 2, "database": 2, "load": 2, "provenance": 2, "rows": 2, "schema": 2, "stacking": 2, "variance": 2,
+    "watcher": 2, "worktrees": 2,
+    "branches": 3, "evidence": 3, "generated": 3, "objective": 3, "search_space": 3, "stats": 3, "store": 3,
     "doctor": 4, "interactions": 4, "loading": 4, "patches": 4, "plan": 4, "sampling": 4, "search_results": 4,
     "audit": 5, "checkouts": 5, "comparisons": 5, "controls": 5, "gathering": 5, "promoting": 5, "proof": 5,
     "report_searches": 5, "results": 5, "same_runs": 5, "why": 5,
