@@ -26,10 +26,10 @@ from ruamel.yaml import YAML
 from benchmarks.overhead import KNOCKOUT, ROOT, quiet_environment
 from benchmarks.page import publish
 from benchmarks.timing import Row
+from orchestrator.launchers.local import make_own_slots
 from orchestrator.layout import Layout, sqlite_url
 from orchestrator.searches import Search, open_search
 from orchestrator.study import Request, make_captures
-from orchestrator.working import make_own_slots
 
 BEGIN, END = "<!-- begin: written by python -m benchmarks.search -->", "<!-- end -->"
 NAME, PROFILE = "focal", "quick"

@@ -11,6 +11,9 @@ from typing import TypeAlias
 
 from orchestrator import search_verbs
 from orchestrator.errors import KnockoutError
+from orchestrator.os_errors import explain_os_error
+from orchestrator.printable import visible
+from orchestrator.streams import Streams
 from orchestrator.verbs import parse_budget, parse_natural, parse_positive, parse_seeds
 
 EPILOG = """\
@@ -20,23 +23,29 @@ INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; a mistake of the user's is one sentence, without a traceback."""
-    options = build_parser().parse_args(arguments)
+    """Run the command line; a mistake of the user's, or a fault of the machine, is one sentence without a traceback."""
+    with Streams() as streams:
+        return streams.status(_run(build_parser().parse_args(arguments)))
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         # By name, so that a call for help does not pay for what a campaign needs, nor a look at the queue for pandas.
         module, _, function = options.call.partition(".")
         status: int = getattr(importlib.import_module(f"orchestrator.console.{module}"), function)(options)
     except KnockoutError as error:
-        print(f"knockout: {error}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(explain_os_error(error))
     except KeyboardInterrupt:
         print("knockout: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough.
-        sys.stderr.close()
-        return 0
     return status
+
+
+def _refuse(sentence: str) -> int:
+    print(f"knockout: {visible(sentence)}", file=sys.stderr)
+    return 2
 
 
 def build_parser() -> argparse.ArgumentParser:

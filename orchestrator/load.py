@@ -7,6 +7,7 @@ import psutil
 import pynvml
 from msgspec import Struct
 
+from orchestrator.launchers.gpus import open_device
 from orchestrator.launchers.local import Slot
 
 SILENT = (
@@ -39,14 +40,11 @@ class GpuProcess(Struct, frozen=True, kw_only=True):
     and not as the container that this may be."""
 
 
-def list_gpu_processes(gpu: int) -> list[GpuProcess] | None:
-    """List what computes on the GPU of an index; None if NVML cannot tell."""
+def list_gpu_processes(gpu: str) -> list[GpuProcess] | None:
+    """List what computes on the GPU of an index or UUID; None if NVML cannot tell."""
     try:
-        pynvml.nvmlInit()
-        try:
-            processes = pynvml.nvmlDeviceGetComputeRunningProcesses(pynvml.nvmlDeviceGetHandleByIndex(gpu))
-        finally:
-            pynvml.nvmlShutdown()
+        with open_device(gpu) as handle:
+            processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
     except SILENT:
         return None
     return [
@@ -69,7 +67,7 @@ def find_other_load(
     own_pids: Collection[int] = (),
     *,
     read_load_average: Callable[[], tuple[float, float, float]] = os.getloadavg,
-    read_gpu_processes: Callable[[int], Sequence[GpuProcess] | None] = list_gpu_processes,
+    read_gpu_processes: Callable[[str], Sequence[GpuProcess] | None] = list_gpu_processes,
 ) -> str | None:
     """Say how busy this machine is if it is with more than the jobs in `slots`; None otherwise, or if nobody knows.
 
@@ -79,12 +77,10 @@ def find_other_load(
         slots: where the jobs under way are, a slot for each.
         own_pids: the jobs' processes; what they started, and what is of their group, is theirs.
         read_load_average: as `os.getloadavg`.
-        read_gpu_processes: lists what computes on the GPU of an index; None if nobody knows.
+        read_gpu_processes: lists what computes on the GPU of an index or UUID; None if nobody knows.
     """
-    gpus = [
-        int(slot.environment["CUDA_VISIBLE_DEVICES"]) for slot in slots if "CUDA_VISIBLE_DEVICES" in slot.environment
-    ]
-    if not gpus:
+    gpus = [slot.nvml_gpu for slot in slots if slot.nvml_gpu is not None]
+    if not any(slot.gpu for slot in slots):
         return _rule_on_cores(slots, read_load_average()[0])
     told = [_rule_on_gpu(gpu, gpus.count(gpu), own_pids, read_gpu_processes(gpu) or ()) for gpu in sorted(set(gpus))]
     return "; ".join(filter(None, told)) or None
@@ -98,7 +94,7 @@ def _rule_on_cores(slots: Sequence[Slot], load: float) -> str | None:
     return f"load {load:.1f} for {len(slots)} job{'' if len(slots) == 1 else 's'}"
 
 
-def _rule_on_gpu(gpu: int, num_jobs: int, own_pids: Collection[int], processes: Sequence[GpuProcess]) -> str | None:
+def _rule_on_gpu(gpu: str, num_jobs: int, own_pids: Collection[int], processes: Sequence[GpuProcess]) -> str | None:
     """Count the processes that are not ours; as many unknown ones as jobs are missing are taken for these jobs."""
     strangers = [process for process in processes if process.kin is not None and process.kin.isdisjoint(own_pids)]
     unknown = sorted((process for process in processes if process.kin is None), key=_memory_bytes)

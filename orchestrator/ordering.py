@@ -4,10 +4,10 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.foresight import foresee_confounds
+from orchestrator.launchers.local import make_own_slots
 from orchestrator.queueing import Queued, add
 from orchestrator.store import QueuedRun, Store, open_store
 from orchestrator.study import Study
-from orchestrator.working import make_own_slots
 
 
 class RunOptions(Struct, frozen=True, kw_only=True):

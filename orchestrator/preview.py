@@ -1,6 +1,5 @@
 """`knockout plan`: what would be trained, what is there already, and what the rest would cost. Starts nothing."""
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from statistics import mean, median
@@ -10,7 +9,7 @@ from msgspec import Struct
 
 from model.run_folder import RunFolder
 from orchestrator.checkouts import Code, find_code
-from orchestrator.launchers.local import count_gpus, make_slots
+from orchestrator.launchers.local import make_own_slots
 from orchestrator.layout import Layout
 from orchestrator.plan import Arm
 from orchestrator.results import finished_results
@@ -117,7 +116,7 @@ def describe_change(arm: Arm) -> str:
 
 
 def _cost(layout: Layout, num_runs: int, done: Sequence[RunFolder]) -> Cost:
-    slots = make_slots(None, count_gpus(), os.cpu_count() or 1)
+    slots = make_own_slots(None)
     seconds = [run_seconds(folder) for folder in done[:NUM_MEASURED]]
     there = next(folder for folder in (layout.results, layout.root) if folder.exists())
     return Cost(

@@ -37,7 +37,7 @@ def write_provenance(folder: RunFolder, order: Order, data_folder: Path, slot: S
 def with_first_threads(folder: RunFolder, slot: Slot) -> Slot:
     """Give a slot the threads that a run was first started with; with others its numbers would differ in the end."""
     threads = msgspec.json.decode(folder.provenance.read_bytes(), type=_Threads).threads
-    if threads is None or "CUDA_VISIBLE_DEVICES" in slot.environment:
+    if threads is None or slot.gpu is not None:
         return slot
     return Slot(slot.name, slot.environment | dict.fromkeys(THREADS, threads))
 

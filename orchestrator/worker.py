@@ -365,7 +365,7 @@ class Worker:
 
 def device_of(slot: Slot) -> str:
     """Name what the jobs of a slot share with those of others: a GPU, or the memory and cores of the machine."""
-    return slot.environment.get("CUDA_VISIBLE_DEVICES", "cpu")
+    return slot.gpu or "cpu"
 
 
 def _told_of_second_try(folder: RunFolder, result: Result) -> Result:

@@ -1,12 +1,11 @@
 """`knockout work`: trains what waits, whoever queued it. It loads nothing that judges or draws."""
 
-import os
 from typing import Any
 
 from msgspec import Struct
 
 from orchestrator.launchers.forked import Launcher
-from orchestrator.launchers.local import Slot, count_gpus, make_slots
+from orchestrator.launchers.local import make_own_slots
 from orchestrator.layout import Layout
 from orchestrator.reconcile import requeue_interrupted
 from orchestrator.results import describe_forgotten
@@ -50,8 +49,3 @@ def work(layout: Layout, options: WorkOptions, observer: Observer) -> Worked:
 def build_worker(store: Store, layout: Layout, slots: int | None, **options: Any) -> Worker:
     """Make a worker of this machine; `options` are fields of `Worker`."""
     return Worker(store=store, layout=layout, slots=make_own_slots(slots), launcher=Launcher(layout.root), **options)
-
-
-def make_own_slots(asked: int | None) -> list[Slot]:
-    """Make the slots of this machine, as many as asked for."""
-    return make_slots(asked, count_gpus(), os.cpu_count() or 1)

@@ -7,7 +7,7 @@ from collections import Counter
 from orchestrator.console.asking import print_left_out, request_of
 from orchestrator.console.live import LiveTable
 from orchestrator.console.output import print_json, say
-from orchestrator.console.terminal import OUT
+from orchestrator.console.terminal import show
 from orchestrator.console.training import print_outcome
 from orchestrator.console.working import INTERRUPTED, print_failures
 from orchestrator.deciding import DecisionState
@@ -27,14 +27,14 @@ def train_until_decided(options: argparse.Namespace) -> int:
         ended = run_until_decided(study, run_options, table, Budget(time.monotonic, options.budget))
     outcome = ended.outcome
     for note in outcome.notes:
-        OUT.print(note, style="dim", soft_wrap=True, markup=False)
-    OUT.print(f"{outcome.num_trained} runs trained, {outcome.num_finished_before} had their result already")
+        show(note, style="dim")
+    show(f"{outcome.num_trained} runs trained, {outcome.num_finished_before} had their result already")
     print_outcome(outcome)
     print_left_out(options, study)
     say(problem for problem in outcome.problems if problem not in table.told)
     say(_sentences(ended))
     if not outcome.is_complete:
-        OUT.print("interrupted: finished epochs are kept, `knockout run --until-decided` goes on from them")
+        show("interrupted: finished epochs are kept, `knockout run --until-decided` goes on from them")
         return INTERRUPTED
     return max(print_failures(outcome.rows), 1 if outcome.problems else 0)
 

@@ -1,18 +1,29 @@
 """The runs under way: a table refreshed in place on a terminal, lines elsewhere."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from statistics import mean
 
 from rich.live import Live
 from rich.table import Table
 
-from orchestrator.console.terminal import OUT, styled
+from orchestrator.console.terminal import OUT, cell, show, styled
+from orchestrator.printable import one_line
 from orchestrator.states import RunState
 from orchestrator.store import QueuedRun
+from orchestrator.streams import showing_progress
 from orchestrator.watcher import LiveRun
 
 NUM_SHOWN = 5
 """Of the runs that ended, and of those that wait, in the live table."""
+
+
+NEW_LINE = "\n"
+
+
+def is_table() -> bool:
+    """Whether the output is a terminal that can be drawn on."""
+    return OUT.is_terminal and not OUT.is_dumb_terminal
 
 
 class LiveTable:
@@ -20,41 +31,41 @@ class LiveTable:
 
     def __init__(self) -> None:
         self._live = Live(console=OUT, refresh_per_second=4, transient=True)
+        self._ends = ExitStack()
         self.told: set[str] = set()
         """Problems that were said when they arose."""
         self._told: set[tuple[str, str]] = set()
 
     def __enter__(self) -> "LiveTable":
-        if OUT.is_terminal:
+        self._ends.enter_context(showing_progress())
+        self._ends.callback(self._live.stop)
+        if is_table():
             self._live.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._live.stop()
+        self._ends.close()
 
     def show(self, rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> None:
         """Take the queue's rows and the runs under way."""
-        if OUT.is_terminal:
+        if is_table():
             self._live.update(self._table(rows, live))
         for row in rows:
             if row.state.is_final and (row.id, row.state) not in self._told:
                 self._told.add((row.id, row.state))
-                if not OUT.is_terminal:
-                    OUT.print(
-                        f"{row.id}: {row.state.value}; {row.reason.splitlines()[0]}", markup=False, soft_wrap=True
-                    )
+                if not is_table():
+                    show(f"{row.id}: {row.state.value}; {one_line(row.reason.partition(NEW_LINE)[0])}")
 
     def tell(self, problem: str) -> None:
         """Say at once what keeps runs from being trained."""
         if problem not in self.told:
             self.told.add(problem)
-            OUT.print(problem, markup=False, soft_wrap=True)
+            show(problem)
 
     def _table(self, rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> Table:
-        left = seconds_left(rows, live)
         ended = [row for row in rows if row.state.is_final]
         waiting = [row for row in rows if row.state is RunState.QUEUED]
-        title = f"{len(ended)} of {len(rows)} runs ended, {len(waiting)} waiting{_about(left)}"
+        title = f"{len(ended)} of {len(rows)} runs ended, {len(waiting)} waiting{_about(seconds_left(rows, live))}"
         table = Table(title=title, title_justify="left")
         for heading in ("experiment", "seed", "epoch", "val loss", "s/epoch", "state", "left"):
             table.add_column(heading, justify="right" if heading not in ("experiment", "state") else "left")
@@ -63,7 +74,9 @@ class LiveTable:
         for row in (*ended[-NUM_SHOWN:], *(row for row in rows if row.id in followed), *waiting[:NUM_SHOWN]):
             cells = _live_cells(followed[row.id]) if row.id in followed else ["", "", ""]
             remaining = _about(_run_seconds_left(followed[row.id])) if row.id in followed else ""
-            table.add_row(row.experiment, str(row.seed), *cells, styled(row.state.value), remaining.removeprefix(", "))
+            table.add_row(
+                cell(row.experiment), str(row.seed), *cells, styled(row.state.value), remaining.removeprefix(", ")
+            )
         return table
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from orchestrator.console.asking import print_left_out, request_of
 from orchestrator.console.output import print_json, say
-from orchestrator.console.terminal import OUT
+from orchestrator.console.terminal import OUT, cell, show
 from orchestrator.knobs import difference
 from orchestrator.preview import preview
 from orchestrator.schema import campaign_schema
@@ -23,12 +23,13 @@ def show_plan(options: argparse.Namespace) -> int:
     shown = preview(study)
     if options.json:
         return print_json(shown)
-    table = Table(title=f"{study.campaign.name}, profile {study.campaign.profile}", title_justify="left")
+    table = Table(title=cell(f"{study.campaign.name}, profile {study.campaign.profile}"), title_justify="left")
     for heading in ("experiment", "on", "change", "to train", "there already"):
         table.add_column(heading)
     for row in shown.rows:
         to_train = "rejected" if row.rejected else _seeds(row.to_train)
-        table.add_row(row.experiment, row.reference or "", row.change, to_train, _seeds(row.finished))
+        cells = (row.experiment, row.reference or "", row.change, to_train, _seeds(row.finished))
+        table.add_row(*map(cell, cells))
     OUT.print(table)
     say(f"{row.experiment} would be rejected: {row.rejected}" for row in shown.rows if row.rejected)
     say((*shown.cost.sentences(), *shown.notes))
@@ -51,15 +52,15 @@ def show_experiment(options: argparse.Namespace) -> int:
     if options.json:
         content = {"config": arm.config, "difference": changes, "tokens": size.tokens, "parameters": size.parameters}
         return print_json(content)
-    OUT.print(f"{arm.id}: {arm.title}", style="bold", markup=False)
+    show(f"{arm.id}: {arm.title}", style="bold")
     stack = " + ".join(("baseline", *study.arms[arm.reference].stack)) if arm.reference else "none"
-    OUT.print(f"profile {study.campaign.profile}; reference: {stack}", markup=False)
+    show(f"profile {study.campaign.profile}; reference: {stack}")
     if arm.same_as:
-        OUT.print(f"the same configuration as {arm.same_as}, so the two share their runs")
+        show(f"the same configuration as {arm.same_as}, so the two share their runs")
     for knob, (old, new) in changes.items():
-        OUT.print(f"  {knob}: {json.dumps(old)} -> {json.dumps(new)}", markup=False, soft_wrap=True)
-    OUT.print(f"{size.tokens} tokens a burst, {size.parameters:,} parameters")
-    OUT.print(_as_yaml(msgspec.to_builtins(arm.config)), markup=False, soft_wrap=True)
+        show(f"  {knob}: {json.dumps(old)} -> {json.dumps(new)}")
+    show(f"{size.tokens} tokens a burst, {size.parameters:,} parameters")
+    show(_as_yaml(msgspec.to_builtins(arm.config)))
     return 0
 
 

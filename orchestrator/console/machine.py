@@ -8,7 +8,7 @@ from pathlib import Path
 from orchestrator import __version__, doctor, housekeeping, rebuild
 from orchestrator.console.asking import request_of
 from orchestrator.console.output import layout_of, say
-from orchestrator.console.terminal import OUT
+from orchestrator.console.terminal import OUT, cell, show
 from orchestrator.fingerprints import fingerprint_files
 from orchestrator.launchers.inline import emulate_captures, shard_captures
 from orchestrator.layout import Layout
@@ -46,7 +46,7 @@ def check_out_experiment(options: argparse.Namespace) -> int:
 def emulate(options: argparse.Namespace) -> int:
     """Make emulated captures."""
     spec = EmulateSpec(seed=options.seed, packets=options.packets, samples=options.samples)
-    OUT.print(emulate_captures(options.folder, spec).strip(), soft_wrap=True, markup=False)
+    show(emulate_captures(options.folder, spec).strip())
     return 0
 
 
@@ -54,11 +54,11 @@ def shard(options: argparse.Namespace) -> int:
     """Cut shards out of a profile's captures, which are made first where they are missing and emulated."""
     study = open_study(request_of(options))
     for line in make_captures(study).splitlines():
-        OUT.print(line, soft_wrap=True, markup=False)
+        show(line)
     data = study.arms[BASELINE].config.data
     paths = [capture.path for capture in data.captures.values()]
     hashes = fingerprint_files(paths, study.layout.root, study.layout.fingerprints)
-    OUT.print(shard_captures(options.out, data, study.layout.root, hashes).strip(), soft_wrap=True, markup=False)
+    show(shard_captures(options.out, data, study.layout.root, hashes).strip())
     return 0
 
 
@@ -71,6 +71,6 @@ def examine(options: argparse.Namespace) -> int:
     is_bad = False
     for finding in findings:
         mark = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "bad": "[bold red]bad [/]"}[finding.kind]
-        OUT.print(f"{mark} {finding.what}", soft_wrap=True)
+        OUT.print(f"{mark} {cell(finding.what)}", soft_wrap=True)
         is_bad = is_bad or finding.kind == "bad"
     return 2 if is_bad else 0

@@ -1,17 +1,23 @@
 """What every command prints with, and where a campaign lies. Loads nothing heavy: a look at the queue must be quick."""
 
 import argparse
+import json
+import re
+import sys
 from collections.abc import Iterable
 
 import msgspec
 
 from orchestrator.errors import UsageError
 from orchestrator.layout import Layout
+from orchestrator.printable import visible
+
+BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 def say(sentences: Iterable[str]) -> int:
     """Print sentences as they are; return the exit status of a command that went well."""
-    lines = list(sentences)
+    lines = [visible(sentence) for sentence in sentences]
     if lines:
         print("\n".join(lines), flush=True)
     return 0
@@ -19,7 +25,16 @@ def say(sentences: Iterable[str]) -> int:
 
 def print_json(value: object) -> int:
     """Print a value for a program; return the exit status of a command that went well."""
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    try:
+        text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    except UnicodeEncodeError:
+        # A file's name that is no UTF-8; `json` writes its bytes as `os.fsdecode` read them.
+        text = json.dumps(msgspec.to_builtins(value), indent=2)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = BEYOND_ASCII.sub(lambda sign: json.dumps(sign[0])[1:-1], text)
+    print(text)
     return 0
 
 

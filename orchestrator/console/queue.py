@@ -10,6 +10,7 @@ from orchestrator.errors import UsageError
 from orchestrator.results import describe_forgotten
 from orchestrator.states import OPEN, RunState
 from orchestrator.store import QueuedRun
+from orchestrator.streams import is_read
 
 MAX_LISTED = 200
 """Above so many runs, `status` lists only those that are not done."""
@@ -26,7 +27,7 @@ def show_status(options: argparse.Namespace) -> int:
         if options.json:
             return print_json(rows)
         say(_status_lines(rows) if rows else describe_forgotten(layout) or [NOTHING])
-        if not options.watch or not any(row.state in OPEN for row in rows):
+        if not options.watch or not is_read() or not any(row.state in OPEN for row in rows):
             return 0
         time.sleep(WATCH_SECONDS)
 

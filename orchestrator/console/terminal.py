@@ -1,8 +1,11 @@
 """The terminal, for what is drawn on it: tables and colours."""
 
 from rich.console import Console
+from rich.markup import escape
 
-OUT = Console(soft_wrap=False, highlight=False)
+from orchestrator.printable import one_line, visible
+
+OUT = Console(soft_wrap=False, highlight=False, emoji=False)
 STYLES = {
     "done": "green",
     "improved": "bold green",
@@ -17,3 +20,13 @@ STYLES = {
 def styled(word: str) -> str:
     """Give a state or a verdict its colour."""
     return f"[{STYLES.get(word, 'default')}]{word}[/]"
+
+
+def show(text: str, style: str | None = None) -> None:
+    """Print text as it is: nothing in it is taken for a style, and what a screen would obey is shown instead."""
+    OUT.print(visible(text), style=style, markup=False, soft_wrap=True)
+
+
+def cell(text: str) -> str:
+    """Make a cell, or a title, of a table that shows text as it is."""
+    return escape(one_line(text))

@@ -11,7 +11,7 @@ from orchestrator.campaign import Outcome
 from orchestrator.console.asking import print_left_out, request_of
 from orchestrator.console.live import LiveTable
 from orchestrator.console.output import say
-from orchestrator.console.terminal import OUT, styled
+from orchestrator.console.terminal import OUT, cell, show, styled
 from orchestrator.console.working import INTERRUPTED, print_failures
 from orchestrator.errors import UsageError
 from orchestrator.judgement import Judgement
@@ -29,16 +29,16 @@ def run_campaign(options: argparse.Namespace) -> int:
     with LiveTable() as table:
         outcome = campaign.run(study, run_options, table)
     for note in outcome.notes:
-        OUT.print(note, style="dim", soft_wrap=True, markup=False)
+        show(note, style="dim")
     if outcome.num_finished_before == len(outcome.plan.runs):
-        OUT.print(f"nothing to train: all {outcome.num_finished_before} runs have their result already")
+        show(f"nothing to train: all {outcome.num_finished_before} runs have their result already")
     else:
-        OUT.print(f"{outcome.num_trained} runs trained, {outcome.num_finished_before} had their result already")
+        show(f"{outcome.num_trained} runs trained, {outcome.num_finished_before} had their result already")
     print_outcome(outcome)
     print_left_out(options, study)
     say(problem for problem in outcome.problems if problem not in table.told)
     if not outcome.is_complete:
-        OUT.print("interrupted: finished epochs are kept, `knockout run` goes on from them")
+        show("interrupted: finished epochs are kept, `knockout run` goes on from them")
         return INTERRUPTED
     return max(print_failures(outcome.rows), 1 if outcome.problems else 0)
 
@@ -57,7 +57,7 @@ def print_outcome(outcome: Outcome) -> None:
     """Print the verdicts, and where the report is."""
     profiled = outcome.plan.campaign
     title = f"{profiled.name}, profile {profiled.profile}: accuracy on {profiled.data.report[0]}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(title=cell(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("experiment", "on", "%", "delta", "interval", "seeds", "verdict"):
         is_word = heading in ("experiment", "on", "verdict")
         # Where there is no room, a verdict with its mark is folded and nothing is cut off.
@@ -65,12 +65,10 @@ def print_outcome(outcome: Outcome) -> None:
     for name, judgement in outcome.judgements.items():
         table.add_row(*_verdict_cells(name, judgement))
     OUT.print(table)
-    OUT.print("delta: points of accuracy against the experiment it stands on, mean over seeds", style="dim")
+    show("delta: points of accuracy against the experiment it stands on, mean over seeds", style="dim")
     if profiled.staging:
         usual = wording.coverage(profiled.judging.level)
-        OUT.print(
-            f"interval: of the look that decided; it covers more than {usual}, the report says how much", style="dim"
-        )
+        show(f"interval: of the look that decided; it covers more than {usual}, the report says how much", style="dim")
     say([f"report: {_relative(outcome.report)}"])
 
 

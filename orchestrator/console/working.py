@@ -7,7 +7,7 @@ from orchestrator import working
 from orchestrator.console.asking import print_left_out, request_of
 from orchestrator.console.live import LiveTable
 from orchestrator.console.output import layout_of, say
-from orchestrator.console.terminal import OUT
+from orchestrator.console.terminal import show
 from orchestrator.ordering import RunOptions, queue_alone
 from orchestrator.states import RunState
 from orchestrator.store import QueuedRun
@@ -36,7 +36,7 @@ def work(options: argparse.Namespace) -> int:
     say(problem for problem in worked.problems if problem not in table.told)
     say([_count_ended(worked)])
     if not worked.is_complete:
-        OUT.print("stopped: finished epochs are kept, `knockout work` goes on from them")
+        show("stopped: finished epochs are kept, `knockout work` goes on from them")
         return INTERRUPTED
     return max(print_failures(worked.rows), 1 if worked.problems else 0)
 

@@ -5,12 +5,25 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pynvml
 
 from model.run_folder import RunFolder
+from orchestrator.launchers.cores import THREAD_VARIABLES, share_threads, usable_cores
+from orchestrator.launchers.gpus import (
+    BY_SPEED,
+    CONTAINER_MASK,
+    HIDES_ALL,
+    MASK,
+    ORDER,
+    Device,
+    list_gpus,
+    open_device,
+    visible_devices,
+)
 from orchestrator.processes import MARK, find_members, mark_of, signal_group
 
 KILL_SECONDS = 10.0
@@ -31,44 +44,66 @@ class Slot:
     name: str
     environment: dict[str, str]
 
+    @property
+    def gpu(self) -> str | None:
+        """What CUDA_VISIBLE_DEVICES calls the slot's GPU; None for a slot on a CPU."""
+        return self.environment.get(MASK) or None
+
+    @property
+    def nvml_gpu(self) -> str | None:
+        """The GPU by a name that NVML knows too; None on a CPU, or where CUDA counts otherwise than NVML."""
+        counts_otherwise = self.environment.get(ORDER) == BY_SPEED and (self.gpu or "").isdigit()
+        return None if counts_otherwise else self.gpu
+
+
+def find_devices() -> list[Device]:
+    """Find the GPUs of this machine that the user's variables leave."""
+    return visible_devices(os.environ, list_gpus())
+
 
 def count_gpus() -> int:
-    """Count the NVIDIA GPUs of this machine; 0 where there is no driver."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return 0
-    try:
-        return int(pynvml.nvmlDeviceGetCount())
-    finally:
-        pynvml.nvmlShutdown()
+    """Count the GPUs that jobs may use; 0 where there is no driver."""
+    return len(find_devices())
 
 
 def name_gpu(slot: Slot) -> str | None:
-    """Return the model of a slot's GPU; None for a slot on a CPU."""
-    number = slot.environment.get("CUDA_VISIBLE_DEVICES")
-    if number is None or count_gpus() <= int(number):
+    """Return the model of a slot's GPU; None for a slot on a CPU, and where NVML cannot tell."""
+    if slot.nvml_gpu is None:
         return None
-    pynvml.nvmlInit()
     try:
-        return str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(int(number))))
-    finally:
-        pynvml.nvmlShutdown()
+        with open_device(slot.nvml_gpu) as handle:
+            return str(pynvml.nvmlDeviceGetName(handle))
+    except pynvml.NVMLError:
+        return None
 
 
-def make_slots(asked: int | None, num_gpus: int, num_cores: int) -> list[Slot]:
-    """One slot a GPU, or on a CPU two (or as many as asked for), each with its share of the cores."""
-    count = asked or num_gpus or min(2, num_cores)
-    threads = str(max(1, num_cores // count))
-    shared = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **MALLOC}
-    if num_gpus == 0:
-        return [Slot(f"cpu{number}", shared) for number in range(count)]
-    # In the order of the bus, as NVML counts, so that both mean the same GPU by a number.
-    shared |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    return [
-        Slot(f"gpu{number % num_gpus}", shared | {"CUDA_VISIBLE_DEVICES": str(number % num_gpus)})
-        for number in range(count)
-    ]
+def make_own_slots(asked: int | None) -> list[Slot]:
+    """Make the slots of this machine, as many as asked for."""
+    return make_slots(asked, find_devices(), usable_cores(), os.environ)
+
+
+def make_slots(
+    asked: int | None, devices: Sequence[Device], num_cores: int, variables: Mapping[str, str] | None = None
+) -> list[Slot]:
+    """One slot a GPU, or on a CPU two (or as many as asked for), each with its share of the cores.
+
+    Args:
+        asked: how many slots; None for as many as fit.
+        devices: the GPUs that may be used.
+        num_cores: the cores that may be used.
+        variables: the user's, of which those about threads are an upper limit, and those about GPUs hide some.
+    """
+    variables = variables or {}
+    count = asked or len(devices) or min(2, num_cores)
+    threads = str(share_threads(num_cores, count, variables))
+    shared = {**dict.fromkeys(THREAD_VARIABLES, threads), **MALLOC}
+    if not devices:
+        # What hides GPUs from a container only does so where it starts; the job must not find them after all.
+        hidden = {MASK: ""} if variables.get(CONTAINER_MASK) in HIDES_ALL else {}
+        return [Slot(f"cpu{number}", shared | hidden) for number in range(count)]
+    chosen = [devices[number % len(devices)] for number in range(count)]
+    # CUDA counts in the order of the bus, as NVML does, so that both mean the same GPU by a number.
+    return [Slot(device.slot, shared | {ORDER: device.order, MASK: device.name}) for device in chosen]
 
 
 def job_environment() -> dict[str, str]:

@@ -26,7 +26,7 @@ def a_process(pid: int, gib: float | None = 1.0, *, kin: tuple[int, ...] | None 
 
 
 def ask(slots: list[Slot], own_pids: tuple[int, ...], *on_gpu: list[GpuProcess] | None) -> str | None:
-    return find_other_load(slots, own_pids, read_gpu_processes=lambda gpu: on_gpu[gpu])
+    return find_other_load(slots, own_pids, read_gpu_processes=lambda gpu: on_gpu[int(gpu)])
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_a_gpu_is_shared_if_processes_compute_on_it_that_are_not_ours() -> None:
 def test_each_gpu_with_a_job_is_asked_once_and_no_other() -> None:
     asked = []
 
-    def read(gpu: int) -> list[GpuProcess]:
+    def read(gpu: str) -> list[GpuProcess]:
         asked.append(gpu)
-        return [a_process(5 + gpu, 2.0)]
+        return [a_process(5 + int(gpu), 2.0)]
 
     assert find_other_load(GPU_JOBS[1:] * 2, (), read_gpu_processes=read) == "GPU 1 also runs 1 other process (2 GiB)"
-    assert asked == [1]
+    assert asked == ["1"]
     two = find_other_load(GPU_JOBS[::-1], (), read_gpu_processes=read)
     assert two == "GPU 0 also runs 1 other process (2 GiB); GPU 1 also runs 1 other process (2 GiB)"
 
@@ -99,9 +99,9 @@ def test_exactly_the_processes_that_are_not_ours_are_counted(on_gpu: set[int], o
 
 def test_the_real_list_is_none_without_a_driver_and_else_a_list() -> None:
     num_gpus = count_gpus()
-    assert (list_gpu_processes(0) is None) == (num_gpus == 0)
+    assert (list_gpu_processes("0") is None) == (num_gpus == 0)
     # Never a guess about a GPU that is not there.
-    assert list_gpu_processes(10_000) is None
+    assert list_gpu_processes("10000") is None
     assert num_gpus or find_other_load(GPU_JOBS, (os.getpid(),)) is None
 
 
@@ -132,7 +132,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
 
 
 def test_a_process_is_read_with_its_memory_and_its_kin(driver: Driver) -> None:
-    (process,) = list_gpu_processes(0)
+    (process,) = list_gpu_processes("0")
     assert (process.pid, process.memory_bytes) == (os.getpid(), 3 * GIB)
     assert {os.getpid(), os.getppid(), os.getpgid(0)} <= process.kin
     assert driver.is_open == 0
@@ -141,14 +141,14 @@ def test_a_process_is_read_with_its_memory_and_its_kin(driver: Driver) -> None:
 @pytest.mark.parametrize("error", SILENT)
 def test_an_nvml_that_cannot_tell_is_closed_and_says_nothing(driver: Driver, error: Callable[[], Exception]) -> None:
     driver.error = error()
-    assert list_gpu_processes(0) is None
+    assert list_gpu_processes("0") is None
     assert driver.is_open == 0
 
 
 def test_another_error_of_nvml_is_not_taken_for_silence(driver: Driver) -> None:
     driver.error = pynvml.NVMLError_CorruptedInforom()
     with pytest.raises(pynvml.NVMLError_CorruptedInforom):
-        list_gpu_processes(0)
+        list_gpu_processes("0")
     assert driver.is_open == 0
 
 

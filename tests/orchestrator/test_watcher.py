@@ -1,7 +1,6 @@
 """How a live run ends, seen from outside, with real processes."""
 
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from model.endings import HELD, NO_SPACE
 from model.run_folder import Result, RunFolder
-from orchestrator.launchers.local import Job, Slot, make_slots
+from orchestrator.launchers.local import Job, Slot
 from orchestrator.spec import GuardSpec
 from orchestrator.states import Failure, RunState
 from orchestrator.watcher import Ending, LiveRun, count_memory_kills, describe_death
@@ -105,15 +104,6 @@ def test_only_the_last_lines_of_a_long_log_are_told(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.log.write_text("\n".join(f"line {number}" for number in range(100)))
     assert describe_death(1, folder).splitlines()[1:] == [f"line {number}" for number in range(60, 100)]
-
-
-def test_slots_share_the_cores_and_own_their_gpus() -> None:
-    assert [slot.environment["OMP_NUM_THREADS"] for slot in make_slots(None, 0, 8)] == ["4", "4"]
-    assert len(make_slots(None, 0, 1)) == 1
-    gpus = make_slots(None, 2, 16)
-    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in gpus] == ["0", "1"]
-    assert [slot.name for slot in make_slots(3, 2, 16)] == ["gpu0", "gpu1", "gpu0"]
-    assert sys.platform != "linux" or "MALLOC_TRIM_THRESHOLD_" in gpus[0].environment
 
 
 class FakeJob:

@@ -1,0 +1,212 @@
+"""Standard output and error that a command outlives: a reader who goes away, or a full disk, ends no training.
+
+Text that the terminal cannot show is written as its codes. While trainings go on, a thread of its own writes, so that a
+reader who takes nothing, such as a stopped terminal, keeps nobody waiting.
+"""
+
+import errno
+import io
+import os
+import queue
+import select
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TextIO, cast
+
+NUM_WAITING = 256
+"""Pieces of progress that wait for a slow reader; what comes beyond is not shown."""
+LAST_SECONDS = 3.0
+"""How long the progress that waits may take once the trainings are over."""
+BUFFER_BYTES = 2**16
+ELSEWHERE = "and `knockout status` tells how"
+STANDARD = (0, 1, 2)
+STDOUT, STDERR = 1, 2
+
+
+class Stream(io.TextIOBase):
+    """A standard stream; what it could not write is in `error`, and nothing is raised."""
+
+    encoding: str = "utf-8"
+
+    def __init__(self, stream: TextIO, on_end: Callable[[OSError], None] = lambda error: None) -> None:
+        self._stream, self._on_end = stream, on_end
+        self._descriptor = _descriptor_of(stream)
+        self.encoding = stream.encoding or "utf-8"
+        self._pending, self._swap = bytearray(), threading.Lock()
+        self._queue: queue.Queue[bytes | None] | None = None
+        self.error: OSError | None = None
+        """Why nothing is written any more."""
+        self.has_shown_progress = False
+
+    def fileno(self) -> int:
+        """Return the descriptor of the stream below."""
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self.error is None and self._stream.isatty()
+
+    def writable(self) -> bool:
+        """It takes text, whatever becomes of it."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Take text."""
+        shown = text.encode(self.encoding, "backslashreplace")
+        if self._descriptor is None:
+            self._stream.write(shown.decode(self.encoding))
+        elif self.error is None:
+            with self._swap:
+                self._pending += shown
+            if len(self._pending) > BUFFER_BYTES or (b"\n" in shown and self.isatty()):
+                self.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what was taken; while there is progress to show, let another thread do it."""
+        if self._descriptor is None:
+            self._stream.flush()
+            return
+        with self._swap:
+            piece, self._pending = bytes(self._pending), bytearray()
+        if not piece:
+            return
+        if self._queue is None:
+            self._write(piece)
+        else:
+            try:
+                self._queue.put_nowait(piece)
+            except queue.Full:
+                return  # nobody takes what was said before; trainings do not wait for it
+
+    def _write(self, piece: bytes) -> None:
+        try:
+            while piece and self.error is None:
+                piece = piece[_write_some(self._descriptor or STDOUT, piece) :]
+        except OSError as error:
+            self._end(error)
+
+    def _end(self, error: OSError) -> None:
+        self.error = error
+        self._on_end(error)
+
+    @contextmanager
+    def showing_progress(self) -> Iterator[None]:
+        """Show progress meanwhile: nothing that is written keeps the caller waiting."""
+        if self._descriptor is None:
+            yield
+            return
+        self.flush()
+        self.has_shown_progress, waiting = True, queue.Queue[bytes | None](NUM_WAITING)
+        thread = threading.Thread(target=self._write_all, args=(waiting,), daemon=True)
+        thread.start()
+        self._queue = waiting
+        try:
+            yield
+        finally:
+            self.flush()
+            self._queue = None
+            self._finish(waiting, thread)
+
+    def _write_all(self, waiting: "queue.Queue[bytes | None]") -> None:
+        while (piece := waiting.get()) is not None:
+            self._write(piece)
+
+    def _finish(self, waiting: "queue.Queue[bytes | None]", thread: threading.Thread) -> None:
+        with suppress(queue.Full):
+            waiting.put(None, timeout=LAST_SECONDS)
+            thread.join(LAST_SECONDS)
+        if thread.is_alive() and self.error is None:
+            self._end(OSError(errno.ETIMEDOUT, "nobody reads it"))
+            with suppress(queue.Empty):
+                waiting.get_nowait()  # makes room for the word to end
+            waiting.put(None)
+
+
+def _descriptor_of(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):
+        return None  # a stream in memory
+
+
+def _write_some(descriptor: int, piece: bytes) -> int:
+    try:
+        return os.write(descriptor, piece)
+    except BlockingIOError:
+        # Another program that has this terminal too made it one that does not wait.
+        select.select([], [descriptor], [])
+        return 0
+
+
+class Streams:
+    """The standard streams of a command, each replaced for its time by one that the command outlives."""
+
+    def __init__(self) -> None:
+        _fill_closed()
+        self._before = (sys.stdout, sys.stderr)
+        self.err = Stream(sys.stderr or _open_again(STDERR))
+        self.out = Stream(sys.stdout or _open_again(STDOUT), self._tell)
+
+    def __enter__(self) -> "Streams":
+        self._before = (sys.stdout, sys.stderr)
+        for stream in filter(None, self._before):
+            stream.flush()
+        sys.stdout, sys.stderr = cast(TextIO, self.out), cast(TextIO, self.err)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.out.flush()
+        self.err.flush()
+        sys.stdout, sys.stderr = self._before
+
+    def _tell(self, error: OSError) -> None:
+        """Say once that the output has ended. A reader who has seen enough of what a command prints knows it."""
+        if self.out.has_shown_progress:
+            self.err.write(f"knockout: nothing more is shown here: {_words(error)}; trainings go on, {ELSEWHERE}\n")
+        elif error.errno != errno.EPIPE:
+            self.err.write(f"knockout: the output cannot be written: {_words(error)}\n")
+        self.err.flush()
+
+    def status(self, status: int) -> int:
+        """Return a command's exit status: 2 where its output is all that it was for, and that was lost."""
+        self.out.flush()
+        error = self.out.error
+        is_lost = error is not None and error.errno != errno.EPIPE and not self.out.has_shown_progress
+        return (status or 2) if is_lost else status
+
+
+def _words(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def is_read() -> bool:
+    """Whether there is still somebody who reads the output."""
+    out: object = sys.stdout
+    return not isinstance(out, Stream) or out.error is None
+
+
+@contextmanager
+def showing_progress() -> Iterator[None]:
+    """Show progress meanwhile, if the output is of a command."""
+    out: object = sys.stdout
+    if isinstance(out, Stream):
+        with out.showing_progress():
+            yield
+    else:
+        yield
+
+
+def _fill_closed() -> None:
+    """Open what the caller has closed: else the next file, such as the queue's database, would be taken for it."""
+    for descriptor in STANDARD:
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _open_again(descriptor: int) -> TextIO:
+    return open(descriptor, "w", encoding="utf-8", closefd=False)
