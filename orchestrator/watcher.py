@@ -17,11 +17,11 @@ from orchestrator.processes import Process, is_halted
 from orchestrator.spec import GuardSpec
 from orchestrator.states import Failure, RunState
 
+STOPPING_STATUSES = (INTERRUPTED, -signal.SIGTERM, -signal.SIGINT)
+"""How a job ends that somebody asked to stop."""
 STOPPED = "stopped after an epoch; it goes on from there"
 CAN_GO_ON = {
-    INTERRUPTED: STOPPED,
-    -signal.SIGTERM: STOPPED,
-    -signal.SIGINT: STOPPED,
+    **dict.fromkeys(STOPPING_STATUSES, STOPPED),
     AWAY: "the system refused something that the job needs; it goes on from its last checkpoint once that is mended",
     CHANGED: "a capture changed while the job trained; put it back, and it goes on from its last checkpoint",
     NO_SPACE: "the disk is full; free some space, and it goes on from its last checkpoint",
@@ -51,7 +51,13 @@ class Ending(Struct, frozen=True, kw_only=True):
     reason: str
     result: Result | None = None
     """None for a run that can go on."""
-    is_disk_full: bool = False
+    status: int | None = None
+    """Exit status of the job, where it left no result."""
+
+    @property
+    def is_disk_full(self) -> bool:
+        """Whether nothing more can be written."""
+        return self.status == NO_SPACE
 
 
 @dataclass
@@ -175,9 +181,7 @@ class LiveRun:
         if result is None:
             cause = self._find_cause(status)
             if cause is None or self._is_overtaken():
-                return Ending(
-                    state=RunState.INTERRUPTED, reason=self._describe_going_on(status), is_disk_full=status == NO_SPACE
-                )
+                return Ending(state=RunState.INTERRUPTED, reason=self._describe_going_on(status), status=status)
             failure, reason = cause
             result = Result(state=RunState.FAILED.value, failure=failure.value, reason=reason, epochs=len(self.epochs))
             self.folder.write_result(result)

@@ -1,28 +1,29 @@
 """Drains the queue: claims runs, starts their jobs, watches them, and settles how they ended."""
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from model.endings import AWAY
 from model.run_folder import Result, RunFolder
 from orchestrator.checkouts import Checkouts
 from orchestrator.errors import CodeError, DataError, QueueLockedError, RunError
-from orchestrator.fingerprints import fingerprint_files
-from orchestrator.guards import Pace, Ruling, typical_pace
+from orchestrator.guards import Pace, typical_pace
 from orchestrator.launchers.forked import Launcher
-from orchestrator.launchers.inline import check_job
 from orchestrator.launchers.local import Slot
 from orchestrator.layout import Layout
 from orchestrator.load import find_other_load
-from orchestrator.orders import AGAIN, Order, read_order
+from orchestrator.orders import Order
 from orchestrator.pacing import Interrupts, Pacer
 from orchestrator.processes import Process
-from orchestrator.provenance import with_first_threads, write_provenance
-from orchestrator.reconcile import clear, reconcile
+from orchestrator.reconcile import reconcile
+from orchestrator.result_checks import refuse_doubtful
+from orchestrator.retries import Retry, ends_by_itself, passes_by_itself, plan_retry
+from orchestrator.starting import RejectedError, Starter, Task
 from orchestrator.states import OPEN, Failure, RunState
 from orchestrator.store import QueuedRun, Store
 from orchestrator.watcher import Ending, LiveRun
@@ -52,18 +53,6 @@ class Observer(Protocol):
         """Take a sentence about what keeps runs from being trained."""
 
 
-@dataclass(eq=False)
-class Task:
-    """A run that this worker has claimed, and the job that trains it."""
-
-    claimed: QueuedRun
-    order: Order
-    live: LiveRun
-    slot: Slot
-    ruling: Ruling | None = None
-    """What a guard has ruled on it."""
-
-
 @dataclass
 class Worker:
     """One `run` or `work`: takes what waits, of all or of some runs, until nothing does."""
@@ -86,6 +75,7 @@ class Worker:
     def __post_init__(self) -> None:
         self.process = Process.own()
         self.checkouts = Checkouts(self.layout)
+        self.starter = Starter(self.layout, self.launcher, self.checkouts)
         self._held: dict[str, QueuedRun] = {}
         """Claims that have not ended."""
         self._untold: list[tuple[QueuedRun, RunState, str, str | None]] = []
@@ -94,7 +84,10 @@ class Worker:
         self._ended: list[str] = []
         self._alone: dict[str, str] = {}
         """Run that ran out of memory -> the device that it has, or waits to have, to itself."""
-        self._checked: dict[str | None, str | None] = {}
+        self._retries: dict[str, Retry] = {}
+        """Run that something interrupted -> when it is tried again; this worker keeps its claim."""
+        self._tried: dict[str, Retry] = {}
+        """Run -> the last of these, to count tries in a row."""
         self._shows, self._claims = Pacer(SHOW_SECONDS), Pacer(CLAIM_SECONDS)
         self._beats, self._reconciles = Pacer(HEARTBEAT_SECONDS), Pacer(RECONCILE_SECONDS)
 
@@ -107,9 +100,19 @@ class Worker:
                 while self._turn(interrupts, observer):
                     self.launcher.wait(POLL_SECONDS)
                 self._attempt(lambda: observer.show(self._rows(), self._live()))
+            except BaseException:
+                self._wind_down(interrupts)
+                raise
             finally:
                 self._leave()
         return not self.is_stopping
+
+    def _wind_down(self, interrupts: Interrupts) -> None:
+        """Let the jobs finish their epochs where this worker cannot go on; another interrupt ends them at once."""
+        count = interrupts.count
+        self._stop()
+        while interrupts.count == count and any(task.live.job.exit_status() is None for task in self.tasks):
+            self.launcher.wait(POLL_SECONDS)
 
     def _turn(self, interrupts: Interrupts, observer: Observer) -> bool:
         """Take a step and show what came of it; a queue that somebody has locked is asked again later."""
@@ -155,21 +158,22 @@ class Worker:
         if self.is_stopping:
             return bool(self.tasks)
         self._start_alone()
-        return self._fill() or bool(self.tasks) or self.stays or self._is_waited_for()
+        self._start_again()
+        return self._fill() or bool(self.tasks or self._retries) or self.stays or self._is_waited_for()
 
     def stop_run(self, run_id: str) -> bool:
         """Let the job of a run finish its epoch and checkpoint; return whether it is at work here."""
-        jobs = [task.live.job for task in self.tasks if task.claimed.id == run_id]
-        for job in jobs:
-            job.ask_to_stop()
-        return bool(jobs)
+        live = [task.live for task in self.tasks if task.claimed.id == run_id]
+        for run in live:
+            run.ask_to_stop()
+        return bool(live)
 
     def _stop(self) -> None:
         """Let every job finish its epoch and checkpoint, and start no more."""
         if not self.is_stopping:
             self.is_stopping = True
             for task in self.tasks:
-                task.live.job.ask_to_stop()
+                task.live.ask_to_stop()
 
     def _beat(self) -> None:
         heartbeat = self.store.beat(self.process)
@@ -187,6 +191,7 @@ class Worker:
         self.tasks = [task for task in self.tasks if task.claimed.id != run_id]
         self._untold = [end for end in self._untold if end[0].id != run_id]
         self._alone.pop(run_id, None)
+        self._retries.pop(run_id, None)
         del self._held[run_id]
         self._claims.hasten()
 
@@ -213,49 +218,46 @@ class Worker:
             if all(device_of(task.slot) != device for task in self.tasks):
                 self._start(self._held[run_id], next(slot for slot in self.slots if device_of(slot) == device))
 
+    def _start_again(self) -> None:
+        """Start runs whose wait after an interruption is over, where a slot is free."""
+        for run_id, retry in tuple(self._retries.items()):
+            if time.monotonic() >= retry.due_at and (slot := self._free_slot()) is not None:
+                del self._retries[run_id]
+                self._start(self._held[run_id], slot)
+
     def _free_slot(self) -> Slot | None:
         busy = [id(task.slot) for task in self.tasks]
         free = (slot for slot in self.slots if id(slot) not in busy)
         return next((slot for slot in free if device_of(slot) not in self._alone.values()), None)
 
     def _start(self, claimed: QueuedRun, slot: Slot) -> None:
-        folder = self.layout.run(claimed.id)
         try:
-            order, config = read_order(folder), folder.read_config()
-            self._require_captures(order)
-            code = self.checkouts.open(claimed.experiment, order.code)
-            held_by = clear(folder)
-            if held_by is not None:
-                raise RunError(f"{folder.path}: {held_by}; end that, and queue the run again")
-            problem = self._check(folder, order, code) if order.code.is_own else None
-            if problem is not None:
-                self._reject(claimed, folder, problem)
-                return
-            write_provenance(folder, order, self.layout.root, slot)
-            job = self.launcher.start(folder, code, order.code.tree, with_first_threads(folder, slot))
+            self.tasks.append(self.starter.start(claimed, slot))
+        except RejectedError as error:
+            self._reject(claimed, str(error))
         except (RunError, CodeError, DataError, OSError, ValueError) as error:
-            self._note(f"{claimed.id}: it cannot be started: {error}")
-            self._end(claimed, RunState.INTERRUPTED, f"it cannot be started: {error}")
+            reason = f"it cannot be started: {error}"
+            self._interrupt(claimed, reason, is_passing=passes_by_itself(error))
+
+    def _interrupt(self, claimed: QueuedRun, reason: str, *, is_passing: bool = False, is_problem: bool = True) -> None:
+        """Let go of a run that can go on; where what interrupted it may be over soon, it is tried again here."""
+        if is_problem:
+            self._note(f"{claimed.id}: {reason}")
+        retry = self._plan_retry(claimed) if is_passing and not self.is_stopping else None
+        if retry is None:
+            self._end(claimed, RunState.INTERRUPTED, reason)
         else:
-            live = LiveRun(id=claimed.id, num_epochs=config.optim.epochs, folder=folder, job=job)
-            self.tasks.append(Task(claimed, order, live, slot))
+            self._retries[claimed.id] = self._tried[claimed.id] = retry
 
-    def _require_captures(self, order: Order) -> None:
-        """Refuse to train on other bursts than those that the run is named by."""
-        now = fingerprint_files(order.captures, self.layout.root, self.layout.fingerprints)
-        other = [path for path in now if now[path] != order.captures[path]]
-        if other:
-            raise DataError(f"{self.layout.root / other[0]}: the capture has changed since the run was queued; {AGAIN}")
+    def _plan_retry(self, claimed: QueuedRun) -> Retry | None:
+        num_epochs = 0
+        with suppress(OSError, ValueError):  # it is read again when it starts, and told of there
+            num_epochs = len(self.layout.run(claimed.id).read_epochs())
+        return plan_retry(self._tried.get(claimed.id), num_epochs, time.monotonic())
 
-    def _check(self, folder: RunFolder, order: Order, code: Path) -> str | None:
-        """Ask code that is not the campaign's own whether it can do this job; once for each experiment."""
-        if order.code.commit not in self._checked:
-            self._checked[order.code.commit] = check_job(folder.path, code, self.layout.root)
-        return self._checked[order.code.commit]
-
-    def _reject(self, claimed: QueuedRun, folder: RunFolder, problem: str) -> None:
+    def _reject(self, claimed: QueuedRun, problem: str) -> None:
         result = Result(state=RunState.FAILED.value, failure=Failure.REJECTED.value, reason=problem, epochs=0)
-        folder.write_result(result)
+        self.layout.run(claimed.id).write_result(result)
         self._settle(claimed, result)
 
     def _settle(self, claimed: QueuedRun, result: Result) -> None:
@@ -265,6 +267,7 @@ class Worker:
     def _end(self, claimed: QueuedRun, state: RunState, reason: str, failure: str | None = None) -> None:
         """Let go of a claim. Where the queue is locked just now, it is told at the next turn."""
         self._alone.pop(claimed.id, None)
+        self._retries.pop(claimed.id, None)
         self._untold.append((claimed, state, reason, failure))
         self._tell()
 
@@ -280,22 +283,37 @@ class Worker:
     def _follow(self, task: Task) -> None:
         try:
             ending = self._look(task)
+            if ending is not None and ending.result is not None:
+                ending = self._doubt(task) or ending
         except ValueError as error:
             # Its code is another version's, and writes what this one cannot read.
             task.live.job.kill()
-            reason = f"{task.live.folder.path}: {error}"
-            self._note(f"{task.claimed.id}: {reason}")
-            ending = Ending(state=RunState.INTERRUPTED, reason=reason)
+            ending = Ending(state=RunState.INTERRUPTED, reason=f"{task.live.folder.path}: {error}")
+        except OSError as error:
+            ending = self._endure(task, error)
         if ending is not None:
             self.tasks.remove(task)
             self._claims.hasten()
             self._conclude(task, ending)
 
+    def _doubt(self, task: Task) -> Ending | None:
+        """Return how a run ended whose result is not believed; None where it is."""
+        reason = refuse_doubtful(self.layout, task.live.folder, task.order)
+        return Ending(state=RunState.INTERRUPTED, reason=reason) if reason is not None else None
+
+    def _endure(self, task: Task, error: OSError) -> Ending | None:
+        """Go on where a run's folder cannot be read or written: its job may train on, and is looked at again."""
+        status = task.live.job.exit_status()
+        if status is None:
+            self._note(f"{task.claimed.id}: {error}; its job goes on")
+            return None
+        return Ending(state=RunState.INTERRUPTED, reason=f"its folder cannot be read: {error}", status=AWAY)
+
     def _look(self, task: Task) -> Ending | None:
         """Ask the guards about a run; return how it ended once its job is gone."""
         live = task.live
         slots = [other.live.job.slot for other in self.tasks]
-        own_pids = [other.live.job.pid for other in self.tasks]
+        own_pids = [pid for other in self.tasks if (pid := other.live.job.pid) is not None]
         pace = self._reference_pace(task.order)
         task.ruling = live.check(task.order.guards, pace, lambda: find_other_load(slots, own_pids)) or task.ruling
         status = live.job.exit_status()
@@ -312,7 +330,8 @@ class Worker:
             self._note(f"{claimed.id}: {ending.reason}; nothing more was started")
             self._stop()
         if result is None:
-            self._end(claimed, RunState.INTERRUPTED, ending.reason)
+            is_passing = ending.status is not None and ends_by_itself(ending.status)
+            self._interrupt(claimed, ending.reason, is_passing=is_passing, is_problem=not self.is_stopping)
         elif claimed.id in self._alone:
             self._settle(claimed, _told_of_second_try(task.live.folder, result))
         elif task.ruling is None and result.failure == Failure.OUT_OF_MEMORY:

@@ -16,14 +16,14 @@ LEVELS = {
     "predictions": 1, "run_names": 1, "search_verbs": 1, "staging": 1, "troubles": 1,
     "believing": 2, "database": 2, "load": 2, "provenance": 2, "rows": 2, "schema": 2, "stacking": 2, "variance": 2,
     "watcher": 2, "worktrees": 2,
-    "branches": 3, "evidence": 3, "generated": 3, "objective": 3, "search_space": 3, "stats": 3, "store": 3,
+    "branches": 3, "evidence": 3, "generated": 3, "objective": 3, "search_space": 3, "result_checks": 3, "retries": 3, "stats": 3, "store": 3,
     "doctor": 4, "interactions": 4, "loading": 4, "patches": 4, "plan": 4, "sampling": 4, "search_results": 4,
     "audit": 5, "checkouts": 5, "comparisons": 5, "controls": 5, "gathering": 5, "promoting": 5, "proof": 5,
     "report_searches": 5, "results": 5, "same_runs": 5, "why": 5,
     "arithmetic": 6, "foresight": 6, "ledger": 6, "reconcile": 6, "study": 6, "verdicts": 6,
     "arithmetic_words": 7, "deciding": 7, "preview": 7, "rebuild": 7, "remembering": 7, "report_sections": 7,
-    "searches": 7, "tables": 7, "waiting": 7, "worker": 7,
-    "explain": 8, "figures": 8, "housekeeping": 8, "queueing": 8, "report_checks": 8, "working": 8,
+    "searches": 7, "tables": 7, "waiting": 7, "starting": 7, "worker": 8,
+    "explain": 8, "figures": 8, "housekeeping": 8, "queueing": 8, "report_checks": 8, "working": 9,
     "accepting": 9, "ordering": 9, "report": 9, "search_figures": 9, "trial_runs": 9,
     "campaign": 10, "search_report": 10, "searching": 10,
     "search_loop": 11, "until_decided": 11,
@@ -32,7 +32,7 @@ LEVELS = {
     "__main__": 14,
 }  # fmt: skip
 """Module of the orchestrator -> its level; an arrow goes to a lower one, or stays inside a package."""
-FRONT_DOOR = {"model", "model.config", "model.endings", "model.flags", "model.run_folder"}
+FRONT_DOOR = {"model", "model.config", "model.endings", "model.flags", "model.process", "model.run_folder"}
 LAZY = {
     ("model/layers.py", "liger_kernel.transformers"),
     ("model/layers.py", "fla.layers.gated_deltanet"),

@@ -1,0 +1,43 @@
+"""Looks at a run that has just ended before its result is believed; what is doubtful is set aside, never deleted."""
+
+from model.run_folder import RunFolder
+from orchestrator.believing import why_not_believed
+from orchestrator.errors import DataError
+from orchestrator.fingerprints import changed_captures
+from orchestrator.layout import Layout
+from orchestrator.orders import Order
+
+
+def refuse_doubtful(layout: Layout, folder: RunFolder, order: Order) -> str | None:
+    """Set aside a result that cannot be believed; return why, in a sentence; None where it stands.
+
+    Where a capture has other bytes than those that the run is named by, nobody knows since when. Then no epoch counts.
+    Where only the result contradicts its predictions, the checkpoint stays, and the run is scored again from there.
+
+    Raises:
+        OSError: a file cannot be set aside.
+    """
+    try:
+        changed = changed_captures(order.captures, layout.root, layout.fingerprints)
+    except DataError as error:
+        _set_aside(folder, everything=False)
+        return f"{error}; its result cannot be checked and is set aside: run again to score it"
+    if changed:
+        _set_aside(folder, everything=True)
+        return (
+            f"{layout.root / changed[0]}: the capture changed while the run trained, so its result is set aside; "
+            "put the capture back and run again, or queue a run on the new one"
+        )
+    reason = why_not_believed(folder)
+    if reason is None:
+        return None
+    _set_aside(folder, everything=False)
+    return f"{folder.path}: {reason}; the result is set aside: run again to score it anew"
+
+
+def _set_aside(folder: RunFolder, *, everything: bool) -> None:
+    progress = (folder.checkpoint, folder.epochs) if everything else ()
+    # The result first: without it, what is left can only be gone on from.
+    for path in (folder.result, folder.predictions, *progress):
+        if path.exists():
+            folder.set_aside(path)
