@@ -19,6 +19,8 @@ __all__ = ["BOOT_ID", "MARK", "Process", "birth_of", "read_stat"]
 
 MARK = "KNOCKOUT_RUN"
 """Variable that the processes of a run carry; see `mark_of`."""
+STANDBY_MARK = "standby"
+"""What a process carries that forks the jobs of several runs."""
 HALTED = ("T", "t", "D")
 """States of a process that is stopped by a signal or a debugger, or waits for a disk or a network."""
 
@@ -116,19 +118,37 @@ def mark_of(folder: Path) -> str:
     return f"{found.st_dev}:{found.st_ino}:{folder.name}"
 
 
-def find_members(folder: Path, lock: Path) -> list[Process]:
+def find_members(folder: Path, lock: Path, recorded: Process | None) -> list[Process]:
     """Return the processes of this machine that belong to a run, as far as this user may look.
 
-    They carry the run's mark, or have its lock's file open to write. So they are found also where they have left the
-    job's group, and where the job is gone.
+    A process of a run carries its mark. A forked one has the environment of another. It has the run's lock open to
+    write, and is the recorded holder or carries some mark of ours. So those are found too that left the job's group.
+
+    Args:
+        folder: the run folder.
+        lock: its `job.lock`.
+        recorded: the process that the lock names.
     """
     with contextlib.suppress(OSError):
-        mark, host = f"{MARK}={mark_of(folder)}".encode(), socket.gethostname()
+        mark = mark_of(folder)
         wanted = lock.stat() if lock.exists() else None
-        found = [pid for pid in _pids() if _carries(pid, mark) or (wanted and _writes(pid, wanted))]
-        births = ((pid, birth_of(pid)) for pid in found if pid != os.getpid() and _is_of_our_name_space(pid))
-        return [Process(host, pid, born) for pid, born in births if born is not None]
+        found = [process for process in _processes() if _belongs(process, mark, wanted, recorded)]
+        return [process for process in found if process.pid != os.getpid() and _is_of_our_name_space(process.pid)]
     return []
+
+
+def _belongs(process: Process, mark: str, lock: os.stat_result | None, recorded: Process | None) -> bool:
+    carried = _carried_mark(process.pid)
+    if carried == mark:
+        return True
+    is_ours = carried is not None or process == recorded
+    return is_ours and lock is not None and _writes(process.pid, lock)
+
+
+def _processes() -> Iterator[Process]:
+    host = socket.gethostname()
+    births = ((pid, birth_of(pid)) for pid in _pids())
+    return (Process(host, pid, born) for pid, born in births if born is not None)
 
 
 def _pids() -> Iterator[int]:
@@ -145,11 +165,13 @@ def _is_of_our_name_space(pid: int) -> bool:
         return False
 
 
-def _carries(pid: int, mark: bytes) -> bool:
-    try:
-        return mark in (PROC / str(pid) / "environ").read_bytes().split(b"\0")
-    except OSError:  # it has just ended, or belongs to somebody else
-        return False
+def _carried_mark(pid: int) -> str | None:
+    """Return the mark that a process carries; None if it has none, has just ended, or belongs to somebody else."""
+    name = f"{MARK}=".encode()
+    with contextlib.suppress(OSError):
+        variables = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+        return next((os.fsdecode(each[len(name) :]) for each in variables if each.startswith(name)), None)
+    return None
 
 
 def _writes(pid: int, wanted: os.stat_result) -> bool:

@@ -12,9 +12,9 @@ from msgspec import Struct
 
 from model.run_folder import HeldError, Result, RunFolder
 from orchestrator.errors import RunError
-from orchestrator.launchers.local import end_members
+from orchestrator.launchers.local import end_members, members_of
 from orchestrator.layout import Layout
-from orchestrator.processes import Process, ask_to_end, find_members
+from orchestrator.processes import Process, ask_to_end
 from orchestrator.results import describe_holder, read_result
 from orchestrator.states import Failure, RunState
 from orchestrator.store import QueuedRun, Store
@@ -91,7 +91,7 @@ def clear(folder: RunFolder) -> str | None:
         refused = end_members(folder)
         if refused:
             return f"{refused[0]} is at work on it, and belongs to another user"
-        if not find_members(folder.path, folder.lock):
+        if not members_of(folder):
             # Nobody here: it is another machine's, another name space's, or another user's.
             return describe_holder(folder)
         time.sleep(0.01)
@@ -109,7 +109,7 @@ def ask_job_to_stop(folder: RunFolder) -> bool:
         if holder is not None and holder.is_here and holder.is_alive:
             ask_to_end(Process(holder.host, holder.pid, holder.born or ""))
             return True
-    members = find_members(folder.path, folder.lock)
+    members = members_of(folder)
     for member in members:
         ask_to_end(member)
     return bool(members)

@@ -20,7 +20,7 @@ from model.process import EXIT_CODE, GONE, STATE
 from model.run_folder import RunFolder
 from orchestrator.faults import UNKNOWN_STATUS
 from orchestrator.launchers.local import KILL_SECONDS, Job, Slot, end_members, job_environment, marks_of
-from orchestrator.processes import read_stat
+from orchestrator.processes import MARK, STANDBY_MARK, read_stat
 
 START_SECONDS = 120.0
 """Longest wait for a fork: the first one also waits for the imports."""
@@ -47,7 +47,7 @@ class Standby:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "model.standby"],
             cwd=code,
-            env=job_environment() | environment,
+            env=job_environment() | environment | {MARK: STANDBY_MARK},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -132,6 +132,7 @@ class ForkedJob:
         self._asked_at = time.monotonic()
         self._gone_at: float | None = None
         self._status: int | None = None
+        self._is_to_stop = False
         request = {
             "words": [str(folder.path.resolve()), "--data-folder", str(data_folder.resolve())],
             "folder": str(code),
@@ -151,6 +152,8 @@ class ForkedJob:
         self._pid = pid
         with contextlib.suppress(ProcessLookupError):  # it has ended, and how is told next
             self._handle = os.pidfd_open(pid)
+        if self._is_to_stop:
+            self._signal(signal.SIGTERM)
 
     def exit_status(self) -> int | None:
         """Return the exit status, negative for a signal, or None while the job starts or runs."""
@@ -166,9 +169,7 @@ class ForkedJob:
     def _find_status(self) -> int | None:
         if self._pid is None:
             if not self._standby.is_alive() or time.monotonic() - self._asked_at > START_SECONDS:
-                self._standby.kill()
-                # Started by itself it says in its log why it cannot start.
-                self._start_by_itself()
+                return self._give_up_standby()
             return None
         if self._pid in self._standby.statuses:
             return self._standby.statuses.pop(self._pid)
@@ -178,6 +179,15 @@ class ForkedJob:
         if self._standby.is_alive() and time.monotonic() - self._gone_at < TELL_SECONDS:
             return None
         return self._read_status()
+
+    def _give_up_standby(self) -> int | None:
+        """Start by itself what the standby process did not start, unless it is to stop already."""
+        self._standby.kill()
+        if self._is_to_stop:
+            return UNKNOWN_STATUS
+        # Started by itself it says in its log why it cannot start.
+        self._start_by_itself()
+        return None
 
     def _read_status(self) -> int:
         """Ask the system how a job ended that its standby process cannot tell of; it knows until somebody has asked."""
@@ -198,17 +208,19 @@ class ForkedJob:
             self._handle = None
 
     def ask_to_stop(self) -> None:
-        """Ask the job to finish its epoch, checkpoint and end; one that has not started yet is not started."""
+        """Ask the job to finish its epoch, checkpoint and end; one that has no number yet is asked once it has."""
+        self._is_to_stop = True
         if self._itself is not None:
             self._itself.ask_to_stop()
-        elif self.exit_status() is None and not self._signal(signal.SIGTERM):
-            self.kill()
+        elif self.exit_status() is None:
+            self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End the job and all it started, at once; gives up on a process that the system cannot end."""
-        if self._itself is None and self.exit_status() is None and not self._signal(signal.SIGKILL):
-            self._standby.kill()
-            self._status = UNKNOWN_STATUS
+        self._is_to_stop = True
+        if self._itself is None and self.exit_status() is None:
+            self._hear_number()
+            self._signal(signal.SIGKILL)
         if self._itself is not None:
             self._itself.kill()
             return
@@ -216,14 +228,19 @@ class ForkedJob:
             select.select([self._handle], [], [], KILL_SECONDS)
         end_members(self.folder)
 
-    def _signal(self, number: signal.Signals) -> bool:
-        """Send a signal to the group; return whether there is one."""
+    def _hear_number(self) -> None:
+        """Wait until the standby process has told the job's number; it is ended where it does not."""
+        deadline = time.monotonic() + TELL_SECONDS
+        while self._pid is None and self._standby.is_alive() and time.monotonic() < deadline:
+            select.select([self._standby.answers], [], [], 0.05)
+            self._standby.listen()
         if self._pid is None:
-            return False
+            self._status = self._give_up_standby()
+
+    def _signal(self, number: signal.Signals) -> None:
         # The leader lives, or waits to be asked how it ended: its number is not given again.
-        if self._is_there():
+        if self._pid is not None and self._is_there():
             os.killpg(self._pid, number)
-        return True
 
 
 AnyJob = Job | ForkedJob

@@ -24,7 +24,7 @@ from orchestrator.launchers.gpus import (
     open_device,
     visible_devices,
 )
-from orchestrator.processes import MARK, find_members, mark_of, signal_group
+from orchestrator.processes import MARK, Process, find_members, mark_of, signal_group
 
 KILL_SECONDS = 10.0
 """Longest wait for a killed process to be gone; one that waits for a disk cannot be ended before the disk answers."""
@@ -117,10 +117,17 @@ def marks_of(folder: RunFolder) -> dict[str, str]:
     return {MARK: mark_of(folder.path)}
 
 
+def members_of(folder: RunFolder) -> list[Process]:
+    """Return the processes of this machine that belong to a run."""
+    holder = folder.last_holder()
+    recorded = Process(holder.host, holder.pid, holder.born) if holder is not None and holder.born else None
+    return find_members(folder.path, folder.lock, recorded)
+
+
 def end_members(folder: RunFolder) -> list[str]:
     """End whatever a job has left behind, also what has left its group; return what could not be ended, in words."""
     refused = []
-    for member in find_members(folder.path, folder.lock):
+    for member in members_of(folder):
         try:
             signal_group(member, signal.SIGKILL)
         except PermissionError:

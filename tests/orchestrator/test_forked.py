@@ -1,6 +1,7 @@
 """Jobs from a standby process keep the promises of jobs that start by themselves."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -10,9 +11,10 @@ import psutil
 import pytest
 
 from model.run_folder import RunFolder
+from orchestrator.faults import UNKNOWN_STATUS
 from orchestrator.launchers.forked import AnyJob, ForkedJob, Launcher
 from orchestrator.launchers.local import Job, Slot
-from orchestrator.processes import birth_of
+from orchestrator.processes import birth_of, find_members
 
 SLOT = Slot("cpu0", {"OMP_NUM_THREADS": "1"})
 FAKE_JOB = """\
@@ -43,6 +45,7 @@ def code(tmp_path: Path) -> Path:
     (folder / "model" / "__main__.py").write_text(FAKE_JOB)
     real = (Path(__file__).parents[2] / "model" / "standby.py").read_text()
     (folder / "model" / "standby.py").write_text(real.replace("import torch\n", "").replace("    warm_up()\n", ""))
+    shutil.copy(Path(__file__).parents[2] / "model" / "endings.py", folder / "model" / "endings.py")
     (folder / "model" / "own_code.py").write_text("def require_own_code():\n    pass\n")
     return folder
 
@@ -71,6 +74,14 @@ def wait(job: AnyJob) -> int:
         assert time.monotonic() < deadline
         time.sleep(0.005)
     return status
+
+
+def wait_until_ready(job: AnyJob, folder: RunFolder) -> None:
+    deadline = time.monotonic() + 60
+    while not (folder.path / "ready").exists():
+        assert job.exit_status() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 FolderBuilder = Callable[[str], RunFolder]
@@ -126,8 +137,7 @@ def test_a_job_is_stopped_or_killed(
 ) -> None:
     folder = build_folder("sleep")
     job = launcher.start(folder, code, "hash", SLOT)
-    while not (folder.path / "ready").exists():
-        time.sleep(0.005)
+    wait_until_ready(job, folder)
     assert job.exit_status() is None
     getattr(job, stop)()
     assert wait(job) == status
@@ -139,8 +149,7 @@ def test_jobs_go_on_when_the_standby_process_dies_and_the_next_has_a_new_one(
 ) -> None:
     folder = build_folder("sleep")
     job = launcher.start(folder, code, "hash", SLOT)
-    while not (folder.path / "ready").exists():
-        time.sleep(0.005)
+    wait_until_ready(job, folder)
     (standby,) = launcher._standbys.values()
     os.killpg(standby._process.pid, signal.SIGKILL)
     standby._process.wait()
@@ -155,8 +164,8 @@ def test_where_the_standby_process_cannot_start_jobs_start_by_themselves(
 ) -> None:
     (code / "model" / "standby.py").write_text("raise SystemExit('torch is not installed')\n")
     job = launcher.start(build_folder("3"), code, "hash", SLOT)
-    assert isinstance(job, Job)
     assert wait(job) == 3
+    assert isinstance(job._itself, Job)
 
 
 def test_closing_leaves_no_process_behind(code: Path, tmp_path: Path, build_folder: FolderBuilder) -> None:
@@ -165,3 +174,76 @@ def test_closing_leaves_no_process_behind(code: Path, tmp_path: Path, build_fold
     (standby,) = launcher._standbys.values()
     launcher.close()
     assert birth_of(standby._process.pid) is None
+
+
+def test_starting_a_job_waits_for_nobody(code: Path, launcher: Launcher, build_folder: FolderBuilder) -> None:
+    """The standby process may be stopped by a person, or still import: heartbeats and guards must go on."""
+    wait(launcher.start(build_folder("0"), code, "hash", SLOT))
+    (standby,) = launcher._standbys.values()
+    os.kill(standby._process.pid, signal.SIGSTOP)
+    job = launcher.start(build_folder("3"), code, "hash", SLOT)
+    assert (job.exit_status(), job.pid) == (None, None)
+    os.kill(standby._process.pid, signal.SIGCONT)
+    assert wait(job) == 3
+
+
+def test_a_job_whose_standby_process_stays_stopped_starts_by_itself(
+    code: Path, launcher: Launcher, build_folder: FolderBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait(launcher.start(build_folder("0"), code, "hash", SLOT))
+    (standby,) = launcher._standbys.values()
+    os.kill(standby._process.pid, signal.SIGSTOP)
+    monkeypatch.setattr("orchestrator.launchers.forked.START_SECONDS", 0.0)
+    assert wait(launcher.start(build_folder("3"), code, "hash", SLOT)) == 3
+
+
+@pytest.mark.parametrize("what", ["ask_to_stop", "kill"])
+def test_a_job_that_has_not_started_is_not_started_once_it_is_to_end(
+    code: Path, launcher: Launcher, build_folder: FolderBuilder, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    wait(launcher.start(build_folder("0"), code, "hash", SLOT))
+    (standby,) = launcher._standbys.values()
+    os.kill(standby._process.pid, signal.SIGSTOP)
+    folder = build_folder("sleep")
+    job = launcher.start(folder, code, "hash", SLOT)
+    getattr(job, what)()
+    monkeypatch.setattr("orchestrator.launchers.forked.START_SECONDS", 0.0)
+    assert job.exit_status() == UNKNOWN_STATUS
+    assert not standby.is_alive()
+    assert not (folder.path / "ready").exists()
+
+
+@pytest.mark.parametrize(("what", "status"), [("3", 3), ("sleep", -signal.SIGKILL)])
+def test_how_a_job_ended_is_read_from_the_system_where_its_standby_process_is_stopped(
+    code: Path, launcher: Launcher, build_folder: FolderBuilder, what: str, status: int
+) -> None:
+    first, folder = launcher.start(build_folder("sleep"), code, "hash", SLOT), build_folder("late")
+    wait_until_ready(first, first.folder)
+    (folder.path / "what").write_text(what)
+    (standby,) = launcher._standbys.values()
+    job = launcher.start(folder, code, "hash", SLOT)
+    while job.pid is None:
+        job.exit_status()
+    os.kill(standby._process.pid, signal.SIGSTOP)
+    if what == "sleep":
+        job.kill()
+    if job.exit_status() is None or what == "sleep":
+        assert wait(job) == status
+    first.kill()
+    assert birth_of(first.pid) is None
+
+
+def test_what_has_left_a_jobs_group_ends_with_the_job(
+    code: Path, launcher: Launcher, build_folder: FolderBuilder
+) -> None:
+    daemon = "import subprocess, sys; subprocess.Popen(['sleep', '60'], start_new_session=True)\n"
+    main = code / "model" / "__main__.py"
+    main.write_text(main.read_text().replace("    folder = pathlib", f"    {daemon}    folder = pathlib", 1))
+    folder = build_folder("sleep")
+    job = launcher.start(folder, code, "hash", SLOT)
+    wait_until_ready(job, folder)
+    (daemon_process,) = find_members(folder.path, folder.lock, None)
+    job.kill()
+    deadline = time.monotonic() + 10
+    while daemon_process.is_alive:
+        assert time.monotonic() < deadline

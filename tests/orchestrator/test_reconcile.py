@@ -26,9 +26,10 @@ DEAD = Process(HOST, 2**30, "this boot/1")
 AWAY = Process("elsewhere", 7, "its boot/1")
 JOB = """\
 import fcntl, json, os, sys, time
+from model.process import birth_of
 file = open(sys.argv[1], "w")
 fcntl.flock(file, fcntl.LOCK_EX)
-json.dump({"pid": os.getpid(), "host": sys.argv[2]}, file)
+json.dump({"pid": os.getpid(), "host": sys.argv[2], "born": birth_of(os.getpid()), "attempt": 1}, file)
 file.flush()
 print("at work", flush=True)
 time.sleep(60)
@@ -116,7 +117,7 @@ def test_a_dead_workers_run_without_a_result_waits_again_and_its_losses_are_coun
         row = lose(store, layout)
         assert (row.state, row.losses, row.epochs_at_loss) == (RunState.QUEUED, losses, 1)
         assert row.reason == f"process {DEAD.pid} on {HOST} went away after epoch 1"
-    layout.run(RUN).append_epoch(an_epoch())
+    layout.run(RUN).append_epoch(an_epoch(2))
     assert (lose(store, layout).losses, store.runs()[0].epochs_at_loss) == (1, 2)
 
 

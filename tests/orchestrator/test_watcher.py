@@ -1,16 +1,21 @@
 """How a live run ends, seen from outside, with real processes."""
 
+import itertools
+import os
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
-from model.endings import HELD, NO_SPACE
+from model.endings import AWAY, HELD, NO_SPACE
+from model.job_lock import Holder
 from model.run_folder import Result, RunFolder
 from orchestrator.launchers.local import Job, Slot
+from orchestrator.processes import is_halted
 from orchestrator.spec import GuardSpec
 from orchestrator.states import Failure, RunState
 from orchestrator.watcher import Ending, LiveRun, count_memory_kills, describe_death
@@ -57,12 +62,12 @@ def test_a_death_by_signal_names_the_signal(live: LiveRun) -> None:
 
 STOPPED = "stopped after an epoch; it goes on from there"
 FULL = "the disk is full; free some space, and it goes on from its last checkpoint"
-ELSEWHERE = "another job was still at work in its folder; it goes on from there"
+ELSEWHERE = "another job was at work in its folder, or has taken it over; it goes on from there"
 
 
 @pytest.mark.parametrize("live", ["raise SystemExit(130)"], indirect=True)
 def test_a_job_that_was_asked_to_stop_is_interrupted_and_not_failed(live: LiveRun) -> None:
-    assert live.end(wait(live)) == Ending(state=RunState.INTERRUPTED, reason=STOPPED)
+    assert live.end(wait(live)) == Ending(state=RunState.INTERRUPTED, reason=STOPPED, status=130)
     assert not live.folder.result.exists()
 
 
@@ -110,7 +115,7 @@ class FakeJob:
     """A job that does nothing until it is told to: `obeys` is its exit status once asked to stop."""
 
     def __init__(self, *, obeys: int | None = None) -> None:
-        self.slot = Slot("cpu0", {})
+        self.slot, self.pid = Slot("cpu0", {}), None
         self.status: int | None = None
         self.obeys = obeys
         self.asked = 0
@@ -187,7 +192,7 @@ def test_an_epoch_or_a_line_in_the_log_is_a_sign_of_life(build_silent: HangBuild
     live, job, clock = build_silent()
     for seconds in range(0, 1000, 90):
         if seconds % 180:
-            live.folder.append_epoch(an_epoch(seconds=1.0))
+            live.folder.append_epoch(an_epoch(len(live.folder.read_epochs()) + 1, seconds=1.0))
         else:
             with live.folder.log.open("a") as log:
                 log.write("a line")
@@ -268,8 +273,9 @@ def test_a_job_that_can_go_on_leaves_no_result_and_says_why(
     build_silent: HangBuilder, status: int, reason: str
 ) -> None:
     live, _, _ = build_silent()
-    ending = Ending(state=RunState.INTERRUPTED, reason=reason, is_disk_full=status == NO_SPACE)
+    ending = Ending(state=RunState.INTERRUPTED, reason=reason, status=status)
     assert live.end(status) == ending
+    assert ending.is_disk_full == (status == NO_SPACE)
     assert not live.folder.result.exists()
 
 
@@ -290,14 +296,62 @@ def test_a_job_killed_while_the_kernel_killed_for_memory_ran_out_of_memory(build
     assert live.folder.read_result() == result
 
 
-@pytest.mark.parametrize(
-    ("status", "before", "after"), [(-9, 3, 3), (-9, None, 4), (-9, 4, None), (-11, 3, 4), (1, 3, 4)]
-)
-def test_a_death_is_a_crash_unless_the_kernel_counted_a_kill(
-    build_silent: HangBuilder, status: int, before: int | None, after: int | None
+@pytest.mark.parametrize(("before", "after"), [(3, 3), (None, 4), (4, None)])
+def test_a_job_that_was_killed_and_nobody_knows_why_can_go_on(
+    build_silent: HangBuilder, before: int | None, after: int | None
 ) -> None:
     live, _, _ = build_silent(kills=counts(before, after))
+    ending = live.end(-signal.SIGKILL)
+    assert (ending.state, ending.result) == (RunState.INTERRUPTED, None)
+    assert ending.reason == "the job ended by signal SIGKILL, which was not its own doing; it goes on"
+    assert not live.folder.result.exists()
+
+
+@pytest.mark.parametrize("status", [-signal.SIGSEGV, 1])
+def test_a_death_of_its_own_doing_is_a_crash_whatever_the_kernel_killed(build_silent: HangBuilder, status: int) -> None:
+    live, _, _ = build_silent(kills=counts(3, 4))
     assert live.end(status).result.failure == "crashed"
+
+
+@pytest.mark.parametrize("status", [0, 1, -signal.SIGSEGV, 143])
+def test_a_job_that_was_asked_to_stop_has_not_failed_however_it_ends(build_silent: HangBuilder, status: int) -> None:
+    live, job, _ = build_silent(obeys=status)
+    live.ask_to_stop()
+    assert live.end(job.status).state is RunState.INTERRUPTED
+    assert not live.folder.result.exists()
+
+
+def test_what_the_system_refused_is_said_with_the_last_line_of_the_log(build_silent: HangBuilder) -> None:
+    live, _, _ = build_silent()
+    live.folder.log.write_text("epoch 1\nthe system refused: /share/checkpoint.pt: Stale file handle")
+    assert live.end(AWAY).reason == (
+        "the system refused something that the job needs; it goes on from its last checkpoint once that is mended: "
+        "the system refused: /share/checkpoint.pt: Stale file handle"
+    )
+
+
+def test_a_job_that_another_has_overtaken_leaves_no_result(build_silent: HangBuilder) -> None:
+    """Its machine slept through its lease, and another machine has gone on with the run since."""
+    live, job, _ = build_silent()
+    live.folder.lock.write_bytes(msgspec.json.encode(Holder(pid=7, host="there", born="boot/1/2", attempt=9)))
+    live.folder.append_epoch(an_epoch(seconds=5.0))
+    live.check(STRICT, lambda: None)
+    assert job.status == -signal.SIGKILL
+    assert live.end(1).state is RunState.INTERRUPTED
+    assert not live.folder.result.exists()
+
+
+@pytest.mark.parametrize("live", ["import time; time.sleep(60)"], indirect=True)
+def test_a_job_that_somebody_stopped_has_not_hung(live: LiveRun) -> None:
+    os.kill(live.job.pid, signal.SIGSTOP)
+    deadline = time.monotonic() + 30
+    while not is_halted(live.job.pid):
+        assert time.monotonic() < deadline
+    impatient = GuardSpec(hang_seconds=0.001, hang_grace_seconds=0.001)
+    live.clock = itertools.count(1e6, 1e3).__next__
+    assert [live.check(impatient, lambda: None) for _ in range(3)] == [None, None, None]
+    assert live.job.exit_status() is None
+    live.job.kill()
 
 
 def test_the_kernels_count_of_kills_is_read_where_there_is_one(tmp_path: Path) -> None:
@@ -313,10 +367,10 @@ def test_the_machine_is_looked_at_only_before_a_run_is_ruled_too_slow(build_sile
     live, job, _ = build_silent()
     live.folder.append_epoch(an_epoch(seconds=0.5))
     assert live.check(STRICT, lambda: None, pytest.fail) is None
-    live.folder.append_epoch(an_epoch(seconds=5.0))
+    live.folder.append_epoch(an_epoch(2, seconds=5.0))
     assert live.check(STRICT, lambda: None, lambda: "load 5.2 for 2 jobs") is None
     assert job.status is None
-    live.folder.append_epoch(an_epoch(seconds=5.0))
+    live.folder.append_epoch(an_epoch(3, seconds=5.0))
     ruling = live.check(STRICT, lambda: None, lambda: "load 5.2 for 2 jobs")
     assert ruling.state is RunState.TOO_SLOW
     assert live.folder.read_result().reason.endswith("; the machine was shared: load 5.2 for 2 jobs")
