@@ -33,6 +33,8 @@ DRIVERS = {
     "postgresql+psycopg": "postgresql+psycopg",
 }
 """How the URL of a database may begin, and the driver that is meant."""
+EFFECTIVE = os.access in os.supports_effective_ids
+"""Whether the system can say what a process may do that has taken on another user's rights."""
 WANTED = "wanted is sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE"
 NO_DRIVER = "PostgreSQL's driver is not installed; get it with `pip install 'knockout[postgresql]'`"
 
@@ -157,10 +159,13 @@ def is_read_only(written: str) -> bool:
     """Whether a URL names a file of SQLite that is there and that this process cannot write."""
     url = _parse(written)
     file = Path(url.database or "")
-    if url.drivername != "sqlite" or not file.is_file():
+    try:
+        if url.drivername != "sqlite" or not file.is_file():
+            return False
+    except OSError:  # whoever opens it says why it cannot be read
         return False
     # Beside the file, SQLite makes others.
-    return not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
+    return not all(os.access(path, os.W_OK, effective_ids=EFFECTIVE) for path in (file, file.parent))
 
 
 def name_of(url: URL) -> str:

@@ -29,7 +29,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine, Row
 from sqlalchemy.sql.dml import ReturningUpdate, Update
 
-from model.endings import describe_system_error
 from model.run_folder import Result
 from orchestrator.database import connect, is_read_only, name_of
 from orchestrator.errors import QueueError
@@ -309,7 +308,7 @@ def open_store(layout: Layout, *, to_read: bool = False) -> Store:
             layout.results.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise QueueError(
-                f"{layout.results}: this folder cannot be made: {describe_system_error(error)}; move away what is "
+                f"{layout.results}: this folder cannot be made: {error.strerror}; move away what is "
                 "in its place, or give the user who runs Knockout the right to write there"
             ) from None
     return Store(layout.database_url, only_reads=to_read and is_read_only(layout.database_url))
