@@ -34,6 +34,8 @@ NO_SPACE = 74
 """Exit status of a job that could not write because the disk is full; it can go on (EX_IOERR of sysexits.h)."""
 HELD = 75
 """Exit status of a job whose folder another job holds; it changed nothing (EX_TEMPFAIL of sysexits.h)."""
+ENDED = ("done", "too_slow", "failed")
+"""States of a run that has ended, as a result may tell them."""
 LOCK_SECONDS = 3.0
 """Longest wait for a lock: that of a job that is being killed is free a moment later."""
 LOCK_POLL_SECONDS = 0.02
@@ -209,13 +211,17 @@ class RunFolder:
             ValueError: it is whole, but not of this version; training again would destroy it.
         """
         try:
-            return msgspec.json.decode(self.result.read_bytes(), type=Result)
+            result = msgspec.json.decode(self.result.read_bytes(), type=Result)
         except FileNotFoundError:
             return None
         except msgspec.ValidationError as error:
             raise ValueError(f"{self.result}: this is no result of this version of Knockout ({error})") from None
         except msgspec.DecodeError:
             return None
+        if result.state not in ENDED:
+            what = f"its state is `{result.state}`, wanted is one of {', '.join(ENDED)}"
+            raise ValueError(f"{self.result}: this is no result of this version of Knockout ({what})")
+        return result
 
     def write_result(self, result: Result) -> None:
         """Write `result.json` atomically."""
