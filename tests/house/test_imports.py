@@ -23,7 +23,7 @@ LEVELS = {
     "arithmetic_words": 7, "deciding": 7, "preview": 7, "rebuild": 7, "remembering": 7, "report_sections": 7,
     "searches": 7, "tables": 7, "waiting": 7, "worker": 7,
     "explain": 8, "figures": 8, "housekeeping": 8, "queueing": 8, "report_checks": 8, "working": 8,
-    "accepting": 9, "ordering": 9, "report": 9, "search_figures": 9, "trial_runs": 9,
+    "accepting": 9, "ordering": 9, "report": 9, "search_figures": 9, "trial_runs": 9, "trial_storage": 9,
     "campaign": 10, "search_report": 10, "searching": 10,
     "search_loop": 11, "until_decided": 11,
     "console": 12,
