@@ -40,8 +40,8 @@ __all__ = [
 ]
 
 RESULT_FORMAT = 1
-FINAL_STATES = ("done", "too_slow", "failed", "cancelled")
-"""How a run can have ended."""
+ENDED = ("done", "too_slow", "failed")
+"""States of a run that has ended, as a result may tell them."""
 MAX_TAIL_BYTES = 16 * 2**10
 """Of a log's last lines, in all."""
 MAX_LINE_CHARACTERS = 1000
@@ -205,11 +205,9 @@ class RunFolder:
             raise ValueError(f"{self.result}: this is no result of this version of Knockout ({error})") from None
         except msgspec.DecodeError:
             return None
-        if result.state not in FINAL_STATES:
-            raise ValueError(
-                f"{self.result}: this is no result of this version of Knockout: its state is {result.state!r}, "
-                f"a run ends as {', '.join(FINAL_STATES)}"
-            )
+        if result.state not in ENDED:
+            what = f"its state is `{result.state}`, wanted is one of {', '.join(ENDED)}"
+            raise ValueError(f"{self.result}: this is no result of this version of Knockout ({what})")
         return result
 
     def write_result(self, result: Result) -> None:

@@ -188,7 +188,7 @@ def report(study: Study, request: Request) -> Outcome:
 
 def queue_rows(layout: Layout, plan: Plan) -> list[QueuedRun]:
     """Return the plan's rows of the queue."""
-    store = open_store(layout)
+    store = open_store(layout, to_read=True)
     try:
         return store.runs([planned.id for planned in plan.runs])
     finally:

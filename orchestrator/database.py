@@ -1,5 +1,6 @@
 """Connections to the queue's database, SQLite or PostgreSQL, and what a person is told when it refuses."""
 
+import contextlib
 import fcntl
 import importlib
 import os
@@ -21,7 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from orchestrator.errors import QueueError, QueueLockedError
 from orchestrator.faults import NO_LOCKS, FaultKind
 from orchestrator.layout import DATABASE_VARIABLE
-from orchestrator.troubles import Remedy, describe_trouble, find_remedy, is_refusal, kind_of, sqlite_code
+from orchestrator.troubles import QUEUE, Kept, Remedy, describe_trouble, find_remedy, is_refusal, kind_of, sqlite_code
 
 LOCK_SECONDS = 10.0
 """How long a statement of SQLite waits for another program's lock."""
@@ -33,6 +34,8 @@ DRIVERS = {
     "postgresql+psycopg": "postgresql+psycopg",
 }
 """How the URL of a database may begin, and the driver that is meant."""
+EFFECTIVE = os.access in os.supports_effective_ids
+"""Whether the system can say what a process may do that has taken on another user's rights."""
 WANTED = "wanted is sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE"
 NO_DRIVER = "PostgreSQL's driver is not installed; get it with `pip install 'knockout[postgresql]'`"
 
@@ -61,15 +64,16 @@ def connect(written: str, *, is_changed: Callable[[Engine], bool] = never, only_
     elif only_reads:
         engine = create_engine(url, creator=lambda: _open_for_reading(url.database or ""))
     else:
+        make_file(url)
         engine = create_engine(url, connect_args={"timeout": LOCK_SECONDS}, pool_timeout=LOCK_SECONDS)
         event.listen(engine, "connect", _prepare_sqlite)
     listen_for_refusals(engine, is_changed)
     return engine
 
 
-def listen_for_refusals(engine: Engine, is_changed: Callable[[Engine], bool] = never) -> None:
+def listen_for_refusals(engine: Engine, is_changed: Callable[[Engine], bool] = never, kept: Kept = QUEUE) -> None:
     """Let an engine raise QueueError or QueueLockedError for what its database refuses."""
-    refusals = _Refusals(is_changed)
+    refusals = _Refusals(is_changed, kept)
     event.listen(engine, "commit", refusals.note_work)
     event.listen(engine, "handle_error", refusals.refuse)
 
@@ -93,6 +97,21 @@ def _connect_to_server(url: URL) -> Engine:
         raise QueueError(f"{name_of(url)}: {NO_DRIVER}") from None
     event.listen(engine, "do_connect", open_bounded)
     return engine
+
+
+def make_file(url: URL) -> None:
+    """Make the file of a database as all files are made, by the user's umask; SQLite would keep a group out of it."""
+    if url.database and not url.database.startswith((":", "file:")):
+        # SQLite says why it cannot be made, and gives the files beside it the same rights.
+        with contextlib.suppress(OSError):
+            os.close(os.open(url.database, os.O_RDWR | os.O_CREAT, 0o666))
+
+
+def connect_bounded(url: URL) -> Callable[[], DBAPIConnection]:
+    """Return what connects to a PostgreSQL server as the queue does, for an engine that others make."""
+    arguments, parameters = url.get_dialect()().create_connect_args(url)
+    module = importlib.import_module("orchestrator.postgresql")
+    return lambda: module.open_connection(*arguments, **parameters)
 
 
 def open_bounded(dialect: Dialect, record: ConnectionPoolEntry, arguments: Any, parameters: Any) -> DBAPIConnection:
@@ -157,10 +176,13 @@ def is_read_only(written: str) -> bool:
     """Whether a URL names a file of SQLite that is there and that this process cannot write."""
     url = _parse(written)
     file = Path(url.database or "")
-    if url.drivername != "sqlite" or not file.is_file():
+    try:
+        if url.drivername != "sqlite" or not file.is_file():
+            return False
+    except OSError:  # whoever opens it says why it cannot be read
         return False
     # Beside the file, SQLite makes others.
-    return not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
+    return not all(os.access(path, os.W_OK, effective_ids=EFFECTIVE) for path in (file, file.parent))
 
 
 def name_of(url: URL) -> str:
@@ -176,6 +198,7 @@ class _Refusals:
     """Turns what one engine's database refuses into sentences; a mistake in a statement of ours stays what it is."""
 
     is_changed: Callable[[Engine], bool]
+    kept: Kept
     has_worked: bool = False
     """Whether something was written. From then on a refusal is waited for: whoever mends it finds the jobs at work."""
 
@@ -195,7 +218,7 @@ class _Refusals:
         remedy = self._find_remedy(error, engine.url)
         waits = kind_of(error) is FaultKind.PASSES if not self.has_worked else remedy is not Remedy.BROKEN
         kind = QueueLockedError if waits and (self.has_worked or remedy is not Remedy.NO_LOCKS) else QueueError
-        raise kind(describe_trouble(name_of(engine.url), str(error), remedy)) from None
+        raise kind(describe_trouble(name_of(engine.url), str(error), remedy, self.kept)) from None
 
     def _is_refusal(self, error: BaseException, engine: Engine) -> bool:
         if is_refusal(error):

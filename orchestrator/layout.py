@@ -41,7 +41,10 @@ class Layout:
     @property
     def has_queue(self) -> bool:
         """Whether there may be anything in the queue."""
-        return not self.has_own_database or self.database.exists()
+        try:
+            return not self.has_own_database or self.database.exists()
+        except OSError:  # whoever opens it says why it cannot be read
+            return True
 
     @property
     def runs(self) -> Path:

@@ -12,7 +12,7 @@ from orchestrator.checkouts import Code, find_code
 from orchestrator.launchers.local import make_own_slots
 from orchestrator.layout import Layout
 from orchestrator.plan import Arm
-from orchestrator.results import finished_results
+from orchestrator.results import look_at_results
 from orchestrator.states import RunState
 from orchestrator.study import Study, make_plan, missing_captures
 
@@ -85,10 +85,10 @@ def preview(study: Study) -> Preview:
         done: list[RunFolder] = []
     else:
         plan = make_plan(study, code)
-        results = finished_results(study.layout, plan, forget_failures=False)
+        results, unreadable = look_at_results(study.layout, plan)
         finished = {key: run_id in results for key, run_id in plan.run_of.items()}
         done = [study.layout.run(run_id) for run_id, result in results.items() if result.state == RunState.DONE]
-        notes = []
+        notes = [f"{run_id} would be left out: {why}" for run_id, why in unreadable.items()]
     rows = tuple(_preview_row(arm, study.seeds, finished, code) for arm in study.arms.values())
     count = sum(len(row.to_train) for row in rows)
     return Preview(rows=rows, notes=(*notes, code.note), cost=_cost(study.layout, count, done))

@@ -17,7 +17,7 @@ from orchestrator.orders import Order, OrderedCode, read_order, write_order
 from orchestrator.plan import Plan, PlannedRun
 from orchestrator.reconcile import reconcile
 from orchestrator.remembering import remember
-from orchestrator.results import finished_results
+from orchestrator.results import finished_results, look_at_results
 from orchestrator.spec import BASELINE
 from orchestrator.states import Failure, RunState
 from orchestrator.store import QueuedRun, Store
@@ -62,6 +62,7 @@ def add(study: Study, store: Store, *, snapshot: bool = False, retry: bool = Fal
     plan = study.wants(whole)
     reconcile(store, study.layout, end_jobs=False)
     finished = finished_results(study.layout, plan, forget_failures=False)
+    _, unreadable = look_at_results(study.layout, plan)
     failed = {run_id for run_id, result in finished.items() if retry and result.state == RunState.FAILED}
     doubtful = find_doubtful(study.layout, finished)
     rejected = {arm.id: refusal for arm in study.arms.values() if (refusal := code.code_of(arm).refusal) is not None}
@@ -69,12 +70,13 @@ def add(study: Study, store: Store, *, snapshot: bool = False, retry: bool = Fal
     if len(finished) - len(again) < len(plan.runs):
         refuse_impossible(study)
         placing = Placing(study.layout, plan, inputs, code)
-        orders = placing.orders(finished.keys() - again)
+        orders = placing.orders((finished.keys() - again) | unreadable.keys())
         # Only now: where something is refused, failures stay on record.
         notes += tuple(set_aside(study.layout, doubtful))
         finished = finished_results(study.layout, plan, forget_failures=retry)
         finished |= placing.place(store, orders, rejected)
-    _list(store, plan, finished)
+    _list(store, plan, finished, unreadable)
+    notes += tuple(f"{run_id} is left out: {why}" for run_id, why in unreadable.items())
     remember(study, code, inputs)
     return Queued(plan=plan, whole=whole, finished=frozenset(finished), rejected=rejected, notes=notes)
 
@@ -149,16 +151,17 @@ def place_run(folder: RunFolder, run: PlannedRun, order: Order) -> None:
     write_order(folder, order)
 
 
-def _list(store: Store, plan: Plan, finished: Mapping[str, Result]) -> None:
-    """Make the queue say what the run folders say, and let the rest wait."""
+def _list(store: Store, plan: Plan, finished: Mapping[str, Result], unreadable: Collection[str]) -> None:
+    """Make the queue say what the run folders say, and let the rest wait; what cannot be read stays as it is."""
     rows = store.runs([planned.id for planned in plan.runs])
     # A row that says "ended" about a folder without a result is forgotten: the folders are the truth.
-    store.forget([row.id for row in rows if row.state.is_final and row.id not in finished])
-    store.add(planned_rows(plan))
+    known = finished.keys() | set(unreadable)
+    store.forget([row.id for row in rows if row.state.is_final and row.id not in known])
+    store.add(row for row in planned_rows(plan) if row.id not in unreadable)
     for row in store.runs([planned.id for planned in plan.runs]):
         if row.id in finished:
             _record(store, row, finished[row.id])
-        elif row.state is RunState.INTERRUPTED:
+        elif row.state is RunState.INTERRUPTED and row.id not in unreadable:
             store.move(row.id, row.state, RunState.QUEUED)
 
 

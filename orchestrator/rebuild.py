@@ -1,6 +1,7 @@
 """Makes the queue's database again from the run folders: they are the truth, it is a view of them."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ from orchestrator.errors import QueueError, QueueLockedError, RunError
 from orchestrator.layout import Layout, sqlite_url
 from orchestrator.orders import read_order
 from orchestrator.reconcile import held_rows
-from orchestrator.results import UNREADABLE, describe_holder
+from orchestrator.results import find_holder, has_job, read_result
 from orchestrator.states import RunState
 from orchestrator.store import QueuedRun, Store, drop_tables, open_store
 
@@ -52,15 +53,13 @@ def rebuild(layout: Layout) -> Rebuilt:
         RunError: there are no run folders, or somebody is at work on runs.
         QueueError: the database is locked, or cannot be replaced.
     """
-    if not layout.runs.is_dir():
-        raise RunError(f"{layout.runs}: there are no run folders to make the queue from; `knockout run` starts some")
-    _refuse_held(layout)
+    _refuse_held(layout, list_folders(layout))
     rebuilt = read_rows(layout)
     # Asked again: reading thousands of folders takes long enough for a `run` to begin.
     if layout.has_own_database:
         _replace_file(layout, rebuilt)
     else:
-        _refuse_held(layout)
+        _refuse_held(layout, list_folders(layout))
         store = _open_any_version(layout)
         store.replace_all(rebuilt.rows)
         store.close()
@@ -94,15 +93,34 @@ def _write_file(layout: Layout, rebuilt: Rebuilt) -> None:
         store = Store(sqlite_url(complete))
         store.add(rebuilt.rows)
         store.close()
-        _refuse_held(layout)
+        _refuse_held(layout, list_folders(layout))
         for ending in ("-wal", "-shm"):
             # The old file's log must not be replayed into the new one.
             layout.database.with_name(layout.database.name + ending).unlink(missing_ok=True)
         complete.replace(layout.database)
 
 
-def _refuse_held(layout: Layout) -> None:
-    jobs = [path.name for path in layout.runs.iterdir() if describe_holder(layout.run(path.name))]
+def list_folders(layout: Layout) -> list[Path]:
+    """Return all that lies where the run folders lie, in the order of the names.
+
+    Raises:
+        RunError: there are no run folders, or they cannot be listed.
+    """
+    try:
+        return sorted(layout.runs.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunError(
+            f"{layout.runs}: there are no run folders to make the queue from; `knockout run` starts some"
+        ) from None
+    except OSError as error:
+        raise RunError(
+            f"{layout.runs}: the run folders cannot be listed: {error.strerror}; give the user who runs "
+            "Knockout the right to read there"
+        ) from None
+
+
+def _refuse_held(layout: Layout, folders: Sequence[Path]) -> None:
+    jobs = [path.name for path in folders if has_job(layout.run(path.name))]
     held = [(row.id, f"process {row.pid} on {row.host}") for row in _read_held(layout)]
     for run_id, who in [*held, *((job, "its job") for job in jobs)]:
         raise RunError(
@@ -134,10 +152,15 @@ def read_rows(layout: Layout) -> Rebuilt:
     """Read every run folder into a row; the first queued comes first."""
     rows: list[tuple[str, str, QueuedRun]] = []
     unreadable: list[str] = []
-    for path in sorted(layout.runs.iterdir()):
+    for path in list_folders(layout):
         try:
             rows.append(_read_row(layout.run(path.name)))
-        except (*UNREADABLE, RunError) as error:
+        except NotADirectoryError:
+            unreadable.append(f"{path}: this is a file, and no run folder")
+        except OSError as error:
+            file = Path(error.filename or path).name
+            unreadable.append(f"{path}: this run folder cannot be read: {file}: {error.strerror}")
+        except (ValueError, RunError) as error:
             unreadable.append(f"{path}: this run folder cannot be read: {error}")
     return Rebuilt(
         rows=tuple(row for _, _, row in sorted(rows, key=lambda entry: entry[:2])), unreadable=tuple(unreadable)
@@ -148,14 +171,17 @@ def _read_row(folder: RunFolder) -> tuple[str, str, QueuedRun]:
     """Return when a run was queued, its id, and its row.
 
     Raises:
-        UNREADABLE: a file is missing or broken, or the folder has another run's name.
+        OSError: a file is missing or cannot be read, `job.lock` among them.
+        ValueError: a file is broken, or the folder has another run's name.
+        RunError: the order or the result cannot be read.
     """
+    find_holder(folder)
     names = msgspec.json.decode(folder.config.read_bytes(), type=_Names)
     queued = _read_time(folder)
     run_id = folder.path.name
     if run_id.rpartition("-")[0] != f"{names.experiment}-s{names.seed}":
         raise ValueError(f"its config.json is of experiment {names.experiment}, seed {names.seed}")
-    result = folder.read_result() or _unfinished(folder)
+    result = read_result(folder) or _unfinished(folder)
     row = QueuedRun(
         id=run_id,
         experiment=names.experiment,

@@ -15,7 +15,7 @@ from orchestrator.errors import RunError
 from orchestrator.launchers.local import end_members, members_of
 from orchestrator.layout import Layout
 from orchestrator.processes import Process, ask_to_end
-from orchestrator.results import describe_holder, read_result
+from orchestrator.results import describe_holder, has_job, read_result
 from orchestrator.states import Failure, RunState
 from orchestrator.store import QueuedRun, Store
 
@@ -145,11 +145,7 @@ def held_rows(store: Store, layout: Layout) -> list[QueuedRun]:
     own = Process.own()
     rows = store.runs()
     lives = _living(store, [row for row in rows if row.worker != own])
-    return [row for row in rows if row.id in lives or _has_job(layout, row)]
-
-
-def _has_job(layout: Layout, row: QueuedRun) -> bool:
-    return row.state is RunState.RUNNING and describe_holder(layout.run(row.id)) is not None
+    return [row for row in rows if row.id in lives or (row.state is RunState.RUNNING and has_job(layout.run(row.id)))]
 
 
 def requeue_interrupted(store: Store, ids: list[str] | None = None) -> None:

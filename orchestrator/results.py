@@ -14,50 +14,116 @@ def read_result(folder: RunFolder) -> Result | None:
     """Read a run's result.
 
     Raises:
-        RunError: another version wrote it.
+        RunError: another version wrote it, or it cannot be read.
     """
     try:
         return folder.read_result()
     except ValueError as error:
         raise RunError(f"{error}; move {folder.path} away to train it again") from None
+    except NotADirectoryError:
+        raise RunError(f"{folder.path}: this is a file, wanted is a run folder; move it away") from None
+    except OSError as error:
+        raise RunError(
+            f"{folder.result}: this cannot be read: {error.strerror}; ask its owner for the right to read "
+            f"it, or move {folder.path} away to train it again"
+        ) from None
+
+
+def look_at_results(layout: Layout, plan: Plan) -> tuple[dict[str, Result], dict[str, str]]:
+    """Return the results that are there already, and a sentence for each run whose result cannot be read."""
+    finished: dict[str, Result] = {}
+    unreadable: dict[str, str] = {}
+    for planned in plan.runs:
+        try:
+            result = read_result(layout.run(planned.id))
+        except RunError as error:
+            unreadable[planned.id] = str(error)
+        else:
+            if result is not None:
+                finished[planned.id] = result
+    return finished, unreadable
 
 
 def finished_results(layout: Layout, plan: Plan, *, forget_failures: bool) -> dict[str, Result]:
     """Return the results that are there already; with `forget_failures`, failed runs are to be trained again.
 
     Raises:
-        RunError: a result was written by another version.
+        RunError: a failed run's result cannot be removed.
     """
-    finished: dict[str, Result] = {}
-    for planned in plan.runs:
-        folder = layout.run(planned.id)
-        result = read_result(folder)
-        if result is not None and forget_failures and result.state == RunState.FAILED:
-            folder.result.unlink()
-        elif result is not None:
-            finished[planned.id] = result
-    return finished
+    finished, _ = look_at_results(layout, plan)
+    failed = {run_id for run_id, result in finished.items() if forget_failures and result.state == RunState.FAILED}
+    for run_id in failed:
+        remove_result(layout.run(run_id))
+    return {run_id: result for run_id, result in finished.items() if run_id not in failed}
+
+
+def remove_result(folder: RunFolder) -> None:
+    """Remove a run's result, so that it is trained again.
+
+    Raises:
+        RunError: it cannot be removed.
+    """
+    try:
+        folder.result.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"{folder.result}: this cannot be removed: {error.strerror}; ask its owner for the right to "
+            f"write in {folder.path}"
+        ) from None
 
 
 def count_ended(layout: Layout, plan: Plan) -> int:
     """Count the runs of a plan that have ended."""
-    return len(finished_results(layout, plan, forget_failures=False))
+    return len(look_at_results(layout, plan)[0])
 
 
-def describe_holder(folder: RunFolder) -> str | None:
-    """Say who is at work in a folder; None if nobody is."""
+def find_holder(folder: RunFolder) -> str | None:
+    """Say who is at work in a folder; None if nobody is.
+
+    Raises:
+        OSError: nobody can tell, since the folder cannot be read.
+    """
     try:
         holder = folder.holder()
     except HeldError as error:
         return str(error)
+    except NotADirectoryError:
+        # A file, and nobody works in a file.
+        return None
     return f"process {holder.pid} on {holder.host} is at work on it" if holder else None
+
+
+def describe_holder(folder: RunFolder) -> str | None:
+    """Say who is at work in a folder, or that nobody can tell; None if nobody is."""
+    try:
+        return find_holder(folder)
+    except OSError as error:
+        return (
+            f"{folder.lock}: nobody can tell whether a job is at work here: {error.strerror}; ask its "
+            f"owner for the right to read {folder.path}, or move it away"
+        )
+
+
+def has_job(folder: RunFolder) -> bool:
+    """Whether a job is at work in a folder, as far as anybody can tell here."""
+    try:
+        return find_holder(folder) is not None
+    except OSError:
+        return False
 
 
 def describe_forgotten(layout: Layout) -> list[str]:
     """Say how many run folders without a result an empty queue does not know of; nothing if there are none."""
-    orders = (layout.run(path.parent.name) for path in layout.runs.glob("*/order.json"))
-    count = sum(not folder.result.exists() for folder in orders)
+    count = sum(_is_unfinished(layout.run(path.parent.name)) for path in layout.runs.glob("*/order.json"))
     if count == 0:
         return []
     runs = "1 run folder has" if count == 1 else f"{count} run folders have"
     return [f"the queue is empty, but {runs} no result yet: `knockout rebuild` lets such runs wait again"]
+
+
+def _is_unfinished(folder: RunFolder) -> bool:
+    try:
+        return not folder.result.exists()
+    except OSError:
+        # `knockout rebuild` says what is wrong with it.
+        return True

@@ -42,5 +42,5 @@ def _identity(layout: Layout, name: str) -> str | None:
     folder = layout.run(name)
     try:
         return read_order(folder).identity if folder.config.exists() else None
-    except RunError:
+    except (OSError, RunError):
         return None

@@ -1,4 +1,4 @@
-"""Optuna is asked and told, and every trial is runs in our queue. With `sampling` all that knows Optuna.
+"""Asks and tells Optuna; every trial is runs in our queue. Only `sampling` and `trial_storage` know Optuna beside it.
 
 A trial that is under way says in its user attributes which runs it is and whose it is, before the first of them waits.
 So whatever dies, the next search finds it: a trial whose searcher is gone is taken over, and told by what its run
@@ -6,10 +6,9 @@ folders say. Optuna's storage takes the end of a trial once and no second time.
 """
 
 import contextlib
-import fcntl
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -18,16 +17,13 @@ from typing import Any
 import msgspec
 import optuna
 from msgspec import structs
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from model.run_folder import Result
 from orchestrator import wording
 from orchestrator.checkouts import find_code
-from orchestrator.errors import QueueError, SpecError
+from orchestrator.errors import SpecError
 from orchestrator.identity import identity_hash
-from orchestrator.layout import Layout
 from orchestrator.objective import Score, combine, each_by_epoch, mean_by_epoch, score_run
 from orchestrator.processes import Process
 from orchestrator.sampling import (
@@ -40,12 +36,13 @@ from orchestrator.sampling import (
 )
 from orchestrator.search_results import Searched, TrialRecord, as_trained, point_key
 from orchestrator.search_space import default_point, suggest
-from orchestrator.searches import Search, SearchOptions, storage_file
+from orchestrator.searches import Search, SearchOptions
 from orchestrator.spec import MedianPruning
 from orchestrator.states import RunState
 from orchestrator.store import Store
 from orchestrator.study import collect_inputs, make_captures
 from orchestrator.trial_runs import TrialRuns, base_code
+from orchestrator.trial_storage import hold, open_storage_study
 
 TOO_SLOW = "too_slow"
 """Name of the constraint that a trial breaks which a guard stopped for being slow."""
@@ -73,33 +70,7 @@ def open_trials(asked: Search, store: Store, options: SearchOptions) -> "Trials"
     name = f"{study.campaign.name}/{study.campaign.profile}/{asked.name}/{key}"
     # Two that make the tables at once would be in each other's way.
     with hold(study.layout):
-        return Trials(asked, runs, _open_study(study.layout, options.url, name), Process.own())
-
-
-@contextlib.contextmanager
-def hold(layout: Layout) -> Iterator[None]:
-    """Keep every other search of this folder out; the lock ends with the process, however that ends."""
-    path = layout.searches_lock
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _open_study(layout: Layout, given_url: str | None, name: str) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    url = given_url or layout.searches_url
-    if storage_file(url) == layout.database.resolve():
-        what = f"the trials cannot be kept in {layout.database}: it is the queue's own, and `knockout rebuild` makes it"
-        raise QueueError(f"{what} again without them; name another database with --storage, or none")
-    waits = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
-    try:
-        storage = RDBStorage(url, engine_kwargs=waits)
-        return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
-    except (optuna.exceptions.OptunaError, SQLAlchemyError, ImportError, ValueError) as error:
-        # What follows the first line is the statement, and where to read about it.
-        said = str(error).partition("\n")[0]
-        raise QueueError(f"the trials cannot be kept at {url.partition('@')[2] or url}: {said}") from None
+        return Trials(asked, runs, open_storage_study(study.layout, options.url, name), Process.own())
 
 
 def _leave(run: str) -> None:

@@ -29,12 +29,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine, Row
 from sqlalchemy.sql.dml import ReturningUpdate, Update
 
-from model.endings import describe_system_error
 from model.run_folder import Result
 from orchestrator.database import connect, is_read_only, name_of
 from orchestrator.errors import QueueError
 from orchestrator.layout import Layout
-from orchestrator.processes import Process
+from orchestrator.processes import Process, uptime_seconds
 from orchestrator.rows import METADATA, RUNS, WORKERS, Heartbeat, QueuedRun, read_row, read_worker
 from orchestrator.states import MOVES, RunState
 
@@ -52,6 +51,8 @@ __all__ = [
 
 LEASE_SECONDS = 300.0
 """A worker of another machine is given up after so long without a heartbeat."""
+NAMESAKE_SECONDS = 30.0
+"""Six heartbeats: so long a worker of this host's name and another boot is believed to live."""
 FORGET_LEASES = 10
 """So many leases without a heartbeat, and the row of a worker that nobody dismissed is deleted."""
 COLUMNS = {name: set(table.columns.keys()) for name, table in METADATA.tables.items()}
@@ -254,7 +255,7 @@ class Store:
         """Return the workers that live, as far as can be told here."""
         with self.engine.connect() as connection:
             known = self._read_workers(connection)
-        return [worker for worker, age in known if (worker.is_alive if worker.is_here else age < LEASE_SECONDS)]
+        return [worker for worker, age in known if is_believed_alive(worker, age)]
 
     def _read_workers(self, connection: Connection) -> list[tuple[Process, float]]:
         age = (self._now - WORKERS.c.heartbeat).label("age")
@@ -294,6 +295,23 @@ class Store:
             return None
 
 
+def is_believed_alive(worker: Process, age_seconds: float) -> bool:
+    """Say whether a worker lives: here it is looked up, elsewhere its last heartbeat tells.
+
+    One of this host before it restarted is gone once this boot is older than its last heartbeat. One of another machine
+    with the same name beats again long before that.
+
+    Args:
+        worker: the process.
+        age_seconds: of its last heartbeat, by the database's clock.
+    """
+    if worker.is_here:
+        return worker.is_alive
+    if not worker.is_of_earlier_boot:
+        return age_seconds < LEASE_SECONDS
+    return age_seconds < min(LEASE_SECONDS, max(NAMESAKE_SECONDS, uptime_seconds()))
+
+
 def open_store(layout: Layout, *, to_read: bool = False) -> Store:
     """Open the queue of a results folder, making it if there is none.
 
@@ -309,7 +327,7 @@ def open_store(layout: Layout, *, to_read: bool = False) -> Store:
             layout.results.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise QueueError(
-                f"{layout.results}: this folder cannot be made: {describe_system_error(error)}; move away what is "
+                f"{layout.results}: this folder cannot be made: {error.strerror}; move away what is "
                 "in its place, or give the user who runs Knockout the right to write there"
             ) from None
     return Store(layout.database_url, only_reads=to_read and is_read_only(layout.database_url))

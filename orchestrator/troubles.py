@@ -6,6 +6,8 @@ SQLite tells its codes, PostgreSQL its SQLSTATEs. The database's own words are s
 import sqlite3
 from enum import StrEnum
 
+from msgspec import Struct
+
 from orchestrator.faults import FaultKind, kind_of_sqlite, kind_of_sqlstate
 from orchestrator.layout import DATABASE_VARIABLE
 
@@ -31,6 +33,30 @@ class Remedy(StrEnum):
     UNKNOWN = "see that it can be used; results are in the run folders and safe"
 
 
+class Kept(Struct, frozen=True):
+    """What is kept in a database."""
+
+    what: str
+    remedies: dict[Remedy, str] = {}
+    """Where it is helped in another way than the queue is."""
+
+
+QUEUE = Kept("the queue")
+TRIALS = Kept(
+    "the trials",
+    {
+        Remedy.BROKEN: "move it away: the next search begins anew, and takes the runs that are there already",
+        Remedy.NO_LOCKS: (
+            "its file system has no locks, or no shared memory, which SQLite needs; keep the trials on a local disk "
+            "with --storage sqlite:////FOLDER/trials.db, or in PostgreSQL"
+        ),
+        Remedy.UNREACHED: (
+            "see that it can be reached, and that --storage names the right server, user, password and database; "
+            "results are in the run folders and safe"
+        ),
+    },
+)
+"""What Optuna keeps."""
 SQLITE_LOCKS = frozenset(
     {
         sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
@@ -125,7 +151,7 @@ def find_remedy(error: BaseException) -> Remedy:
     return OF_SQLSTATE.get(state) or OF_SQLSTATE.get(state[:2], Remedy.UNKNOWN)
 
 
-def describe_trouble(name: str, words: str, remedy: Remedy) -> str:
-    """Say that the queue cannot be used, in the database's own words, and what to do."""
+def describe_trouble(name: str, words: str, remedy: Remedy, kept: Kept = QUEUE) -> str:
+    """Say that what is kept in a database cannot be used, in the database's own words, and what to do."""
     said = words.strip().splitlines()[0].rstrip(".;") if words.strip() else "it said nothing"
-    return f"{name}: the queue cannot be used: {said}; {remedy}"
+    return f"{name}: {kept.what} cannot be used: {said}; {kept.remedies.get(remedy, remedy)}"

@@ -10,23 +10,36 @@ from orchestrator.errors import RunError, UsageError
 from orchestrator.layout import Layout
 from orchestrator.orders import read_order
 from orchestrator.reconcile import ask_job_to_stop, reconcile
-from orchestrator.results import read_result
+from orchestrator.results import describe_holder, find_holder, read_result, remove_result
 from orchestrator.run_names import pick_run
-from orchestrator.states import OPEN, Failure, RunState
+from orchestrator.states import Failure, RunState
 from orchestrator.store import QueuedRun, Store, open_store
 
 CANCELLED = "cancelled by `knockout cancel`; the next `knockout run` or `queue add` that plans it queues it again"
 ASKED = "asked to stop: {who} finishes what epochs are under way, keeps the checkpoints and ends"
 ORPHANED = "its worker is gone and its job trains on; the next `knockout work` takes it over"
+NONE_FAILED = "no run has failed"
+UNTOLD = (
+    "its worker is gone, and nobody can tell whether its job lives: {folder}: {why}; ask its owner, or move it away"
+)
 STATES = tuple(state.value for state in RunState)
 
 
+class Listing(Struct, frozen=True, kw_only=True):
+    """What of the queue is shown."""
+
+    rows: tuple[QueuedRun, ...] = ()
+    problems: tuple[str, ...] = ()
+    """A sentence for each row that cannot be read."""
+
+
 @contextmanager
-def reconciled(layout: Layout) -> Iterator[Store]:
-    """Open the queue, once it says what lives and what the run folders say."""
-    store = open_store(layout)
+def reconciled(layout: Layout, *, to_read: bool = False) -> Iterator[Store]:
+    """Open the queue, once it says what lives and what the run folders say; one that only reads is left as it is."""
+    store = open_store(layout, to_read=to_read)
     try:
-        reconcile(store, layout, end_jobs=False)
+        if not store.only_reads:
+            reconcile(store, layout, end_jobs=False)
         yield store
     finally:
         store.close()
@@ -48,13 +61,14 @@ class Wanted(Struct, frozen=True, kw_only=True):
         )
 
 
-def rows_of(layout: Layout, wanted: Wanted | None = None) -> list[QueuedRun]:
-    """Return the runs that are known, in the order of the queue."""
+def list_rows(layout: Layout, wanted: Wanted | None = None) -> Listing:
+    """Return the runs that are known, in the order of the queue, and what of it cannot be read."""
     if not layout.has_queue:
-        return []
-    with reconciled(layout) as store:
+        return Listing()
+    with reconciled(layout, to_read=True) as store:
         rows = store.runs()
-    return [_told_of_orphan(row) for row in rows if wanted is None or wanted.holds(row)]
+        shown = [_told_of_orphan(layout, row) for row in rows if wanted is None or wanted.holds(row)]
+        return Listing(rows=tuple(shown), problems=tuple(store.unreadable.values()))
 
 
 def is_orphan(row: QueuedRun) -> bool:
@@ -63,13 +77,14 @@ def is_orphan(row: QueuedRun) -> bool:
     return worker is not None and worker.is_here and not worker.is_alive
 
 
-def _told_of_orphan(row: QueuedRun) -> QueuedRun:
-    return msgspec.structs.replace(row, reason=ORPHANED) if is_orphan(row) else row
-
-
-def open_rows(layout: Layout) -> list[QueuedRun]:
-    """Return the runs that wait or run, in the order of the queue."""
-    return [row for row in rows_of(layout) if row.state in OPEN]
+def _told_of_orphan(layout: Layout, row: QueuedRun) -> QueuedRun:
+    if not is_orphan(row):
+        return row
+    try:
+        reason = ORPHANED if find_holder(layout.run(row.id)) is not None else row.reason
+    except OSError as error:
+        reason = UNTOLD.format(folder=layout.run(row.id).path, why=error.strerror)
+    return msgspec.structs.replace(row, reason=reason)
 
 
 def count_states(rows: Sequence[QueuedRun]) -> str:
@@ -84,18 +99,40 @@ def cancel(layout: Layout, words: Sequence[str]) -> list[str]:
     Raises:
         UsageError: a run is not known, or does not wait.
     """
-    rows = {row.id: row for row in rows_of(layout)}
-    ids = list(dict.fromkeys(pick_run(word, rows) for word in words))
-    for run_id in ids:
-        refuse_unless_waiting(rows[run_id])
+    _require_known(layout, words)
     with reconciled(layout) as store:
+        rows = {row.id: row for row in store.runs()}
+        ids = list(dict.fromkeys(pick_run(word, rows) for word in words))
         for run_id in ids:
-            while not any(
-                store.move(run_id, before, RunState.CANCELLED, reason=CANCELLED)
-                for before in (RunState.QUEUED, RunState.INTERRUPTED)
-            ):
-                refuse_unless_waiting(store.runs([run_id])[0])
-    return [f"{run_id} is {CANCELLED.replace(' by `knockout cancel`', '')}" for run_id in ids]
+            refuse_unless_waiting(rows[run_id])
+        gone = [run_id for run_id in ids if not _cancel_row(store, run_id)]
+        problems = list(store.unreadable.values())
+    done = [f"{run_id} is {CANCELLED.replace(' by `knockout cancel`', '')}" for run_id in ids if run_id not in gone]
+    return [*done, *(f"{run_id} is not in the queue any more" for run_id in gone), *problems]
+
+
+def _require_known(layout: Layout, words: Sequence[str]) -> None:
+    """Refuse what is named where there is no queue; none is made for that."""
+    if not layout.has_queue:
+        for word in words:
+            pick_run(word, {})
+
+
+def _cancel_row(store: Store, run_id: str) -> bool:
+    """Cancel a run that waits; return whether it is known still.
+
+    Raises:
+        UsageError: it does not wait any more.
+    """
+    while not any(
+        store.move(run_id, before, RunState.CANCELLED, reason=CANCELLED)
+        for before in (RunState.QUEUED, RunState.INTERRUPTED)
+    ):
+        rows = store.runs([run_id])
+        if not rows:
+            return False
+        refuse_unless_waiting(rows[0])
+    return True
 
 
 def refuse_unless_waiting(row: QueuedRun) -> None:
@@ -123,23 +160,34 @@ def retry(layout: Layout, words: Sequence[str], failure: str | None = None) -> l
     """
     if failure is not None and failure not in tuple(Failure):
         raise UsageError(f"there is no class of failures `{failure}`; there are {', '.join(Failure)}")
-    rows = {row.id: row for row in rows_of(layout)}
-    named = [rows[pick_run(word, rows)] for word in words] or [
-        row for row in rows.values() if row.state is RunState.FAILED and failure in (None, row.failure)
-    ]
-    if not named:
-        return ["no run has failed" + (f" with {failure}" if failure else "")]
-    for row in named:
+    _require_known(layout, words)
+    if not layout.has_queue:
+        return [NONE_FAILED]
+    with reconciled(layout) as store:
+        rows = {row.id: row for row in store.runs()}
+        problems = list(store.unreadable.values())
+        named = [rows[pick_run(word, rows)] for word in words] or [
+            row for row in rows.values() if row.state is RunState.FAILED and failure in (None, row.failure)
+        ]
+        if not named:
+            return [NONE_FAILED + (f" with {failure}" if failure else ""), *problems]
+        return [*_retry_rows(layout, store, named, are_asked_for=bool(words)), *problems]
+
+
+def _retry_rows(layout: Layout, store: Store, rows: Sequence[QueuedRun], *, are_asked_for: bool) -> list[str]:
+    for row in rows:
         if row.state is not RunState.FAILED:
             raise UsageError(f"{row.id} is {row.state.value}, and only failed runs are tried again")
-    refused = {row.id: why for row in named if (why := _why_in_vain(layout, row)) is not None}
-    if words and refused:
+    refused = {row.id: why for row in rows if (why := _why_in_vain(layout, row)) is not None}
+    if are_asked_for and refused:
         raise UsageError("; ".join(refused.values()))
-    again = [row for row in named if row.id not in refused]
-    with reconciled(layout) as store:
-        for row in again:
-            _let_wait_again(layout, store, row)
-    waits = [f"{row.id} waits again ({row.failure})" for row in again]
+    for row in rows:
+        if row.id not in refused:
+            try:
+                _let_wait_again(layout, store, row)
+            except RunError as error:
+                refused[row.id] = str(error)
+    waits = [f"{row.id} waits again ({row.failure})" for row in rows if row.id not in refused]
     return [*waits, *refused.values(), *(["`knockout work` trains what waits"] if waits else [])]
 
 
@@ -147,6 +195,7 @@ def _why_in_vain(layout: Layout, row: QueuedRun) -> str | None:
     """Say why a failed run cannot go on as it was queued; None if it can."""
     try:
         code = read_order(layout.run(row.id)).code
+        read_result(layout.run(row.id))
     except RunError as error:
         return str(error)
     if row.failure != Failure.REJECTED or code.commit is not None:
@@ -158,7 +207,7 @@ def _let_wait_again(layout: Layout, store: Store, row: QueuedRun) -> None:
     folder = layout.run(row.id)
     result = read_result(folder)
     if result is not None and result.state == RunState.FAILED:
-        folder.result.unlink()
+        remove_result(folder)
     store.move(row.id, RunState.FAILED, RunState.QUEUED)
 
 
@@ -170,6 +219,21 @@ def stop(layout: Layout) -> list[str]:
         workers = store.workers()
         store.ask_to_stop(workers)
         orphans = [row for row in store.runs(states=(RunState.RUNNING,)) if is_orphan(row)]
-    asked = [f"process {worker.pid} on {worker.host}" for worker in workers]
-    asked += [f"the job of {row.id}, whose worker is gone," for row in orphans if ask_job_to_stop(layout.run(row.id))]
-    return [ASKED.format(who=who) for who in asked] or ["nobody is at work"]
+        problems = list(store.unreadable.values())
+    asked = [ASKED.format(who=f"process {worker.pid} on {worker.host}") for worker in workers]
+    asked += [told for row in orphans if (told := _ask_job_to_stop(layout, row)) is not None]
+    return [*(asked or ["nobody is at work"]), *problems]
+
+
+def _ask_job_to_stop(layout: Layout, row: QueuedRun) -> str | None:
+    """Ask the job in a run's folder to finish its epoch; return what came of it, nothing if there is none."""
+    folder = layout.run(row.id)
+    try:
+        is_asked = ask_job_to_stop(folder)
+    except PermissionError:
+        return f"{row.id}: {describe_holder(folder)}, and belongs to another user, who can stop it"
+    except OSError as error:
+        return f"{row.id}: {UNTOLD.format(folder=folder.path, why=error.strerror)}"
+    if is_asked:
+        return ASKED.format(who=f"the job of {row.id}, whose worker is gone,")
+    return describe_holder(folder)

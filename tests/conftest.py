@@ -1,6 +1,7 @@
 """The longest tests begin first, so that no process is left alone with them at the end; all can be interrupted."""
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put them in front, in whatever order they have."""
     items.sort(key=lambda item: item.path.parent not in LONG)
+
+
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Signals to leave that are not ignored, whoever started the tests: `nohup` ignores a closed terminal."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number in before:
+        signal.signal(number, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -1,8 +1,9 @@
 """`queue`, `status`, `cancel`, `retry`, `stop`: the queue."""
 
 import argparse
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from orchestrator import waiting
 from orchestrator.console.output import layout_of, print_json, say
@@ -22,14 +23,25 @@ def show_status(options: argparse.Namespace) -> int:
     """Show where every run stands; with --watch, again and again until nothing waits or runs."""
     layout = layout_of(options)
     wanted = waiting.Wanted(experiments=tuple(options.experiments), profile=options.profile, seeds=options.seeds)
+    told: frozenset[str] = frozenset()
     while True:
-        rows = waiting.rows_of(layout, wanted)
+        listing = waiting.list_rows(layout, wanted)
+        rows = listing.rows
+        told = _complain(listing.problems, told)
         if options.json:
             return print_json(rows)
         say(_status_lines(rows) if rows else describe_forgotten(layout) or [NOTHING])
         if not options.watch or not is_read() or not any(row.state in OPEN for row in rows):
             return 0
         time.sleep(WATCH_SECONDS)
+
+
+def _complain(problems: Iterable[str], told: frozenset[str] = frozenset()) -> frozenset[str]:
+    """Say beside the listing, once, what is missing in it; return what has been said by now."""
+    for problem in problems:
+        if problem not in told:
+            print(f"knockout: {problem}", file=sys.stderr)
+    return told | frozenset(problems)
 
 
 def _status_lines(rows: Sequence[QueuedRun]) -> list[str]:
@@ -43,7 +55,9 @@ def _status_lines(rows: Sequence[QueuedRun]) -> list[str]:
 
 def list_queue(options: argparse.Namespace) -> int:
     """List the runs that wait or run."""
-    rows = waiting.open_rows(layout_of(options))
+    listing = waiting.list_rows(layout_of(options))
+    _complain(listing.problems)
+    rows = [row for row in listing.rows if row.state in OPEN]
     if options.json:
         return print_json(rows)
     lines = [f"{row.id}  {row.state.value}  profile {row.profile}, attempt {row.attempt}{_where(row)}" for row in rows]

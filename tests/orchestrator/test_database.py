@@ -1,12 +1,16 @@
 """What is told about a database that cannot be used."""
 
 import contextlib
+import errno
 import os
+import shutil
 import sqlite3
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -14,6 +18,8 @@ from sqlalchemy import text
 from orchestrator.database import connect
 from orchestrator.errors import QueueError, QueueLockedError
 from orchestrator.store import Store
+
+ROOT = Path(__file__).parents[2]
 
 
 def refusal_of(url: str) -> str:
@@ -131,3 +137,37 @@ def test_a_connection_that_the_server_ends_in_the_middle_may_come_back(postgresq
             connection.execute(text("SELECT 1"))
     engine.dispose()
     other.dispose()
+
+
+@pytest.fixture(scope="session")
+def no_locks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library that refuses every lock, as some network file systems do."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler here to build a file system without locks")
+    library = tmp_path_factory.mktemp("no_locks") / "no_locks.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, ROOT / "tests" / "no_locks.c", "-ldl"], check=True)
+    return library
+
+
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [(["queue", "list"], errno.ENOLCK), (["work"], errno.ENOSYS), (["rebuild"], errno.EOPNOTSUPP)],
+)
+def test_a_file_system_without_locks_is_told_with_a_way_that_works(
+    study: Any, no_locks: Path, tmp_path: Path, words: list[str], number: int
+) -> None:
+    if words != ["work"]:
+        study.queue("E5-s0-00000001")
+        study.layout.runs.mkdir()
+    # SQLite waits for what it takes for another program's lock.
+    start = "import orchestrator.database as d, orchestrator.cli as c, sys; d.LOCK_SECONDS = 0.1; sys.exit(c.main())"
+    environment = os.environ | {"LD_PRELOAD": str(no_locks), "NO_LOCKS_ERRNO": str(number)}
+    ended = subprocess.run(
+        [sys.executable, "-c", start, *words, "-f", study.file],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 2, ended
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert "its file system has no locks, or no shared memory, which SQLite needs; put the queue" in ended.stderr
+    assert "KNOCKOUT_DATABASE=sqlite:////FOLDER/knockout.db, or into PostgreSQL" in ended.stderr

@@ -21,7 +21,7 @@ def test_a_pacer_is_due_at_once_and_then_after_its_seconds(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_signals_are_counted_and_handled_as_before_afterwards(number: signal.Signals) -> None:
+def test_signals_are_counted_and_handled_as_before_afterwards(number: signal.Signals, heeded: None) -> None:
     before = signal.getsignal(number)
     with Interrupts() as interrupts:
         for _ in range(2):
@@ -30,7 +30,7 @@ def test_signals_are_counted_and_handled_as_before_afterwards(number: signal.Sig
     assert signal.getsignal(number) is before
 
 
-def test_a_signal_that_is_ignored_stays_ignored() -> None:
+def test_a_signal_that_is_ignored_stays_ignored(heeded: None) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with Interrupts() as interrupts:
         signal.raise_signal(signal.SIGHUP)

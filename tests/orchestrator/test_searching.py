@@ -281,14 +281,14 @@ def test_knobs_that_do_not_go_together_fail_their_trial(lab: Lab) -> None:
 
 
 def test_a_storage_that_cannot_be_opened_is_a_sentence(lab: Lab) -> None:
-    with pytest.raises(QueueError, match="the trials cannot be kept at"):
+    with pytest.raises(QueueError, match="the trials cannot be used: "):
         open_trials(lab.asked, lab.store, SearchOptions(url="sqlite:////no/such/folder/optuna.db"))
 
 
 @pytest.mark.parametrize(
     ("url", "end"),
     [
-        ("sqlite:////no/such/folder/optuna.db", "unable to open database file"),
+        ("sqlite:////no/such/folder/optuna.db", "; it cannot be written; give the user who runs Knockout the right to"),
         ("nothing://folder/optuna.db", "Can't load plugin: sqlalchemy.dialects:nothing"),
         ("postgresql://ada@host:port/trials", "invalid literal for int() with base 10: 'port'"),
     ],

@@ -1,6 +1,8 @@
 """The queue's promises, each on SQLite and on PostgreSQL."""
 
 import multiprocessing
+import os
+import stat
 import subprocess
 import threading
 import time
@@ -11,6 +13,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import event, select, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,7 +23,17 @@ from orchestrator.errors import QueueError, QueueLockedError
 from orchestrator.layout import Layout
 from orchestrator.processes import Process, birth_of
 from orchestrator.states import MOVES, RunState
-from orchestrator.store import FORGET_LEASES, LEASE_SECONDS, RUNS, WORKERS, QueuedRun, Store, drop_tables, open_store
+from orchestrator.store import (
+    FORGET_LEASES,
+    LEASE_SECONDS,
+    RUNS,
+    WORKERS,
+    QueuedRun,
+    Store,
+    drop_tables,
+    is_believed_alive,
+    open_store,
+)
 
 IDS = [f"E{number}-s0-00000000" for number in range(12)]
 ADA = Process("elsewhere", 11, "boot/1")
@@ -427,3 +440,59 @@ def test_a_queue_is_made_in_a_results_folder_that_is_not_there_yet(
     assert store.name == str(layout.database)
     assert layout.database.exists()
     store.close()
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_the_files_of_a_queue_have_the_rights_that_the_umask_leaves(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        store = Store(f"sqlite:///{tmp_path / 'knockout.db'}")
+        store.add(rows_of(IDS[:1]))
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"knockout.db": mode, "knockout.db-wal": mode, "knockout.db-shm": mode}
+    store.close()
+
+
+@pytest.mark.parametrize("what", ["results", "results/knockout.db"])
+def test_what_lies_where_the_queue_should_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.delenv("KNOCKOUT_DATABASE", raising=False)
+    if what == "results":
+        (tmp_path / what).write_text("a file where a folder should be")
+    else:
+        (tmp_path / what).mkdir(parents=True)
+    with pytest.raises(QueueError, match=f"{what}: .*; .*give the user who runs Knockout the right to"):
+        open_store(Layout(tmp_path))
+
+
+@pytest.mark.parametrize("is_log_left", [False, True])
+def test_a_queue_on_a_place_that_only_reads_is_read(tmp_path: Path, *, is_log_left: bool) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'knockout.db'}")
+    store.add(rows_of(IDS[:1]))
+    if not is_log_left:
+        store.close()
+    reader = Store(f"sqlite:///{tmp_path / 'knockout.db'}", only_reads=True)
+    assert [row.id for row in reader.runs()] == IDS[:1]
+    with pytest.raises(QueueError, match="; it cannot be written; give the user who runs Knockout the right to"):
+        reader.add(rows_of(IDS[1:2]))
+    reader.close()
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "age_seconds", "lives"),
+    [
+        ({}, 1e9, True),
+        ({"host": "elsewhere"}, 299.0, True),
+        ({"host": "elsewhere"}, 301.0, False),
+        ({"born": "another boot/1/1"}, 29.0, True),
+        ({"born": "another boot/1/1"}, 101.0, False),
+    ],
+    ids=["here and alive", "elsewhere", "elsewhere, silent", "a namesake that beats", "before this boot"],
+)
+def test_a_worker_is_looked_up_here_and_believed_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, str], age_seconds: float, lives: bool
+) -> None:
+    monkeypatch.setattr("orchestrator.store.uptime_seconds", lambda: 100.0)
+    assert is_believed_alive(msgspec.structs.replace(Process.own(), **change), age_seconds) == lives

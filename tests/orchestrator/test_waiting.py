@@ -1,7 +1,6 @@
 """`knockout queue list`, `cancel`, `retry` and `stop`."""
 
 import json
-import os
 import subprocess
 from typing import Any
 
@@ -280,12 +279,12 @@ class TestStop:
     ) -> None:
         run_id = study.start("E5")
         study.queue(run_id, "running", host=Process.own().host, pid=2**22 + 1, born="boot/1")
-        asked: list[int] = []
-        monkeypatch.setattr("orchestrator.waiting.ask_to_end", asked.append)
+        asked: list[Process] = []
+        monkeypatch.setattr("orchestrator.reconcile.ask_to_end", asked.append)
         with study.layout.run(run_id).hold():
             assert main(["stop"]) == 0
         assert capsys.readouterr().out == (
             f"asked to stop: the job of {run_id}, whose worker is gone, finishes what epochs are under way, keeps the "
             "checkpoints and ends\n"
         )
-        assert asked == [os.getpid()]
+        assert asked == [Process.own()]

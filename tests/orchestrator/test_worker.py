@@ -313,7 +313,7 @@ def test_a_time_that_is_up_lets_jobs_finish_their_epochs_and_starts_no_more(buil
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_lets_jobs_finish_their_epochs_and_starts_no_more(
-    build_yard: YardBuilder, number: signal.Signals
+    build_yard: YardBuilder, number: signal.Signals, heeded: None
 ) -> None:
     yard, launcher = build_yard(E1=[DONE], E2=[DONE])
     launcher.looks = {"E1": LONG}
