@@ -31,6 +31,8 @@ from orchestrator.watcher import Ending, LiveRun
 POLL_SECONDS = 0.05
 AT_ONCE = 2
 """So many interrupts end jobs at once."""
+WIND_DOWN_SECONDS = 600.0
+"""Longest wait for jobs to finish their epochs where a worker cannot go on."""
 SHOW_SECONDS = 0.5
 CLAIM_SECONDS = 1.0
 """How long a worker with a free slot waits before it asks again, where nothing waited."""
@@ -109,9 +111,11 @@ class Worker:
 
     def _wind_down(self, interrupts: Interrupts) -> None:
         """Let the jobs finish their epochs where this worker cannot go on; another interrupt ends them at once."""
-        count = interrupts.count
+        count, deadline = interrupts.count, time.monotonic() + WIND_DOWN_SECONDS
         self._stop()
-        while interrupts.count == count and any(task.live.job.exit_status() is None for task in self.tasks):
+        while any(task.live.job.exit_status() is None for task in self.tasks):
+            if interrupts.count > count or time.monotonic() > deadline:
+                return
             self.launcher.wait(POLL_SECONDS)
 
     def _turn(self, interrupts: Interrupts, observer: Observer) -> bool:
