@@ -178,7 +178,7 @@ def _open_parts(order: Order) -> dict[str, Bursts]:
         )
         for name in data.used
     }
-    require_one_rate(data, Path(order.data_folder))
+    require_one_rate(data, Path(order.data_folder), parts.values())
     return parts
 
 
