@@ -51,19 +51,20 @@ def check_captures(config: JobConfig, data_folder: Path) -> None:
     """Open every capture that a job will read, without reading bursts.
 
     Raises:
-        CaptureError: a file is missing or does not fit.
+        CaptureError: a file is missing or does not fit, by itself or the others.
     """
     device_classes(config.data)
     require_layout(config.data)
-    require_one_rate(config.data, data_folder)
-    for name in config.data.used:
-        capture = config.data.captures[name]
+    parts = [
         open_bursts(
-            data_folder / capture.path,
-            capture,
+            data_folder / config.data.captures[name].path,
+            config.data.captures[name],
             samples=config.data.samples,
             default_sample_rate_hz=config.data.sample_rate_hz,
         )
+        for name in config.data.used
+    ]
+    require_one_rate(config.data, data_folder, parts)
 
 
 def main(arguments: list[str] | None = None) -> int:

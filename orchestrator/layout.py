@@ -79,6 +79,11 @@ class Layout:
         return self.results / "fingerprints.json"
 
     @property
+    def bursts(self) -> Path:
+        """Hashes of bursts, kept so that captures are compared by content once."""
+        return self.results / "bursts"
+
+    @property
     def reports(self) -> Path:
         """One folder a report, and `latest`."""
         return self.root / "reports"

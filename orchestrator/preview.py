@@ -14,7 +14,7 @@ from orchestrator.layout import Layout
 from orchestrator.plan import Arm
 from orchestrator.results import look_at_results
 from orchestrator.states import RunState
-from orchestrator.study import Study, make_plan, missing_captures
+from orchestrator.study import Study, collect_inputs, make_plan, missing_captures, refuse_same_files
 
 NUM_MEASURED = 50
 """Of the runs that are done, those whose time and size are read."""
@@ -84,7 +84,9 @@ def preview(study: Study) -> Preview:
         notes = [f"{len(missing)} captures are not there yet: {missing[0]}"]
         done: list[RunFolder] = []
     else:
-        plan = make_plan(study, code)
+        inputs = collect_inputs(study, code)
+        refuse_same_files([arm.config.data for arm in study.arms.values()], inputs.captures)
+        plan = make_plan(study, code, inputs)
         results, unreadable = look_at_results(study.layout, plan)
         finished = {key: run_id in results for key, run_id in plan.run_of.items()}
         done = [study.layout.run(run_id) for run_id, result in results.items() if result.state == RunState.DONE]

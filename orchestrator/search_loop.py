@@ -14,7 +14,7 @@ from orchestrator.searches import Search, SearchOptions
 from orchestrator.searching import Trials, open_trials, runs_of
 from orchestrator.states import RunState
 from orchestrator.store import Store, open_store
-from orchestrator.study import make_captures
+from orchestrator.study import make_captures, refuse_shared_bursts
 from orchestrator.worker import Observer, Worker
 from orchestrator.working import build_worker
 
@@ -69,6 +69,7 @@ def require_trainable(asked: Search) -> None:
     problem = describe_jobs([asked.stack.config], asked.study.layout.root, with_data=True)[0].problem
     if problem is not None:
         raise DataError(f"{asked.stack.id}: {problem}")
+    refuse_shared_bursts([asked.stack.config.data], asked.study.layout)
 
 
 @dataclass

@@ -1,25 +1,31 @@
 """A campaign file, loaded, checked and worked out for one profile, with its captures and its code."""
 
+import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from model.config import DataConfig
+from model.run_folder import write_atomically
 from orchestrator.checkouts import Code
 from orchestrator.errors import DataError, UsageError
 from orchestrator.fingerprints import fingerprint_files
 from orchestrator.identity import CodeAndData
-from orchestrator.launchers.inline import Description, describe_jobs, emulate_captures
+from orchestrator.launchers.inline import Description, describe_jobs, emulate_captures, find_shared_bursts
 from orchestrator.layout import Layout
 from orchestrator.loading import at_profile, load_campaign
 from orchestrator.plan import Arm, Plan, plan_runs, resolve_arms, select_arms
 from orchestrator.same_runs import share_runs
 from orchestrator.spec import DataSpec, ProfiledCampaign
 
+APART_FORMAT = 1
+"""Raised when bursts that were found apart must be compared again."""
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 
@@ -104,9 +110,23 @@ def _expand_paths(data: DataSpec, variables: Mapping[str, str]) -> DataSpec:
 
 
 def missing_captures(study: Study) -> list[Path]:
-    """Return the capture files that are not there."""
+    """Return the capture files that are not there.
+
+    A link to a file that is not there, a folder, or a file that cannot be seen is none of these: its place is taken.
+    """
     paths = dict.fromkeys(study.layout.root / capture.path for capture in study.campaign.data.captures.values())
-    return [path for path in paths if not path.is_file()]
+    return [path for path in paths if _is_free(path)]
+
+
+def _is_free(path: Path) -> bool:
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        # It may be there; whoever reads it is told why it cannot be read.
+        return False
+    return False
 
 
 def make_captures(study: Study) -> str:
@@ -122,7 +142,7 @@ def make_captures(study: Study) -> str:
     if emulate is None:
         raise DataError(f"profile `{study.campaign.profile}` is skipped: {_explain_missing(missing[0])}")
     folders = sorted({path.parent for path in missing})
-    return "".join(emulate_captures(folder, emulate) for folder in folders)
+    return "".join(emulate_captures(folder, emulate, keep=True) for folder in folders)
 
 
 def _explain_missing(path: Path) -> str:
@@ -159,13 +179,78 @@ def refuse_impossible(study: Study) -> None:
     """Ask `model` about every configuration before anything starts.
 
     Raises:
-        DataError: one cannot be trained on this machine or on these captures.
+        DataError: one cannot be trained on this machine or on these captures, or what is scored is not unseen.
     """
     arms = [arm for arm in study.arms.values() if not arm.code]
     answers = describe_jobs([arm.config for arm in arms], study.layout.root, with_data=True)
     for arm, answer in zip(arms, answers, strict=True):
         if answer.problem is not None:
             raise DataError(f"{arm.id}: {answer.problem}")
+    refuse_shared_bursts([arm.config.data for arm in study.arms.values()], study.layout)
+
+
+def refuse_shared_bursts(configs: Iterable[DataConfig], layout: Layout) -> None:
+    """Refuse captures that share bursts which their roles forbid, whatever the files are called.
+
+    Each file is read once. What was found apart is remembered by the content of the files.
+
+    Raises:
+        DataError: roles share bursts, or a capture cannot be read.
+    """
+    for data in configs:
+        hashes = fingerprint_files(_paths_of(data), layout.root, layout.fingerprints)
+        found_apart = layout.bursts / f"{_content_key(data, hashes)}.apart"
+        if found_apart.is_file():
+            continue
+        shared = find_shared_bursts(data, layout.root, hashes, layout.bursts)
+        if shared is not None:
+            raise DataError(shared)
+        with suppress(OSError):
+            write_atomically(found_apart, b"")
+
+
+def refuse_same_files(configs: Iterable[DataConfig], hashes: Mapping[str, str]) -> None:
+    """Refuse captures that name the same bursts of files with the same content, such as copies; reads no burst.
+
+    Raises:
+        DataError: roles share bursts.
+    """
+    for data in configs:
+        try:
+            _by_content(data, hashes)
+        except ValueError as error:
+            copies = [path for path in _paths_of(data) if list(hashes.values()).count(hashes[path]) > 1]
+            raise DataError(f"{error}; these files have the same content: {', '.join(copies)}") from None
+
+
+def _paths_of(data: DataConfig) -> list[str]:
+    """Return the capture files that any role names, each once."""
+    return list(dict.fromkeys(data.captures[name].path for name in data.used))
+
+
+def _by_content(data: DataConfig, hashes: Mapping[str, str]) -> DataConfig:
+    """Put each file's hash in the place of its path.
+
+    Raises:
+        ValueError: roles share bursts of a content.
+    """
+    captures = {
+        name: msgspec.structs.replace(capture, path=hashes[capture.path])
+        for name, capture in data.captures.items()
+        if name in data.used
+    }
+    return DataConfig(**{**msgspec.structs.asdict(data), "captures": captures})
+
+
+def _content_key(data: DataConfig, hashes: Mapping[str, str]) -> str:
+    """Name the bursts of all roles by what they hold, whatever their files are called."""
+
+    def content(name: str) -> tuple[str, tuple[int, int], tuple[int, int]]:
+        capture = data.captures[name]
+        return hashes[capture.path], capture.devices, capture.packets
+
+    roles = [list(map(content, names)) for names in (data.train, data.validate, data.choose, data.report)]
+    return hashlib.sha256(msgspec.json.encode([APART_FORMAT, roles, data.samples, data.layout])).hexdigest()
 
 
 def describe(study: Study, name: str) -> Description:

@@ -1,29 +1,31 @@
 """What all captures of a configuration have in common: the layout and the sample rate. No torch."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from model.config import DataConfig
-from model.data.captures import CaptureError, read_sample_rate
+from model.data.captures import Bursts, CaptureError, read_sample_rate
 from model.data.unchanged import is_shard
 
 
-def require_one_rate(config: DataConfig, folder: Path) -> None:
+def require_one_rate(config: DataConfig, folder: Path, opened: Iterable[Bursts] = ()) -> None:
     """Refuse captures of different sample rates, whatever their roles; paths are relative to `folder`.
 
     What is learned at one rate says nothing at another. Shards state no rate: that of the configuration holds.
+    Rates of `opened` captures are known; the others are read.
 
     Raises:
         CaptureError: a file is missing, or its rate is not that of the others.
     """
-    first = folder / config.captures[config.used[0]].path
-    first_hz = read_sample_rate(first, config.sample_rate_hz)
-    for name in config.used[1:]:
-        path = folder / config.captures[name].path
-        rate_hz = read_sample_rate(path, config.sample_rate_hz)
-        if rate_hz != first_hz:
+    known = {part.path: part.sample_rate_hz for part in opened}
+    paths = list(dict.fromkeys(folder / config.captures[name].path for name in config.used))
+    for path in paths:
+        if path not in known:
+            known[path] = read_sample_rate(path, config.sample_rate_hz)
+        if known[path] != known[paths[0]]:
             raise CaptureError(
-                f"{path}: sampled at {rate_hz:g} Hz, {first} at {first_hz:g} Hz; all captures need one rate: "
-                "resample one of them, or correct its attribute `sample_rate`"
+                f"{path}: sampled at {known[path]:g} Hz, {paths[0]} at {known[paths[0]]:g} Hz; all captures need one "
+                "rate: resample one of them, or correct its attribute `sample_rate`"
             )
 
 

@@ -174,9 +174,9 @@ def open_role(config: DataConfig, names: tuple[str, ...], folder: Path) -> Burst
     require_layout(config)
     paths = [folder / config.captures[name].path for name in names]
     stamps = stamp_files(paths)
-    require_one_rate(config, folder)
     parts = tuple(
         open_bursts(path, config.captures[name], samples=config.samples, default_sample_rate_hz=config.sample_rate_hz)
         for name, path in zip(names, paths, strict=True)
     )
+    require_one_rate(config, folder, parts)
     return BurstSet(parts, device_classes(config), stamps=stamps)

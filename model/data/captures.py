@@ -77,6 +77,7 @@ class Bursts:
         packets: index of each burst among the rows of its device, int64 [n].
         sample_rate_hz: sample rate of the capture.
         samples: leading samples of each burst that are used.
+        length: samples of each burst in the file.
     """
 
     path: Path
@@ -85,6 +86,7 @@ class Bursts:
     packets: NDArray[np.int64]
     sample_rate_hz: float
     samples: int
+    length: int
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -111,11 +113,13 @@ def open_bursts(path: Path, capture: CaptureConfig, *, samples: int, default_sam
     """
     num_devices, num_packets = (stop - start for start, stop in (capture.devices, capture.packets))
     if is_shard(path):
-        check_shard(path, open_shard(path).shape, (num_devices, num_packets), samples)
+        shape = open_shard(path).shape
+        check_shard(path, shape, (num_devices, num_packets), samples)
+        length = shape[2]
         rows, sample_rate_hz = np.arange(num_devices * num_packets), default_sample_rate_hz
     else:
         with _open_capture(path) as file:
-            num_rows, _ = _check_data(path, file, samples)
+            num_rows, length = _check_data(path, file, samples)
             labels = _read_labels(path, file, num_rows)
             sample_rate_hz = _read_sample_rate(path, file, default_sample_rate_hz)
         rows = np.concatenate([_device_rows(path, labels, device, capture) for device in range(*capture.devices)])
@@ -126,6 +130,7 @@ def open_bursts(path: Path, capture: CaptureConfig, *, samples: int, default_sam
         packets=np.tile(np.arange(*capture.packets, dtype=np.int64), num_devices),
         sample_rate_hz=sample_rate_hz,
         samples=samples,
+        length=length,
     )
 
 

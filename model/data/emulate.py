@@ -10,6 +10,7 @@ Shapes: K traits, P packets, S samples.
 
 import argparse
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ import h5py
 import numpy as np
 
 from model.data.channel import LOCATIONS, Location, digitise, draw_echoes, propagate
+from model.data.disk_space import explain, require_space
 from model.data.transmitter import (
     NUM_TRAITS,
     DeviceModel,
@@ -80,6 +82,12 @@ class Emulation:
     device_model: DeviceModel = field(default_factory=DeviceModel)
     oscillator: Oscillator = field(default_factory=Oscillator)
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of one location's file, but for some of its head."""
+        rows = NUM_DEVICES * self.num_packets
+        return rows * (2 * self.num_samples * 4 + 8 + 4 + 4)
+
     def stream(self, purpose: Stream, *key: int) -> np.random.Generator:
         """Return the random numbers of one purpose, location and device."""
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(purpose, *key)))
@@ -132,6 +140,9 @@ def write_capture(path: Path, emulation: Emulation, location: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         unfinished = Path(folder) / path.name
+        # HDF5 crashes the process where it cannot write what it has begun, so the room is asked for first.
+        with unfinished.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, emulation.num_bytes)
         with h5py.File(unfinished, "w", libver="earliest") as file:
             _fill_capture(file, emulation, location)
         with unfinished.open("rb+") as file:
@@ -230,22 +241,32 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=seed, default=1, help="(%(default)s)")
     parser.add_argument("--packets", type=packets, default=100, help="of each device at each location (%(default)s)")
     parser.add_argument("--samples", type=samples, default=8192, help="of each packet (%(default)s)")
+    parser.add_argument("--keep", action="store_true", help="leave files that are there as they are")
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the captures of all locations, and say which."""
-    parser = _build_parser()
-    chosen = parser.parse_args(arguments)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the captures of all locations, and say which; 2 is what cannot be done, said in a sentence."""
+    chosen = _build_parser().parse_args(arguments)
     emulation = Emulation(seed=chosen.seed, num_packets=chosen.packets, num_samples=chosen.samples)
-    for location, place in enumerate(LOCATIONS):
-        path = chosen.folder / f"{place.name}.h5"
-        try:
-            write_capture(path, emulation, location)
-        except OSError as error:
-            parser.error(f"{path} cannot be written: {error}")
-        print(f"{path}: {NUM_DEVICES} emulated devices x {chosen.packets} packets of {chosen.samples} samples")
+    paths = [chosen.folder / f"{place.name}.h5" for place in LOCATIONS]
+    path = chosen.folder
+    try:
+        wanted = [path for path in paths if not (chosen.keep and os.path.lexists(path))]
+        require_space(chosen.folder, len(wanted) * emulation.num_bytes, sum(map(_size, wanted)))
+        for path in wanted:
+            write_capture(path, emulation, paths.index(path))
+            print(f"{path}: {NUM_DEVICES} emulated devices x {chosen.packets} packets of {chosen.samples} samples")
+    except (OSError, RuntimeError) as error:
+        # h5py raises either when the disk is full.
+        print(f"model.data.emulate: {path} cannot be written: {explain(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -25,9 +25,11 @@ import numpy as np
 from msgspec import Struct
 
 from model.config import CaptureConfig, DataConfig
+from model.data.alike import require_layout, require_one_rate
 from model.data.captures import Bursts, CaptureError, open_bursts, read_bursts
+from model.data.disk_space import explain, require_space
 from model.data.plain_rows import SHARD_DTYPE, open_shard
-from model.data.unchanged import SHARD_SUFFIX
+from model.data.unchanged import SHARD_SUFFIX, stamp_captures
 from model.run_folder import stream_atomically, write_atomically
 
 MANIFEST = "manifest.json"
@@ -75,7 +77,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ValueError: the roles share bursts of a source, or name a capture that is not there.
         """
         # Shards are different files; that no burst is both trained and scored shows only in what they were cut from.
-        self._config({name: shard.source.path for name, shard in self.captures.items()}, "rffi-hdf5")
+        self._config({name: shard.source.sha256 for name, shard in self.captures.items()}, "rffi-hdf5")
         return self._config({name: shard.file for name, shard in self.captures.items()}, "shards")
 
     def _config(self, paths: Mapping[str, str], layout: Literal["rffi-hdf5", "shards"]) -> DataConfig:
@@ -108,8 +110,13 @@ def read_manifest(path: Path) -> Manifest:
         CaptureError: it is missing, no manifest, or its roles share bursts.
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            # Reading a pipe would wait without an end.
+            raise CaptureError(f"{path}: the manifest is a pipe, a socket or a device, it must be a file")
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
         manifest.data()
+    except CaptureError:
+        raise
     except FileNotFoundError:
         raise CaptureError(f"{path}: there is no such manifest; `knockout data shard` makes one") from None
     except OSError as error:
@@ -130,27 +137,38 @@ def write_shards(order: Order) -> list[str]:
     Shards that are there already, complete and of the same bursts, are left as they are.
 
     Raises:
-        CaptureError: a capture does not fit, or the folder holds something else.
+        CaptureError: a capture does not fit or changes meanwhile, or the folder holds something else.
+        OSError: the folder cannot be written, or the disk is too small.
     """
     folder, manifest_path = Path(order.out), Path(order.out) / MANIFEST
+    stamps = stamp_captures(order.data, Path(order.data_folder))
     parts = _open_parts(order)
     _refuse_other_content(folder, order, parts)
     if manifest_path.exists():
         _require_complete(folder, read_manifest(manifest_path))
         return [f"{manifest_path}: its {len(parts)} shards are there already"]
+    _require_space(folder, parts)
     shards, lines = {}, []
     for name, part in parts.items():
         shards[name] = _write_shard(folder, order, name, part)
         lines.append(f"{folder / shards[name].file}: {len(part)} bursts of {part.samples} samples")
+    # What the manifest says of the captures must be of the bytes that were read.
+    stamps.require_unchanged()
     content = json.dumps(msgspec.to_builtins(_manifest(order, parts, shards)), indent=2) + "\n"
     write_atomically(manifest_path, content.encode())
     return [*lines, f"{manifest_path}: {len(shards)} shards"]
 
 
+def _require_space(folder: Path, parts: Mapping[str, Bursts]) -> None:
+    needed = sum(len(part) * 2 * part.samples * SHARD_DTYPE.itemsize for part in parts.values())
+    begun = (folder / _file_name(name) for name in parts)
+    require_space(folder, needed, sum(path.stat().st_size for path in begun if path.is_file()))
+
+
 def _open_parts(order: Order) -> dict[str, Bursts]:
     """Open every capture that a role names, so that nothing is written of data that do not fit."""
     data = order.data
-    names = dict.fromkeys(name for role in ROLES for name in getattr(data, role))
+    require_layout(data)
     parts = {
         name: open_bursts(
             Path(order.data_folder) / data.captures[name].path,
@@ -158,14 +176,9 @@ def _open_parts(order: Order) -> dict[str, Bursts]:
             samples=data.samples,
             default_sample_rate_hz=data.sample_rate_hz,
         )
-        for name in names
+        for name in data.used
     }
-    rates = {part.sample_rate_hz: part for part in parts.values()}
-    if len(rates) > 1:
-        (one_hz, one), (other_hz, other), *_ = rates.items()
-        raise CaptureError(
-            f"{one.path}: sampled at {one_hz:g} Hz, {other.path} at {other_hz:g} Hz; shards of one folder need one rate"
-        )
+    require_one_rate(data, Path(order.data_folder), parts.values())
     return parts
 
 
@@ -218,6 +231,12 @@ def _require_complete(folder: Path, manifest: Manifest) -> None:
                 f"{folder / shard.file}: holds {list(found)}, the manifest says "
                 f"[{shard.bursts}, 2, {manifest.samples}] of `{name}`; remove {folder} and make it again"
             )
+        with (folder / shard.file).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
+                raise CaptureError(
+                    f"{folder / shard.file}: its bytes are not those that the manifest names; "
+                    f"remove {folder} and make it again"
+                )
 
 
 def _describe(order: Order, name: str, part: Bursts, sha256: str) -> Shard:
@@ -263,6 +282,9 @@ def main() -> int:
         lines = write_shards(order)
     except CaptureError as error:
         print(f"model.data.shards: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"model.data.shards: {error.filename or order.out} cannot be written: {explain(error)}", file=sys.stderr)
         return 2
     print("\n".join(lines))
     return 0

@@ -9,11 +9,12 @@ from orchestrator import __version__, doctor, housekeeping, rebuild
 from orchestrator.console.asking import request_of
 from orchestrator.console.output import layout_of, say
 from orchestrator.console.terminal import OUT, cell, show
-from orchestrator.fingerprints import fingerprint_files
+from orchestrator.errors import DataError
+from orchestrator.fingerprints import changed_captures, fingerprint_files
 from orchestrator.launchers.inline import emulate_captures, shard_captures
 from orchestrator.layout import Layout
 from orchestrator.spec import BASELINE, EmulateSpec
-from orchestrator.study import Request, make_captures, open_study
+from orchestrator.study import Request, make_captures, open_study, refuse_shared_bursts
 
 
 def show_version(options: argparse.Namespace) -> int:
@@ -58,7 +59,10 @@ def shard(options: argparse.Namespace) -> int:
     data = study.arms[BASELINE].config.data
     paths = [capture.path for capture in data.captures.values()]
     hashes = fingerprint_files(paths, study.layout.root, study.layout.fingerprints)
+    refuse_shared_bursts([data], study.layout)
     show(shard_captures(options.out, data, study.layout.root, hashes).strip())
+    for path in changed_captures(hashes, study.layout.root, study.layout.fingerprints):
+        raise DataError(f"{path}: the capture changed while shards were cut out of it; remove {options.out}, run again")
     return 0
 
 

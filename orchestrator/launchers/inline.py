@@ -58,15 +58,20 @@ def check_job(folder: Path, code: Path, data_folder: Path) -> str | None:
     return problem or f"`python -m model --check` ended with status {done.returncode}: {last[0]}"
 
 
-def emulate_captures(folder: Path, spec: EmulateSpec) -> str:
+def emulate_captures(folder: Path, spec: EmulateSpec, *, keep: bool = False) -> str:
     """Make emulated captures; return what was said about them.
+
+    Args:
+        folder: where they go.
+        spec: what they are made from.
+        keep: whether files of their names that are there stay as they are.
 
     Raises:
         DataError: they could not be made.
     """
     options = {"--folder": folder.resolve(), "--seed": spec.seed, "--packets": spec.packets, "--samples": spec.samples}
     words = [str(word) for pair in options.items() for word in pair]
-    return _ask(["model.data.emulate", *words], b"", INSTALLED).decode()
+    return _ask(["model.data.emulate", *words, *["--keep"] * keep], b"", INSTALLED).decode()
 
 
 class Speed(Struct, frozen=True, kw_only=True):
@@ -117,6 +122,28 @@ def shard_captures(folder: Path, data: DataConfig, root: Path, sha256: Mapping[s
     """
     order = {"data": data, "data_folder": str(root.resolve()), "out": str(folder.resolve()), "sha256": sha256}
     return _ask(["model.data.shards"], msgspec.json.encode(order), INSTALLED).decode()
+
+
+def find_shared_bursts(data: DataConfig, root: Path, sha256: Mapping[str, str], remembered: Path) -> str | None:
+    """Say which roles share bursts by content that they must not share; None if there are none.
+
+    Args:
+        data: the captures and their roles; paths are relative to `root`.
+        root: the campaign's folder.
+        sha256: hash of each capture file, by its path in `data`.
+        remembered: the folder in which hashes of bursts are kept.
+
+    Raises:
+        DataError: a capture does not fit, or changes while it is read.
+    """
+    question = {
+        "data": data,
+        "data_folder": str(root.resolve()),
+        "sha256": sha256,
+        "remembered": str(remembered.resolve()),
+    }
+    answer = _ask(["model.data.shared_bursts"], msgspec.json.encode(question), INSTALLED)
+    return msgspec.json.decode(answer, type=str | None)
 
 
 def _ask(module: list[str], question: bytes, code: Path) -> bytes:

@@ -1,9 +1,11 @@
 import io
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import msgspec
 import pytest
 import torch
@@ -96,6 +98,39 @@ def test_a_capture_that_does_not_fit_is_the_problem(
     build_job: JobBuilder, captures: Path, changes: dict[str, object], problem: str
 ) -> None:
     assert problem in describe(build_job(**changes), captures).problem
+
+
+def state_another_rate(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs["sample_rate"] = 2e6
+
+
+def keep_the_data_elsewhere(path: Path) -> None:
+    other = path.rename(path.with_name("other.h5"))
+    with h5py.File(other) as old, h5py.File(path, "w") as new:
+        new["label"] = old["label"][:]
+        new["data"] = h5py.ExternalLink("other.h5", "/data")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (state_another_rate, "there.h5: sampled at 2e+06 Hz, FOLDER/here.h5 at 1e+06 Hz; all captures need one rate"),
+        (
+            keep_the_data_elsewhere,
+            "there.h5: `data` is a link to `/data` in the file other.h5; every byte of a capture",
+        ),
+    ],
+)
+def test_captures_that_are_not_what_they_seem_are_the_problem(
+    change: Callable[[Path], None], problem: str, build_job: JobBuilder, captures: Path, tmp_path: Path
+) -> None:
+    """The capture that is only scored at the end is looked at as well."""
+    folder = Path(shutil.copytree(captures, tmp_path / "captures"))
+    change(folder / "there.h5")
+    found = describe(build_job(), folder).problem
+    assert found is not None
+    assert problem in found.replace(str(folder), "FOLDER")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU here")

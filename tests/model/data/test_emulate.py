@@ -1,6 +1,8 @@
 """Emulated captures follow from their seed alone, fit the layout, and differ in what their hardware does."""
 
 import dataclasses
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -343,9 +345,59 @@ def test_the_command_needs_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_command_says_where_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SystemExit, match="2"):
-        main(["--folder", str(tmp_path / "file"), "--packets", "1", "--samples", "64"])
-    assert f"{tmp_path / 'file' / 'LocA.h5'} cannot be written: " in capsys.readouterr().err
+    assert main(["--folder", str(tmp_path / "file" / "deeper"), "--packets", "1", "--samples", "64"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        said == f"model.data.emulate: {tmp_path / 'file' / 'deeper' / 'LocA.h5'} cannot be written: Not a directory\n"
+    )
+
+
+def test_a_file_that_the_disk_does_not_hold_is_told_and_not_left(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As on a full disk: the system refuses to let the file grow."""
+    program = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
+        "from model.data.emulate import main; sys.exit(main(sys.argv[1:]))"
+    )
+    words = [sys.executable, "-c", program, "--folder", str(tmp_path), "--packets", "20", "--samples", "64"]
+    assert subprocess.run(words, check=False).returncode == 2
+    assert capfd.readouterr().err == f"model.data.emulate: {tmp_path / 'LocA.h5'} cannot be written: File too large\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_than_the_disk_holds_is_told_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--folder", str(tmp_path / "new"), "--packets", "1000000", "--samples", "1000000"]) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(
+        rf"model\.data\.emulate: {tmp_path}/new cannot be written: 320000\.6 GB are needed, [\d.]+ GB are free; "
+        r"ask for less, or free some\n",
+        said,
+    )
+    assert not (tmp_path / "new").exists()
+
+
+def test_files_that_are_replaced_make_room_for_the_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["--folder", str(tmp_path), "--packets", "2", "--samples", "64"]
+    assert main(words) == 0
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 100, 0))
+    assert main(words) == 0
+    assert main([*words[:-1], "128"]) == 2
+
+
+def test_files_that_are_there_are_kept_where_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "LocB.h5").write_bytes(b"a month of work")
+    (tmp_path / "LocC.h5").symlink_to("gone")
+    assert main(["--folder", str(tmp_path), "--packets", "2", "--samples", "64", "--keep"]) == 0
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [
+        str(tmp_path / name) for name in ("LocA.h5", "LocD.h5")
+    ]
+    assert (tmp_path / "LocB.h5").read_bytes() == b"a month of work"
+    assert not (tmp_path / "gone").exists()
 
 
 def test_emulating_and_reading_need_no_torch() -> None:

@@ -3,6 +3,9 @@
 import hashlib
 import io
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -18,7 +21,7 @@ import pytest
 from model.config import DataConfig, JobConfig
 from model.data import shards
 from model.data.batches import open_role
-from model.data.captures import CaptureError
+from model.data.captures import CaptureChangedError, CaptureError
 from model.data.shards import Order, main, read_manifest, write_shards
 
 ROOT = Path(__file__).parents[3]
@@ -212,13 +215,75 @@ def test_a_shard_that_is_damaged_since_is_refused(build_order: OrderBuilder) -> 
         write_shards(order)
 
 
+def test_a_shard_of_other_bytes_than_its_manifest_names_is_refused(build_order: OrderBuilder) -> None:
+    order = build_order()
+    write_shards(order)
+    path = Path(order.out) / "val.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(
+        CaptureError, match=r"val\.npy: its bytes are not those that the manifest names; remove .*shards"
+    ):
+        write_shards(order)
+
+
+def test_a_capture_that_changes_while_shards_are_cut_leaves_no_manifest(
+    build_order: OrderBuilder, captures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(captures, tmp_path / "captures")
+    order = build_order(folder=folder)
+    original = shards.stream_atomically
+
+    def meanwhile(path: Path, write: Callable[[Any], object]) -> None:
+        original(path, write)
+        shutil.copy(folder / "there.h5", folder / "new.h5").replace(folder / "there.h5")
+
+    monkeypatch.setattr(shards, "stream_atomically", meanwhile)
+    with pytest.raises(CaptureChangedError, match=r"there\.h5: the capture has changed since it was opened"):
+        write_shards(order)
+    assert not (Path(order.out) / "manifest.json").exists()
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
+    build_order: OrderBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = build_order()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6 - 10**4, 10**4))
+    with pytest.raises(OSError, match=r"0\.046 MB are needed, 0\.010 MB are free; ask for less, or free some"):
+        write_shards(order)
+    assert not Path(order.out).exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("a file/shards", "shards: Not a directory|a file: Not a directory|shards cannot be written: Not a directory"),
+        (
+            "/proc/none",
+            "/proc/none cannot be written: 0.046 MB are needed, 0.000 MB are free; ask for less, or free some",
+        ),
+    ],
+)
+def test_a_place_where_nothing_can_be_written_is_told(
+    out: str, said: str, build_order: OrderBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a file").write_text("")
+    order = msgspec.structs.replace(build_order(), out=str(tmp_path / out))
+    told = io.StringIO()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(msgspec.json.encode(order))))
+    monkeypatch.setattr(sys, "stderr", told)
+    assert main() == 2
+    assert re.fullmatch(rf"model\.data\.shards: .*({said})\n", told.getvalue())
+
+
 def test_captures_of_two_sample_rates_are_refused(build_order: OrderBuilder, captures: Path, tmp_path: Path) -> None:
     for name, rate_hz in (("here.h5", 1e6), ("there.h5", 2e6)):
         (tmp_path / name).write_bytes((captures / name).read_bytes())
         with h5py.File(tmp_path / name, "r+") as file:
             file.attrs["sample_rate"] = rate_hz
     with pytest.raises(
-        CaptureError, match=r"sampled at 1e\+06 Hz, .* at 2e\+06 Hz; shards of one folder need one rate"
+        CaptureError, match=r"there\.h5: sampled at 2e\+06 Hz, .*here\.h5 at 1e\+06 Hz; all captures need one rate"
     ):
         write_shards(build_order(folder=tmp_path))
 
@@ -244,6 +309,20 @@ class TestManifest:
     def test_that_is_a_folder_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(CaptureError, match=r"the manifest cannot be read: Is a directory"):
             read_manifest(tmp_path)
+
+    def test_that_is_a_pipe_is_refused_at_once(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "manifest.json")
+        with pytest.raises(CaptureError, match="the manifest is a pipe, a socket or a device, it must be a file"):
+            read_manifest(tmp_path / "manifest.json")
+
+    def test_whose_sources_are_copies_of_one_another_is_refused(self, path: Path) -> None:
+        content = json.loads(path.read_bytes())
+        shard = content["captures"]["report"]
+        shard["packets"], shard["bursts"] = [0, 12], 36
+        shard["source"] = {"path": "copy.h5", "sha256": content["captures"]["train"]["source"]["sha256"]}
+        path.write_text(json.dumps(content))
+        with pytest.raises(CaptureError, match=r"`report: report` and `train: train` share bursts"):
+            read_manifest(path)
 
     @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"format": 2}', b"\xff"])
     def test_that_is_none_is_refused(self, path: Path, content: bytes) -> None:
