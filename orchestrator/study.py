@@ -13,6 +13,7 @@ from orchestrator.checkouts import Code
 from orchestrator.errors import DataError, UsageError
 from orchestrator.fingerprints import fingerprint_files
 from orchestrator.identity import CodeAndData
+from orchestrator.launchers.compilers import find_compiler_problem
 from orchestrator.launchers.inline import Description, describe_jobs, emulate_captures
 from orchestrator.layout import Layout
 from orchestrator.loading import at_profile, load_campaign
@@ -161,11 +162,20 @@ def refuse_impossible(study: Study) -> None:
     Raises:
         DataError: one cannot be trained on this machine or on these captures.
     """
+    if (problem := find_unmet_need(study)) is not None:
+        raise DataError(problem)
     arms = [arm for arm in study.arms.values() if not arm.code]
     answers = describe_jobs([arm.config for arm in arms], study.layout.root, with_data=True)
     for arm, answer in zip(arms, answers, strict=True):
         if answer.problem is not None:
             raise DataError(f"{arm.id}: {answer.problem}")
+
+
+def find_unmet_need(study: Study) -> str | None:
+    """Say what this machine lacks for the study's configurations; None if it has all."""
+    compiled = [arm.id for arm in study.arms.values() if arm.config.runtime.compile]
+    problem = find_compiler_problem() if compiled else None
+    return None if problem is None else f"{', '.join(compiled)}: {problem}"
 
 
 def describe(study: Study, name: str) -> Description:

@@ -13,6 +13,7 @@ from orchestrator.checkouts import Checkouts
 from orchestrator.errors import CodeError, DataError, QueueLockedError, RunError
 from orchestrator.fingerprints import fingerprint_files
 from orchestrator.guards import Pace, Ruling, typical_pace
+from orchestrator.launchers.compilers import find_compiler_problem
 from orchestrator.launchers.forked import Launcher
 from orchestrator.launchers.inline import check_job
 from orchestrator.launchers.local import Slot
@@ -222,6 +223,8 @@ class Worker:
         folder = self.layout.run(claimed.id)
         try:
             order, config = read_order(folder), folder.read_config()
+            if config.runtime.compile and (problem := find_compiler_problem()) is not None:
+                raise RunError(problem)
             self._require_captures(order)
             code = self.checkouts.open(claimed.experiment, order.code)
             held_by = clear(folder)

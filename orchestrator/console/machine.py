@@ -14,6 +14,7 @@ from orchestrator.launchers.inline import emulate_captures, shard_captures
 from orchestrator.layout import Layout
 from orchestrator.spec import BASELINE, EmulateSpec
 from orchestrator.study import Request, make_captures, open_study
+from orchestrator.surroundings import Finding
 
 
 def show_version(options: argparse.Namespace) -> int:
@@ -64,7 +65,7 @@ def shard(options: argparse.Namespace) -> int:
 
 def examine(options: argparse.Namespace) -> int:
     """Check this machine."""
-    findings: Iterable[doctor.Finding] = doctor.examine(Layout(Path.cwd()))
+    findings: Iterable[Finding] = doctor.examine(Layout(Path.cwd()))
     if options.gpu:
         study = open_study(Request(file=options.file, profile=options.profile, experiments=(BASELINE,)))
         findings = doctor.examine_gpu(study.arms[BASELINE].config, study.layout.root)

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.errors import DataError, UsageError
-from orchestrator.study import Request, make_captures, missing_captures, open_study
+from orchestrator.study import Request, make_captures, missing_captures, open_study, refuse_impossible
 
 CAMPAIGN = """\
 campaign: choice
@@ -107,3 +107,12 @@ def test_a_variable_that_is_not_set_is_told_by_name(file: Path, monkeypatch: pyt
         "profile `quick` is skipped: where its captures are is for the variable KNOCKOUT_TEST_A to say, and it is not "
         "set; run again with KNOCKOUT_TEST_A=PATH"
     )
+
+
+def test_configurations_that_this_machine_cannot_compile_are_refused(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(DataError, match=r"baseline, wide, wide-mlp: `runtime.compile: true` cannot work here"):
+        refuse_impossible(open_study(Request(file=file)))
