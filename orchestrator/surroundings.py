@@ -19,6 +19,7 @@ from orchestrator.os_errors import explain_os_error
 
 MIN_FREE_BYTES = 2 * 10**9
 NO_GPU = "no NVIDIA GPU: profile `paper` cannot run here, `quick` and `rtl433` can"
+MAKE_HOME = "set HOME to a folder that can be written"
 Lock = Callable[[int, int], None]
 
 
@@ -76,13 +77,24 @@ def _explain_place(what: str, find: Callable[[], Path]) -> str | None:
     except OSError as error:
         return f"{what}: {explain_os_error(error)}"
     except RuntimeError:
-        return f"{what}: this user has no home folder; set HOME to a folder that can be written"
+        return f"{what}: this user has no home folder; {MAKE_HOME}"
     there = next(folder for folder in (place, *place.absolute().parents) if os.path.lexists(folder))
     if not there.is_dir():
         return f"{what}: {there} is a file and must be a folder; rename or remove it"
     if not os.access(there, os.W_OK | os.X_OK):
         return f"{what}: this user cannot write to {there}; give the right to it, or work in another folder"
     return None
+
+
+def check_home() -> list[Finding]:
+    """Note a home folder that is missing, or that cannot be written."""
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return [Finding(kind="note", what=f"this user has no home folder; {MAKE_HOME}")]
+    if home.is_dir() and os.access(home, os.W_OK | os.X_OK):
+        return []
+    return [Finding(kind="note", what=f"the home folder {home} cannot be written; {MAKE_HOME}")]
 
 
 def check_locks(layout: Layout, locks: Mapping[str, Lock] | None = None) -> list[Finding]:

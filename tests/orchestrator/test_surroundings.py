@@ -12,6 +12,7 @@ from orchestrator.surroundings import (
     check_compiler,
     check_cores,
     check_disk,
+    check_home,
     check_locks,
     check_places,
     judge_devices,
@@ -96,6 +97,19 @@ def test_without_a_home_folder_the_variable_is_named(layout: Layout, monkeypatch
     [finding] = check_places(layout)
     told = "checkouts of experiments: this user has no home folder; set HOME to a folder that can be written"
     assert (finding.kind, finding.what) == ("bad", told)
+
+
+@pytest.mark.parametrize(("name", "told"), [("none", "cannot be written"), ("file", "cannot be written")])
+def test_a_home_folder_that_cannot_be_written_is_noted(
+    name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert check_home() == []
+    monkeypatch.setenv("HOME", str(tmp_path / name))
+    [finding] = check_home()
+    assert finding.kind == "note"
+    assert f"the home folder {tmp_path / name} {told}; set HOME to" in finding.what
 
 
 def test_without_temporary_files_the_place_is_told(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
