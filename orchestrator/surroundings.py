@@ -66,23 +66,26 @@ def check_places(layout: Layout) -> list[Finding]:
         "checkouts of experiments": lambda: layout.worktrees,
         "temporary files": lambda: Path(tempfile.gettempdir()),
     }
-    found = [Finding(kind="bad", what=why) for what, find in places.items() if (why := _explain_place(what, find))]
+    found = [Finding(kind="bad", what=f"{what}: {why}") for what, find in places.items() if (why := _explain(find))]
     return found or [Finding(kind="ok", what="results, reports, checkouts and temporary files can be written")]
 
 
-def _explain_place(what: str, find: Callable[[], Path]) -> str | None:
-    """Say why files cannot be written to a place that is there, or that can be made."""
+def _explain(find: Callable[[], Path]) -> str | None:
     try:
-        place = find()
+        return explain_place(find())
     except OSError as error:
-        return f"{what}: {explain_os_error(error)}"
+        return explain_os_error(error)
     except RuntimeError:
-        return f"{what}: this user has no home folder; {MAKE_HOME}"
+        return f"this user has no home folder; {MAKE_HOME}"
+
+
+def explain_place(place: Path) -> str | None:
+    """Say why files cannot be written to a folder that is there, or that can be made; None if they can."""
     there = next(folder for folder in (place, *place.absolute().parents) if os.path.lexists(folder))
     if not there.is_dir():
-        return f"{what}: {there} is a file and must be a folder; rename or remove it"
+        return f"{there} must be a folder, and is none; rename or remove it"
     if not os.access(there, os.W_OK | os.X_OK):
-        return f"{what}: this user cannot write to {there}; give the right to it, or work in another folder"
+        return f"this user cannot write to {there}; give the right to it, or work in another folder"
     return None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from orchestrator import __version__, doctor, housekeeping, rebuild
-from orchestrator.console.asking import request_of
+from orchestrator.console.asking import request_of, require_places
 from orchestrator.console.output import layout_of, say
 from orchestrator.console.terminal import OUT, cell, show
 from orchestrator.fingerprints import fingerprint_files
@@ -46,6 +46,7 @@ def check_out_experiment(options: argparse.Namespace) -> int:
 
 def emulate(options: argparse.Namespace) -> int:
     """Make emulated captures."""
+    require_places(options.folder)
     spec = EmulateSpec(seed=options.seed, packets=options.packets, samples=options.samples)
     show(emulate_captures(options.folder, spec).strip())
     return 0
@@ -54,6 +55,7 @@ def emulate(options: argparse.Namespace) -> int:
 def shard(options: argparse.Namespace) -> int:
     """Cut shards out of a profile's captures, which are made first where they are missing and emulated."""
     study = open_study(request_of(options))
+    require_places(options.out)
     for line in make_captures(study).splitlines():
         show(line)
     data = study.arms[BASELINE].config.data

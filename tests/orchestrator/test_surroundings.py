@@ -77,8 +77,8 @@ def test_a_file_where_a_folder_should_be_is_named(layout: Layout) -> None:
     layout.reports.write_text("")
     told = [finding.what for finding in check_places(layout)]
     assert told == [
-        f"runs and the queue: {layout.results} is a file and must be a folder; rename or remove it",
-        f"reports: {layout.reports} is a file and must be a folder; rename or remove it",
+        f"runs and the queue: {layout.results} must be a folder, and is none; rename or remove it",
+        f"reports: {layout.reports} must be a folder, and is none; rename or remove it",
     ]
 
 
