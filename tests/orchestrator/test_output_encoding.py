@@ -86,3 +86,10 @@ def test_a_mistake_is_told_whatever_the_terminal_takes(folder: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith(b"knockout: ")
     assert done.stderr.isascii()
+
+
+@pytest.mark.parametrize("size", ["0", "x", "\N{SUPERSCRIPT TWO}", "-5", "7"])
+def test_a_size_of_the_terminal_that_is_none_changes_nothing_else(tmp_path: Path, size: str) -> None:
+    (tmp_path / "experiments.yaml").write_text(CAMPAIGN, encoding="utf-8")
+    done = call(tmp_path, {"COLUMNS": size, "LINES": size, "TERM": "nonsense"}, "plan")
+    assert (done.returncode, done.stderr) == (0, b"")
