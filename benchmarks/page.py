@@ -8,19 +8,29 @@ Marks = tuple[str, str]
 
 
 def publish(lines: Iterable[str], path: Path | None, marks: Marks) -> None:
-    """Print lines as they come, and put them between the marks of a file if one is named."""
-    around = around_marks(path, marks) if path else None
+    """Print lines as they come, and put them between the marks of a file if one is named.
+
+    The file is asked for before anything is measured, and read again after it: somebody may have edited it meanwhile.
+    """
+    if path is not None:
+        around_marks(path, marks)
     table = []
     for line in lines:
         print(line, flush=True)
         table.append(line)
-    if path is not None and around is not None:
-        path.write_text("\n".join([around[0], *table, around[1]]))
+    if path is not None:
+        before, after = around_marks(path, marks)
+        path.write_text("\n".join([before, *table, after]), encoding="utf-8")
 
 
 def around_marks(path: Path, marks: Marks) -> tuple[str, str]:
-    """Return what a file has before and after its marks, the marks included; end where it has none."""
-    text, (begin, end) = path.read_text(), marks
+    """Return what a file has before and after its marks, the marks included; end where it cannot be written so."""
+    try:
+        with path.open("r+", encoding="utf-8") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        sys.exit(f"{path}: cannot be read and written ({error}); name a file that holds the marks")
+    begin, end = marks
     if text.count(begin) != 1 or text.count(end) != 1:
         sys.exit(f"{path}: needs one line `{begin}` and one `{end}` to put the tables between")
     return text[: text.index(begin) + len(begin)], text[text.index(end) :]

@@ -10,6 +10,8 @@ it was stopped. On a CPU `--compile` is accepted and left out, with a note: comp
 less.
 """
 
+import contextlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -114,6 +116,16 @@ def _tell_result(folder: RunFolder, tell: Tell) -> None:
         tell(f"{name}: accuracy {score.accuracy:.4f} ({score.correct} of {score.bursts} bursts)")
 
 
+def tell_terminal(line: str) -> None:
+    """Print a line. Where nobody takes it, such as a `head` that has gone, training goes on and that is said once."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with contextlib.suppress(OSError):
+            print(f"model.train: nothing more is shown ({error.strerror}); training goes on", file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 trained, 1 it failed, 2 a mistake in the command or the data.
 
@@ -121,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         command = parse(sys.argv[1:] if arguments is None else arguments)
-        return train(command, lambda line: print(line, flush=True))
+        return train(command, tell_terminal)
     except (FlagError, CaptureError, JobError) as error:
         print(f"model.train: {error}", file=sys.stderr)
     except OSError as error:

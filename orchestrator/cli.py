@@ -14,7 +14,7 @@ from orchestrator.errors import KnockoutError
 from orchestrator.os_errors import explain_os_error
 from orchestrator.printable import visible
 from orchestrator.streams import Streams
-from orchestrator.verbs import parse_budget, parse_natural, parse_positive, parse_seeds
+from orchestrator.verbs import add_json, add_snapshot, parse_budget, parse_natural, parse_positive, parse_seeds
 
 EPILOG = """\
 exit status: 0 all well; 1 a run failed; 2 a mistake in the command, the campaign file or the data; 130 interrupted
@@ -140,7 +140,7 @@ def _add_run(verbs: Verbs) -> None:
     verb.add_argument(
         "--budget", type=parse_budget, metavar="TIME", help="with --until-decided: 90s, 30m, 2h; then finish the epochs"
     )
-    _add_snapshot(verb)
+    add_snapshot(verb)
 
 
 def _add_next(verbs: Verbs) -> None:
@@ -152,7 +152,7 @@ def _add_next(verbs: Verbs) -> None:
         "By how soon the experiments that wait for it would be decided, for each second that it takes.",
     )
     _add_campaign(verb)
-    _add_json(verb)
+    add_json(verb)
 
 
 def _add_slots(verb: argparse.ArgumentParser, *also: str) -> None:
@@ -160,16 +160,10 @@ def _add_slots(verb: argparse.ArgumentParser, *also: str) -> None:
     verb.add_argument("--slots", *also, dest="slots", type=parse_positive, metavar="N", help=how)
 
 
-def _add_snapshot(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--snapshot", action="store_true", help="take uncommitted changes to model/ onto the experiments' branches"
-    )
-
-
 def _add_plan(verbs: Verbs) -> None:
     verb = _add_verb(verbs, "plan", "looking.show_plan", "show what would run and what it would cost; starts nothing")
     _add_campaign(verb)
-    _add_json(verb)
+    add_json(verb)
 
 
 def _add_status(verbs: Verbs) -> None:
@@ -185,7 +179,7 @@ def _add_status(verbs: Verbs) -> None:
     verb.add_argument("--profile", metavar="NAME", help="only this profile")
     verb.add_argument("--seeds", type=parse_seeds, metavar="N|A-B", help="only these seeds")
     verb.add_argument("--watch", action="store_true", help="again and again, until nothing waits or runs")
-    _add_json(verb)
+    add_json(verb)
 
 
 def _add_show(verbs: Verbs) -> None:
@@ -197,7 +191,7 @@ def _add_show(verbs: Verbs) -> None:
     )
     verb.add_argument("experiment", metavar="EXPERIMENT", help="e.g. H2")
     _add_campaign(verb, with_experiments=False)
-    _add_json(verb)
+    add_json(verb)
 
 
 def _add_why(verbs: Verbs) -> None:
@@ -217,7 +211,7 @@ def _add_why(verbs: Verbs) -> None:
         help="take its result although the code has changed since: you vouch for it, and the report says so",
     )
     _add_campaign(verb, with_experiments=False)
-    _add_json(verb)
+    add_json(verb)
 
 
 def _add_queue(verbs: Verbs) -> None:
@@ -228,7 +222,7 @@ def _add_queue(verbs: Verbs) -> None:
     kinds = queue.add_subparsers(title="commands", metavar="COMMAND")
     verb = _add_verb(kinds, "list", "queue.list_queue", "list the runs that wait or run, in order, of all profiles")
     _add_file(verb)
-    _add_json(verb)
+    add_json(verb)
     verb = _add_verb(
         kinds,
         "add",
@@ -238,7 +232,7 @@ def _add_queue(verbs: Verbs) -> None:
         "the file and the checkout before it is trained.",
     )
     _add_campaign(verb)
-    _add_snapshot(verb)
+    add_snapshot(verb)
 
 
 def _add_work(verbs: Verbs) -> None:
@@ -261,7 +255,7 @@ def _add_searches(verbs: Verbs) -> None:
     search_verbs.add_search_options(search, promote)
     for verb in (search, promote):
         _add_campaign(verb, with_experiments=False)
-        _add_snapshot(verb)
+        add_snapshot(verb)
     _add_slots(search, "--workers")
 
 
@@ -397,11 +391,3 @@ def _add_schema(verbs: Verbs) -> None:
         "Save it beside the campaign file and begin that file with\n"
         "  # yaml-language-server: $schema=experiments.schema.json",
     )
-
-
-def _add_json(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--json", action="store_true", help="print JSON, for programs")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,24 +1,31 @@
 """Looks at this machine: what a campaign needs, what is there, and what to do about the difference."""
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from statistics import median
-from typing import Literal
-
-from msgspec import Struct
 
 from model.config import JobConfig
 from orchestrator.branches import Repository
 from orchestrator.errors import CodeError, DataError
+from orchestrator.launchers.gpus import list_gpus, visible_devices
 from orchestrator.launchers.inline import Speed, measure_speed, run_marked_tests
 from orchestrator.launchers.local import count_gpus
 from orchestrator.layout import Layout
+from orchestrator.surroundings import (
+    Finding,
+    check_compiler,
+    check_cores,
+    check_disk,
+    check_home,
+    check_locks,
+    check_places,
+    judge_devices,
+    judge_terminal,
+)
 
-MIN_FREE_BYTES = 2 * 10**9
 SPEED_EPOCHS = 10
 SOURCE_EPOCH_SECONDS = (5, 6)
 """What an epoch of the source's baseline took, on a GPU that it does not name."""
@@ -26,20 +33,20 @@ SOURCE_LIMIT_SECONDS = 10
 GPU_PACKAGES = ("flash-linear-attention", "liger-kernel", "triton")
 
 
-class Finding(Struct, frozen=True, kw_only=True):
-    """One thing that was looked at."""
-
-    kind: Literal["ok", "note", "bad"]
-    what: str
-
-
 def examine(layout: Layout) -> list[Finding]:
-    """Look at Python, packages, GPUs, git and disk."""
-    return [_python(), _package("torch"), *_gpu(), _git(layout), _disk(layout)]
-
-
-def _python() -> Finding:
-    return Finding(kind="ok", what=f"Python {sys.version.split()[0]}, {os.cpu_count()} CPU cores")
+    """Look at Python, packages, GPUs, git, and what else trainings need."""
+    return [
+        check_cores(),
+        _package("torch"),
+        *_gpu(),
+        check_compiler(),
+        _git(layout),
+        *check_places(layout),
+        *check_home(),
+        *check_locks(layout),
+        check_disk(layout),
+        judge_terminal(sys.stdout.encoding or "utf-8"),
+    ]
 
 
 def _version(package: str) -> str | None:
@@ -57,12 +64,10 @@ def _package(name: str) -> Finding:
 
 
 def _gpu() -> list[Finding]:
-    num_gpus = count_gpus()
-    if num_gpus == 0:
-        return [
-            Finding(kind="note", what="no NVIDIA GPU: profile `paper` cannot run here, `quick` and `rtl433` can"),
-        ]
-    return [Finding(kind="ok", what=f"{num_gpus} NVIDIA GPU(s)"), *map(_package, GPU_PACKAGES)]
+    gpus = list_gpus()
+    devices = visible_devices(os.environ, gpus)
+    packages = map(_package, GPU_PACKAGES) if devices else ()
+    return [judge_devices(os.environ, gpus, devices), *packages]
 
 
 def _git(layout: Layout) -> Finding:
@@ -79,12 +84,6 @@ def _git(layout: Layout) -> Finding:
             what=f"{len(changed)} uncommitted changes under model/: commit them, or run with --snapshot",
         )
     return Finding(kind="ok", what=f"git commit {repository.base_commit[:12]}, code committed")
-
-
-def _disk(layout: Layout) -> Finding:
-    free = shutil.disk_usage(layout.root).free
-    what = f"{free / 1e9:.0f} GB free for results"
-    return Finding(kind="ok" if free > MIN_FREE_BYTES else "bad", what=what)
 
 
 def examine_gpu(config: JobConfig, root: Path) -> Iterator[Finding]:

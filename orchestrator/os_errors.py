@@ -35,4 +35,6 @@ def explain_os_error(error: OSError) -> str:
     """Say what was refused, where, and what to do next."""
     advice = FREE_SPACE if error.errno in DISK_FULL else WHAT_TO_DO.get(error.errno or 0, OTHERWISE)
     second = f" -> {error.filename2}" if error.filename2 is not None else ""
-    return f"{describe_system_error(error)}{second}; {advice}"
+    # Python's own refusals, such as of a folder for temporary files, name no file and say it in words.
+    what = describe_system_error(error) if error.filename is not None else error.strerror or str(error)
+    return f"{what}{second}; {advice}"

@@ -14,7 +14,14 @@ from orchestrator.layout import Layout
 from orchestrator.plan import Arm
 from orchestrator.results import look_at_results
 from orchestrator.states import RunState
-from orchestrator.study import Study, collect_inputs, make_plan, missing_captures, refuse_same_files
+from orchestrator.study import (
+    Study,
+    collect_inputs,
+    find_unmet_need,
+    make_plan,
+    missing_captures,
+    refuse_same_files,
+)
 
 NUM_MEASURED = 50
 """Of the runs that are done, those whose time and size are read."""
@@ -93,7 +100,10 @@ def preview(study: Study) -> Preview:
         notes = [f"{run_id} would be left out: {why}" for run_id, why in unreadable.items()]
     rows = tuple(_preview_row(arm, study.seeds, finished, code) for arm in study.arms.values())
     count = sum(len(row.to_train) for row in rows)
-    return Preview(rows=rows, notes=(*notes, code.note), cost=_cost(study.layout, count, done))
+    unmet = find_unmet_need(study) if count else None
+    return Preview(
+        rows=rows, notes=(*notes, *([unmet] if unmet else ()), code.note), cost=_cost(study.layout, count, done)
+    )
 
 
 def _preview_row(arm: Arm, seeds: Sequence[int], finished: Mapping[tuple[str, int], bool], code: Code) -> PreviewRow:

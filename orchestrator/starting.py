@@ -8,6 +8,7 @@ from orchestrator.checkouts import Checkouts
 from orchestrator.errors import DataError, RunError
 from orchestrator.fingerprints import changed_captures
 from orchestrator.guards import Ruling
+from orchestrator.launchers.compilers import find_compiler_problem
 from orchestrator.launchers.forked import Launcher
 from orchestrator.launchers.inline import check_job
 from orchestrator.launchers.local import Slot
@@ -55,6 +56,8 @@ class Starter:
         """
         folder = self.layout.run(claimed.id)
         order, config = read_order(folder), folder.read_config()
+        if config.runtime.compile and (lacking := find_compiler_problem()) is not None:
+            raise RunError(lacking)
         self._require_captures(order)
         code = self.checkouts.open(claimed.experiment, order.code)
         held_by = clear(folder)

@@ -17,10 +17,11 @@ from typing import TextIO, cast
 
 NUM_WAITING = 256
 """Pieces of progress that wait for a slow reader; what comes beyond is not shown."""
-LAST_SECONDS = 3.0
+LAST_SECONDS = 2.0
 """How long the progress that waits may take once the trainings are over."""
 BUFFER_BYTES = 2**16
 ELSEWHERE = "and `knockout status` tells how"
+NOBODY_READS = "nobody reads it"
 STANDARD = (0, 1, 2)
 STDOUT, STDERR = 1, 2
 
@@ -30,8 +31,10 @@ class Stream(io.TextIOBase):
 
     encoding: str = "utf-8"
 
-    def __init__(self, stream: TextIO, on_end: Callable[[OSError], None] = lambda error: None) -> None:
-        self._stream, self._on_end = stream, on_end
+    def __init__(
+        self, stream: TextIO, on_end: Callable[[OSError], None] = lambda error: None, patience: float | None = None
+    ) -> None:
+        self._stream, self._on_end, self._patience = stream, on_end, patience
         self._descriptor = _descriptor_of(stream)
         self.encoding = stream.encoding or "utf-8"
         self._pending, self._swap = bytearray(), threading.Lock()
@@ -84,7 +87,7 @@ class Stream(io.TextIOBase):
     def _write(self, piece: bytes) -> None:
         try:
             while piece and self.error is None:
-                piece = piece[_write_some(self._descriptor or STDOUT, piece) :]
+                piece = piece[_write_some(self._descriptor or STDOUT, piece, self._patience) :]
         except OSError as error:
             self._end(error)
 
@@ -119,7 +122,7 @@ class Stream(io.TextIOBase):
             waiting.put(None, timeout=LAST_SECONDS)
             thread.join(LAST_SECONDS)
         if thread.is_alive() and self.error is None:
-            self._end(OSError(errno.ETIMEDOUT, "nobody reads it"))
+            self._end(OSError(errno.ETIMEDOUT, NOBODY_READS))
             with suppress(queue.Empty):
                 waiting.get_nowait()  # makes room for the word to end
             waiting.put(None)
@@ -132,7 +135,9 @@ def _descriptor_of(stream: TextIO) -> int | None:
         return None  # a stream in memory
 
 
-def _write_some(descriptor: int, piece: bytes) -> int:
+def _write_some(descriptor: int, piece: bytes, patience: float | None) -> int:
+    if patience is not None and not select.select([], [descriptor], [], patience)[1]:
+        raise OSError(errno.ETIMEDOUT, NOBODY_READS)
     try:
         return os.write(descriptor, piece)
     except BlockingIOError:
@@ -147,7 +152,8 @@ class Streams:
     def __init__(self) -> None:
         _fill_closed()
         self._before = (sys.stdout, sys.stderr)
-        self.err = Stream(sys.stderr or _open_again(STDERR))
+        # What is said there is short, and must keep nobody from leaving.
+        self.err = Stream(sys.stderr or _open_again(STDERR), patience=LAST_SECONDS)
         self.out = Stream(sys.stdout or _open_again(STDOUT), self._tell)
 
     def __enter__(self) -> "Streams":

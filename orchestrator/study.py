@@ -17,6 +17,7 @@ from orchestrator.checkouts import Code
 from orchestrator.errors import DataError, UsageError
 from orchestrator.fingerprints import fingerprint_files
 from orchestrator.identity import CodeAndData
+from orchestrator.launchers.compilers import find_compiler_problem
 from orchestrator.launchers.inline import Description, describe_jobs, emulate_captures, find_shared_bursts
 from orchestrator.layout import Layout
 from orchestrator.loading import at_profile, load_campaign
@@ -181,6 +182,8 @@ def refuse_impossible(study: Study) -> None:
     Raises:
         DataError: one cannot be trained on this machine or on these captures, or what is scored is not unseen.
     """
+    if (problem := find_unmet_need(study)) is not None:
+        raise DataError(problem)
     arms = [arm for arm in study.arms.values() if not arm.code]
     answers = describe_jobs([arm.config for arm in arms], study.layout.root, with_data=True)
     for arm, answer in zip(arms, answers, strict=True):
@@ -251,6 +254,13 @@ def _content_key(data: DataConfig, hashes: Mapping[str, str]) -> str:
 
     roles = [list(map(content, names)) for names in (data.train, data.validate, data.choose, data.report)]
     return hashlib.sha256(msgspec.json.encode([APART_FORMAT, roles, data.samples, data.layout])).hexdigest()
+
+
+def find_unmet_need(study: Study) -> str | None:
+    """Say what this machine lacks for the study's configurations; None if it has all."""
+    compiled = [arm.id for arm in study.arms.values() if arm.config.runtime.compile]
+    problem = find_compiler_problem() if compiled else None
+    return None if problem is None else f"{', '.join(compiled)}: {problem}"
 
 
 def describe(study: Study, name: str) -> Description:

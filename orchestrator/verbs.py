@@ -1,4 +1,4 @@
-"""What the values of the command line's options may be."""
+"""What the values of the command line's options may be, and options that several commands have."""
 
 import argparse
 import re
@@ -37,3 +37,15 @@ def parse_natural(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
     return int(text)
+
+
+def add_snapshot(verb: argparse.ArgumentParser) -> None:
+    """Let a command take uncommitted code."""
+    verb.add_argument(
+        "--snapshot", action="store_true", help="take uncommitted changes to model/ onto the experiments' branches"
+    )
+
+
+def add_json(verb: argparse.ArgumentParser) -> None:
+    """Let a program read what a command prints."""
+    verb.add_argument("--json", action="store_true", help="print JSON, for programs")

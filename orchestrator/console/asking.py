@@ -1,9 +1,12 @@
 """What a command that concerns a campaign is asked, and what it leaves out."""
 
 import argparse
+from pathlib import Path
 
 from orchestrator.console.output import say
+from orchestrator.errors import UsageError
 from orchestrator.study import Request, Study
+from orchestrator.surroundings import explain_place
 
 
 def request_of(options: argparse.Namespace) -> Request:
@@ -15,6 +18,17 @@ def request_of(options: argparse.Namespace) -> Request:
         experiments=tuple(getattr(options, "experiments", ())),
         everything=getattr(options, "everything", False),
     )
+
+
+def require_places(*places: Path) -> None:
+    """Refuse now what could not be written at the end.
+
+    Raises:
+        UsageError: a folder is not there and cannot be made, or cannot be written to.
+    """
+    for place in places:
+        if (problem := explain_place(place)) is not None:
+            raise UsageError(problem)
 
 
 def print_left_out(options: argparse.Namespace, study: Study) -> None:

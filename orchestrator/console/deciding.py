@@ -4,7 +4,7 @@ import argparse
 import time
 from collections import Counter
 
-from orchestrator.console.asking import print_left_out, request_of
+from orchestrator.console.asking import print_left_out, request_of, require_places
 from orchestrator.console.live import LiveTable
 from orchestrator.console.output import print_json, say
 from orchestrator.console.terminal import show
@@ -23,6 +23,7 @@ def train_until_decided(options: argparse.Namespace) -> int:
     """Train what the looks ask for until every experiment is decided, has had its seeds, or the budget is spent."""
     study = _open(options)
     run_options = RunOptions(slots=options.slots, snapshot=options.snapshot, retry=options.retry)
+    require_places(study.layout.runs, study.layout.reports)
     with LiveTable() as table:
         ended = run_until_decided(study, run_options, table, Budget(time.monotonic, options.budget))
     outcome = ended.outcome

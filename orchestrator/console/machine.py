@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from orchestrator import __version__, doctor, housekeeping, rebuild
-from orchestrator.console.asking import request_of
+from orchestrator.console.asking import request_of, require_places
 from orchestrator.console.output import layout_of, say
 from orchestrator.console.terminal import OUT, cell, show
 from orchestrator.errors import DataError
@@ -15,6 +15,7 @@ from orchestrator.launchers.inline import emulate_captures, shard_captures
 from orchestrator.layout import Layout
 from orchestrator.spec import BASELINE, EmulateSpec
 from orchestrator.study import Request, make_captures, open_study, refuse_shared_bursts
+from orchestrator.surroundings import Finding
 
 
 def show_version(options: argparse.Namespace) -> int:
@@ -46,6 +47,7 @@ def check_out_experiment(options: argparse.Namespace) -> int:
 
 def emulate(options: argparse.Namespace) -> int:
     """Make emulated captures."""
+    require_places(options.folder)
     spec = EmulateSpec(seed=options.seed, packets=options.packets, samples=options.samples)
     show(emulate_captures(options.folder, spec).strip())
     return 0
@@ -54,6 +56,7 @@ def emulate(options: argparse.Namespace) -> int:
 def shard(options: argparse.Namespace) -> int:
     """Cut shards out of a profile's captures, which are made first where they are missing and emulated."""
     study = open_study(request_of(options))
+    require_places(options.out)
     for line in make_captures(study).splitlines():
         show(line)
     data = study.arms[BASELINE].config.data
@@ -68,7 +71,7 @@ def shard(options: argparse.Namespace) -> int:
 
 def examine(options: argparse.Namespace) -> int:
     """Check this machine."""
-    findings: Iterable[doctor.Finding] = doctor.examine(Layout(Path.cwd()))
+    findings: Iterable[Finding] = doctor.examine(Layout(Path.cwd()))
     if options.gpu:
         study = open_study(Request(file=options.file, profile=options.profile, experiments=(BASELINE,)))
         findings = doctor.examine_gpu(study.arms[BASELINE].config, study.layout.root)

@@ -3,7 +3,7 @@
 import argparse
 
 from orchestrator import search_loop
-from orchestrator.console.asking import request_of
+from orchestrator.console.asking import request_of, require_places
 from orchestrator.console.live import LiveTable
 from orchestrator.console.output import say
 from orchestrator.promoting import promote, require_begun
@@ -16,6 +16,7 @@ INTERRUPTED = 130
 def run_search(options: argparse.Namespace) -> int:
     """Visit points, and say which is the best and how sure that is."""
     asked = open_search(request_of(options), options.search)
+    require_places(asked.study.layout.runs, asked.study.layout.reports)
     with LiveTable() as table:
         found = search_loop.search(asked, _options_of(options), table)
     say(problem for problem in found.problems if problem not in table.told)

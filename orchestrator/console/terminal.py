@@ -1,11 +1,15 @@
 """The terminal, for what is drawn on it: tables and colours."""
 
+import os
+
 from rich.console import Console
 from rich.markup import escape
 
 from orchestrator.printable import one_line, visible
 
-OUT = Console(soft_wrap=False, highlight=False, emoji=False)
+# Rich takes any digit for one of a size, also those that are no number.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES") or value.isascii()}
+OUT = Console(_environ=ENVIRONMENT, soft_wrap=False, highlight=False, emoji=False)
 STYLES = {
     "done": "green",
     "improved": "bold green",

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from orchestrator import campaign, wording
 from orchestrator.campaign import Outcome
-from orchestrator.console.asking import print_left_out, request_of
+from orchestrator.console.asking import print_left_out, request_of, require_places
 from orchestrator.console.live import LiveTable
 from orchestrator.console.output import say
 from orchestrator.console.terminal import OUT, cell, show, styled
@@ -26,6 +26,7 @@ def run_campaign(options: argparse.Namespace) -> int:
         raise UsageError("--budget is for --until-decided; say both")
     study = open_study(request_of(options))
     run_options = RunOptions(slots=options.slots, snapshot=options.snapshot, retry=options.retry)
+    require_places(study.layout.runs, study.layout.reports)
     with LiveTable() as table:
         outcome = campaign.run(study, run_options, table)
     for note in outcome.notes:
@@ -46,7 +47,9 @@ def run_campaign(options: argparse.Namespace) -> int:
 def write_report(options: argparse.Namespace) -> int:
     """Judge what is there and write the report."""
     request = request_of(options)
-    outcome = campaign.report(open_study(request), request)
+    study = open_study(request)
+    require_places(study.layout.reports)
+    outcome = campaign.report(study, request)
     say(outcome.notes)
     print_outcome(outcome)
     say(outcome.problems)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from orchestrator import working
-from orchestrator.console.asking import print_left_out, request_of
+from orchestrator.console.asking import print_left_out, request_of, require_places
 from orchestrator.console.live import LiveTable
 from orchestrator.console.output import layout_of, say
 from orchestrator.console.terminal import show
@@ -21,6 +21,7 @@ INTERRUPTED = 130
 def add_runs(options: argparse.Namespace) -> int:
     """Queue what has no result yet."""
     study = open_study(request_of(options))
+    require_places(study.layout.runs)
     queued, rows = queue_alone(study, RunOptions(snapshot=options.snapshot))
     say(queued.notes)
     say(f"{experiment} is rejected: {why}" for experiment, why in queued.rejected.items())

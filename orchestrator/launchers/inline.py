@@ -12,6 +12,7 @@ from msgspec import Struct
 import model
 from model.config import DataConfig, JobConfig
 from orchestrator.errors import DataError
+from orchestrator.launchers.local import UTF_8
 from orchestrator.spec import EmulateSpec
 
 USERS_MISTAKE = 2
@@ -71,7 +72,7 @@ def emulate_captures(folder: Path, spec: EmulateSpec, *, keep: bool = False) -> 
     """
     options = {"--folder": folder.resolve(), "--seed": spec.seed, "--packets": spec.packets, "--samples": spec.samples}
     words = [str(word) for pair in options.items() for word in pair]
-    return _ask(["model.data.emulate", *words, *["--keep"] * keep], b"", INSTALLED).decode()
+    return _ask(["model.data.emulate", *words, *["--keep"] * keep], b"", INSTALLED).decode(errors="replace")
 
 
 class Speed(Struct, frozen=True, kw_only=True):
@@ -99,12 +100,11 @@ def run_marked_tests(root: Path, mark: str) -> tuple[bool, str]:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-m", mark, "-q", "-p", "no:cacheprovider", "tests"],
         capture_output=True,
-        text=True,
         check=False,
         cwd=root,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, **UTF_8, "PYTHONDONTWRITEBYTECODE": "1"},
     )
-    said = (done.stdout + done.stderr).strip().splitlines() or ["pytest said nothing"]
+    said = (done.stdout + done.stderr).decode(errors="replace").strip().splitlines() or ["pytest said nothing"]
     return done.returncode == 0, said[-1]
 
 
@@ -121,7 +121,7 @@ def shard_captures(folder: Path, data: DataConfig, root: Path, sha256: Mapping[s
         DataError: a capture does not fit, or the folder holds something else.
     """
     order = {"data": data, "data_folder": str(root.resolve()), "out": str(folder.resolve()), "sha256": sha256}
-    return _ask(["model.data.shards"], msgspec.json.encode(order), INSTALLED).decode()
+    return _ask(["model.data.shards"], msgspec.json.encode(order), INSTALLED).decode(errors="replace")
 
 
 def find_shared_bursts(data: DataConfig, root: Path, sha256: Mapping[str, str], remembered: Path) -> str | None:
@@ -158,6 +158,8 @@ def _ask(module: list[str], question: bytes, code: Path) -> bytes:
 
 
 def _call(module: list[str], question: bytes, folder: Path) -> "subprocess.CompletedProcess[bytes]":
+    # A variable may forbid `-m` to look in the working folder.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     return subprocess.run(
         [sys.executable, "-m", *module],
         input=question,
@@ -165,5 +167,5 @@ def _call(module: list[str], question: bytes, folder: Path) -> "subprocess.Compl
         check=False,
         cwd=folder,
         # Byte code would be a new file in the user's checkout.
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**environment, **UTF_8, "PYTHONDONTWRITEBYTECODE": "1"},
     )

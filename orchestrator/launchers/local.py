@@ -36,6 +36,9 @@ MALLOC = {
     "MALLOC_TOP_PAD_": str(64 * 2**20),
 }
 
+UTF_8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
+"""What a process of ours writes, it writes so, whatever the user's terminal takes."""
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -96,7 +99,7 @@ def make_slots(
     variables = variables or {}
     count = asked or len(devices) or min(2, num_cores)
     threads = str(share_threads(num_cores, count, variables))
-    shared = {**dict.fromkeys(THREAD_VARIABLES, threads), **MALLOC}
+    shared = {**dict.fromkeys(THREAD_VARIABLES, threads), **MALLOC, **UTF_8}
     if not devices:
         # What hides GPUs from a container only does so where it starts; the job must not find them after all.
         hidden = {MASK: ""} if variables.get(CONTAINER_MASK) in HIDES_ALL else {}

@@ -5,6 +5,8 @@ import re
 import shlex
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -310,3 +312,12 @@ def test_on_a_gpu_the_job_stays_as_it_was_said(build_job: JobBuilder) -> None:
     assert not said
     with pytest.raises(JobError, match="--precision fp16 needs CUDA"):
         fit_to_device(job, "cpu", said.append)
+
+
+def test_training_outlives_the_reader_of_its_lines() -> None:
+    program = "from model.train import tell_terminal\nfor number in range(3): tell_terminal(str(number))\n"
+    for where in ("> /dev/full", "| true"):
+        command = ["bash", "-c", f'"$0" -c "$1" {where}; exit ${{PIPESTATUS[0]}}', sys.executable, program]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+        assert done.returncode == 0
+        assert done.stderr.count("nothing more is shown") == 1

@@ -34,5 +34,10 @@ def test_both_places_of_a_renaming_are_told() -> None:
     assert told.startswith(f"a: {os.strerror(errno.EXDEV)} -> b; ")
 
 
+def test_a_refusal_of_pythons_own_keeps_its_words() -> None:
+    told = explain_os_error(FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"))
+    assert told.startswith("No usable temporary directory found in ['/tmp']; ")
+
+
 def test_an_error_without_a_number_is_told_in_its_own_words() -> None:
     assert explain_os_error(OSError("it is broken")) == "it is broken; mend that, and run the command again"

@@ -45,6 +45,16 @@ def test_a_new_campaign_trains_every_seed_of_everything(study: Any) -> None:
     assert shown.notes == (f"code: commit {study.git('rev-parse', 'HEAD')[:12]}",)
 
 
+def test_a_compiler_that_is_missing_is_told(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("CC", "no-such-compiler")
+    told = preview(open_study(Request(file=study.file))).notes[0]
+    assert told.startswith("baseline, E5, H2: `runtime.compile: true` cannot work here: C")
+    assert "names `no-such-compiler`" in told
+    study.edit("experiments:\n", "baseline: {runtime: {compile: false}}\nexperiments:\n")
+    assert not any("compile" in note for note in preview(open_study(Request(file=study.file))).notes)
+
+
 def test_what_has_its_result_is_not_trained(study: Any) -> None:
     study.end(study.start("E5", 1), "failed", "crashed")
     study.start("baseline")

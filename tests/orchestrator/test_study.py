@@ -21,6 +21,7 @@ from orchestrator.study import (
     make_captures,
     missing_captures,
     open_study,
+    refuse_impossible,
     refuse_same_files,
     refuse_shared_bursts,
 )
@@ -230,3 +231,12 @@ def test_captures_that_are_there_are_kept_where_others_are_made_up(tmp_path: Pat
     assert "LocD.h5: 10 emulated devices" in make_captures(open_study(Request(file=file)))
     assert (tmp_path / "LocA.h5").read_bytes() == b"a month of work"
     assert (tmp_path / "LocD.h5").is_file()
+
+
+def test_configurations_that_this_machine_cannot_compile_are_refused(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(DataError, match=r"baseline, wide, wide-mlp: `runtime.compile: true` cannot work here"):
+        refuse_impossible(open_study(Request(file=file)))

@@ -422,6 +422,16 @@ def spoil_capture(yard: Yard) -> str:
     return f"{yard.layout.root / 'LocA.h5'}: {changed}"
 
 
+def test_a_run_that_cannot_be_compiled_here_is_left_for_another_machine(
+    build_yard: YardBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.starting.find_compiler_problem", lambda: "there is no compiler")
+    yard, launcher = build_yard(E1=[])
+    assert yard.worker(CPU_SLOTS[:1]).drain(Onlooker())
+    assert launcher.started == []
+    assert yard.outcomes() == {"E1": (RunState.INTERRUPTED, "it cannot be started: there is no compiler")}
+
+
 @pytest.mark.parametrize("spoil", [spoil_order, spoil_code, spoil_config, spoil_capture])
 def test_a_run_that_cannot_be_started_is_left_with_a_sentence_and_the_others_are_trained(
     build_yard: YardBuilder, spoil: Callable[[Yard], str]
