@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LEVELS = {
+    "code_files": 0, "code_folders": 1, "edits": 2,
     "__init__": 0, "errors": 0, "faults": 0, "identity": 0, "judgement": 0, "layout": 0, "multiplicity": 0, "pacing": 0,
     "processes": 0, "spec": 0, "states": 0, "verbs": 0, "wording": 0,
     "database": 1, "evidence": 1, "fingerprints": 1, "guards": 1, "knobs": 1, "launchers": 1, "orders": 1,

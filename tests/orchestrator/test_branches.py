@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.branches import SPEC_FILE, BranchName, ExperimentCommit, Repository, hash_code_folder
+from orchestrator.branches import SPEC_FILE, BranchName, ExperimentCommit, Repository
+from orchestrator.code_folders import hash_code_folder
 from orchestrator.errors import CodeError
 
 NOW = datetime(2026, 2, 19, 1, 0, 41, tzinfo=UTC)

@@ -7,22 +7,24 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from orchestrator.branches import Repository, hash_code_folder
+from orchestrator.branches import Repository
 from orchestrator.checkouts import (
     Checkouts,
     CopiedCode,
     GitCode,
-    Leftover,
     find_code,
     leftover_worktrees,
     worktree_name,
 )
+from orchestrator.code_folders import hash_code_folder
 from orchestrator.errors import CodeError
 from orchestrator.layout import Layout
 from orchestrator.orders import OrderedCode
 from orchestrator.plan import Plan
+from orchestrator.processes import Process
 
 NOW = datetime(2026, 2, 19, 1, 0, 41, tzinfo=UTC)
 FOCAL = {"change": {"loss.kind": "focal", "loss.gamma": 2.0}}
@@ -54,6 +56,11 @@ def committed(layout: Layout) -> Layout:
 def git(layout: Layout, *words: str) -> str:
     done = subprocess.run(["git", *words], cwd=layout.root, check=True, capture_output=True, text=True)
     return done.stdout.strip()
+
+
+def a_dead_process() -> Process:
+    said = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout
+    return msgspec.structs.replace(Process.own(), pid=int(said), born="boot/1")
 
 
 def test_code_in_a_repository_is_checked_out_and_cleaned_up(committed: Layout, plan: Plan) -> None:
@@ -122,17 +129,44 @@ def test_other_folders_beside_the_worktrees_are_no_leftovers(layout: Layout, nam
 
 
 def test_a_leftover_says_whose_it_was(layout: Layout) -> None:
-    dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
-    path = layout.worktrees / worktree_name("pool-mean", "0123456789abcdef", int(dead))
+    dead = a_dead_process()
+    path = layout.worktrees / worktree_name("pool-mean", "0123456789abcdef", dead)
     path.mkdir(parents=True)
-    assert leftover_worktrees(layout) == [Leftover(path, "pool-mean", int(dead))]
+    (leftover,) = leftover_worktrees(layout)
+    assert (leftover.path, leftover.experiment, leftover.pid) == (path, "pool-mean", dead.pid)
+    assert leftover.is_of(dead)
+    assert not leftover.is_of(msgspec.structs.replace(dead, born="boot/2"))
+
+
+def test_a_worktree_of_a_number_that_another_process_has_by_now_is_a_leftover(layout: Layout) -> None:
+    other = msgspec.structs.replace(Process.own(), born="boot/1")
+    path = layout.worktrees / worktree_name("E5", "0123456789ab", other)
+    for folder in (path, layout.worktrees / worktree_name("E5", "0123456789ab")):
+        folder.mkdir(parents=True)
+    assert [leftover.path for leftover in leftover_worktrees(layout)] == [path]
+
+
+def test_a_worktree_that_an_older_version_named_by_the_number_alone_is_kept_while_that_lives(layout: Layout) -> None:
+    own, _, _ = worktree_name("E5", "0123456789ab").rpartition("-")
+    dead, _, _ = worktree_name("E5", "0123456789ab", a_dead_process()).rpartition("-")
+    for name in (own, dead):
+        (layout.worktrees / name).mkdir(parents=True)
+    assert [leftover.path.name for leftover in leftover_worktrees(layout)] == [dead]
+
+
+def test_a_worktree_of_another_container_with_this_ones_name_is_no_leftover(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (layout.worktrees / worktree_name("E5", "0123456789ab", a_dead_process())).mkdir(parents=True)
+    (tmp_path / "pid").symlink_to("pid:[1]")
+    monkeypatch.setattr("orchestrator.checkouts.PID_NAMESPACE", tmp_path / "pid")
+    assert leftover_worktrees(layout) == []
 
 
 def test_a_worktree_of_another_machine_that_shares_the_home_is_no_leftover(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
-    (layout.worktrees / worktree_name("E5", "0123456789ab", int(dead))).mkdir(parents=True)
+    (layout.worktrees / worktree_name("E5", "0123456789ab", a_dead_process())).mkdir(parents=True)
     assert len(leftover_worktrees(layout)) == 1
     monkeypatch.setattr("orchestrator.checkouts.socket.gethostname", lambda: "elsewhere")
     assert leftover_worktrees(layout) == []

@@ -49,6 +49,11 @@ def dead_pid() -> int:
     return int(subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout)
 
 
+def gone(pid: int) -> Process:
+    """Return a process of this machine that had this number."""
+    return Process(Process.own().host, pid, "boot/1")
+
+
 def refs(study: Any) -> set[str]:
     return set(study.git("for-each-ref", "--format=%(refname)", "refs/heads/experiment", "refs/knockout").split())
 
@@ -144,7 +149,7 @@ class TestGc:
         self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
     ) -> None:
         made, layout = branch("E5"), study.layout
-        paths = [layout.worktrees / worktree_name(name, made.commit, dead_pid) for name in ("E5", "H2")]
+        paths = [layout.worktrees / worktree_name(name, made.commit, gone(dead_pid)) for name in ("E5", "H2")]
         for path in paths:
             Repository(layout.root).add_worktree(made.commit, path)
         study.git("worktree", "lock", str(paths[0]))
@@ -158,7 +163,7 @@ class TestGc:
         self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
     ) -> None:
         made, layout = branch("E5"), study.layout
-        names = [*(worktree_name("E5", made.commit, pid) for pid in (dead_pid, os.getpid())), "look-E5-123456789012"]
+        names = [*(worktree_name("E5", made.commit, of) for of in (gone(dead_pid), None)), "look-E5-123456789012"]
         for name in names:
             Repository(layout.root).add_worktree(made.commit, layout.worktrees / name)
         said = knockout("gc")[1]
@@ -170,7 +175,7 @@ class TestGc:
         self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
     ) -> None:
         made = branch("E5")
-        path = study.layout.worktrees / worktree_name("E5", made.commit, dead_pid)
+        path = study.layout.worktrees / worktree_name("E5", made.commit, gone(dead_pid))
         Repository(study.layout.root).add_worktree(made.commit, path)
         run_id = study.start("E5")
         study.queue(run_id, "running", host=Process.own().host, pid=dead_pid, born="boot/1")
@@ -187,7 +192,7 @@ class TestGc:
         made = branch("E5")
         branch("H2")
         study.queue("E5-s0-00000000", "done")
-        path = study.layout.worktrees / worktree_name("E5", made.commit, dead_pid)
+        path = study.layout.worktrees / worktree_name("E5", made.commit, gone(dead_pid))
         Repository(study.layout.root).add_worktree(made.commit, path)
         before = (refs(study), checkout_hash(study.layout.root), study.git("worktree", "list"))
         status, would, _ = knockout("gc", "--dry-run")
@@ -204,7 +209,7 @@ class TestGc:
         """Law 6: the user's checkout and index are never touched."""
         made = branch("E5")
         study.queue("E5-s0-00000000", "done")
-        path = study.layout.worktrees / worktree_name("E5", made.commit, dead_pid)
+        path = study.layout.worktrees / worktree_name("E5", made.commit, gone(dead_pid))
         Repository(study.layout.root).add_worktree(made.commit, path)
         (study.layout.root / "idea.txt").write_text("half an idea\n")
         (study.layout.root / "model" / "__main__.py").write_text("print('two')\n")
