@@ -12,10 +12,10 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator import worktrees
-from orchestrator.code_files import CODE, GONE, SUBMODULE, fault_of, few, hash_listing
+from orchestrator.code_files import CODE, GONE, SUBMODULE, fault_of, few, hash_listing, in_submodule
 from orchestrator.edits import Edit, find_edits, stored
 from orchestrator.errors import CodeError
-from orchestrator.plumbing import Git, GitError, parts
+from orchestrator.plumbing import Git, GitError, NoGitError, parts
 from orchestrator.spec import ID_PATTERN
 
 SPEC_FILE = ".knockout/experiment.json"
@@ -103,6 +103,10 @@ class Repository:
         """Return the campaign's folder inside the repository, ending in `/` unless it is the top, and the top."""
         try:
             prefix, top = self.git("rev-parse", "--show-prefix", "--show-toplevel").split("\n")
+        except NoGitError:
+            if any((folder / ".git").exists() for folder in (self.folder, *self.folder.parents)):
+                raise
+            raise NoRepositoryError(f"{self.folder}: no git repository is here") from None
         except GitError as error:
             if "not a git repository (or any" in error.words:
                 raise NoRepositoryError(f"{self.folder}: no git repository is here") from None
@@ -150,7 +154,7 @@ class Repository:
             mode, _, blob = meta.split()
             files[path.removeprefix(self.prefix)] = (mode, blob)
             if mode == SUBMODULE:
-                raise CodeError(_in_submodule(self.top / path, self.top))
+                raise CodeError(in_submodule(self.top / path, self.top))
         return files
 
     def _start(self, tree: str) -> str:
@@ -193,7 +197,7 @@ class Repository:
         edits = self._edits()
         for edit in edits:
             if edit.mode == SUBMODULE:
-                raise CodeError(_in_submodule(self.folder / edit.path, self.top))
+                raise CodeError(in_submodule(self.folder / edit.path, self.top))
         gone = [edit for edit in edits if edit.mode == GONE]
         there = [edit for edit in edits if edit.mode != GONE]
         length = len(self.base_commit)
@@ -388,11 +392,3 @@ def _names(experiment: str, now: datetime) -> Iterator[BranchName]:
     yield BranchName(experiment, stamp)
     for number in range(2, 101):
         yield BranchName(experiment, f"{stamp}_{number}")
-
-
-def _in_submodule(path: Path, top: Path) -> str:
-    name = path.relative_to(top)
-    return (
-        f"{path}: the code that jobs run is in a submodule, whose files are not in the commits of {top}; put the files "
-        f"themselves there, in {top}: git rm --cached {name} && rm -rf {name}/.git && git add {name} && git commit"
-    )

@@ -25,6 +25,7 @@ from orchestrator.layout import Layout
 from orchestrator.orders import AGAIN, OrderedCode
 from orchestrator.patches import RefusedError, apply_patch, changed_files, read_patch, take_ref
 from orchestrator.plan import Arm, CodeStep
+from orchestrator.plumbing import NoGitError
 from orchestrator.processes import Process, birth_of
 from orchestrator.spec import ID_PATTERN
 
@@ -169,14 +170,14 @@ class GitCode:
 class CopiedCode:
     """Code outside a repository: a copy of the campaign's `model/`, or of the installed one."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, why: str = "no git repository holds it") -> None:
         local = layout.root / CODE
         self.source = local if (local / "__main__.py").exists() else Path(model.__file__).parent
         # Read once: what is copied later is what was hashed.
         self._files = read_code_folder(self.source)
         self.code_hash = hash_listing({path: blob_name(content) for path, content in self._files.items()})
         self.copy = layout.code_copy(self.code_hash)
-        self.note = f"code: a copy of {self.source}, since no git repository holds it; no branches are made"
+        self.note = f"code: a copy of {self.source}, since {why}; no branches are made"
 
     def code_of(self, arm: Arm) -> ArmCode:
         """Return the one code that there is."""
@@ -227,6 +228,18 @@ def find_code(layout: Layout, *, snapshot: bool) -> Code:
     if not repository.has_code() and not repository.uncommitted_code():
         return CopiedCode(layout)
     return GitCode(repository, layout, snapshot=snapshot)
+
+
+def look_at_code(layout: Layout) -> Code:
+    """Choose the code that results are compared with, where nothing is trained: without git, that of the folder.
+
+    Raises:
+        CodeError: git is there, and refuses.
+    """
+    try:
+        return find_code(layout, snapshot=True)
+    except NoGitError as error:
+        return CopiedCode(layout, why=str(error))
 
 
 @dataclass

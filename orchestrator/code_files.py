@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from importlib.machinery import all_suffixes
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 CODE = "model"
 """The folder whose code a job runs."""
@@ -38,6 +38,15 @@ def fault_of(path: str, mode: str) -> str | None:
     if mode in KINDS:
         return KINDS[mode]
     return "byte code" if mode != GONE and is_byte_code(path) else None
+
+
+def in_submodule(path: Path, top: Path) -> str:
+    """Say that code is in a submodule of the repository at `top`, and how it gets out of it."""
+    name = path.relative_to(top)
+    return (
+        f"{path}: the code that jobs run is in a submodule, whose files are not in the commits of {top}; put the files "
+        f"themselves there, in {top}: git rm --cached {name} && rm -rf {name}/.git && git add {name} && git commit"
+    )
 
 
 def is_byte_code(path: str) -> bool:

@@ -5,6 +5,7 @@ and time may not be, and an ignored one is not named. None of the user's filters
 """
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ from orchestrator.code_files import CODE, FILE_MODES, GONE, SUBMODULE, blob_name
 from orchestrator.code_folders import list_code, read_code
 from orchestrator.plumbing import Git, parts
 
-SKIPPED = "S "
-"""How `git ls-files -t` marks a file that the index says to leave out of the checkout."""
+SKIPPED = "S"
+"""How `git ls-files -v` marks a file that the index says to leave out of the checkout."""
+IGNORED = "git ignores it, `git add --force` takes it"
 CONVERSIONS = ("filter", "ident", "working-tree-encoding")
 """Attributes by which git stores other bytes than lie on the disk, beside the ends of lines."""
 Committed = Mapping[str, tuple[str, str]]
@@ -57,7 +59,11 @@ def find_edits(git: Git, folder: Path, committed: Committed, length: int) -> lis
     other = [path for path in found if path in known and not _is_same(folder / path, found[path], known[path], length)]
     converted = _converted(git, folder, {path: known[path][1] for path in other if found[path] in FILE_MODES}, length)
     edited = [path for path in other if path not in converted]
-    notes = {**_describe_new(git, {path: found[path] for path in new}), **_conversions(git, edited)}
+    notes = {
+        **_describe_new(git, {path: found[path] for path in new}),
+        **_conversions(git, edited),
+        **_overlooked(git, [*gone, *edited]),
+    }
     return [
         Edit(path, found.get(path, GONE), notes.get(path, ""))
         for path in sorted((*gone, *edited, *(path for path in new if path in notes)))
@@ -73,9 +79,28 @@ def _without_sparse(git: Git, gone: list[str]) -> list[str]:
     """Leave out what the user has left out of a sparse checkout: the file is in the commit, and nobody edited it."""
     if not gone or git.ask("config", "--type=bool", "core.sparseCheckout") != "true":
         return gone
-    listed = parts(git("ls-files", "-t", "-z", "--", CODE))
-    left_out = {entry.removeprefix(SKIPPED) for entry in listed if entry.startswith(SKIPPED)}
-    return [path for path in gone if path not in left_out]
+    marks = _marks(git)
+    return [path for path in gone if marks.get(path) != SKIPPED]
+
+
+def _marks(git: Git) -> dict[str, str]:
+    """Return path -> how `git ls-files -v` marks it in the user's index: a letter, small for `assume-unchanged`."""
+    entries = (entry.split(" ", 1) for entry in parts(git("ls-files", "-v", "-z", "--", CODE)))
+    return {path: mark for mark, path in entries}
+
+
+def _overlooked(git: Git, edited: list[str]) -> dict[str, str]:
+    """Say which edited files git was told to overlook, and how it is told otherwise."""
+    marks = _marks(git) if edited else {}
+    flags = {
+        path: "skip-worktree" if marks[path] in (SKIPPED, SKIPPED.lower()) else "assume-unchanged"
+        for path in edited
+        if path in marks and (marks[path] == SKIPPED or marks[path].islower())
+    }
+    return {
+        path: f"git overlooks it until `git update-index --no-{flag} {shlex.quote(path)}`"
+        for path, flag in flags.items()
+    }
 
 
 def _converted(git: Git, folder: Path, blobs: Mapping[str, str], length: int) -> set[str]:
@@ -120,7 +145,7 @@ def _describe_new(git: Git, new: Mapping[str, str]) -> dict[str, str]:
     listed = git.ask("check-ignore", "-z", "--stdin", stdin=_listing(new)) if new else None
     ignored = set(parts(listed or ""))
     return {
-        path: "git ignores it" if path in ignored else ""
+        path: IGNORED if path in ignored else ""
         for path, mode in new.items()
         if path not in ignored or _is_found_by_import(path, mode)
     }
