@@ -11,7 +11,9 @@ from pathlib import Path, PurePosixPath
 
 CODE = "model"
 """The folder whose code a job runs."""
-FILE_MODES = frozenset({"100644", "100755"})
+EXECUTABLE = "100755"
+"""Mode of a file in a tree that may be executed."""
+FILE_MODES = frozenset({"100644", EXECUTABLE})
 """Modes of a file in a tree: without and with the permission to execute it."""
 LINK = "120000"
 """Mode of a symbolic link in a tree."""

@@ -41,7 +41,8 @@ def list_code(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _refuse(error: OSError) -> None:
-    raise CodeError(f"{error.filename}: the code that jobs run cannot be read: {error.strerror}") from None
+    if not isinstance(error, FileNotFoundError):  # a folder that is not there holds nothing
+        raise CodeError(f"{error.filename}: the code that jobs run cannot be read: {error.strerror}") from None
 
 
 def _mode(path: Path) -> str | None:

@@ -131,7 +131,7 @@ def apply_patch(repository: Repository, tree: str, patch: bytes, name: str) -> s
 
 def _is_in_code(repository: Repository, patch: bytes, way: tuple[str, ...]) -> bool:
     """Whether all paths of a patch, read in one way, are files of `model/`."""
-    listed = repository.git.ask("apply", *way, "--numstat", "-z", "-", stdin=patch)
+    listed = repository.git.ask("apply", *way, *_inside(repository), "--numstat", "-z", "-", stdin=patch)
     paths = [row.split("\t", 2)[2].removeprefix(repository.prefix) for row in parts(listed or "")]
     return bool(paths) and all(path.startswith(f"{CODE}/") for path in paths)
 
@@ -139,10 +139,13 @@ def _is_in_code(repository: Repository, patch: bytes, way: tuple[str, ...]) -> b
 def _apply(repository: Repository, tree: str, patch: bytes, way: tuple[str, ...]) -> str:
     # What the user has set on whitespace decides nothing here.
     command = ("-c", "apply.ignoreWhitespace=no", "apply", *way, "--cached", "--whitespace=nowarn")
-    inside = (f"--directory={repository.prefix}",) if repository.prefix else ()
     with repository.git.temporary_index(tree) as index:
-        repository.git(*command, *inside, "-", stdin=patch, env=index)
+        repository.git(*command, *_inside(repository), "-", stdin=patch, env=index)
         return repository.git("write-tree", env=index)
+
+
+def _inside(repository: Repository) -> tuple[str, ...]:
+    return (f"--directory={repository.prefix}",) if repository.prefix else ()
 
 
 def _require_able(repository: Repository, patch: bytes, error: GitError) -> None:

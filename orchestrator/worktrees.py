@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.code_files import CODE, blob_name, fault_of
+from orchestrator.code_files import CODE, EXECUTABLE, blob_name, fault_of
 from orchestrator.code_folders import list_code, read_code
 from orchestrator.errors import CodeError
 from orchestrator.plumbing import Git, GitError, parts
@@ -50,7 +50,7 @@ def add(git: Git, commit: str, path: Path, prefix: str = "") -> None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         git(*ADD, "--no-checkout", "--lock", "--reason", HALF_MADE, str(path), commit)
-        _write_files(git, path, files)
+        _write_files(git, commit, path, files)
         git("worktree", "unlock", str(path))
     except GitError as error:
         raise CodeError(f"git cannot check out {commit[:12]} at {path}: {error.words}") from None
@@ -94,18 +94,24 @@ def _list_files(git: Git, commit: str, prefix: str) -> Files:
     return files
 
 
-def _write_files(git: Git, folder: Path, files: Files) -> None:
-    contents = _read_blobs(git, [blob for _, blob in files.values()])
+def _write_files(git: Git, commit: str, folder: Path, files: Files) -> None:
+    try:
+        contents = _read_blobs(git, [blob for _, blob in files.values()])
+    except GitError:
+        if git.ask("config", "--get-regexp", r"^remote\..*\.promisor$") is None:
+            raise
+        contents = {}
     for path, (mode, blob) in files.items():
         if blob not in contents:
             raise CodeError(
-                f"{path}: its content {blob[:12]} is not in this repository, as in a clone that fetches what it needs "
-                f"only later; fetch it: git cat-file blob {blob} > /dev/null"
+                f"{path} of commit {commit[:12]}: its content is not in this repository, as in a clone that fetches "
+                f"contents only when they are needed; fetch it: git archive --output=/dev/null {commit} {CODE}"
             )
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(contents[blob])
-        target.chmod(0o777 & int(mode, 8) if mode == "100755" else target.stat().st_mode)
+        if mode == EXECUTABLE:
+            target.chmod(target.stat().st_mode | 0o111)
 
 
 def _read_blobs(git: Git, blobs: list[str]) -> dict[str, bytes]:

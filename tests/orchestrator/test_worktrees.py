@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import worktrees
 from orchestrator.branches import Repository
 from orchestrator.errors import CodeError
 
@@ -151,6 +152,62 @@ class TestAdd:
         repository.add_worktree(repository.base_commit, path)
         assert git("config", "core.autocrlf") == "true"
 
+    def test_runs_no_filter_and_needs_none_that_is_required(self, repo: Path, path: Path, git: Git) -> None:
+        """As where a repository is under git-lfs and the program is not there."""
+        git("config", "filter.lfs.process", f"touch {repo.parent}/a-filter-ran; git-lfs-that-is-not-there")
+        git("config", "filter.lfs.required", "true")
+        (repo / ".git" / "info" / "attributes").write_text("* filter=lfs\n")
+        repository = Repository(repo)
+        repository.add_worktree(repository.base_commit, path)
+        assert files(path) == CODE
+        worktrees.add_whole(repository.git, repository.base_commit, path.with_name("look"))
+        assert files(path.with_name("look")) == WHOLE
+        assert not (repo.parent / "a-filter-ran").exists()
+
+    @pytest.mark.parametrize("attribute", ["text eol=crlf", "ident", "working-tree-encoding=UTF-16"])
+    def test_writes_the_bytes_of_the_commit_whatever_its_attributes_say(
+        self, repo: Path, path: Path, git: Git, attribute: str
+    ) -> None:
+        (repo / "model" / "ident.py").write_text("# $Id$\n")
+        git("add", "-A")
+        git("commit", "--quiet", "-m", "ident")
+        (repo / ".gitattributes").write_text(f"*.py {attribute}\n")
+        git("add", ".gitattributes")
+        git("commit", "--quiet", "-m", "attributes")
+        repository = Repository(repo)
+        repository.add_worktree(repository.base_commit, path)
+        assert files(path) == {**CODE, "model/ident.py": b"# $Id$\n"}
+        repository.add_worktree(repository.base_commit, path)
+
+    def test_asks_no_other_repository_for_what_a_partial_clone_lacks(self, repo: Path, path: Path, git: Git) -> None:
+        git("config", "uploadpack.allowFilter", "true")
+        git("config", "uploadpack.allowAnySHA1InWant", "true")
+        clone = repo.parent / "clone"
+        git("clone", "--quiet", "--filter=blob:none", "--no-checkout", repo.as_uri(), str(clone))
+        repository = Repository(clone)
+        with pytest.raises(
+            CodeError, match=r"model/__main__.py of commit .*: its content is not in this repository, .*fetch it: "
+        ) as caught:
+            repository.add_worktree(repository.base_commit, path)
+        run_named_command(caught.value, clone)
+        repository.add_worktree(repository.base_commit, path)
+        assert files(path) == CODE
+
+    def test_names_the_variable_of_a_folder_that_cannot_be_written(self, repo: Path, path: Path) -> None:
+        path.parent.write_text("a file where a folder should be\n")
+        with pytest.raises(CodeError, match=r"trees: .*; name another one|in the variable XDG_CACHE_HOME"):
+            Repository(repo).add_worktree(Repository(repo).base_commit, path)
+
+    @pytest.mark.parametrize("kind", ["link", "byte code"])
+    def test_refuses_what_is_no_source_file(self, repo: Path, path: Path, git: Git, kind: str) -> None:
+        name = "model/linked.py" if kind == "link" else "model/main.pyc"
+        (repo / name).symlink_to("/etc/passwd") if kind == "link" else (repo / name).write_bytes(b"1")
+        git("add", "-A", "--force")
+        git("commit", "--quiet", "-m", kind)
+        repository = Repository(repo)
+        with pytest.raises(CodeError, match=rf"{name}, which is .*{kind}: jobs run source files; commit the file"):
+            repository.add_worktree(repository.base_commit, path)
+
     def test_runs_no_hook_of_the_user(self, repo: Path, path: Path, git: Git) -> None:
         hooks = repo.parent / "hooks"
         hooks.mkdir()
@@ -219,6 +276,18 @@ class TestRemove:
         with pytest.raises(CodeError, match=r"this is a repository and no worktree of ours; move it away: mv "):
             Repository(repo).remove_worktree(repo)
         assert files(repo).items() >= WHOLE.items()
+
+    def test_that_cannot_be_done_is_told(self, repo: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        repository = Repository(repo)
+        path.mkdir(parents=True)
+
+        def refuse(folder: Path) -> None:
+            raise PermissionError(13, "Permission denied", str(folder))
+
+        # Whoever runs the tests may be root, who may remove everything.
+        monkeypatch.setattr("orchestrator.worktrees.shutil.rmtree", refuse)
+        with pytest.raises(CodeError, match=r"E5: this worktree cannot be removed: Permission denied; ask its owner"):
+            repository.remove_worktree(path)
 
     def test_leaves_what_another_process_is_making(self, repo: Path, path: Path, git: Git) -> None:
         """A worktree that has an entry and no folder yet is what `git worktree prune` would take."""
