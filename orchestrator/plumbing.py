@@ -53,7 +53,9 @@ IDENTITY = {
 _BLOCKED = re.compile(r"'(refs/[^']+)' exists; cannot create")
 _LOCKED = re.compile(r"Unable to create '([^']+\.lock)': File exists")
 _HALF_WRITTEN = re.compile(r"failed to read \S*?/worktrees/([^/;]+)/commondir")
-_PASSING = re.compile(rf"{_HALF_WRITTEN.pattern}|could not create directory of '[^']*/worktrees/")
+_PASSING = re.compile(
+    rf"{_HALF_WRITTEN.pattern}|could not create directory of '[^']*/worktrees/|Invalid path '[^']*/worktrees/"
+)
 """Git reads the entries of all worktrees, also of one that another process is just making or removing."""
 TRIES = 5
 LENGTH_OF_HASH = 40

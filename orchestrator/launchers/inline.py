@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -55,8 +55,9 @@ def describe_jobs(configs: list[JobConfig], root: Path, *, with_data: bool) -> l
     """
     where = ["--data-folder", str(root)] if with_data else []
     printed = _ask(["model.describe", *where], msgspec.json.encode(configs), root, ASK_SECONDS)
-    answer = find_answer(printed, list[Description])
-    if answer is None or len(answer) != len(configs):
+    answers = find_answers(printed, list[Description])
+    answer = next((answer for answer in answers if len(answer) == len(configs)), None)
+    if answer is None:
         raise DataError(_no_answer("model.describe", printed))
     return answer
 
@@ -71,17 +72,17 @@ def check_job(folder: Path, code: Path, data_folder: Path) -> str | None:
     done = _call(words, b"", code, ASK_SECONDS)
     if done.returncode == 0:
         return None
-    answer = find_answer(done.stdout, Description)
-    if answer is not None and answer.problem:
-        return answer.problem
+    problem = next((answer.problem for answer in find_answers(done.stdout, Description)), None)
+    if problem:
+        return problem
     ending = f"`python -m model --check` {_describe_status(done.returncode)}: {_last_line(done.stderr)}"
     if kind_of_status(done.returncode) is not FaultKind.OWN_DOING:
         raise DataError(ending)
     return ending
 
 
-def find_answer(printed: bytes, kind: type[Answer]) -> Answer | None:
-    """Return the last of what a process printed that reads as an answer of some type; None if nothing does. Pure."""
+def find_answers(printed: bytes, kind: type[Answer]) -> Iterator[Answer]:
+    """Yield what a process printed that reads as an answer of some type, one a line, the last first. Pure."""
     decoder = msgspec.json.Decoder(kind)
     opening = b"[" if getattr(kind, "__origin__", kind) is list else b"{"
     for line in reversed(printed.splitlines()):
@@ -89,10 +90,12 @@ def find_answer(printed: bytes, kind: type[Answer]) -> Answer | None:
         start = line.find(opening)
         while start >= 0:
             try:
-                return decoder.decode(line[start:])
+                answer = decoder.decode(line[start:])
             except msgspec.DecodeError:
                 start = line.find(opening, start + 1)
-    return None
+            else:
+                yield answer
+                break
 
 
 def _no_answer(module: str, printed: bytes) -> str:
@@ -142,7 +145,7 @@ def measure_speed(config: JobConfig, epochs: int, device: str = "auto") -> Speed
     """
     command = ["model.speed", "--epochs", str(epochs), "--device", device]
     printed = _ask(command, msgspec.json.encode(config), INSTALLED)
-    speed = find_answer(printed, Speed)
+    speed = next(find_answers(printed, Speed), None)
     if speed is None:
         raise DataError(_no_answer("model.speed", printed))
     return speed

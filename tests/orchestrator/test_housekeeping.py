@@ -13,6 +13,7 @@ import pytest
 from orchestrator.branches import SPEC_FILE, ExperimentCommit, Repository
 from orchestrator.checkouts import worktree_name
 from orchestrator.cli import main
+from orchestrator.housekeeping import find_litter
 from orchestrator.processes import Process, birth_of
 
 NOW = datetime(2026, 2, 19, 1, 0, 41, tzinfo=UTC)
@@ -144,6 +145,76 @@ class TestGc:
         assert old.exists()
         assert f"removed the half-written file {old}\n" in knockout("gc")[1]
         assert (old.exists(), young.exists(), folder.order.exists()) == (False, True, True)
+
+    def test_a_run_folder_that_is_renamed_or_removed_meanwhile_is_passed_over(
+        self, study: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As while a `queue add` writes: a file that was listed has its whole name by the time it is looked at."""
+        folder = study.layout.run(study.start("E5"))
+        (folder.path / ".order.json.abc").write_text("{")
+        whole = Path.stat
+
+        def stat(path: Path, **options: Any) -> os.stat_result:
+            path.with_name(".order.json.abc").unlink(missing_ok=True)
+            return whole(path, **options)
+
+        monkeypatch.setattr(Path, "stat", stat)
+        assert find_litter(study.layout, 1e12) == ((), {})
+
+    def test_a_folder_that_cannot_be_read_is_told_once_and_keeps_no_other(
+        self, study: Any, knockout: Knockout, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folders = [study.layout.run(study.start(name)).path for name in ("E5", "H2")]
+        for folder in folders:
+            (folder / ".order.json.abc").write_text("{")
+            os.utime(folder / ".order.json.abc", (0, 0))
+        listed = Path.iterdir
+
+        def refuse(path: Path) -> Any:
+            if path == folders[0]:
+                raise PermissionError(13, "Permission denied", str(path))
+            return listed(path)
+
+        # Whoever runs the tests may be root, who may read everything.
+        monkeypatch.setattr(Path, "iterdir", refuse)
+        said = knockout("gc")[1]
+        assert said.count(f"kept {folders[0]}: it cannot be read: Permission denied\n") == 1
+        assert f"removed the half-written file {folders[1]}/.order.json.abc\n" in said
+
+    def test_files_and_pipes_among_the_run_folders_are_passed_over(self, study: Any, knockout: Knockout) -> None:
+        study.layout.runs.mkdir(parents=True)
+        (study.layout.runs / ".DS_Store").write_bytes(b"1")
+        os.mkfifo(study.layout.runs / "pipe")
+        assert knockout("gc") == (0, "there is nothing to remove\n", "")
+
+    def test_a_file_that_cannot_be_removed_is_told(
+        self, study: Any, knockout: Knockout, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        half = study.layout.run(study.start("E5")).path / ".order.json.abc"
+        half.write_text("{")
+        os.utime(half, (0, 0))
+
+        def refuse(path: Path, **options: Any) -> None:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(Path, "unlink", refuse)
+        status, said, _ = knockout("gc")
+        assert status == 0
+        assert f"kept {half}: it cannot be removed: Permission denied\n" in said
+        assert "removed the half-written" not in said
+
+    def test_a_number_that_another_process_has_by_now_keeps_nothing(
+        self, study: Any, branch: Branch, knockout: Knockout
+    ) -> None:
+        """A process number is believed only with its birth."""
+        made = branch("E5")
+        earlier = gone(os.getpid())
+        path = study.layout.worktrees / worktree_name("E5", made.commit, earlier)
+        Repository(study.layout.root).add_worktree(made.commit, path)
+        run_id = study.start("E5")
+        study.queue(run_id, "running", host=earlier.host, pid=earlier.pid, born="boot/2")
+        with study.layout.run(run_id).hold():
+            assert f"removed the worktree {path}: process {earlier.pid} is gone\n" in knockout("gc")[1]
 
     def test_a_worktree_that_git_keeps_is_told_and_keeps_no_other(
         self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int

@@ -23,7 +23,14 @@ def failing(git: Callable[..., str], repo: Path, words: str, times: int) -> Git:
     return Git(repo)
 
 
-@pytest.mark.parametrize("words", [RACE, "fatal: could not create directory of '.git/worktrees/E7': No such file"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        RACE,
+        "fatal: could not create directory of '.git/worktrees/E7': No such file",
+        "fatal: Invalid path '/repo/.git/worktrees/E7': No such file or directory",
+    ],
+)
 def test_what_another_process_is_just_writing_is_read_again(git: Callable[..., str], repo: Path, words: str) -> None:
     assert failing(git, repo, words, 2)("flaky") == "done"
 
