@@ -45,7 +45,7 @@ class Leftover:
     experiment: str
     pid: int
     born: str = ""
-    """Hash of the process's birth; empty where an older version named the folder by the number alone."""
+    """Hash of the process's birth; empty where an older version named the folder by host and number alone."""
 
     def is_of(self, process: Process) -> bool:
         """Whether a process of this machine made it."""
@@ -56,7 +56,8 @@ def leftover_worktrees(layout: Layout) -> list[Leftover]:
     """Return the worktrees of workers that died before they could remove them."""
     found = ((path, _WORKTREE.match(path.name)) for path in sorted(layout.worktrees.glob("*-*")))
     # Machines may share a home; whether a process of another one lives cannot be told here.
-    ours = ((path, match) for path, match in found if match and match["host"] == _own_host())
+    hosts = {True: _own_host(), False: _short(socket.gethostname())}
+    ours = ((path, match) for path, match in found if match and match["host"] == hosts[match["born"] is not None])
     leftovers = [Leftover(path, match["id"], int(match["pid"]), match["born"] or "") for path, match in ours]
     return [leftover for leftover in leftovers if _is_gone(leftover)]
 

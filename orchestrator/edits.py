@@ -60,7 +60,7 @@ def find_edits(git: Git, folder: Path, committed: Committed, length: int) -> lis
     converted = _converted(git, folder, {path: known[path][1] for path in other if found[path] in FILE_MODES}, length)
     edited = [path for path in other if path not in converted]
     notes = {
-        **_describe_new(git, {path: found[path] for path in new}),
+        **_describe_new(git, folder, {path: found[path] for path in new}),
         **_conversions(git, edited),
         **_overlooked(git, [*gone, *edited]),
     }
@@ -135,11 +135,12 @@ def stored(git: Git, folder: Path, edit: Edit, length: int) -> bytes:
     return text if as_git_stores(git, [edit.path]).get(edit.path) == blob_name(text, length) else content
 
 
-def _describe_new(git: Git, new: Mapping[str, str]) -> dict[str, str]:
+def _describe_new(git: Git, folder: Path, new: Mapping[str, str]) -> dict[str, str]:
     """Return the new files that are code, each with a note on it: ignored ones only where an import could find them.
 
     Args:
         git: git in the campaign's folder.
+        folder: the campaign's folder.
         new: path -> mode.
     """
     listed = git.ask("check-ignore", "-z", "--stdin", stdin=_listing(new)) if new else None
@@ -147,14 +148,16 @@ def _describe_new(git: Git, new: Mapping[str, str]) -> dict[str, str]:
     return {
         path: IGNORED if path in ignored else ""
         for path, mode in new.items()
-        if path not in ignored or _is_found_by_import(path, mode)
+        if path not in ignored or is_importable(path) or (mode not in FILE_MODES and _is_package(folder, path))
     }
 
 
-def _is_found_by_import(path: str, mode: str) -> bool:
-    # A link or a repository may be a folder, which is a package by its name alone.
-    is_package = mode not in FILE_MODES and path != CODE and is_importable(f"{path}.py")
-    return is_package or is_importable(path)
+def _is_package(folder: Path, path: str) -> bool:
+    """Whether a link or a repository is a folder in which an import could find a file."""
+    try:
+        return path != CODE and any(is_importable(f"{path}/{entry.name}") for entry in (folder / path).iterdir())
+    except OSError:
+        return False
 
 
 def _conversions(git: Git, edited: list[str]) -> dict[str, str]:

@@ -26,8 +26,13 @@ SETTINGS = (
     # Nothing here needs another repository: a partial clone must not fetch, and ask for a password, behind our back.
     "protocol.allow=never",
 )
-VARIABLES = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"}
-"""Of every call: no lock on the user's index, no question to a terminal, no network."""
+VARIABLES = {
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+}
+"""Of every call: no lock on the user's index, no question to a terminal, no network, no object in place of another."""
 EXECUTABLE_VARIABLE = "GIT_PYTHON_GIT_EXECUTABLE"
 """Environment variable of GitPython that names another git than the one on PATH."""
 OLDEST = (2, 31)

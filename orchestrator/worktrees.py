@@ -102,7 +102,7 @@ def _write_files(git: Git, commit: str, folder: Path, files: Files) -> None:
             raise
         contents = {}
     for path, (mode, blob) in files.items():
-        if blob not in contents:
+        if blob not in contents or blob_name(contents[blob], len(blob)) != blob:
             raise CodeError(
                 f"{path} of commit {commit[:12]}: its content is not in this repository, as in a clone that fetches "
                 f"contents only when they are needed; fetch it: git archive --output=/dev/null {commit} {CODE}"

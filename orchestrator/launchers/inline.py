@@ -4,6 +4,7 @@ The code that answers is the user's, and a library that it imports may print any
 printed that reads as one.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,13 +15,13 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 import msgspec
+import psutil
 from msgspec import Struct
 
 import model
 from model.config import DataConfig, JobConfig
 from orchestrator.errors import DataError
 from orchestrator.faults import FaultKind, kind_of_status
-from orchestrator.processes import kill_group
 from orchestrator.spec import EmulateSpec
 
 USERS_MISTAKE = 2
@@ -209,9 +210,7 @@ def _call(
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write(question)
         given.seek(0)
-        process = subprocess.Popen(
-            command, stdin=given, stdout=out, stderr=err, cwd=folder, env=environment, start_new_session=True
-        )
+        process = subprocess.Popen(command, stdin=given, stdout=out, stderr=err, cwd=folder, env=environment)
         try:
             status = process.wait(limit)
         except subprocess.TimeoutExpired:
@@ -220,15 +219,19 @@ def _call(
                 f"`python -m {module[0]}` was still at work after {limit:.0f} s and was ended; the last that it said: "
                 f"{_last_line(_read_end(err))}"
             ) from None
-        except BaseException:
-            # Interrupted: a session of its own does not hear the terminal.
+        except BaseException:  # interrupted, and the process may not have heard of it
             _end(process)
             raise
         return subprocess.CompletedProcess(command, status, _read_end(out), _read_end(err))
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    kill_group(process.pid)
+    """End a process with what it started."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+    process.kill()
     process.wait()
 
 

@@ -1,7 +1,9 @@
 """Where a job's code comes from."""
 
+import hashlib
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -148,8 +150,8 @@ def test_a_worktree_of_a_number_that_another_process_has_by_now_is_a_leftover(la
 
 
 def test_a_worktree_that_an_older_version_named_by_the_number_alone_is_kept_while_that_lives(layout: Layout) -> None:
-    own, _, _ = worktree_name("E5", "0123456789ab").rpartition("-")
-    dead, _, _ = worktree_name("E5", "0123456789ab", a_dead_process()).rpartition("-")
+    host = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    own, dead = (f"E5-0123456789ab-{host}-{pid}" for pid in (os.getpid(), a_dead_process().pid))
     for name in (own, dead):
         (layout.worktrees / name).mkdir(parents=True)
     assert [leftover.path.name for leftover in leftover_worktrees(layout)] == [dead]
@@ -207,9 +209,7 @@ def test_a_worktree_that_a_cleaner_of_caches_took_is_made_again(committed: Layou
 def test_hidden_edits_are_refused_or_taken_along(committed: Layout, plan: Plan) -> None:
     git(committed, "update-index", "--skip-worktree", "model/__main__.py")
     (committed.root / "model" / "__main__.py").write_text("print('two')\n")
-    with pytest.raises(
-        CodeError, match=r"uncommitted changes to the code that jobs run: model/__main__\.py \(git ov"
-    ):
+    with pytest.raises(CodeError, match=r"uncommitted changes to the code that jobs run: model/__main__\.py \(git ov"):
         find_code(committed, snapshot=False)
     code = find_code(committed, snapshot=True)
     assert "with uncommitted changes: model/__main__.py (git overlooks it" in code.note
@@ -227,9 +227,7 @@ def test_a_base_that_holds_what_a_patch_may_not_bring_is_refused(committed: Layo
     identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
     git(committed, "add", "-A", "--force")
     git(committed, *identity, "commit", "--quiet", "-m", "other")
-    with pytest.raises(
-        CodeError, match=rf"jobs run source files, and these are none: model/{name} \((a sy|byte)"
-    ):
+    with pytest.raises(CodeError, match=rf"jobs run source files, and these are none: model/{name} \((a sy|byte)"):
         find_code(committed, snapshot=False)
 
 

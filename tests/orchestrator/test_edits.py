@@ -131,9 +131,18 @@ class TestIgnored:
     def test_package_that_is_a_repository_or_a_link_is_seen(self, repo: Path, git: Git) -> None:
         (repo / ".git" / "info" / "exclude").write_text("/model/library\n/model/linked\n")
         git("clone", "--quiet", ".", "model/library")
-        (repo / "model" / "linked").symlink_to(repo.parent)
+        (repo / "model" / "library" / "code.py").touch()
+        (repo / "model" / "linked").symlink_to(repo / "model")
         found = edits(repo)
         assert [entry.partition(" ")[0] for entry in found] == ["model/library", "model/linked"]
+
+    def test_links_to_folders_without_code_and_to_nothing_are_none(self, repo: Path) -> None:
+        (repo / ".git" / "info" / "exclude").write_text("/model/checkpoints\n/model/gone\n")
+        (repo.parent / "scratch").mkdir()
+        (repo.parent / "scratch" / "a.pt").touch()
+        (repo / "model" / "checkpoints").symlink_to(repo.parent / "scratch")
+        (repo / "model" / "gone").symlink_to("nowhere")
+        assert edits(repo) == []
 
 
 class TestSparseCheckout:

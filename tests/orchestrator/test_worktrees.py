@@ -193,6 +193,15 @@ class TestAdd:
         repository.add_worktree(repository.base_commit, path)
         assert files(path) == CODE
 
+    def test_takes_no_object_that_replaces_another(self, repo: Path, path: Path, git: Git) -> None:
+        """What was hashed is what runs: `git replace` gives out other bytes under the same name."""
+        (repo / "notes.txt").write_text("print('replaced')\n")
+        git("add", "-A")
+        git("replace", git("rev-parse", "HEAD:model/__main__.py"), git("rev-parse", ":notes.txt"))
+        repository = Repository(repo)
+        repository.add_worktree(repository.base_commit, path)
+        assert files(path) == CODE
+
     def test_names_the_variable_of_a_folder_that_cannot_be_written(self, repo: Path, path: Path) -> None:
         path.parent.write_text("a file where a folder should be\n")
         with pytest.raises(CodeError, match=r"trees: .*; name another one|in the variable XDG_CACHE_HOME"):
