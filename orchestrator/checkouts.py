@@ -5,6 +5,7 @@ When a run is queued its code is fixed (`GitCode`, `CopiedCode`); when it starts
 """
 
 import hashlib
+import os
 import re
 import shlex
 import socket
@@ -18,8 +19,8 @@ import msgspec
 
 import model
 from orchestrator.branches import SPEC_FILE, ExperimentCommit, Repository
-from orchestrator.code_files import CODE, blob_name, few, hash_listing
-from orchestrator.code_folders import hash_code_folder, read_code_folder
+from orchestrator.code_files import CODE, blob_name, few, hash_listing, write_listing
+from orchestrator.code_folders import hash_code_folder, is_code_unchanged, read_code_folder
 from orchestrator.errors import CodeError
 from orchestrator.layout import Layout
 from orchestrator.orders import AGAIN, OrderedCode
@@ -33,6 +34,8 @@ _WORKTREE = re.compile(
     rf"^(?P<id>{ID_PATTERN[1:-1]})-[0-9a-f]{{12}}-(?P<host>[0-9a-f]{{8}})-(?P<pid>\d{{1,10}})(-(?P<born>[0-9a-f]{{8}}))?$"
 )
 """Folder of a worktree that a process of a host runs in. A look at an experiment ends in its commit."""
+LISTING = "listing"
+"""File beside a copy of the code: what lies in it, to the byte."""
 PID_NAMESPACE = Path("/proc/self/ns/pid")
 """Names the numbers of processes that mean the same: a container has its own."""
 
@@ -176,7 +179,8 @@ class CopiedCode:
         self.source = local if (local / "__main__.py").exists() else Path(model.__file__).parent
         # Read once: what is copied later is what was hashed.
         self._files = read_code_folder(self.source)
-        self.code_hash = hash_listing({path: blob_name(content) for path, content in self._files.items()})
+        self._blobs = {path: blob_name(content) for path, content in self._files.items()}
+        self.code_hash = hash_listing(self._blobs)
         self.copy = layout.code_copy(self.code_hash)
         self.note = f"code: a copy of {self.source}, since {why}; no branches are made"
 
@@ -208,6 +212,7 @@ class CopiedCode:
             for path, content in self._files.items():
                 (whole / path).parent.mkdir(parents=True, exist_ok=True)
                 (whole / path).write_bytes(content)
+            (whole / LISTING).write_bytes(write_listing(self._blobs))
             whole.rename(self.copy)
 
     def settle(self, name: str, commit: ExperimentCommit, keeper_verdict: str | None) -> None:
@@ -315,7 +320,13 @@ class Checkouts:
 
 
 def _require_copy(copy: Path, code_hash: str) -> None:
-    if hash_code_folder(copy / CODE) != code_hash:
+    """Refuse a copy whose files are not those of its listing, which the hash is of; an older copy has no listing."""
+    try:
+        listing = (copy / LISTING).read_bytes()
+    except FileNotFoundError:
+        return
+    pairs = (line.split(" ", 1) for line in os.fsdecode(listing).split("\n")[:-1])
+    if _hash(listing) != code_hash or not is_code_unchanged(copy, {path: blob for blob, path in pairs}):
         raise CodeError(
             f"{copy}: this copy of the code is not what it was when runs were queued with it; remove it, and queue the "
             f"runs again: rm -r {shlex.quote(str(copy))}"

@@ -83,5 +83,9 @@ def few(names: Sequence[str]) -> str:
 
 def hash_listing(blobs: Mapping[str, str]) -> str:
     """Hash the names and contents of files: path from the campaign's folder -> name of its bytes."""
-    lines = "".join(f"{blob} {path}\n" for path, blob in sorted(blobs.items()))
-    return hashlib.sha256(os.fsencode(lines)).hexdigest()
+    return hashlib.sha256(write_listing(blobs)).hexdigest()
+
+
+def write_listing(blobs: Mapping[str, str]) -> bytes:
+    """List files and the names of their bytes, one a line."""
+    return os.fsencode("".join(f"{blob} {path}\n" for path, blob in sorted(blobs.items())))

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from orchestrator.code_files import (
@@ -14,6 +14,7 @@ from orchestrator.code_files import (
     blob_name,
     hash_listing,
     is_cached,
+    is_importable,
 )
 from orchestrator.errors import CodeError
 
@@ -38,6 +39,23 @@ def list_code(folder: Path) -> Iterator[tuple[str, str]]:
             mode = SUBMODULE if name in inner else _mode(path)
             if mode is not None and not is_cached(relative):
                 yield relative, mode
+
+
+def is_code_unchanged(folder: Path, blobs: Mapping[str, str]) -> bool:
+    """Whether code lies in a campaign's folder to the byte, and nothing beside it that an import could find.
+
+    Args:
+        folder: the campaign's folder, or a checkout or copy of it.
+        blobs: path from it -> what git calls the bytes. Data that the code writes beside itself may be there as well.
+
+    Raises:
+        CodeError: a file cannot be read.
+    """
+    there = dict(list_code(folder))
+    return all(
+        path in there and blob_name(read_code(folder / path, there[path]), len(blob)) == blob
+        for path, blob in blobs.items()
+    ) and not any(is_importable(path) for path in there.keys() - blobs.keys())
 
 
 def _refuse(error: OSError) -> None:

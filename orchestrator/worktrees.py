@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.code_files import CODE, EXECUTABLE, blob_name, fault_of
-from orchestrator.code_folders import list_code, read_code
+from orchestrator.code_folders import is_code_unchanged, list_code
 from orchestrator.errors import CodeError
 from orchestrator.plumbing import Git, GitError, parts
 
@@ -149,19 +149,14 @@ def _is_whole(git: Git, commit: str, path: Path, prefix: str, files: Files) -> b
     wanted = {
         name.removeprefix(prefix): blob for name, (_, blob) in files.items() if name.startswith(f"{prefix}{CODE}/")
     }
-    there = dict(list_code(path / prefix))
-    same = [name for name in there if name in wanted and _has_blob(path / prefix / name, there[name], wanted[name])]
-    if len(same) < len(there):
+    there = {name for name, _ in list_code(path / prefix)}
+    if not is_code_unchanged(path / prefix, {name: blob for name, blob in wanted.items() if name in there}):
         raise _in_the_way(commit, path, "its files were changed", "git worktree move")
-    if len(there) < len(wanted):
+    if wanted.keys() - there:
         # Removing it was cut short.
         remove(git, path)
         return False
     return True
-
-
-def _has_blob(path: Path, mode: str, blob: str) -> bool:
-    return blob_name(read_code(path, mode), len(blob)) == blob
 
 
 def _in_the_way(commit: str, path: Path, found: str, command: str) -> CodeError:

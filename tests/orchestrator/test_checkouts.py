@@ -282,6 +282,18 @@ def test_a_copy_of_the_code_that_was_edited_is_refused(layout: Layout, plan: Pla
             refused()
 
 
+def test_data_that_the_code_writes_beside_itself_is_no_edit(committed: Layout, plan: Plan) -> None:
+    ordered = find_code(committed, snapshot=False).commit(plan.arms["E5"], NOW)
+    checkouts = Checkouts(committed)
+    folder = checkouts.open("E5", ordered)
+    (folder / "model" / "table.npy").write_bytes(b"1")
+    assert checkouts.open("E5", ordered) == folder
+    (folder / "model" / "extra.py").write_bytes(b"1")
+    with pytest.raises(CodeError, match="its files were changed"):
+        checkouts.open("E5", ordered)
+    checkouts.close()
+
+
 def test_what_is_copied_is_what_was_hashed(layout: Layout, plan: Plan) -> None:
     code = find_code(layout, snapshot=False)
     (layout.root / "model" / "__main__.py").write_text("print('two')\n")
