@@ -5,8 +5,6 @@ keeper/<ID>                           annotated tag on it, once its verdict is i
 refs/knockout/<ID>/<stamp>            where the commit stays when the branch of any other verdict is deleted
 """
 
-import hashlib
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,16 +12,12 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator import worktrees
+from orchestrator.code_files import CODE, GONE, SUBMODULE, fault_of, few, hash_listing, in_submodule
+from orchestrator.edits import Edit, find_edits, stored
 from orchestrator.errors import CodeError
-from orchestrator.plumbing import Git, GitError, parts
+from orchestrator.plumbing import Git, GitError, NoGitError, parts
 from orchestrator.spec import ID_PATTERN
 
-CODE = "model"
-"""The folder whose code a job runs."""
-NOT_CODE = ":(exclude,glob)**/__pycache__/**"
-"""Byte code that Python leaves behind, where nothing tells git to ignore it."""
-SUBMODULE = "160000"
-"""Mode of a submodule in a tree: the commit of another repository."""
 SPEC_FILE = ".knockout/experiment.json"
 """What an experiment's commit adds to its base."""
 STAMP_FORMAT = "%Y%m%d_%H%M%S"
@@ -109,6 +103,10 @@ class Repository:
         """Return the campaign's folder inside the repository, ending in `/` unless it is the top, and the top."""
         try:
             prefix, top = self.git("rev-parse", "--show-prefix", "--show-toplevel").split("\n")
+        except NoGitError:
+            if any((folder / ".git").exists() for folder in (self.folder, *self.folder.parents)):
+                raise
+            raise NoRepositoryError(f"{self.folder}: no git repository is here") from None
         except GitError as error:
             if "not a git repository (or any" in error.words:
                 raise NoRepositoryError(f"{self.folder}: no git repository is here") from None
@@ -137,9 +135,11 @@ class Repository:
         return f"{CODE}/__main__.py" in self.code_files("HEAD")
 
     def uncommitted_code(self) -> list[str]:
-        """Return the files under `model/` that differ from the base commit."""
-        command = ("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")
-        return [entry[3:] for entry in parts(self.git(*command, "--", CODE, NOT_CODE))]
+        """Return the files under `model/` whose bytes on the disk are not those of the base commit."""
+        return list(map(str, self._edits()))
+
+    def _edits(self) -> list[Edit]:
+        return find_edits(self.git, self.folder, self.code_files("HEAD"), len(self.base_commit))
 
     def code_files(self, tree: str) -> dict[str, tuple[str, str]]:
         """Return the files under `model/` in a commit or tree: path from the campaign's folder -> mode and blob.
@@ -154,7 +154,7 @@ class Repository:
             mode, _, blob = meta.split()
             files[path.removeprefix(self.prefix)] = (mode, blob)
             if mode == SUBMODULE:
-                raise CodeError(_in_submodule(self.top / path, self.top))
+                raise CodeError(in_submodule(self.top / path, self.top))
         return files
 
     def _start(self, tree: str) -> str:
@@ -163,7 +163,21 @@ class Repository:
 
     def code_hash(self, tree: str = "HEAD") -> str:
         """Hash the names and contents of all files under `model/` in a commit or tree."""
-        return _hash_listing({path: blob for path, (_, blob) in self.code_files(tree).items()})
+        return hash_listing({path: blob for path, (_, blob) in self.code_files(tree).items()})
+
+    def require_plain_code(self, tree: str = "HEAD") -> None:
+        """Refuse a commit or tree whose `model/` holds what a patch may not bring either.
+
+        Raises:
+            CodeError: names the files.
+        """
+        found = ((path, fault_of(path, mode)) for path, (mode, _) in self.code_files(tree).items())
+        faults = [f"{path} ({fault})" for path, fault in found if fault]
+        if faults:
+            raise CodeError(
+                f"{self.folder / CODE}: jobs run source files, and these are none: {few(faults)}; remove each of them, "
+                "or put the file itself in its place, and commit that; `git rm --cached FILE` removes it from git alone"
+            )
 
     def snapshot_tree(self, files: Mapping[str, bytes], *, with_code: bool, tree: str = "HEAD") -> str:
         """Write a tree: that of the base commit or `tree`, plus `files`, plus the working copy of `model/` if asked.
@@ -172,14 +186,26 @@ class Repository:
             CodeError: git refuses, or a submodule is under `model/`.
         """
         with self.git.temporary_index(self._start(tree)) as index:
-            if with_code:
-                self.git("add", "--all", "--", CODE, NOT_CODE, env=index)
+            entries = self._edited_entries() if with_code else []
             blobs = zip(files, self.git.write_blobs(list(files.values())), strict=True)
-            self.git.update_index(index, (f"100644 {blob}\t{self.prefix}{path}" for path, blob in blobs))
-            written = self.git("write-tree", env=index)
-        if with_code:
-            self.code_files(written)
-        return written
+            entries += [f"100644 {blob}\t{self.prefix}{path}" for path, blob in blobs]
+            self.git.update_index(index, entries)
+            return self.git("write-tree", env=index)
+
+    def _edited_entries(self) -> list[str]:
+        """Store what is edited under `model/`; return it as entries of an index, what is gone first."""
+        edits = self._edits()
+        for edit in edits:
+            if edit.mode == SUBMODULE:
+                raise CodeError(in_submodule(self.folder / edit.path, self.top))
+        gone = [edit for edit in edits if edit.mode == GONE]
+        there = [edit for edit in edits if edit.mode != GONE]
+        length = len(self.base_commit)
+        blobs = self.git.write_blobs([stored(self.git, self.folder, edit, length) for edit in there])
+        return [
+            *(f"0 {'0' * length}\t{self.prefix}{edit.path}" for edit in gone),
+            *(f"{edit.mode} {blob}\t{self.prefix}{edit.path}" for edit, blob in zip(there, blobs, strict=True)),
+        ]
 
     def commit_experiment(self, experiment: str, tree: str, message: str, now: datetime) -> ExperimentCommit:
         """Return the commit of this tree on the base for an experiment, on a new branch unless one is there already.
@@ -235,14 +261,14 @@ class Repository:
         )
 
     def add_worktree(self, commit: str, path: Path) -> Path:
-        """Check a commit out at `path`, without a branch, and return where the campaign's folder is in it.
+        """Check a commit's code out at `path`, without a branch, and return where the campaign's folder is in it.
 
-        Its files are those of the commit to the byte, whatever `core.autocrlf` says.
+        Its files are those of the commit to the byte, whatever attributes, filters and `core.autocrlf` say.
 
         Raises:
             CodeError: git refuses, or something else is at `path`.
         """
-        worktrees.add(self.git, commit, path)
+        worktrees.add(self.git, commit, path, self.prefix)
         return path / self.prefix
 
     def remove_worktree(self, path: Path) -> None:
@@ -366,28 +392,3 @@ def _names(experiment: str, now: datetime) -> Iterator[BranchName]:
     yield BranchName(experiment, stamp)
     for number in range(2, 101):
         yield BranchName(experiment, f"{stamp}_{number}")
-
-
-def _in_submodule(path: Path, top: Path) -> str:
-    name = path.relative_to(top)
-    return (
-        f"{path}: the code that jobs run is in a submodule, whose files are not in the commits of {top}; put the files "
-        f"themselves there, in {top}: git rm --cached {name} && rm -rf {name}/.git && git add {name} && git commit"
-    )
-
-
-def hash_code_folder(folder: Path) -> str:
-    """Hash the code in a folder that git does not know, to the same value as `Repository.code_hash` gives for it."""
-    blobs = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            content = path.read_bytes()
-            header = f"blob {len(content)}\0".encode()
-            name = f"{CODE}/{path.relative_to(folder).as_posix()}"
-            blobs[name] = hashlib.sha1(header + content, usedforsecurity=False).hexdigest()
-    return _hash_listing(blobs)
-
-
-def _hash_listing(blobs: Mapping[str, str]) -> str:
-    lines = "".join(f"{blob} {path}\n" for path, blob in sorted(blobs.items()))
-    return hashlib.sha256(os.fsencode(lines)).hexdigest()

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from orchestrator import wording
 from orchestrator.branches import BranchName
-from orchestrator.checkouts import Checkouts, Code, GitCode, find_code
+from orchestrator.checkouts import Checkouts, Code, GitCode, find_code, look_at_code
 from orchestrator.deciding import among, judge_as_declared, left_out
 from orchestrator.errors import CodeError, RunError
 from orchestrator.evidence import RunRecord
@@ -181,7 +181,7 @@ def report(study: Study, request: Request) -> Outcome:
     Raises:
         DataError: captures are missing, so that nobody can say which runs belong to the campaign.
     """
-    code = find_code(study.layout, snapshot=True)
+    code = look_at_code(study.layout)
     whole, sentence = choose_plan(study.widened, request.widened, code, needed=request.experiments)
     return conclude(study, whole, code, (sentence,))
 

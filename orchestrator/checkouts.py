@@ -7,7 +7,7 @@ When a run is queued its code is fixed (`GitCode`, `CopiedCode`); when it starts
 import hashlib
 import os
 import re
-import shutil
+import shlex
 import socket
 import tempfile
 from collections.abc import Iterable
@@ -18,17 +18,26 @@ from pathlib import Path
 import msgspec
 
 import model
-from orchestrator.branches import CODE, SPEC_FILE, ExperimentCommit, Repository, hash_code_folder
+from orchestrator.branches import SPEC_FILE, ExperimentCommit, Repository
+from orchestrator.code_files import CODE, blob_name, few, hash_listing, write_listing
+from orchestrator.code_folders import hash_code_folder, is_code_unchanged, read_code_folder
 from orchestrator.errors import CodeError
 from orchestrator.layout import Layout
 from orchestrator.orders import AGAIN, OrderedCode
-from orchestrator.patches import RefusedError, apply_patch, changed_files, take_ref
+from orchestrator.patches import RefusedError, apply_patch, changed_files, read_patch, take_ref
 from orchestrator.plan import Arm, CodeStep
-from orchestrator.processes import birth_of
+from orchestrator.plumbing import NoGitError
+from orchestrator.processes import Process, birth_of
 from orchestrator.spec import ID_PATTERN
 
-_WORKTREE = re.compile(rf"^(?P<id>{ID_PATTERN[1:-1]})-[0-9a-f]{{12}}-(?P<host>[0-9a-f]{{8}})-(?P<pid>\d{{1,10}})$")
+_WORKTREE = re.compile(
+    rf"^(?P<id>{ID_PATTERN[1:-1]})-[0-9a-f]{{12}}-(?P<host>[0-9a-f]{{8}})-(?P<pid>\d{{1,10}})(-(?P<born>[0-9a-f]{{8}}))?$"
+)
 """Folder of a worktree that a process of a host runs in. A look at an experiment ends in its commit."""
+LISTING = "listing"
+"""File beside a copy of the code: what lies in it, to the byte."""
+PID_NAMESPACE = Path("/proc/self/ns/pid")
+"""Names the numbers of processes that mean the same: a container has its own."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +47,42 @@ class Leftover:
     path: Path
     experiment: str
     pid: int
+    born: str = ""
+    """Hash of the process's birth; empty where an older version named the folder by host and number alone."""
+
+    def is_of(self, process: Process) -> bool:
+        """Whether a process of this machine made it."""
+        return process.pid == self.pid and self.born in ("", _short(process.born))
 
 
 def leftover_worktrees(layout: Layout) -> list[Leftover]:
     """Return the worktrees of workers that died before they could remove them."""
     found = ((path, _WORKTREE.match(path.name)) for path in sorted(layout.worktrees.glob("*-*")))
     # Machines may share a home; whether a process of another one lives cannot be told here.
-    ours = ((path, match) for path, match in found if match and match["host"] == _own_host())
-    leftovers = [Leftover(path, match["id"], int(match["pid"])) for path, match in ours]
-    return [leftover for leftover in leftovers if birth_of(leftover.pid) is None]
+    hosts = {True: _own_host(), False: _short(socket.gethostname())}
+    ours = ((path, match) for path, match in found if match and match["host"] == hosts[match["born"] is not None])
+    leftovers = [Leftover(path, match["id"], int(match["pid"]), match["born"] or "") for path, match in ours]
+    return [leftover for leftover in leftovers if _is_gone(leftover)]
 
 
-def worktree_name(experiment: str, commit: str, pid: int | None = None) -> str:
-    """Name the folder of a worktree after the process that runs in it, this one unless another is said."""
-    return f"{experiment}-{commit[:12]}-{_own_host()}-{pid or os.getpid()}"
+def _is_gone(leftover: Leftover) -> bool:
+    born = birth_of(leftover.pid)
+    return born is None or leftover.born not in ("", _short(born))
+
+
+def worktree_name(experiment: str, commit: str, process: Process | None = None) -> str:
+    """Name the folder of a worktree after the process that runs in it, this one unless another of this machine is."""
+    of = process or Process.own()
+    return f"{experiment}-{commit[:12]}-{_own_host()}-{of.pid}-{_short(of.born)}"
 
 
 def _own_host() -> str:
-    return _hash(socket.gethostname().encode())[:8]
+    namespace = str(PID_NAMESPACE.readlink()) if PID_NAMESPACE.is_symlink() else ""
+    return _short(f"{socket.gethostname()}{namespace}")
+
+
+def _short(text: str) -> str:
+    return _hash(text.encode())[:8]
 
 
 @dataclass(frozen=True)
@@ -77,15 +104,16 @@ class GitCode:
     def __init__(self, repository: Repository, layout: Layout, *, snapshot: bool) -> None:
         changed = repository.uncommitted_code()
         if changed and not snapshot:
-            listed = ", ".join(changed[:5]) + (" and more" if len(changed) > 5 else "")
             raise CodeError(
-                f"uncommitted changes to the code that jobs run: {listed}; commit them, or take them "
+                f"uncommitted changes to the code that jobs run: {few(changed)}; commit them, or take them "
                 "onto the experiments' branches as they are with --snapshot"
             )
         self.repository, self.layout = repository, layout
         self.tree = repository.snapshot_tree({}, with_code=True) if changed else "HEAD"
+        repository.require_plain_code(self.tree)
         self.code_hash = repository.code_hash(self.tree)
-        self.note = f"code: commit {repository.base_commit[:12]}" + (", with uncommitted changes" if changed else "")
+        with_changes = f", with uncommitted changes: {few(changed)}" if changed else ""
+        self.note = f"code: commit {repository.base_commit[:12]}{with_changes}"
         self._known: dict[tuple[CodeStep, ...], ArmCode] = {(): ArmCode(self.tree, self.code_hash)}
 
     def code_of(self, arm: Arm) -> ArmCode:
@@ -104,20 +132,14 @@ class GitCode:
                 taken = take_ref(self.repository, before.tree, step.ref)
                 tree, beyond = taken.tree, tuple(taken.other_files)
             else:
-                tree = apply_patch(self.repository, before.tree, self._read_patch(step), str(step.patch))
+                patch = read_patch(self.layout.root / str(step.patch))
+                tree = apply_patch(self.repository, before.tree, patch, str(step.patch))
         except RefusedError as error:
             # The attempt has an identity too: a patch that is mended is another run.
             attempt = msgspec.json.encode([before.hash, step, str(error)])
             return ArmCode("", _hash(attempt), before.changes, before.differs_beyond, str(error))
         changes = changed_files(self.repository, self.tree, tree)
         return ArmCode(tree, self.repository.code_hash(tree), changes, (*before.differs_beyond, *beyond))
-
-    def _read_patch(self, step: CodeStep) -> bytes:
-        path = self.layout.root / str(step.patch)
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise RefusedError(f"{path}: the patch cannot be read: {error.strerror}") from None
 
     def commit(self, arm: Arm, now: datetime) -> OrderedCode:
         """Give an experiment its branch, with a commit that holds its code and what it is.
@@ -152,12 +174,15 @@ class GitCode:
 class CopiedCode:
     """Code outside a repository: a copy of the campaign's `model/`, or of the installed one."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, why: str = "no git repository holds it") -> None:
         local = layout.root / CODE
         self.source = local if (local / "__main__.py").exists() else Path(model.__file__).parent
-        self.code_hash = hash_code_folder(self.source)
+        # Read once: what is copied later is what was hashed.
+        self._files = read_code_folder(self.source)
+        self._blobs = {path: blob_name(content) for path, content in self._files.items()}
+        self.code_hash = hash_listing(self._blobs)
         self.copy = layout.code_copy(self.code_hash)
-        self.note = f"code: a copy of {self.source}, since no git repository holds it; no branches are made"
+        self.note = f"code: a copy of {self.source}, since {why}; no branches are made"
 
     def code_of(self, arm: Arm) -> ArmCode:
         """Return the one code that there is."""
@@ -169,13 +194,26 @@ class CopiedCode:
 
     def commit(self, arm: Arm, now: datetime) -> OrderedCode:
         """Copy the code once; all experiments share it."""
-        if not self.copy.exists():
-            self.copy.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.copy.parent) as folder:
-                shutil.copytree(self.source, Path(folder) / CODE, ignore=shutil.ignore_patterns("__pycache__"))
-                Path(folder).rename(self.copy)
-                Path(folder).mkdir()
+        try:
+            if not self.copy.exists():
+                self._write_copy()
+        except OSError as error:
+            # Another process may have been first; its copy is looked at like this one.
+            if not self.copy.exists():
+                where = error.filename or self.copy.parent
+                raise CodeError(f"{where}: a copy of the code is to be written here: {error.strerror}") from None
+        _require_copy(self.copy, self.code_hash)
         return OrderedCode(tree=self.code_of(arm).hash)
+
+    def _write_copy(self) -> None:
+        self.copy.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.copy.parent) as folder:
+            whole = Path(folder) / "whole"
+            for path, content in self._files.items():
+                (whole / path).parent.mkdir(parents=True, exist_ok=True)
+                (whole / path).write_bytes(content)
+            (whole / LISTING).write_bytes(write_listing(self._blobs))
+            whole.rename(self.copy)
 
     def settle(self, name: str, commit: ExperimentCommit, keeper_verdict: str | None) -> None:
         """There is no branch to settle."""
@@ -196,6 +234,18 @@ def find_code(layout: Layout, *, snapshot: bool) -> Code:
     if not repository.has_code() and not repository.uncommitted_code():
         return CopiedCode(layout)
     return GitCode(repository, layout, snapshot=snapshot)
+
+
+def look_at_code(layout: Layout) -> Code:
+    """Choose the code that results are compared with, where nothing is trained: without git, that of the folder.
+
+    Raises:
+        CodeError: git is there, and refuses.
+    """
+    try:
+        return find_code(layout, snapshot=True)
+    except NoGitError as error:
+        return CopiedCode(layout, why=str(error))
 
 
 @dataclass
@@ -219,16 +269,22 @@ class Checkouts:
             copy = self.layout.code_copy(code.tree)
             if not copy.is_dir():
                 raise CodeError(f"{copy}: the copy of the code that the run was queued with is gone; {AGAIN}")
+            _require_copy(copy, code.tree)
             return copy
-        if code.tree not in self._folders:
-            path = self.layout.worktrees / worktree_name(experiment, code.commit)
-            try:
-                self._git().add_worktree(code.commit, path)
-            except CodeError:
-                self._require(code.commit)
-                raise
-            self._folders[code.tree] = path
-        return self._folders[code.tree] / self._git().prefix
+        path = self._folders.get(code.tree, self.layout.worktrees / worktree_name(experiment, code.commit))
+        folder = path / self._git().prefix
+        # Somebody may have edited the first job's worktree, or emptied the cache, before the next one starts.
+        if code.tree not in self._folders or hash_code_folder(folder / CODE, len(code.commit)) != code.tree:
+            self._add(code.commit, path)
+        self._folders[code.tree] = path
+        return folder
+
+    def _add(self, commit: str, path: Path) -> None:
+        try:
+            self._git().add_worktree(commit, path)
+        except CodeError:
+            self._require(commit)
+            raise
 
     def _require(self, commit: str) -> None:
         """Say it in other words than git's where the commit itself is gone."""
@@ -261,6 +317,20 @@ class Checkouts:
             except CodeError as error:
                 refused.append(str(error))
         return refused
+
+
+def _require_copy(copy: Path, code_hash: str) -> None:
+    """Refuse a copy whose files are not those of its listing, which the hash is of; an older copy has no listing."""
+    try:
+        listing = (copy / LISTING).read_bytes()
+    except FileNotFoundError:
+        return
+    pairs = (line.split(" ", 1) for line in os.fsdecode(listing).split("\n")[:-1])
+    if _hash(listing) != code_hash or not is_code_unchanged(copy, {path: blob for blob, path in pairs}):
+        raise CodeError(
+            f"{copy}: this copy of the code is not what it was when runs were queued with it; remove it, and queue the "
+            f"runs again: rm -r {shlex.quote(str(copy))}"
+        )
 
 
 def spec_content(arm: Arm) -> bytes:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.arithmetic import Arithmetic, work_out
-from orchestrator.checkouts import ArmCode, Code, GitCode, find_code
+from orchestrator.checkouts import ArmCode, Code, GitCode, look_at_code
 from orchestrator.deciding import among, judge_as_declared
 from orchestrator.errors import DataError, RunError, UsageError
 from orchestrator.gathering import gather
@@ -87,7 +87,7 @@ def explain_verdict(request: Request, experiment: str) -> Arithmetic:
     if experiment not in study.arms:
         request = msgspec.structs.replace(request, everything=True)
         study = open_study(request)
-    code = find_code(study.layout, snapshot=True)
+    code = look_at_code(study.layout)
     whole, _ = choose_plan(study.widened, request.widened, code, needed=(*request.experiments, experiment))
     records = gather(study.layout, whole).records
     names = [name for name in study.arms if name in whole.arms]
@@ -118,7 +118,7 @@ def match(layout: Layout, request: Request, word: str) -> Match:
     missing = missing_captures(study)
     if missing:
         raise DataError(f"{missing[0]}: this capture is not there, so nobody can say what would be trained on it")
-    code = find_code(layout, snapshot=True)
+    code = look_at_code(layout)
     arm_code = code.code_of(study.arms[names.experiment])
     inputs = msgspec.structs.replace(collect_inputs(study, code), code_tree=arm_code.hash)
     shift = study.arms[names.experiment].seed_shift

@@ -1,7 +1,8 @@
 """The one-change proof before a launch: whether what is queued would be confounded with what is there already."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from orchestrator import wording
 from orchestrator.evidence import RunRecord, read_run
 from orchestrator.launchers.local import Slot
 from orchestrator.layout import Layout
@@ -22,6 +23,9 @@ def foresee_confounds(layout: Layout, plan: Plan, finished: Iterable[str], slot:
 
     Raises:
         RunError: a run folder cannot be read.
+
+    Returns:
+        One sentence an experiment, and one that counts those whose runs were never started.
     """
     done = frozenset(finished)
     planned = {run.id: run for run in plan.runs}
@@ -42,13 +46,32 @@ def foresee_confounds(layout: Layout, plan: Plan, finished: Iterable[str], slot:
             bursts={},
         )
 
-    sentences = []
+    sentences: list[str] = []
+    never: list[str] = []
     for arm, reference in _mixed(plan, done):
         ids = {seed: (plan.run_of[arm.id, seed], plan.run_of[reference.id, seed]) for seed in plan.campaign.seeds}
         both = {seed: pair for seed, pair in ids.items() if planned.keys() >= set(pair)}
         pairs = {seed: (record(ours), record(theirs)) for seed, (ours, theirs) in both.items()}
-        sentences += [f"{arm.id} would be confounded: {found}" for found in find_confounds(arm, reference, pairs)]
-    return sentences
+        started = {seed: pair for seed, pair in pairs.items() if all(side.provenance for side in pair)}
+        if pairs and not started:
+            never.append(arm.id)
+        sentences += _say_in_a_line(arm, find_confounds(arm, reference, started))
+    return [*sentences, *_say_of_never_started(never)]
+
+
+def _say_in_a_line(arm: Arm, confounds: Sequence[str]) -> list[str]:
+    if not confounds:
+        return []
+    more = f"; and {len(confounds) - 1} more, which the report lists" if len(confounds) > 1 else ""
+    return [f"{arm.id} would be confounded: {confounds[0]}{more}"]
+
+
+def _say_of_never_started(names: Sequence[str]) -> list[str]:
+    """Count the experiments that have nothing to compare: their code was refused, or that of their reference."""
+    if not names:
+        return []
+    experiments = wording.counted(len(names), "experiment has", "experiments have")
+    return [f"{experiments} no two runs that were both started, so there is nothing to compare: {', '.join(names)}"]
 
 
 def _mixed(plan: Plan, done: frozenset[str]) -> list[tuple[Arm, Arm]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from orchestrator import worktrees
 from orchestrator.branches import BranchName, ExperimentCommit, KnownCommit, Repository
 from orchestrator.checkouts import Leftover, leftover_worktrees
 from orchestrator.errors import CodeError, UsageError
@@ -67,8 +68,9 @@ def decide(
         keepers: experiment -> commit of its keeper tag.
         checked_out: branch -> the checkout that stands on it.
     """
-    in_use = {row.pid for row in queue.held}
-    kept = {str(left.path): "its job is still at work" for left in leftovers if left.pid in in_use}
+    holders = [row.worker for row in queue.held if row.worker is not None and row.worker.is_here]
+    in_use = [left for left in leftovers if any(left.is_of(holder) for holder in holders)]
+    kept = {str(left.path): "its job is still at work" for left in in_use}
     retired = []
     for branch in branches:
         why = _why_kept(branch, queue, keepers, checked_out)
@@ -77,7 +79,7 @@ def decide(
         else:
             kept[branch.branch] = why
     return Tidying(
-        worktrees=tuple(left for left in leftovers if left.pid not in in_use), branches=tuple(retired), kept=kept
+        worktrees=tuple(left for left in leftovers if left not in in_use), branches=tuple(retired), kept=kept
     )
 
 
@@ -115,7 +117,8 @@ def tidy(layout: Layout, *, dry_run: bool) -> list[str]:
         repository.keepers(),
         repository.checked_out(),
     )
-    tidying = msgspec.structs.replace(tidying, litter=find_litter(layout, time.time()))
+    litter, unread = find_litter(layout, time.time())
+    tidying = msgspec.structs.replace(tidying, litter=litter, kept=tidying.kept | unread)
     return (tidying if dry_run else _remove(repository, tidying)).sentences(is_done=not dry_run)
 
 
@@ -133,25 +136,56 @@ def _remove(repository: Repository, tidying: Tidying) -> Tidying:
         except CodeError as error:
             refused[branch.branch] = str(error)
     for path in tidying.litter:
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            refused[str(path)] = f"it cannot be removed: {error.strerror}"
     return msgspec.structs.replace(
         tidying,
         worktrees=tuple(left for left in tidying.worktrees if str(left.path) not in refused),
         branches=tuple(branch for branch in tidying.branches if branch.branch not in refused),
+        litter=tuple(path for path in tidying.litter if str(path) not in refused),
         kept=tidying.kept | refused,
     )
 
 
-def find_litter(layout: Layout, now: float) -> tuple[Path, ...]:
-    """Return files that were half written when a `queue add` was killed; younger ones may still be written."""
-    folders = [layout.run(path.name) for path in layout.runs.iterdir()] if layout.runs.is_dir() else []
-    halves = (
-        half
-        for folder in folders
-        for whole in (folder.config, folder.order)
-        for half in sorted(folder.path.glob(f".{whole.name}.*"))
-    )
-    return tuple(half for half in halves if now - half.stat().st_mtime > LITTER_SECONDS)
+def find_litter(layout: Layout, now: float) -> tuple[tuple[Path, ...], dict[str, str]]:
+    """Find files that were half written when a `queue add` was killed; younger ones may still be written.
+
+    Args:
+        layout: the campaign's folders.
+        now: seconds since 1970.
+
+    Returns:
+        The files; and each folder that could not be read, with the reason.
+    """
+    found: list[Path] = []
+    unread: dict[str, str] = {}
+    for folder in _list_folder(layout.runs, unread):
+        run = layout.run(folder.name)
+        starts = tuple(f".{whole.name}." for whole in (run.config, run.order))
+        halves = (path for path in _list_folder(folder, unread) if path.name.startswith(starts))
+        found += (half for half in halves if _is_older(half, now - LITTER_SECONDS))
+    return tuple(found), unread
+
+
+def _list_folder(folder: Path, unread: dict[str, str]) -> list[Path]:
+    """List a folder; one that is gone, or is a file, holds nothing, and one that cannot be read is noted."""
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        unread[str(folder)] = f"it cannot be read: {error.strerror}"
+        return []
+
+
+def _is_older(path: Path, moment: float) -> bool:
+    """Whether a file was last written before a moment; one that was renamed since it was listed is not there."""
+    try:
+        return path.stat().st_mtime < moment
+    except FileNotFoundError:
+        return False
 
 
 def _require_repository(layout: Layout) -> Repository:
@@ -187,9 +221,9 @@ def look(layout: Layout, experiment: str, path: Path | None) -> list[str]:
     newest = pick_commit(experiment, repository.known_commits())
     folder = (path or layout.worktrees / f"look-{experiment}-{newest.commit[:12]}").resolve()
     _refuse_folder(folder, repository.top)
-    campaign_folder = repository.add_worktree(newest.commit, folder)
+    worktrees.add_whole(repository.git, newest.commit, folder)
     return [
-        f"{experiment} at commit {newest.commit[:12]}, from {newest.ref}: {campaign_folder}",
+        f"{experiment} at commit {newest.commit[:12]}, from {newest.ref}: {folder / repository.prefix}",
         f"to remove it: git worktree remove --force {folder}",
     ]
 

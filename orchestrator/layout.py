@@ -11,6 +11,9 @@ from model.run_folder import RunFolder
 DATABASE_VARIABLE = "KNOCKOUT_DATABASE"
 """Environment variable with the SQLAlchemy URL of a database that several machines share."""
 
+CACHE_VARIABLE = "XDG_CACHE_HOME"
+"""Environment variable that names the folder of all caches of a user."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -112,9 +115,28 @@ class Layout:
 
     @property
     def worktrees(self) -> Path:
-        """Checkouts of experiments' commits: outside the user's checkout, one folder a repository."""
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        """Checkouts of experiments' commits: outside the user's checkout, one folder a repository.
+
+        They lie in the user's cache; in `results/` where that user has no home, or one that nobody can write.
+        """
+        cache = _find_cache()
+        if cache is None:
+            return self.results / "worktrees"
         return cache / "knockout" / f"{self.root.name}-{_short_hash(str(self.root.resolve()))}"
+
+
+def _find_cache() -> Path | None:
+    """Return the folder of the user's caches; None where there is no home that could hold it."""
+    named = os.environ.get(CACHE_VARIABLE, "")
+    # The specification of this variable says that a relative path is to be passed over.
+    if Path(named).is_absolute():
+        return Path(named)
+    try:
+        cache = Path.home() / ".cache"
+    except RuntimeError:  # no HOME, and no entry in the list of users
+        return None
+    there = next((folder for folder in (cache, *cache.parents) if folder.exists()), cache)
+    return cache if cache.is_absolute() and os.access(there, os.W_OK | os.X_OK) else None
 
 
 def sqlite_url(file: Path) -> str:

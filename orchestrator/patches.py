@@ -1,21 +1,28 @@
 """Code of an experiment that is not the base's: the base with a patch, or with another ref's `model/`."""
 
 import difflib
+import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.branches import CODE, Repository
+from orchestrator.branches import Repository
+from orchestrator.code_files import ATTRIBUTES, CODE, FILE_MODES, fault_of
 from orchestrator.errors import CodeError
 from orchestrator.plumbing import GitError, parts
 
-FILE_MODES = {"100644", "100755"}
-GONE = "000000"
-MODES = {"120000": "a symbolic link", "160000": "a submodule"}
-ATTRIBUTES = ".gitattributes"
-"""They change what git writes into a worktree, so that a job would not run the files that its commit holds."""
-BYTE_CODE = "__pycache__"
-"""Python may run it in place of the source beside it."""
+MAX_PATCH_BYTES = 64 * 2**20
+"""No code that a person changes is larger."""
+GOOD_DIFF = (
+    "git diff --relative --no-ext-diff --no-textconv --no-color --binary --unified=3 --src-prefix=a/ --dst-prefix=b/ "
+    f"--output=PATCH <base> -- {CODE}"
+)
+"""The command that makes a patch which applies, whatever the user has set on diffs."""
+WITHOUT_PREFIX = ("-p0",)
+_COLOUR = re.compile(rb"\x1b\[[0-9;]*[mK]")
+_COLOURED = re.compile(rb"^(?:\x1b\[[0-9;]*m)+(?:diff --git |--- |\+\+\+ |@@ )", re.MULTILINE)
+_HEADER_WITH_CR = re.compile(rb"^(?:--- |\+\+\+ |@@ )[^\n]*\r$", re.MULTILINE)
 _HASH = re.compile(r"[0-9a-f]{40,64}")
 
 
@@ -47,15 +54,13 @@ class _Change:
 
     @property
     def fault(self) -> str | None:
-        """Why an experiment's patch may not make this change; None where it may."""
+        """Why an experiment may not make this change; None where it may."""
         if not self.path.startswith(f"{CODE}/"):
             return f"outside {CODE}/"
-        if self.new[0] in MODES:
-            return MODES[self.new[0]]
-        names = Path(self.path).parts
-        if names[-1] == ATTRIBUTES:
+        if self.path.endswith(f"/{ATTRIBUTES}"):
             return "it changes how git writes other files"
-        return "byte code" if BYTE_CODE in names else None
+        # A patch that takes a file of the base away must not be refused for what that file was.
+        return fault_of(self.path, self.new[0])
 
     @property
     def is_in_code(self) -> bool:
@@ -64,35 +69,97 @@ class _Change:
         return self.old[1] != self.new[1] or not modes <= FILE_MODES
 
 
+def read_patch(path: Path) -> bytes:
+    """Return the bytes of a patch.
+
+    Raises:
+        RefusedError: it is no file, cannot be read, or is larger than any patch.
+    """
+    try:
+        # A pipe is opened without waiting for somebody who writes.
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(number, "rb") as file:
+            is_file = stat.S_ISREG(os.fstat(number).st_mode)
+            content = file.read(MAX_PATCH_BYTES + 1) if is_file else b""
+    except (OSError, ValueError) as error:
+        found = error.strerror if isinstance(error, OSError) else str(error)
+        raise RefusedError(f"{path}: the patch cannot be read: {found}") from None
+    if not is_file:
+        raise RefusedError(f"{path}: the patch cannot be read: this is no file; make one with `{GOOD_DIFF}`")
+    if len(content) > MAX_PATCH_BYTES:
+        limit = MAX_PATCH_BYTES // 2**20
+        raise RefusedError(f"{path}: this file is larger than {limit} MiB, which is no patch of code; name another one")
+    return content
+
+
 def apply_patch(repository: Repository, tree: str, patch: bytes, name: str) -> str:
     """Return the tree that results from applying a diff to a tree; the user's checkout and index stay as they are.
 
     Args:
         repository: where the tree is, and where the result is written.
         tree: what the patch is applied to.
-        patch: a diff as `git diff --relative` prints it in the campaign's folder: its paths start there.
+        patch: a diff as `git diff --relative` prints it in the campaign's folder: its paths start there, behind a
+            prefix of one word such as `a/`, or without one. Colours are taken out.
         name: what errors call the patch.
 
     Raises:
         RefusedError: it is no diff, it does not apply, it changes nothing, or anything but the files of `model/`.
+        GitError: git was ended by a signal, or cannot write.
     """
-    # What the user has set on whitespace decides nothing here.
-    command = ("-c", "apply.ignoreWhitespace=no", "apply", "--cached", "--whitespace=nowarn")
-    inside = (f"--directory={repository.prefix}",) if repository.prefix else ()
-    with repository.git.temporary_index(tree) as index:
+    if _COLOURED.search(patch):
+        patch = _COLOUR.sub(b"", patch)
+    ways = [way for way in ((), WITHOUT_PREFIX) if _is_in_code(repository, patch, way)] or [()]
+    results: dict[str, tuple[str, ...]] = {}
+    refusals = []
+    for way in ways:
         try:
-            repository.git(*command, *inside, "-", stdin=patch, env=index)
+            results.setdefault(_apply(repository, tree, patch, way), way)
         except GitError as error:
-            raise RefusedError(_not_applied(name, error.words)) from None
-        changed = repository.git("write-tree", env=index)
+            _require_able(repository, patch, error)
+            refusals.append(error.words)
+    if not results:
+        raise RefusedError(_not_applied(name, refusals[0], patch))
+    if len(results) > 1:
+        raise RefusedError(
+            f"{name}: the paths of this patch can be read with a prefix such as `a/` and without one, and both apply; "
+            f"make it with `{GOOD_DIFF}`"
+        )
+    (changed,) = results
     _check(_changes(repository, tree, changed), name)
     return changed
 
 
-def _not_applied(name: str, words: str) -> str:
+def _is_in_code(repository: Repository, patch: bytes, way: tuple[str, ...]) -> bool:
+    """Whether all paths of a patch, read in one way, are files of `model/`."""
+    listed = repository.git.ask("apply", *way, *_inside(repository), "--numstat", "-z", "-", stdin=patch)
+    paths = [row.split("\t", 2)[2].removeprefix(repository.prefix) for row in parts(listed or "")]
+    return bool(paths) and all(path.startswith(f"{CODE}/") for path in paths)
+
+
+def _apply(repository: Repository, tree: str, patch: bytes, way: tuple[str, ...]) -> str:
+    # What the user has set on whitespace decides nothing here.
+    command = ("-c", "apply.ignoreWhitespace=no", "apply", *way, "--cached", "--whitespace=nowarn")
+    with repository.git.temporary_index(tree) as index:
+        repository.git(*command, *_inside(repository), "-", stdin=patch, env=index)
+        return repository.git("write-tree", env=index)
+
+
+def _inside(repository: Repository) -> tuple[str, ...]:
+    return (f"--directory={repository.prefix}",) if repository.prefix else ()
+
+
+def _require_able(repository: Repository, patch: bytes, error: GitError) -> None:
+    """Tell a fault of the machine from one of the patch: a full disk must not be taken for a patch that is refused."""
+    if not error.is_answer:
+        raise error
+    repository.git.write_blobs([patch])
+
+
+def _not_applied(name: str, words: str, patch: bytes) -> str:
+    endings = " (its lines end in CRLF, also those that git writes itself)" if _HEADER_WITH_CR.search(patch) else ""
     return (
-        f"{name}: git cannot apply this patch to the base's code: {words}; make it in the campaign's folder with "
-        f"`git diff --relative <base> -- {CODE}`"
+        f"{name}: git cannot apply this patch to the base's code{endings}: {words}; make it in the campaign's folder "
+        f"with `{GOOD_DIFF}`"
     )
 
 
@@ -107,13 +174,16 @@ def _changes(repository: Repository, before: str, after: str) -> list[_Change]:
 
 
 def _check(changes: list[_Change], name: str) -> None:
-    faults = [f"{change.path} ({change.fault})" for change in changes if change.fault]
-    if faults:
+    if faults := _faults(changes):
         raise RefusedError(
             f"{name}: this patch changes more than the files of {CODE}/: {', '.join(faults)}; take that out of it"
         )
     if not any(change.is_in_code for change in changes):
         raise RefusedError(f"{name}: this patch changes no code; an experiment without a change has nothing to show")
+
+
+def _faults(changes: list[_Change]) -> list[str]:
+    return [f"{change.path} ({change.fault})" for change in changes if change.fault]
 
 
 def take_ref(repository: Repository, tree: str, ref: str) -> TakenRef:
@@ -125,7 +195,7 @@ def take_ref(repository: Repository, tree: str, ref: str) -> TakenRef:
         ref: branch, tag or commit, as `git rev-parse` reads it.
 
     Raises:
-        RefusedError: the ref is unknown, or its `model/` is missing, a submodule, or has one.
+        RefusedError: the ref is unknown, its `model/` is missing, or it brings what a patch may not bring either.
     """
     commit = _resolve(repository, ref)
     try:
@@ -143,6 +213,11 @@ def take_ref(repository: Repository, tree: str, ref: str) -> TakenRef:
             + [f"{mode} {blob}\t{repository.prefix}{path}" for path, (mode, blob) in theirs.items()],
         )
         taken = repository.git("write-tree", env=index)
+    if faults := _faults(_changes(repository, tree, taken)):
+        raise RefusedError(
+            f"{ref}: the {CODE}/ of {commit[:12]} brings more than source files: {', '.join(faults)}; "
+            "take that out of it"
+        )
     forked_from = repository.git.ask("merge-base", commit, repository.base_commit)
     old = repository.code_files(forked_from) if forked_from else {}
     others = tuple(path for path in sorted(old.keys() | ours.keys()) if old.get(path) != ours.get(path))

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import signal
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,25 @@ SETTINGS = (
     # The user's line endings are converted, never refused.
     "core.safecrlf=false",
     "submodule.recurse=false",
+    # Nothing here needs another repository: a partial clone must not fetch, and ask for a password, behind our back.
+    "protocol.allow=never",
 )
+VARIABLES = {
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+}
+"""Of every call: no lock on the user's index, no question to a terminal, no network, no object in place of another."""
+EXECUTABLE_VARIABLE = "GIT_PYTHON_GIT_EXECUTABLE"
+"""Environment variable of GitPython that names another git than the one on PATH."""
+OLDEST = (2, 31)
+"""The first git that takes settings as it is given them here."""
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
+"""How `env` ends where there is no such program, or none that can be run."""
+FILTER_SETTINGS = ("clean", "smudge", "process", "required")
+_EMPTY = "KNOCKOUT_EMPTY"
+"""Variable that holds nothing: a filter without a command does not run, and is not required."""
 SURROUNDING = (
     "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX", "GIT_NAMESPACE",
     "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE",
@@ -39,7 +58,9 @@ IDENTITY = {
 _BLOCKED = re.compile(r"'(refs/[^']+)' exists; cannot create")
 _LOCKED = re.compile(r"Unable to create '([^']+\.lock)': File exists")
 _HALF_WRITTEN = re.compile(r"failed to read \S*?/worktrees/([^/;]+)/commondir")
-_PASSING = re.compile(rf"{_HALF_WRITTEN.pattern}|could not create directory of '[^']*/worktrees/")
+_PASSING = re.compile(
+    rf"{_HALF_WRITTEN.pattern}|could not create directory of '[^']*/worktrees/|Invalid path '[^']*/worktrees/"
+)
 """Git reads the entries of all worktrees, also of one that another process is just making or removing."""
 TRIES = 5
 LENGTH_OF_HASH = 40
@@ -54,9 +75,18 @@ _KINDS = (
 class GitError(CodeError):
     """Git ended with an error. `words` is what it said, and what mends it where that is known."""
 
-    def __init__(self, command: str, words: str) -> None:
+    def __init__(self, command: str, words: str, status: int = 1) -> None:
         super().__init__(f"git {command}: {words}")
-        self.words = words
+        self.words, self.status = words, status
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether git itself ended so; otherwise a signal did."""
+        return self.status > 0
+
+
+class NoGitError(CodeError):
+    """There is no git that can be run."""
 
 
 class Git:
@@ -78,7 +108,12 @@ class Git:
         Raises:
             GitError: it ends with an error.
         """
-        variables = {"GIT_OPTIONAL_LOCKS": "0", **(env or {})}
+        out = self.read(*words, stdin=stdin, env=env).decode(errors="surrogateescape")
+        return out.removesuffix("\n")
+
+    def read(self, *words: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
+        """Run a command and return the bytes that it prints; arguments and errors are those of a call."""
+        variables = {**VARIABLES, _EMPTY: "", **(env or {})}
         command = [*_clean_start(variables), *words]
         for left in reversed(range(TRIES)):
             status, out, err = self._execute(command, stdin, variables)
@@ -86,15 +121,42 @@ class Git:
                 return out
             if not (left and _PASSING.search(err)):
                 break
-        raise GitError(_command(words), _words(err))
+        if status in (NOT_FOUND, NOT_EXECUTABLE):
+            raise NoGitError(_no_git(err))
+        raise GitError(_command(words), self._told(status, err), status)
 
-    def _execute(self, command: list[str], stdin: bytes, variables: Mapping[str, str]) -> tuple[int, str, str]:
-        with tempfile.TemporaryFile() as file:
-            file.write(stdin)
-            file.seek(0)
-            options = {"with_extended_output": True, "with_exceptions": False}
-            status, out, err = self._git.execute(command, istream=file, env=variables, **options)
-        return status, str(out), str(err)
+    def _execute(self, command: list[str], stdin: bytes, variables: Mapping[str, str]) -> tuple[int, bytes, str]:
+        options = {"with_extended_output": True, "with_exceptions": False, "strip_newline_in_stdout": False}
+        try:
+            with tempfile.TemporaryFile() as file:
+                file.write(stdin)
+                file.seek(0)
+                found = self._git.execute(command, istream=file, env=variables, stdout_as_string=False, **options)
+        except git.GitCommandNotFound:
+            raise NoGitError(_no_git("there is no such program")) from None
+        except OSError as error:
+            raise NoGitError(_no_git(error.strerror or str(error))) from None
+        status, out, err = found
+        return status, bytes(out), str(err)
+
+    def _told(self, status: int, err: str) -> str:
+        """Say why a command failed: by a signal, by its words, or because this git is older than Knockout needs."""
+        if status < 0:
+            return f"git was ended by {signal.Signals(-status).name}"
+        words = _words(err)
+        # Only asked once something has failed: most calls of an old git are those of a new one.
+        version = self._git.version_info
+        if version and version[:2] < OLDEST:
+            wanted = ".".join(map(str, OLDEST))
+            return f"{words}; this git is {'.'.join(map(str, version))}, wanted is {wanted} or newer"
+        return words
+
+    def without_filters(self) -> list[str]:
+        """Return the words, before a command, that keep the user's clean and smudge filters from running."""
+        names = self.ask("config", "--null", "--name-only", "--get-regexp", r"^filter\..") or ""
+        drivers = dict.fromkeys(name.rpartition(".")[0] for name in parts(names))
+        # `--config-env` ends the name at the last equals sign, so that a filter may have one in its own.
+        return [f"--config-env={name}.{what}={_EMPTY}" for name in drivers for what in FILTER_SETTINGS]
 
     def identity(self) -> dict[str, str]:
         """The variables of a command that commits: none where the user's git identity is set, else ours."""
@@ -134,13 +196,20 @@ class Git:
             paths = [Path(folder) / str(number) for number in range(len(contents))]
             for path, content in zip(paths, contents, strict=True):
                 path.write_bytes(content)
-            return self("hash-object", "-w", "--no-filters", "--", *map(str, paths)).split() if contents else []
+            listed = os.fsencode("".join(f"{path}\n" for path in paths))
+            return self("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=listed).split() if contents else []
 
-    def ask(self, *words: str) -> str | None:
-        """Run a command and return what it prints; None where it ends with an error, as a question's "no"."""
+    def ask(self, *words: str, stdin: bytes = b"") -> str | None:
+        """Run a command and return what it prints; None where it ends with an error, as a question's "no".
+
+        Raises:
+            GitError: a signal ended it, which is no answer.
+        """
         try:
-            return self(*words)
-        except GitError:
+            return self(*words, stdin=stdin)
+        except GitError as error:
+            if not error.is_answer:
+                raise
             return None
 
 
@@ -152,7 +221,19 @@ def parts(listing: str) -> list[str]:
 def _clean_start(variables: Mapping[str, str]) -> list[str]:
     surrounding = [name for name in SURROUNDING if name in os.environ and name not in variables]
     unset = ["env", *(f"--unset={name}" for name in surrounding)] if surrounding else []
-    return [*unset, "git", *(word for setting in SETTINGS for word in ("-c", setting))]
+    return [*unset, _program(), *(word for setting in SETTINGS for word in ("-c", setting))]
+
+
+def _program() -> str:
+    return os.environ.get(EXECUTABLE_VARIABLE) or "git"
+
+
+def _no_git(found: str) -> str:
+    said = "; ".join(found.strip().splitlines()[-1:]) or "it cannot be run"
+    wanted = f"git {'.'.join(map(str, OLDEST))} or newer"
+    if EXECUTABLE_VARIABLE in os.environ:
+        return f"{_program()}, which {EXECUTABLE_VARIABLE} names, cannot be run: {said}; name {wanted}, or unset it"
+    return f"git cannot be run: {said}; install {wanted} or put it on PATH, since a repository holds this code"
 
 
 def _command(words: tuple[str, ...]) -> str:

@@ -1,40 +1,136 @@
-"""Checkouts of a commit outside the user's, made by `git worktree`: whole or not at all, and never over other files."""
+"""Checkouts of a commit outside the user's, made by `git worktree`: whole or not at all, and never over other files.
 
+A job's worktree holds the code of the campaign and nothing else, to the byte: git's attributes and filters have no part
+in it, so that what was hashed is what runs, and a large file elsewhere in the repository is never fetched.
+"""
+
+import contextlib
 import shlex
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
+from orchestrator.code_files import CODE, EXECUTABLE, blob_name, fault_of
+from orchestrator.code_folders import is_code_unchanged, list_code
 from orchestrator.errors import CodeError
-from orchestrator.plumbing import Git, GitError
+from orchestrator.plumbing import Git, GitError, parts
 
 AS_COMMITTED = (
     "-c", "core.autocrlf=false", "-c", "core.eol=lf", "-c", "core.attributesFile=/dev/null",
     "-c", "core.sparseCheckout=false",
 )  # fmt: skip
-"""A job runs the bytes of the commit, whatever line endings and folders the user's own checkout has."""
+"""Whoever looks at a commit sees its bytes, whatever line endings and folders their own checkout has."""
+ADD = ("worktree", "add", "--detach", "--force", "--force")
+"""Forced twice, it takes over the entry of a worktree that was deleted, also of a locked one.
+
+`git worktree prune` would do that too, and with it remove what another process is about to make."""
 HALF_MADE = "initializing"
-"""Reason of the lock that git holds while it makes a worktree."""
+"""Reason of the lock that git holds while it makes a worktree, and that stays until its files are written."""
+SPEC_FOLDER = ".knockout"
+"""Folder of an experiment's commit that says what the experiment is."""
+Files = Mapping[str, tuple[str, str]]
+"""Path from the top of the repository -> mode and blob."""
 
 
-def add(git: Git, commit: str, path: Path) -> None:
-    """Check a commit out at `path`, without a branch, unless it is there already.
+def add(git: Git, commit: str, path: Path, prefix: str = "") -> None:
+    """Check the code of a commit out at `path`, without a branch, unless it is there already.
+
+    Args:
+        git: git in the repository.
+        commit: its full name.
+        path: the new folder.
+        prefix: the campaign's folder inside the repository, ending in `/` unless it is the top.
 
     Raises:
-        CodeError: git refuses, or something else is at `path`.
+        CodeError: git refuses, something else is at `path`, or it cannot be written.
     """
-    if _is_there(git, commit, path):
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # Forced twice, it takes over the entry of a worktree that was deleted, also of a locked one. `git worktree
-        # prune` would do that too, and with it remove what another process is about to make.
-        git(*AS_COMMITTED, "worktree", "add", "--detach", "--force", "--force", str(path), commit)
+        files = _list_files(git, commit, prefix)
+        if _is_there(git, commit, path, prefix, files):
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        git(*ADD, "--no-checkout", "--lock", "--reason", HALF_MADE, str(path), commit)
+        _write_files(git, commit, path, files)
+        git("worktree", "unlock", str(path))
     except GitError as error:
         raise CodeError(f"git cannot check out {commit[:12]} at {path}: {error.words}") from None
+    except OSError as error:
+        raise _unwritable(path, error) from None
 
 
-def _is_there(git: Git, commit: str, path: Path) -> bool:
-    """Whether the whole commit is at `path`; remains of a process that was killed are removed."""
+def add_whole(git: Git, commit: str, path: Path) -> None:
+    """Check all of a commit out at a new `path`, for a person; a file under a filter is as git stores it.
+
+    Raises:
+        CodeError: git refuses, or it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        git(*git.without_filters(), *AS_COMMITTED, *ADD, str(path), commit)
+    except GitError as error:
+        raise CodeError(f"git cannot check out {commit[:12]} at {path}: {error.words}") from None
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> CodeError:
+    return CodeError(
+        f"{error.filename or path}: {error.strerror}; worktrees of experiments go to {path.parent}: free or mend that "
+        "folder, or name another one for all caches in the variable XDG_CACHE_HOME"
+    )
+
+
+def _list_files(git: Git, commit: str, prefix: str) -> Files:
+    command = ("ls-tree", "-r", "-z", "--full-tree", commit, "--", f"{prefix}{CODE}", f"{prefix}{SPEC_FOLDER}")
+    files = {}
+    for line in parts(git(*command)):
+        meta, _, path = line.partition("\t")
+        mode, _, blob = meta.split()
+        if fault := fault_of(path, mode):
+            raise CodeError(
+                f"{commit[:12]} has {path}, which is {fault}: jobs run source files; commit the file itself"
+            )
+        files[path] = (mode, blob)
+    return files
+
+
+def _write_files(git: Git, commit: str, folder: Path, files: Files) -> None:
+    try:
+        contents = _read_blobs(git, [blob for _, blob in files.values()])
+    except GitError:
+        if git.ask("config", "--get-regexp", r"^remote\..*\.promisor$") is None:
+            raise
+        contents = {}
+    for path, (mode, blob) in files.items():
+        if blob not in contents or blob_name(contents[blob], len(blob)) != blob:
+            raise CodeError(
+                f"{path} of commit {commit[:12]}: its content is not in this repository, as in a clone that fetches "
+                f"contents only when they are needed; fetch it: git archive --output=/dev/null {commit} {CODE}"
+            )
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(contents[blob])
+        if mode == EXECUTABLE:
+            target.chmod(target.stat().st_mode | 0o111)
+
+
+def _read_blobs(git: Git, blobs: list[str]) -> dict[str, bytes]:
+    """Return blob -> content of those that are there."""
+    answer = git.read("cat-file", "--batch", stdin="".join(f"{blob}\n" for blob in blobs).encode())
+    contents, start = {}, 0
+    while start < len(answer):
+        end = answer.index(b"\n", start)
+        name, *found = answer[start:end].decode().split()
+        start = end + 1
+        if len(found) == len(("blob", "its size")):
+            size = int(found[1])
+            contents[name] = answer[start : start + size]
+            start += size + 1
+    return contents
+
+
+def _is_there(git: Git, commit: str, path: Path, prefix: str, files: Files) -> bool:
+    """Whether the whole code is at `path`; remains of a process that was killed are removed."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return False
     if not (path / ".git").is_file():
@@ -42,22 +138,25 @@ def _is_there(git: Git, commit: str, path: Path) -> bool:
     if _is_half_made(path):
         remove(git, path)
         return False
-    here = Git(path)
-    if (found := here.ask("rev-parse", "--verify", "--quiet", "HEAD")) is None:
+    if (found := Git(path).ask("rev-parse", "--verify", "--quiet", "HEAD")) is None:
         raise _in_the_way(commit, path, "a checkout is there that git no longer knows", "mv")
     if found != commit:
         raise _in_the_way(commit, path, f"{found[:12]} is checked out there", "git worktree move")
-    return _is_whole(git, here, commit, path)
+    return _is_whole(git, commit, path, prefix, files)
 
 
-def _is_whole(git: Git, here: Git, commit: str, path: Path) -> bool:
-    states = here(*AS_COMMITTED, "status", "--porcelain", "--no-renames", "--untracked-files=no").splitlines()
-    if not all(state.startswith(" D ") for state in states):
+def _is_whole(git: Git, commit: str, path: Path, prefix: str, files: Files) -> bool:
+    wanted = {
+        name.removeprefix(prefix): blob for name, (_, blob) in files.items() if name.startswith(f"{prefix}{CODE}/")
+    }
+    there = {name for name, _ in list_code(path / prefix)}
+    if not is_code_unchanged(path / prefix, {name: blob for name, blob in wanted.items() if name in there}):
         raise _in_the_way(commit, path, "its files were changed", "git worktree move")
-    if states:
+    if wanted.keys() - there:
         # Removing it was cut short.
         remove(git, path)
-    return not states
+        return False
+    return True
 
 
 def _in_the_way(commit: str, path: Path, found: str, command: str) -> CodeError:
@@ -82,16 +181,26 @@ def remove(git: Git, path: Path) -> None:
     """Remove a checkout made by `add`, also one that is broken or that git no longer knows.
 
     Raises:
-        CodeError: the user has locked it, or it is a repository of its own.
+        CodeError: the user has locked it, it is a repository of its own, or its files cannot be removed.
     """
     reason = _lock_reason(path)
     if reason not in {None, HALF_MADE}:
         because = f" ({reason})" if reason else ""
         raise CodeError(f"{path}: this worktree is locked{because}; run `git worktree unlock {shlex.quote(str(path))}`")
-    if (path / ".git").is_dir():
-        raise CodeError(f"{path}: this is a repository and no worktree of ours; move it away: mv {path} {path}.moved")
+    try:
+        if (path / ".git").is_dir():
+            raise CodeError(
+                f"{path}: this is a repository and no worktree of ours; move it away: mv {path} {path}.moved"
+            )
+        _remove_files(git, path)
+    except OSError as error:
+        raise CodeError(f"{path}: this worktree cannot be removed: {error.strerror}; ask its owner to do it") from None
+
+
+def _remove_files(git: Git, path: Path) -> None:
     command = ("worktree", "remove", "--force", "--force", str(path))
     if git.ask(*command) is None:
-        shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another process removes it as well
+            shutil.rmtree(path)
         # Now only git's entry is left, if any.
         git.ask(*command)

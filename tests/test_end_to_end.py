@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from orchestrator.checkouts import worktree_name
+from orchestrator.processes import Process
 from tests.study_harness import BASE, Study, make_study, wait_for
 
 TWO_EXPERIMENTS = """\
@@ -101,8 +102,9 @@ def test_what_a_dead_orchestrator_left_is_cleared_where_its_job_ended_by_itself(
     study, _ = finished
     dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
     commit = study.git("rev-parse", "HEAD")
+    gone = Process(socket.gethostname(), int(dead), "long ago/1")
     (home,) = study.cache.glob("knockout/*")
-    study.git("worktree", "add", "--detach", str(home / worktree_name("E5", commit, int(dead))), commit)
+    study.git("worktree", "add", "--detach", str(home / worktree_name("E5", commit, gone)), commit)
     with contextlib.closing(sqlite3.connect(study.repo / "results" / "knockout.db")) as database, database:
         claim = "update runs set state = 'running', host = ?, pid = ?, born = 'long ago/1' where experiment = 'E5'"
         database.execute(claim, (socket.gethostname(), dead))

@@ -1,17 +1,27 @@
-"""Short questions to `model`, answered by a process that this one waits for."""
+"""Short questions to `model`, answered by a process that this one waits for.
 
+The code that answers is the user's, and a library that it imports may print anything: an answer is the last of what was
+printed that reads as one.
+"""
+
+import contextlib
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO, TypeVar
 
 import msgspec
+import psutil
 from msgspec import Struct
 
 import model
 from model.config import DataConfig, JobConfig
 from orchestrator.errors import DataError
+from orchestrator.faults import FaultKind, kind_of_status
 from orchestrator.launchers.local import UTF_8
 from orchestrator.spec import EmulateSpec
 
@@ -19,6 +29,11 @@ USERS_MISTAKE = 2
 """Exit status of a module of `model` that says in a sentence, after its own name, what the user is to mend."""
 INSTALLED = Path(model.__file__).parents[1]
 """Where the `model` that came with this orchestrator lies."""
+Answer = TypeVar("Answer")
+ASK_SECONDS = 600.0
+"""Longest wait for an answer that needs no training: on a slow network, importing torch alone takes minutes."""
+MAX_READ_BYTES = 2**24
+"""Of what a process printed, from the end."""
 
 
 class Description(Struct, frozen=True, kw_only=True):
@@ -38,25 +53,69 @@ def describe_jobs(configs: list[JobConfig], root: Path, *, with_data: bool) -> l
         with_data: whether to open the captures.
 
     Raises:
-        DataError: the process died.
+        DataError: the process died, hung, or answered nothing that can be read.
     """
     where = ["--data-folder", str(root)] if with_data else []
-    answer = _ask(["model.describe", *where], msgspec.json.encode(configs), root)
-    return msgspec.json.decode(answer, type=list[Description])
+    printed = _ask(["model.describe", *where], msgspec.json.encode(configs), root, ASK_SECONDS)
+    answers = find_answers(printed, list[Description])
+    answer = next((answer for answer in answers if len(answer) == len(configs)), None)
+    if answer is None:
+        raise DataError(_no_answer("model.describe", printed))
+    return answer
 
 
 def check_job(folder: Path, code: Path, data_folder: Path) -> str | None:
-    """Ask the code in `code` whether it can do the job of a run folder; return why not."""
+    """Ask the code in `code` whether it can do the job of a run folder; return why not.
+
+    Raises:
+        DataError: it did not say, for a reason that may be the machine's: killed from outside, or no end to it.
+    """
     words = ["model", str(folder.resolve()), "--check", "--data-folder", str(data_folder.resolve())]
-    done = _call(words, b"", code)
+    done = _call(words, b"", code, ASK_SECONDS)
     if done.returncode == 0:
         return None
-    try:
-        problem = msgspec.json.decode(done.stdout, type=Description).problem
-    except msgspec.DecodeError:
-        problem = None
-    last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-    return problem or f"`python -m model --check` ended with status {done.returncode}: {last[0]}"
+    problem = next((answer.problem for answer in find_answers(done.stdout, Description)), None)
+    if problem:
+        return problem
+    ending = f"`python -m model --check` {_describe_status(done.returncode)}: {_last_line(done.stderr)}"
+    if kind_of_status(done.returncode) is not FaultKind.OWN_DOING:
+        raise DataError(ending)
+    return ending
+
+
+def find_answers(printed: bytes, kind: type[Answer]) -> Iterator[Answer]:
+    """Yield what a process printed that reads as an answer of some type, one a line, the last first. Pure."""
+    decoder = msgspec.json.Decoder(kind)
+    opening = b"[" if getattr(kind, "__origin__", kind) is list else b"{"
+    for line in reversed(printed.splitlines()):
+        # What is printed without an end of line stands before the answer.
+        start = line.find(opening)
+        while start >= 0:
+            try:
+                answer = decoder.decode(line[start:])
+            except msgspec.DecodeError:
+                start = line.find(opening, start + 1)
+            else:
+                yield answer
+                break
+
+
+def _no_answer(module: str, printed: bytes) -> str:
+    return (
+        f"`python -m {module}` gave no answer that can be read; the last that it printed was: {_last_line(printed)}; "
+        f"try `python -m {module} --help` in the campaign's folder"
+    )
+
+
+def _last_line(printed: bytes) -> str:
+    lines = printed.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
+def _describe_status(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
+    return f"was ended by signal {-status} ({signal.Signals(-status).name})"
 
 
 def emulate_captures(folder: Path, spec: EmulateSpec, *, keep: bool = False) -> str:
@@ -92,7 +151,11 @@ def measure_speed(config: JobConfig, epochs: int, device: str = "auto") -> Speed
         DataError: this machine cannot, or the training failed.
     """
     command = ["model.speed", "--epochs", str(epochs), "--device", device]
-    return msgspec.json.decode(_ask(command, msgspec.json.encode(config), INSTALLED), type=Speed)
+    printed = _ask(command, msgspec.json.encode(config), INSTALLED)
+    speed = next(find_answers(printed, Speed), None)
+    if speed is None:
+        raise DataError(_no_answer("model.speed", printed))
+    return speed
 
 
 def run_marked_tests(root: Path, mark: str) -> tuple[bool, str]:
@@ -146,26 +209,61 @@ def find_shared_bursts(data: DataConfig, root: Path, sha256: Mapping[str, str], 
     return msgspec.json.decode(answer, type=str | None)
 
 
-def _ask(module: list[str], question: bytes, code: Path) -> bytes:
+def _ask(module: list[str], question: bytes, code: Path, limit: float | None = None) -> bytes:
     # `-m` looks in the working folder first; a folder with another `model` than ours must not be it.
-    done = _call(module, question, code if (code / "model" / "describe.py").exists() else INSTALLED)
-    if done.returncode != 0:
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-        if done.returncode == USERS_MISTAKE and last[0].startswith(f"{module[0]}: "):
-            raise DataError(last[0].removeprefix(f"{module[0]}: "))
-        raise DataError(f"`python -m {module[0]}` ended with status {done.returncode}: {last[0]}")
-    return done.stdout
+    done = _call(module, question, code if (code / "model" / "describe.py").exists() else INSTALLED, limit)
+    if done.returncode == 0:
+        return done.stdout
+    lines = done.stderr.decode(errors="replace").splitlines()
+    told = next((line for line in reversed(lines) if line.startswith(f"{module[0]}: ")), None)
+    if done.returncode == USERS_MISTAKE and told is not None:
+        raise DataError(told.removeprefix(f"{module[0]}: "))
+    raise DataError(f"`python -m {module[0]}` {_describe_status(done.returncode)}: {_last_line(done.stderr)}")
 
 
-def _call(module: list[str], question: bytes, folder: Path) -> "subprocess.CompletedProcess[bytes]":
+def _call(
+    module: list[str], question: bytes, folder: Path, limit: float | None = None
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run a module of `model`, at most for `limit` seconds.
+
+    It reads and writes files: a process that it starts and leaves behind cannot keep this one waiting at a pipe.
+
+    Raises:
+        DataError: it was still at work after that.
+    """
+    command = [sys.executable, "-m", *module]
     # A variable may forbid `-m` to look in the working folder.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
-    return subprocess.run(
-        [sys.executable, "-m", *module],
-        input=question,
-        capture_output=True,
-        check=False,
-        cwd=folder,
-        # Byte code would be a new file in the user's checkout.
-        env={**environment, **UTF_8, "PYTHONDONTWRITEBYTECODE": "1"},
-    )
+    # Byte code would be a new file in the user's checkout.
+    environment |= {**UTF_8, "PYTHONDONTWRITEBYTECODE": "1"}
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        given.write(question)
+        given.seek(0)
+        process = subprocess.Popen(command, stdin=given, stdout=out, stderr=err, cwd=folder, env=environment)
+        try:
+            status = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            raise DataError(
+                f"`python -m {module[0]}` was still at work after {limit:.0f} s and was ended; the last that it said: "
+                f"{_last_line(_read_end(err))}"
+            ) from None
+        except BaseException:  # interrupted, and the process may not have heard of it
+            _end(process)
+            raise
+        return subprocess.CompletedProcess(command, status, _read_end(out), _read_end(err))
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a process with what it started."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+    process.kill()
+    process.wait()
+
+
+def _read_end(file: IO[bytes]) -> bytes:
+    file.seek(max(0, file.seek(0, os.SEEK_END) - MAX_READ_BYTES))
+    return file.read()

@@ -9,12 +9,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LEVELS = {
-    "__init__": 0, "errors": 0, "faults": 0, "identity": 0, "judgement": 0, "layout": 0, "multiplicity": 0,
-    "os_errors": 0, "pacing": 0, "plain_files": 0, "postgresql": 0, "printable": 0, "processes": 0, "spec": 0,
-    "states": 0, "streams": 0, "verbs": 0, "wording": 0,
-    "fingerprints": 1, "guards": 1, "knobs": 1, "launchers": 1, "orders": 1, "pairing": 1, "plumbing": 1,
-    "predictions": 1, "run_names": 1, "search_verbs": 1, "staging": 1, "troubles": 1,
-    "believing": 2, "database": 2, "load": 2, "provenance": 2, "rows": 2, "schema": 2, "stacking": 2,
+    "__init__": 0, "code_files": 0, "errors": 0, "faults": 0, "identity": 0, "judgement": 0, "layout": 0,
+    "multiplicity": 0, "os_errors": 0, "pacing": 0, "plain_files": 0, "postgresql": 0, "printable": 0, "processes": 0,
+    "spec": 0, "states": 0, "streams": 0, "verbs": 0, "wording": 0,
+    "code_folders": 1, "fingerprints": 1, "guards": 1, "knobs": 1, "launchers": 1, "orders": 1, "pairing": 1,
+    "plumbing": 1, "predictions": 1, "run_names": 1, "search_verbs": 1, "staging": 1, "troubles": 1,
+    "believing": 2, "database": 2, "edits": 2, "load": 2, "provenance": 2, "rows": 2, "schema": 2, "stacking": 2,
     "surroundings": 2, "variance": 2, "watcher": 2, "worktrees": 2,
     "branches": 3, "evidence": 3, "generated": 3, "objective": 3, "result_checks": 3, "retries": 3, "search_space": 3,
     "stats": 3, "store": 3,

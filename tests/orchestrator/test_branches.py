@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.branches import SPEC_FILE, BranchName, ExperimentCommit, Repository, hash_code_folder
+from orchestrator.branches import SPEC_FILE, BranchName, ExperimentCommit, Repository
+from orchestrator.code_folders import hash_code_folder
 from orchestrator.errors import CodeError
 
 NOW = datetime(2026, 2, 19, 1, 0, 41, tzinfo=UTC)
@@ -465,6 +466,32 @@ class TestWhatTheUserHasSet:
         (tmp_path / "gitconfig").write_text(f"[core]\n\thooksPath = {hooks}\n")
         full_round(Repository(repo), repo.parent / "tree")
         assert not (tmp_path / "a-hook-ran").exists()
+
+    def test_no_program_that_the_settings_name_runs(self, repo: Path, git: Git, tmp_path: Path) -> None:
+        program = tmp_path / "program"
+        program.write_text(f'#!/bin/sh\necho "$0 $*" >> {tmp_path}/a-program-ran\ncat\n')
+        program.chmod(0o755)
+        git("commit", "--quiet", "--allow-empty", "-m", "next")
+        (repo / "model" / "new.py").write_text("x = 1\r\n")
+        names = (
+            "diff.external",
+            "diff.x.command",
+            "diff.x.textconv",
+            "merge.x.driver",
+            "core.fsmonitor",
+            "core.editor",
+        )
+        filters = ("filter.x.clean", "filter.x.smudge", "filter.x.process", "core.sshCommand", "core.pager")
+        for name in (*names, *filters, "core.askPass", "gpg.program", "credential.helper"):
+            git("config", name, str(program))
+        git("config", "filter.x.required", "true")
+        (repo / ".git" / "info" / "attributes").write_text("* diff=x filter=x merge=x\n")
+        repository = Repository(repo)
+        assert repository.uncommitted_code() == ["model/new.py"]
+        tree = repository.snapshot_tree({}, with_code=True)
+        assert repository.code_changes("HEAD", tree) == ["model/new.py (+1 -0)"]
+        full_round(repository, repo.parent / "tree")
+        assert not (tmp_path / "a-program-ran").exists()
 
     def test_signing_needs_no_key(self, repo: Path, tmp_path: Path) -> None:
         signing = "[commit]\n\tgpgSign = true\n[tag]\n\tgpgSign = true\n\tforceSignAnnotated = true\n"

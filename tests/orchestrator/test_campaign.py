@@ -1,14 +1,17 @@
 """What becomes of branches and keepers after a judgement."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
 
-from orchestrator.campaign import outdated_keepers
+from orchestrator.campaign import outdated_keepers, report
 from orchestrator.evidence import RunRecord
 from orchestrator.judgement import Judgement, Verdict
 from orchestrator.plan import Plan
+from orchestrator.study import Request, open_study
 from orchestrator.verdicts import judge
 
 
@@ -30,3 +33,15 @@ def test_a_keeper_that_is_judged_otherwise_by_now_is_named_with_the_command_that
 @pytest.mark.parametrize("verdict", [Verdict.IMPROVED, Verdict.PENDING, Verdict.NEEDS_SEEDS])
 def test_a_keeper_that_still_stands_or_cannot_be_told_is_left_alone(judgement: Judgement, verdict: Verdict) -> None:
     assert outdated_keepers({"E5": "c0de"}, {"E5": structs.replace(judgement, verdict=verdict)}) == []
+
+
+def test_a_report_needs_no_git(study: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Only what trains or keeps code needs it: results are judged on a machine without."""
+    study.end(study.start("baseline"), "too_slow")
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    request = Request(file=study.file, profile="quick", seeds=(0,))
+    outcome = report(open_study(request), request)
+    assert "since git cannot be run: there is no such program" in outcome.notes[0]
+    assert outcome.report.is_file()
+    assert set(outcome.judgements) == {"baseline", "E5", "H2"}

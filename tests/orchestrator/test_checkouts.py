@@ -1,28 +1,33 @@
 """Where a job's code comes from."""
 
+import hashlib
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from orchestrator.branches import Repository, hash_code_folder
+from orchestrator.branches import Repository
 from orchestrator.checkouts import (
     Checkouts,
     CopiedCode,
     GitCode,
-    Leftover,
     find_code,
     leftover_worktrees,
+    look_at_code,
     worktree_name,
 )
+from orchestrator.code_folders import hash_code_folder
 from orchestrator.errors import CodeError
 from orchestrator.layout import Layout
 from orchestrator.orders import OrderedCode
 from orchestrator.plan import Plan
+from orchestrator.processes import Process
 
 NOW = datetime(2026, 2, 19, 1, 0, 41, tzinfo=UTC)
 FOCAL = {"change": {"loss.kind": "focal", "loss.gamma": 2.0}}
@@ -54,6 +59,11 @@ def committed(layout: Layout) -> Layout:
 def git(layout: Layout, *words: str) -> str:
     done = subprocess.run(["git", *words], cwd=layout.root, check=True, capture_output=True, text=True)
     return done.stdout.strip()
+
+
+def a_dead_process() -> Process:
+    said = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout
+    return msgspec.structs.replace(Process.own(), pid=int(said), born="boot/1")
 
 
 def test_code_in_a_repository_is_checked_out_and_cleaned_up(committed: Layout, plan: Plan) -> None:
@@ -122,17 +132,44 @@ def test_other_folders_beside_the_worktrees_are_no_leftovers(layout: Layout, nam
 
 
 def test_a_leftover_says_whose_it_was(layout: Layout) -> None:
-    dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
-    path = layout.worktrees / worktree_name("pool-mean", "0123456789abcdef", int(dead))
+    dead = a_dead_process()
+    path = layout.worktrees / worktree_name("pool-mean", "0123456789abcdef", dead)
     path.mkdir(parents=True)
-    assert leftover_worktrees(layout) == [Leftover(path, "pool-mean", int(dead))]
+    (leftover,) = leftover_worktrees(layout)
+    assert (leftover.path, leftover.experiment, leftover.pid) == (path, "pool-mean", dead.pid)
+    assert leftover.is_of(dead)
+    assert not leftover.is_of(msgspec.structs.replace(dead, born="boot/2"))
+
+
+def test_a_worktree_of_a_number_that_another_process_has_by_now_is_a_leftover(layout: Layout) -> None:
+    other = msgspec.structs.replace(Process.own(), born="boot/1")
+    path = layout.worktrees / worktree_name("E5", "0123456789ab", other)
+    for folder in (path, layout.worktrees / worktree_name("E5", "0123456789ab")):
+        folder.mkdir(parents=True)
+    assert [leftover.path for leftover in leftover_worktrees(layout)] == [path]
+
+
+def test_a_worktree_that_an_older_version_named_by_the_number_alone_is_kept_while_that_lives(layout: Layout) -> None:
+    host = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    own, dead = (f"E5-0123456789ab-{host}-{pid}" for pid in (os.getpid(), a_dead_process().pid))
+    for name in (own, dead):
+        (layout.worktrees / name).mkdir(parents=True)
+    assert [leftover.path.name for leftover in leftover_worktrees(layout)] == [dead]
+
+
+def test_a_worktree_of_another_container_with_this_ones_name_is_no_leftover(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (layout.worktrees / worktree_name("E5", "0123456789ab", a_dead_process())).mkdir(parents=True)
+    (tmp_path / "pid").symlink_to("pid:[1]")
+    monkeypatch.setattr("orchestrator.checkouts.PID_NAMESPACE", tmp_path / "pid")
+    assert leftover_worktrees(layout) == []
 
 
 def test_a_worktree_of_another_machine_that_shares_the_home_is_no_leftover(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
-    (layout.worktrees / worktree_name("E5", "0123456789ab", int(dead))).mkdir(parents=True)
+    (layout.worktrees / worktree_name("E5", "0123456789ab", a_dead_process())).mkdir(parents=True)
     assert len(leftover_worktrees(layout)) == 1
     monkeypatch.setattr("orchestrator.checkouts.socket.gethostname", lambda: "elsewhere")
     assert leftover_worktrees(layout) == []
@@ -147,6 +184,72 @@ def test_uncommitted_code_is_refused_unless_it_is_taken_along(committed: Layout,
     checkouts = Checkouts(committed)
     assert (checkouts.open("E5", code.commit(plan.arms["E5"], NOW)) / "model" / "new.py").exists()
     checkouts.close()
+
+
+def test_a_worktree_that_was_edited_between_two_jobs_is_refused(committed: Layout, plan: Plan) -> None:
+    """What was hashed is what is read: also by the second job."""
+    ordered = find_code(committed, snapshot=False).commit(plan.arms["E5"], NOW)
+    checkouts = Checkouts(committed)
+    folder = checkouts.open("E5", ordered)
+    (folder / "model" / "__main__.py").write_text("print('edited')\n")
+    with pytest.raises(CodeError, match="its files were changed; move that away"):
+        checkouts.open("E5", ordered)
+    checkouts.close()
+
+
+def test_a_worktree_that_a_cleaner_of_caches_took_is_made_again(committed: Layout, plan: Plan) -> None:
+    ordered = find_code(committed, snapshot=False).commit(plan.arms["E5"], NOW)
+    checkouts = Checkouts(committed)
+    folder = checkouts.open("E5", ordered)
+    shutil.rmtree(folder)
+    assert (checkouts.open("E5", ordered) / "model" / "__main__.py").read_text() == "print('one')\n"
+    checkouts.close()
+
+
+def test_hidden_edits_are_refused_or_taken_along(committed: Layout, plan: Plan) -> None:
+    git(committed, "update-index", "--skip-worktree", "model/__main__.py")
+    (committed.root / "model" / "__main__.py").write_text("print('two')\n")
+    with pytest.raises(CodeError, match=r"uncommitted changes to the code that jobs run: model/__main__\.py \(git ov"):
+        find_code(committed, snapshot=False)
+    code = find_code(committed, snapshot=True)
+    assert "with uncommitted changes: model/__main__.py (git overlooks it" in code.note
+    checkouts = Checkouts(committed)
+    folder = checkouts.open("E5", code.commit(plan.arms["E5"], NOW))
+    assert (folder / "model" / "__main__.py").read_text() == "print('two')\n"
+    checkouts.close()
+
+
+@pytest.mark.parametrize("name", ["linked.py", "__pycache__/a.pyc"])
+def test_a_base_that_holds_what_a_patch_may_not_bring_is_refused(committed: Layout, name: str) -> None:
+    path = committed.root / "model" / name
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to("__main__.py") if name == "linked.py" else path.write_bytes(b"1")
+    identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    git(committed, "add", "-A", "--force")
+    git(committed, *identity, "commit", "--quiet", "-m", "other")
+    with pytest.raises(CodeError, match=rf"jobs run source files, and these are none: model/{name} \((a sy|byte)"):
+        find_code(committed, snapshot=False)
+
+
+class TestWithoutGit:
+    @pytest.fixture(autouse=True)
+    def nowhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "bin").mkdir()
+        monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+
+    def test_code_in_a_repository_cannot_be_queued(self, layout: Layout) -> None:
+        (layout.root / ".git").mkdir()
+        with pytest.raises(CodeError, match="git cannot be run: there is no such program; install git"):
+            find_code(layout, snapshot=False)
+
+    def test_code_in_a_repository_is_looked_at_as_it_lies_there(self, layout: Layout) -> None:
+        (layout.root / ".git").mkdir()
+        code = look_at_code(layout)
+        assert code.code_hash == hash_code_folder(layout.root / "model")
+        assert "since git cannot be run: " in code.note
+
+    def test_code_outside_a_repository_is_copied(self, layout: Layout) -> None:
+        assert isinstance(find_code(layout, snapshot=False), CopiedCode)
 
 
 def test_outside_a_repository_the_code_is_copied_once(layout: Layout, plan: Plan) -> None:
@@ -167,6 +270,42 @@ def test_a_copy_of_the_code_that_is_gone_is_refused(layout: Layout, plan: Plan) 
     words = r"the copy of the code that the run was queued with is gone; queue the run again"
     with pytest.raises(CodeError, match=f"{ordered.tree[:12]}: {words}"):
         Checkouts(layout).open("E5", ordered)
+
+
+def test_a_copy_of_the_code_that_was_edited_is_refused(layout: Layout, plan: Plan) -> None:
+    code = find_code(layout, snapshot=False)
+    ordered = code.commit(plan.arms["E5"], NOW)
+    copy = layout.code_copy(ordered.tree)
+    (copy / "model" / "__main__.py").write_text("print('edited')\n")
+    for refused in (lambda: Checkouts(layout).open("E5", ordered), lambda: code.commit(plan.arms["E5"], NOW)):
+        with pytest.raises(CodeError, match=r"this copy of the code is not what it was .*: rm -r "):
+            refused()
+
+
+def test_data_that_the_code_writes_beside_itself_is_no_edit(committed: Layout, plan: Plan) -> None:
+    ordered = find_code(committed, snapshot=False).commit(plan.arms["E5"], NOW)
+    checkouts = Checkouts(committed)
+    folder = checkouts.open("E5", ordered)
+    (folder / "model" / "table.npy").write_bytes(b"1")
+    assert checkouts.open("E5", ordered) == folder
+    (folder / "model" / "extra.py").write_bytes(b"1")
+    with pytest.raises(CodeError, match="its files were changed"):
+        checkouts.open("E5", ordered)
+    checkouts.close()
+
+
+def test_what_is_copied_is_what_was_hashed(layout: Layout, plan: Plan) -> None:
+    code = find_code(layout, snapshot=False)
+    (layout.root / "model" / "__main__.py").write_text("print('two')\n")
+    ordered = code.commit(plan.arms["E5"], NOW)
+    assert hash_code_folder(layout.code_copy(ordered.tree) / "model") == ordered.tree
+
+
+def test_a_copy_that_cannot_be_written_is_told(layout: Layout, plan: Plan) -> None:
+    code = find_code(layout, snapshot=False)
+    layout.results.write_text("a file where a folder should be\n")
+    with pytest.raises(CodeError, match=r"results.*: a copy of the code is to be written here: "):
+        code.commit(plan.arms["E5"], NOW)
 
 
 def test_a_folder_without_code_takes_the_installed_one(tmp_path: Path) -> None:

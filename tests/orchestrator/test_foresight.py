@@ -41,6 +41,29 @@ def test_a_reference_trained_on_a_cpu_confounds_what_a_gpu_is_to_train(study: An
     assert "cpu in baseline, gpu" in sentence
 
 
+def test_of_many_differences_the_first_is_said_and_the_others_are_counted(study: Any) -> None:
+    baseline = study.end(study.start("baseline"))
+    path = study.layout.run(baseline).provenance
+    origin = json.loads(path.read_bytes())
+    origin["environment"] |= {"torch": "1.0", "numpy": "1.0", "h5py": "1.0"}
+    path.write_text(json.dumps(origin))
+    study.add("E5")
+    (sentence,) = foresee(study, baseline)
+    assert sentence.startswith("E5 would be confounded: environment: h5py 1.0 in baseline, ")
+    assert sentence.endswith(" (seed 0); and 2 more, which the report lists")
+
+
+def test_an_experiment_that_was_refused_has_nothing_to_compare_and_is_counted(study: Any) -> None:
+    study.edit("E5: {title: Focal,", "E5: {patch: no.diff, title: Focal,")
+    study.commit()
+    study.end(study.start("baseline"))
+    baseline, refused = sorted(study.add("E5"), key=lambda run: run.startswith("E5"))
+    assert foresee(study, baseline, refused) == []
+    study.layout.run(baseline).result.unlink()
+    (sentence,) = foresee(study, refused)
+    assert sentence == "1 experiment has no two runs that were both started, so there is nothing to compare: E5"
+
+
 def test_where_all_or_nothing_is_trained_there_is_nothing_to_foresee(study: Any) -> None:
     ids = study.add("E5")
     assert foresee(study) == []

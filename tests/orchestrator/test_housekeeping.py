@@ -13,6 +13,7 @@ import pytest
 from orchestrator.branches import SPEC_FILE, ExperimentCommit, Repository
 from orchestrator.checkouts import worktree_name
 from orchestrator.cli import main
+from orchestrator.housekeeping import find_litter
 from orchestrator.processes import Process, birth_of
 
 NOW = datetime(2026, 2, 19, 1, 0, 41, tzinfo=UTC)
@@ -47,6 +48,11 @@ def branch(study: Any) -> Branch:
 @pytest.fixture
 def dead_pid() -> int:
     return int(subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout)
+
+
+def gone(pid: int) -> Process:
+    """Return a process of this machine that had this number."""
+    return Process(Process.own().host, pid, "boot/1")
 
 
 def refs(study: Any) -> set[str]:
@@ -140,11 +146,81 @@ class TestGc:
         assert f"removed the half-written file {old}\n" in knockout("gc")[1]
         assert (old.exists(), young.exists(), folder.order.exists()) == (False, True, True)
 
+    def test_a_run_folder_that_is_renamed_or_removed_meanwhile_is_passed_over(
+        self, study: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As while a `queue add` writes: a file that was listed has its whole name by the time it is looked at."""
+        folder = study.layout.run(study.start("E5"))
+        (folder.path / ".order.json.abc").write_text("{")
+        whole = Path.stat
+
+        def stat(path: Path, **options: Any) -> os.stat_result:
+            path.with_name(".order.json.abc").unlink(missing_ok=True)
+            return whole(path, **options)
+
+        monkeypatch.setattr(Path, "stat", stat)
+        assert find_litter(study.layout, 1e12) == ((), {})
+
+    def test_a_folder_that_cannot_be_read_is_told_once_and_keeps_no_other(
+        self, study: Any, knockout: Knockout, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folders = [study.layout.run(study.start(name)).path for name in ("E5", "H2")]
+        for folder in folders:
+            (folder / ".order.json.abc").write_text("{")
+            os.utime(folder / ".order.json.abc", (0, 0))
+        listed = Path.iterdir
+
+        def refuse(path: Path) -> Any:
+            if path == folders[0]:
+                raise PermissionError(13, "Permission denied", str(path))
+            return listed(path)
+
+        # Whoever runs the tests may be root, who may read everything.
+        monkeypatch.setattr(Path, "iterdir", refuse)
+        said = knockout("gc")[1]
+        assert said.count(f"kept {folders[0]}: it cannot be read: Permission denied\n") == 1
+        assert f"removed the half-written file {folders[1]}/.order.json.abc\n" in said
+
+    def test_files_and_pipes_among_the_run_folders_are_passed_over(self, study: Any, knockout: Knockout) -> None:
+        study.layout.runs.mkdir(parents=True)
+        (study.layout.runs / ".DS_Store").write_bytes(b"1")
+        os.mkfifo(study.layout.runs / "pipe")
+        assert knockout("gc") == (0, "there is nothing to remove\n", "")
+
+    def test_a_file_that_cannot_be_removed_is_told(
+        self, study: Any, knockout: Knockout, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        half = study.layout.run(study.start("E5")).path / ".order.json.abc"
+        half.write_text("{")
+        os.utime(half, (0, 0))
+
+        def refuse(path: Path, **options: Any) -> None:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(Path, "unlink", refuse)
+        status, said, _ = knockout("gc")
+        assert status == 0
+        assert f"kept {half}: it cannot be removed: Permission denied\n" in said
+        assert "removed the half-written" not in said
+
+    def test_a_number_that_another_process_has_by_now_keeps_nothing(
+        self, study: Any, branch: Branch, knockout: Knockout
+    ) -> None:
+        """A process number is believed only with its birth."""
+        made = branch("E5")
+        earlier = gone(os.getpid())
+        path = study.layout.worktrees / worktree_name("E5", made.commit, earlier)
+        Repository(study.layout.root).add_worktree(made.commit, path)
+        run_id = study.start("E5")
+        study.queue(run_id, "running", host=earlier.host, pid=earlier.pid, born="boot/2")
+        with study.layout.run(run_id).hold():
+            assert f"removed the worktree {path}: process {earlier.pid} is gone\n" in knockout("gc")[1]
+
     def test_a_worktree_that_git_keeps_is_told_and_keeps_no_other(
         self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
     ) -> None:
         made, layout = branch("E5"), study.layout
-        paths = [layout.worktrees / worktree_name(name, made.commit, dead_pid) for name in ("E5", "H2")]
+        paths = [layout.worktrees / worktree_name(name, made.commit, gone(dead_pid)) for name in ("E5", "H2")]
         for path in paths:
             Repository(layout.root).add_worktree(made.commit, path)
         study.git("worktree", "lock", str(paths[0]))
@@ -158,7 +234,7 @@ class TestGc:
         self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
     ) -> None:
         made, layout = branch("E5"), study.layout
-        names = [*(worktree_name("E5", made.commit, pid) for pid in (dead_pid, os.getpid())), "look-E5-123456789012"]
+        names = [*(worktree_name("E5", made.commit, of) for of in (gone(dead_pid), None)), "look-E5-123456789012"]
         for name in names:
             Repository(layout.root).add_worktree(made.commit, layout.worktrees / name)
         said = knockout("gc")[1]
@@ -170,7 +246,7 @@ class TestGc:
         self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
     ) -> None:
         made = branch("E5")
-        path = study.layout.worktrees / worktree_name("E5", made.commit, dead_pid)
+        path = study.layout.worktrees / worktree_name("E5", made.commit, gone(dead_pid))
         Repository(study.layout.root).add_worktree(made.commit, path)
         run_id = study.start("E5")
         study.queue(run_id, "running", host=Process.own().host, pid=dead_pid, born="boot/1")
@@ -187,7 +263,7 @@ class TestGc:
         made = branch("E5")
         branch("H2")
         study.queue("E5-s0-00000000", "done")
-        path = study.layout.worktrees / worktree_name("E5", made.commit, dead_pid)
+        path = study.layout.worktrees / worktree_name("E5", made.commit, gone(dead_pid))
         Repository(study.layout.root).add_worktree(made.commit, path)
         before = (refs(study), checkout_hash(study.layout.root), study.git("worktree", "list"))
         status, would, _ = knockout("gc", "--dry-run")
@@ -204,7 +280,7 @@ class TestGc:
         """Law 6: the user's checkout and index are never touched."""
         made = branch("E5")
         study.queue("E5-s0-00000000", "done")
-        path = study.layout.worktrees / worktree_name("E5", made.commit, dead_pid)
+        path = study.layout.worktrees / worktree_name("E5", made.commit, gone(dead_pid))
         Repository(study.layout.root).add_worktree(made.commit, path)
         (study.layout.root / "idea.txt").write_text("half an idea\n")
         (study.layout.root / "model" / "__main__.py").write_text("print('two')\n")

@@ -1,0 +1,119 @@
+"""The code that lies in a folder, read to the byte: its names, its contents, its hash. No git."""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from orchestrator.code_files import (
+    CACHE,
+    CODE,
+    LENGTH_OF_SHA1,
+    LINK,
+    SUBMODULE,
+    blob_name,
+    hash_listing,
+    is_cached,
+    is_importable,
+)
+from orchestrator.errors import CodeError
+
+
+def list_code(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield path and mode of all that lies under `model/`, without Python's byte code.
+
+    Raises:
+        CodeError: a folder cannot be read.
+    """
+    top = folder / CODE
+    if top.is_symlink():
+        yield CODE, LINK
+        return
+    for where, folders, files in os.walk(top, onerror=_refuse):
+        inner = [name for name in folders if (Path(where) / name / ".git").exists()]
+        links = [name for name in folders if (Path(where) / name).is_symlink()]
+        folders[:] = [name for name in folders if name not in {*inner, *links}]
+        for name in (*inner, *links, *files):
+            path = Path(where) / name
+            relative = path.relative_to(folder).as_posix()
+            mode = SUBMODULE if name in inner else _mode(path)
+            if mode is not None and not is_cached(relative):
+                yield relative, mode
+
+
+def is_code_unchanged(folder: Path, blobs: Mapping[str, str]) -> bool:
+    """Whether code lies in a campaign's folder to the byte, and nothing beside it that an import could find.
+
+    Args:
+        folder: the campaign's folder, or a checkout or copy of it.
+        blobs: path from it -> what git calls the bytes. Data that the code writes beside itself may be there as well.
+
+    Raises:
+        CodeError: a file cannot be read.
+    """
+    there = dict(list_code(folder))
+    return all(
+        path in there and blob_name(read_code(folder / path, there[path]), len(blob)) == blob
+        for path, blob in blobs.items()
+    ) and not any(is_importable(path) for path in there.keys() - blobs.keys())
+
+
+def _refuse(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # a folder that is not there holds nothing
+        raise CodeError(f"{error.filename}: the code that jobs run cannot be read: {error.strerror}") from None
+
+
+def _mode(path: Path) -> str | None:
+    """Return a file's mode as git would write it; None for what git does not store, such as a pipe."""
+    try:
+        found = path.lstat().st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISLNK(found):
+        return LINK
+    if not stat.S_ISREG(found):
+        return None
+    return "100755" if found & stat.S_IXUSR else "100644"
+
+
+def read_code(path: Path, mode: str) -> bytes:
+    """Return the bytes of a file, or the target of a link.
+
+    Raises:
+        CodeError: it cannot be read.
+    """
+    try:
+        return os.fsencode(path.readlink()) if mode == LINK else path.read_bytes()
+    except OSError as error:
+        raise CodeError(f"{path}: the code that jobs run cannot be read: {error.strerror}") from None
+
+
+def read_code_folder(folder: Path) -> dict[str, bytes]:
+    """Return the code in a folder that git does not know: `model/...` -> bytes, those of a link's target for a link.
+
+    Raises:
+        CodeError: a file cannot be read, or a folder is a link, in which another program could change the code.
+    """
+    found = {}
+    for where, folders, files in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if name != CACHE]
+        for name in folders:
+            if (Path(where) / name).is_symlink():
+                raise CodeError(f"{Path(where) / name}: this is a link to a folder; put the folder itself there")
+        for path in (Path(where) / name for name in files):
+            if path.is_file():
+                found[f"{CODE}/{path.relative_to(folder).as_posix()}"] = read_code(path, "")
+    return found
+
+
+def hash_code_folder(folder: Path, length: int = LENGTH_OF_SHA1) -> str:
+    """Hash the code in a folder, to the same value as `Repository.code_hash` gives for it.
+
+    Args:
+        folder: it holds what `model/` does.
+        length: of the names that git gives to contents in the repository it is compared with.
+
+    Raises:
+        CodeError: a file cannot be read.
+    """
+    return hash_listing({path: blob_name(content, length) for path, content in read_code_folder(folder).items()})

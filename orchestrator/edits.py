@@ -1,0 +1,177 @@
+"""What lies under `model/` on the disk and is not in a commit: decided by bytes, whatever git was told to overlook.
+
+`git status` believes the index: a file marked `skip-worktree` or `assume-unchanged` is never read, one of the same size
+and time may not be, and an ignored one is not named. None of the user's filters run.
+"""
+
+import os
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.code_files import CODE, FILE_MODES, GONE, SUBMODULE, blob_name, is_cached, is_importable
+from orchestrator.code_folders import list_code, read_code
+from orchestrator.plumbing import Git, parts
+
+SKIPPED = "S"
+"""How `git ls-files -v` marks a file that the index says to leave out of the checkout."""
+IGNORED = "git ignores it, `git add --force` takes it"
+CONVERSIONS = ("filter", "ident", "working-tree-encoding")
+"""Attributes by which git stores other bytes than lie on the disk, beside the ends of lines."""
+Committed = Mapping[str, tuple[str, str]]
+"""Path from the campaign's folder -> mode and blob."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A path under `model/` that is on the disk otherwise than in the commit."""
+
+    path: str
+    mode: str
+    """On the disk, as git would write it in a tree; `GONE` where it is not there."""
+    note: str = ""
+    """Why git does not name it, or what git would store."""
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.note})" if self.note else self.path
+
+
+def find_edits(git: Git, folder: Path, committed: Committed, length: int) -> list[Edit]:
+    """Compare the code on the disk with that of a commit.
+
+    Args:
+        git: git in the campaign's folder.
+        folder: the campaign's folder.
+        committed: the files of `model/` in the commit.
+        length: of the names that git gives to contents in this repository.
+
+    Returns:
+        What differs, by path. Ends of lines that git itself would convert are no difference.
+
+    Raises:
+        CodeError: a file cannot be read.
+    """
+    known = {path: entry for path, entry in committed.items() if not is_cached(path)}
+    found = dict(list_code(folder))
+    gone = _without_sparse(git, [path for path in known if path not in found])
+    new = [path for path in found if path not in known]
+    other = [path for path in found if path in known and not _is_same(folder / path, found[path], known[path], length)]
+    converted = _converted(git, folder, {path: known[path][1] for path in other if found[path] in FILE_MODES}, length)
+    edited = [path for path in other if path not in converted]
+    notes = {
+        **_describe_new(git, folder, {path: found[path] for path in new}),
+        **_conversions(git, edited),
+        **_overlooked(git, [*gone, *edited]),
+    }
+    return [
+        Edit(path, found.get(path, GONE), notes.get(path, ""))
+        for path in sorted((*gone, *edited, *(path for path in new if path in notes)))
+    ]
+
+
+def _is_same(path: Path, mode: str, entry: tuple[str, str], length: int) -> bool:
+    is_same_kind = mode == entry[0] or {mode, entry[0]} <= FILE_MODES
+    return is_same_kind and (mode == SUBMODULE or blob_name(read_code(path, mode), length) == entry[1])
+
+
+def _without_sparse(git: Git, gone: list[str]) -> list[str]:
+    """Leave out what the user has left out of a sparse checkout: the file is in the commit, and nobody edited it."""
+    if not gone or git.ask("config", "--type=bool", "core.sparseCheckout") != "true":
+        return gone
+    marks = _marks(git)
+    return [path for path in gone if marks.get(path) != SKIPPED]
+
+
+def _marks(git: Git) -> dict[str, str]:
+    """Return path -> how `git ls-files -v` marks it in the user's index: a letter, small for `assume-unchanged`."""
+    entries = (entry.split(" ", 1) for entry in parts(git("ls-files", "-v", "-z", "--", CODE)))
+    return {path: mark for mark, path in entries}
+
+
+def _overlooked(git: Git, edited: list[str]) -> dict[str, str]:
+    """Say which edited files git was told to overlook, and how it is told otherwise."""
+    marks = _marks(git) if edited else {}
+    flags = {
+        path: "skip-worktree" if marks[path] in (SKIPPED, SKIPPED.lower()) else "assume-unchanged"
+        for path in edited
+        if path in marks and (marks[path] == SKIPPED or marks[path].islower())
+    }
+    return {
+        path: f"git overlooks it until `git update-index --no-{flag} {shlex.quote(path)}`"
+        for path, flag in flags.items()
+    }
+
+
+def _converted(git: Git, folder: Path, blobs: Mapping[str, str], length: int) -> set[str]:
+    """Return the files that differ from their blobs in nothing but ends of lines that git itself would convert."""
+    contents = ((path, read_code(folder / path, "")) for path in blobs)
+    near = [path for path, content in contents if blob_name(with_lf(content), length) == blobs[path]]
+    names = as_git_stores(git, near)
+    return {path for path in near if names.get(path) == blobs[path]}
+
+
+def as_git_stores(git: Git, paths: list[str]) -> dict[str, str]:
+    """Return path -> name of what `git add` would store for files on the disk, were there no filters."""
+    listed = git.ask(*git.without_filters(), "hash-object", "--", *paths) if paths else None
+    return dict(zip(paths, listed.split(), strict=True)) if listed else {}
+
+
+def with_lf(content: bytes) -> bytes:
+    """Return a text with the ends of lines that git stores."""
+    return content.replace(b"\r\n", b"\n")
+
+
+def stored(git: Git, folder: Path, edit: Edit, length: int) -> bytes:
+    """Return the bytes of an edited file as a snapshot stores them: those on the disk, ends of lines as git has them.
+
+    Raises:
+        CodeError: it cannot be read.
+    """
+    content = read_code(folder / edit.path, edit.mode)
+    if edit.mode not in FILE_MODES or b"\r\n" not in content:
+        return content
+    text = with_lf(content)
+    return text if as_git_stores(git, [edit.path]).get(edit.path) == blob_name(text, length) else content
+
+
+def _describe_new(git: Git, folder: Path, new: Mapping[str, str]) -> dict[str, str]:
+    """Return the new files that are code, each with a note on it: ignored ones only where an import could find them.
+
+    Args:
+        git: git in the campaign's folder.
+        folder: the campaign's folder.
+        new: path -> mode.
+    """
+    listed = git.ask("check-ignore", "-z", "--stdin", stdin=_listing(new)) if new else None
+    ignored = set(parts(listed or ""))
+    return {
+        path: IGNORED if path in ignored else ""
+        for path, mode in new.items()
+        if path not in ignored or is_importable(path) or (mode not in FILE_MODES and _is_package(folder, path))
+    }
+
+
+def _is_package(folder: Path, path: str) -> bool:
+    """Whether a link or a repository is a folder in which an import could find a file."""
+    try:
+        return path != CODE and any(is_importable(f"{path}/{entry.name}") for entry in (folder / path).iterdir())
+    except OSError:
+        return False
+
+
+def _conversions(git: Git, edited: list[str]) -> dict[str, str]:
+    """Say of which edited files git stores other bytes than lie on the disk, and by what."""
+    if not edited:
+        return {}
+    listed = parts(git("check-attr", "-z", "--stdin", *CONVERSIONS, stdin=_listing(edited)))
+    rows = zip(listed[::3], listed[1::3], listed[2::3], strict=True)
+    return {
+        path: f"git stores other bytes for it: {attribute}={value}"
+        for path, attribute, value in rows
+        if value not in ("unspecified", "unset")
+    }
+
+
+def _listing(paths: Iterable[str]) -> bytes:
+    return os.fsencode("".join(f"{path}\0" for path in paths))
