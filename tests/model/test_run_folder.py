@@ -358,3 +358,11 @@ def test_a_lock_of_something_that_is_no_job_is_told(folder: RunFolder) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(HeldError, match=r"job\.lock: this is locked by a process that is no job; end it"):
             folder.holder()
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "interrupted", "cancelled", "paused"])
+def test_a_result_of_a_run_that_has_not_ended_is_none_of_this_version(tmp_path: Path, state: str) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_result(Result(state=state, reason="", epochs=1))
+    with pytest.raises(ValueError, match=f"its state is `{state}`, wanted is one of done, too_slow, failed"):
+        folder.read_result()
