@@ -257,3 +257,11 @@ def test_a_record_older_than_a_field_is_still_read(folder: RunFolder) -> None:
     del line["data_seconds"]
     folder.epochs.write_bytes(msgspec.json.encode(line) + b"\n")
     assert folder.read_epochs() == [record(1, data_seconds=None)]
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "interrupted", "cancelled", "paused"])
+def test_a_result_of_a_run_that_has_not_ended_is_none_of_this_version(tmp_path: Path, state: str) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_result(Result(state=state, reason="", epochs=1))
+    with pytest.raises(ValueError, match=f"its state is `{state}`, wanted is one of done, too_slow, failed"):
+        folder.read_result()

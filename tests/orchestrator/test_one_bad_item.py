@@ -1,5 +1,6 @@
 """One folder or row that cannot be read keeps no command from all the others: `waiting`, `rebuild`, `queueing`."""
 
+import importlib
 import shutil
 import subprocess
 import tempfile
@@ -133,6 +134,9 @@ def test_a_row_of_another_version_is_told_once_by_every_command(
 @pytest.fixture
 def shared(queued: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Its results, where another user may go."""
+    # Loaded now: that user may not be allowed to read where Python lies.
+    for module in ("queue", "machine"):
+        importlib.import_module(f"orchestrator.console.{module}")
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         root = Path(folder) / "study"
         shutil.copytree(queued.layout.root, root, symlinks=True)
