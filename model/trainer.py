@@ -109,7 +109,7 @@ class Trainer:
         epoch = self.progress.epoch + 1
         started, cpu_started = time.perf_counter(), time.process_time()
         learning_rate = self.optimizers[0].param_groups[0]["lr"]
-        steps = self._train_epoch(epoch)
+        steps = self.train_epoch(epoch)
         train_seconds = time.perf_counter() - started
         scores = score(self.forward, self.validate, self.loss, self.device, self.autocast)
         for schedule in self.schedules:
@@ -138,7 +138,8 @@ class Trainer:
         steps.require_finite(epoch)
         return record
 
-    def _train_epoch(self, epoch: int) -> "StepSums":
+    def train_epoch(self, epoch: int) -> "StepSums":
+        """Train on every burst once; nothing is recorded or saved."""
         seed = self.config.seed
         # The global stream serves dropout alone; everything else has a generator of its own.
         torch.manual_seed(stream_seed(seed, "dropout", epoch))
