@@ -1,7 +1,7 @@
 """Drains the queue: claims runs, starts their jobs, watches them, and settles how they ended."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +12,7 @@ from model.run_folder import Result, RunFolder
 from orchestrator.checkouts import Checkouts
 from orchestrator.errors import CodeError, DataError, QueueLockedError, RunError
 from orchestrator.fingerprints import fingerprint_files
-from orchestrator.guards import Pace, Ruling, typical_pace
+from orchestrator.guards import Ruling
 from orchestrator.launchers.forked import Launcher
 from orchestrator.launchers.inline import check_job
 from orchestrator.launchers.local import Slot
@@ -23,6 +23,7 @@ from orchestrator.pacing import Interrupts, Pacer
 from orchestrator.processes import Process
 from orchestrator.provenance import with_first_threads, write_provenance
 from orchestrator.reconcile import clear, reconcile
+from orchestrator.references import References
 from orchestrator.states import OPEN, Failure, RunState
 from orchestrator.store import QueuedRun, Store
 from orchestrator.watcher import Ending, LiveRun
@@ -86,6 +87,7 @@ class Worker:
     def __post_init__(self) -> None:
         self.process = Process.own()
         self.checkouts = Checkouts(self.layout)
+        self.references = References(self.layout, self.checkouts)
         self._held: dict[str, QueuedRun] = {}
         """Claims that have not ended."""
         self._untold: list[tuple[QueuedRun, RunState, str, str | None]] = []
@@ -183,7 +185,7 @@ class Worker:
         self._note(f"{run_id}: it is another worker's now; its job here is ended")
         for task in self.tasks:
             if task.claimed.id == run_id:
-                task.live.job.kill()
+                task.live.kill()
         self.tasks = [task for task in self.tasks if task.claimed.id != run_id]
         self._untold = [end for end in self._untold if end[0].id != run_id]
         self._alone.pop(run_id, None)
@@ -282,7 +284,7 @@ class Worker:
             ending = self._look(task)
         except ValueError as error:
             # Its code is another version's, and writes what this one cannot read.
-            task.live.job.kill()
+            task.live.kill()
             reason = f"{task.live.folder.path}: {error}"
             self._note(f"{task.claimed.id}: {reason}")
             ending = Ending(state=RunState.INTERRUPTED, reason=reason)
@@ -296,8 +298,10 @@ class Worker:
         live = task.live
         slots = [other.live.job.slot for other in self.tasks]
         own_pids = [other.live.job.pid for other in self.tasks]
-        pace = self._reference_pace(task.order)
-        task.ruling = live.check(task.order.guards, pace, lambda: find_other_load(slots, own_pids)) or task.ruling
+        pace = self.references.pace_of(task.order)
+        probe = None if self.is_stopping else self.references.probe_of(task.order)
+        ruling = live.check(task.order.guards, pace, lambda: find_other_load(slots, own_pids), probe)
+        task.ruling = ruling or task.ruling
         status = live.job.exit_status()
         if status is None:
             return None
@@ -322,17 +326,6 @@ class Worker:
         else:
             self._settle(claimed, result)
 
-    def _reference_pace(self, order: Order) -> Callable[[], Pace | None]:
-        def measure() -> Pace | None:
-            for run in order.references:
-                # One that cannot be read is told of where it is trained.
-                with suppress(ValueError):
-                    if (pace := typical_pace(self.layout.run(run).read_epochs(), order.guards)) is not None:
-                        return pace
-            return None
-
-        return measure
-
     def ended_rows(self) -> list[QueuedRun]:
         """Return the runs that this worker has seen to their end."""
         return self.store.runs(self._ended)
@@ -353,7 +346,7 @@ class Worker:
             last_first.callback(self._attempt, self.checkouts.close)
             last_first.callback(self.launcher.close)
             for task in self.tasks:
-                last_first.callback(task.live.job.kill)
+                last_first.callback(task.live.kill)
 
     def _let_go(self) -> None:
         self.tasks.clear()
