@@ -86,7 +86,7 @@ def preview(study: Study) -> Preview:
         done: list[RunFolder] = []
     else:
         plan = make_plan(study, code)
-        results = finished_results(study.layout, plan, forget_failures=False)
+        results = finished_results(study.layout, plan)
         finished = {key: run_id in results for key, run_id in plan.run_of.items()}
         done = [study.layout.run(run_id) for run_id, result in results.items() if result.state == RunState.DONE]
         notes = []

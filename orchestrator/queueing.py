@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from model.run_folder import Result, RunFolder, write_atomically
 from orchestrator.checkouts import Code, find_code
+from orchestrator.contradictions import find_second_tries
 from orchestrator.errors import RunError
 from orchestrator.identity import CodeAndData
 from orchestrator.layout import Layout
@@ -49,7 +50,8 @@ def add(study: Study, store: Store, *, snapshot: bool = False, retry: bool = Fal
         study: the campaign.
         store: the queue.
         snapshot: whether uncommitted changes to the code are taken onto the experiments' branches.
-        retry: whether failed runs are queued again.
+        retry: whether failed runs are queued again. A run that was ruled too slow although another seed was not is
+            queued again once in any case.
 
     Raises:
         KnockoutError: something is refused; nothing has been queued then.
@@ -60,15 +62,16 @@ def add(study: Study, store: Store, *, snapshot: bool = False, retry: bool = Fal
     whole = make_plan(study, code, inputs)
     plan = study.wants(whole)
     reconcile(store, study.layout, end_jobs=False)
-    finished = finished_results(study.layout, plan, forget_failures=False)
-    failed = {run_id for run_id, result in finished.items() if retry and result.state == RunState.FAILED}
+    finished = finished_results(study.layout, plan)
+    again = find_second_tries(study.layout, plan, finished)
+    again |= {run_id for run_id, result in finished.items() if retry and result.state == RunState.FAILED}
     rejected = {arm.id: refusal for arm in study.arms.values() if (refusal := code.code_of(arm).refusal) is not None}
-    if len(finished) - len(failed) < len(plan.runs):
+    if len(finished) - len(again) < len(plan.runs):
         refuse_impossible(study)
         placing = Placing(study.layout, plan, inputs, code)
-        orders = placing.orders(finished.keys() - failed)
-        # Only now: where something is refused, failures stay on record.
-        finished = finished_results(study.layout, plan, forget_failures=retry)
+        orders = placing.orders(finished.keys() - again)
+        # Only now: where something is refused, results stay on record.
+        finished = finished_results(study.layout, plan, again)
         finished |= placing.place(store, orders, rejected)
     _list(store, plan, finished)
     remember(study, code, inputs)

@@ -1,10 +1,11 @@
 """How runs ended, as their folders say, and who is at work in them: the truth, without the queue beside it."""
 
+from collections.abc import Collection
+
 from model.run_folder import HeldError, Result, RunFolder
 from orchestrator.errors import RunError
 from orchestrator.layout import Layout
 from orchestrator.plan import Plan
-from orchestrator.states import RunState
 
 UNREADABLE = (OSError, ValueError)
 """What reading a missing, cut or spoilt JSON file of a run folder raises; msgspec's errors are ValueErrors."""
@@ -22,8 +23,13 @@ def read_result(folder: RunFolder) -> Result | None:
         raise RunError(f"{error}; move {folder.path} away to train it again") from None
 
 
-def finished_results(layout: Layout, plan: Plan, *, forget_failures: bool) -> dict[str, Result]:
-    """Return the results that are there already; with `forget_failures`, failed runs are to be trained again.
+def finished_results(layout: Layout, plan: Plan, forget: Collection[str] = ()) -> dict[str, Result]:
+    """Return the results that are there already.
+
+    Args:
+        layout: the campaign's folders.
+        plan: the runs.
+        forget: runs that are to be trained again; their results are removed, and not returned.
 
     Raises:
         RunError: a result was written by another version.
@@ -32,7 +38,7 @@ def finished_results(layout: Layout, plan: Plan, *, forget_failures: bool) -> di
     for planned in plan.runs:
         folder = layout.run(planned.id)
         result = read_result(folder)
-        if result is not None and forget_failures and result.state == RunState.FAILED:
+        if result is not None and planned.id in forget:
             folder.result.unlink()
         elif result is not None:
             finished[planned.id] = result
@@ -41,7 +47,7 @@ def finished_results(layout: Layout, plan: Plan, *, forget_failures: bool) -> di
 
 def count_ended(layout: Layout, plan: Plan) -> int:
     """Count the runs of a plan that have ended."""
-    return len(finished_results(layout, plan, forget_failures=False))
+    return len(finished_results(layout, plan))
 
 
 def describe_holder(folder: RunFolder) -> str | None:
