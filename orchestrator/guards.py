@@ -16,11 +16,11 @@ from orchestrator.probes import TURNS, Measurement, Probe, three_digits, without
 from orchestrator.spec import GuardSpec
 from orchestrator.states import Failure, RunState
 
-SLOW_TURNS = 11
-"""Of `TURNS` pairs, so many must lie above the limit: then the lower end of a 98 % interval for the median does too.
+SLOW_TURNS = 15
+"""Of `TURNS` pairs, so many must lie above the limit: then so does the lower bound of their median, at 99 %.
 
-The interval is that of order statistics (the sign test), which needs no law of the noise. Where half of all pairs lie
-above the limit by chance, so many do in 1 of 89 probes; where a quarter do, in 1 of 100,000.
+The bound is that of order statistics (the sign test), which needs no law of the noise. Where half of all pairs lie
+above the limit by chance, so many do in 1 of 104 probes; where a quarter do, in 1 of 800,000.
 """
 MAX_PAUSED_SHARE = 0.05
 """From the third probe of a run on: of the time that it has trained, at most this share goes into probes."""

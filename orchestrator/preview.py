@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from model.run_folder import RunFolder
 from orchestrator.checkouts import Code, find_code
+from orchestrator.contradictions import find_second_tries
 from orchestrator.launchers.local import count_gpus, make_slots
 from orchestrator.layout import Layout
 from orchestrator.plan import Arm
@@ -87,7 +88,8 @@ def preview(study: Study) -> Preview:
     else:
         plan = make_plan(study, code)
         results = finished_results(study.layout, plan)
-        finished = {key: run_id in results for key, run_id in plan.run_of.items()}
+        again = find_second_tries(study.layout, plan, results)
+        finished = {key: run_id in results.keys() - again for key, run_id in plan.run_of.items()}
         done = [study.layout.run(run_id) for run_id, result in results.items() if result.state == RunState.DONE]
         notes = []
     rows = tuple(_preview_row(arm, study.seeds, finished, code) for arm in study.arms.values())

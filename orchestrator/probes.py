@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from model.run_folder import EpochRecord, RunFolder, write_atomically
 
-TURNS = 13
+TURNS = 19
 """Pairs of turns that a probe takes at most."""
 
 
@@ -68,10 +68,10 @@ class Probe(Struct, frozen=True, kw_only=True):
 
 
 def read_probes(folder: RunFolder) -> list[Probe]:
-    """Read a run's probes, oldest first; a line that this version cannot read is left out."""
+    """Read a run's probes, oldest first; what cannot be read is left out, since a run can do without."""
     try:
         lines = folder.probes.read_bytes().splitlines()
-    except FileNotFoundError:
+    except OSError:
         return []
     probes = []
     for line in lines:

@@ -15,9 +15,8 @@ from orchestrator.spec import GuardSpec
 class Timing(Protocol):
     """A probe under way, such as `PairedProbe`."""
 
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more is to come."""
+    is_over: bool
+    """Whether the last measurement is final."""
 
     def measurement(self) -> Measurement:
         """Return what was measured so far."""
@@ -76,9 +75,8 @@ class Suspicion:
             guards: the campaign's limits.
             count_epochs: counts the epochs that the paused job has finished.
         """
-        is_over = self.timing.is_over
         measurement = self.timing.measurement()
-        if not is_over and not is_settled(guards, measurement):
+        if not self.timing.is_over and not is_settled(guards, measurement):
             # A probe that starts anew with smaller batches has let the job go on.
             self.job.pause()
             return None

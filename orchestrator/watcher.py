@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,7 +115,7 @@ class LiveRun:
 
     def _suspect(self, ruling: Ruling, start_probe: StartProbe | None) -> Ruling | None:
         """Start to time a run that looks too slow; where that cannot be, only an absolute limit rules."""
-        if start_probe is None:
+        if start_probe is None or self._asked_at is not None:
             return None if ruling.is_relative else ruling
         if self.job.exit_status() is None:
             self._suspicion = Suspicion.raise_on(ruling, self.job, start_probe, self.clock)
@@ -133,8 +134,15 @@ class LiveRun:
         ruling, probe = settled
         self._suspicion = None
         self._probes.append(probe)
-        append_probe(self.folder, probe)
+        # A disk that is full, or away, ends no training: this worker remembers the probe, and a later one asks again.
+        with suppress(OSError):
+            append_probe(self.folder, probe)
         return ruling
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether its job stands still while it is timed against its reference."""
+        return self._suspicion is not None
 
     def kill(self) -> None:
         """End the job at once, and the probe that it may be paused for."""

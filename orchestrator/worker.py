@@ -297,7 +297,7 @@ class Worker:
         """Ask the guards about a run; return how it ended once its job is gone."""
         live = task.live
         slots = [other.live.job.slot for other in self.tasks]
-        own_pids = [other.live.job.pid for other in self.tasks]
+        own_pids = [self.process.pid, *(other.live.job.pid for other in self.tasks)]
         pace = self.references.pace_of(task.order)
         probe = None if self.is_stopping else self.references.probe_of(task.order)
         ruling = live.check(task.order.guards, pace, lambda: find_other_load(slots, own_pids), probe)

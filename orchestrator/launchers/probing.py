@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -63,6 +64,8 @@ class PairedProbe:
         self._sides, self._slot, self._paused_group = (arm, reference), slot, paused_group
         self._deadline = time.monotonic() + LIMIT_SECONDS
         self._share = 0
+        self.is_over = False
+        """Whether the last measurement is final: both processes have ended, one has failed, or the time is up."""
         self._processes = self._start(SHARES[0])
 
     def _start(self, share: int) -> list["_Process"]:
@@ -85,25 +88,28 @@ class PairedProbe:
                 os.close(end)
         return started
 
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more is to come: both have ended or one has failed, or the time is up."""
-        statuses = [process.status() for process in self._processes]
-        return None not in statuses or any(statuses) or time.monotonic() > self._deadline
-
     def measurement(self) -> Measurement:
         """Return what was measured so far; where memory ran out both start anew with smaller batches."""
-        is_over = self.is_over
+        statuses = [process.status() for process in self._processes]
+        # Asked before reading: what ended processes have said is all there then.
+        self.is_over = None not in statuses or any(statuses) or time.monotonic() > self._deadline
         arm, reference = (process.read() for process in self._processes)
         told = next((turn for turn in (*arm, *reference) if turn.problem is not None), None)
         larger = [share for share in SHARES if share > SHARES[self._share]]
         if told is not None and told.is_out_of_memory and larger:
-            self.close()
-            self._share += 1
-            self._processes = self._start(larger[0])
-            return Measurement(share=larger[0])
-        problem = told.problem if told is not None else self._find_problem() if is_over else None
+            return self._start_anew(larger[0])
+        problem = told.problem if told is not None else self._find_problem() if self.is_over else None
         return _pair(arm, reference, SHARES[self._share], problem)
+
+    def _start_anew(self, share: int) -> Measurement:
+        self.close()
+        self._share, self.is_over = self._share + 1, False
+        try:
+            self._processes = self._start(share)
+        except OSError as error:
+            self.is_over = True
+            return Measurement(share=share, problem=str(error))
+        return Measurement(share=share)
 
     def _find_problem(self) -> str | None:
         """Say why the turns ended early, where neither process could."""
@@ -165,7 +171,10 @@ class _Process:
         """Return all that it has said so far."""
         answers, errors = (_read_now(pipe) for pipe in self._pipes())
         *lines, self._rest = (self._rest + answers).split(b"\n")
-        self._turns += [msgspec.json.decode(line, type=Turn) for line in lines]
+        for line in lines:
+            # Code that prints something of its own spoils no turn.
+            with suppress(msgspec.DecodeError):
+                self._turns.append(msgspec.json.decode(line, type=Turn))
         self._errors = (self._errors + errors)[-ERROR_BYTES:]
         return self._turns
 

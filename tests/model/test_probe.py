@@ -76,6 +76,27 @@ def test_a_turn_stands_for_an_epoch(build_job: JobBuilder, monkeypatch: pytest.M
     assert len(prober.trainer.validate) == max(1, round(num_validate * 4 / num_train))
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")
+def test_on_a_gpu_the_time_is_that_of_the_gpu_and_not_of_whoever_asks() -> None:
+    x = torch.randn(4096, 4096, device="cuda")
+
+    def compute() -> None:
+        for _ in range(50):
+            x @ x
+
+    compute()
+    seconds = probe._time_on(x.device, compute)
+    # 50 products are 6.9e12 operations; no GPU does 2e16 a second.
+    assert seconds > 50 * 2 * 4096**3 / 2e16
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")
+def test_a_turn_can_be_taken_on_a_gpu(build_job: JobBuilder) -> None:
+    assert Prober(build_job(optim={"batch_size": 4}), torch.device("cuda")).take_turn() > 0
+
+
 def test_a_divided_batch_stands_for_the_same_epoch(build_job: JobBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "_time_on", lambda device, compute: compute() or 0.05)
     config = build_job(optim={"batch_size": 8})
@@ -150,7 +171,7 @@ def test_two_processes_time_one_configuration_alike_and_the_job_goes_on(
     ]
     for end in (arm_hears, reference_tells, reference_hears, arm_tells):
         os.close(end)
-    said = [turns_in(process.communicate(timeout=120)[0]) for process in processes]
+    said = [turns_in(process.communicate(timeout=300)[0]) for process in processes]
     assert [len(turns) for turns in said] == [3, 3]
     assert all(turn.problem is None and turn.epoch_seconds is not None for turns in said for turn in turns)
     wait_until_running(paused)

@@ -223,7 +223,7 @@ def test_a_run_that_takes_longer_in_turn_with_its_reference_is_too_slow_and_the_
     assert ruling == Ruling(
         state=RunState.TOO_SLOW,
         reason="an epoch takes 3.1 s, 2.20 x the reference's 1.41 s, both timed just then in turns on the same slot; "
-        "the limit is 1.5 x, and 11 of 11 turns were above it; all of the last 2 epochs were slower",
+        "the limit is 1.5 x, and 15 of 15 turns were above it; all of the last 2 epochs were slower",
     )
 
 

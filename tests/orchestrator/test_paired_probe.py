@@ -24,6 +24,7 @@ def say(line):
     print(line, flush=True)
 """
 TURN_ABOUT = f"""{HEAD}
+print("a word of the task's own code, at its import")
 log = os.path.join(os.path.dirname(config), "order")
 for turn in range(number):
     if not (is_first and turn == 0) and not os.read(0, 1):
@@ -79,8 +80,8 @@ def build_probe(tmp_path: Path, sleeper: "subprocess.Popen[bytes]") -> Iterator[
 def follow(probe: PairedProbe) -> Measurement:
     deadline = time.monotonic() + 60
     while True:
-        is_over, measurement = probe.is_over, probe.measurement()
-        if is_over and (measurement.problem or measurement.ratios):
+        measurement = probe.measurement()
+        if probe.is_over:
             return measurement
         assert time.monotonic() < deadline
         time.sleep(0.01)

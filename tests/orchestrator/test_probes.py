@@ -33,6 +33,12 @@ def test_a_line_that_cannot_be_read_spoils_no_other(tmp_path: Path) -> None:
     assert read_probes(folder) == [PROBE, PROBE]
 
 
+def test_probes_that_cannot_be_read_are_none(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.probes.mkdir()
+    assert read_probes(folder) == []
+
+
 def test_turns_are_compared_in_pairs() -> None:
     measurement = Measurement(arm_seconds=(1.0, 4.0, 9.0), reference_seconds=(1.0, 2.0, 3.0))
     assert measurement.ratios == [1.0, 2.0, 3.0]

@@ -21,7 +21,7 @@ from tests.epochs import an_epoch
 RELATIVE = GuardSpec(relative_to_reference=1.5, warmup_epochs=0, slow_epochs=2)
 PACE = Pace(seconds=1.0, cpu_seconds=None)
 SLOW = Measurement(arm_seconds=(2.2,) * SLOW_TURNS, reference_seconds=(1.0,) * SLOW_TURNS)
-EQUAL = Measurement(arm_seconds=(3.0,) * 3, reference_seconds=(3.0,) * 3)
+EQUAL = Measurement(arm_seconds=(3.0,) * 5, reference_seconds=(3.0,) * 5)
 NOTHING = Measurement()
 
 
@@ -88,7 +88,7 @@ def test_a_run_that_looks_too_slow_is_paused_while_it_is_timed(bench: Bench) -> 
     assert bench.look() is None
     bench.wait_until_paused(is_paused=True)
     assert bench.look() is None
-    assert len(bench.timings) == 1
+    assert (len(bench.timings), bench.live.is_paused) == (1, True)
     assert bench.live.folder.read_result() is None
 
 
@@ -144,6 +144,17 @@ def test_a_worker_that_follows_the_run_later_knows_what_was_measured(bench: Benc
     bench.look()
     bench.look()
     bench.live = LiveRun(id=bench.live.id, num_epochs=40, folder=bench.live.folder, job=bench.job)
+    assert bench.look() is None
+    assert len(bench.timings) == 1
+
+
+def test_a_probe_that_cannot_be_written_down_ends_no_training(bench: Bench) -> None:
+    bench.train(3.0, 3.0)
+    bench.next_says = EQUAL
+    bench.look()
+    bench.live.folder.probes.mkdir()
+    assert bench.look() is None
+    bench.train(3.0)
     assert bench.look() is None
     assert len(bench.timings) == 1
 
