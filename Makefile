@@ -34,9 +34,10 @@ check: setup  ## lint, types, import map
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/house
 
-bench: setup  ## measure speed, as ratios within one run, and write the table into README.md
+bench: setup  ## measure speed, as ratios within one run, into README.md, and the speed guard into docs/guards.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks --write README.md
+	$(BIN)/python -m benchmarks.guards --write docs/guards.md
 
 soak: setup  ## kill trainings, `work` and the disk at 200 random moments and count what is lost (minutes)
 	FAULTS_MOMENTS=200 FAULTS_REAL_MOMENTS=30 $(BIN)/python -m pytest tests/faults

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from model.data.captures import CaptureError
+from model.data.captures import CaptureAwayError, CaptureChangedError, CaptureError
 from model.describe import describe
-from model.endings import REFUSED, describe_system_error, status_of
+from model.endings import REFUSED, describe_system_error
 from model.evaluate import JobError
 from model.job import run_alone, train_alone
 from model.own_code import ForeignCodeError, require_own_code
@@ -43,9 +43,9 @@ def _run(folder: RunFolder, options: argparse.Namespace) -> int:
     try:
         require_own_code()
         return train_alone(folder, options.data_folder, options.device, _tell)
+    except (CaptureAwayError, CaptureChangedError):
+        raise  # a file that is away, or was replaced, is no fault of the run
     except (JobError, CaptureError, ForeignCodeError) as error:
-        if status_of(error) is not None:
-            raise  # a file that cannot be read just now is no fault of the run
         epochs = len(folder.read_epochs())
         folder.write_result(Result(state="failed", failure="rejected", reason=str(error), epochs=epochs))
         return _say(str(error))

@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from model.augment import build_test_time
 from model.config import JobConfig
 from model.data.batches import BurstSet, open_role
+from model.data.captures import CaptureChangedError
+from model.data.unchanged import stamp_captures
 from model.endings import (
     AWAY,
+    CHANGED,
     DISK_FULL,
     HELD,
     INTERRUPTED,
@@ -79,6 +82,8 @@ def run_alone(folder: RunFolder, work: Callable[[RunFolder], int], tell: Tell) -
             return work(held)
     except HeldError as error:
         status, sentence = HELD, str(error)
+    except CaptureChangedError as error:
+        status, sentence = CHANGED, f"{error}; what was saved before is kept"
     except Exception as error:
         found = status_of(error) or status_of_device(error)
         if found is None:
@@ -130,10 +135,11 @@ def _train(folder: RunFolder, data_folder: Path, device_name: str, stop: StopReq
     device = choose_device(device_name)
     # On CUDA some operations have no deterministic form and would raise; there the seeds alone are promised.
     torch.use_deterministic_algorithms(mode=device.type == "cpu")
+    stamps = stamp_captures(config.data, data_folder)
     train, validate = (
         open_role(config.data, names, data_folder) for names in (config.data.train, config.data.validate)
     )
-    trainer = Trainer(config, train, validate, device)
+    trainer = Trainer(config, train, validate, device, before_save=stamps.require_unchanged)
     trainer.resume(folder, tell)
     tell(f"{config.experiment}, seed {config.seed}, on {device.type}, from epoch {trainer.progress.epoch + 1}")
     if not trainer.fit(folder, stop, lambda record: tell(describe_epoch(record))):
@@ -186,6 +192,7 @@ def _finish(folder: RunFolder, trainer: Trainer, data_folder: Path) -> None:
         for name, (bursts, scored) in scores.items()
         for field, values in _arrays(bursts, scored)
     }
+    trainer.before_save()
     folder.write_predictions(lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
     early = progress.epoch < config.optim.epochs
     why = f"no lower validation loss for {config.optim.early_stopping} epochs" if early else "all epochs trained"

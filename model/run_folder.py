@@ -5,6 +5,7 @@ results/runs/E5-s0-3466db1c/
     order.json        orchestrator   what the queue needs to start the run: code, guards
     provenance.json   orchestrator   where code, data and environment came from
     epochs.jsonl      job            one `EpochRecord` a line
+    probes.jsonl      orchestrator   each time that the run was timed against its reference
     checkpoint.pt     job            all that is needed to go on at the next epoch
     predictions.npz   job            per location: key, device, label, logits
     result.json       job, last      a `Result`; its existence means "finished"
@@ -121,6 +122,11 @@ class RunFolder:
     def epochs(self) -> Path:
         """One line an epoch, written by the job."""
         return self.path / "epochs.jsonl"
+
+    @property
+    def probes(self) -> Path:
+        """One line for each time that the run was timed against its reference, written by the orchestrator."""
+        return self.path / "probes.jsonl"
 
     @property
     def checkpoint(self) -> Path:

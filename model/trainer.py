@@ -55,8 +55,22 @@ class Progress:
 class Trainer:
     """One run: `fit` goes on from the newest checkpoint to the last epoch."""
 
-    def __init__(self, config: JobConfig, train: BurstSet, validate: BurstSet, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: JobConfig,
+        train: BurstSet,
+        validate: BurstSet,
+        device: torch.device,
+        before_save: Callable[[], object] = lambda: None,
+    ) -> None:
         """Build everything at its start.
+
+        Args:
+            config: what to train.
+            train: the bursts to learn from.
+            validate: the bursts that choose the best epoch.
+            device: where to compute.
+            before_save: called before anything is saved; what it raises keeps that from being saved.
 
         Raises:
             JobError: this machine, or any, cannot train what is configured.
@@ -64,6 +78,7 @@ class Trainer:
         require_possible(config, device)
         require_trainable(config.model)
         self.config, self.train, self.validate, self.device = config, train, validate, device
+        self.before_save = before_save
         num_classes = int(train.class_of_burst.max()) + 1
         self.model = build_model(config, num_classes, device)
         # Scoring needs the head alone, training the auxiliary head too where there is one.
@@ -111,7 +126,7 @@ class Trainer:
         epoch = self.progress.epoch + 1
         started, cpu_started = time.perf_counter(), time.process_time()
         learning_rate = self.optimizers[0].param_groups[0]["lr"]
-        steps = self._train_epoch(epoch)
+        steps = self.train_epoch(epoch)
         train_seconds = time.perf_counter() - started
         scores = score(self.forward, self.validate, self.loss, self.device, self.autocast)
         for schedule in self.schedules:
@@ -140,7 +155,8 @@ class Trainer:
         steps.require_finite(epoch)
         return record
 
-    def _train_epoch(self, epoch: int) -> "StepSums":
+    def train_epoch(self, epoch: int) -> "StepSums":
+        """Train on every burst once; nothing is recorded or saved."""
         seed = self.config.seed
         # The global stream serves dropout alone; everything else has a generator of its own.
         torch.manual_seed(stream_seed(seed, "dropout", epoch))
@@ -208,6 +224,7 @@ class Trainer:
             "schedules": [schedule.state_dict() for schedule in self.schedules],
             "scaler": self.scaler.state_dict(),
         }
+        self.before_save()
         folder.write_checkpoint(lambda file: write_checkpoint(file, content))
         self._saved_epoch = self.progress.epoch
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 from orchestrator import wording
 from orchestrator.branches import BranchName
 from orchestrator.checkouts import Checkouts, Code, GitCode, find_code, look_at_code
+from orchestrator.contradictions import find_second_tries
 from orchestrator.deciding import among, judge_as_declared, left_out
 from orchestrator.errors import CodeError, RunError
 from orchestrator.evidence import RunRecord
@@ -23,7 +24,7 @@ from orchestrator.queueing import Queued
 from orchestrator.reconcile import reconcile
 from orchestrator.remembering import choose_plan
 from orchestrator.report import write_report
-from orchestrator.results import count_ended
+from orchestrator.results import count_ended, finished_results
 from orchestrator.store import QueuedRun, open_store
 from orchestrator.study import Request, Study, make_plan
 from orchestrator.worker import Observer, never
@@ -66,6 +67,10 @@ def run(study: Study, options: RunOptions, observer: Observer) -> Outcome:
     """
     trained = train(study, options, observer)
     queued = trained.queued
+    if trained.is_complete and _has_second_tries(study.layout, queued.plan):
+        again = train(study, msgspec.structs.replace(options, retry=False), observer)
+        problems = tuple(dict.fromkeys((*trained.problems, *again.problems)))
+        trained = Trained(queued=queued, problems=problems, is_complete=again.is_complete)
     code = find_code(study.layout, snapshot=True)
     outcome = conclude(study, make_plan(study.widened, code), code, queued.notes)
     num_ended = count_ended(study.layout, queued.plan)
@@ -76,6 +81,10 @@ def run(study: Study, options: RunOptions, observer: Observer) -> Outcome:
         num_trained=num_ended - len(queued.finished),
         num_finished_before=len(queued.finished),
     )
+
+
+def _has_second_tries(layout: Layout, plan: Plan) -> bool:
+    return bool(find_second_tries(layout, plan, finished_results(layout, plan)))
 
 
 def train(study: Study, options: RunOptions, observer: Observer, is_time_up: Callable[[], bool] = never) -> Trained:

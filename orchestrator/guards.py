@@ -1,5 +1,10 @@
-"""Rules over the finished epochs of a run. Pure: no clock, no process, no file."""
+"""Rules over the finished epochs of a run. Pure: no clock, no process, no file.
 
+Seconds of one minute mean nothing in another, so epochs alone never rule that a run is slower than its reference. They
+only raise the suspicion. Then both are timed in turn by a probe, and `rule_on_probe` decides by pairs of turns.
+"""
+
+import math
 from collections.abc import Sequence
 from statistics import median
 
@@ -7,8 +12,18 @@ import msgspec
 from msgspec import Struct
 
 from model.run_folder import EpochRecord
+from orchestrator.probes import TURNS, Measurement, Probe, three_digits, without_pauses
 from orchestrator.spec import GuardSpec
 from orchestrator.states import Failure, RunState
+
+SLOW_TURNS = 15
+"""Of `TURNS` pairs, so many must lie above the limit: then so does the lower bound of their median, at 99 %.
+
+The bound is that of order statistics (the sign test), which needs no law of the noise. Where half of all pairs lie
+above the limit by chance, so many do in 1 of 104 probes; where a quarter do, in 1 of 800,000.
+"""
+MAX_PAUSED_SHARE = 0.05
+"""From the third probe of a run on: of the time that it has trained, at most this share goes into probes."""
 
 
 class Ruling(Struct, frozen=True, kw_only=True):
@@ -17,6 +32,8 @@ class Ruling(Struct, frozen=True, kw_only=True):
     state: RunState
     reason: str
     failure: Failure | None = None
+    is_relative: bool = False
+    """Whether it is only a suspicion, which a probe against the reference must confirm."""
 
 
 class Pace(Struct, frozen=True, kw_only=True):
@@ -27,7 +44,11 @@ class Pace(Struct, frozen=True, kw_only=True):
 
 
 def rule(
-    epochs: Sequence[EpochRecord], spec: GuardSpec, reference: Pace | None, shared_by: str | None = None
+    epochs: Sequence[EpochRecord],
+    spec: GuardSpec,
+    reference: Pace | None,
+    shared_by: str | None = None,
+    probes: Sequence[Probe] = (),
 ) -> Ruling | None:
     """Rule on the epochs finished so far; None lets the run go on.
 
@@ -35,20 +56,79 @@ def rule(
         epochs: the finished epochs, oldest first.
         spec: the campaign's limits.
         reference: the pace of the reference, once it is measured.
-        shared_by: what else the machine was busy with, in words, if it was. Then the guards of speed wait for twice as
-            many slow epochs, and a ruling for slowness says it.
+        shared_by: what else the machine was busy with, in words, if it was. Then the guard of seconds an epoch waits
+            for twice as many slow epochs, and a ruling for slowness says it.
+        probes: what was measured of the run so far, oldest first.
     """
+    epochs = without_pauses(epochs, probes)
     patient = msgspec.structs.replace(spec, slow_epochs=spec.slow_epochs * 2) if shared_by else spec
     failed = check_finite(epochs) or check_divergence(epochs, spec) or check_memory(epochs, spec)
     slow = (
         check_smoke(epochs, spec)
         or check_speed(epochs, patient)
-        or check_relative_speed(epochs, patient, reference)
         or check_wall_time(epochs, spec)
+        or check_relative_speed(epochs, spec, reference, probes)
     )
     if failed or slow is None or not shared_by:
         return failed or slow
     return msgspec.structs.replace(slow, reason=f"{slow.reason}; the machine was shared: {shared_by}")
+
+
+def rule_on_probe(suspected: Ruling, spec: GuardSpec, measurement: Measurement) -> Ruling | None:
+    """Rule on a run that looked too slow, once it was timed in turn with its reference; None lets it go on.
+
+    An absolute limit rules whatever was measured, and says it. A relative one rules only where `SLOW_TURNS` pairs of
+    turns, and the two medians that are printed, lie above the limit.
+    """
+    if not suspected.is_relative:
+        return msgspec.structs.replace(suspected, reason=f"{suspected.reason}; {describe_measurement(measurement)}")
+    if not is_slow(spec, measurement):
+        return None
+    above, pairs = count_above(spec, measurement), len(measurement.ratios)
+    limit = f"the limit is {spec.relative_to_reference:g} x, and {above} of {pairs} turns were above it"
+    reason = f"{describe_measurement(measurement)}; {limit}; {suspected.reason}"
+    return msgspec.structs.replace(suspected, reason=reason, is_relative=False)
+
+
+def is_slow(spec: GuardSpec, measurement: Measurement) -> bool:
+    """Whether enough pairs of turns, and their medians, lie above the relative limit."""
+    limit = spec.relative_to_reference
+    return limit is not None and count_above(spec, measurement) >= SLOW_TURNS and measurement.ratio > limit
+
+
+def is_settled(spec: GuardSpec, measurement: Measurement) -> bool:
+    """Whether further pairs of turns would change nothing.
+
+    With an absolute limit alone a few pairs are enough: their ratio is printed, and nothing is decided by it.
+    """
+    above, pairs = count_above(spec, measurement), len(measurement.ratios)
+    return above >= SLOW_TURNS or pairs - above > TURNS - SLOW_TURNS or pairs >= TURNS
+
+
+def count_above(spec: GuardSpec, measurement: Measurement) -> int:
+    """Count the pairs of turns above the relative limit."""
+    return sum(ratio > (spec.relative_to_reference or math.inf) for ratio in measurement.ratios)
+
+
+def describe_measurement(measurement: Measurement) -> str:
+    """Say what both trainings came to in turn, or why that is not known; the ratio is that of the numbers printed."""
+    if not measurement.ratios:
+        return f"it could not be timed against its reference: {measurement.problem or 'no turn was finished'}"
+    arm, reference = measurement.typical_seconds
+    part = f", with batches divided by {measurement.share}" if measurement.share > 1 else ""
+    return (
+        f"an epoch takes {three_digits(arm)} s, {measurement.ratio:.2f} x the reference's {three_digits(reference)} s, "
+        f"both timed just then in turns on the same slot{part}"
+    )
+
+
+def describe_release(spec: GuardSpec, measurement: Measurement) -> str:
+    """Say why a run that looked too slow goes on."""
+    if not measurement.ratios:
+        return f"it looked too slow and goes on: {describe_measurement(measurement)}"
+    above, pairs = count_above(spec, measurement), len(measurement.ratios)
+    limit = f"{above} of {pairs} turns were above the limit of {spec.relative_to_reference:g} x"
+    return f"it looked too slow and goes on: {describe_measurement(measurement)}; {limit}"
 
 
 def check_finite(epochs: Sequence[EpochRecord]) -> Ruling | None:
@@ -132,23 +212,37 @@ def check_speed(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling | None
     return Ruling(state=RunState.TOO_SLOW, reason=f"{what}; {_how_many(spec)}")
 
 
-def check_relative_speed(epochs: Sequence[EpochRecord], spec: GuardSpec, reference: Pace | None) -> Ruling | None:
-    """Stop a run whose newest epochs, `slow_epochs` in a row, all took longer than so many times the reference's.
+def check_relative_speed(
+    epochs: Sequence[EpochRecord], spec: GuardSpec, reference: Pace | None, probes: Sequence[Probe] = ()
+) -> Ruling | None:
+    """Suspect a run whose newest epochs, `slow_epochs` in a row, all took longer than so many times the reference's.
 
     On a CPU the processor's own time must be longer by as much: an epoch that only waited for a shared processor is not
-    slow. The guard waits until the reference has been measured.
+    slow. The guard waits until the reference has been measured. After a probe that let the run go on it counts anew:
+    two epochs after the first probe, four after the second, and so on.
     """
-    newest = _newest_counted(epochs, spec)
+    newest = _newest_suspected(epochs, spec, probes)
     if not newest or spec.relative_to_reference is None or reference is None:
         return None
-    slowdowns = [_slowdown(record, reference) for record in newest]
-    if min(slowdowns) <= spec.relative_to_reference:
+    if min(_slowdown(record, reference) for record in newest) <= spec.relative_to_reference:
         return None
-    what = (
-        f"an epoch takes {median(record.seconds for record in newest):.2f} s, {median(slowdowns):.1f} x the "
-        f"reference's {reference.seconds:.2f} s; the limit is {spec.relative_to_reference:g} x"
-    )
-    return Ruling(state=RunState.TOO_SLOW, reason=f"{what}; {_how_many(spec)}")
+    number = len(newest)
+    since = f"after the probe at epoch {probes[-1].epoch}" if probes else f"after {spec.warmup_epochs} of warm-up"
+    how = f"{spec.relative_to_reference:g} x the reference's fastest of {three_digits(reference.seconds)} s, {since}"
+    reason = f"all of the last {number} epochs were slower than {how}"
+    return Ruling(state=RunState.TOO_SLOW, reason=reason, is_relative=True)
+
+
+def _newest_suspected(epochs: Sequence[EpochRecord], spec: GuardSpec, probes: Sequence[Probe]) -> Sequence[EpochRecord]:
+    """Return the newest epochs that must all be slow before a probe; nothing while there are fewer, or none is due."""
+    if not probes:
+        return _newest_counted(epochs, spec)
+    paused = sum(probe.paused_seconds for probe in probes)
+    if len(probes) > 1 and paused > MAX_PAUSED_SHARE * sum(record.seconds for record in epochs):
+        return []
+    number = 2 ** len(probes)
+    counted = epochs[max(spec.warmup_epochs, probes[-1].epoch) :]
+    return counted[-number:] if len(counted) >= number else []
 
 
 def _slowdown(record: EpochRecord, reference: Pace) -> float:
@@ -168,13 +262,16 @@ def _how_many(spec: GuardSpec) -> str:
     return f"all of the last {spec.slow_epochs} epochs were slower, after {spec.warmup_epochs} of warm-up"
 
 
-def typical_pace(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Pace | None:
-    """Return the median epoch of a reference after warm-up; None until `slow_epochs` of them are finished."""
+def fastest_pace(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Pace | None:
+    """Return the fastest epoch of a reference after warm-up; None until `slow_epochs` of them are finished.
+
+    A busy machine only ever makes epochs slower, so the fastest is nearest to what the training costs.
+    """
     counted = epochs[spec.warmup_epochs :]
     if len(counted) < spec.slow_epochs:
         return None
     cpu_seconds = [record.cpu_seconds for record in counted if record.cpu_seconds is not None]
     return Pace(
-        seconds=median(record.seconds for record in counted),
-        cpu_seconds=median(cpu_seconds) if len(cpu_seconds) == len(counted) else None,
+        seconds=min(record.seconds for record in counted),
+        cpu_seconds=min(cpu_seconds) if len(cpu_seconds) == len(counted) else None,
     )

@@ -75,7 +75,8 @@ def find_other_load(
 
     Args:
         slots: where the jobs under way are, a slot for each.
-        own_pids: the jobs' processes; what they started, and what is of their group, is theirs.
+        own_pids: the worker's process and the jobs'; what they started, and what is of their group, is theirs. A
+            probe of another run is started by the worker.
         read_load_average: as `os.getloadavg`.
         read_gpu_processes: lists what computes on the GPU of an index or UUID; None if nobody knows.
     """

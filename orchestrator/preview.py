@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from model.run_folder import RunFolder
 from orchestrator.checkouts import Code, find_code
+from orchestrator.contradictions import find_second_tries
 from orchestrator.launchers.local import make_own_slots
 from orchestrator.layout import Layout
 from orchestrator.plan import Arm
@@ -95,7 +96,8 @@ def preview(study: Study) -> Preview:
         refuse_same_files([arm.config.data for arm in study.arms.values()], inputs.captures)
         plan = make_plan(study, code, inputs)
         results, unreadable = look_at_results(study.layout, plan)
-        finished = {key: run_id in results for key, run_id in plan.run_of.items()}
+        again = find_second_tries(study.layout, plan, results)
+        finished = {key: run_id in results.keys() - again for key, run_id in plan.run_of.items()}
         done = [study.layout.run(run_id) for run_id, result in results.items() if result.state == RunState.DONE]
         notes = [f"{run_id} would be left out: {why}" for run_id, why in unreadable.items()]
     rows = tuple(_preview_row(arm, study.seeds, finished, code) for arm in study.arms.values())

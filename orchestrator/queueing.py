@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from model.run_folder import Result, RunFolder, write_atomically
 from orchestrator.checkouts import Code, find_code
+from orchestrator.contradictions import find_second_tries
 from orchestrator.errors import RunError
 from orchestrator.gathering import find_doubtful, set_aside
 from orchestrator.identity import CodeAndData
@@ -50,7 +51,8 @@ def add(study: Study, store: Store, *, snapshot: bool = False, retry: bool = Fal
         study: the campaign.
         store: the queue.
         snapshot: whether uncommitted changes to the code are taken onto the experiments' branches.
-        retry: whether failed runs are queued again.
+        retry: whether failed runs are queued again. A run that was ruled too slow although another seed was not is
+            queued again once in any case.
 
     Raises:
         KnockoutError: something is refused; nothing has been queued then.
@@ -61,19 +63,20 @@ def add(study: Study, store: Store, *, snapshot: bool = False, retry: bool = Fal
     whole = make_plan(study, code, inputs)
     plan = study.wants(whole)
     reconcile(store, study.layout, end_jobs=False)
-    finished = finished_results(study.layout, plan, forget_failures=False)
+    finished = finished_results(study.layout, plan)
     _, unreadable = look_at_results(study.layout, plan)
-    failed = {run_id for run_id, result in finished.items() if retry and result.state == RunState.FAILED}
     doubtful = find_doubtful(study.layout, finished)
+    forget = find_second_tries(study.layout, plan, finished)
+    forget |= {run_id for run_id, result in finished.items() if retry and result.state == RunState.FAILED}
     rejected = {arm.id: refusal for arm in study.arms.values() if (refusal := code.code_of(arm).refusal) is not None}
-    again = failed | doubtful.keys()
+    again = forget | doubtful.keys()
     if len(finished) - len(again) < len(plan.runs):
         refuse_impossible(study)
         placing = Placing(study.layout, plan, inputs, code)
         orders = placing.orders((finished.keys() - again) | unreadable.keys())
-        # Only now: where something is refused, failures stay on record.
+        # Only now: where something is refused, results stay on record.
         notes += tuple(set_aside(study.layout, doubtful))
-        finished = finished_results(study.layout, plan, forget_failures=retry)
+        finished = finished_results(study.layout, plan, forget)
         finished |= placing.place(store, orders, rejected)
     _list(store, plan, finished, unreadable)
     notes += tuple(f"{run_id} is left out: {why}" for run_id, why in unreadable.items())

@@ -1,10 +1,11 @@
 """How runs ended, as their folders say, and who is at work in them: the truth, without the queue beside it."""
 
+from collections.abc import Collection
+
 from model.run_folder import HeldError, Result, RunFolder
 from orchestrator.errors import RunError
 from orchestrator.layout import Layout
 from orchestrator.plan import Plan
-from orchestrator.states import RunState
 
 UNREADABLE = (OSError, ValueError)
 """What reading a missing, cut or spoilt JSON file of a run folder raises; msgspec's errors are ValueErrors."""
@@ -44,17 +45,21 @@ def look_at_results(layout: Layout, plan: Plan) -> tuple[dict[str, Result], dict
     return finished, unreadable
 
 
-def finished_results(layout: Layout, plan: Plan, *, forget_failures: bool) -> dict[str, Result]:
-    """Return the results that are there already; with `forget_failures`, failed runs are to be trained again.
+def finished_results(layout: Layout, plan: Plan, forget: Collection[str] = ()) -> dict[str, Result]:
+    """Return the results that are there already.
+
+    Args:
+        layout: the campaign's folders.
+        plan: the runs.
+        forget: runs that are to be trained again; their results are removed, and not returned.
 
     Raises:
         RunError: a failed run's result cannot be removed.
     """
     finished, _ = look_at_results(layout, plan)
-    failed = {run_id for run_id, result in finished.items() if forget_failures and result.state == RunState.FAILED}
-    for run_id in failed:
+    for run_id in finished.keys() & set(forget):
         remove_result(layout.run(run_id))
-    return {run_id: result for run_id, result in finished.items() if run_id not in failed}
+    return {run_id: result for run_id, result in finished.items() if run_id not in forget}
 
 
 def remove_result(folder: RunFolder) -> None:

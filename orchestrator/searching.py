@@ -163,8 +163,7 @@ class Trials:
 
     def _place(self, number: int, attributes: Mapping[str, Any]) -> None:
         if AGAIN_OF in attributes and CLEARED not in attributes:
-            for run in attributes[RUNS]:
-                self.runs.forget_failure(run)
+            self.runs.forget_failures(attributes[RUNS])
             self._trial(self.all()[number]).set_user_attr(CLEARED, True)
         for place, run in enumerate(self.runs.plan(self.arm_of(number), attributes[CHANGE])):
             self.runs.queue(run, place)
@@ -185,6 +184,8 @@ class Trials:
                 continue
             elif failed is not None:
                 self._give_back(trial, failed.reason, again=True)
+            elif slow is not None and any(result.state == RunState.DONE for result in ended):
+                self._give_back(trial, f"its seeds disagree whether it is too slow: {slow.reason}", again=True)
             elif slow is not None:
                 self._tell_infeasible(trial, slow)
             else:

@@ -43,7 +43,7 @@ class GuardSpec(Config, frozen=True, kw_only=True):
 
     epoch_seconds: Annotated[float | None, Meta(description="stop as too_slow above this many seconds an epoch")] = None
     relative_to_reference: Annotated[
-        float | None, Meta(description="stop as too_slow above this many times the reference's epoch")
+        float | None, Meta(description="stop as too_slow above this many times the reference, timed in turn with it")
     ] = None
     warmup_epochs: Annotated[int, Meta(ge=0, description="first epochs that never count")] = 1
     slow_epochs: Annotated[int, Meta(ge=1, description="epochs in a row that must be slow")] = 2

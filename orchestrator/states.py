@@ -47,8 +47,8 @@ MOVES: dict[RunState, frozenset[RunState]] = {
     RunState.FAILED: frozenset({RunState.QUEUED}),
     RunState.CANCELLED: frozenset({RunState.QUEUED}),
     RunState.DONE: frozenset(),
-    RunState.TOO_SLOW: frozenset(),
+    RunState.TOO_SLOW: frozenset({RunState.QUEUED}),
 }
-"""Allowed moves; a finished run is never trained again."""
+"""Allowed moves. A run that is done is never trained again; one that was too slow, where another seed was not."""
 OPEN = (RunState.QUEUED, RunState.RUNNING)
 """States of runs that come to an end without anything being asked again."""

@@ -115,11 +115,16 @@ class TrialRuns:
         self.store.forget([run.id])
         self.store.add([self._row(run)])
 
-    def forget_failure(self, run: str) -> None:
-        """Let a failed run be tried again, from its last checkpoint."""
-        result = self.result(run)
-        if result is not None and result.state == RunState.FAILED:
-            self.layout.run(run).result.unlink(missing_ok=True)
+    def forget_failures(self, runs: Sequence[str]) -> None:
+        """Let the failed ones of a trial's runs be tried again, from their last checkpoints.
+
+        A run that was too slow is tried again where another of the trial's seeds is done.
+        """
+        states = {run: result.state for run in runs if (result := self.result(run)) is not None}
+        forgotten = {RunState.FAILED} | ({RunState.TOO_SLOW} if RunState.DONE in states.values() else set())
+        for run, state in states.items():
+            if state in forgotten:
+                self.layout.run(run).result.unlink(missing_ok=True)
 
     def cancel(self, runs: Sequence[str], reason: str) -> bool:
         """Let no run wait any more; return whether none is at work either."""

@@ -2,7 +2,8 @@
 
 The rules, the first that fits; the level is `judging.level` (0.05):
 
-1. a guard stopped a run: `too_slow`, in the guard's words; every run failed: `failed`; no run has ended: `pending`
+1. guards ruled runs too slow, and no seed was done: `too_slow`, in the guard's words. A seed that was done contradicts
+   the ruling: the slow seed is left out then, and said so. Every run failed: `failed`; no run has ended: `pending`
 2. fewer than two seeds with both sides scored: `needs_seeds`, whatever the difference is
 3. two one-sided tests at the level put the difference inside the margin: `no_change`. With 0.05 that is the 90 %
    interval inside the margin. This comes before the sign on purpose: an interval of +0.2 to +0.6 where only 1.0 matters
@@ -239,13 +240,17 @@ def _conclude(case: _Case) -> tuple[Verdict | None, str]:
 def _stopped(case: _Case) -> Conclusion | None:
     ended = [result for run in case.runs.values() if (result := _result(run)) and _has_ended(result)]
     slow = next((result for result in ended if result.state == RunState.TOO_SLOW), None)
-    if slow is not None:
+    if slow is not None and not _is_any_done(case.runs):
         return Verdict.TOO_SLOW, slow.reason
     if not ended:
         return Verdict.PENDING, f"not run: {_describe_runs(case.runs, case.capture)}"
     if len(ended) == len(case.runs) and all(result.state == RunState.FAILED for result in ended):
         return Verdict.FAILED, _describe_runs(case.runs, case.capture)
     return None
+
+
+def _is_any_done(runs: Runs) -> bool:
+    return any(result.state == RunState.DONE for run in runs.values() if (result := _result(run)))
 
 
 def _has_ended(result: Result) -> bool:
@@ -259,21 +264,25 @@ def _result(run: RunRecord | None) -> Result | None:
 def _describe_runs(runs: Runs, capture: str) -> str:
     """Say how the runs without scores ended, seeds with the same end together."""
     seeds_of: dict[str, list[int]] = {}
+    is_any_done = _is_any_done(runs)
     for seed, run in runs.items():
-        if ending := _ending(run, capture):
+        if ending := _ending(run, capture, is_any_done=is_any_done):
             seeds_of.setdefault(ending, []).append(seed)
     return "; ".join(f"{wording.seeds(seeds)} {ending}" for ending, seeds in seeds_of.items())
 
 
-def _ending(run: RunRecord | None, capture: str) -> str:
+def _ending(run: RunRecord | None, capture: str, *, is_any_done: bool) -> str:
     result = _result(run)
-    if result is None:
+    if run is None or result is None:
         return "without a result yet"
+    if result.state == RunState.TOO_SLOW and is_any_done:
+        how = f"which a seed that is done contradicts; `knockout retry {run.id}` trains it on"
+        return f"was ruled too slow, {how}: {result.reason}"
     if result.state == RunState.FAILED:
         return f"failed ({result.failure or 'no class given'}): {result.reason}"
     if result.state != RunState.DONE:
         return f"ended as {result.state}: {result.reason}"
-    return "" if run and capture in run.bursts else f"without predictions on {capture}"
+    return "" if capture in run.bursts else f"without predictions on {capture}"
 
 
 def _needs_seeds(case: _Case) -> str:

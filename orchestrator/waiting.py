@@ -1,7 +1,7 @@
 """The queue as a person sees and steers it: who waits and who runs; cancel, retry, stop."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import msgspec
 from msgspec import Struct
@@ -153,6 +153,8 @@ def refuse_unless_waiting(row: QueuedRun) -> None:
 def retry(layout: Layout, words: Sequence[str], failure: str | None = None) -> list[str]:
     """Let failed runs wait again: those named, or all, or all of a class; return what was done in sentences.
 
+    A run that was ruled too slow waits again where it is named, and another seed of the same configuration is done.
+
     The code is the one they were queued with; they go on from their last checkpoint, if they have one.
 
     Raises:
@@ -171,13 +173,12 @@ def retry(layout: Layout, words: Sequence[str], failure: str | None = None) -> l
         ]
         if not named:
             return [NONE_FAILED + (f" with {failure}" if failure else ""), *problems]
+        for row in named:
+            _refuse_unless_in_doubt(layout, row, rows.values())
         return [*_retry_rows(layout, store, named, are_asked_for=bool(words)), *problems]
 
 
 def _retry_rows(layout: Layout, store: Store, rows: Sequence[QueuedRun], *, are_asked_for: bool) -> list[str]:
-    for row in rows:
-        if row.state is not RunState.FAILED:
-            raise UsageError(f"{row.id} is {row.state.value}, and only failed runs are tried again")
     refused = {row.id: why for row in rows if (why := _why_in_vain(layout, row)) is not None}
     if are_asked_for and refused:
         raise UsageError("; ".join(refused.values()))
@@ -187,8 +188,39 @@ def _retry_rows(layout: Layout, store: Store, rows: Sequence[QueuedRun], *, are_
                 _let_wait_again(layout, store, row)
             except RunError as error:
                 refused[row.id] = str(error)
-    waits = [f"{row.id} waits again ({row.failure})" for row in rows if row.id not in refused]
+    waits = [f"{row.id} waits again ({row.failure or row.state.value})" for row in rows if row.id not in refused]
     return [*waits, *refused.values(), *(["`knockout work` trains what waits"] if waits else [])]
+
+
+def _refuse_unless_in_doubt(layout: Layout, row: QueuedRun, rows: Iterable[QueuedRun]) -> None:
+    """Say why a run is not tried again.
+
+    Raises:
+        UsageError: it neither failed, nor was ruled too slow against what another seed says.
+    """
+    if row.state is RunState.FAILED:
+        return
+    if row.state is not RunState.TOO_SLOW:
+        raise UsageError(f"{row.id} is {row.state.value}, and only failed runs are tried again")
+    others = [
+        other
+        for other in rows
+        if (other.experiment, other.profile, other.state) == (row.experiment, row.profile, RunState.DONE)
+    ]
+    if not any(_is_same_but_for_seed(layout, row, other) for other in others):
+        raise UsageError(
+            f"{row.id} is too_slow, and no other seed of its configuration is done; its ruling stands. "
+            "To train it all the same, set other `guards` and move its folder away"
+        )
+
+
+def _is_same_but_for_seed(layout: Layout, row: QueuedRun, other: QueuedRun) -> bool:
+    """Whether two runs have the same code and configuration; what cannot be read is not."""
+    with suppress(RunError, OSError, ValueError):
+        folders = (layout.run(row.id), layout.run(other.id))
+        one, two = ((read_order(folder).code.tree, folder.read_config()) for folder in folders)
+        return one == (two[0], msgspec.structs.replace(two[1], seed=one[1].seed))
+    return False
 
 
 def _why_in_vain(layout: Layout, row: QueuedRun) -> str | None:
@@ -206,9 +238,9 @@ def _why_in_vain(layout: Layout, row: QueuedRun) -> str | None:
 def _let_wait_again(layout: Layout, store: Store, row: QueuedRun) -> None:
     folder = layout.run(row.id)
     result = read_result(folder)
-    if result is not None and result.state == RunState.FAILED:
+    if result is not None and result.state == row.state:
         remove_result(folder)
-    store.move(row.id, RunState.FAILED, RunState.QUEUED)
+    store.move(row.id, row.state, RunState.QUEUED)
 
 
 def stop(layout: Layout) -> list[str]:

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from model.run_folder import EpochRecord, Result, RunFolder
 from orchestrator.faults import UNKNOWN_STATUS, FaultKind, kind_of_status
 from orchestrator.guards import Pace, Ruling, rule
 from orchestrator.launchers.forked import AnyJob
+from orchestrator.probes import append_probe, read_probes
+from orchestrator.probing import StartProbe, Suspicion
 from orchestrator.processes import Process, is_halted
 from orchestrator.spec import GuardSpec
 from orchestrator.states import Failure, RunState
@@ -81,6 +84,8 @@ class LiveRun:
         self._stamp: tuple[int, int] | None = None
         self._silent_seconds = 0.0
         self._memory_kills = self.count_memory_kills()
+        self._probes = read_probes(self.folder)
+        self._suspicion: Suspicion | None = None
 
     def read_epochs(self) -> bool:
         """Read what the job has finished; return whether there is anything new."""
@@ -105,6 +110,7 @@ class LiveRun:
         guards: GuardSpec,
         reference_pace: Callable[[], Pace | None],
         other_load: Callable[[], str | None] = lambda: None,
+        start_probe: StartProbe | None = None,
     ) -> Ruling | None:
         """Ask the guards about new epochs, or about silence; a ruling has ended the job by the time it is returned.
 
@@ -112,10 +118,17 @@ class LiveRun:
             guards: the campaign's limits.
             reference_pace: measures the reference, if it has come far enough.
             other_load: says what else the machine is busy with; asked only before a run is ruled too slow.
+            start_probe: times the run against its reference, before it is ruled too slow. Without one, such as while
+                jobs are to stop, no run is ruled slower than its reference, and a probe under way ends.
         """
-        is_new = self.read_epochs()
-        ruling = self._rule(guards, reference_pace(), other_load) if is_new else None
-        ruling = ruling or self._rule_on_silence(guards, is_new=is_new)
+        if self._suspicion is not None:
+            ruling = self._settle(self._suspicion, guards, start_probe)
+        else:
+            is_new = self.read_epochs()
+            ruling = self._rule(guards, reference_pace(), other_load) if is_new else None
+            if ruling is not None and ruling.state is RunState.TOO_SLOW:
+                ruling = self._suspect(ruling, start_probe)
+            ruling = ruling or self._rule_on_silence(guards, is_new=is_new)
         if ruling is not None:
             self.job.kill()
             self._record_ruling(ruling)
@@ -127,10 +140,51 @@ class LiveRun:
         self.job.ask_to_stop()
 
     def _rule(self, guards: GuardSpec, reference: Pace | None, other_load: Callable[[], str | None]) -> Ruling | None:
-        ruling = rule(self.epochs, guards, reference)
+        ruling = rule(self.epochs, guards, reference, probes=self._probes)
         if ruling is None or ruling.state is not RunState.TOO_SLOW:
             return ruling
-        return rule(self.epochs, guards, reference, other_load())
+        return rule(self.epochs, guards, reference, other_load(), self._probes)
+
+    def _suspect(self, ruling: Ruling, start_probe: StartProbe | None) -> Ruling | None:
+        """Start to time a run that looks too slow; where that cannot be, only an absolute limit rules."""
+        if start_probe is None or self._asked_at is not None:
+            return None if ruling.is_relative else ruling
+        if self.job.exit_status() is None:
+            self._suspicion = Suspicion.raise_on(ruling, self.job, start_probe, self.clock)
+        return None
+
+    def _settle(self, suspicion: Suspicion, guards: GuardSpec, start_probe: StartProbe | None) -> Ruling | None:
+        """Rule by a probe once it has told enough. Meanwhile the job is paused, and its silence means nothing."""
+        self._heard_at = self.clock()
+        if start_probe is None:
+            self._suspicion = None
+            suspicion.drop()
+            return None
+        settled = suspicion.settle(guards, lambda: len(self.folder.read_epochs()))
+        if settled is None:
+            return None
+        ruling, probe = settled
+        self._suspicion = None
+        self._probes.append(probe)
+        # A disk that is full, or away, ends no training: this worker remembers the probe, and a later one asks again.
+        with suppress(OSError):
+            append_probe(self.folder, probe)
+        return ruling
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether its job stands still while it is timed against its reference."""
+        return self._suspicion is not None
+
+    def kill(self) -> None:
+        """End the job at once, and the probe that it may be paused for."""
+        self._end_probe()
+        self.job.kill()
+
+    def _end_probe(self) -> None:
+        if self._suspicion is not None:
+            self._suspicion.timing.close()
+            self._suspicion = None
 
     def _rule_on_silence(self, guards: GuardSpec, *, is_new: bool) -> Ruling | None:
         """Ask a job to stop that was silent for too long; rule that it hung if it is still there after its grace."""
@@ -176,6 +230,7 @@ class LiveRun:
 
     def end(self, status: int) -> Ending:
         """Say how a run ended whose job is gone; a death that was its own doing becomes a result, with its cause."""
+        self._end_probe()
         self.read_epochs()
         result = self.folder.read_result()
         if result is None:

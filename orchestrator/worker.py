@@ -12,15 +12,14 @@ from model.endings import AWAY
 from model.run_folder import Result, RunFolder
 from orchestrator.checkouts import Checkouts
 from orchestrator.errors import CodeError, DataError, QueueLockedError, RunError
-from orchestrator.guards import Pace, typical_pace
 from orchestrator.launchers.forked import Launcher
 from orchestrator.launchers.local import Slot
 from orchestrator.layout import Layout
 from orchestrator.load import find_other_load
-from orchestrator.orders import Order
 from orchestrator.pacing import Interrupts, Pacer
 from orchestrator.processes import Process
 from orchestrator.reconcile import reconcile
+from orchestrator.references import References
 from orchestrator.result_checks import refuse_doubtful
 from orchestrator.retries import Retry, ends_by_itself, passes_by_itself, plan_retry
 from orchestrator.starting import RejectedError, Starter, Task
@@ -78,6 +77,7 @@ class Worker:
         self.process = Process.own()
         self.checkouts = Checkouts(self.layout)
         self.starter = Starter(self.layout, self.launcher, self.checkouts)
+        self.references = References(self.layout, self.checkouts)
         self._held: dict[str, QueuedRun] = {}
         """Claims that have not ended."""
         self._untold: list[tuple[QueuedRun, RunState, str, str | None]] = []
@@ -191,7 +191,7 @@ class Worker:
         self._note(f"{run_id}: it is another worker's now; its job here is ended")
         for task in self.tasks:
             if task.claimed.id == run_id:
-                task.live.job.kill()
+                task.live.kill()
         self.tasks = [task for task in self.tasks if task.claimed.id != run_id]
         self._untold = [end for end in self._untold if end[0].id != run_id]
         self._alone.pop(run_id, None)
@@ -291,7 +291,7 @@ class Worker:
                 ending = self._doubt(task) or ending
         except ValueError as error:
             # Its code is another version's, and writes what this one cannot read.
-            task.live.job.kill()
+            task.live.kill()
             ending = Ending(state=RunState.INTERRUPTED, reason=f"{task.live.folder.path}: {error}")
         except OSError as error:
             ending = self._endure(task, error)
@@ -317,9 +317,12 @@ class Worker:
         """Ask the guards about a run; return how it ended once its job is gone."""
         live = task.live
         slots = [other.live.job.slot for other in self.tasks]
-        own_pids = [pid for other in self.tasks if (pid := other.live.job.pid) is not None]
-        pace = self._reference_pace(task.order)
-        task.ruling = live.check(task.order.guards, pace, lambda: find_other_load(slots, own_pids)) or task.ruling
+        jobs = (other.live.job.pid for other in self.tasks)
+        own_pids = [self.process.pid, *(pid for pid in jobs if pid is not None)]
+        pace = self.references.pace_of(task.order)
+        probe = None if self.is_stopping else self.references.probe_of(task.order)
+        ruling = live.check(task.order.guards, pace, lambda: find_other_load(slots, own_pids), probe)
+        task.ruling = ruling or task.ruling
         status = live.job.exit_status()
         if status is None:
             return None
@@ -345,17 +348,6 @@ class Worker:
         else:
             self._settle(claimed, result)
 
-    def _reference_pace(self, order: Order) -> Callable[[], Pace | None]:
-        def measure() -> Pace | None:
-            for run in order.references:
-                # One that cannot be read is told of where it is trained.
-                with suppress(ValueError):
-                    if (pace := typical_pace(self.layout.run(run).read_epochs(), order.guards)) is not None:
-                        return pace
-            return None
-
-        return measure
-
     def ended_rows(self) -> list[QueuedRun]:
         """Return the runs that this worker has seen to their end."""
         return self.store.runs(self._ended)
@@ -371,19 +363,20 @@ class Worker:
     def _leave(self) -> None:
         """Leave nothing behind: no job, no worktree, no claim. What fails on the way does not keep the rest alive."""
         with ExitStack() as last_first:
-            last_first.callback(self._attempt, lambda: self.store.dismiss(self.process))
             last_first.callback(self._attempt, self._let_go)
             last_first.callback(self._attempt, self.checkouts.close)
             last_first.callback(self.launcher.close)
             for task in self.tasks:
-                last_first.callback(task.live.job.kill)
+                last_first.callback(task.live.kill)
 
     def _let_go(self) -> None:
+        """Tell the queue; where that is away, nothing more is tried: whoever leaves must not wait for it."""
         self.tasks.clear()
         self._tell()
         for claimed in tuple(self._held.values()):
             has_waited = "ran out of memory and waited for a second try"
             self._end(claimed, RunState.INTERRUPTED, has_waited if claimed.id in self._alone else "stopped at once")
+        self.store.dismiss(self.process)
 
 
 def device_of(slot: Slot) -> str:

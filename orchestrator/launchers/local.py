@@ -168,6 +168,14 @@ class Job:
         """Ask the job to finish its epoch, checkpoint and end."""
         self._signal(signal.SIGTERM)
 
+    def pause(self) -> None:
+        """Let the job and all it started stand still."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused job go on."""
+        self._signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """End the job and all it started, at once; gives up on a process that the system cannot end."""
         self._signal(signal.SIGKILL)

@@ -10,18 +10,19 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LEVELS = {
     "__init__": 0, "code_files": 0, "errors": 0, "faults": 0, "identity": 0, "judgement": 0, "layout": 0,
-    "multiplicity": 0, "os_errors": 0, "pacing": 0, "plain_files": 0, "postgresql": 0, "printable": 0, "processes": 0,
-    "spec": 0, "states": 0, "streams": 0, "verbs": 0, "wording": 0,
+    "multiplicity": 0, "os_errors": 0, "pacing": 0, "plain_files": 0, "postgresql": 0, "printable": 0, "probes": 0,
+    "processes": 0, "spec": 0, "states": 0, "streams": 0, "verbs": 0, "wording": 0,
     "code_folders": 1, "fingerprints": 1, "guards": 1, "knobs": 1, "launchers": 1, "orders": 1, "pairing": 1,
     "plumbing": 1, "predictions": 1, "run_names": 1, "search_verbs": 1, "staging": 1, "troubles": 1,
-    "believing": 2, "database": 2, "edits": 2, "load": 2, "provenance": 2, "rows": 2, "schema": 2, "stacking": 2,
-    "surroundings": 2, "variance": 2, "watcher": 2, "worktrees": 2,
+    "believing": 2, "database": 2, "edits": 2, "load": 2, "probing": 2, "provenance": 2, "rows": 2, "schema": 2,
+    "stacking": 2, "surroundings": 2, "variance": 2, "worktrees": 2,
     "branches": 3, "evidence": 3, "generated": 3, "objective": 3, "result_checks": 3, "retries": 3, "search_space": 3,
-    "stats": 3, "store": 3,
+    "stats": 3, "store": 3, "watcher": 3,
     "doctor": 4, "interactions": 4, "loading": 4, "patches": 4, "plan": 4, "sampling": 4, "search_results": 4,
     "audit": 5, "checkouts": 5, "comparisons": 5, "controls": 5, "gathering": 5, "promoting": 5, "proof": 5,
     "report_searches": 5, "results": 5, "same_runs": 5, "why": 5,
-    "arithmetic": 6, "foresight": 6, "ledger": 6, "reconcile": 6, "study": 6, "verdicts": 6,
+    "arithmetic": 6, "contradictions": 6, "foresight": 6, "ledger": 6, "reconcile": 6, "references": 6, "study": 6,
+    "verdicts": 6,
     "arithmetic_words": 7, "deciding": 7, "preview": 7, "rebuild": 7, "remembering": 7, "report_sections": 7,
     "searches": 7, "starting": 7, "tables": 7, "waiting": 7,
     "explain": 8, "figures": 8, "housekeeping": 8, "queueing": 8, "report_checks": 8, "worker": 8,
@@ -47,6 +48,7 @@ STARTS_PROCESSES = {
     "orchestrator/launchers/forked.py",
     "orchestrator/launchers/inline.py",
     "orchestrator/launchers/local.py",
+    "orchestrator/launchers/probing.py",
 }
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc"}
 

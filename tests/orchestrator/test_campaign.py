@@ -2,17 +2,64 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from msgspec import structs
 
-from orchestrator.campaign import outdated_keepers, report
+from model.run_folder import Result
+from orchestrator.campaign import Outcome, outdated_keepers, report, run
 from orchestrator.evidence import RunRecord
 from orchestrator.judgement import Judgement, Verdict
+from orchestrator.layout import Layout
+from orchestrator.ordering import RunOptions
 from orchestrator.plan import Plan
+from orchestrator.probes import Measurement, Probe, append_probe
+from orchestrator.processes import Process
+from orchestrator.states import RunState
+from orchestrator.store import Store
 from orchestrator.study import Request, open_study
 from orchestrator.verdicts import judge
+from tests.orchestrator.conftest import build_plan
+
+OUTCOME = Outcome(plan=build_plan({}), rows=[], judgements={}, report=Path("report.md"), notes=())
+
+
+class EndingWorker:
+    """A worker that ends the runs that wait as it is told for each try."""
+
+    tries: ClassVar[list[list[str]]] = []
+
+    def __init__(self, store: Store, layout: Layout, slots: int | None, ids: tuple[str, ...], **options: Any) -> None:
+        self.store, self.layout, self.ids, self.problems = store, layout, ids, [f"a word of try {len(self.tries)}"]
+
+    def drain(self, observer: object) -> bool:
+        self.tries.append([])
+        while (claimed := self.store.claim(Process.own(), self.ids)) is not None:
+            self.tries[-1].append(claimed.id.rpartition("-")[0])
+            state = "too_slow" if claimed.id.startswith("E5-s0") else "done"
+            folder = self.layout.run(claimed.id)
+            folder.write_result(Result(state=state, reason=f"it is {state}", epochs=1))
+            if state == "too_slow":
+                said = {"measurement": Measurement(), "is_slow": True, "said": "an epoch takes too long"}
+                append_probe(folder, Probe(epoch=1, paused_seconds=1.0, **said))
+            assert self.store.end(claimed, RunState(state))
+        return True
+
+
+def test_a_slow_seed_that_another_contradicts_is_tried_again_once_by_the_same_command(
+    study: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.campaign.build_worker", EndingWorker)
+    monkeypatch.setattr(EndingWorker, "tries", [])
+    request = Request(file=study.file, profile="quick", seeds=(0, 1), experiments=("E5",))
+    monkeypatch.setattr("orchestrator.campaign.conclude", lambda study, plan, code, notes: OUTCOME)
+    outcome = run(open_study(request), RunOptions(), object())
+    assert EndingWorker.tries == [["baseline-s0", "E5-s0", "baseline-s1", "E5-s1"], ["E5-s0"]]
+    assert (outcome.num_trained, outcome.num_finished_before) == (4, 0)
+    assert outcome.problems == ("a word of try 0", "a word of try 1")
+    run(open_study(request), RunOptions(), object())
+    assert len(EndingWorker.tries) == 2
 
 
 @pytest.fixture

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.run_folder import EpochRecord
-from orchestrator.guards import Pace, rule, typical_pace
+from orchestrator.guards import (
+    SLOW_TURNS,
+    Pace,
+    Ruling,
+    describe_release,
+    fastest_pace,
+    is_settled,
+    rule,
+    rule_on_probe,
+)
+from orchestrator.probes import TURNS, Measurement, Probe
 from orchestrator.spec import GuardSpec
 from orchestrator.states import Failure, RunState
 from tests.epochs import an_epoch
@@ -47,8 +57,10 @@ def test_the_relative_limit_waits_for_the_reference() -> None:
     assert rule(slow, RELATIVE, None) is None
     ruling = rule(slow, RELATIVE, Pace(seconds=1.0, cpu_seconds=None))
     assert ruling is not None
-    assert ruling.state is RunState.TOO_SLOW
-    assert ruling.reason.startswith("an epoch takes 1.60 s, 1.6 x the reference's 1.00 s; the limit is 1.5 x; all of")
+    assert (ruling.state, ruling.is_relative) == (RunState.TOO_SLOW, True)
+    assert ruling.reason == (
+        "all of the last 2 epochs were slower than 1.5 x the reference's fastest of 1 s, after 1 of warm-up"
+    )
 
 
 @pytest.mark.parametrize(("cpu_seconds", "is_slow"), [(1.0, False), (1.4, False), (1.6, True), (None, True)])
@@ -66,10 +78,10 @@ def test_a_loss_that_is_not_finite_stops_a_run(which: str, word: str) -> None:
     assert ruling.reason == f"the {word} loss of epoch 1 is not a finite number"
 
 
-def test_a_reference_is_measured_after_warm_up() -> None:
-    assert typical_pace(epochs([9.0, 1.0]), RELATIVE) is None
-    assert typical_pace(epochs([9.0, 1.0, 3.0, 2.0]), RELATIVE) == Pace(seconds=2.0, cpu_seconds=None)
-    assert typical_pace(epochs([9.0, 1.0, 3.0], cpu_seconds=0.5), RELATIVE) == Pace(seconds=2.0, cpu_seconds=0.5)
+def test_a_reference_is_measured_after_warm_up_by_its_fastest_epoch() -> None:
+    assert fastest_pace(epochs([0.5, 1.0]), RELATIVE) is None
+    assert fastest_pace(epochs([0.5, 1.0, 3.0, 2.0]), RELATIVE) == Pace(seconds=1.0, cpu_seconds=None)
+    assert fastest_pace(epochs([0.5, 1.0, 3.0], cpu_seconds=0.5), RELATIVE) == Pace(seconds=1.0, cpu_seconds=0.5)
 
 
 @given(st.lists(st.floats(0.01, 100.0), max_size=12), st.floats(0.1, 100.0))
@@ -183,19 +195,131 @@ def test_a_limit_that_would_stop_every_run_is_refused(field: str, value: float) 
 SHARED = "load 5.2 for 2 jobs"
 
 
-@pytest.mark.parametrize(
-    ("spec", "reference"), [(ABSOLUTE, None), (RELATIVE, Pace(seconds=5.0, cpu_seconds=None))], ids=["abs", "rel"]
-)
-def test_on_a_shared_machine_speed_is_ruled_after_twice_as_many_slow_epochs(
-    spec: GuardSpec, reference: Pace | None
-) -> None:
-    assert rule(epochs([1.0, 14.0, 14.0]), spec, reference) is not None
-    assert rule(epochs([1.0, 14.0, 14.0, 14.0]), spec, reference, SHARED) is None
-    ruling = rule(epochs([1.0, 14.0, 14.0, 14.0, 14.0]), spec, reference, SHARED)
+def test_on_a_shared_machine_an_absolute_limit_waits_for_twice_as_many_slow_epochs() -> None:
+    assert rule(epochs([1.0, 14.0, 14.0]), ABSOLUTE, None) is not None
+    assert rule(epochs([1.0, 14.0, 14.0, 14.0]), ABSOLUTE, None, SHARED) is None
+    ruling = rule(epochs([1.0, 14.0, 14.0, 14.0, 14.0]), ABSOLUTE, None, SHARED)
     assert ruling is not None
     assert ruling.reason.endswith(
         "; all of the last 4 epochs were slower, after 1 of warm-up; the machine was shared: load 5.2 for 2 jobs"
     )
+
+
+def test_on_a_shared_machine_the_probe_is_not_put_off_since_it_measures_both_sides() -> None:
+    ruling = rule(epochs([1.0, 14.0, 14.0]), RELATIVE, Pace(seconds=5.0, cpu_seconds=None), SHARED)
+    assert ruling is not None
+    assert ruling.reason.endswith("after 1 of warm-up; the machine was shared: load 5.2 for 2 jobs")
+
+
+SUSPECTED = Ruling(state=RunState.TOO_SLOW, reason="all of the last 2 epochs were slower", is_relative=True)
+
+
+def measured(arm: Sequence[float], reference: Sequence[float] | None = None, **fields: Any) -> Measurement:
+    return Measurement(arm_seconds=tuple(arm), reference_seconds=tuple(reference or [1.0] * len(arm)), **fields)
+
+
+def test_a_run_that_takes_longer_in_turn_with_its_reference_is_too_slow_and_the_printed_numbers_add_up() -> None:
+    ruling = rule_on_probe(SUSPECTED, RELATIVE, measured([3.0999] * SLOW_TURNS, [1.4149] * SLOW_TURNS))
+    assert ruling == Ruling(
+        state=RunState.TOO_SLOW,
+        reason="an epoch takes 3.1 s, 2.20 x the reference's 1.41 s, both timed just then in turns on the same slot; "
+        "the limit is 1.5 x, and 15 of 15 turns were above it; all of the last 2 epochs were slower",
+    )
+
+
+def test_an_epoch_of_an_hour_is_printed_without_an_exponent() -> None:
+    ruling = rule_on_probe(SUSPECTED, RELATIVE, measured([4321.4] * TURNS, [1234.6] * TURNS))
+    assert ruling is not None
+    assert ruling.reason.startswith("an epoch takes 4321 s, 3.50 x the reference's 1235 s, both")
+
+
+def test_a_run_that_is_as_fast_as_its_reference_in_turn_with_it_goes_on_however_slow_its_epochs_were() -> None:
+    measurement = measured([3.3, 3.2, 3.4], [3.2, 3.3, 3.3])
+    assert rule_on_probe(SUSPECTED, RELATIVE, measurement) is None
+    assert describe_release(RELATIVE, measurement) == (
+        "it looked too slow and goes on: an epoch takes 3.3 s, 1.00 x the reference's 3.3 s, both timed just then in "
+        "turns on the same slot; 0 of 3 turns were above the limit of 1.5 x"
+    )
+
+
+def test_a_few_slow_turns_by_chance_rule_on_nobody() -> None:
+    turns = [1.6] * (SLOW_TURNS - 1) + [1.4] * (TURNS - SLOW_TURNS + 1)
+    assert rule_on_probe(SUSPECTED, RELATIVE, measured(turns)) is None
+    assert rule_on_probe(SUSPECTED, RELATIVE, measured([1.6] * SLOW_TURNS + [1.4] * (TURNS - SLOW_TURNS))) is not None
+
+
+def test_without_turns_no_run_is_slower_than_its_reference() -> None:
+    assert rule_on_probe(SUSPECTED, RELATIVE, Measurement(problem="out of memory")) is None
+    assert describe_release(RELATIVE, Measurement(problem="out of memory")) == (
+        "it looked too slow and goes on: it could not be timed against its reference: out of memory"
+    )
+
+
+def test_an_absolute_limit_rules_whatever_was_measured_and_says_it() -> None:
+    ruling = rule(epochs([1.0, 14.0, 14.0]), ABSOLUTE, None)
+    assert ruling is not None
+    fast = rule_on_probe(ruling, ABSOLUTE, measured([1.0, 1.0, 1.0]))
+    assert fast is not None
+    assert fast.reason == (
+        f"{ruling.reason}; an epoch takes 1 s, 1.00 x the reference's 1 s, "
+        "both timed just then in turns on the same slot"
+    )
+    unknown = rule_on_probe(ruling, ABSOLUTE, Measurement(problem="it said nothing"))
+    assert unknown is not None
+    assert unknown.reason.endswith("after 1 of warm-up; it could not be timed against its reference: it said nothing")
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 100.0), st.floats(0.01, 100.0)), min_size=1, max_size=TURNS))
+def test_a_ruling_by_a_probe_prints_a_ratio_above_the_limit_of_numbers_that_give_it(
+    pairs: list[tuple[float, float]],
+) -> None:
+    measurement = measured([arm for arm, _ in pairs], [reference for _, reference in pairs])
+    ruling = rule_on_probe(SUSPECTED, RELATIVE, measurement)
+    above = sum(arm / reference > 1.5 for arm, reference in pairs)
+    assert ruling is None or above >= SLOW_TURNS
+    if ruling is not None:
+        words = ruling.reason.split()
+        arm, ratio, reference = float(words[3]), float(words[5]), float(words[9])
+        assert ratio == pytest.approx(arm / reference, abs=0.005)
+        assert arm / reference > 1.5
+
+
+@given(st.lists(st.booleans(), min_size=TURNS, max_size=TURNS), st.integers(0, TURNS))
+def test_a_probe_that_is_settled_early_is_settled_rightly(is_above: list[bool], number: int) -> None:
+    turns = [1.6 if above else 1.4 for above in is_above]
+    assert is_settled(RELATIVE, measured(turns))
+    if is_settled(RELATIVE, measured(turns[:number])):
+        early, late = (rule_on_probe(SUSPECTED, RELATIVE, measured(of)) for of in (turns[:number], turns))
+        assert (early is None) == (late is None)
+
+
+def probed(epoch: int, paused_seconds: float = 0.5) -> Probe:
+    return Probe(
+        epoch=epoch, paused_seconds=paused_seconds, measurement=Measurement(), is_slow=False, said="it goes on"
+    )
+
+
+@pytest.mark.parametrize(
+    ("probed_at", "suspected_at"), [((), 3), ((3,), 5), ((3, 5), 9), ((3, 5, 9), 17), ((3, 5, 9, 17), 33)]
+)
+def test_after_each_probe_the_guard_counts_anew_and_for_longer(probed_at: tuple[int, ...], suspected_at: int) -> None:
+    probes, pace = [probed(epoch) for epoch in probed_at], Pace(seconds=1.0, cpu_seconds=None)
+    found = [number for number in range(40) if rule(epochs([9.0] * number), RELATIVE, pace, None, probes) is not None]
+    assert found[0] == suspected_at
+    assert found == list(range(suspected_at, 40))
+
+
+def test_from_the_third_probe_on_pauses_are_a_small_share_of_the_training() -> None:
+    probes, pace = [probed(3, 20.0), probed(5, 20.0)], Pace(seconds=1.0, cpu_seconds=None)
+    assert rule(epochs([20.0] * 39), RELATIVE, pace, None, probes) is None
+    assert rule(epochs([20.0] * 43), RELATIVE, pace, None, probes) is not None
+
+
+def test_the_seconds_that_a_run_was_paused_count_for_no_limit() -> None:
+    wall = GuardSpec(wall_seconds=10.0)
+    assert rule(epochs([3.0, 9.0]), wall, None) is not None
+    assert rule(epochs([3.0, 9.0]), wall, None, None, [probed(1, 6.0)]) is None
+    assert rule(epochs([3.0, 9.0]), wall, None, None, [probed(1, 1.0)]) is not None
 
 
 def test_only_a_ruling_for_slowness_says_that_the_machine_was_shared() -> None:

@@ -13,6 +13,7 @@ from orchestrator.errors import CodeError, DataError
 from orchestrator.launchers.local import Slot
 from orchestrator.orders import Order, read_order
 from orchestrator.plan import Plan
+from orchestrator.probes import Measurement, Probe, append_probe
 from orchestrator.processes import Process
 from orchestrator.provenance import write_provenance
 from orchestrator.queueing import Queued, add, planned_rows
@@ -241,6 +242,37 @@ def test_a_failed_run_is_trained_again_only_where_that_is_asked_for(queue: Queue
     assert queue.add("E5", retry=True).finished == {done}
     assert queue.states() == {"E5-s0": RunState.DONE, "baseline-s0": RunState.QUEUED}
     assert not queue.layout.run(failed).result.exists()
+
+
+def note_ruling(queue: Queue, run_id: str) -> None:
+    """Note that a probe has ruled a run too slow."""
+    slow = Probe(epoch=1, paused_seconds=1.0, measurement=Measurement(), is_slow=True, said="an epoch takes too long")
+    append_probe(queue.layout.run(run_id), slow)
+
+
+def test_a_run_that_a_probe_ruled_too_slow_against_another_seed_is_tried_again_once(queue: Queue) -> None:
+    queue.add("E5", seeds=(0, 1))
+    slow, done = queue.end("E5-s0", "too_slow"), queue.end("E5-s1")
+    note_ruling(queue, slow)
+    order = queue.order("E5-s0")
+    assert queue.add("E5", seeds=(0, 1)).finished == {done}
+    assert queue.states()["E5-s0"] is RunState.QUEUED
+    assert queue.layout.run(slow).read_result() is None
+    assert queue.order("E5-s0").identity == order.identity
+    queue.end("E5-s0", "too_slow")
+    note_ruling(queue, slow)
+    assert queue.add("E5", seeds=(0, 1)).finished == {slow, done}
+    assert queue.states()["E5-s0"] is RunState.TOO_SLOW
+
+
+def test_runs_that_were_too_slow_at_every_seed_or_by_no_probe_are_not_tried_again(queue: Queue) -> None:
+    queue.add("E5", seeds=(0, 1))
+    for name in ("E5-s0", "E5-s1", "baseline-s0"):
+        slow = queue.end(name, "too_slow")
+        if name.startswith("E5"):
+            note_ruling(queue, slow)
+    queue.end("baseline-s1")
+    assert len(queue.add("E5", seeds=(0, 1)).finished) == 4
 
 
 def refuse_code(*_: object, **__: object) -> None:

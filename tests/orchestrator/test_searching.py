@@ -135,6 +135,19 @@ def test_a_trial_that_failed_is_tried_once_more_and_not_twice(lab: Lab, ask: Cal
     assert trials.num_visited() == 0
 
 
+def test_a_trial_whose_seeds_disagree_whether_it_is_too_slow_is_tried_once_more(lab: Lab, ask: Any) -> None:
+    lab.study.edit("    trials: 6\n", "    trials: 6\n    seeds: 2\n")
+    trials = ask(2)
+    slow, done = runs_of(trials, 0)
+    lab.end(slow, state="too_slow")
+    lab.end(done, 0.4)
+    trials.settle()
+    assert states(trials)[0] is TrialState.FAIL
+    assert trials.read().trials[0].reason.startswith("its seeds disagree whether it is too slow: ")
+    trials.ask()
+    assert (lab.state_of(slow), lab.state_of(done)) == (RunState.QUEUED, RunState.DONE)
+
+
 def test_a_cancelled_run_ends_its_trial_for_good(lab: Lab, ask: Callable[..., Trials]) -> None:
     trials = ask(1)
     lab.store.move(runs_of(trials, 0)[0], RunState.QUEUED, RunState.CANCELLED)

@@ -156,7 +156,8 @@ def test_a_state_changes_only_from_what_it_is_thought_to_be(store: Store) -> Non
 
 def test_a_finished_run_is_never_trained_again(store: Store) -> None:
     """Law 2: a finished run is never trained again."""
-    assert not MOVES[RunState.DONE] | MOVES[RunState.TOO_SLOW]
+    assert not MOVES[RunState.DONE]
+    assert MOVES[RunState.TOO_SLOW] == {RunState.QUEUED}
     with pytest.raises(ValueError, match="a run does not go from done to queued"):
         store.move(IDS[0], RunState.DONE, RunState.QUEUED)
     store.add(rows_of(IDS[:1]))

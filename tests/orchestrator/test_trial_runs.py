@@ -78,11 +78,21 @@ def test_a_run_that_is_being_trained_stays_as_it_is(lab: Lab) -> None:
     assert not lab.study.layout.run(run.id).order.exists()
 
 
+def test_a_slow_run_is_forgotten_beside_a_seed_that_is_done(lab: Lab) -> None:
+    runs = lab.open().runs
+    planned = [*runs.plan("focal-t001", CHANGE), *runs.plan("focal-t002", CHANGE | {"loss.gamma": 4.0})]
+    for run, state in zip(planned, ("too_slow", "done"), strict=True):
+        runs.queue(run, 0)
+        lab.study.end(run.id, state)
+    runs.forget_failures([run.id for run in planned])
+    assert [runs.result(run.id) is not None for run in planned] == [False, True]
+
+
 def test_only_a_failure_is_forgotten(lab: Lab) -> None:
     runs = lab.open().runs
     (run,) = runs.plan("focal-t001", CHANGE)
     runs.queue(run, 0)
     for state, stays in (("failed", False), ("too_slow", True)):
         lab.study.end(run.id, state)
-        runs.forget_failure(run.id)
+        runs.forget_failures([run.id])
         assert (runs.result(run.id) is not None) is stays

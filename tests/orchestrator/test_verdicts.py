@@ -48,9 +48,27 @@ def verdict_on(a_plan: Builder, runs_of: RunsOf) -> Callable[..., Judgement]:
 
 
 class TestStops:
-    def test_one_slow_run_makes_the_experiment_too_slow_in_the_guards_words(self, verdict_on: Any) -> None:
-        found = verdict_on([0.9, SLOW])
+    @pytest.mark.parametrize("other", [SLOW, DIED, None])
+    def test_seeds_that_agree_make_an_experiment_too_slow_in_the_guards_words(
+        self, verdict_on: Any, other: Result | None
+    ) -> None:
+        found = verdict_on([SLOW, other])
         assert (found.verdict, found.reason) == (Verdict.TOO_SLOW, SLOW.reason)
+
+    def test_a_slow_seed_that_another_contradicts_is_left_out_of_the_verdict_and_named(self, verdict_on: Any) -> None:
+        seeds = (0, 1, 2)
+        found = verdict_on([SLOW, 0.9, 0.9], [0.8] * 3, seeds=seeds)
+        assert (found.verdict, found.seeds) == (Verdict.INCONCLUSIVE, (1, 2))
+        assert (
+            "; left out: E5: seed 0 was ruled too slow, which a seed that is done contradicts; `knockout retry E5-s0-"
+            in (found.reason)
+        )
+        assert found.reason.endswith(f"` trains it on: {SLOW.reason}")
+
+    def test_a_slow_seed_beside_a_single_other_leaves_too_few_seeds_for_a_verdict(self, verdict_on: Any) -> None:
+        found = verdict_on([SLOW, 0.9])
+        assert found.verdict is Verdict.NEEDS_SEEDS
+        assert "seed 0 was ruled too slow, which a seed that is done contradicts" in found.reason
 
     def test_every_seed_failed_makes_it_failed_with_class_and_reason(self, verdict_on: Any) -> None:
         found = verdict_on([DIED, DIED])
@@ -310,10 +328,10 @@ class TestConfounds:
         assert len(judged([0.9, 0.9, 0.9], [self.NEW, self.NEW, self.OLD]).confounds) == 1
 
     def test_stop_rests_on_the_runs_that_ended_on_both_sides(self, judged: Any) -> None:
-        found = judged([0.9, SLOW], [self.NEW, self.OLD])
+        found = judged([DIED, SLOW], [self.NEW, self.OLD])
         assert found.confounds == ("environment: torch 2.13.0 in baseline, 2.12.1 in E5 (seed 1)",)
         assert found.reason == f"{SLOW.reason}; confounded: more than the declared change differs (environment)"
-        assert judged([0.9, SLOW], [self.NEW, self.OLD], [0.8, None]).confounds == ()
+        assert judged([DIED, SLOW], [self.NEW, self.OLD], [0.8, None]).confounds == ()
 
     def test_pending_experiment_and_baseline_are_never_confounded(self, judged: Any, verdict_on: Any) -> None:
         assert judged([None, None], [self.OLD, self.OLD]).confounds == ()

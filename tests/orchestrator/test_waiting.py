@@ -156,6 +156,16 @@ def fail(store: Store, run_id: str, failure: str) -> None:
     assert store.end(claimed, RunState.FAILED, reason="it is failed", failure=failure)
 
 
+def end(study: Any, run_id: str, state: RunState) -> None:
+    """Let a worker end a run."""
+    store = open_store(study.layout)
+    claimed = store.claim(Process.own(), [run_id])
+    assert claimed is not None
+    study.end(run_id, state.value)
+    assert store.end(claimed, state, reason=f"it is {state.value}")
+    store.close()
+
+
 def has_result(study: Any, run_id: str) -> bool:
     return bool(study.layout.run(run_id).result.exists())
 
@@ -218,6 +228,31 @@ class TestRetry:
         assert "K1-s0-00000000 is done, and only failed runs are tried again" in capsys.readouterr().err
         assert states(study)[failed[0]] == "failed"
         assert has_result(study, failed[0])
+
+    def test_a_run_that_was_too_slow_waits_again_where_another_seed_is_done(
+        self, study: Any, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        slow, done = (run for run in study.add("E5", seeds=(0, 1)) if run.startswith("E5"))
+        end(study, slow, RunState.TOO_SLOW)
+        assert main(["retry", slow]) == 2
+        said = capsys.readouterr().err
+        assert (
+            f"{slow} is too_slow, and no other seed of its configuration is done; its ruling stands. To train" in said
+        )
+        end(study, done, RunState.DONE)
+        assert main(["retry", slow]) == 0
+        assert capsys.readouterr().out.startswith(f"{slow} waits again (too_slow)\n")
+        assert (states(study)[slow], has_result(study, slow)) == ("queued", False)
+
+    def test_a_run_that_was_too_slow_is_not_compared_with_another_configuration(
+        self, study: Any, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        slow = study.add("E5")[1]
+        end(study, slow, RunState.TOO_SLOW)
+        study.edit("loss.gamma: 2.0", "loss.gamma: 3.0")
+        end(study, study.add("E5", seeds=(1,))[1], RunState.DONE)
+        assert main(["retry", slow]) == 2
+        assert "no other seed of its configuration is done" in capsys.readouterr().err
 
     def test_a_run_without_code_keeps_its_result(
         self, study: Any, failed: list[str], capsys: pytest.CaptureFixture[str]

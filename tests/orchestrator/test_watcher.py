@@ -14,6 +14,7 @@ import pytest
 from model.endings import AWAY, HELD, NO_SPACE
 from model.job_lock import Holder
 from model.run_folder import Result, RunFolder
+from orchestrator.guards import Pace
 from orchestrator.launchers.local import Job, Slot
 from orchestrator.processes import is_halted
 from orchestrator.spec import GuardSpec
@@ -380,3 +381,21 @@ def test_a_failure_is_ruled_without_a_look_at_the_machine(build_silent: HangBuil
     live, _, _ = build_silent()
     live.folder.append_epoch(an_epoch(seconds=0.5, train_loss=None))
     assert live.check(STRICT, lambda: None, pytest.fail).failure is Failure.NONFINITE
+
+
+def test_a_job_that_hung_and_was_asked_to_stop_is_not_paused_for_a_probe(build_silent: HangBuilder) -> None:
+    guards = GuardSpec(
+        hang_seconds=100.0, hang_grace_seconds=10.0, relative_to_reference=1.5, warmup_epochs=0, slow_epochs=1
+    )
+    live, job, clock = build_silent()
+
+    def look_at(seconds: float) -> object:
+        clock.now = seconds
+        pace = Pace(seconds=1.0, cpu_seconds=None)
+        return live.check(guards, lambda: pace, start_probe=lambda job: pytest.fail("it was paused"))
+
+    look_at(0.0)
+    look_at(100.0)
+    assert job.asked == 1
+    live.folder.append_epoch(an_epoch(seconds=5.0))
+    assert look_at(105.0) is None

@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -16,10 +16,13 @@ from model.endings import HELD, NO_SPACE
 from model.run_folder import Result, RunFolder
 from orchestrator.errors import CodeError, QueueLockedError
 from orchestrator.evidence import RunRecord
+from orchestrator.guards import SLOW_TURNS
 from orchestrator.launchers.local import Slot
+from orchestrator.launchers.probing import Side
 from orchestrator.layout import Layout
 from orchestrator.orders import AGAIN, Order, OrderedCode, read_order, write_order
 from orchestrator.plan import Plan
+from orchestrator.probes import Measurement
 from orchestrator.processes import Process, birth_of
 from orchestrator.queueing import place_run, planned_rows
 from orchestrator.spec import GuardSpec
@@ -80,6 +83,12 @@ class ScriptedJob:
     def ask_to_stop(self) -> None:
         if not self.is_deaf:
             self.status = 130
+
+    def pause(self) -> None:
+        self.is_paused = True
+
+    def resume(self) -> None:
+        self.is_paused = False
 
     def kill(self) -> None:
         self.status = -signal.SIGKILL
@@ -703,7 +712,7 @@ def test_a_slow_run_is_ruled_on_with_the_load_that_others_put_on_the_machine(
     for record in a_run(yard.plan, "E1", 0).epochs:
         yard.folder("E1").append_epoch(record)
     assert yard.worker().drain(Onlooker())
-    assert asked == [(["cpu0", "cpu1"], [os.getpid()] * 2)]
+    assert asked == [(["cpu0", "cpu1"], [os.getpid()] * 3)]
     assert yard.outcomes()["E1"] == (
         RunState.TOO_SLOW,
         "an epoch takes 1.00 s, the limit is 0.50 s; all of the last 2 epochs were slower, after 1 of warm-up; "
@@ -711,26 +720,93 @@ def test_a_slow_run_is_ruled_on_with_the_load_that_others_put_on_the_machine(
     )
 
 
-def test_the_pace_of_the_reference_is_that_of_the_first_that_has_come_far_enough(
-    build_yard: YardBuilder, a_run: Callable[..., RunRecord], monkeypatch: pytest.MonkeyPatch
-) -> None:
+class ToldProbe:
+    """The place of two trainings that take turns: notes who they are, and says what it is told."""
+
+    started: ClassVar[list[tuple[Side, Side, Slot, int]]] = []
+    says = Measurement(arm_seconds=(2.2,) * SLOW_TURNS, reference_seconds=(1.0,) * SLOW_TURNS)
+    num_closed = 0
+    is_over = False
+
+    def __init__(self, arm: Side, reference: Side, slot: Slot, paused_group: int) -> None:
+        self.started.append((arm, reference, slot, paused_group))
+
+    def measurement(self) -> Measurement:
+        return self.says
+
+    def close(self) -> None:
+        type(self).num_closed += 1
+
+
+@pytest.fixture
+def told_probe(monkeypatch: pytest.MonkeyPatch) -> type[ToldProbe]:
+    monkeypatch.setattr("orchestrator.references.PairedProbe", ToldProbe)
     monkeypatch.setattr("orchestrator.worker.find_other_load", lambda slots, pids: None)
+    monkeypatch.setattr(ToldProbe, "started", [])
+    monkeypatch.setattr(ToldProbe, "num_closed", 0)
+    return ToldProbe
+
+
+def build_suspect(build_yard: YardBuilder, a_run: Callable[..., RunRecord]) -> Yard:
+    """Queue E0, which is done at once, and E1, whose epochs took four times as long; E0 is E1's last reference."""
     limits = GuardSpec(relative_to_reference=1.5, warmup_epochs=1, slow_epochs=2)
-    yard, _ = build_yard(guards=limits, E1=[DONE])
-    references = ("H2-s0-00000000", "E5-s0-00000000", "baseline-s0-00000000")
+    yard, launcher = build_yard(guards=limits, E0=[DONE], E1=[DONE])
+    launcher.looks["E1"] = LONG
+    references = ("H2-s0-00000000", "E5-s0-00000000", yard.ids["E0"])
     write_order(yard.folder("E1"), msgspec.structs.replace(read_order(yard.folder("E1")), references=references))
-    epochs = a_run(yard.plan, "E1", 0).epochs
-    unreadable, quick = (RunFolder(yard.layout.runs / reference) for reference in references[1:])
+    unreadable = RunFolder(yard.layout.runs / references[1])
     unreadable.path.mkdir()
     unreadable.epochs.write_text('{"epoch": 1}\n')
-    quick.path.mkdir()
-    for record in epochs:
+    for record in a_run(yard.plan, "E1", 0).epochs:
         yard.folder("E1").append_epoch(record)
-        quick.append_epoch(msgspec.structs.replace(record, seconds=0.25))
+        yard.folder("E0").append_epoch(msgspec.structs.replace(record, seconds=0.25))
+    return yard
+
+
+def test_a_slow_run_is_timed_on_its_slot_against_the_first_reference_that_has_come_far_enough(
+    build_yard: YardBuilder, a_run: Callable[..., RunRecord], told_probe: type[ToldProbe]
+) -> None:
+    yard = build_suspect(build_yard, a_run)
     assert yard.worker().drain(Onlooker())
     state, reason = yard.outcomes()["E1"]
     assert state is RunState.TOO_SLOW
-    assert reason.startswith("an epoch takes 1.00 s, 4.0 x the reference's 0.25 s; the limit is 1.5 x")
+    assert reason.startswith("an epoch takes 2.2 s, 2.20 x the reference's 1 s")
+    code = yard.layout.code_copy(TREE)
+    arm, reference = (Side(yard.folder(name).config, code) for name in ("E1", "E0"))
+    ((*sides, slot, paused_group),) = told_probe.started
+    assert (sides, slot.name, paused_group) == ([arm, reference], "cpu1", os.getpid())
+    assert told_probe.num_closed == 1
+
+
+def test_an_interrupt_while_a_run_is_timed_ends_the_probe_and_lets_the_run_finish_its_epoch(
+    build_yard: YardBuilder,
+    a_run: Callable[..., RunRecord],
+    told_probe: type[ToldProbe],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(told_probe, "says", Measurement())
+    yard = build_suspect(build_yard, a_run)
+    assert not yard.worker().drain(Onlooker({6: interrupt()}))
+    assert yard.outcomes()["E1"] == (RunState.INTERRUPTED, STOPPED)
+    assert told_probe.num_closed == len(told_probe.started) == 1
+
+
+def test_a_second_interrupt_ends_the_probe_with_the_job(
+    build_yard: YardBuilder,
+    a_run: Callable[..., RunRecord],
+    told_probe: type[ToldProbe],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(told_probe, "says", Measurement())
+    yard = build_suspect(build_yard, a_run)
+
+    def interrupt_twice() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    assert not yard.worker().drain(Onlooker({6: interrupt_twice}))
+    assert yard.outcomes()["E1"] == (RunState.INTERRUPTED, AT_ONCE)
+    assert told_probe.num_closed == len(told_probe.started) == 1
 
 
 def test_runs_are_trained_with_the_code_and_the_guards_that_they_were_queued_with(

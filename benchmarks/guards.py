@@ -1,0 +1,221 @@
+"""`python -m benchmarks.guards`: how often a run is ruled too slow that is not, and how soon one that is.
+
+Guarded runs of a small real computation go through the real watcher and the real probe, two at a time, beside a
+neighbour that takes the processor away. Their reference was measured before the neighbour came. An epoch's processor
+time is its time by the clock here: so a virtual machine counts it whose host is busy.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from benchmarks.page import publish
+from model.run_folder import RunFolder
+from orchestrator.guards import Pace, fastest_pace, rule
+from orchestrator.launchers.forked import AnyJob
+from orchestrator.launchers.local import Job, Slot
+from orchestrator.launchers.probing import PairedProbe, Side
+from orchestrator.probes import read_probes
+from orchestrator.spec import GuardSpec
+from orchestrator.states import RunState
+from orchestrator.watcher import LiveRun
+
+BEGIN, END = "<!-- begin: written by python -m benchmarks.guards -->", "<!-- end -->"
+CODE = Path(__file__).parent / "tiny_job"
+SLOT = Slot("cpu0", {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
+GUARDS = GuardSpec(relative_to_reference=1.5, warmup_epochs=1, slow_epochs=2)
+EPOCHS = 12
+SLOW = 2.2
+"""Times the reference's computation that the slow arm does."""
+AT_ONCE = 2
+LOOK_SECONDS = 0.01
+DUTY_SECONDS = 0.02
+"""A job on half of its time runs for so long and stands for as long."""
+BUSY_LOOP = """\
+import random, time
+chance = random.Random(0)
+while True:
+    until = time.monotonic() + chance.uniform(0.2, 1.0)
+    while time.monotonic() < until:
+        pass
+    time.sleep(chance.uniform(0.2, 1.0))
+"""
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """What became of one guarded run."""
+
+    ruled_at: int | None
+    """The number of epochs after which it was ruled too slow."""
+    suspected_at: int | None
+    """The same by epochs alone, without a probe."""
+    num_probes: int
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """What takes the processor away."""
+
+    name: str
+    num_busy_loops: int = 0
+    has_half_time: bool = False
+    """Whether each job stands still for half of the time."""
+
+    @contextmanager
+    def present(self) -> Iterator[None]:
+        """Let the busy loops run meanwhile."""
+        loops = [subprocess.Popen([sys.executable, "-c", BUSY_LOOP]) for _ in range(self.num_busy_loops)]
+        try:
+            yield
+        finally:
+            for loop in loops:
+                loop.kill()
+                loop.wait()
+
+    @contextmanager
+    def on(self, live: LiveRun) -> Iterator[None]:
+        """Stop and continue a job in turn meanwhile, if this neighbour does; as a quota it resumes no paused job."""
+        is_over = threading.Event()
+        ticking = threading.Thread(target=_tick, args=(live, is_over))
+        if self.has_half_time:
+            ticking.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            if self.has_half_time:
+                ticking.join()
+
+
+NEIGHBOURS = (
+    Neighbour("none"),
+    Neighbour("four busy loops, on and off", num_busy_loops=4),
+    Neighbour("each job on half of its time", has_half_time=True),
+)
+
+
+def _tick(live: LiveRun, is_over: threading.Event) -> None:
+    with suppress(ProcessLookupError):
+        while not is_over.is_set():
+            for number in (signal.SIGSTOP, signal.SIGCONT):
+                if not live.is_paused:
+                    os.killpg(live.job.pid, number)
+                is_over.wait(DUTY_SECONDS)
+
+
+def make_folder(root: Path, name: str, cost: float, num_epochs: int) -> RunFolder:
+    """Make the folder of a run whose epochs cost so many times the reference's."""
+    folder = RunFolder(root / name)
+    folder.path.mkdir()
+    folder.config.write_text(json.dumps({"cost": cost, "epochs": num_epochs}))
+    return folder
+
+
+def measure_reference(root: Path) -> tuple[RunFolder, Pace]:
+    """Train the reference, beside nobody."""
+    folder = make_folder(root, "reference", 1.0, EPOCHS)
+    job = Job(folder, CODE, root, SLOT)
+    while job.exit_status() is None:
+        time.sleep(LOOK_SECONDS)
+    pace = fastest_pace(folder.read_epochs(), GUARDS)
+    assert pace is not None, folder.log_tail()
+    return folder, pace
+
+
+def guard_run(folder: RunFolder, reference: RunFolder, pace: Pace, neighbour: Neighbour) -> Guarded:
+    """Train a run under guard to its end."""
+    job = Job(folder, CODE, folder.path, SLOT)
+    live = LiveRun(id=folder.path.name, num_epochs=EPOCHS, folder=folder, job=job)
+
+    def probe(job: AnyJob) -> PairedProbe:
+        return PairedProbe(Side(folder.config, CODE), Side(reference.config, CODE), job.slot, job.pid)
+
+    ruling, suspected_at = None, None
+    with neighbour.on(live):
+        while ruling is None and job.exit_status() is None:
+            ruling = live.check(GUARDS, lambda: pace, start_probe=probe)
+            if suspected_at is None and rule(live.epochs, GUARDS, pace) is not None:
+                suspected_at = len(live.epochs)
+            time.sleep(LOOK_SECONDS)
+    live.kill()
+    probes = read_probes(folder)
+    return Guarded(
+        ruled_at=probes[-1].epoch if ruling is not None and ruling.state is RunState.TOO_SLOW else None,
+        suspected_at=suspected_at,
+        num_probes=len(probes),
+    )
+
+
+def guard_runs(root: Path, cost: float, neighbour: Neighbour, num_runs: int) -> list[Guarded]:
+    """Train runs of one cost beside a neighbour, two at a time."""
+    root.mkdir()
+    reference, pace = measure_reference(root)
+    folders = [make_folder(root, f"run{number}", cost, EPOCHS) for number in range(num_runs)]
+    with neighbour.present(), ThreadPoolExecutor(AT_ONCE) as slots:
+        return list(slots.map(lambda folder: guard_run(folder, reference, pace, neighbour), folders))
+
+
+def equal_line(found: list[Guarded], neighbour: Neighbour) -> str:
+    """Write a line about runs that cost what their reference costs."""
+    suspected = sum(run.suspected_at is not None for run in found)
+    ruled = sum(run.ruled_at is not None for run in found)
+    probes = sum(run.num_probes for run in found)
+    return f"| {neighbour.name} | {len(found)} | {suspected} | {probes} | {ruled} |"
+
+
+def slow_line(found: list[Guarded], neighbour: Neighbour) -> str:
+    """Write a line about runs that are slow."""
+    ruled = [run.ruled_at for run in found if run.ruled_at is not None]
+    after = f"{median(ruled):g} | {max(ruled)}" if ruled else "- | -"
+    probes = sum(run.num_probes for run in found) / len(found)
+    return f"| {neighbour.name} | {len(found)} | {len(ruled)} | {after} | {probes:.1f} |"
+
+
+def lines(num_equal: int, num_slow: int) -> Iterator[str]:
+    """Train, and yield both tables line by line."""
+    limit = f"Limit {GUARDS.relative_to_reference:g} x the reference's epoch"
+    yield f"{limit}, {EPOCHS} epochs a run, {AT_ONCE} runs at a time on {os.cpu_count()} cores."
+    yield "Runs that cost what their reference costs:"
+    yield ""
+    yield "| neighbour | runs | slow by their epochs | probes | ruled too_slow |"
+    yield "| --- | --- | --- | --- | --- |"
+    yield from _measure(1.0, num_equal, equal_line)
+    yield ""
+    yield f"Runs that cost {SLOW:g} x as much; {GUARDS.warmup_epochs + GUARDS.slow_epochs} epochs are the least:"
+    yield ""
+    yield "| neighbour | runs | ruled too_slow | after epochs, median | at most | probes a run |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    yield from _measure(SLOW, num_slow, slow_line)
+
+
+def _measure(cost: float, num_runs: int, write: Callable[[list[Guarded], Neighbour], str]) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as name:
+        for number, neighbour in enumerate(NEIGHBOURS):
+            yield write(guard_runs(Path(name) / str(number), cost, neighbour, num_runs), neighbour)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Train, print, and write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.guards", description="False alarms of the speed guard.")
+    parser.add_argument("--quick", action="store_true", help="a few runs: the figures say little")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables between the marks of this file")
+    options = parser.parse_args(words)
+    publish(lines(*((2, 2) if options.quick else (70, 20))), options.write, (BEGIN, END))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,205 @@
+"""How long an epoch of a configuration takes now: short turns on noise, alternating with another process.
+
+`python -m model.probe CONFIG --turns 4 --pass-to FD` builds the training of a `config.json`, warms up and takes turns.
+It waits on standard input before each turn and writes a byte to `FD` after it. Two processes whose ends are joined so
+never compute at the same time, and a change of the machine's speed meets both. Each turn is a line of JSON on standard
+output: the seconds of a whole epoch, scaled up from the turn.
+
+A turn is one batch or more, trained by the trainer itself, and a validation of proportionate size. The bursts are noise
+of the configured shape, which costs what real bursts cost. Reading captures and writing checkpoints is left out.
+
+Letters: N bursts, S samples.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+import numpy as np
+import torch
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from model.config import DataConfig, JobConfig, decode_job
+from model.data.batches import BurstSet, device_classes
+from model.data.captures import Bursts
+from model.data.unchanged import CaptureStamps
+from model.evaluate import choose_device, score
+from model.job import is_out_of_memory
+from model.own_code import require_own_code
+from model.trainer import Trainer
+
+TURN_SECONDS = 0.1
+"""A turn repeats its batch until it takes about so long: shorter ones would measure the clock."""
+WARM_UP = 2
+"""Batches before anything is timed; they pay for compiling and for the allocator."""
+
+
+class Turn(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one turn says, a line of standard output; `problem` is the last one, where the turns cannot be done."""
+
+    epoch_seconds: float | None = None
+    problem: str | None = None
+    is_out_of_memory: bool = False
+
+
+class NoiseBursts(BurstSet):
+    """Bursts of noise in the place of captures."""
+
+    def _read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        shape = (len(indices), 2, self.parts[0].samples)
+        return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+
+
+def count_bursts(data: DataConfig, names: tuple[str, ...]) -> int:
+    """Count the bursts of a role."""
+    ranges = ((data.captures[name].devices, data.captures[name].packets) for name in names)
+    return sum((last - first) * (stop - start) for (first, last), (start, stop) in ranges)
+
+
+def make_noise(data: DataConfig, num_bursts: int) -> NoiseBursts:
+    """Make bursts of noise whose devices are spread over all of the training's, the last one included."""
+    classes = device_classes(data)
+    devices = np.array(sorted(classes, reverse=True), dtype=np.int64)
+    places = np.linspace(0, len(devices) - 1, num_bursts).round().astype(np.int64)
+    part = Bursts(
+        path=Path("noise"),
+        rows=np.arange(num_bursts),
+        devices=devices[places],
+        packets=np.arange(num_bursts),
+        sample_rate_hz=data.sample_rate_hz,
+        samples=data.samples,
+        length=data.samples,
+    )
+    return NoiseBursts((part,), classes, stamps=CaptureStamps({}))
+
+
+class Prober:
+    """A training of a single batch and of proportionate validation, ready to be timed."""
+
+    def __init__(self, config: JobConfig, device: torch.device, share: int = 1) -> None:
+        """Build and warm up.
+
+        Args:
+            config: as a job has it.
+            device: where to compute.
+            share: the batch is divided by this, where a whole one does not fit beside what else is in memory.
+
+        Raises:
+            JobError: the machine cannot do what the configuration asks.
+        """
+        batch_size = max(1, config.optim.batch_size // share)
+        config = msgspec.structs.replace(config, optim=msgspec.structs.replace(config.optim, batch_size=batch_size))
+        self.device = device
+        num_train, num_validate = (
+            count_bursts(config.data, names) for names in (config.data.train, config.data.validate)
+        )
+        num_bursts = min(batch_size, num_train)
+        self.batches_per_epoch = num_train / num_bursts
+        validate = make_noise(config.data, max(1, round(num_validate / self.batches_per_epoch)))
+        self.trainer = Trainer(config, make_noise(config.data, num_bursts), validate, device)
+        self.num_batches, self.repeats = 0, 1
+        for _ in range(WARM_UP):
+            self.take_turn()
+        batch_seconds = self.take_turn() / self.batches_per_epoch
+        self.repeats = max(1, round(TURN_SECONDS / batch_seconds))
+
+    def take_turn(self) -> float:
+        """Train and validate; return the seconds that a whole epoch would take at this pace."""
+        return _time_on(self.device, self._compute) / self.repeats * self.batches_per_epoch
+
+    def _compute(self) -> None:
+        trainer = self.trainer
+        for _ in range(self.repeats):
+            self.num_batches += 1
+            trainer.train_epoch(self.num_batches)
+            score(trainer.forward, trainer.validate, trainer.loss, self.device, trainer.autocast)
+
+
+def _time_on(device: torch.device, compute: Callable[[], None]) -> float:
+    """Return seconds: by the GPU's own events, or by the clock."""
+    if device.type != "cuda":
+        started = time.perf_counter()
+        compute()
+        return time.perf_counter() - started
+    start, end = (torch.Event(device.type, enable_timing=True) for _ in range(2))
+    start.record()
+    compute()
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end)) / 1000.0
+
+
+def take_turns(take_turn: Callable[[], float], num_turns: int, *, is_first: bool, hear: int, tell: int) -> None:
+    """Take turns: each waits for a byte from `hear` and ends with one to `tell`; the first process begins unasked.
+
+    An end of `hear` says that the other process is gone, and ends the turns.
+    """
+    for number in range(num_turns):
+        if not (is_first and number == 0) and not os.read(hear, 1):
+            return
+        _say(Turn(epoch_seconds=take_turn()))
+        # The other process may have done its last turn.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(tell, b".")
+
+
+def _say(turn: Turn) -> None:
+    sys.stdout.write(msgspec.json.encode(turn).decode() + "\n")
+    sys.stdout.flush()
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(1)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do the turns; 2 is a configuration that cannot be trained here, said in the last line."""
+    parser = argparse.ArgumentParser(prog="python -m model.probe", description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--turns", type=int, required=True)
+    parser.add_argument("--pass-to", type=int, required=True, help="file descriptor that the other process reads")
+    parser.add_argument("--first", action="store_true", help="do the first turn without waiting")
+    parser.add_argument("--share", type=int, default=1, help="divide the batch by this")
+    parser.add_argument("--limit", type=int, default=300, help="end after so many seconds, whatever has been done")
+    parser.add_argument("--resume", type=int, help="process group that goes on when this process ends")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGALRM, _end_at_once)
+    signal.alarm(options.limit)
+    try:
+        return _probe(options)
+    finally:
+        signal.alarm(0)
+        # Whatever becomes of whoever paused that job: it is never paused for longer than this process lives.
+        if options.resume:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(options.resume, signal.SIGCONT)
+
+
+def _probe(options: argparse.Namespace) -> int:
+    try:
+        device = choose_device("auto")
+        torch.use_deterministic_algorithms(mode=device.type == "cpu")
+        prober = Prober(decode_job(options.config.read_bytes()), device, options.share)
+        take_turns(
+            prober.take_turn, options.turns, is_first=options.first, hear=sys.stdin.fileno(), tell=options.pass_to
+        )
+    except (MemoryError, RuntimeError) as error:
+        _say(Turn(problem=" ".join(str(error).split()), is_out_of_memory=is_out_of_memory(error)))
+        return 2
+    except (ValueError, OSError) as error:
+        _say(Turn(problem=str(error)))
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    require_own_code()
+    sys.exit(main())
