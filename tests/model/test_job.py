@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import resource
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -15,9 +16,9 @@ import pytest
 import torch
 
 from model import job_lock
+from model.checkpoint import read_checkpoint
 from model.data.batches import open_role
-from model.data.captures import CaptureError
-from model.endings import AWAY, HELD, INTERRUPTED, NO_SPACE, status_of
+from model.endings import AWAY, CHANGED, HELD, INTERRUPTED, NO_SPACE, status_of
 from model.evaluate import JobError
 from model.job import (
     StopRequest,
@@ -254,11 +255,46 @@ def test_what_the_machine_cannot_do_is_refused_before_an_epoch(build_folder: Fol
     assert folder.read_epochs() == []
 
 
-def test_a_missing_capture_is_refused_before_an_epoch(build_folder: FolderBuilder, tmp_path: Path) -> None:
-    folder = build_folder()
-    with pytest.raises(CaptureError, match=r"here\.h5: the capture file is not there"):
-        run_job(folder, tmp_path)
+def test_a_capture_that_is_away_lets_the_run_go_on_later(build_folder: FolderBuilder, tmp_path: Path) -> None:
+    folder, told = build_folder(), list[str]()
+    assert run_job(folder, tmp_path, tell=told.append) == AWAY
+    assert told[-1].endswith("here.h5: No such file or directory; run again to go on once that is mended")
     assert folder.read_epochs() == []
+
+
+@dataclass(frozen=True)
+class Replaced(RunFolder):
+    """A run folder in which a capture is replaced once some epochs are on record."""
+
+    capture: Path
+    after: int
+
+    def append_epoch(self, record: EpochRecord) -> None:
+        super().append_epoch(record)
+        if record.epoch == self.after:
+            copy = self.capture.with_suffix(".copy")
+            shutil.copy(self.capture, copy)
+            copy.replace(self.capture)
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_capture_that_is_replaced_meanwhile_ends_the_job_before_anything_more_is_saved(
+    finished: RunFolder,
+    build_folder: FolderBuilder,
+    captures: Path,
+    tmp_path: Path,
+    assert_same_run: Compare,
+    after: int,
+) -> None:
+    data = Path(shutil.copytree(captures, tmp_path / "data"))
+    folder, told = build_folder(), list[str]()
+    assert run_job(Replaced(folder.path, data / "there.h5", after), data, tell=told.append) == CHANGED
+    assert "there.h5: the capture has changed since it was opened" in told[-1]
+    assert not folder.result.exists()
+    assert not folder.predictions.exists()
+    assert len(read_checkpoint(folder.checkpoint, "cpu")["records"]) == after
+    assert run_job(folder, data) == 0
+    assert_same_run(folder, finished)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

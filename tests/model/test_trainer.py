@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import torch
 from torch import Tensor
 
+from model.checkpoint import read_checkpoint, write_checkpoint
 from model.config import JobConfig
 from model.data.batches import open_role
 from model.evaluate import JobError
@@ -296,6 +298,41 @@ def test_epochs_after_the_checkpoint_are_trained_again(
     resumed.resume(folder)
     assert timeless(folder) == before[:1]
     resumed.fit(folder, after(1))
+    assert timeless(folder) == before
+
+
+SPOILS: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:1000]),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "tripled records": lambda path: rewrite(path, lambda content: content["records"].extend(content["records"] * 2)),
+    "another format": lambda path: rewrite(path, lambda content: content.update(format=99)),
+    "another configuration": lambda path: rewrite(
+        path, lambda content: content.update(config=content["config"].replace('"seed":0', '"seed":1'))
+    ),
+}
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = read_checkpoint(path, "cpu")
+    change(content)
+    with path.open("wb") as file:
+        write_checkpoint(file, content)
+
+
+@pytest.mark.parametrize("how", SPOILS)
+def test_a_checkpoint_that_cannot_be_gone_on_from_is_set_aside_and_changes_no_number(
+    build_trainer: TrainerBuilder, tmp_path: Path, timeless: Epochs, how: str
+) -> None:
+    folder, told = folder_in(tmp_path, "run"), list[str]()
+    build_trainer().fit(folder, after(2))
+    before = timeless(folder)
+    SPOILS[how](folder.checkpoint)
+    resumed = build_trainer()
+    resumed.resume(folder, told.append)
+    assert (resumed.progress.epoch, folder.read_epochs()) == (0, [])
+    assert told[0].endswith("it is kept as checkpoint.pt.set-aside, and training starts anew")
+    resumed.fit(folder, after(2))
     assert timeless(folder) == before
 
 

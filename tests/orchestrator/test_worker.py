@@ -1,5 +1,6 @@
 """What a worker does with runs that wait, fail or are taken away, with jobs that end as told."""
 
+import errno
 import os
 import signal
 import socket
@@ -12,10 +13,11 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from model.endings import HELD, NO_SPACE
-from model.run_folder import Result, RunFolder
-from orchestrator.errors import CodeError, QueueLockedError
+from model.endings import AWAY, HELD, NO_SPACE
+from model.run_folder import EpochRecord, Result, RunFolder
+from orchestrator.errors import CodeError, QueueError, QueueLockedError
 from orchestrator.evidence import RunRecord
+from orchestrator.faults import UNKNOWN_STATUS
 from orchestrator.guards import SLOW_TURNS
 from orchestrator.launchers.local import Slot
 from orchestrator.launchers.probing import Side
@@ -30,6 +32,7 @@ from orchestrator.states import RunState
 from orchestrator.store import RUNS, QueuedRun, Store, open_store
 from orchestrator.watcher import LiveRun
 from orchestrator.worker import Worker
+from tests.epochs import an_epoch
 from tests.results import write_done
 
 DONE = Result(state="done", reason="all epochs trained", epochs=4)
@@ -91,7 +94,8 @@ class ScriptedJob:
         self.is_paused = False
 
     def kill(self) -> None:
-        self.status = -signal.SIGKILL
+        if self.is_running:
+            self.status = -signal.SIGKILL
 
 
 class ScriptedLauncher:
@@ -496,6 +500,7 @@ sys.exit(2 if problem else 0)
 def test_code_that_is_not_the_campaigns_own_is_asked_once_whether_it_can(empty_yard: Yard, problem: str) -> None:
     copy = empty_yard.layout.code_copy("5e1f") / "model"
     copy.mkdir(parents=True)
+    (copy / "__init__.py").touch()
     (copy / "__main__.py").write_text(CHECKS)
     (copy / "problem").write_text(problem)
     empty_yard.queue("E1", "E2", code=OrderedCode(tree="5e1f", is_own=True))
@@ -527,11 +532,88 @@ def test_a_full_disk_leaves_the_run_to_go_on_later_and_starts_nothing_more(build
     }
 
 
-def test_a_job_that_found_its_folder_held_leaves_the_run_to_go_on_later(build_yard: YardBuilder) -> None:
-    yard, _ = build_yard(E1=[HELD], E2=[DONE])
-    assert yard.worker().drain(Onlooker())
-    held = "another job was still at work in its folder; it goes on from there"
-    assert yard.outcomes() == {"E1": (RunState.INTERRUPTED, held), "E2": (RunState.DONE, DONE.reason)}
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.retries.WAITS_SECONDS", (0.0, 0.0))
+
+
+@pytest.mark.usefixtures("no_waits")
+@pytest.mark.parametrize("status", [HELD, AWAY, UNKNOWN_STATUS, -signal.SIGKILL, -signal.SIGBUS])
+def test_a_run_that_something_interrupted_is_tried_again_by_the_same_worker(
+    build_yard: YardBuilder, status: int
+) -> None:
+    yard, launcher = build_yard(E1=[status, DONE], E2=[DONE])
+    worker = yard.worker(CPU_SLOTS[:1])
+    assert worker.drain(Onlooker())
+    assert set(yard.outcomes().values()) == {(RunState.DONE, DONE.reason)}
+    assert sorted(launcher.started) == ["E1", "E1", "E2"]
+    assert len(worker.problems) == 1
+
+
+@pytest.mark.usefixtures("no_waits")
+def test_a_run_that_is_interrupted_again_and_again_without_an_epoch_is_left_to_a_person(
+    build_yard: YardBuilder,
+) -> None:
+    yard, launcher = build_yard(E1=[AWAY, AWAY, AWAY], E2=[DONE])
+    assert yard.worker(CPU_SLOTS[:1]).drain(Onlooker())
+    state, reason = yard.outcomes()["E1"]
+    assert state is RunState.INTERRUPTED
+    assert reason.startswith("the system refused something that the job needs")
+    assert launcher.started.count("E1") == 3
+
+
+@pytest.mark.usefixtures("no_waits")
+def test_what_keeps_a_job_from_being_started_for_a_moment_is_waited_for(
+    build_yard: YardBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard, launcher = build_yard(E1=[DONE])
+    real, errors = launcher.start, [OSError(errno.ESTALE, os.strerror(errno.ESTALE), "train.log")]
+
+    def start(*words: Any) -> ScriptedJob:
+        if errors:
+            raise errors.pop()
+        return real(*words)
+
+    monkeypatch.setattr(launcher, "start", start)
+    worker = yard.worker()
+    assert worker.drain(Onlooker())
+    assert yard.outcomes()["E1"] == (RunState.DONE, DONE.reason)
+    assert worker.problems == [f"{yard.ids['E1']}: it cannot be started: [Errno 116] Stale file handle: 'train.log'"]
+
+
+def test_a_folder_that_cannot_be_read_for_a_moment_ends_no_job(
+    build_yard: YardBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard, _ = build_yard(E1=[DONE])
+    real, errors = RunFolder.read_epochs, [OSError(errno.EIO, os.strerror(errno.EIO))]
+
+    def read(folder: RunFolder) -> list[EpochRecord]:
+        if errors:
+            raise errors.pop()
+        return real(folder)
+
+    yard.folder("E1").append_epoch(an_epoch())
+    monkeypatch.setattr(RunFolder, "read_epochs", read)
+    worker = yard.worker()
+    assert worker.drain(Onlooker())
+    assert yard.outcomes()["E1"] == (RunState.DONE, DONE.reason)
+    assert worker.problems == [f"{yard.ids['E1']}: [Errno 5] Input/output error; its job goes on"]
+
+
+def test_a_queue_that_breaks_lets_jobs_finish_their_epoch(
+    build_yard: YardBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard, launcher = build_yard(E1=[DONE], E2=[DONE])
+    launcher.looks = {"E1": LONG, "E2": LONG}
+
+    def fail(*_: object) -> None:
+        raise QueueError("knockout.db: the queue cannot be used: file is not a database")
+
+    onlooker = Onlooker({6: lambda: monkeypatch.setattr(yard.store, "beat", fail)})
+    with pytest.raises(QueueError, match="not a database"):
+        yard.worker().drain(onlooker)
+    # Asked to stop, and not killed.
+    assert [job.status for job in launcher.jobs] == [130, 130]
 
 
 def test_a_result_that_this_version_cannot_read_is_left_to_a_person(build_yard: YardBuilder) -> None:
