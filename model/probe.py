@@ -13,6 +13,7 @@ Letters: N bursts, S samples.
 
 import argparse
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -36,8 +37,8 @@ from model.job import is_out_of_memory
 from model.own_code import require_own_code
 from model.trainer import Trainer
 
-TURN_SECONDS = 0.1
-"""A turn repeats its batch until it takes about so long: shorter ones would measure the clock."""
+TURN_SECONDS = 0.3
+"""A turn repeats its batch until it takes so long: each turn begins with cold caches, which is no part of the cost."""
 WARM_UP = 2
 """Batches before anything is timed; they pay for compiling and for the allocator."""
 
@@ -109,7 +110,7 @@ class Prober:
         for _ in range(WARM_UP):
             self.take_turn()
         batch_seconds = self.take_turn() / self.batches_per_epoch
-        self.repeats = max(1, round(TURN_SECONDS / batch_seconds))
+        self.repeats = max(1, math.ceil(TURN_SECONDS / batch_seconds))
 
     def take_turn(self) -> float:
         """Train and validate; return the seconds that a whole epoch would take at this pace."""
@@ -124,11 +125,11 @@ class Prober:
 
 
 def _time_on(device: torch.device, compute: Callable[[], None]) -> float:
-    """Return seconds: by the GPU's own events, or by the clock."""
+    """Return seconds: by the GPU's own events, or of the processor's time, which leaves out waiting for a processor."""
     if device.type != "cuda":
-        started = time.perf_counter()
+        started = time.process_time()
         compute()
-        return time.perf_counter() - started
+        return time.process_time() - started
     start, end = (torch.Event(device.type, enable_timing=True) for _ in range(2))
     start.record()
     compute()

@@ -16,11 +16,12 @@ from orchestrator.probes import TURNS, Measurement, Probe, three_digits, without
 from orchestrator.spec import GuardSpec
 from orchestrator.states import Failure, RunState
 
-SLOW_TURNS = 15
-"""Of `TURNS` pairs, so many must lie above the limit: then so does the lower bound of their median, at 99 %.
+SLOW_TURNS = 11
+"""Of `TURNS` pairs, so many must lie above the half-way mark, the root of the limit; more than half above the limit.
 
-The bound is that of order statistics (the sign test), which needs no law of the noise. Where half of all pairs lie
-above the limit by chance, so many do in 1 of 104 probes; where a quarter do, in 1 of 800,000.
+The second condition measures, the first one keeps noise out: by the sign test, the lower bound of the median ratio, at
+99 %, lies above the mark. An arm that costs no more than its reference has half of its pairs above 1. Where a quarter
+lie above the mark, 11 of 13 do in 1 of 90,000 probes.
 """
 MAX_PAUSED_SHARE = 0.05
 """From the third probe of a run on: of the time that it has trained, at most this share goes into probes."""
@@ -77,8 +78,8 @@ def rule(
 def rule_on_probe(suspected: Ruling, spec: GuardSpec, measurement: Measurement) -> Ruling | None:
     """Rule on a run that looked too slow, once it was timed in turn with its reference; None lets it go on.
 
-    An absolute limit rules whatever was measured, and says it. A relative one rules only where `SLOW_TURNS` pairs of
-    turns, and the two medians that are printed, lie above the limit.
+    An absolute limit rules whatever was measured, and says it. A relative one rules only where most pairs of turns, and
+    the two medians that are printed, lie above the limit, and hardly any pair is near 1.
     """
     if not suspected.is_relative:
         return msgspec.structs.replace(suspected, reason=f"{suspected.reason}; {describe_measurement(measurement)}")
@@ -91,18 +92,24 @@ def rule_on_probe(suspected: Ruling, spec: GuardSpec, measurement: Measurement) 
 
 
 def is_slow(spec: GuardSpec, measurement: Measurement) -> bool:
-    """Whether enough pairs of turns, and their medians, lie above the relative limit."""
+    """Whether enough pairs of turns lie above the half-way mark and above the limit, and their medians do too."""
     limit = spec.relative_to_reference
-    return limit is not None and count_above(spec, measurement) >= SLOW_TURNS and measurement.ratio > limit
+    return limit is not None and _are_enough(measurement.ratios, limit) and measurement.ratio > limit
 
 
 def is_settled(spec: GuardSpec, measurement: Measurement) -> bool:
-    """Whether further pairs of turns would change nothing.
+    """Whether further pairs of turns would hardly change what is ruled.
 
     With an absolute limit alone a few pairs are enough: their ratio is printed, and nothing is decided by it.
     """
-    above, pairs = count_above(spec, measurement), len(measurement.ratios)
-    return above >= SLOW_TURNS or pairs - above > TURNS - SLOW_TURNS or pairs >= TURNS
+    limit, ratios = spec.relative_to_reference or math.inf, measurement.ratios
+    missed = sum(ratio <= math.sqrt(limit) for ratio in ratios)
+    return missed > TURNS - SLOW_TURNS or len(ratios) >= TURNS or is_slow(spec, measurement)
+
+
+def _are_enough(ratios: Sequence[float], limit: float) -> bool:
+    above_mark = sum(ratio > math.sqrt(limit) for ratio in ratios)
+    return above_mark >= SLOW_TURNS and 2 * sum(ratio > limit for ratio in ratios) > TURNS
 
 
 def count_above(spec: GuardSpec, measurement: Measurement) -> int:

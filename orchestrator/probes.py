@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from model.run_folder import EpochRecord, RunFolder, write_atomically
 
-TURNS = 19
+TURNS = 13
 """Pairs of turns that a probe takes at most."""
 
 

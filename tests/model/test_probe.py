@@ -64,14 +64,14 @@ def test_bursts_are_counted_as_the_captures_hold_them(build_job: JobBuilder) -> 
 
 
 def test_a_turn_stands_for_an_epoch(build_job: JobBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_time_on", lambda device, compute: compute() or 0.05)
+    monkeypatch.setattr(probe, "_time_on", lambda device, compute: compute() or 0.16)
     config = build_job(optim={"batch_size": 4})
     prober = Prober(config, CPU)
     num_train = count_bursts(config.data, config.data.train)
     assert len(prober.trainer.train) == 4
-    # A batch took half of a turn's time, so a turn is two of them.
+    # A batch took more than half of a turn's time, so a turn is two of them.
     assert prober.repeats == 2
-    assert prober.take_turn() == pytest.approx(0.05 / 2 * num_train / 4)
+    assert prober.take_turn() == pytest.approx(0.16 / 2 * num_train / 4)
     num_validate = count_bursts(config.data, config.data.validate)
     assert len(prober.trainer.validate) == max(1, round(num_validate * 4 / num_train))
 
