@@ -39,8 +39,9 @@ bench: setup  ## measure speed, as ratios within one run, into README.md, and th
 	$(BIN)/python -m benchmarks --write README.md
 	$(BIN)/python -m benchmarks.guards --write docs/guards.md
 
-soak: setup  ## kill trainings, `work` and the disk at 200 random moments and count what is lost (minutes)
-	FAULTS_MOMENTS=200 FAULTS_REAL_MOMENTS=30 $(BIN)/python -m pytest tests/faults
+soak: setup  ## make 500 faults of all kinds at random moments, count what is lost, and write docs/reliability.md (15 minutes)
+	FAULTS_MOMENTS=$${FAULTS_MOMENTS:-500} FAULTS_REAL_MOMENTS=$${FAULTS_REAL_MOMENTS:-30} FAULTS_PAGE=docs/reliability.md \
+	.ci/postgres $(BIN)/python -m pytest -n 2 --dist worksteal tests/faults
 
 clean:  ## remove the virtual environment; results and reports stay
 	rm -rf $(VENV)

@@ -78,7 +78,8 @@ class Study:
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.repo, self.cache = folder / "study", folder / "cache"
-        quiet = {**NO_GIT_SETTINGS, "XDG_CACHE_HOME": str(self.cache), "COLUMNS": "200"}
+        self.git_settings = dict(NO_GIT_SETTINGS)
+        quiet = {**self.git_settings, "XDG_CACHE_HOME": str(self.cache), "COLUMNS": "200"}
         self.environment = {**os.environ, **quiet, **environment}
         self.environment.pop("KNOCKOUT_DATABASE", None)
 
@@ -102,7 +103,7 @@ class Study:
     def git(self, *words: str) -> str:
         identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
         # Looking must not write: a plain `git status` refreshes the index.
-        quiet = {**os.environ, **NO_GIT_SETTINGS, "GIT_OPTIONAL_LOCKS": "0"}
+        quiet = {**os.environ, **self.git_settings, "GIT_OPTIONAL_LOCKS": "0"}
         done = subprocess.run(
             ["git", *identity, *words], cwd=self.repo, env=quiet, check=True, capture_output=True, text=True
         )
@@ -119,8 +120,12 @@ class Study:
         assert old in text, f"{name} holds no {old!r}"
         path.write_text(text.replace(old, new, 1))
 
+    def command(self, *words: str) -> list[str]:
+        """Return what is started for a command."""
+        return [str(KNOCKOUT), *words]
+
     def knockout(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        command = [str(KNOCKOUT), *words]
+        command = self.command(*words)
         return subprocess.run(
             command, cwd=self.repo, env=self.environment, capture_output=True, text=True, timeout=300, check=False
         )
@@ -142,7 +147,7 @@ class Study:
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         """Start a command and go on."""
-        output, command = subprocess.PIPE, [str(KNOCKOUT), *words]
+        output, command = subprocess.PIPE, self.command(*words)
         return subprocess.Popen(command, cwd=self.repo, env=self.environment, stdout=output, stderr=output, text=True)
 
     @property
@@ -151,7 +156,9 @@ class Study:
         return self.repo / "results" / "runs"
 
     def folders(self) -> list[RunFolder]:
-        return [RunFolder(path) for path in sorted(self.runs.iterdir())] if self.runs.exists() else []
+        """Return the run folders; what else lies among them is none."""
+        folders = [RunFolder(path) for path in sorted(self.runs.iterdir())] if self.runs.exists() else []
+        return [folder for folder in folders if folder.config.is_file()]
 
     def results(self) -> list[Path]:
         return [folder.result for folder in self.folders() if folder.result.exists()]

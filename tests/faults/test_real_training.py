@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.faults.inspection import inspect
+
 MOMENTS = int(os.environ.get("FAULTS_REAL_MOMENTS", "4"))
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
 TIMES = ("seconds", "cpu_seconds", "data_seconds", "bursts_per_second", "peak_memory_bytes")
@@ -36,7 +38,7 @@ def count_epochs(machine: Any) -> int:
 def strike(machine: Any, name: str) -> None:
     """Kill what is named: jobs, `work`, or both."""
     works = [work.pid for work in machine.works] if "`work`" in name else []
-    jobs = [job.pid for job in machine.jobs()] if "job" in name else []
+    jobs = machine.jobs() if "job" in name else []
     machine.kill(works + jobs, "TERM" if name.startswith("SIGTERM") else "KILL")
 
 
@@ -80,7 +82,7 @@ def test_a_training_that_is_killed_again_and_again_gives_the_same_numbers(
     for number in range(MOMENTS):
         killing.happen(KILLS[number % len(KILLS)])
     machine.finish()
-    machine.check(before)
+    inspect(machine, before)
     machine.counts["seconds"] = round(time.monotonic() - started)
     tell("faults at random moments, real training", machine.counts)
     assert machine.losses == []

@@ -1,7 +1,6 @@
 """Each mishap that stops everything: the disk, the queue's file, the clock, the code. What to do next is said."""
 
 import contextlib
-import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -10,36 +9,22 @@ from typing import Any
 
 import pytest
 
+from tests.faults import places
+from tests.faults.inspection import inspect
+
 FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
 DISK_BYTES = 8 * 2**20
-
-
-def mount(*words: str) -> None:
-    subprocess.run(["mount", *words], check=True, capture_output=True)
 
 
 @pytest.fixture
 def small_disk(machine: Any) -> Iterator[Path]:
     """Results on a small disk of their own."""
-    results, aside = machine.repo / "results", machine.repo.parent / "aside"
-    results.rename(aside)
-    results.mkdir()
-    try:
-        mount("-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(results))
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"only root may mount a small disk: {error}")
-    shutil.copytree(aside, results, dirs_exist_ok=True)
-    yield results
-    machine.power_off()
-    subprocess.run(["umount", "--lazy", str(results)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b" " * 4096)
-    return filler
+    with contextlib.ExitStack() as until_the_end:
+        try:
+            results = until_the_end.enter_context(places.small_disk(machine, DISK_BYTES))
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"only root may mount a small disk: {error}")
+        yield results
 
 
 @pytest.fixture(autouse=True)
@@ -54,8 +39,8 @@ def settle(machine: Any, before: dict[str, object]) -> None:
     """Go on to the end, and find that nothing was lost."""
     machine.look()
     machine.finish()
-    machine.check(before)
-    assert machine.losses == []
+    inspect(machine, before)
+    assert not machine.losses, "\n".join(machine.losses)
 
 
 def said_by(machine: Any, work: "subprocess.Popen[str]") -> str:
@@ -72,7 +57,7 @@ def test_a_full_disk_stops_the_work_and_costs_nothing(machine: Any, small_disk: 
     before = machine.picture()
     work = machine.start_work()
     machine.wait_while_working(lambda: machine.count_lines() > 50, count=1)
-    filler = fill(small_disk)
+    filler = places.fill(small_disk)
     assert "full" in said_by(machine, work)
     filler.unlink()
     settle(machine, before)
@@ -82,9 +67,9 @@ def test_results_that_cannot_be_written_are_told_and_cost_nothing(machine: Any, 
     before = machine.picture()
     machine.wait_while_working(lambda: machine.count_lines() > 50)
     machine.power_off()
-    mount("-o", "remount,ro", str(small_disk))
+    places.mount("-o", "remount,ro", str(small_disk))
     assert "cannot be written" in said_by(machine, machine.start_work())
-    mount("-o", "remount,rw", str(small_disk))
+    places.mount("-o", "remount,rw", str(small_disk))
     settle(machine, before)
 
 

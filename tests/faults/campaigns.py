@@ -1,0 +1,51 @@
+"""The campaigns of faults: which kinds share a machine, and how many faults each one makes."""
+
+from dataclasses import dataclass
+
+from tests.faults.deaths import DEATHS
+from tests.faults.errors import ERRORS
+from tests.faults.files import FILES
+from tests.faults.kinds import Kinds, joined
+from tests.faults.namespaces import NAMESPACES
+from tests.faults.places import DISKS, OUTPUTS
+from tests.faults.silence import SILENCE
+from tests.faults.storm import MOMENTS
+from tests.faults.users import USERS
+
+ALL: tuple[Kinds, ...] = (DEATHS, FILES, ERRORS, OUTPUTS, DISKS, USERS, NAMESPACES, SILENCE)
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """Kinds of faults that one machine meets."""
+
+    kinds: Kinds
+    quick: int
+    """How many faults every run of the tests makes."""
+    share: float
+    """Of the faults of a soak."""
+    machine: str = "machine"
+    """The fixture that lends it."""
+    num_works: int = 1
+    num_machines: int = 1
+    """On how many machines one after the other, in a soak."""
+
+    @property
+    def moments(self) -> int:
+        """How many faults happen on one machine."""
+        return round(MOMENTS * self.share / self.num_machines) if MOMENTS else self.quick
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of its machines."""
+        return range(self.num_machines if MOMENTS else 1)
+
+
+CAMPAIGNS = (
+    Campaign(DEATHS, quick=24, share=0.34, num_works=2, num_machines=2),
+    Campaign(joined("what runs read, call and say", (FILES, ERRORS, OUTPUTS)), quick=12, share=0.44, num_machines=4),
+    Campaign(DISKS, quick=2, share=0.06, machine="small_machine"),
+    Campaign(USERS, quick=2, share=0.06, machine="team_machine"),
+    Campaign(NAMESPACES, quick=2, share=0.06, machine="spaced_machine", num_works=2),
+    Campaign(SILENCE, quick=2, share=0.04, machine="served_machine"),
+)

@@ -1,0 +1,64 @@
+"""The kinds of faults: a name, how each is made, where it can be made, and the function that makes it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.faults.storm import Storm
+
+Make = Callable[["Storm"], None]
+Needs = Callable[[], str | None]
+
+
+def nothing() -> str | None:
+    """Say that a kind can be made everywhere."""
+    return None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of fault."""
+
+    name: str
+    how: str
+    """How it is made, for the table."""
+    make: Make
+    needs: Needs
+    """Says why it cannot be made here; None where it can."""
+    weight: int
+    """How often it is drawn, against the others of its campaign."""
+
+
+class Kinds:
+    """The kinds of one campaign, by name; each module of faults fills one with its functions."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.by_name: dict[str, Kind] = {}
+
+    def kind(self, name: str, how: str, *, needs: Needs = nothing, weight: int = 1) -> Callable[[Make], Make]:
+        """Enter a function into the table."""
+
+        def enter(make: Make) -> Make:
+            assert name not in self.by_name, f"there are two kinds `{name}`"
+            self.by_name[name] = Kind(name, how, make, needs, weight)
+            return make
+
+        return enter
+
+    def possible(self) -> list[Kind]:
+        """Return the kinds that can be made here."""
+        return [kind for kind in self.by_name.values() if kind.needs() is None]
+
+    def impossible(self) -> dict[str, str]:
+        """Return the kinds that cannot be made here, with the reason."""
+        return {kind.name: why for kind in self.by_name.values() if (why := kind.needs()) is not None}
+
+
+def joined(title: str, several: Iterable[Kinds]) -> Kinds:
+    """Return a campaign of the kinds of several."""
+    together = Kinds(title)
+    for kinds in several:
+        together.by_name |= kinds.by_name
+    return together
