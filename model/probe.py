@@ -38,7 +38,7 @@ from model.own_code import require_own_code
 from model.trainer import Trainer
 
 TURN_SECONDS = 0.3
-"""A turn repeats its batch until it takes so long: each turn begins with cold caches, which is no part of the cost."""
+"""A turn has as many batches as take so long: each begins with cold caches, which are no part of what it costs."""
 WARM_UP = 2
 """Batches before anything is timed; they pay for compiling and for the allocator."""
 
@@ -83,7 +83,7 @@ def make_noise(data: DataConfig, num_bursts: int) -> NoiseBursts:
 
 
 class Prober:
-    """A training of a single batch and of proportionate validation, ready to be timed."""
+    """A training of a few batches and of proportionate validation, ready to be timed."""
 
     def __init__(self, config: JobConfig, device: torch.device, share: int = 1) -> None:
         """Build and warm up.
@@ -96,32 +96,32 @@ class Prober:
         Raises:
             JobError: the machine cannot do what the configuration asks.
         """
-        batch_size = max(1, config.optim.batch_size // share)
-        config = msgspec.structs.replace(config, optim=msgspec.structs.replace(config.optim, batch_size=batch_size))
-        self.device = device
-        num_train, num_validate = (
-            count_bursts(config.data, names) for names in (config.data.train, config.data.validate)
-        )
-        num_bursts = min(batch_size, num_train)
-        self.batches_per_epoch = num_train / num_bursts
-        validate = make_noise(config.data, max(1, round(num_validate / self.batches_per_epoch)))
-        self.trainer = Trainer(config, make_noise(config.data, num_bursts), validate, device)
-        self.num_batches, self.repeats = 0, 1
+        self.batch_size = max(1, config.optim.batch_size // share)
+        optim = msgspec.structs.replace(config.optim, batch_size=self.batch_size)
+        self.config, self.device, self.num_turns = msgspec.structs.replace(config, optim=optim), device, 0
+        self.trainer = Trainer(self.config, *self._make_sets(1), device)
         for _ in range(WARM_UP):
             self.take_turn()
-        batch_seconds = self.take_turn() / self.batches_per_epoch
-        self.repeats = max(1, math.ceil(TURN_SECONDS / batch_seconds))
+        batch_seconds = self.take_turn() / self.turns_per_epoch
+        sets = self._make_sets(max(1, math.ceil(TURN_SECONDS / batch_seconds)))
+        self.trainer.train, self.trainer.validate = sets
+
+    def _make_sets(self, num_batches: int) -> tuple[NoiseBursts, NoiseBursts]:
+        """Make noise for so many batches, at most an epoch's, and for the same share of the validation."""
+        data = self.config.data
+        num_train, num_validate = (count_bursts(data, names) for names in (data.train, data.validate))
+        num_bursts = min(num_batches * self.batch_size, num_train)
+        self.turns_per_epoch = num_train / num_bursts
+        return make_noise(data, num_bursts), make_noise(data, max(1, round(num_validate / self.turns_per_epoch)))
 
     def take_turn(self) -> float:
         """Train and validate; return the seconds that a whole epoch would take at this pace."""
-        return _time_on(self.device, self._compute) / self.repeats * self.batches_per_epoch
+        return _time_on(self.device, self._compute) * self.turns_per_epoch
 
     def _compute(self) -> None:
-        trainer = self.trainer
-        for _ in range(self.repeats):
-            self.num_batches += 1
-            trainer.train_epoch(self.num_batches)
-            score(trainer.forward, trainer.validate, trainer.loss, self.device, trainer.autocast)
+        trainer, self.num_turns = self.trainer, self.num_turns + 1
+        trainer.train_epoch(self.num_turns)
+        score(trainer.forward, trainer.validate, trainer.loss, self.device, trainer.autocast)
 
 
 def _time_on(device: torch.device, compute: Callable[[], None]) -> float:

@@ -67,13 +67,19 @@ def test_a_turn_stands_for_an_epoch(build_job: JobBuilder, monkeypatch: pytest.M
     monkeypatch.setattr(probe, "_time_on", lambda device, compute: compute() or 0.16)
     config = build_job(optim={"batch_size": 4})
     prober = Prober(config, CPU)
-    num_train = count_bursts(config.data, config.data.train)
-    assert len(prober.trainer.train) == 4
     # A batch took more than half of a turn's time, so a turn is two of them.
-    assert prober.repeats == 2
-    assert prober.take_turn() == pytest.approx(0.16 / 2 * num_train / 4)
-    num_validate = count_bursts(config.data, config.data.validate)
-    assert len(prober.trainer.validate) == max(1, round(num_validate * 4 / num_train))
+    assert len(prober.trainer.train) == 8
+    num_train, num_validate = (count_bursts(config.data, of) for of in (config.data.train, config.data.validate))
+    assert prober.take_turn() == pytest.approx(0.16 * num_train / 8)
+    assert len(prober.trainer.validate) == max(1, round(num_validate * 8 / num_train))
+
+
+def test_a_turn_is_no_longer_than_an_epoch(build_job: JobBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_time_on", lambda device, compute: compute() or 1e-6)
+    config = build_job(optim={"batch_size": 4})
+    prober = Prober(config, CPU)
+    assert len(prober.trainer.train) == count_bursts(config.data, config.data.train)
+    assert len(prober.trainer.validate) == count_bursts(config.data, config.data.validate)
 
 
 @pytest.mark.cuda
@@ -98,11 +104,11 @@ def test_a_turn_can_be_taken_on_a_gpu(build_job: JobBuilder) -> None:
 
 
 def test_a_divided_batch_stands_for_the_same_epoch(build_job: JobBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_time_on", lambda device, compute: compute() or 0.05)
+    monkeypatch.setattr(probe, "_time_on", lambda device, compute: compute() or 0.5)
     config = build_job(optim={"batch_size": 8})
     whole, part = Prober(config, CPU), Prober(config, CPU, share=4)
     assert (len(whole.trainer.train), len(part.trainer.train)) == (8, 2)
-    assert part.batches_per_epoch == 4 * whole.batches_per_epoch
+    assert part.turns_per_epoch == 4 * whole.turns_per_epoch
 
 
 def test_a_turn_waits_for_the_other_side(pipe: tuple[int, int]) -> None:
