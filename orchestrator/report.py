@@ -136,7 +136,8 @@ def build_frames(plan: Plan, records: Records, judgements: Judgements) -> dict[s
 
 def _to_csv(frame: pd.DataFrame) -> bytes:
     safe = frame.copy()
-    for name in frame.select_dtypes("str"):
+    words: list[str] = list(frame.select_dtypes("str").columns)
+    for name in words:
         safe[name] = frame[name].map(_csv_words, na_action="ignore")
     safe.columns = [csv_cell(name) for name in frame.columns]
     text: str = safe.to_csv(index=False, lineterminator="\n", float_format="%.8g")

@@ -8,6 +8,9 @@ from msgspec import Meta
 
 from model.config.base import Config, require_finite
 
+MAX_RANGE = 10_000_000
+"""Most devices of a capture, and most rows of a device."""
+
 
 class CaptureConfig(Config, frozen=True, kw_only=True):
     """A part of a capture file: half-open ranges over 0-based devices and over each device's rows."""
@@ -21,6 +24,8 @@ class CaptureConfig(Config, frozen=True, kw_only=True):
             start, stop = getattr(self, name)
             if not 0 <= start < stop:
                 raise ValueError(f"{name} [{start}, {stop}] is empty; a range is [first, last + 1], counted from 0")
+            if stop > MAX_RANGE:
+                raise ValueError(f"{name} [{start}, {stop}] ends beyond {MAX_RANGE:,}, which no capture holds")
 
     def overlaps(self, other: "CaptureConfig") -> bool:
         """Whether both name a common burst of one file."""
