@@ -12,6 +12,7 @@ from orchestrator.arithmetic import Arithmetic, work_out
 from orchestrator.checkouts import ArmCode, Code, GitCode, find_code
 from orchestrator.deciding import among, judge_as_declared
 from orchestrator.errors import DataError, RunError, UsageError
+from orchestrator.evidence import require_sizes
 from orchestrator.gathering import gather
 from orchestrator.layout import Layout
 from orchestrator.plan import PlannedRun
@@ -170,12 +171,13 @@ def read_past_run(layout: Layout, run_id: str) -> tuple[PastRun, _Config]:
     """
     folder = layout.run(run_id)
     try:
+        require_sizes(folder)
         content = folder.config.read_bytes()
         names = msgspec.json.decode(content, type=_Config)
         config = msgspec.json.decode(content, type=dict[str, Any])
         origin = msgspec.json.decode(folder.provenance.read_bytes(), type=_Origin)
         result = folder.read_result()
-    except UNREADABLE as error:
+    except (*UNREADABLE, RecursionError) as error:
         raise RunError(
             f"{folder.path}: this run folder cannot be read: {error}; delete it to train the run again"
         ) from None

@@ -75,7 +75,8 @@ def add(study: Study, store: Store, *, snapshot: bool = False, retry: bool = Fal
         finished = finished_results(study.layout, plan, forget_failures=retry)
         finished |= placing.place(store, orders, rejected)
     _list(store, plan, finished)
-    remember(study, code, inputs)
+    if forgotten := remember(study, code, inputs):
+        notes += (forgotten,)
     return Queued(plan=plan, whole=whole, finished=frozenset(finished), rejected=rejected, notes=notes)
 
 

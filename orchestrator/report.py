@@ -17,7 +17,6 @@ from jinja2.sandbox import SandboxedEnvironment
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from model.run_folder import write_atomically
 from orchestrator import figures, tables, wording
 from orchestrator.evidence import RunRecord
 from orchestrator.judgement import Judgement, Verdict
@@ -27,6 +26,7 @@ from orchestrator.multiplicity import CORRECTION_NAME
 from orchestrator.plan import Plan
 from orchestrator.printable import csv_cell, one_line, visible
 from orchestrator.report_checks import audit_words, controls_words, interaction_rows, part_rows
+from orchestrator.report_place import point_latest, write_files
 from orchestrator.report_searches import search_rows
 from orchestrator.report_sections import (
     MARKS,
@@ -98,9 +98,8 @@ def write_report(
     pictures = {name: data for name, data in content.items() if name.endswith(".png")}
     content["report.html"] = render_page(plan.campaign.title, markdown, pictures).encode()
     folder = layout.report(f"{plan.campaign.name}-{_hash(content)}")
-    for name, data in content.items():
-        write_atomically(folder / name, data)
-    _point_latest(layout.latest_report, folder)
+    write_files(folder, content)
+    point_latest(layout.latest_report, folder)
     return folder / "report.md"
 
 
@@ -109,14 +108,6 @@ def _hash(content: Mapping[str, bytes]) -> str:
     for name in sorted(content):
         whole.update(name.encode() + b"\0" + hashlib.sha256(content[name]).digest())
     return whole.hexdigest()[:8]
-
-
-def _point_latest(link: Path, folder: Path) -> None:
-    """Replace the link in one step, so that there always is a newest report."""
-    fresh = link.with_name(f".{link.name}.{folder.name}")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(folder.name, target_is_directory=True)
-    fresh.replace(link)
 
 
 def build_frames(plan: Plan, records: Records, judgements: Judgements) -> dict[str, pd.DataFrame]:

@@ -10,11 +10,11 @@ from statistics import mean, stdev
 import msgspec
 from scipy.stats import norm, t
 
-from model.run_folder import write_atomically
 from orchestrator import wording
 from orchestrator.layout import Layout
 from orchestrator.objective import burst_error
 from orchestrator.printable import csv_cell, one_line, visible
+from orchestrator.report_place import write_files
 from orchestrator.sampling import TOP_SHARE
 from orchestrator.search_figures import describe_history, describe_surface, draw_history, draw_surface
 from orchestrator.search_results import Difference, Searched, SearchSummary, TrialRecord, as_trained
@@ -123,15 +123,21 @@ def _compare(found: Searched, other: TrialRecord, name: str) -> str:
 
 
 def write_search_report(found: Searched, layout: Layout) -> Path:
-    """Write the report of a search; return its Markdown file. The same trials give the same bytes."""
+    """Write the report of a search; return its Markdown file. The same trials give the same bytes.
+
+    Raises:
+        RunError: it cannot be written.
+    """
     key = found.study.rpartition("/")[2]
     folder = layout.search_report(found.campaign.name, found.name, found.campaign.profile, key)
     figures = {"history.png": draw_history(found), "surface.png": draw_surface(found)}
     drawn = {name: content for name, content in figures.items() if content}
-    for name, content in (drawn | {"trials.csv": write_table(found)}).items():
-        write_atomically(folder / name, content)
-    write_atomically(folder / "report.md", render(found, list(drawn)).encode())
-    write_atomically(layout.search_summary(folder), msgspec.json.format(msgspec.json.encode(summarise(found))) + b"\n")
+    said = {
+        "trials.csv": write_table(found),
+        "report.md": render(found, list(drawn)).encode(),
+        layout.search_summary(folder).name: msgspec.json.format(msgspec.json.encode(summarise(found))) + b"\n",
+    }
+    write_files(folder, drawn | said)
     return folder / "report.md"
 
 

@@ -12,7 +12,7 @@ LEVELS = {
     "__init__": 0, "errors": 0, "faults": 0, "identity": 0, "judgement": 0, "layout": 0, "multiplicity": 0, "pacing": 0,
     "plain_files": 0, "printable": 0, "processes": 0, "spec": 0, "states": 0, "verbs": 0, "wording": 0,
     "database": 1, "fingerprints": 1, "guards": 1, "knobs": 1, "launchers": 1, "orders": 1,
-    "pairing": 1, "plumbing": 1, "predictions": 1, "run_names": 1, "search_verbs": 1, "staging": 1,
+    "pairing": 1, "plumbing": 1, "predictions": 1, "report_place": 1, "run_names": 1, "search_verbs": 1, "staging": 1,
     "believing": 2, "load": 2, "provenance": 2, "schema": 2, "stacking": 2, "store": 2, "variance": 2, "watcher": 2,
     "worktrees": 2,
     "branches": 3, "evidence": 3, "generated": 3, "objective": 3, "search_space": 3, "stats": 3,

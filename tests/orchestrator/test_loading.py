@@ -455,7 +455,7 @@ def make_huge(path: Path) -> None:
     [
         (make_huge, r"has 100,000,000 bytes, at most 4,194,304 are read"),
         (os.mkfifo, "is no plain file"),
-        (Path.mkdir, "is no plain file"),
+        (Path.mkdir, "cannot be read: Is a directory"),
         (lambda path: path.symlink_to("/dev/zero"), "is no plain file"),
         (lambda path: path.symlink_to(path), "cannot be read: Too many levels of symbolic links"),
     ],
