@@ -16,6 +16,7 @@ from model.classifier import Classifier, count_parameters
 from model.config import JobConfig
 from model.data.batches import device_classes
 from model.data.captures import CaptureError, open_bursts
+from model.data.places import located
 from model.evaluate import JobError, choose_device
 from model.trainer import require_possible
 
@@ -55,12 +56,13 @@ def check_captures(config: JobConfig, data_folder: Path) -> None:
     device_classes(config.data)
     for name in dict.fromkeys((*config.data.train, *config.data.scored)):
         capture = config.data.captures[name]
-        open_bursts(
-            data_folder / capture.path,
-            capture,
-            samples=config.data.samples,
-            default_sample_rate_hz=config.data.sample_rate_hz,
-        )
+        with located(data_folder, capture.path) as path:
+            open_bursts(
+                path,
+                capture,
+                samples=config.data.samples,
+                default_sample_rate_hz=config.data.sample_rate_hz,
+            )
 
 
 def main(arguments: list[str] | None = None) -> int:

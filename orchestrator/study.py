@@ -1,14 +1,13 @@
 """A campaign file, loaded, checked and worked out for one profile, with its captures and its code."""
 
 import os
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from model.config import locate_capture, variables_of
 from orchestrator.checkouts import Code
 from orchestrator.errors import DataError, UsageError
 from orchestrator.fingerprints import fingerprint_files
@@ -18,9 +17,7 @@ from orchestrator.layout import Layout
 from orchestrator.loading import at_profile, load_campaign
 from orchestrator.plan import Arm, Plan, plan_runs, resolve_arms, select_arms
 from orchestrator.same_runs import share_runs
-from orchestrator.spec import DataSpec, ProfiledCampaign
-
-_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+from orchestrator.spec import EmulateSpec, ProfiledCampaign
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -79,7 +76,6 @@ def open_study(request: Request) -> Study:
     seeds = campaign.seeds
     campaign = msgspec.structs.replace(
         campaign,
-        data=_expand_paths(campaign.data, os.environ),
         seeds=campaign.staging.all_seeds(seeds) if campaign.staging else seeds,
     )
     with source.locating():
@@ -89,24 +85,14 @@ def open_study(request: Request) -> Study:
     return Study(campaign, selected, Layout(request.file.resolve().parent), arms, seeds)
 
 
-def _expand_paths(data: DataSpec, variables: Mapping[str, str]) -> DataSpec:
-    """Put environment variables into capture paths: `${RTL433}` or `${RTL433:-data/file.h5}`; unset ones stay."""
-
-    def value(found: re.Match[str]) -> str:
-        default = found[0] if found["default"] is None else found["default"]
-        return variables.get(found["name"]) or default
-
-    captures = {
-        name: msgspec.structs.replace(capture, path=_VARIABLE.sub(value, capture.path))
-        for name, capture in data.captures.items()
-    }
-    return msgspec.structs.replace(data, captures=captures)
-
-
 def missing_captures(study: Study) -> list[Path]:
-    """Return the capture files that are not there."""
-    paths = dict.fromkeys(study.layout.root / capture.path for capture in study.campaign.data.captures.values())
-    return [path for path in paths if not path.is_file()]
+    """Return the capture files that are not there, as the campaign writes their paths."""
+    return [study.layout.root / path for path in _missing(study)]
+
+
+def _missing(study: Study) -> list[str]:
+    paths = dict.fromkeys(capture.path for capture in study.campaign.data.captures.values())
+    return [path for path in paths if not locate_capture(study.layout.root, path).is_file()]
 
 
 def make_captures(study: Study) -> str:
@@ -115,22 +101,38 @@ def make_captures(study: Study) -> str:
     Raises:
         DataError: captures are missing and the campaign does not say how to emulate them.
     """
-    missing = missing_captures(study)
+    missing = _missing(study)
     if not missing:
         return ""
     emulate = study.campaign.data.emulate
     if emulate is None:
-        raise DataError(f"profile `{study.campaign.profile}` is skipped: {_explain_missing(missing[0])}")
-    folders = sorted({path.parent for path in missing})
-    return "".join(emulate_captures(folder, emulate) for folder in folders)
+        why = _explain_missing(study.layout.root / missing[0], missing[0])
+        raise DataError(f"profile `{study.campaign.profile}` is skipped: {why}")
+    root = study.layout.root
+    written = {locate_capture(root, path).parent: (root / path).parent for path in missing}
+    return "".join(_emulate(folder, emulate, written[folder]) for folder in sorted(written))
 
 
-def _explain_missing(path: Path) -> str:
-    variable = _VARIABLE.search(path.name)
-    if variable is None:
-        return f"its capture {path} is not there; correct `path` under `data.captures`"
-    name = variable["name"]
-    return f"where its captures are is for the variable {name} to say, and it is not set; run again with {name}=PATH"
+def _emulate(folder: Path, emulate: EmulateSpec, written: Path) -> str:
+    """Make the captures of a folder; it is named as the campaign names it."""
+    try:
+        return emulate_captures(folder, emulate).replace(str(folder), str(written))
+    except DataError as error:
+        raise DataError(str(error).replace(str(folder), str(written))) from None
+
+
+def _explain_missing(place: Path, path: str) -> str:
+    """Say what to do about a capture that is not there, by its place and its path in the campaign file."""
+    names = variables_of(path)
+    unset = [name for name in names if not os.environ.get(name)]
+    if unset:
+        name = unset[0]
+        return (
+            f"where its captures are is for the variable {name} to say, and it is not set; run again with {name}=PATH"
+        )
+    if names:
+        return f"its capture {place} is not there; correct the variable {names[0]}, or `path` under `data.captures`"
+    return f"its capture {place} is not there; correct `path` under `data.captures`"
 
 
 def collect_inputs(study: Study, code: Code) -> CodeAndData:

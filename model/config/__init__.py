@@ -26,7 +26,7 @@ from model.config.augment import (
 )
 from model.config.backbone import AuxHeadConfig, ModelConfig
 from model.config.base import Config
-from model.config.data import CaptureConfig, DataConfig
+from model.config.data import CaptureConfig, DataConfig, expand_path, locate_capture, variables_of
 from model.config.loss import CrossEntropyConfig, FocalConfig, LossConfig
 from model.config.optim import CosineConfig, OneCycleConfig, OptimConfig, PlateauConfig, ScheduleConfig
 
@@ -62,7 +62,10 @@ __all__ = [
     "SnrWarmupConfig",
     "TestTimeConfig",
     "decode_job",
+    "expand_path",
     "job_from_builtins",
+    "locate_capture",
+    "variables_of",
 ]
 
 FORMAT: Literal[1] = 1

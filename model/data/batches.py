@@ -3,6 +3,7 @@
 Letters: B bursts of a batch, S samples of a burst.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.config import DataConfig
+from model.config import DataConfig, expand_path
 from model.data.captures import Bursts, CaptureError, open_bursts, read_into
+from model.data.places import located
 from model.data.plain_rows import is_shard
 from model.streams import generator
 
@@ -153,15 +155,7 @@ def open_role(config: DataConfig, names: tuple[str, ...], folder: Path) -> Burst
         CaptureError: a file is missing or does not fit, or sample rates differ.
     """
     _check_layout(config, names)
-    parts = tuple(
-        open_bursts(
-            folder / config.captures[name].path,
-            config.captures[name],
-            samples=config.samples,
-            default_sample_rate_hz=config.sample_rate_hz,
-        )
-        for name in names
-    )
+    parts = tuple(_open_capture(config, name, folder) for name in names)
     for part in parts[1:]:
         if part.sample_rate_hz != parts[0].sample_rate_hz:
             raise CaptureError(
@@ -171,11 +165,17 @@ def open_role(config: DataConfig, names: tuple[str, ...], folder: Path) -> Burst
     return BurstSet(parts, device_classes(config))
 
 
+def _open_capture(config: DataConfig, name: str, folder: Path) -> Bursts:
+    capture = config.captures[name]
+    with located(folder, capture.path) as path:
+        return open_bursts(path, capture, samples=config.samples, default_sample_rate_hz=config.sample_rate_hz)
+
+
 def _check_layout(config: DataConfig, names: tuple[str, ...]) -> None:
     """Refuse a file that the layout does not name: what a capture is read as shall not depend on its name alone."""
     for name in names:
         path = config.captures[name].path
-        if is_shard(path) != (config.layout == "shards"):
+        if is_shard(expand_path(path, os.environ)) != (config.layout == "shards"):
             ending = "must end in .npy" if config.layout == "shards" else "must be HDF5, and .npy is a shard"
             raise CaptureError(
                 f"capture `{name}`: its path is {path}, in layout {config.layout} it {ending}; "

@@ -26,6 +26,7 @@ from msgspec import Struct
 
 from model.config import CaptureConfig, DataConfig
 from model.data.captures import Bursts, CaptureError, open_bursts, read_bursts
+from model.data.places import located
 from model.data.plain_rows import SHARD_DTYPE, SHARD_SUFFIX, open_shard
 from model.run_folder import stream_atomically, write_atomically
 
@@ -146,19 +147,17 @@ def write_shards(order: Order) -> list[str]:
     return [*lines, f"{manifest_path}: {len(shards)} shards"]
 
 
+def _open_part(data: DataConfig, name: str, folder: Path) -> Bursts:
+    capture = data.captures[name]
+    with located(folder, capture.path) as path:
+        return open_bursts(path, capture, samples=data.samples, default_sample_rate_hz=data.sample_rate_hz)
+
+
 def _open_parts(order: Order) -> dict[str, Bursts]:
     """Open every capture that a role names, so that nothing is written of data that do not fit."""
     data = order.data
     names = dict.fromkeys(name for role in ROLES for name in getattr(data, role))
-    parts = {
-        name: open_bursts(
-            Path(order.data_folder) / data.captures[name].path,
-            data.captures[name],
-            samples=data.samples,
-            default_sample_rate_hz=data.sample_rate_hz,
-        )
-        for name in names
-    }
+    parts = {name: _open_part(data, name, Path(order.data_folder)) for name in names}
     rates = {part.sample_rate_hz: part for part in parts.values()}
     if len(rates) > 1:
         (one_hz, one), (other_hz, other), *_ = rates.items()
