@@ -90,10 +90,12 @@ def explain_verdict(request: Request, experiment: str) -> Arithmetic:
         study = open_study(request)
     code = find_code(study.layout, snapshot=True)
     whole, _ = choose_plan(study.widened, request.widened, code, needed=(*request.experiments, experiment))
-    records = gather(study.layout, whole).records
+    gathered = gather(study.layout, whole)
+    records = gathered.records
     names = [name for name in study.arms if name in whole.arms]
     judged, judgements = judge_as_declared(among(whole, names, records), records)
-    return work_out(judged, records, judgements, experiment)
+    steps = work_out(judged, records, judgements, experiment)
+    return msgspec.structs.replace(steps, left_out=tuple(gathered.refused.values()))
 
 
 def why(layout: Layout, request: Request, word: str) -> Comparison:

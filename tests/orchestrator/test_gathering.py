@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from model.run_folder import RunFolder
+from orchestrator.arithmetic_words import say_steps
 from orchestrator.campaign import report
 from orchestrator.checkouts import find_code
+from orchestrator.explain import explain_verdict
 from orchestrator.gathering import Gathered, gather
 from orchestrator.queueing import Queued, add
 from orchestrator.store import open_store
@@ -118,3 +120,10 @@ def test_nothing_is_set_aside_where_the_system_refuses(study: Any, ended: Any, m
     assert len(queue_again(study).finished) == 4
     assert ended["E5", 1].result.exists()
     assert "its owner can give you the right to read it" in gathered(study).refused[ended["E5", 1].path.name]
+
+
+def test_the_arithmetic_of_a_verdict_names_what_is_left_out(study: Any, ended: Any) -> None:
+    spoil_result(ended["E5", 1])
+    steps = explain_verdict(Request(file=study.file), "E5")
+    assert len(steps.left_out) == 1
+    assert say_steps(steps)[-1].startswith(f"left out: {ended['E5', 1].path}: this run is not believed: ")
