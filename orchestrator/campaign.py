@@ -1,5 +1,6 @@
 """The one composition: queue, launch, watch, collect, judge, report."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from orchestrator import wording
 from orchestrator.branches import BranchName
 from orchestrator.checkouts import Checkouts, Code, GitCode, find_code
 from orchestrator.deciding import among, judge_as_declared, left_out
-from orchestrator.errors import CodeError
-from orchestrator.evidence import RunRecord, read_runs
+from orchestrator.errors import CodeError, RunError
+from orchestrator.evidence import RunRecord
+from orchestrator.gathering import gather
 from orchestrator.judgement import Judgement, Verdict
 from orchestrator.layout import Layout
 from orchestrator.ordering import RunOptions, queue
@@ -21,6 +23,7 @@ from orchestrator.queueing import Queued
 from orchestrator.reconcile import reconcile
 from orchestrator.remembering import choose_plan
 from orchestrator.report import write_report
+from orchestrator.report_place import describe_latest, require_place
 from orchestrator.results import count_ended
 from orchestrator.store import QueuedRun, open_store
 from orchestrator.study import Request, Study, make_plan
@@ -62,6 +65,7 @@ def run(study: Study, options: RunOptions, observer: Observer) -> Outcome:
     Raises:
         KnockoutError: something is refused; nothing has been started then.
     """
+    require_place(study.layout.reports)
     trained = train(study, options, observer)
     queued = trained.queued
     code = find_code(study.layout, snapshot=True)
@@ -98,7 +102,8 @@ def train(study: Study, options: RunOptions, observer: Observer, is_time_up: Cal
 
 def conclude(study: Study, whole: Plan, code: Code, notes: tuple[str, ...]) -> Outcome:
     """Read what the runs left, judge it, write the report of what was asked for, and settle the branches."""
-    records = read_runs(study.layout, [planned.id for planned in whole.runs])
+    gathered = gather(study.layout, whole)
+    records = gathered.records
     names = [name for name in study.arms if name in whole.arms]
     judged, found = judge_as_declared(among(whole, names, records), records)
     plan = narrow(judged, select_arms(judged.arms, names))
@@ -107,18 +112,21 @@ def conclude(study: Study, whole: Plan, code: Code, notes: tuple[str, ...]) -> O
     others = [name for name in left_out(whole, judged, records) if name in usual]
     if others:
         notes = (*notes, PART.format(experiments=wording.listed(others)))
+    written = write_report(plan, records, judgements, study.layout, gathered.refused)
+    blocked = describe_latest(study.layout.latest_report, written.parent)
     outcome = Outcome(
         plan=plan,
         rows=queue_rows(study.layout, plan),
         judgements=judgements,
-        report=write_report(plan, records, judgements, study.layout),
-        notes=notes,
+        report=written,
+        notes=(*notes, blocked) if blocked else notes,
+        problems=tuple(gathered.refused.values()),
     )
     if not isinstance(code, GitCode) or others:
         return outcome
     refused = settle_branches(code, records, outcome, study.layout)
-    notes = (*notes, *outdated_keepers(code.repository.keepers(), outcome.judgements))
-    return msgspec.structs.replace(outcome, notes=notes, problems=tuple(refused))
+    notes = (*outcome.notes, *outdated_keepers(code.repository.keepers(), outcome.judgements))
+    return msgspec.structs.replace(outcome, notes=notes, problems=(*outcome.problems, *refused))
 
 
 def settle_branches(code: GitCode, records: Mapping[str, RunRecord], outcome: Outcome, layout: Layout) -> list[str]:
@@ -160,8 +168,12 @@ def outdated_keepers(keepers: Mapping[str, str], judgements: Mapping[str, Judgem
 
 def ordered_commits(plan: Plan, layout: Layout) -> set[str | None]:
     """Return the commits that the plan's runs were queued with: one that was rejected has no provenance."""
-    folders = (layout.run(run.id) for run in plan.runs)
-    return {read_order(folder).code.commit for folder in folders if folder.order.exists()}
+    commits: set[str | None] = set()
+    for run in plan.runs:
+        # One order that cannot be read, or is not there, keeps no other out.
+        with contextlib.suppress(RunError):
+            commits.add(read_order(layout.run(run.id)).code.commit)
+    return commits
 
 
 def report(study: Study, request: Request) -> Outcome:
@@ -172,7 +184,9 @@ def report(study: Study, request: Request) -> Outcome:
 
     Raises:
         DataError: captures are missing, so that nobody can say which runs belong to the campaign.
+        RunError: the report cannot be written.
     """
+    require_place(study.layout.reports)
     code = find_code(study.layout, snapshot=True)
     whole, sentence = choose_plan(study.widened, request.widened, code, needed=request.experiments)
     return conclude(study, whole, code, (sentence,))

@@ -10,6 +10,7 @@ from msgspec import Struct
 from model.run_folder import Result, RunFolder, write_atomically
 from orchestrator.checkouts import Code, find_code
 from orchestrator.errors import RunError
+from orchestrator.gathering import find_doubtful, set_aside
 from orchestrator.identity import CodeAndData
 from orchestrator.layout import Layout
 from orchestrator.orders import Order, OrderedCode, read_order, write_order
@@ -62,16 +63,20 @@ def add(study: Study, store: Store, *, snapshot: bool = False, retry: bool = Fal
     reconcile(store, study.layout, end_jobs=False)
     finished = finished_results(study.layout, plan, forget_failures=False)
     failed = {run_id for run_id, result in finished.items() if retry and result.state == RunState.FAILED}
+    doubtful = find_doubtful(study.layout, finished)
     rejected = {arm.id: refusal for arm in study.arms.values() if (refusal := code.code_of(arm).refusal) is not None}
-    if len(finished) - len(failed) < len(plan.runs):
+    again = failed | doubtful.keys()
+    if len(finished) - len(again) < len(plan.runs):
         refuse_impossible(study)
         placing = Placing(study.layout, plan, inputs, code)
-        orders = placing.orders(finished.keys() - failed)
+        orders = placing.orders(finished.keys() - again)
         # Only now: where something is refused, failures stay on record.
+        notes += tuple(set_aside(study.layout, doubtful))
         finished = finished_results(study.layout, plan, forget_failures=retry)
         finished |= placing.place(store, orders, rejected)
     _list(store, plan, finished)
-    remember(study, code, inputs)
+    if forgotten := remember(study, code, inputs):
+        notes += (forgotten,)
     return Queued(plan=plan, whole=whole, finished=frozenset(finished), rejected=rejected, notes=notes)
 
 
@@ -141,7 +146,10 @@ def place_run(folder: RunFolder, run: PlannedRun, order: Order) -> None:
     """Write the folder of a run that is to wait."""
     folder.path.mkdir(parents=True, exist_ok=True)
     if not folder.config.exists():
-        write_atomically(folder.config, msgspec.json.format(msgspec.json.encode(run.config), indent=2) + b"\n")
+        # A run that is another's under its own name keeps the name of its folder, also where it is placed anew.
+        name = folder.path.name.rpartition("-")[0].removesuffix(f"-s{run.config.seed}")
+        config = msgspec.structs.replace(run.config, experiment=name or run.config.experiment)
+        write_atomically(folder.config, msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
     write_order(folder, order)
 
 

@@ -10,7 +10,9 @@ from msgspec import structs
 
 from model.config import JobConfig
 from model.run_folder import Result
+from orchestrator.believing import why_not_believed
 from orchestrator.checkouts import Code, GitCode
+from orchestrator.gathering import find_doubtful, set_aside
 from orchestrator.identity import CodeAndData, identity_hash, run_id
 from orchestrator.layout import Layout
 from orchestrator.orders import Order, OrderedCode
@@ -115,8 +117,15 @@ class TrialRuns:
         self.store.forget([run.id])
         self.store.add([self._row(run)])
 
+    def why_not_believed(self, run: str) -> str | None:
+        """Say why the result of a run is not believed; None where it is, or where there is none."""
+        why = why_not_believed(self.layout.run(run))
+        return None if why is None else f"{run} is not believed: {why}"
+
     def forget_failure(self, run: str) -> None:
-        """Let a failed run be tried again, from its last checkpoint."""
+        """Let a run be tried again, from its last checkpoint, that failed or whose result is not believed."""
+        if self.why_not_believed(run) is not None:
+            set_aside(self.layout, find_doubtful(self.layout, [run]))
         result = self.result(run)
         if result is not None and result.state == RunState.FAILED:
             self.layout.run(run).result.unlink(missing_ok=True)

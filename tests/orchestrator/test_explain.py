@@ -5,11 +5,10 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 
-from model.run_folder import LocationScore, Result
 from orchestrator.cli import main
+from tests.results import write_done
 
 Ask = Callable[..., tuple[int, str, str]]
 
@@ -238,19 +237,7 @@ class TestVerdict:
 
 def score(study: Any, run_id: str, correct: int) -> None:
     """Give a run a result and predictions on ten bursts, of which it recognises the first `correct`."""
-    folder = study.layout.run(run_id)
-    labels = np.arange(10)
-    logits = np.zeros((10, 11), dtype=np.float32)
-    logits[labels, np.where(labels < correct, labels, 10)] = 1.0
-    arrays = {
-        "key": np.array([f"{label:02d}/0" for label in labels]),
-        "device": labels,
-        "label": labels,
-        "logits": logits,
-    }
-    np.savez(folder.predictions, **{f"LocD/{name}": values for name, values in arrays.items()})
-    scored = LocationScore(bursts=10, correct=correct, accuracy=correct / 10, loss=1.0)
-    folder.write_result(Result(state="done", reason="trained", epochs=1, scores={"LocD": scored}))
+    write_done(study.layout.run(run_id), correct)
 
 
 class TestRefusals:

@@ -17,6 +17,7 @@ from orchestrator.queueing import add
 from orchestrator.store import open_store
 from orchestrator.study import Request, Study, open_study
 from orchestrator.until_decided import Budget, Ended, choose_next, run_until_decided
+from tests.results import write_done
 
 STAGING = "staging: {screen_seeds: 2, max_seeds: 3, confirm_seeds: 2}"
 SCREENED = [(name, seed) for seed in (0, 1) for name in ("baseline", "E5", "H2")]
@@ -46,11 +47,15 @@ class Ender:
         self.now += self.seconds
         if self.result is not None:
             for run in waiting:
-                study.layout.run(run.id).write_result(self.result)
+                folder = study.layout.run(run.id)
+                if self.result is UNTOLD:
+                    write_done(folder)
+                else:
+                    folder.write_result(self.result)
         return Trained(queued=queued, is_complete=self.is_complete)
 
 
-UNSCORED = Result(state="done", reason="trained", epochs=1)
+UNTOLD = Result(state="done", reason="trained, with scores that tell nothing", epochs=1)
 DIED = Result(state="failed", failure="crashed", reason="it crashed", epochs=1)
 
 
@@ -74,7 +79,7 @@ def decide(opened: Study, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ende
 
 
 def test_a_budget_of_nothing_trains_nothing_and_queues_nothing(decide: Any, opened: Study) -> None:
-    ender = Ender(UNSCORED)
+    ender = Ender(UNTOLD)
     ended = decide(ender, 0.0)
     assert ender.rounds == []
     assert ended.is_budget_spent
@@ -83,7 +88,7 @@ def test_a_budget_of_nothing_trains_nothing_and_queues_nothing(decide: Any, open
 
 
 def test_undecided_experiments_are_given_seeds_look_by_look_until_they_have_had_all(decide: Any) -> None:
-    ender = Ender(UNSCORED)
+    ender = Ender(UNTOLD)
     ended = decide(ender)
     assert [sorted(each) for each in ender.rounds] == [
         sorted(SCREENED),
@@ -95,19 +100,19 @@ def test_undecided_experiments_are_given_seeds_look_by_look_until_they_have_had_
 
 
 def test_a_second_time_trains_nothing(decide: Any) -> None:
-    decide(Ender(UNSCORED))
-    ender = Ender(UNSCORED)
+    decide(Ender(UNTOLD))
+    ender = Ender(UNTOLD)
     ended = decide(ender)
     assert ender.rounds == []
     assert (ended.outcome.num_trained, ended.outcome.num_finished_before) == (0, 9)
 
 
 def test_no_look_begins_once_the_budget_is_spent_and_the_next_command_goes_on(decide: Any) -> None:
-    ender = Ender(UNSCORED, seconds=60.0)
+    ender = Ender(UNTOLD, seconds=60.0)
     ended = decide(ender, 50.0)
     assert len(ender.rounds) == 1
     assert (ended.is_budget_spent, ended.outcome.is_complete, ended.num_wanted) == (True, True, 3)
-    later = Ender(UNSCORED)
+    later = Ender(UNTOLD)
     assert not decide(later).is_budget_spent
     assert len(later.rounds[0]) == 3
 
