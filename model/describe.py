@@ -13,7 +13,7 @@ import torch
 from msgspec import Struct
 
 from model.classifier import Classifier, count_parameters
-from model.config import JobConfig
+from model.config import CapturePlace, JobConfig
 from model.data.alike import require_layout, require_one_rate
 from model.data.batches import device_classes
 from model.data.captures import CaptureError, open_bursts
@@ -57,7 +57,7 @@ def check_captures(config: JobConfig, data_folder: Path) -> None:
     require_layout(config.data)
     parts = [
         open_bursts(
-            data_folder / config.data.captures[name].path,
+            CapturePlace(data_folder, config.data.captures[name].path),
             config.data.captures[name],
             samples=config.data.samples,
             default_sample_rate_hz=config.data.sample_rate_hz,

@@ -92,7 +92,8 @@ def mean_scores(views_BC: Sequence[Tensor]) -> Tensor:
 
 def burst_names(bursts: BurstSet) -> list[str]:
     """Name each burst by its file and its place there, so that it has one name however it is asked for."""
-    return [f"{part.path.stem}/{key}" for part in bursts.parts for key in part.keys]
+    # The path as the campaign writes it: the draws of a burst must not depend on a variable's value.
+    return [f"{Path(str(part.path)).stem}/{key}" for part in bursts.parts for key in part.keys]
 
 
 def score(

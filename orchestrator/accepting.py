@@ -10,6 +10,7 @@ import msgspec
 
 from model.run_folder import RunFolder, write_atomically
 from orchestrator.errors import RunError, UsageError
+from orchestrator.evidence import read_run
 from orchestrator.explain import Match, match
 from orchestrator.layout import Layout
 from orchestrator.results import describe_holder, read_result
@@ -25,11 +26,12 @@ def accept(layout: Layout, request: Request, word: str) -> list[str]:
 
     Raises:
         UsageError: more than the code differs, or there is nothing to take or no place for it.
-        RunError: a file of the result is gone, or cannot be written.
+        RunError: a file of the result is gone, contradicts another, or cannot be written.
         KnockoutError: as `explain.why`.
     """
     found = match(layout, request, word)
     refuse_unless_code_alone(found.comparison)
+    _require_believed(layout, found.past.id)
     if found.refusal is not None:
         raise UsageError(f"{found.planned.id} would be rejected, so no result can stand for it: {found.refusal}")
     target = layout.run(found.planned.id)
@@ -60,6 +62,14 @@ def refuse_unless_code_alone(comparison: Comparison) -> None:
             f"{comparison.run} differs in more than its code, see `knockout why {comparison.run}`; "
             "only a change of code can be vouched for"
         )
+
+
+def _require_believed(layout: Layout, run_id: str) -> None:
+    """Refuse a result that contradicts itself; nobody can vouch for it."""
+    try:
+        read_run(run_id, layout.run(run_id))
+    except RunError as error:
+        raise RunError(f"{run_id}: its result cannot be taken: {error}") from None
 
 
 def _copy(source: RunFolder, target: RunFolder, found: Match) -> None:

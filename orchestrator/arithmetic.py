@@ -168,6 +168,8 @@ class Arithmetic(Struct, frozen=True, kw_only=True):
     tests: SignificanceStep | None = None
     at_look: LookStep | None = None
     """In the place of all steps after `delta_points`, where seeds are given out look by look."""
+    left_out: tuple[str, ...] = ()
+    """A sentence for each run of the campaign whose folder cannot be read, or is not believed."""
 
 
 def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: str) -> Arithmetic:

@@ -24,8 +24,9 @@ def say_steps(steps: Arithmetic) -> list[str]:
     """Say how a verdict came about, a line a number."""
     beside = f" against {steps.reference}" if steps.reference else ""
     head = f"{steps.experiment}{beside} on {steps.capture}: {steps.verdict or 'no verdict'}"
+    left_out = [f"left out: {sentence}" for sentence in steps.left_out]
     if not steps.seeds:
-        return [head, f"  {steps.reason}"]
+        return [head, f"  {steps.reason}", *left_out]
     parts = [_say_counts(steps), _say_mean(steps)]
     if steps.at_look:
         parts.append(_say_look(steps, steps.at_look))
@@ -38,7 +39,7 @@ def say_steps(steps: Arithmetic) -> list[str]:
     for number, part in enumerate(parts, start=1):
         first, *others = part
         lines += ["", f"{number}. {first}", *(f"   {line}" for line in others)]
-    return lines
+    return [*lines, *(["", *left_out] if left_out else [])]
 
 
 def _points(value: float | None) -> str:

@@ -24,6 +24,7 @@ from orchestrator.queueing import Queued
 from orchestrator.reconcile import reconcile
 from orchestrator.remembering import choose_plan
 from orchestrator.report import write_report
+from orchestrator.report_place import describe_latest, require_place
 from orchestrator.results import count_ended, finished_results
 from orchestrator.store import QueuedRun, open_store
 from orchestrator.study import Request, Study, make_plan
@@ -65,6 +66,7 @@ def run(study: Study, options: RunOptions, observer: Observer) -> Outcome:
     Raises:
         KnockoutError: something is refused; nothing has been started then.
     """
+    require_place(study.layout.reports)
     trained = train(study, options, observer)
     queued = trained.queued
     if trained.is_complete and _has_second_tries(study.layout, queued.plan):
@@ -119,18 +121,20 @@ def conclude(study: Study, whole: Plan, code: Code, notes: tuple[str, ...]) -> O
     others = [name for name in left_out(whole, judged, records) if name in usual]
     if others:
         notes = (*notes, PART.format(experiments=wording.listed(others)))
+    written = write_report(plan, records, judgements, study.layout, gathered.refused)
+    blocked = describe_latest(study.layout.latest_report, written.parent)
     outcome = Outcome(
         plan=plan,
         rows=queue_rows(study.layout, plan),
         judgements=judgements,
-        report=write_report(plan, records, judgements, study.layout, gathered.refused),
-        notes=notes,
+        report=written,
+        notes=(*notes, blocked) if blocked else notes,
         problems=tuple(gathered.refused.values()),
     )
     if not isinstance(code, GitCode) or others:
         return outcome
     refused = settle_branches(code, records, outcome, study.layout)
-    notes = (*notes, *outdated_keepers(code.repository.keepers(), outcome.judgements))
+    notes = (*outcome.notes, *outdated_keepers(code.repository.keepers(), outcome.judgements))
     return msgspec.structs.replace(outcome, notes=notes, problems=(*outcome.problems, *refused))
 
 
@@ -189,7 +193,9 @@ def report(study: Study, request: Request) -> Outcome:
 
     Raises:
         DataError: captures are missing, so that nobody can say which runs belong to the campaign.
+        RunError: the report cannot be written.
     """
+    require_place(study.layout.reports)
     code = look_at_code(study.layout)
     whole, sentence = choose_plan(study.widened, request.widened, code, needed=request.experiments)
     return conclude(study, whole, code, (sentence,))

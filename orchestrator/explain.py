@@ -12,6 +12,7 @@ from orchestrator.arithmetic import Arithmetic, work_out
 from orchestrator.checkouts import ArmCode, Code, GitCode, look_at_code
 from orchestrator.deciding import among, judge_as_declared
 from orchestrator.errors import DataError, RunError, UsageError
+from orchestrator.evidence import require_sizes
 from orchestrator.gathering import gather
 from orchestrator.layout import Layout
 from orchestrator.plan import PlannedRun
@@ -89,10 +90,12 @@ def explain_verdict(request: Request, experiment: str) -> Arithmetic:
         study = open_study(request)
     code = look_at_code(study.layout)
     whole, _ = choose_plan(study.widened, request.widened, code, needed=(*request.experiments, experiment))
-    records = gather(study.layout, whole).records
+    gathered = gather(study.layout, whole)
+    records = gathered.records
     names = [name for name in study.arms if name in whole.arms]
     judged, judgements = judge_as_declared(among(whole, names, records), records)
-    return work_out(judged, records, judgements, experiment)
+    steps = work_out(judged, records, judgements, experiment)
+    return msgspec.structs.replace(steps, left_out=tuple(gathered.refused.values()))
 
 
 def why(layout: Layout, request: Request, word: str) -> Comparison:
@@ -170,12 +173,13 @@ def read_past_run(layout: Layout, run_id: str) -> tuple[PastRun, _Config]:
     """
     folder = layout.run(run_id)
     try:
+        require_sizes(folder)
         content = folder.config.read_bytes()
         names = msgspec.json.decode(content, type=_Config)
         config = msgspec.json.decode(content, type=dict[str, Any])
         origin = msgspec.json.decode(folder.provenance.read_bytes(), type=_Origin)
         result = folder.read_result()
-    except UNREADABLE as error:
+    except (*UNREADABLE, RecursionError) as error:
         raise RunError(
             f"{folder.path}: this run folder cannot be read: {error}; delete it to train the run again"
         ) from None

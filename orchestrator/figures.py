@@ -19,10 +19,15 @@ from orchestrator import wording
 from orchestrator.evidence import RunRecord
 from orchestrator.judgement import Judgement, Verdict
 from orchestrator.plan import Arm, Plan
+from orchestrator.printable import one_line
 from orchestrator.report_sections import Confirmation, confirmation, is_compared, marks
 from orchestrator.spec import BASELINE
 
 DOTS_PER_INCH = 150
+MAX_DOTS = 50_000
+"""Most of a picture's side: the writer of PNG refuses 2**16. A figure with thousands of rows is drawn less sharply."""
+NAME_LETTERS = 40
+"""Most letters of a group's name, or a capture's."""
 INK = "#222222"
 FAINT = "#8a8a8a"
 NUMBERS_SIZE = 8.0
@@ -56,7 +61,8 @@ def to_png(figure: Figure) -> bytes:
     """Write a figure as PNG; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     # Words beside the axes are part of the picture: the canvas grows to hold them.
-    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None}, bbox_inches="tight")
+    dots = min(DOTS_PER_INCH, MAX_DOTS / max(figure.get_size_inches()))
+    figure.savefig(buffer, format="png", dpi=dots, metadata={"Software": None}, bbox_inches="tight")
     return buffer.getvalue()
 
 
@@ -147,7 +153,8 @@ def _draw_frame(axes: Axes, plan: Plan, limits: tuple[float, float]) -> None:
     axes.axvspan(-margin, margin, color="#e9eef4", zorder=0)
     axes.axvline(0.0, color=INK, linewidth=0.9, zorder=1)
     axes.set_xlim(limits)
-    axes.set_xlabel(f"difference to the reference, percentage points of {plan.campaign.data.report[0]} accuracy")
+    name = one_line(plan.campaign.data.report[0], NAME_LETTERS)
+    axes.set_xlabel(f"difference to the reference, percentage points of {name} accuracy")
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["left", "top", "right"]].set_visible(False)
@@ -216,7 +223,7 @@ def _draw_arrow(axes: Axes, row: _Row, edge: float) -> None:
 
 def _label_rows(axes: Axes, rows: Iterable[_Row], headings: Mapping[str, float]) -> None:
     lines = [(row.y, f"{row.arm.id}  on {row.arm.reference}", "normal") for row in rows]
-    lines += [(y, group, "bold") for group, y in headings.items()]
+    lines += [(y, one_line(group, NAME_LETTERS), "bold") for group, y in headings.items()]
     axes.set_yticks([y for y, _, _ in lines], [text for _, text, _ in lines], fontsize=8.5, color=INK)
     for label, (_, _, weight) in zip(axes.get_yticklabels(), lines, strict=True):
         label.set_fontweight(weight)
@@ -275,7 +282,7 @@ def draw_curves(plan: Plan, records: Mapping[str, RunRecord]) -> bytes:
         for (left, right), group in zip(panels, groups, strict=True):
             for axes, field in ((left, "val_loss"), (right, "val_accuracy")):
                 _draw_group(axes, plan, records, (group, field))
-            left.set_ylabel(f"{group}\nvalidation loss", fontsize=8.5)
+            left.set_ylabel(f"{one_line(group, NAME_LETTERS)}\nvalidation loss", fontsize=8.5)
             right.set_ylabel("accuracy", fontsize=8.5)
             right.set_ylim(-0.02, 1.02)
             right.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))

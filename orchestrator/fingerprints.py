@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from model.config import CapturePlace
 from model.run_folder import write_atomically
 from orchestrator.errors import DataError
 
@@ -30,7 +31,10 @@ class Fingerprint(Struct, frozen=True, kw_only=True):
 
 
 class Remembered(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The cache: the fingerprint of each file, by the path of the file itself."""
+    """The cache: the fingerprint of each file, by the hash of the path of the file itself.
+
+    A variable in a capture's path may hold what nobody should read, so no place is written down.
+    """
 
     format: Literal[2] = 2
     files: dict[str, Fingerprint] = {}
@@ -47,13 +51,14 @@ def fingerprint_files(paths: Iterable[str], folder: Path, cache: Path) -> dict[s
     known = _read_cache(cache)
     fresh, hashes = dict(known), {}
     for path in dict.fromkeys(paths):
-        full = folder / path
+        place = CapturePlace(folder, path)
         try:
-            hashes[path] = _fingerprint(full, fresh)
+            hashes[path] = _fingerprint(place, fresh)
         except OSError as error:
-            raise DataError(f"{full}: the capture cannot be read: {error.strerror}") from error
+            cause = OSError(error.errno, error.strerror, str(place))
+            raise DataError(f"{place}: the capture cannot be read: {error.strerror}") from cause
         except ValueError as error:
-            raise DataError(f"{str(full)!r}: no capture can have this path: {error}") from error
+            raise DataError(f"{str(place)!r}: no capture can have this path: {error}") from error
     if fresh != known:
         with contextlib.suppress(OSError):
             write_atomically(cache, msgspec.json.format(msgspec.json.encode(Remembered(files=fresh)), indent=1))
@@ -70,14 +75,14 @@ def changed_captures(captures: Mapping[str, str], folder: Path, cache: Path) -> 
     return [path for path, sha256 in captures.items() if now[path] != sha256]
 
 
-def _fingerprint(full: Path, known: dict[str, Fingerprint]) -> str:
+def _fingerprint(place: CapturePlace, known: dict[str, Fingerprint]) -> str:
     """Return the hash of a file, from `known` if that is of this file; else it goes there, if it may be believed."""
-    name, found = os.path.realpath(full), full.stat()
-    _require_file(full, found)
+    name, found = _hash_place(place), Path(place).stat()
+    _require_file(place, found)
     remembered = known.get(name)
     if remembered is not None and remembered.stamp == _stamp(found):
         return remembered.sha256
-    fingerprint = _hash_file(full)
+    fingerprint = _hash_file(place)
     if is_settled(fingerprint.stamp, time.time_ns()):
         known[name] = fingerprint
     else:
@@ -96,22 +101,26 @@ def is_settled(stamp: tuple[int, ...], now_ns: int) -> bool:
     return changed_ns + tick_ns < now_ns and not abs(now_ns - modified_ns) <= tick_ns
 
 
-def _hash_file(path: Path) -> Fingerprint:
+def _hash_place(place: CapturePlace) -> str:
+    return hashlib.sha256(os.fsencode(os.path.realpath(place))).hexdigest()[:16]
+
+
+def _hash_file(place: CapturePlace) -> Fingerprint:
     # What has become a pipe since it was looked at must not hang this.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+    with os.fdopen(os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
         before = os.fstat(file.fileno())
-        _require_file(path, before)
+        _require_file(place, before)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         after = os.fstat(file.fileno())
     if _stamp(before) != _stamp(after):
-        raise DataError(f"{path}: the capture changes while it is read; wait until it is written, and run again")
+        raise DataError(f"{place}: the capture changes while it is read; wait until it is written, and run again")
     return Fingerprint(stamp=_stamp(before), sha256=sha256)
 
 
-def _require_file(path: Path, found: os.stat_result) -> None:
+def _require_file(place: CapturePlace, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a socket or a device"
-        raise DataError(f"{path}: the capture is {what}, it must be a file; correct `path` under `data.captures`")
+        raise DataError(f"{place}: the capture is {what}, it must be a file; correct `path` under `data.captures`")
 
 
 def _stamp(found: os.stat_result) -> tuple[int, int, int, int, int]:

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Sequence
 
 from orchestrator import wording
-from orchestrator.evidence import RunRecord, read_run
+from orchestrator.evidence import RunRecord, read_runs
 from orchestrator.launchers.local import Slot
 from orchestrator.layout import Layout
 from orchestrator.orders import read_order
+from orchestrator.plain_files import is_there
 from orchestrator.plan import Arm, Plan
 from orchestrator.proof import find_confounds
 from orchestrator.provenance import provenance
@@ -21,8 +22,7 @@ def foresee_confounds(layout: Layout, plan: Plan, finished: Iterable[str], slot:
         finished: runs that have their result.
         slot: a slot of the kind that would train the others.
 
-    Raises:
-        RunError: a run folder cannot be read.
+    A run that cannot be read is compared with nothing; a report says what is wrong with it.
 
     Returns:
         One sentence an experiment, and one that counts those whose runs were never started.
@@ -30,10 +30,10 @@ def foresee_confounds(layout: Layout, plan: Plan, finished: Iterable[str], slot:
     done = frozenset(finished)
     planned = {run.id: run for run in plan.runs}
 
-    def record(run_id: str) -> RunRecord:
+    def record(run_id: str) -> RunRecord | None:
         folder = layout.run(run_id)
-        if run_id in done or folder.provenance.exists():
-            return read_run(run_id, folder)
+        if run_id in done or is_there(folder.provenance):
+            return read_runs(layout, [run_id]).records.get(run_id)
         run = planned[run_id]
         return RunRecord(
             id=run_id,
@@ -51,7 +51,8 @@ def foresee_confounds(layout: Layout, plan: Plan, finished: Iterable[str], slot:
     for arm, reference in _mixed(plan, done):
         ids = {seed: (plan.run_of[arm.id, seed], plan.run_of[reference.id, seed]) for seed in plan.campaign.seeds}
         both = {seed: pair for seed, pair in ids.items() if planned.keys() >= set(pair)}
-        pairs = {seed: (record(ours), record(theirs)) for seed, (ours, theirs) in both.items()}
+        read = {seed: (record(ours), record(theirs)) for seed, (ours, theirs) in both.items()}
+        pairs = {seed: (ours, theirs) for seed, (ours, theirs) in read.items() if ours and theirs}
         started = {seed: pair for seed, pair in pairs.items() if all(side.provenance for side in pair)}
         if pairs and not started:
             never.append(arm.id)

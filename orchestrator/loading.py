@@ -4,6 +4,7 @@ YAML 1.2 is read (`1e-3` is a number, `no` is a word), only plain values are bui
 both lines, and unknown keys come with the nearest valid name.
 """
 
+import codecs
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -15,13 +16,16 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
 from orchestrator.errors import SpecError
 from orchestrator.generated import AA, ABLATION, INTERACTION
 from orchestrator.knobs import apply_change, describe_validation_error, did_you_mean, leaves
 from orchestrator.objective import objective_captures
+from orchestrator.plain_files import read_plain
+from orchestrator.printable import one_line
 from orchestrator.spec import (
     BASELINE,
     ID_PATTERN,
@@ -44,8 +48,18 @@ from orchestrator.spec import (
 )
 from orchestrator.stacking import Where
 
+MAX_BYTES = 4 * 2**20
+"""Most bytes of a campaign file."""
 MAX_NODES = 100_000
 """Aliases can make a small file expand without end; no campaign comes near this."""
+MAX_DEPTH = 50
+"""Most mappings and lists in each other."""
+MAX_INTEGER = 2**53
+"""Largest whole number: up to here they are the same in every program that reads JSON."""
+MAX_SHOWN = 80
+"""Most letters that a message shows of what it found."""
+MAX_RUNS = 100_000
+"""Most runs of a campaign, its experiments times its seeds; each has a folder."""
 
 _STEP = re.compile(r"\[\d+\]|[^\[\]]+")
 SPACES: dict[str, type[Struct]] = {"float": FloatSpace, "int": IntSpace, "categorical": CategoricalSpace}
@@ -66,11 +80,27 @@ class Source:
 
     def _read(self) -> str:
         try:
-            return self.path.read_text(encoding="utf-8")
+            content = read_plain(self.path, MAX_BYTES)
         except FileNotFoundError:
             raise SpecError(f"{self.path}: there is no such file; name the campaign with -f FILE") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"{self.path}: cannot be read: {error}") from None
+        except OSError as error:
+            raise SpecError(f"{self.path}: cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise SpecError(f"{self.path}: this is no campaign file: {error}") from None
+        return self._decode(content)
+
+    def _decode(self, content: bytes) -> str:
+        """Read UTF-8, with or without the mark that Windows puts in front of it."""
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise SpecError(f"{self.path}:1: this is UTF-16; save the file as UTF-8")
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            byte = content[error.start]
+            raise SpecError(
+                f"{self.path}:{line}: this is not UTF-8 (byte {byte:#04x}); save the file as UTF-8"
+            ) from None
 
     def _parse(self, text: str) -> dict[str, Any]:
         try:
@@ -78,14 +108,28 @@ class Source:
         except MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise SpecError(f"{self.path}:{line}: this is not YAML: {error.problem}") from None
+        except ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            sign = one_line(str(error.character))
+            raise SpecError(f"{self.path}:{line}: YAML cannot hold the sign `{sign}`; take it out") from None
+        except (YAMLError, ValueError) as error:
+            raise SpecError(f"{self.path}: this is not YAML: {one_line(str(error), MAX_SHOWN)}") from None
+        except RecursionError:
+            raise SpecError(f"{self.path}: lists and mappings lie too deep in each other; make it flatter") from None
         if not isinstance(node, MappingNode):
             raise SpecError(f"{self.path}:1: a campaign is a mapping (`campaign: my-study` and so on)")
         return self._mapping(node, ())
 
     def _value(self, node: Node, where: Where) -> Any:
         self._num_nodes += 1
+        line = node.start_mark.line + 1
         if self._num_nodes > MAX_NODES:
             raise SpecError(f"{self.path}: more than {MAX_NODES} values; are aliases nested in each other?")
+        if len(where) > MAX_DEPTH:
+            raise SpecError(
+                f"{self.path}:{line}: lists and mappings lie more than {MAX_DEPTH} deep in each other; is an alias "
+                "inside of what it names?"
+            )
         if isinstance(node, MappingNode):
             return self._mapping(node, where)
         if isinstance(node, SequenceNode):
@@ -111,15 +155,17 @@ class Source:
         return values
 
     def _scalar(self, node: Node) -> Any:
-        line = node.start_mark.line + 1
+        line, shown = node.start_mark.line + 1, one_line(str(node.value), MAX_SHOWN)
         try:
             value = self._yaml.constructor.construct_object(node, deep=True)
-        except (MarkedYAMLError, ValueError):
-            raise SpecError(f"{self.path}:{line}: cannot read `{node.value}`") from None
+        except (MarkedYAMLError, ValueError, ArithmeticError, LookupError):
+            raise SpecError(f"{self.path}:{line}: cannot read `{shown}`") from None
         if isinstance(value, float) and not math.isfinite(value):
-            raise SpecError(f"{self.path}:{line}: `{node.value}` reads as the number {value}; quote it if it is a word")
+            raise SpecError(f"{self.path}:{line}: `{shown}` reads as the number {value}; quote it if it is a word")
+        if isinstance(value, int) and abs(value) > MAX_INTEGER:
+            raise SpecError(f"{self.path}:{line}: `{shown}` is larger than any number of a campaign ({MAX_INTEGER})")
         if not isinstance(value, str | int | float | bool | None):
-            raise SpecError(f"{self.path}:{line}: `{node.value}` reads as a {type(value).__name__}; quote it")
+            raise SpecError(f"{self.path}:{line}: `{shown}` reads as a {type(value).__name__}; quote it")
         return value
 
     def line_of(self, where: Where) -> int:
@@ -142,7 +188,7 @@ class Source:
             if not isinstance(node, dict) or part not in node:
                 return ""
             node = node[part]
-        return "" if isinstance(node, dict) else f", found `{node!r}`"
+        return "" if isinstance(node, dict) else f", found `{one_line(repr(node), MAX_SHOWN)}`"
 
     def refuse(self, message: str, where: Where) -> SpecError:
         """Make the error that begins with file and line."""
@@ -268,6 +314,8 @@ def at_profile(
         raise SpecError(f"{source.path}: there is no profile `{name}`{did_you_mean(name, spec.profiles)}")
     chosen = spec.profiles[name]
     source.profile = name
+    seeds = seeds or seed_list(chosen.seeds or spec.seeds)
+    _require_few_runs(spec, source, seeds)
     data = _merged(source, DataSpec, "data")
     for search_name, search in spec.searches.items():
         if search.objective.captures:
@@ -280,7 +328,7 @@ def at_profile(
         profile=name,
         about=chosen.about,
         margin=chosen.margin or spec.margin,
-        seeds=seeds or seed_list(chosen.seeds or spec.seeds),
+        seeds=seeds,
         data=data,
         guards=_merged(source, GuardSpec, "guards"),
         baseline=_baseline(source),
@@ -293,6 +341,13 @@ def at_profile(
         aa=spec.aa,
         searches=spec.searches,
     )
+
+
+def _require_few_runs(spec: CampaignSpec, source: Source, seeds: tuple[int, ...]) -> None:
+    num_arms = 1 + len(spec.experiments) + spec.aa
+    if num_arms * len(seeds) > MAX_RUNS:
+        found = f"{num_arms:,} experiments at {len(seeds):,} seeds are {num_arms * len(seeds):,} runs"
+        raise source.refuse(f"{found}, and a campaign has at most {MAX_RUNS:,}; ask for fewer seeds", ("seeds",))
 
 
 def seed_list(seeds: Seeds) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from msgspec import Struct
 
 from model.run_folder import RunFolder, write_atomically
 from orchestrator.errors import RunError
+from orchestrator.plain_files import read_plain
 from orchestrator.spec import GuardSpec
 
 ORDER_FORMAT = 1
@@ -56,10 +57,10 @@ def read_order(folder: RunFolder) -> Order:
         RunError: there is none, or another version wrote it.
     """
     try:
-        order = msgspec.json.decode(folder.order.read_bytes(), type=Order)
+        order = msgspec.json.decode(read_plain(folder.order), type=Order)
     except FileNotFoundError:
         raise RunError(f"{folder.order}: there is no such file; {AGAIN}") from None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{folder.order}: cannot be read: {error}; {AGAIN}") from None
     if order.format != ORDER_FORMAT:
         raise RunError(f"{folder.order}: this is format {order.format}, wanted is {ORDER_FORMAT}; {AGAIN}")

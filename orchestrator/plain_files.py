@@ -1,5 +1,6 @@
 """Looks at a file before it is read: a pipe would never end, and a huge file would fill the memory."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -14,10 +15,12 @@ def require_plain(path: Path, limit_bytes: int = SMALL_BYTES) -> None:
     """Refuse what is no plain file, or is larger than any file of its kind.
 
     Raises:
-        OSError: it cannot be looked at, and FileNotFoundError where there is none.
-        ValueError: it is a folder, a pipe or a device, or too large.
+        OSError: it cannot be looked at, is a folder, or is not there (FileNotFoundError).
+        ValueError: it is a pipe or a device, or too large.
     """
     found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(found.st_mode):
         raise ValueError(f"{path.name} is no plain file; put the file itself in this place")
     if found.st_size > limit_bytes:

@@ -7,7 +7,7 @@ from statistics import mean, median
 import msgspec
 from msgspec import Struct
 
-from model.run_folder import RunFolder
+from model.run_folder import EpochRecord, RunFolder
 from orchestrator.checkouts import Code, find_code
 from orchestrator.contradictions import find_second_tries
 from orchestrator.launchers.local import make_own_slots
@@ -131,26 +131,37 @@ def describe_change(arm: Arm) -> str:
 
 def _cost(layout: Layout, num_runs: int, done: Sequence[RunFolder]) -> Cost:
     slots = make_own_slots(None)
-    seconds = [run_seconds(folder) for folder in done[:NUM_MEASURED]]
+    epochs = [records for folder in done[:NUM_MEASURED] if (records := _read_epochs(folder))]
+    seconds, sizes = [run_seconds(records) for records in epochs], [*map(folder_bytes, done[:NUM_MEASURED])]
     there = next(folder for folder in (layout.results, layout.root) if folder.exists())
     return Cost(
         num_runs=num_runs,
         num_slots=len(slots),
         run_seconds=mean(seconds) if seconds else None,
-        run_bytes=mean(map(folder_bytes, done[:NUM_MEASURED])) if done else None,
+        run_bytes=mean(sizes) if sizes else None,
         free_bytes=shutil.disk_usage(there).free,
     )
 
 
-def run_seconds(folder: RunFolder) -> float:
+def _read_epochs(folder: RunFolder) -> list[EpochRecord]:
+    """Read the epochs of a run; none of one that cannot be read, since what a plan costs is a guess."""
+    try:
+        return folder.read_epochs()
+    except (OSError, ValueError):
+        return []
+
+
+def run_seconds(epochs: Sequence[EpochRecord]) -> float:
     """Return what a run's epochs took: the median epoch times their number, so that a shared hour does not count."""
-    seconds = [epoch.seconds for epoch in folder.read_epochs()]
-    return median(seconds) * len(seconds) if seconds else 0.0
+    return median(epoch.seconds for epoch in epochs) * len(epochs) if epochs else 0.0
 
 
 def folder_bytes(folder: RunFolder) -> int:
-    """Return the size of a run folder."""
-    return sum(path.stat().st_size for path in folder.path.iterdir() if path.is_file())
+    """Return the size of a run folder, as far as we may look at it."""
+    try:
+        return sum(path.stat().st_size for path in folder.path.iterdir() if path.is_file())
+    except OSError:
+        return 0
 
 
 def describe_seconds(seconds: float) -> str:

@@ -35,6 +35,13 @@ def one_line(text: str, limit: int | None = None) -> str:
     return shown[: max(limit - len(ELLIPSIS), 0)].rstrip() + ELLIPSIS
 
 
+def visible_json(text: str) -> str:
+    r"""Write the hidden signs of a JSON document in JSON's own way, `\u202e`: a program reads the same values."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() or _show(sign) == sign else _escape_json(sign) for sign in text)
+
+
 def csv_cell(value: object) -> object:
     """Make a cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe in front.
 
@@ -51,3 +58,9 @@ def _show(sign: str) -> str:
     if sign in "\n\t" or unicodedata.category(sign) not in HIDDEN_CATEGORIES:
         return sign
     return sign.encode("unicode_escape").decode("ascii")
+
+
+def _escape_json(sign: str) -> str:
+    """Write a sign as JSON does; one beyond the first 65,536 takes two codes."""
+    units = sign.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))

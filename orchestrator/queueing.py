@@ -80,7 +80,8 @@ def add(study: Study, store: Store, *, snapshot: bool = False, retry: bool = Fal
         finished |= placing.place(store, orders, rejected)
     _list(store, plan, finished, unreadable)
     notes += tuple(f"{run_id} is left out: {why}" for run_id, why in unreadable.items())
-    remember(study, code, inputs)
+    if forgotten := remember(study, code, inputs):
+        notes += (forgotten,)
     return Queued(plan=plan, whole=whole, finished=frozenset(finished), rejected=rejected, notes=notes)
 
 
@@ -150,7 +151,10 @@ def place_run(folder: RunFolder, run: PlannedRun, order: Order) -> None:
     """Write the folder of a run that is to wait."""
     folder.path.mkdir(parents=True, exist_ok=True)
     if not folder.config.exists():
-        write_atomically(folder.config, msgspec.json.format(msgspec.json.encode(run.config), indent=2) + b"\n")
+        # A run that is another's under its own name keeps the name of its folder, also where it is placed anew.
+        name = folder.path.name.rpartition("-")[0].removesuffix(f"-s{run.config.seed}")
+        config = msgspec.structs.replace(run.config, experiment=name or run.config.experiment)
+        write_atomically(folder.config, msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
     write_order(folder, order)
 
 

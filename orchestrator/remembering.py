@@ -10,15 +10,22 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from model.endings import describe_system_error
 from model.run_folder import write_atomically
 from orchestrator.checkouts import Code, GitCode
 from orchestrator.errors import DataError
 from orchestrator.identity import CodeAndData
+from orchestrator.plain_files import read_plain
 from orchestrator.plan import Arm, Plan, plan_runs, select_arms
 from orchestrator.results import count_ended
 from orchestrator.same_runs import share_runs
 from orchestrator.spec import TAG, ProfiledCampaign
 from orchestrator.study import Request, Study, make_plan, missing_captures
+
+FORGOTTEN = "the campaign cannot be written down as it was queued"
+LATER = "a report is then of the campaign as its file is at that time"
+QUEUED_BYTES = 2**28
+"""Most bytes of a campaign as it was queued, with every experiment worked out."""
 
 
 class QueuedCampaign(Struct, frozen=True, kw_only=True):
@@ -58,8 +65,8 @@ class QueuedCampaign(Struct, frozen=True, kw_only=True):
         )
 
 
-def remember(study: Study, code: Code, inputs: CodeAndData) -> None:
-    """Write down the campaign that runs are queued of."""
+def remember(study: Study, code: Code, inputs: CodeAndData) -> str | None:
+    """Write down the campaign that runs are queued of; say it where that cannot be done."""
     queued = QueuedCampaign(
         campaign=study.campaign,
         arms=study.every_arm,
@@ -68,14 +75,18 @@ def remember(study: Study, code: Code, inputs: CodeAndData) -> None:
         commit=code.repository.base_commit if isinstance(code, GitCode) else None,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    write_atomically(_path(study), msgspec.json.encode(queued))
+    try:
+        write_atomically(_path(study), msgspec.json.encode(queued))
+    except OSError as error:
+        return f"{FORGOTTEN}: {describe_system_error(error)}; {LATER}"
+    return None
 
 
 def recall(study: Study) -> QueuedCampaign | None:
-    """Read what was queued last of a campaign at its profile; None if nothing was, or another version wrote it."""
+    """Read what was queued last of a campaign at its profile; None if nothing was, or nobody can read it."""
     try:
-        return msgspec.json.decode(_path(study).read_bytes(), type=QueuedCampaign)
-    except (FileNotFoundError, msgspec.DecodeError):
+        return msgspec.json.decode(read_plain(_path(study), QUEUED_BYTES), type=QueuedCampaign)
+    except (OSError, ValueError, RecursionError):
         return None
 
 

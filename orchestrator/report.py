@@ -17,7 +17,6 @@ from jinja2.sandbox import SandboxedEnvironment
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from model.run_folder import write_atomically
 from orchestrator import figures, tables, wording
 from orchestrator.evidence import RunRecord
 from orchestrator.judgement import Judgement, Verdict
@@ -25,7 +24,9 @@ from orchestrator.layout import Layout
 from orchestrator.ledger import describe_scorings, scorings
 from orchestrator.multiplicity import CORRECTION_NAME
 from orchestrator.plan import Plan
+from orchestrator.printable import csv_cell, one_line, visible
 from orchestrator.report_checks import audit_words, controls_words, interaction_rows, part_rows
+from orchestrator.report_place import point_latest, write_files
 from orchestrator.report_searches import search_rows
 from orchestrator.report_sections import (
     MARKS,
@@ -42,6 +43,8 @@ from orchestrator.verdicts import family_size
 Records = Mapping[str, RunRecord]
 Judgements = Mapping[str, Judgement]
 
+MAX_LETTERS = 2_000
+"""Most letters of a title, a name or a reason. What the campaign says of itself may be ten times as long."""
 NOTHING: Mapping[str, str] = {}
 ORDER = (
     Verdict.IMPROVED,
@@ -95,9 +98,8 @@ def write_report(
     pictures = {name: data for name, data in content.items() if name.endswith(".png")}
     content["report.html"] = render_page(plan.campaign.title, markdown, pictures).encode()
     folder = layout.report(f"{plan.campaign.name}-{_hash(content)}")
-    for name, data in content.items():
-        write_atomically(folder / name, data)
-    _point_latest(layout.latest_report, folder)
+    write_files(folder, content)
+    point_latest(layout.latest_report, folder)
     return folder / "report.md"
 
 
@@ -106,14 +108,6 @@ def _hash(content: Mapping[str, bytes]) -> str:
     for name in sorted(content):
         whole.update(name.encode() + b"\0" + hashlib.sha256(content[name]).digest())
     return whole.hexdigest()[:8]
-
-
-def _point_latest(link: Path, folder: Path) -> None:
-    """Replace the link in one step, so that there always is a newest report."""
-    fresh = link.with_name(f".{link.name}.{folder.name}")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(folder.name, target_is_directory=True)
-    fresh.replace(link)
 
 
 def build_frames(plan: Plan, records: Records, judgements: Judgements) -> dict[str, pd.DataFrame]:
@@ -132,8 +126,17 @@ def build_frames(plan: Plan, records: Records, judgements: Judgements) -> dict[s
 
 
 def _to_csv(frame: pd.DataFrame) -> bytes:
-    text: str = frame.to_csv(index=False, lineterminator="\n", float_format="%.8g")
+    safe = frame.copy()
+    words: list[str] = list(frame.select_dtypes("str").columns)
+    for name in words:
+        safe[name] = frame[name].map(_csv_words, na_action="ignore")
+    safe.columns = [csv_cell(name) for name in frame.columns]
+    text: str = safe.to_csv(index=False, lineterminator="\n", float_format="%.8g")
     return text.encode()
+
+
+def _csv_words(words: str) -> object:
+    return csv_cell(one_line(words, MAX_LETTERS))
 
 
 def _environment() -> SandboxedEnvironment:
@@ -147,16 +150,16 @@ def _environment() -> SandboxedEnvironment:
 
 def _cell(value: object) -> str:
     """Make text fit for a cell of a Markdown table."""
-    return " ".join(str(value).split()).replace("|", "\\|")
+    return one_line(str(value), MAX_LETTERS).replace("|", "\\|")
 
 
 _CODE = re.compile(r"(`[^`]+`)")
 _MARKS = re.compile(r"[\\`*\[\]|~]|<(?=[\w/!?])|(?<!\w)_|_(?!\w)|^[#=+-](?=[\s#=+-])|(?<=^\d)[.)](?=\s)")
 
 
-def _text(value: object) -> str:
+def _text(value: object, limit: int = MAX_LETTERS) -> str:
     """Make text of others stand for itself in Markdown, in a paragraph or a cell; words in backticks stay code."""
-    parts = _CODE.split(" ".join(str(value).split()))
+    parts = _CODE.split(one_line(str(value), limit))
     return "".join(_cell(part) if _CODE.fullmatch(part) else _MARKS.sub(r"\\\g<0>", part) for part in parts)
 
 
@@ -197,7 +200,8 @@ def render_markdown(
         "how": _how(plan, records),
         "files": CSV_FILES,
     }
-    return _environment().get_template("report.md.j2").render(context)
+    # Once more over all of it: names stand in many places, and none may hold a sign that a screen obeys.
+    return visible(_environment().get_template("report.md.j2").render(context))
 
 
 def render_page(title: str, markdown: str, pictures: Mapping[str, bytes]) -> str:
@@ -210,7 +214,7 @@ def render_page(title: str, markdown: str, pictures: Mapping[str, bytes]) -> str
     environment = _environment()
     environment.autoescape = True
     css = Markup(environment.loader.get_source(environment, "report.css")[0]) if environment.loader else ""
-    return environment.get_template("report.html.j2").render(title=title, css=css, body=Markup(body))
+    return environment.get_template("report.html.j2").render(title=one_line(title), css=css, body=Markup(body))
 
 
 def _colour_cell(cell: re.Match[str]) -> str:

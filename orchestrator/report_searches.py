@@ -11,6 +11,7 @@ import msgspec
 
 from orchestrator import wording
 from orchestrator.layout import Layout
+from orchestrator.plain_files import read_plain
 from orchestrator.search_results import SUMMARY_FORMAT, Difference, SearchSummary
 from orchestrator.spec import ProfiledCampaign
 
@@ -31,8 +32,8 @@ def search_rows(campaign: ProfiledCampaign, layout: Layout) -> list[dict[str, st
 def _read(path: Path) -> SearchSummary | None:
     """Read what a search found; None where another version wrote it, or it is spoilt: no report fails for that."""
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=SearchSummary)
-    except (OSError, msgspec.DecodeError):
+        found = msgspec.json.decode(read_plain(path), type=SearchSummary)
+    except (OSError, ValueError, RecursionError):
         return None
     return found if found.format == SUMMARY_FORMAT else None
 

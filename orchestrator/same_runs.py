@@ -12,6 +12,7 @@ from msgspec import structs
 from orchestrator.errors import RunError
 from orchestrator.layout import Layout
 from orchestrator.orders import read_order
+from orchestrator.plain_files import is_there
 from orchestrator.plan import Plan, PlannedRun
 
 
@@ -41,6 +42,6 @@ def find_same(layout: Layout, identity: str, names: Iterable[str]) -> str | None
 def _identity(layout: Layout, name: str) -> str | None:
     folder = layout.run(name)
     try:
-        return read_order(folder).identity if folder.config.exists() else None
+        return read_order(folder).identity if is_there(folder.config) else None
     except (OSError, RunError):
         return None

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 
 from orchestrator import wording
-from orchestrator.figures import FAINT, INK, STYLE, to_png
+from orchestrator.figures import FAINT, INK, NAME_LETTERS, STYLE, to_png
+from orchestrator.printable import one_line
 from orchestrator.search_results import Searched, TrialRecord
 from orchestrator.spec import CategoricalSpace, FloatSpace, IntSpace
 
@@ -53,7 +54,7 @@ def draw_history(found: Searched) -> bytes:
             # They have no score: their marks stand on the axis.
             at_foot = axes.get_xaxis_transform()
             axes.plot(pruned, [0.02] * len(pruned), "x", color=FAINT, transform=at_foot, label="given up early")
-        axes.set(xlabel="trial", ylabel=f"accuracy on {wording.listed(found.captures)} (%)")
+        axes.set(xlabel="trial", ylabel=f"accuracy on {one_line(wording.listed(found.captures), 2 * NAME_LETTERS)} (%)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside upper center", ncols=3, frameon=False)
         return to_png(figure)
@@ -144,7 +145,12 @@ def _draw_scores(figure: Figure, axes: Axes, found: Searched, knobs: Sequence[st
     for mark in marks:
         # A point on the edge of the space is drawn whole.
         mark.set(clip_on=False, zorder=3)
-    figure.colorbar(drawn, ax=axes, format="%.1f", label=f"accuracy on {wording.listed(found.captures)} (%)")
+    figure.colorbar(
+        drawn,
+        ax=axes,
+        format="%.1f",
+        label=f"accuracy on {one_line(wording.listed(found.captures), 2 * NAME_LETTERS)} (%)",
+    )
 
 
 def _label_powers(axis: Axis, space: FloatSpace | IntSpace) -> None:

@@ -9,6 +9,7 @@ from orchestrator.errors import DataError
 from orchestrator.launchers.inline import describe_jobs
 from orchestrator.pacing import Pacer
 from orchestrator.reconcile import reconcile
+from orchestrator.report_place import require_place
 from orchestrator.search_results import Searched
 from orchestrator.searches import Search, SearchOptions
 from orchestrator.searching import Trials, open_trials, runs_of
@@ -31,6 +32,7 @@ def search(asked: Search, options: SearchOptions, observer: Observer) -> Searche
     Raises:
         KnockoutError: something is refused; nothing has been started then.
     """
+    require_place(asked.study.layout.reports)
     store = open_store(asked.study.layout)
     try:
         trials = open_trials(asked, store, options)

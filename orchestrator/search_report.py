@@ -10,16 +10,19 @@ from statistics import mean, stdev
 import msgspec
 from scipy.stats import norm, t
 
-from model.run_folder import write_atomically
 from orchestrator import wording
 from orchestrator.layout import Layout
 from orchestrator.objective import burst_error
+from orchestrator.printable import csv_cell, one_line, visible
+from orchestrator.report_place import write_files
 from orchestrator.sampling import TOP_SHARE
 from orchestrator.search_figures import describe_history, describe_surface, draw_history, draw_surface
 from orchestrator.search_results import Difference, Searched, SearchSummary, TrialRecord, as_trained
 from orchestrator.spec import Change
 
 LEVEL = 0.95
+MAX_LETTERS = 2_000
+"""Most letters of a title, a value or a note."""
 UNVISITED = {"too_slow": "was too slow", "failed": "failed"}
 """States in which a point was not visited -> what is said of it."""
 TOO_HIGH = (
@@ -120,15 +123,21 @@ def _compare(found: Searched, other: TrialRecord, name: str) -> str:
 
 
 def write_search_report(found: Searched, layout: Layout) -> Path:
-    """Write the report of a search; return its Markdown file. The same trials give the same bytes."""
+    """Write the report of a search; return its Markdown file. The same trials give the same bytes.
+
+    Raises:
+        RunError: it cannot be written.
+    """
     key = found.study.rpartition("/")[2]
     folder = layout.search_report(found.campaign.name, found.name, found.campaign.profile, key)
     figures = {"history.png": draw_history(found), "surface.png": draw_surface(found)}
     drawn = {name: content for name, content in figures.items() if content}
-    for name, content in (drawn | {"trials.csv": write_table(found)}).items():
-        write_atomically(folder / name, content)
-    write_atomically(folder / "report.md", render(found, list(drawn)).encode())
-    write_atomically(layout.search_summary(folder), msgspec.json.format(msgspec.json.encode(summarise(found))) + b"\n")
+    said = {
+        "trials.csv": write_table(found),
+        "report.md": render(found, list(drawn)).encode(),
+        layout.search_summary(folder).name: msgspec.json.format(msgspec.json.encode(summarise(found))) + b"\n",
+    }
+    write_files(folder, drawn | said)
     return folder / "report.md"
 
 
@@ -155,16 +164,16 @@ def render(found: Searched, figures: Sequence[str]) -> str:
     """Write the report as Markdown."""
     said = {"history.png": describe_history, "surface.png": describe_surface}
     parts = [
-        f"# {found.spec.title}",
+        f"# {one_line(found.spec.title, MAX_LETTERS)}",
         f"Search `{found.name}` of campaign {found.campaign.name}, profile {found.campaign.profile}; "
         f"every point at {wording.seeds(found.seeds)}, suggested by {_name_samplers(found)}.",
-        "\n".join(f"- {sentence}" for sentence in sentences(found)),
+        "\n".join(f"- {one_line(sentence, MAX_LETTERS)}" for sentence in sentences(found)),
         *(f"![{figure.partition('.')[0]}]({figure})\n\n{said[figure](found)}" for figure in figures),
         *_render_importance(found),
         "## Points\n\n" + _render_points(found),
         *_render_reported(found),
     ]
-    return "\n\n".join(parts) + "\n"
+    return visible("\n\n".join(parts) + "\n")
 
 
 def _name_samplers(found: Searched) -> str:
@@ -223,18 +232,34 @@ def _render_reported(found: Searched) -> list[str]:
 
 def _render_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(_escape(cell) for cell in line)} |" for line in lines)
+
+
+def _escape(cell: str) -> str:
+    return one_line(cell, MAX_LETTERS).replace("|", "\\|")
 
 
 def write_table(found: Searched) -> bytes:
     """Write every trial as a line of a CSV file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", *found.spec.space, "state", "score", "standard_error", "runs", "again_of", "reason"])
+    writer.writerow(
+        [
+            "trial",
+            *(csv_cell(knob) for knob in found.spec.space),
+            "state",
+            "score",
+            "standard_error",
+            "runs",
+            "again_of",
+            "reason",
+        ]
+    )
     for trial in found.trials:
         values = [trial.change.get(knob, "") for knob in found.spec.space]
         score = trial.score and f"{trial.score.mean:.4f}"
         error = trial.score and trial.score.standard_error and f"{trial.score.standard_error:.4f}"
         runs = " ".join(trial.runs)
-        writer.writerow([trial.number, *values, trial.state, score, error or "", runs, trial.again_of, trial.reason])
+        cells = [trial.number, *values, trial.state, score, error or "", runs, trial.again_of, trial.reason]
+        writer.writerow([csv_cell(cell) for cell in cells])
     return text.getvalue().encode()

@@ -188,6 +188,8 @@ class Trials:
                 self._give_back(trial, f"its seeds disagree whether it is too slow: {slow.reason}", again=True)
             elif slow is not None:
                 self._tell_infeasible(trial, slow)
+            elif doubts := [why for run in results if (why := self.runs.why_not_believed(run))]:
+                self._give_back(trial, doubts[0], again=True)
             else:
                 self._tell_score(trial, ended)
 

@@ -31,7 +31,11 @@ AA_SEED_STEP = 10_000
 Change = dict[str, Any]
 """Dotted path of a knob -> its new value."""
 
-Seeds = Annotated[int, Meta(ge=1)] | Annotated[tuple[int, ...], Meta(min_length=1)]
+MAX_SEEDS = 10_000
+"""Most seeds of a campaign: far more than any verdict needs."""
+Seed = Annotated[int, Meta(ge=0, lt=2**32)]
+NumSeeds = Annotated[int, Meta(ge=1, le=MAX_SEEDS)]
+Seeds = NumSeeds | Annotated[tuple[Seed, ...], Meta(min_length=1, max_length=MAX_SEEDS)]
 """How many seeds (0, 1, ...), or which."""
 
 Word = Annotated[str, Meta(min_length=1)]
@@ -97,10 +101,13 @@ class JudgingSpec(Config, frozen=True, kw_only=True):
 class StagingSpec(Config, frozen=True, kw_only=True):
     """How seeds are given out: few to all, more to those that are undecided, fresh ones to what improved."""
 
-    screen_seeds: Annotated[int, Meta(ge=2, description="seeds that every experiment is given")] = 2
-    max_seeds: Annotated[int, Meta(ge=2, description="seeds after which an experiment stays inconclusive")] = 10
+    screen_seeds: Annotated[int, Meta(ge=2, le=MAX_SEEDS, description="seeds that every experiment is given")] = 2
+    max_seeds: Annotated[
+        int, Meta(ge=2, le=MAX_SEEDS, description="seeds after which an experiment stays inconclusive")
+    ] = 10
     confirm_seeds: Annotated[
-        int, Meta(ge=2, description="seeds after those of max_seeds, on which an improvement is confirmed")
+        int,
+        Meta(ge=2, le=MAX_SEEDS, description="seeds after those of max_seeds, on which an improvement is confirmed"),
     ] = 2
 
     def __post_init__(self) -> None:
@@ -125,8 +132,8 @@ class EmulateSpec(Config, frozen=True, kw_only=True):
     """How missing captures are made by `knockout data emulate`."""
 
     seed: Annotated[int, Meta(ge=0)] = 1
-    packets: Annotated[int, Meta(ge=1, description="bursts a transmitter at each location")] = 100
-    samples: Annotated[int, Meta(ge=64, description="samples a burst")] = 8192
+    packets: Annotated[int, Meta(ge=1, le=1_000_000, description="bursts a transmitter at each location")] = 100
+    samples: Annotated[int, Meta(ge=64, le=2**24, description="samples a burst")] = 8192
 
 
 class DataSpec(Config, frozen=True, kw_only=True):
@@ -308,7 +315,7 @@ class SearchSpec(Config, frozen=True, kw_only=True):
         MedianPruning | WilcoxonPruning | None,
         Meta(description="who gives points up early, by their validation accuracy after each epoch; null: nobody"),
     ] = None
-    trials: Annotated[int, Meta(ge=1, description="points to visit, in all")] = 50
+    trials: Annotated[int, Meta(ge=1, le=100_000, description="points to visit, in all")] = 50
     seeds: Annotated[Seeds, Meta(description="seeds that each point is trained at")] = 1
     objective: ObjectiveSpec = field(default_factory=ObjectiveSpec)
     enqueue: Annotated[tuple[PointSpec, ...], Meta(description="points that are tried first")] = ()

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from model.config import DataConfig
+from model.config import CapturePlace, DataConfig, variables_of
 from model.run_folder import write_atomically
 from orchestrator.checkouts import Code
 from orchestrator.errors import DataError, UsageError
@@ -23,11 +22,10 @@ from orchestrator.layout import Layout
 from orchestrator.loading import at_profile, load_campaign
 from orchestrator.plan import Arm, Plan, plan_runs, resolve_arms, select_arms
 from orchestrator.same_runs import share_runs
-from orchestrator.spec import DataSpec, ProfiledCampaign
+from orchestrator.spec import EmulateSpec, ProfiledCampaign
 
 APART_FORMAT = 1
 """Raised when bursts that were found apart must be compared again."""
-_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -86,7 +84,6 @@ def open_study(request: Request) -> Study:
     seeds = campaign.seeds
     campaign = msgspec.structs.replace(
         campaign,
-        data=_expand_paths(campaign.data, os.environ),
         seeds=campaign.staging.all_seeds(seeds) if campaign.staging else seeds,
     )
     with source.locating():
@@ -96,27 +93,18 @@ def open_study(request: Request) -> Study:
     return Study(campaign, selected, Layout(request.file.resolve().parent), arms, seeds)
 
 
-def _expand_paths(data: DataSpec, variables: Mapping[str, str]) -> DataSpec:
-    """Put environment variables into capture paths: `${RTL433}` or `${RTL433:-data/file.h5}`; unset ones stay."""
-
-    def value(found: re.Match[str]) -> str:
-        default = found[0] if found["default"] is None else found["default"]
-        return variables.get(found["name"]) or default
-
-    captures = {
-        name: msgspec.structs.replace(capture, path=_VARIABLE.sub(value, capture.path))
-        for name, capture in data.captures.items()
-    }
-    return msgspec.structs.replace(data, captures=captures)
-
-
 def missing_captures(study: Study) -> list[Path]:
-    """Return the capture files that are not there.
+    """Return the capture files that are not there, as the campaign writes their paths.
 
     A link to a file that is not there, a folder, or a file that cannot be seen is none of these: its place is taken.
     """
-    paths = dict.fromkeys(study.layout.root / capture.path for capture in study.campaign.data.captures.values())
-    return [path for path in paths if _is_free(path)]
+    return [Path(str(place)) for place in _missing(study)]
+
+
+def _missing(study: Study) -> list[CapturePlace]:
+    paths = dict.fromkeys(capture.path for capture in study.campaign.data.captures.values())
+    places = [CapturePlace(study.layout.root, path) for path in paths]
+    return [place for place in places if _is_free(Path(place))]
 
 
 def _is_free(path: Path) -> bool:
@@ -136,22 +124,36 @@ def make_captures(study: Study) -> str:
     Raises:
         DataError: captures are missing and the campaign does not say how to emulate them.
     """
-    missing = missing_captures(study)
+    missing = _missing(study)
     if not missing:
         return ""
     emulate = study.campaign.data.emulate
     if emulate is None:
         raise DataError(f"profile `{study.campaign.profile}` is skipped: {_explain_missing(missing[0])}")
-    folders = sorted({path.parent for path in missing})
-    return "".join(emulate_captures(folder, emulate, keep=True) for folder in folders)
+    written = {Path(place).parent: Path(str(place)).parent for place in missing}
+    return "".join(_emulate(folder, emulate, written[folder]) for folder in sorted(written))
 
 
-def _explain_missing(path: Path) -> str:
-    variable = _VARIABLE.search(path.name)
-    if variable is None:
-        return f"its capture {path} is not there; correct `path` under `data.captures`"
-    name = variable["name"]
-    return f"where its captures are is for the variable {name} to say, and it is not set; run again with {name}=PATH"
+def _emulate(folder: Path, emulate: EmulateSpec, written: Path) -> str:
+    """Make the captures of a folder; it is named as the campaign names it."""
+    try:
+        return emulate_captures(folder, emulate, keep=True).replace(str(folder), str(written))
+    except DataError as error:
+        raise DataError(str(error).replace(str(folder), str(written))) from None
+
+
+def _explain_missing(place: CapturePlace) -> str:
+    """Say what to do about a capture that is not there."""
+    names = variables_of(place.path)
+    unset = [name for name in names if not os.environ.get(name)]
+    if unset:
+        name = unset[0]
+        return (
+            f"where its captures are is for the variable {name} to say, and it is not set; run again with {name}=PATH"
+        )
+    if names:
+        return f"its capture {place} is not there; correct the variable {names[0]}, or `path` under `data.captures`"
+    return f"its capture {place} is not there; correct `path` under `data.captures`"
 
 
 def collect_inputs(study: Study, code: Code) -> CodeAndData:

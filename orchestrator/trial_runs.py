@@ -10,7 +10,9 @@ from msgspec import structs
 
 from model.config import JobConfig
 from model.run_folder import Result
+from orchestrator.believing import why_not_believed
 from orchestrator.checkouts import Code, GitCode
+from orchestrator.gathering import find_doubtful, set_aside
 from orchestrator.identity import CodeAndData, identity_hash, run_id
 from orchestrator.layout import Layout
 from orchestrator.orders import Order, OrderedCode
@@ -115,11 +117,18 @@ class TrialRuns:
         self.store.forget([run.id])
         self.store.add([self._row(run)])
 
+    def why_not_believed(self, run: str) -> str | None:
+        """Say why the result of a run is not believed; None where it is, or where there is none."""
+        why = why_not_believed(self.layout.run(run))
+        return None if why is None else f"{run} is not believed: {why}"
+
     def forget_failures(self, runs: Sequence[str]) -> None:
         """Let the failed ones of a trial's runs be tried again, from their last checkpoints.
 
-        A run that was too slow is tried again where another of the trial's seeds is done.
+        So is a run whose result is not believed, and one that was too slow where another of the trial's seeds is done.
         """
+        doubted = [run for run in runs if self.why_not_believed(run) is not None]
+        set_aside(self.layout, find_doubtful(self.layout, doubted))
         states = {run: result.state for run in runs if (result := self.result(run)) is not None}
         forgotten = {RunState.FAILED} | ({RunState.TOO_SLOW} if RunState.DONE in states.values() else set())
         for run, state in states.items():

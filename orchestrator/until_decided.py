@@ -16,6 +16,7 @@ from orchestrator.layout import Layout
 from orchestrator.ordering import RunOptions
 from orchestrator.plan import Plan
 from orchestrator.preview import run_seconds
+from orchestrator.report_place import require_place
 from orchestrator.spec import StagingSpec
 from orchestrator.states import RunState
 from orchestrator.study import Study, make_captures, make_plan
@@ -58,6 +59,7 @@ def run_until_decided(study: Study, options: RunOptions, observer: Observer, bud
         KnockoutError: something is refused; nothing has been started then.
     """
     staging = require_staging(study)
+    require_place(study.layout.reports)
     make_captures(study)
     rounds: list[Trained] = []
     before, standing = None, _stand(study, staging)
@@ -134,11 +136,11 @@ def _read(layout: Layout, plan: Plan) -> dict[str, RunRecord]:
 def _measured(layout: Layout, standing: Standing) -> Callable[[str], float | None]:
     """Tell what a run of an experiment takes: the median of its own, else of all that are done."""
     seconds: dict[str, list[float]] = {}
+    records = _read(layout, standing.plan)
     for run in standing.plan.runs:
-        folder = layout.run(run.id)
-        result = folder.read_result()
-        if result is not None and result.state == RunState.DONE:
-            seconds.setdefault(run.experiment, []).append(run_seconds(folder))
+        record = records.get(run.id)
+        if record is not None and record.result is not None and record.result.state == RunState.DONE:
+            seconds.setdefault(run.experiment, []).append(run_seconds(record.epochs))
     of_all = [each for of in seconds.values() for each in of]
     typical = median(of_all) if of_all else None
     return lambda experiment: median(seconds[experiment]) if experiment in seconds else typical

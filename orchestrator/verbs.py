@@ -3,6 +3,8 @@
 import argparse
 import re
 
+MAX_SEEDS = 10_000
+"""Most seeds of a command, as of a campaign; `help` loads no type of the campaign file."""
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -14,6 +16,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     first, last = (0, int(match[1]) - 1) if match[2] is None else (int(match[1]), int(match[2]))
     if last < first:
         raise argparse.ArgumentTypeError(f"{text!r} names no seed")
+    if last - first >= MAX_SEEDS:
+        raise argparse.ArgumentTypeError(f"{text!r} names more than {MAX_SEEDS:,} seeds")
     return tuple(range(first, last + 1))
 
 

@@ -1,12 +1,16 @@
 """Runs that are done, with predictions that say the same as their result."""
 
 import zlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.run_folder import LocationScore, Result, RunFolder
 
 NUM_BURSTS = 10
+Flags = NDArray[np.bool_]
 
 
 def write_done(folder: RunFolder, correct: int | None = None, *, epochs: int = 1, reason: str = "it is done") -> Result:
@@ -14,28 +18,35 @@ def write_done(folder: RunFolder, correct: int | None = None, *, epochs: int = 1
 
     The first `correct` of them are recognised; without it, five that differ from run to run.
     """
-    captures = folder.read_config().data.scored
-    labels_B = np.arange(NUM_BURSTS)
-    right_B = labels_B < correct if correct is not None else _some(folder.path.name)
-    logits_BC = np.zeros((NUM_BURSTS, NUM_BURSTS + 1), dtype=np.float32)
-    logits_BC[labels_B, np.where(right_B, labels_B, NUM_BURSTS)] = 1.0
-    arrays = {
-        "key": np.array([f"{label:02d}/0" for label in labels_B]),
-        "device": labels_B,
-        "label": labels_B,
-        "logits": logits_BC,
+    right_B = np.arange(NUM_BURSTS) < correct if correct is not None else _some(folder.path.name)
+    return write_scored(folder, dict.fromkeys(folder.read_config().data.scored, right_B), epochs=epochs, reason=reason)
+
+
+def write_scored(
+    folder: RunFolder, right: Mapping[str, Flags], *, epochs: int = 1, reason: str = "it is done"
+) -> Result:
+    """Give a run a result and predictions: for each capture, which of its bursts are recognised."""
+    arrays = {f"{capture}/{name}": values for capture, flags in right.items() for name, values in _arrays(flags)}
+    np.savez(folder.predictions, allow_pickle=False, **arrays)
+    scores = {
+        capture: LocationScore(bursts=len(flags), correct=int(flags.sum()), accuracy=float(flags.mean()), loss=1.0)
+        for capture, flags in right.items()
     }
-    named = {f"{capture}/{name}": values for capture in captures for name, values in arrays.items()}
-    np.savez(folder.predictions, allow_pickle=False, **named)
-    score = LocationScore(bursts=NUM_BURSTS, correct=int(right_B.sum()), accuracy=float(right_B.mean()), loss=1.0)
-    result = Result(
-        state="done", reason=reason, best_epoch=epochs, epochs=epochs, scores=dict.fromkeys(captures, score)
-    )
+    result = Result(state="done", reason=reason, best_epoch=epochs, epochs=epochs, scores=scores)
     folder.write_result(result)
     return result
 
 
-def _some(name: str) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+def _arrays(right_B: Flags) -> list[tuple[str, NDArray[Any]]]:
+    num_bursts = len(right_B)
+    labels_B = np.arange(num_bursts)
+    logits_BC = np.zeros((num_bursts, num_bursts + 1), dtype=np.float32)
+    logits_BC[labels_B, np.where(right_B, labels_B, num_bursts)] = 1.0
+    keys_B = np.array([f"{label:02d}/0" for label in labels_B])
+    return [("key", keys_B), ("device", labels_B), ("label", labels_B), ("logits", logits_BC)]
+
+
+def _some(name: str) -> Flags:
     """Choose five of ten bursts by a name."""
     chosen = np.random.default_rng(zlib.crc32(name.encode())).permutation(NUM_BURSTS)
     return chosen < NUM_BURSTS // 2

@@ -26,7 +26,7 @@ from model.config.augment import (
 )
 from model.config.backbone import AuxHeadConfig, ModelConfig
 from model.config.base import Config
-from model.config.data import CaptureConfig, DataConfig
+from model.config.data import CaptureConfig, CapturePlace, DataConfig, Place, expand_path, locate_capture, variables_of
 from model.config.loss import CrossEntropyConfig, FocalConfig, LossConfig
 from model.config.optim import CosineConfig, OneCycleConfig, OptimConfig, PlateauConfig, ScheduleConfig
 
@@ -36,6 +36,7 @@ __all__ = [
     "AugmentConfig",
     "AuxHeadConfig",
     "CaptureConfig",
+    "CapturePlace",
     "CarrierOffsetConfig",
     "Config",
     "ConstantPhaseConfig",
@@ -55,6 +56,7 @@ __all__ = [
     "OneCycleConfig",
     "OptimConfig",
     "PhaseNoiseConfig",
+    "Place",
     "PlateauConfig",
     "RollConfig",
     "RuntimeConfig",
@@ -63,7 +65,10 @@ __all__ = [
     "TestTimeConfig",
     "decode_job",
     "differing_knobs",
+    "expand_path",
     "job_from_builtins",
+    "locate_capture",
+    "variables_of",
 ]
 
 FORMAT: Literal[1] = 1

@@ -1,18 +1,77 @@
 """Which bursts play which part."""
 
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import combinations
 from os.path import normpath
+from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from model.config.base import Config, require_finite
 
+MAX_RANGE = 10_000_000
+"""Most devices of a capture, and most rows of a device."""
+
+
+_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+
+
+def expand_path(path: str, variables: Mapping[str, str]) -> str:
+    """Put variables into a path: `${RTL433}` or `${RTL433:-data/file.h5}`; what is not set stays as it is written.
+
+    A variable may hold what nobody should read. So its value stands nowhere but in the call that opens the file.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        default = found[0] if found["default"] is None else found["default"]
+        return variables.get(found["name"]) or default
+
+    return _VARIABLE.sub(value, path)
+
+
+def variables_of(path: str) -> tuple[str, ...]:
+    """Name the variables in a path."""
+    return tuple(found["name"] for found in _VARIABLE.finditer(path))
+
+
+def locate_capture(folder: Path, path: str) -> Path:
+    """Return where a capture lies, with the variables of this process in place of their names."""
+    return folder / expand_path(path, os.environ)
+
+
+@dataclass(frozen=True)
+class CapturePlace:
+    """Where a capture lies. As text it is the path as the campaign writes it, and `Path(place)` is what to open.
+
+    Attributes:
+        folder: what the path is relative to.
+        path: as the campaign writes it, with the names of variables.
+    """
+
+    folder: Path
+    path: str
+
+    def __str__(self) -> str:
+        return str(self.folder / self.path)
+
+    def __fspath__(self) -> str:
+        return str(locate_capture(self.folder, self.path))
+
+
+Place = Path | CapturePlace
+"""A capture file: text for a sentence by `str`, what to open by `Path`."""
+
 
 class CaptureConfig(Config, frozen=True, kw_only=True):
     """A part of a capture file: half-open ranges over 0-based devices and over each device's rows."""
 
-    path: Annotated[str, Meta(min_length=1, description="relative to the campaign file")]
+    path: Annotated[
+        str, Meta(min_length=1, description="relative to the campaign file; ${VARIABLE} in it is looked up")
+    ]
     devices: tuple[int, int]
     packets: tuple[int, int]
 
@@ -21,13 +80,16 @@ class CaptureConfig(Config, frozen=True, kw_only=True):
             start, stop = getattr(self, name)
             if not 0 <= start < stop:
                 raise ValueError(f"{name} [{start}, {stop}] is empty; a range is [first, last + 1], counted from 0")
+            if stop > MAX_RANGE:
+                raise ValueError(f"{name} [{start}, {stop}] ends beyond {MAX_RANGE:,}, which no capture holds")
 
         if self.devices[1] - self.devices[0] > MAX_DEVICES:
             raise ValueError(f"devices [{self.devices[0]}, {self.devices[1]}] are more than {MAX_DEVICES}; name fewer")
 
     def overlaps(self, other: "CaptureConfig") -> bool:
         """Whether both name a common burst of one file."""
-        return normpath(self.path) == normpath(other.path) and all(
+        ours, theirs = (normpath(expand_path(side.path, os.environ)) for side in (self, other))
+        return ours == theirs and all(
             max(a[0], b[0]) < min(a[1], b[1]) for a, b in ((self.devices, other.devices), (self.packets, other.packets))
         )
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from model.config.base import Config, Count, NonNegative, Positive, require_finite
+from model.config.base import Config, NonNegative, Positive, require_finite
 
 Warmup = Annotated[int, Meta(ge=0, description="epochs in which the rate rises linearly from near 0")]
 
@@ -45,7 +45,7 @@ class OptimConfig(Config, frozen=True, kw_only=True):
     weight_decay: NonNegative = 0.0
     clip_norm: Annotated[float, Meta(gt=0, description="largest norm of the gradient")] = 1.0
     batch_size: Annotated[int, Meta(ge=1, description="bursts a step")] = 128
-    epochs: Count = 600
+    epochs: Annotated[int, Meta(ge=1, le=1_000_000)] = 600
     early_stopping: Annotated[
         int, Meta(ge=1, description="stop after so many epochs without a lower validation loss")
     ] = 100

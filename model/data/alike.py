@@ -1,9 +1,10 @@
 """What all captures of a configuration have in common: the layout and the sample rate. No torch."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from model.config import DataConfig
+from model.config import CapturePlace, DataConfig, expand_path
 from model.data.captures import Bursts, CaptureError, read_sample_rate
 from model.data.unchanged import is_shard
 
@@ -18,7 +19,7 @@ def require_one_rate(config: DataConfig, folder: Path, opened: Iterable[Bursts] 
         CaptureError: a file is missing, or its rate is not that of the others.
     """
     known = {part.path: part.sample_rate_hz for part in opened}
-    paths = list(dict.fromkeys(folder / config.captures[name].path for name in config.used))
+    paths = list(dict.fromkeys(CapturePlace(folder, config.captures[name].path) for name in config.used))
     for path in paths:
         if path not in known:
             known[path] = read_sample_rate(path, config.sample_rate_hz)
@@ -37,7 +38,7 @@ def require_layout(config: DataConfig) -> None:
     """
     for name in config.used:
         path = config.captures[name].path
-        if is_shard(path) != (config.layout == "shards"):
+        if is_shard(expand_path(path, os.environ)) != (config.layout == "shards"):
             ending = "must end in .npy" if config.layout == "shards" else "must be HDF5, and .npy is a shard"
             raise CaptureError(
                 f"capture `{name}`: its path is {path}, in layout {config.layout} it {ending}; "

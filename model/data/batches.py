@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.config import DataConfig
+from model.config import CapturePlace, DataConfig
 from model.data.alike import require_layout, require_one_rate
 from model.data.captures import Bursts, CaptureError, open_bursts, read_into
 from model.data.unchanged import CaptureStamps, stamp_files
@@ -172,11 +172,11 @@ def open_role(config: DataConfig, names: tuple[str, ...], folder: Path) -> Burst
         CaptureError: a file does not fit, or is of another sample rate than any capture of the configuration.
     """
     require_layout(config)
-    paths = [folder / config.captures[name].path for name in names]
-    stamps = stamp_files(paths)
+    places = [CapturePlace(folder, config.captures[name].path) for name in names]
+    stamps = stamp_files(places)
     parts = tuple(
-        open_bursts(path, config.captures[name], samples=config.samples, default_sample_rate_hz=config.sample_rate_hz)
-        for name, path in zip(names, paths, strict=True)
+        open_bursts(place, config.captures[name], samples=config.samples, default_sample_rate_hz=config.sample_rate_hz)
+        for name, place in zip(names, places, strict=True)
     )
     require_one_rate(config, folder, parts)
     return BurstSet(parts, device_classes(config), stamps=stamps)

@@ -1,7 +1,9 @@
 """What can be wrong with a capture, as sentences, and whether it can pass. No torch."""
 
 import re
+from os import fspath
 
+from model.config import Place
 from model.endings import OWN_DOING, find_system_error
 
 _HDF5_ERRNO = re.compile(r"\berrno = (\d+)")
@@ -21,6 +23,16 @@ class CaptureAwayError(CaptureError):
 
 class CaptureChangedError(CaptureError):
     """A capture is no longer the file that was opened; what is read of it now must not be used."""
+
+
+def name_error(error: OSError, path: Place) -> OSError:
+    """Return an error of the system as one of a capture, which is named as the campaign names it."""
+    return OSError(error.errno, hide_place(error.strerror or str(error), path), str(path))
+
+
+def hide_place(text: str, path: Place) -> str:
+    """Put a capture's path as the campaign writes it in place of the one that was opened."""
+    return text.replace(fspath(path), str(path))
 
 
 def system_error_of(error: BaseException) -> OSError | None:

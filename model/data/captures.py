@@ -18,15 +18,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, pairwise
-from pathlib import Path
+from os import fspath
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from model.config import CaptureConfig
-from model.data.capture_errors import CaptureAwayError, CaptureChangedError, CaptureError, system_error_of
+from model.config import CaptureConfig, Place
+from model.data.capture_errors import (
+    CaptureAwayError,
+    CaptureChangedError,
+    CaptureError,
+    name_error,
+    system_error_of,
+)
 from model.data.own_storage import find_own_dataset
 from model.data.plain_rows import (
     UNTOUCHED,
@@ -71,7 +77,7 @@ class Bursts:
     """A selection of one capture, opened: grouped by device, in packet order within a device.
 
     Attributes:
-        path: the capture file.
+        path: the capture file; as text, it is as the campaign names it.
         rows: row of each burst in the file, int64 [n].
         devices: device of each burst, counted from 0, int64 [n].
         packets: index of each burst among the rows of its device, int64 [n].
@@ -80,7 +86,7 @@ class Bursts:
         length: samples of each burst in the file.
     """
 
-    path: Path
+    path: Place
     rows: NDArray[np.int64]
     devices: NDArray[np.int64]
     packets: NDArray[np.int64]
@@ -98,11 +104,11 @@ class Bursts:
         return np.array([f"{device}/{packet}" for device, packet in pairs], dtype=np.str_)
 
 
-def open_bursts(path: Path, capture: CaptureConfig, *, samples: int, default_sample_rate_hz: float) -> Bursts:
+def open_bursts(path: Place, capture: CaptureConfig, *, samples: int, default_sample_rate_hz: float) -> Bursts:
     """Select the bursts of a device range and a packet range; reads labels and shapes, no data.
 
     Args:
-        path: the capture file, where `capture.path` resolves to.
+        path: the capture file, where `capture.path` resolves to; a `CapturePlace` is named as the campaign names it.
         capture: half-open ranges over devices counted from 0 and over each device's rows in file order. Of a shard
             they say what its rows are: it holds these bursts and no others.
         samples: leading samples of each burst that will be used.
@@ -172,7 +178,7 @@ def read_into(
 
 
 @lru_cache(maxsize=64)
-def _plain_rows(path: Path, stamp: Stamp, samples: int) -> PlainRows | None:
+def _plain_rows(path: Place, stamp: Stamp, samples: int) -> PlainRows | None:
     """Find where a capture's rows lie, if in one piece; remembered while `stamp` lasts, as every batch asks for it."""
     if is_shard(path):
         return open_shard(path)
@@ -182,21 +188,22 @@ def _plain_rows(path: Path, stamp: Stamp, samples: int) -> PlainRows | None:
 
 
 @contextmanager
-def _open_capture(path: Path) -> Iterator[Any]:
+def _open_capture(path: Place) -> Iterator[Any]:
     """Open a capture for reading. h5py has no types, hence Any."""
     stamp_file(path)
     try:
         # This driver reads one file, whatever the environment says. No lock: some file systems have none, and what
         # is written meanwhile shows in the file's stamp.
-        with h5py.File(path, "r", driver="sec2", locking=False, rdcc_nbytes=CHUNK_CACHE_BYTES) as file:
+        with h5py.File(fspath(path), "r", driver="sec2", locking=False, rdcc_nbytes=CHUNK_CACHE_BYTES) as file:
             yield file
     except CaptureError:
         raise
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # what h5py makes of a damaged file
-        raise unreadable(path, error) from system_error_of(error) or error
+        found = system_error_of(error)
+        raise unreadable(path, error) from (name_error(found, path) if found is not None else None)
 
 
-def _dataset(path: Path, file: Any, name: str, kinds: str) -> Any:
+def _dataset(path: Place, file: Any, name: str, kinds: str) -> Any:
     """Return a dataset of real numbers by name; `kinds` are numpy's letters of the dtypes that are accepted."""
     dataset = find_own_dataset(path, file, name)
     if dataset is None:
@@ -210,7 +217,7 @@ def _dataset(path: Path, file: Any, name: str, kinds: str) -> Any:
     return dataset
 
 
-def _check_data(path: Path, file: Any, samples: int) -> tuple[int, int]:
+def _check_data(path: Place, file: Any, samples: int) -> tuple[int, int]:
     """Return the number of rows N and the samples in a row L, once the shape of `data` is right."""
     dataset = _dataset(path, file, "data", kinds="iuf")
     shape = dataset.shape
@@ -232,7 +239,7 @@ def _check_data(path: Path, file: Any, samples: int) -> tuple[int, int]:
     return num_rows, width // 2
 
 
-def _read_labels(path: Path, file: Any, num_rows: int) -> NDArray[np.int32]:
+def _read_labels(path: Place, file: Any, num_rows: int) -> NDArray[np.int32]:
     """Return the device of each row, counted from 0, int32 [N]."""
     dataset = _dataset(path, file, "label", kinds="iuf")
     if dataset.shape not in ((1, num_rows), (num_rows, 1), (num_rows,)):
@@ -258,7 +265,7 @@ def _read_labels(path: Path, file: Any, num_rows: int) -> NDArray[np.int32]:
     return labels
 
 
-def read_sample_rate(path: Path, default_hz: float) -> float:
+def read_sample_rate(path: Place, default_hz: float) -> float:
     """Return the sample rate of a capture; it is read once as long as the file stays the same.
 
     Raises:
@@ -268,12 +275,12 @@ def read_sample_rate(path: Path, default_hz: float) -> float:
 
 
 @lru_cache(maxsize=64)
-def _sample_rate(path: Path, stamp: Stamp, default_hz: float) -> float:
+def _sample_rate(path: Place, stamp: Stamp, default_hz: float) -> float:
     with _open_capture(path) as file:
         return _read_sample_rate(path, file, default_hz)
 
 
-def _read_sample_rate(path: Path, file: Any, default_hz: float) -> float:
+def _read_sample_rate(path: Place, file: Any, default_hz: float) -> float:
     stated = np.asarray(default_hz)
     if "sample_rate" in file.attrs:
         attribute = file.attrs.get_id("sample_rate")
@@ -288,7 +295,7 @@ def _read_sample_rate(path: Path, file: Any, default_hz: float) -> float:
     return rate_hz
 
 
-def _device_rows(path: Path, labels: NDArray[np.int32], device: int, capture: CaptureConfig) -> NDArray[np.int64]:
+def _device_rows(path: Place, labels: NDArray[np.int32], device: int, capture: CaptureConfig) -> NDArray[np.int64]:
     """Return the rows of one device that lie in the packet range."""
     rows = np.flatnonzero(labels == device)
     if not len(rows):
@@ -362,7 +369,7 @@ def _read_block(data: Any, first_row: int, length: int, iq_n2S: NDArray[np.float
             iq_n2S[:, half] = data[rows, half * length : half * length + iq_n2S.shape[2]]
 
 
-def _check_values(path: Path, rows: NDArray[np.int64], x_B2S: NDArray[np.float32], places: NDArray[np.int64]) -> None:
+def _check_values(path: Place, rows: NDArray[np.int64], x_B2S: NDArray[np.float32], places: NDArray[np.int64]) -> None:
     # One fast pass over each burst: its energy is finite and above 0 only if no sample is spoilt and not all are zero.
     # Where it is not, which overflow can do as well, every sample is looked at.
     flat_BX = x_B2S.reshape(len(x_B2S), 2 * x_B2S.shape[2])
@@ -372,7 +379,7 @@ def _check_values(path: Path, rows: NDArray[np.int64], x_B2S: NDArray[np.float32
         _refuse_spoilt(path, rows, x_B2S[places])
 
 
-def _refuse_spoilt(path: Path, rows: NDArray[np.int64], iq_n2S: NDArray[np.float32]) -> None:
+def _refuse_spoilt(path: Place, rows: NDArray[np.int64], iq_n2S: NDArray[np.float32]) -> None:
     spoilt = ~np.isfinite(iq_n2S).all(axis=(1, 2))
     silent = ~iq_n2S.any(axis=(1, 2))
     for bad, what in (

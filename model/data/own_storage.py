@@ -5,11 +5,11 @@ leave unpacking to a plug-in, so that other bytes are read on another machine. A
 """
 
 import math
-from pathlib import Path
 from typing import Any
 
 import h5py
 
+from model.config import Place
 from model.data.capture_errors import CaptureError
 
 MAX_LINKS = 16
@@ -31,7 +31,7 @@ BUILT_IN_FILTERS = frozenset(
 COPY = "write a new file that holds `data` and `label` themselves, with h5py: new[name] = old[name][:]"
 
 
-def find_own_dataset(path: Path, file: Any, name: str) -> Any | None:
+def find_own_dataset(path: Place, file: Any, name: str) -> Any | None:
     """Return the dataset of that name in an open file; None if there is none. h5py has no types, hence Any.
 
     Raises:
@@ -44,7 +44,7 @@ def find_own_dataset(path: Path, file: Any, name: str) -> Any | None:
     return found
 
 
-def _follow(path: Path, root: Any, name: str) -> Any | None:
+def _follow(path: Place, root: Any, name: str) -> Any | None:
     """Open an object by name; no link is followed before it is known to stay in the file."""
     found, words, num_links = root, name.split("/"), 0
     while words:
@@ -73,7 +73,7 @@ def _describe_link(group: Any, word: str, kind: int) -> str:
     return f"is a link of a program's own kind ({kind})"
 
 
-def _require_own_bytes(path: Path, name: str, dataset: Any) -> None:
+def _require_own_bytes(path: Place, name: str, dataset: Any) -> None:
     properties = dataset.id.get_create_plist()
     if properties.get_layout() == h5py.h5d.VIRTUAL:
         raise CaptureError(_refusal(path, name, "is put together of other datasets (a virtual dataset)"))
@@ -95,5 +95,5 @@ def _require_own_bytes(path: Path, name: str, dataset: Any) -> None:
         )
 
 
-def _refusal(path: Path, name: str, found: str) -> str:
+def _refusal(path: Place, name: str, found: str) -> str:
     return f"{path}: `{name}` {found}; every byte of a capture must lie in its own file, as its hash does; {COPY}"

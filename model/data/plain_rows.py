@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.capture_errors import CaptureAwayError, CaptureError, system_error_of
+from model.config import Place
+from model.data.capture_errors import CaptureAwayError, CaptureError, hide_place, name_error, system_error_of
 from model.data.unchanged import REMAKE, stamp_file
 
 SHARD_DTYPE = np.dtype("<f4")
@@ -36,7 +37,7 @@ UNTOUCHED = "do not replace a capture while it is used"
 class PlainRows:
     """Bursts [N, 2, L] that lie one after the other in a file, uncompressed."""
 
-    path: Path
+    path: Place
     dtype: np.dtype[Any]
     offset: int
     """Bytes before the first row."""
@@ -59,13 +60,13 @@ class PlainRows:
         try:
             self._read(rows, x_B2S, places)
         except OSError as error:
-            raise unreadable(self.path, error) from error
+            raise unreadable(self.path, error) from name_error(error, self.path)
 
     def _read(self, rows: NDArray[np.int64], x_B2S: NDArray[np.float32], places: NDArray[np.int64]) -> None:
         row_2L, samples = np.empty(self.shape[1:], self.dtype), x_B2S.shape[2]
         is_as_wanted = self.dtype == x_B2S.dtype and self.shape[2] == samples
         # A double too large for float32 becomes infinite, which is reported with its row.
-        with self.path.open("rb", buffering=0) as file, np.errstate(over="ignore"):
+        with Path(self.path).open("rb", buffering=0) as file, np.errstate(over="ignore"):
             for number in np.argsort(rows):
                 burst_2S = x_B2S[places[number]]
                 target: Any = burst_2S if is_as_wanted else row_2L
@@ -76,7 +77,7 @@ class PlainRows:
                     burst_2S[:] = row_2L[:, :samples]
 
 
-def find_plain_rows(path: Path, data: Any, length: int) -> PlainRows | None:
+def find_plain_rows(path: Place, data: Any, length: int) -> PlainRows | None:
     """Find where the rows of an HDF5 `data` lie, if in one piece and uncompressed; None where only h5py can read it.
 
     h5py itself refuses a file that ends before its data do.
@@ -87,7 +88,7 @@ def find_plain_rows(path: Path, data: Any, length: int) -> PlainRows | None:
     return PlainRows(path, data.dtype, offset, (data.shape[0], 2, length))
 
 
-def open_shard(path: Path) -> PlainRows:
+def open_shard(path: Place) -> PlainRows:
     """Find the rows of a shard, float32 [N, 2, L], once it is what a shard must be.
 
     Raises:
@@ -96,10 +97,10 @@ def open_shard(path: Path) -> PlainRows:
     """
     stamp_file(path)
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             header = HEADER.match(file.read(MAX_HEADER_BYTES))
     except OSError as error:
-        raise unreadable(path, error, "shard") from error
+        raise unreadable(path, error, "shard") from name_error(error, path)
     if header is None:
         raise CaptureError(f"{path}: does not begin as a shard does; {REMAKE}")
     offset, descr, order = header.end(), header["descr"].decode(), header["order"].decode()
@@ -108,22 +109,23 @@ def open_shard(path: Path) -> PlainRows:
         found = f"{descr} {shape}{' in Fortran order' * (order == 'True')}"
         raise CaptureError(f"{path}: holds {found}, a shard is {SHARD_DTYPE.str} [bursts, 2, samples]; {REMAKE}")
     require_row(path, 2 * shape[2] * SHARD_DTYPE.itemsize)
-    rows, num_bytes = PlainRows(path, SHARD_DTYPE, offset, (shape[0], 2, shape[2])), path.stat().st_size
+    rows, num_bytes = PlainRows(path, SHARD_DTYPE, offset, (shape[0], 2, shape[2])), Path(path).stat().st_size
     if num_bytes != rows.end:
         raise CaptureError(f"{path}: has {num_bytes} bytes, {shape} float32 need {rows.end}; {REMAKE}")
     return rows
 
 
-def unreadable(path: Path, error: Exception, kind: str = "capture") -> CaptureError:
+def unreadable(path: Place, error: Exception, kind: str = "capture") -> CaptureError:
     """Return what an error of the system, or of h5py, says of a capture."""
     found = system_error_of(error)
     if found is not None and found.errno is not None:
         reason = os.strerror(found.errno)
         return CaptureAwayError(f"{path}: the {kind} cannot be read: {reason}; run again when it can")
-    return CaptureError(f"{path}: cannot be read as HDF5 ({error}); check that it was copied completely, as one file")
+    said = hide_place(str(error), path)
+    return CaptureError(f"{path}: cannot be read as HDF5 ({said}); check that it was copied completely, as one file")
 
 
-def require_row(path: Path, num_bytes: int) -> None:
+def require_row(path: Place, num_bytes: int) -> None:
     """Refuse a burst so long that one alone would fill the memory.
 
     Raises:
@@ -133,7 +135,7 @@ def require_row(path: Path, num_bytes: int) -> None:
         raise CaptureError(f"{path}: a burst has {num_bytes} bytes, at most {MAX_ROW_BYTES} are read; cut the bursts")
 
 
-def check_shard(path: Path, shape: tuple[int, ...], ranges: tuple[int, int], samples: int) -> None:
+def check_shard(path: Place, shape: tuple[int, ...], ranges: tuple[int, int], samples: int) -> None:
     """Refuse a shard that does not hold exactly the bursts that the configuration says it holds.
 
     Raises:

@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from model.config import CaptureConfig, DataConfig
+from model.config import CaptureConfig, CapturePlace, DataConfig
 from model.data.alike import require_layout, require_one_rate
 from model.data.captures import Bursts, CaptureError, open_bursts, read_bursts
 from model.data.disk_space import explain, require_space
@@ -171,7 +171,7 @@ def _open_parts(order: Order) -> dict[str, Bursts]:
     require_layout(data)
     parts = {
         name: open_bursts(
-            Path(order.data_folder) / data.captures[name].path,
+            CapturePlace(Path(order.data_folder), data.captures[name].path),
             data.captures[name],
             samples=data.samples,
             default_sample_rate_hz=data.sample_rate_hz,

@@ -24,7 +24,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from model.config import DataConfig
+from model.config import CapturePlace, DataConfig
 from model.config.data import HELD_OUT, ONCE
 from model.data.captures import Bursts, CaptureError, open_bursts, read_bursts
 from model.data.unchanged import stamp_captures
@@ -98,7 +98,7 @@ def _open_parts(data: DataConfig, folder: Path) -> dict[str, Bursts]:
     """Open every capture, with as many samples as are compared."""
     parts = {
         name: open_bursts(
-            folder / data.captures[name].path,
+            CapturePlace(folder, data.captures[name].path),
             data.captures[name],
             samples=data.samples,
             default_sample_rate_hz=data.sample_rate_hz,

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.config import DataConfig
-from model.data.capture_errors import CaptureAwayError, CaptureChangedError, CaptureError
+from model.config import CapturePlace, DataConfig, Place
+from model.data.capture_errors import CaptureAwayError, CaptureChangedError, CaptureError, name_error
 from model.endings import OWN_DOING
 
 Stamp = tuple[int, int, int, int]
@@ -23,12 +23,12 @@ REMAKE = "make it again with `knockout data shard`"
 PUT_BACK = "put the capture back as it was and run again to go on, or queue a run on the new one"
 
 
-def is_shard(path: Path | str) -> bool:
+def is_shard(path: Place | str) -> bool:
     """Whether a capture of that name is read as a shard; everything else is HDF5."""
     return Path(path).suffix == SHARD_SUFFIX
 
 
-def stamp_file(path: Path, advice: str | None = None) -> Stamp:
+def stamp_file(path: Place, advice: str | None = None) -> Stamp:
     """Return the stamp of a capture; it opens nothing, so a pipe cannot hang it.
 
     Args:
@@ -42,11 +42,11 @@ def stamp_file(path: Path, advice: str | None = None) -> Stamp:
     kind, way = ("shard", REMAKE) if is_shard(path) else ("capture file", MAKE)
     advice = advice or way
     try:
-        found = path.stat()
+        found = Path(path).stat()
     except OSError as error:
         refusal = CaptureError if error.errno in OWN_DOING else CaptureAwayError
         what = "is not there" if error.errno in MISSING else f"cannot be read: {error.strerror}"
-        raise refusal(f"{path}: the {kind} {what}; {advice}") from error
+        raise refusal(f"{path}: the {kind} {what}; {advice}") from name_error(error, path)
     except ValueError as error:
         raise CaptureError(f"{str(path)!r}: the {kind} cannot have this path ({error}); {advice}") from error
     if not stat.S_ISREG(found.st_mode):
@@ -61,7 +61,7 @@ def stamp_file(path: Path, advice: str | None = None) -> Stamp:
 class CaptureStamps:
     """The stamps of capture files at the time when they were opened."""
 
-    stamps: dict[Path, Stamp]
+    stamps: dict[Place, Stamp]
 
     def require_unchanged(self) -> None:
         """Compare every file with its stamp: one `stat` a file.
@@ -75,7 +75,7 @@ class CaptureStamps:
                 raise CaptureChangedError(f"{path}: the capture has changed since it was opened; {PUT_BACK}")
 
 
-def stamp_files(paths: Iterable[Path]) -> CaptureStamps:
+def stamp_files(paths: Iterable[Place]) -> CaptureStamps:
     """Stamp capture files.
 
     Raises:
@@ -90,4 +90,4 @@ def stamp_captures(config: DataConfig, folder: Path) -> CaptureStamps:
     Raises:
         CaptureAwayError: a file is not there, or the system does not let us see it.
     """
-    return stamp_files(folder / config.captures[name].path for name in config.used)
+    return stamp_files(CapturePlace(folder, config.captures[name].path) for name in config.used)

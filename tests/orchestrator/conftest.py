@@ -33,7 +33,7 @@ from orchestrator.states import RunState
 from orchestrator.store import RUNS, QueuedRun, Store, open_store
 from orchestrator.study import Request, collect_inputs, make_plan, open_study
 from tests.epochs import an_epoch
-from tests.results import write_done
+from tests.results import write_done, write_scored
 
 NUM_DEVICES = 10
 SERVER = os.environ.get("KNOCKOUT_TEST_DATABASE")
@@ -382,18 +382,18 @@ class SearchLab:
         return trials
 
     def end(self, run: str, accuracy: float = 0.5, state: str = "done", failure: str | None = None) -> None:
-        scores = {} if state != "done" else {"LocC": score_of(accuracy), "LocD": score_of(1.0)}
-        result = Result(state=state, reason=f"it is {state}", failure=failure, epochs=1, best_epoch=1, scores=scores)
-        self.study.layout.run(run).write_result(result)
+        folder = self.study.layout.run(run)
+        if state == "done":
+            place = np.arange(100) / 100
+            scored = folder.read_config().data.scored
+            write_scored(folder, {name: place < (accuracy if name == "LocC" else 1.0) for name in scored})
+        else:
+            folder.write_result(Result(state=state, reason=f"it is {state}", failure=failure, epochs=1, best_epoch=1))
         assert (claimed := self.store.claim(Process.own(), [run])) is not None
         assert self.store.end(claimed, RunState(state), f"it is {state}", failure)
 
     def state_of(self, run: str) -> RunState:
         return self.store.runs([run])[0].state
-
-
-def score_of(accuracy: float) -> LocationScore:
-    return LocationScore(bursts=100, correct=round(100 * accuracy), accuracy=accuracy, loss=1.0)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from typing import Any
 
 import matplotlib as mpl
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from msgspec.structs import replace
 
@@ -158,3 +159,25 @@ def test_losses_that_are_not_finite_leave_a_gap(a_plan: Callable[..., Plan], run
         for name, run in records.items()
     }
     assert draw_curves(plan, lost) != draw_curves(plan, records)
+
+
+def test_a_campaign_of_thousands_of_experiments_is_drawn_less_sharply(
+    a_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.figures.MAX_DOTS", 1000)
+    plan = a_plan({f"x{number}": {"change": {"loss.gamma": 1.0 + number, "loss.kind": "focal"}} for number in range(9)})
+    height = int.from_bytes(draw_deltas(plan, judge(plan, {}))[20:24], "big")
+    assert height < 1300
+
+
+def test_names_of_groups_are_shortened_and_hold_nothing_hidden(
+    a_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    set_yticks = Axes.set_yticks
+    monkeypatch.setattr(
+        Axes, "set_yticks", lambda self, at, texts, **how: (written.extend(texts), set_yticks(self, at, texts, **how))
+    )
+    plan = a_plan({"E5": {"change": {"loss.kind": "focal"}, "group": "a\x1b[2Jb" + "c" * 500}})
+    draw_deltas(plan, judge(plan, {}))
+    assert [text for text in written if text.startswith("a\\x1b[2Jb")] == ["a\\x1b[2Jb" + "c" * 27 + " […]"]

@@ -169,7 +169,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
 def test_a_cache_of_other_content_costs_only_time(content: bytes, capture: Path, tmp_path: Path) -> None:
     (tmp_path / "cache.json").write_bytes(content)
     assert fingerprint(tmp_path) == {"LocA.h5": sha256(b"bursts")}
-    assert "LocA.h5" in (tmp_path / "cache.json").read_text()
+    assert sha256(b"bursts") in (tmp_path / "cache.json").read_text()
 
 
 @pytest.mark.usefixtures("_an_hour_later")
@@ -249,3 +249,17 @@ def test_captures_that_are_no_longer_those_of_an_order_are_named(
     (tmp_path / "LocD.h5").unlink()
     with pytest.raises(DataError, match=r"LocD\.h5: the capture cannot be read: No such file"):
         changed_captures(order, tmp_path, tmp_path / "cache.json")
+
+
+@pytest.mark.usefixtures("_an_hour_later")
+def test_the_value_of_a_variable_is_neither_remembered_nor_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KNOCKOUT_TEST_A", "hunter2")
+    (tmp_path / "hunter2.h5").write_bytes(b"bursts")
+    assert fingerprint(tmp_path, "${KNOCKOUT_TEST_A}.h5") == {"${KNOCKOUT_TEST_A}.h5": sha256(b"bursts")}
+    assert "hunter2" not in (tmp_path / "cache.json").read_text()
+    with pytest.raises(DataError, match=r"/\$\{KNOCKOUT_TEST_A\}/none: the capture cannot be read") as raised:
+        fingerprint(tmp_path, "${KNOCKOUT_TEST_A}/none")
+    assert isinstance(raised.value.__cause__, FileNotFoundError)
+    assert "hunter2" not in str(raised.value.__cause__)

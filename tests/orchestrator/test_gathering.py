@@ -3,13 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from msgspec import structs
 
 from model.run_folder import RunFolder
+from orchestrator.arithmetic_words import say_steps
 from orchestrator.campaign import report
 from orchestrator.checkouts import find_code
+from orchestrator.evidence import read_run
+from orchestrator.explain import explain_verdict
 from orchestrator.gathering import Gathered, gather
+from orchestrator.orders import read_order
 from orchestrator.queueing import Queued, add
 from orchestrator.store import open_store
 from orchestrator.study import Request, make_plan, open_study
@@ -118,3 +124,25 @@ def test_nothing_is_set_aside_where_the_system_refuses(study: Any, ended: Any, m
     assert len(queue_again(study).finished) == 4
     assert ended["E5", 1].result.exists()
     assert "its owner can give you the right to read it" in gathered(study).refused[ended["E5", 1].path.name]
+
+
+def test_the_arithmetic_of_a_verdict_names_what_is_left_out(study: Any, ended: Any) -> None:
+    spoil_result(ended["E5", 1])
+    steps = explain_verdict(Request(file=study.file), "E5")
+    assert len(steps.left_out) == 1
+    assert say_steps(steps)[-1].startswith(f"left out: {ended['E5', 1].path}: this run is not believed: ")
+
+
+def test_a_folder_of_another_name_is_placed_anew_under_the_name_that_it_has(study: Any, ended: Any) -> None:
+    old = ended["E5", 1]
+    new = old.path.with_name(f"trial-t007-s1-{old.path.name[-8:]}")
+    old.path.rename(new)
+    folder = RunFolder(new)
+    config = msgspec.json.decode(folder.config.read_bytes())
+    folder.config.write_bytes(msgspec.json.encode(config | {"experiment": "trial-t007"}))
+    folder.order.write_bytes(msgspec.json.encode(structs.replace(read_order(folder), run=new.name)))
+    write_done(folder)
+    assert len(queue_again(study).finished) == 4
+    folder.provenance.write_text('{"seed": 9}')
+    assert len(queue_again(study).finished) == 3
+    assert read_run(new.name, folder).experiment == "trial-t007"

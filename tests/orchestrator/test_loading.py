@@ -1,5 +1,6 @@
 """What a campaign file may say, and how a mistake in it is told."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -349,3 +350,118 @@ def test_a_profile_may_have_a_task_of_its_own() -> None:
     spec, source = load_campaign(ROOT / "experiments.yaml")
     assert "433 MHz" in at_profile(spec, source, "rtl433").task
     assert at_profile(spec, source, "quick").task == spec.task
+
+
+NUMBERS = ("margin: 1.0", "seeds: 2", "learning_rate: 1e-3", "dim: 16", "loss.gamma: 2.0", "packets: [0, 4]}\n    V")
+NO_NUMBERS = ("1e400", "-1e400", ".nan", ".inf", "-.inf", "1" + "0" * 400, str(2**70), "-9007199254740993", "9" * 5000)
+
+
+@pytest.mark.parametrize("field", NUMBERS)
+@pytest.mark.parametrize("number", NO_NUMBERS)
+def test_a_number_that_no_program_can_hold_is_refused_with_its_line(check: Check, field: str, number: str) -> None:
+    name, _, rest = field.partition(":")
+    value = f"[0, {number}]}}\n    V" if rest.startswith(" [") else number
+    with pytest.raises(SpecError, match=r"experiments\.yaml:\d+: ") as raised:
+        check(changed(field, f"{name}: {value}"))
+    assert len(str(raised.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("seeds: 2", "seeds: 100000000", r"seeds: Expected `int` <= 10000"),
+        ("seeds: 2", "seeds: [4294967296]", r"seeds\[0\]: Expected `int` <= 4294967295"),
+        ("seeds: 2", "seeds: 2\nstaging: {max_seeds: 1000000000}", "staging.max_seeds: Expected `int` <= 10000"),
+        ("seeds: 2", "seeds: 2\nstaging: {confirm_seeds: 1000000000}", "staging.confirm_seeds: Expected"),
+        ("seeds: 2", "seeds: 2\naa: 1000000000", "aa: Expected `int` <= 100"),
+        ("optim: {learning_rate: 1e-3}", "optim: {epochs: 1000000000}", "Expected `int` <= 1000000"),
+        ("path: d.h5, devices: [0, 2]", "path: d.h5, devices: [0, 1000000000]", "ends beyond 10,000,000"),
+    ],
+)
+def test_counts_without_measure_are_refused(check: Check, old: str, new: str, words: str) -> None:
+    with pytest.raises(SpecError, match=rf"experiments\.yaml:\d+: .*({words})"):
+        check(changed(old, new))
+
+
+def test_more_runs_than_any_campaign_has_are_refused(check: Check) -> None:
+    experiments = "".join(
+        f"  x{n}: {{title: a, group: b, hypothesis: c, change: {{loss.kind: focal}}}}\n" for n in range(9)
+    )
+    text = changed("seeds: 2", "seeds: 10000") + experiments
+    with pytest.raises(
+        SpecError, match=r"yaml:5: seeds: 11 experiments at 10,000 seeds are 110,000 runs, and a campaign"
+    ):
+        check(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: &a [*a]\n", r"experiments\.yaml:1: .*is an alias inside of what it names"),
+        ("a: &a {b: *a}\n", r"experiments\.yaml:1: .*is an alias inside of what it names"),
+        ("a: " + "[" * 1500 + "]" * 1500 + "\n", "lie too deep in each other"),
+        ("a: " + "[" * 60 + "]" * 60 + "\n", r"experiments\.yaml:1: .*more than 50 deep"),
+        ("campaign: x\ntitle: a\x00b\n", r"experiments\.yaml:2: YAML cannot hold the sign `.*`; take it out"),
+        ("campaign: x\ntitle: a\x1bb\n", r"experiments\.yaml:2: YAML cannot hold the sign `.*`; take it out"),
+        ("campaign: !!python/object:os.system x\n", r"experiments\.yaml:1: cannot read"),
+        ("%YAML 9.9\n---\na: b\n", r"this is not YAML|a campaign is|there is no|missing"),
+        ("%FOO\n", "this is not YAML"),
+        ("a: b\n---\nc: d\n", "this is not YAML"),
+        ("a: *nowhere\n", r"experiments\.yaml:1: this is not YAML"),
+    ],
+)
+def test_yaml_that_is_a_trap_is_refused_in_a_sentence(check: Check, text: str, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        check(text)
+
+
+def test_aliases_that_multiply_without_end_are_refused(check: Check) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    with pytest.raises(SpecError, match="are aliases nested in each other"):
+        check("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (CAMPAIGN.encode("utf-16"), r"experiments\.yaml:1: this is UTF-16; save the file as UTF-8"),
+        (
+            CAMPAIGN.replace("A little", "Größe").encode("latin-1"),
+            r"experiments\.yaml:2: this is not UTF-8 \(byte 0xf6\); save the file as UTF-8",
+        ),
+    ],
+)
+def test_another_encoding_is_named_with_its_line(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "experiments.yaml"
+    path.write_bytes(content)
+    with pytest.raises(SpecError, match=words):
+        load_campaign(path)
+
+
+def test_the_mark_that_windows_puts_in_front_of_utf8_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "experiments.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + CAMPAIGN.encode())
+    assert load_campaign(path)[0].campaign == "little"
+
+
+def make_huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(100 * 10**6)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (make_huge, r"has 100,000,000 bytes, at most 4,194,304 are read"),
+        (os.mkfifo, "is no plain file"),
+        (Path.mkdir, "cannot be read: Is a directory"),
+        (lambda path: path.symlink_to("/dev/zero"), "is no plain file"),
+        (lambda path: path.symlink_to(path), "cannot be read: Too many levels of symbolic links"),
+    ],
+)
+def test_what_is_no_campaign_file_is_refused_unread(tmp_path: Path, make: Callable[[Path], object], words: str) -> None:
+    path = tmp_path / "experiments.yaml"
+    make(path)
+    with pytest.raises(SpecError, match=words):
+        load_campaign(path)

@@ -1,12 +1,13 @@
 """What others wrote is shown, and never obeyed."""
 
+import json
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.printable import csv_cell, one_line, visible
+from orchestrator.printable import csv_cell, one_line, visible, visible_json
 
 ANYTHING = st.text(st.characters(exclude_categories=()))
 
@@ -74,3 +75,10 @@ def test_other_cells_stay_as_they_are(value: object) -> None:
 
 def test_hidden_signs_in_a_cell_are_shown() -> None:
     assert csv_cell("a\x1b[2Jb") == "a\\x1b[2Jb"
+
+
+@given(ANYTHING)
+def test_a_json_document_holds_nothing_hidden_and_reads_the_same(text: str) -> None:
+    document = visible_json(json.dumps({"title": text}, ensure_ascii=False, indent=2))
+    assert json.loads(document) == {"title": text}
+    assert visible(document) == document

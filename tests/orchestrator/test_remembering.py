@@ -5,8 +5,10 @@ from typing import Any
 import msgspec
 
 from orchestrator.checkouts import find_code
+from orchestrator.queueing import add
 from orchestrator.remembering import choose_plan, recall
 from orchestrator.spec import StagingSpec
+from orchestrator.store import open_store
 from orchestrator.study import Request, make_plan, open_study
 
 
@@ -106,3 +108,17 @@ def test_an_experiment_that_was_not_there_when_others_were_queued_is_of_the_camp
         plan, sentence = choose_plan(open_study(asking), asking, code)
         assert sentence.startswith("this is of the campaign as it was queued") == is_queued
         assert asked in plan.arms
+
+
+def test_where_nothing_can_be_written_down_what_is_queued_waits_all_the_same(study: Any) -> None:
+    study.layout.results.mkdir()
+    (study.layout.results / "queued").write_text("mine")
+    opened = open_study(Request(file=study.file, experiments=("E5",), seeds=(0,)))
+    store = open_store(study.layout)
+    try:
+        queued = add(opened, store, snapshot=True)
+        assert len(store.runs()) == 2
+    finally:
+        store.close()
+    assert queued.notes[-1].startswith("the campaign cannot be written down as it was queued: ")
+    assert recall(opened) is None

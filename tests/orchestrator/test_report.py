@@ -1,5 +1,6 @@
 """The report as a reader finds it: files, words, and what must not get through."""
 
+import csv
 import re
 import shlex
 import shutil
@@ -18,6 +19,7 @@ from orchestrator.identity import CodeAndData
 from orchestrator.layout import Layout
 from orchestrator.loading import at_profile, load_campaign
 from orchestrator.plan import Plan, plan_runs, resolve_arms
+from orchestrator.printable import visible
 from orchestrator.report import render_markdown, render_page, write_report
 from orchestrator.verdicts import judge
 
@@ -230,3 +232,52 @@ class TestTrainingCommand:
     def test_is_code_in_the_page(self, folder: Path) -> None:
         page = (folder / "report.html").read_text()
         assert '<pre><code class="language-bash">python -m model.train --manifest shards/manifest.json' in page
+
+
+HOSTILE = "\x1b]52;c;cm0=\x07\u202eevil\u2066\x9b31m\u200b\u2028"
+
+
+class TestTextOfOthers:
+    """Nothing that a screen obeys, and no formula, comes out of a report."""
+
+    @pytest.fixture
+    def folder(self, a_plan: Any, runs_of: Any, tmp_path: Path) -> Path:
+        died = Result(
+            state="failed", failure="crashed", reason=f"=cmd() {HOSTILE}\nline two " + "long " * 10**6, epochs=0
+        )
+        experiments = {
+            "E5": {
+                "title": f"=HYPERLINK(1) {HOSTILE} | pipe",
+                "group": f"@group{HOSTILE}",
+                "hypothesis": f"<script>{HOSTILE}",
+                "change": {"loss.kind": "focal"},
+                "reported": {"delta": 1.0, "versus": f"+1 {HOSTILE}"},
+            },
+            "H2": {"title": "-2+3", "change": {"loss.kind": "focal", "loss.gamma": 3.0}},
+        }
+        plan = a_plan(experiments, title=f"A title {HOSTILE}", task=HOSTILE, about=HOSTILE)
+        origin = {"commit": HOSTILE, "branch": f"={HOSTILE}", "host": HOSTILE, "environment": {"torch": HOSTILE}}
+        records = runs_of(plan, {"baseline": 0.5, "E5": 0.6, "H2": died}, provenance=origin)
+        return write_report(plan, records, judge(plan, records), Layout(tmp_path), {"E5": f"E5: {HOSTILE}"}).parent
+
+    def test_hidden_signs_are_shown_as_their_codes(self, folder: Path) -> None:
+        for path in folder.iterdir():
+            if path.suffix in (".md", ".html", ".csv"):
+                text = path.read_text(encoding="utf-8")
+                assert visible(text) == text, path.name
+        assert "\\x1b]52;c;cm0=" in (folder / "verdicts.csv").read_text()
+
+    def test_no_cell_is_a_formula_and_numbers_stay_numbers(self, folder: Path) -> None:
+        for path in folder.glob("*.csv"):
+            for row in csv.reader(path.read_text().splitlines()):
+                for cell in row:
+                    assert cell[:1] not in ("=", "+", "-", "@") or float(cell) < 0, (path.name, cell)
+        verdicts = pd.read_csv(folder / "verdicts.csv").set_index("experiment")
+        assert verdicts.title["E5"].startswith("'=HYPERLINK(1) ")
+        assert verdicts.title["H2"] == "'-2+3"
+        assert verdicts.delta_points["E5"] == pytest.approx(10.0)
+
+    def test_a_reason_of_many_megabytes_is_shortened(self, folder: Path) -> None:
+        assert (folder / "report.md").stat().st_size < 60_000
+        assert "long \\[…\\]" in (folder / "report.md").read_text()
+        assert (folder / "runs.csv").stat().st_size < 30_000

@@ -148,6 +148,28 @@ def test_a_trial_whose_seeds_disagree_whether_it_is_too_slow_is_tried_once_more(
     assert (lab.state_of(slow), lab.state_of(done)) == (RunState.QUEUED, RunState.DONE)
 
 
+def test_a_trial_whose_result_is_not_believed_is_trained_once_more(lab: Lab, ask: Callable[..., Trials]) -> None:
+    trials = ask(2)
+    (run,) = runs_of(trials, 1)
+    lab.end(run, 0.4)
+    folder = lab.study.layout.run(run)
+    said = folder.result.read_text()
+    folder.result.write_text(
+        said.replace('"correct": 40', '"correct": 90').replace('"accuracy": 0.4', '"accuracy": 0.9')
+    )
+    assert folder.result.read_text() != said
+    trials.settle()
+    assert states(trials) == [TrialState.RUNNING, TrialState.FAIL, TrialState.WAITING]
+    assert trials.all()[1].user_attrs["reason"].startswith(f"{run} is not believed: result.json says 90.0 % on LocC")
+    trials.ask()
+    assert (runs_of(trials, 2), lab.state_of(run)) == ([run], RunState.QUEUED)
+    assert folder.read_result() is None
+    assert folder.result.with_name("result.json.set-aside").exists()
+    lab.end(run, 0.4)
+    trials.settle()
+    assert trials.all()[2].value == 40.0
+
+
 def test_a_cancelled_run_ends_its_trial_for_good(lab: Lab, ask: Callable[..., Trials]) -> None:
     trials = ask(1)
     lab.store.move(runs_of(trials, 0)[0], RunState.QUEUED, RunState.CANCELLED)

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from model.config import DataConfig
+from model.config import DataConfig, locate_capture
 from orchestrator.cli import main
 from orchestrator.errors import DataError, UsageError
 from orchestrator.launchers.inline import find_shared_bursts
@@ -112,7 +112,20 @@ def test_a_variable_in_a_path_stands_for_its_value_or_its_default(
     if value:
         monkeypatch.setenv("KNOCKOUT_TEST_A", value)
     file.write_text(CAMPAIGN.replace("path: d.h5", f'path: "{written}"'))
-    assert open_study(Request(file=file)).campaign.data.captures["D"].path == path
+    capture = open_study(Request(file=file)).campaign.data.captures["D"]
+    assert capture.path == written
+    assert locate_capture(file.parent, capture.path) == file.parent / path
+
+
+def test_a_file_that_a_variable_names_wrongly_is_told_without_its_value(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KNOCKOUT_TEST_A", "hunter2")
+    (file.parent / "a.h5").write_bytes(b"bursts")
+    file.write_text(CAMPAIGN.replace("path: d.h5", 'path: "${KNOCKOUT_TEST_A}/d.h5"'))
+    with pytest.raises(DataError, match="is not there; correct the variable KNOCKOUT_TEST_A, or `path`") as raised:
+        make_captures(open_study(Request(file=file)))
+    assert "hunter2" not in str(raised.value)
 
 
 def test_a_variable_that_is_not_set_is_told_by_name(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,3 +40,10 @@ def test_what_is_no_number_is_refused(parse: Callable[[str], object], text: str,
 
 def test_whole_numbers_are_read() -> None:
     assert (parse_positive("4"), parse_natural("0")) == (4, 0)
+
+
+def test_more_seeds_than_any_command_needs_are_refused_unspelt() -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="names more than 10,000 seeds"):
+        parse_seeds("0-99999999")
+    with pytest.raises(argparse.ArgumentTypeError, match="names more than 10,000 seeds"):
+        parse_seeds("99999999")

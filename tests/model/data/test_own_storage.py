@@ -182,7 +182,7 @@ def test_a_chunk_that_no_memory_holds_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_the_environment_does_not_change_what_is_read(other: Path, variable: str, value: str) -> None:
-    read = "import model.data.captures as c, sys; print(c.read_sample_rate(c.Path(sys.argv[1]), 5.0))"
+    read = "import model.data.captures as c, pathlib, sys; print(c.read_sample_rate(pathlib.Path(sys.argv[1]), 5.0))"
     done = subprocess.run(
         [sys.executable, "-c", read, str(other)],
         env=os.environ | {variable: value},

@@ -50,7 +50,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     original = shared_bursts.read_bursts
 
     def counting(part: Any, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        found.append((part.path.name, len(places)))
+        found.append((Path(part.path).name, len(places)))
         return original(part, places)
 
     monkeypatch.setattr(shared_bursts, "read_bursts", counting)
