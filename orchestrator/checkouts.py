@@ -11,6 +11,7 @@ import shlex
 import socket
 import tempfile
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 import model
+from model import job_lock
 from orchestrator.branches import SPEC_FILE, ExperimentCommit, Repository
 from orchestrator.code_files import CODE, blob_name, few, hash_listing, write_listing
 from orchestrator.code_folders import hash_code_folder, is_code_unchanged, read_code_folder
@@ -27,7 +29,7 @@ from orchestrator.orders import AGAIN, OrderedCode
 from orchestrator.patches import RefusedError, apply_patch, changed_files, read_patch, take_ref
 from orchestrator.plan import Arm, CodeStep
 from orchestrator.plumbing import NoGitError
-from orchestrator.processes import Process, birth_of
+from orchestrator.processes import Process, birth_of, own_boot
 from orchestrator.spec import ID_PATTERN
 
 _WORKTREE = re.compile(
@@ -57,12 +59,35 @@ class Leftover:
 
 def leftover_worktrees(layout: Layout) -> list[Leftover]:
     """Return the worktrees of workers that died before they could remove them."""
-    found = ((path, _WORKTREE.match(path.name)) for path in sorted(layout.worktrees.glob("*-*")))
-    # Machines may share a home; whether a process of another one lives cannot be told here.
-    hosts = {True: _own_host(), False: _short(socket.gethostname())}
-    ours = ((path, match) for path, match in found if match and match["host"] == hosts[match["born"] is not None])
-    leftovers = [Leftover(path, match["id"], int(match["pid"]), match["born"] or "") for path, match in ours]
-    return [leftover for leftover in leftovers if _is_gone(leftover)]
+    names = ((path, _WORKTREE.match(path.name)) for path in sorted(layout.worktrees.glob("*-*")))
+    found = [(path, match) for path, match in names if match is not None]
+    leftovers = [(Leftover(path, match["id"], int(match["pid"]), match["born"] or ""), match) for path, match in found]
+    return [left for left, match in leftovers if (_is_gone(left) if _is_ours(match) else _is_abandoned(left.path))]
+
+
+def _is_ours(match: re.Match[str]) -> bool:
+    """Whether a worktree's process is one of this host and name space, so that it can be looked up."""
+    return match["host"] == (_own_host() if match["born"] is not None else _short(socket.gethostname()))
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Whether the process of a worktree is gone that ran in another name space of this boot: its lock is free then.
+
+    Of another machine nobody can tell here: machines may share a home, and their locks may be each its own.
+    """
+    lock = lock_of(path)
+    last = job_lock.last_holder(lock)
+    if last is None or not (last.born or "").startswith(f"{own_boot()}/"):
+        return False
+    try:
+        return job_lock.find_holder(lock) is None
+    except (job_lock.HeldError, OSError):
+        return False
+
+
+def lock_of(worktree: Path) -> Path:
+    """Return the file that is locked as long as the process of a worktree lives."""
+    return worktree.parent.with_name(f"{worktree.parent.name}.locks") / worktree.name
 
 
 def _is_gone(leftover: Leftover) -> bool:
@@ -258,6 +283,8 @@ class Checkouts:
     layout: Layout
     _folders: dict[str, Path] = field(default_factory=dict)
     _repository: Repository | None = None
+    _locks: ExitStack = field(default_factory=ExitStack)
+    _locked: set[Path] = field(default_factory=set)
 
     def open(self, experiment: str, code: OrderedCode) -> Path:
         """Return a folder whose `model` is the code that a run was queued with.
@@ -281,10 +308,18 @@ class Checkouts:
 
     def _add(self, commit: str, path: Path) -> None:
         try:
+            self._lock(path)
             self._git().add_worktree(commit, path)
         except CodeError:
             self._require(commit)
             raise
+
+    def _lock(self, path: Path) -> None:
+        """Show other name spaces that this process lives; it may make a worktree more than once."""
+        if path not in self._locked:
+            lock_of(path).parent.mkdir(parents=True, exist_ok=True)
+            self._locks.enter_context(job_lock.hold(lock_of(path)))
+            self._locked.add(path)
 
     def _require(self, commit: str) -> None:
         """Say it in other words than git's where the commit itself is gone."""
@@ -307,13 +342,19 @@ class Checkouts:
         """
         folders = tuple(self._folders.values())
         self._folders.clear()
-        return self._remove(folders)
+        refused = self._remove(folders)
+        for path in self._locked:
+            lock_of(path).unlink(missing_ok=True)
+        self._locked.clear()
+        self._locks.close()
+        return refused
 
     def _remove(self, folders: Iterable[Path]) -> list[str]:
         refused = []
         for folder in folders:
             try:
                 self._git().remove_worktree(folder)
+                lock_of(folder).unlink(missing_ok=True)
             except CodeError as error:
                 refused.append(str(error))
         return refused

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from orchestrator import worktrees
 from orchestrator.branches import BranchName, ExperimentCommit, KnownCommit, Repository
-from orchestrator.checkouts import Leftover, leftover_worktrees
+from orchestrator.checkouts import Leftover, leftover_worktrees, lock_of
 from orchestrator.errors import CodeError, UsageError
 from orchestrator.knobs import did_you_mean
 from orchestrator.layout import Layout
@@ -128,6 +128,7 @@ def _remove(repository: Repository, tidying: Tidying) -> Tidying:
     for leftover in tidying.worktrees:
         try:
             repository.remove_worktree(leftover.path)
+            lock_of(leftover.path).unlink(missing_ok=True)
         except CodeError as error:
             refused[str(leftover.path)] = str(error)
     for branch in tidying.branches:

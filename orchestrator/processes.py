@@ -62,7 +62,12 @@ class Process(Struct, frozen=True):
     @property
     def is_of_earlier_boot(self) -> bool:
         """Whether its host has this host's name and another boot: this machine before it restarted, or a namesake."""
-        return self.is_of_host and bool(own_place()) and self.place.partition("/")[0] != own_place().partition("/")[0]
+        return self.is_of_host and bool(own_boot()) and self.place.partition("/")[0] != own_boot()
+
+
+def own_boot() -> str:
+    """Name this start of the machine; empty where it has no name."""
+    return own_place().partition("/")[0]
 
 
 def uptime_seconds() -> float:

@@ -36,7 +36,15 @@ LEVELS = {
     "__main__": 14,
 }  # fmt: skip
 """Module of the orchestrator -> its level; an arrow goes to a lower one, or stays inside a package."""
-FRONT_DOOR = {"model", "model.config", "model.endings", "model.flags", "model.process", "model.run_folder"}
+FRONT_DOOR = {
+    "model",
+    "model.config",
+    "model.endings",
+    "model.flags",
+    "model.job_lock",
+    "model.process",
+    "model.run_folder",
+}
 LAZY = {
     ("model/layers.py", "liger_kernel.transformers"),
     ("model/layers.py", "fla.layers.gated_deltanet"),

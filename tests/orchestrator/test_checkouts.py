@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from model import job_lock
 from orchestrator.branches import Repository
 from orchestrator.checkouts import (
     Checkouts,
@@ -19,6 +21,7 @@ from orchestrator.checkouts import (
     GitCode,
     find_code,
     leftover_worktrees,
+    lock_of,
     look_at_code,
     worktree_name,
 )
@@ -147,6 +150,42 @@ def test_a_worktree_of_a_number_that_another_process_has_by_now_is_a_leftover(la
     for folder in (path, layout.worktrees / worktree_name("E5", "0123456789ab")):
         folder.mkdir(parents=True)
     assert [leftover.path for leftover in leftover_worktrees(layout)] == [path]
+
+
+@pytest.fixture
+def of_a_container(layout: Layout) -> Path:
+    """The worktree of a process that this name space cannot look up."""
+    name = worktree_name("E5", "0123456789ab")
+    path = layout.worktrees / re.sub(r"-[0-9a-f]{8}-(\d+)-", r"-0c0ffee0-\1-", name)
+    path.mkdir(parents=True)
+    lock_of(path).parent.mkdir()
+    return path
+
+
+def test_the_worktree_of_a_container_is_left_over_once_its_lock_is_free(layout: Layout, of_a_container: Path) -> None:
+    with job_lock.hold(lock_of(of_a_container)):
+        assert leftover_worktrees(layout) == []
+    assert [left.path for left in leftover_worktrees(layout)] == [of_a_container]
+
+
+@pytest.mark.parametrize("born", [None, "another boot/1/2"])
+def test_the_worktree_of_another_machine_is_nobodys_to_remove(
+    layout: Layout, of_a_container: Path, born: str | None
+) -> None:
+    lock_of(of_a_container).write_bytes(msgspec.json.encode(job_lock.Holder(pid=7, host="there", born=born)))
+    assert leftover_worktrees(layout) == []
+
+
+def test_a_worktree_is_locked_as_long_as_its_process_has_it(committed: Layout, plan: Plan) -> None:
+    code = GitCode(Repository(committed.root), committed, snapshot=False).commit(plan.arms["E5"], NOW)
+    checkouts = Checkouts(committed)
+    folder = checkouts.open("E5", code)
+    (worktree,) = committed.worktrees.iterdir()
+    lock, holder = lock_of(worktree), job_lock.find_holder(lock_of(worktree))
+    assert holder is not None
+    assert (holder.pid, folder.is_relative_to(worktree)) == (os.getpid(), True)
+    assert checkouts.close() == []
+    assert not lock.exists()
 
 
 def test_a_worktree_that_an_older_version_named_by_the_number_alone_is_kept_while_that_lives(layout: Layout) -> None:
