@@ -13,6 +13,7 @@ results/runs/E5-s0-3466db1c/
     job.lock          job            held while a job lives, and says which
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -236,6 +237,16 @@ class RunFolder:
         aside = path.with_name(path.name + SET_ASIDE)
         path.replace(aside)
         return aside
+
+    def set_result_aside(self) -> Path:
+        """Set aside a result that is not believed, and its predictions; return the result's new name.
+
+        The result goes first: without it, what is left can only be gone on from.
+        """
+        for path in (self.result, self.predictions):
+            with contextlib.suppress(FileNotFoundError):  # another command may have set it aside just now
+                self.set_aside(path)
+        return self.result.with_name(self.result.name + SET_ASIDE)
 
     def append_epoch(self, record: EpochRecord) -> None:
         """Add a line to `epochs.jsonl` and see it on the disk; a torn last line is cut off first."""

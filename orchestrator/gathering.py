@@ -13,9 +13,6 @@ from orchestrator.evidence import NotBelievedError, RunRecord, read_runs
 from orchestrator.layout import Layout
 from orchestrator.plan import Plan
 
-ENDING = ".set-aside"
-"""What the name of a file ends with that is not believed, and that no command reads."""
-
 
 @dataclass(frozen=True)
 class Gathered:
@@ -62,15 +59,14 @@ def set_aside(layout: Layout, doubtful: Mapping[str, NotBelievedError]) -> list[
     for run_id, error in doubtful.items():
         folder = layout.run(run_id)
         if error.is_result_alone:
-            moves = {path: path.with_name(path.name + ENDING) for path in (folder.result, folder.predictions)}
+            place = folder.set_result_aside()
         else:
-            moves = {folder.path: _free_place(layout.results / "set-aside" / run_id)}
-        for before, after in moves.items():
-            after.parent.mkdir(parents=True, exist_ok=True)
+            place = _free_place(layout.results / "set-aside" / run_id)
+            place.parent.mkdir(parents=True, exist_ok=True)
             # Another command may have set it aside just now.
             with contextlib.suppress(FileNotFoundError):
-                before.replace(after)
-        said.append(f"{error.what}; it is set aside as {next(iter(moves.values()))}, and the run is trained again")
+                folder.path.replace(place)
+        said.append(f"{error.what}; it is set aside as {place}, and the run is trained again")
     return said
 
 

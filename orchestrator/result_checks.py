@@ -20,10 +20,13 @@ def refuse_doubtful(layout: Layout, folder: RunFolder, order: Order) -> str | No
     try:
         changed = changed_captures(order.captures, layout.root, layout.fingerprints)
     except DataError as error:
-        _set_aside(folder, everything=False)
+        folder.set_result_aside()
         return f"{error}; its result cannot be checked and is set aside: run again to score it"
     if changed:
-        _set_aside(folder, everything=True)
+        folder.set_result_aside()
+        for path in (folder.checkpoint, folder.epochs):
+            if path.exists():
+                folder.set_aside(path)
         return (
             f"{layout.root / changed[0]}: the capture changed while the run trained, so its result is set aside; "
             "put the capture back and run again, or queue a run on the new one"
@@ -31,13 +34,5 @@ def refuse_doubtful(layout: Layout, folder: RunFolder, order: Order) -> str | No
     reason = why_not_believed(folder)
     if reason is None:
         return None
-    _set_aside(folder, everything=False)
+    folder.set_result_aside()
     return f"{folder.path}: {reason}; the result is set aside: run again to score it anew"
-
-
-def _set_aside(folder: RunFolder, *, everything: bool) -> None:
-    progress = (folder.checkpoint, folder.epochs) if everything else ()
-    # The result first: without it, what is left can only be gone on from.
-    for path in (folder.result, folder.predictions, *progress):
-        if path.exists():
-            folder.set_aside(path)

@@ -18,22 +18,11 @@ import pytest
 from model import job_lock
 from model.job_lock import HeldError, Holder
 from model.process import birth_of
-from model.run_folder import EpochRecord, Result, RunFolder
+from model.run_folder import Result, RunFolder
+from tests.epochs import an_epoch
 
 ROOT = Path(__file__).parents[2]
 RESULT = Result(state="done", reason="all epochs trained", best_epoch=1, epochs=1)
-EPOCH = EpochRecord(
-    epoch=1,
-    seconds=0.5,
-    train_loss=1.0,
-    val_loss=1.0,
-    val_accuracy=0.5,
-    learning_rate=1e-3,
-    grad_norm=1.0,
-    skipped_steps=0,
-    bursts_per_second=1.0,
-    peak_memory_bytes=1,
-)
 
 
 @pytest.fixture
@@ -154,7 +143,7 @@ def overtake(folder: RunFolder) -> None:
 
 
 WRITES: dict[str, Callable[[RunFolder], object]] = {
-    "epochs.jsonl": lambda folder: folder.append_epoch(EPOCH),
+    "epochs.jsonl": lambda folder: folder.append_epoch(an_epoch()),
     "checkpoint.pt": lambda folder: folder.write_checkpoint(lambda file: file.write(b"late")),
     "predictions.npz": lambda folder: folder.write_predictions(lambda file: file.write(b"late")),
     "result.json": lambda folder: folder.write_result(RESULT),
