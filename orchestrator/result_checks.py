@@ -1,11 +1,14 @@
 """Looks at a run that has just ended before its result is believed; what is doubtful is set aside, never deleted."""
 
-from model.run_folder import RunFolder
+import msgspec
+
+from model.run_folder import Result, RunFolder
 from orchestrator.believing import why_not_believed
 from orchestrator.errors import DataError
 from orchestrator.fingerprints import changed_captures
 from orchestrator.layout import Layout
 from orchestrator.orders import Order
+from orchestrator.states import Failure
 
 
 def refuse_doubtful(layout: Layout, folder: RunFolder, order: Order) -> str | None:
@@ -36,3 +39,12 @@ def refuse_doubtful(layout: Layout, folder: RunFolder, order: Order) -> str | No
         return None
     folder.set_result_aside()
     return f"{folder.path}: {reason}; the result is set aside: run again to score it anew"
+
+
+def tell_of_second_try(folder: RunFolder, result: Result) -> Result:
+    """Let a run that ran out of memory twice say so, in its folder too."""
+    if result.failure != Failure.OUT_OF_MEMORY:
+        return result
+    told = msgspec.structs.replace(result, reason=f"at the second try, alone on its device: {result.reason}")
+    folder.write_result(told)
+    return told

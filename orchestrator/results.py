@@ -2,8 +2,9 @@
 
 from collections.abc import Collection
 
-from model.run_folder import HeldError, Result, RunFolder
+from model.run_folder import HeldError, Holder, Result, RunFolder
 from orchestrator.errors import RunError
+from orchestrator.launchers.local import members_of
 from orchestrator.layout import Layout
 from orchestrator.plan import Plan
 
@@ -95,7 +96,15 @@ def find_holder(folder: RunFolder) -> str | None:
     except NotADirectoryError:
         # A file, and nobody works in a file.
         return None
-    return f"process {holder.pid} on {holder.host} is at work on it" if holder else None
+    return None if holder is None else _describe(holder, folder)
+
+
+def _describe(holder: Holder, folder: RunFolder) -> str:
+    """Say who holds a folder: the recorded job, or what it left behind where it is gone itself."""
+    left = [] if not holder.is_here or holder.is_alive else members_of(folder)
+    if left:
+        return f"process {left[0].pid} on {left[0].host}, which its job left behind, is at work on it"
+    return f"process {holder.pid} on {holder.host} is at work on it"
 
 
 def describe_holder(folder: RunFolder) -> str | None:

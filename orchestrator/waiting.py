@@ -1,6 +1,6 @@
 """The queue as a person sees and steers it: who waits and who runs; cancel, retry, stop."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import msgspec
@@ -10,7 +10,7 @@ from orchestrator.errors import RunError, UsageError
 from orchestrator.layout import Layout
 from orchestrator.orders import read_order
 from orchestrator.reconcile import ask_job_to_stop, reconcile
-from orchestrator.results import describe_holder, find_holder, read_result, remove_result
+from orchestrator.results import describe_holder, find_holder, has_job, read_result, remove_result
 from orchestrator.run_names import pick_run
 from orchestrator.states import Failure, RunState
 from orchestrator.store import QueuedRun, Store, open_store
@@ -246,26 +246,33 @@ def _let_wait_again(layout: Layout, store: Store, row: QueuedRun) -> None:
 def stop(layout: Layout) -> list[str]:
     """Ask every worker to let its trainings finish their epoch and to end; return whom, in sentences."""
     if not layout.has_queue:
-        return ["nobody is at work"]
+        return _stop_strays(layout, set()) or ["nobody is at work"]
     with reconciled(layout) as store:
         workers = store.workers()
         store.ask_to_stop(workers)
-        orphans = [row for row in store.runs(states=(RunState.RUNNING,)) if is_orphan(row)]
+        followed = {row.id for row in store.runs(states=(RunState.RUNNING,)) if not is_orphan(row)}
         problems = list(store.unreadable.values())
     asked = [ASKED.format(who=f"process {worker.pid} on {worker.host}") for worker in workers]
-    asked += [told for row in orphans if (told := _ask_job_to_stop(layout, row)) is not None]
+    asked += _stop_strays(layout, followed)
     return [*(asked or ["nobody is at work"]), *problems]
 
 
-def _ask_job_to_stop(layout: Layout, row: QueuedRun) -> str | None:
+def _stop_strays(layout: Layout, followed: Collection[str]) -> list[str]:
+    """Ask what is at work in run folders that no worker follows, whatever the queue says of them."""
+    folders = sorted(layout.runs.iterdir()) if layout.runs.is_dir() else []
+    strays = [path.name for path in folders if path.name not in followed and has_job(layout.run(path.name))]
+    return [told for run_id in strays if (told := _ask_job_to_stop(layout, run_id)) is not None]
+
+
+def _ask_job_to_stop(layout: Layout, run_id: str) -> str | None:
     """Ask the job in a run's folder to finish its epoch; return what came of it, nothing if there is none."""
-    folder = layout.run(row.id)
+    folder = layout.run(run_id)
     try:
         is_asked = ask_job_to_stop(folder)
     except PermissionError:
-        return f"{row.id}: {describe_holder(folder)}, and belongs to another user, who can stop it"
+        return f"{run_id}: {describe_holder(folder)}, and belongs to another user, who can stop it"
     except OSError as error:
-        return f"{row.id}: {UNTOLD.format(folder=folder.path, why=error.strerror)}"
+        return f"{run_id}: {UNTOLD.format(folder=folder.path, why=error.strerror)}"
     if is_asked:
-        return ASKED.format(who=f"the job of {row.id}, whose worker is gone,")
+        return ASKED.format(who=f"the job of {run_id}, whose worker is gone,")
     return describe_holder(folder)

@@ -6,21 +6,19 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import msgspec
-
 from model.endings import AWAY
-from model.run_folder import Result, RunFolder
+from model.run_folder import Result
 from orchestrator.checkouts import Checkouts
 from orchestrator.errors import CodeError, DataError, QueueLockedError, RunError
 from orchestrator.launchers.forked import Launcher
-from orchestrator.launchers.local import Slot
+from orchestrator.launchers.local import Slot, end_members
 from orchestrator.layout import Layout
 from orchestrator.load import find_other_load
 from orchestrator.pacing import Interrupts, Pacer
 from orchestrator.processes import Process
 from orchestrator.reconcile import reconcile
 from orchestrator.references import References
-from orchestrator.result_checks import refuse_doubtful
+from orchestrator.result_checks import refuse_doubtful, tell_of_second_try
 from orchestrator.retries import Retry, ends_by_itself, passes_by_itself, plan_retry
 from orchestrator.starting import RejectedError, Starter, Task
 from orchestrator.states import OPEN, Failure, RunState
@@ -261,8 +259,12 @@ class Worker:
 
     def _reject(self, claimed: QueuedRun, problem: str) -> None:
         result = Result(state=RunState.FAILED.value, failure=Failure.REJECTED.value, reason=problem, epochs=0)
-        self.layout.run(claimed.id).write_result(result)
-        self._settle(claimed, result)
+        try:
+            self.layout.run(claimed.id).write_result(result)
+        except OSError as error:
+            self._interrupt(claimed, f"it is rejected, but its folder cannot be written: {error}", is_passing=True)
+        else:
+            self._settle(claimed, result)
 
     def _settle(self, claimed: QueuedRun, result: Result) -> None:
         self._end(claimed, RunState(result.state), result.reason, result.failure)
@@ -298,7 +300,10 @@ class Worker:
         if ending is not None:
             self.tasks.remove(task)
             self._claims.hasten()
-            self._conclude(task, ending)
+            try:
+                self._conclude(task, ending)
+            except OSError as error:
+                self._interrupt(task.claimed, f"its folder cannot be written: {error}", is_passing=True)
 
     def _doubt(self, task: Task) -> Ending | None:
         """Return how a run ended whose result is not believed; None where it is."""
@@ -333,6 +338,7 @@ class Worker:
     def _conclude(self, task: Task, ending: Ending) -> None:
         """Write down how a run ended; one that ran out of memory for the first time keeps its claim."""
         claimed, result = task.claimed, ending.result
+        end_members(task.live.folder)
         if ending.is_disk_full:
             self._note(f"{claimed.id}: {ending.reason}; nothing more was started")
             self._stop()
@@ -340,7 +346,7 @@ class Worker:
             is_passing = ending.status is not None and ends_by_itself(ending.status)
             self._interrupt(claimed, ending.reason, is_passing=is_passing, is_problem=not self.is_stopping)
         elif claimed.id in self._alone:
-            self._settle(claimed, _told_of_second_try(task.live.folder, result))
+            self._settle(claimed, tell_of_second_try(task.live.folder, result))
         elif task.ruling is None and result.failure == Failure.OUT_OF_MEMORY:
             # The checkpoint stays, so the second try goes on where the first one ended.
             task.live.folder.result.unlink(missing_ok=True)
@@ -382,12 +388,3 @@ class Worker:
 def device_of(slot: Slot) -> str:
     """Name what the jobs of a slot share with those of others: a GPU, or the memory and cores of the machine."""
     return slot.gpu or "cpu"
-
-
-def _told_of_second_try(folder: RunFolder, result: Result) -> Result:
-    """Let a run that ran out of memory twice say so, in its folder too."""
-    if result.failure != Failure.OUT_OF_MEMORY:
-        return result
-    told = msgspec.structs.replace(result, reason=f"at the second try, alone on its device: {result.reason}")
-    folder.write_result(told)
-    return told

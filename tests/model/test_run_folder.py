@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model import run_folder
 from model.run_folder import (
     EpochRecord,
     LocationScore,
@@ -210,6 +211,23 @@ def test_the_log_tail_is_its_last_lines(folder: RunFolder) -> None:
     assert folder.log_tail() == []
     folder.log.write_bytes(b"one\ntwo\nthree \xff\n")
     assert folder.log_tail(2) == ["two", "three \N{REPLACEMENT CHARACTER}"]
+
+
+def test_the_tail_of_a_log_without_ends_of_lines_has_a_bound(folder: RunFolder) -> None:
+    with folder.log.open("wb") as file:
+        for _ in range(20):
+            file.write(b". epoch 1: 50 %" * 70_000)
+    (line,) = folder.log_tail()
+    assert len(line) < run_folder.MAX_LINE_CHARACTERS + 50
+    assert line.startswith("[15384 characters left out] ")
+    assert line.endswith("epoch 1: 50 %")
+
+
+def test_the_tail_of_many_long_lines_has_a_bound(folder: RunFolder) -> None:
+    folder.log.write_bytes(b"".join(b"%06d " % number + b"x" * 900 + b"\n" for number in range(10_000)))
+    tail = folder.log_tail()
+    assert sum(map(len, tail)) <= run_folder.MAX_TAIL_BYTES
+    assert [int(line[:6]) for line in tail] == [*range(10_000 - len(tail), 10_000)]
 
 
 def test_a_run_folder_has_the_files_of_the_contract(folder: RunFolder) -> None:

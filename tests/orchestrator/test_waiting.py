@@ -1,13 +1,20 @@
 """`knockout queue list`, `cancel`, `retry` and `stop`."""
 
 import json
+import os
+import signal
 import subprocess
+import sys
 from typing import Any
 
+import msgspec
 import pytest
 
+from model.job_lock import Holder
+from model.process import own_place
 from orchestrator.cli import main
-from orchestrator.processes import Process, birth_of
+from orchestrator.processes import Process, birth_of, mark_of
+from orchestrator.results import describe_holder
 from orchestrator.states import Failure, RunState
 from orchestrator.store import QueuedRun, Store, open_store
 
@@ -31,7 +38,7 @@ def here(sleeper: "subprocess.Popen[bytes]") -> Process:
 def gone() -> Process:
     """A process of this machine that has ended."""
     pid = int(subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout)
-    return Process(Process.own().host, pid, "boot/1")
+    return Process(Process.own().host, pid, f"{own_place()}/1")
 
 
 def columns(worker: Process) -> dict[str, Any]:
@@ -313,7 +320,7 @@ class TestStop:
         self, study: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run_id = study.start("E5")
-        study.queue(run_id, "running", host=Process.own().host, pid=2**22 + 1, born="boot/1")
+        study.queue(run_id, "running", host=Process.own().host, pid=2**22 + 1, born=f"{own_place()}/1")
         asked: list[Process] = []
         monkeypatch.setattr("orchestrator.reconcile.ask_to_end", asked.append)
         with study.layout.run(run_id).hold():
@@ -323,3 +330,24 @@ class TestStop:
             "checkpoints and ends\n"
         )
         assert asked == [Process.own()]
+
+    def test_what_a_job_left_behind_is_asked_to_end_and_named(
+        self, study: Any, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A daemon keeps the lock although its job and worker are gone, and the queue may know nothing of it."""
+        folder = study.layout.run(study.start("E5"))
+        daemon = "import fcntl, sys, time; file = open(sys.argv[1], 'ab+'); fcntl.flock(file, fcntl.LOCK_EX); print(); "
+        command = [sys.executable, "-uc", daemon + "time.sleep(60)", str(folder.lock)]
+        gone = Holder(pid=2**22 + 1, host=Process.own().host, born=f"{own_place()}/1", attempt=1)
+        folder.lock.write_bytes(msgspec.json.encode(gone))
+        environment = {**os.environ, "KNOCKOUT_RUN": mark_of(folder.path)}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as left:
+            assert left.stdout is not None
+            left.stdout.readline()
+            assert describe_holder(folder) == (
+                f"process {left.pid} on {gone.host}, which its job left behind, is at work on it"
+            )
+            assert main(["stop"]) == 0
+            assert left.wait(timeout=10) == -signal.SIGTERM
+        assert "asked to stop: the job of E5-s0-" in capsys.readouterr().out
+        assert describe_holder(folder) is None
