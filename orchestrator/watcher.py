@@ -190,7 +190,10 @@ class LiveRun:
         """Ask a job to stop that was silent for too long; rule that it hung if it is still there after its grace."""
         now, log_bytes = self.clock(), self._measure_log()
         if self._asked_at is not None:
-            if now - self._asked_at < guards.hang_grace_seconds or not self._goes_on_by_itself():
+            if now - self._asked_at < guards.hang_grace_seconds or self.job.exit_status() is not None:
+                return None
+            if self._is_halted():
+                self._asked_at = now  # its grace begins once it can do as it was asked
                 return None
             how = f"it was still there {now - self._asked_at:.0f} s later and was killed"
             return Ruling(state=RunState.FAILED, failure=Failure.HUNG, reason=self._describe_hang(how))
@@ -198,14 +201,17 @@ class LiveRun:
             self._heard_at, self._log_bytes = now, log_bytes
         self._silent_seconds = now - self._heard_at
         is_silent = guards.hang_seconds is not None and self._silent_seconds >= guards.hang_seconds
-        if is_silent and self._goes_on_by_itself():
-            self._asked_at = now
-            self.job.ask_to_stop()
+        if is_silent and self.job.exit_status() is None:
+            if self._is_halted():
+                self._heard_at = now  # once it goes on it has all its time again
+            else:
+                self._asked_at = now
+                self.job.ask_to_stop()
         return None
 
-    def _goes_on_by_itself(self) -> bool:
-        """Whether a job that is silent is there, and neither stopped by somebody nor waiting for a disk."""
-        return self.job.exit_status() is None and not (self.job.pid is not None and is_halted(self.job.pid))
+    def _is_halted(self) -> bool:
+        """Whether the job is silent because somebody stopped it, or because a disk does not answer."""
+        return self.job.pid is not None and is_halted(self.job.pid)
 
     def _measure_log(self) -> int:
         return self.folder.log.stat().st_size if self.folder.log.exists() else 0
