@@ -99,10 +99,8 @@ def _of_order(name: str, identity: str, config: JobConfig, order: Order) -> str 
 
 
 def wrong_epochs(epochs: Sequence[EpochRecord]) -> str | None:
-    """Say which line of `epochs.jsonl` cannot be; None where epochs count from 1 without a gap and numbers can be."""
+    """Say which line of `epochs.jsonl` holds a number that cannot be; None where there is none."""
     for place, record in enumerate(epochs, 1):
-        if record.epoch != place:
-            return f"line {place} of epochs.jsonl is of epoch {record.epoch}"
         counts = (record.skipped_steps, record.peak_memory_bytes)
         if not 0 <= min(counts) <= max(counts) < MAX_COUNT or not 0 <= record.seconds < MAX_COUNT:
             return f"line {place} of epochs.jsonl holds a number that no epoch has"

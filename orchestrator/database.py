@@ -27,6 +27,8 @@ from orchestrator.troubles import QUEUE, Kept, Remedy, describe_trouble, find_re
 LOCK_SECONDS = 10.0
 """How long a statement of SQLite waits for another program's lock."""
 LOCK_POLL_SECONDS = 0.01
+FOR_A_PERSON = (Remedy.BROKEN, Remedy.FULL, Remedy.NOT_WRITABLE)
+"""What does not end by itself, also where the database has worked before."""
 DRIVERS = {
     "sqlite": "sqlite",
     "sqlite+pysqlite": "sqlite",
@@ -216,7 +218,7 @@ class _Refusals:
         if engine is None or context.is_pre_ping or not self._is_refusal(error, engine):
             return
         remedy = self._find_remedy(error, engine.url)
-        waits = kind_of(error) is FaultKind.PASSES if not self.has_worked else remedy is not Remedy.BROKEN
+        waits = kind_of(error) is FaultKind.PASSES if not self.has_worked else remedy not in FOR_A_PERSON
         kind = QueueLockedError if waits and (self.has_worked or remedy is not Remedy.NO_LOCKS) else QueueError
         raise kind(describe_trouble(name_of(engine.url), str(error), remedy, self.kept)) from None
 

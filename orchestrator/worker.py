@@ -23,7 +23,7 @@ from orchestrator.retries import Retry, ends_by_itself, passes_by_itself, plan_r
 from orchestrator.starting import RejectedError, Starter, Task
 from orchestrator.states import OPEN, Failure, RunState
 from orchestrator.store import QueuedRun, Store
-from orchestrator.watcher import Ending, LiveRun
+from orchestrator.watcher import STOPPING_STATUSES, Ending, LiveRun
 
 POLL_SECONDS = 0.05
 AT_ONCE = 2
@@ -148,15 +148,13 @@ class Worker:
             return False
         if num_interrupts or self.is_time_up():
             self._stop()
+        self._follow_all()
         self._tell()
         if self._beats.is_due():
             self._beat()
         if not self.is_stopping and self._reconciles.is_due():
             reconcile(self.store, self.layout, end_jobs=True)
             self._attempt(self.checkouts.remove_leftovers)
-        for task in tuple(self.tasks):
-            if task in self.tasks:
-                self._follow(task)
         if self.is_stopping:
             return bool(self.tasks)
         self._start_alone()
@@ -217,8 +215,8 @@ class Worker:
     def _start_alone(self) -> None:
         """Start runs that wait for a device to themselves, where it has emptied."""
         for run_id, device in tuple(self._alone.items()):
-            if all(device_of(task.slot) != device for task in self.tasks):
-                self._start(self._held[run_id], next(slot for slot in self.slots if device_of(slot) == device))
+            if all(task.slot.device != device for task in self.tasks):
+                self._start(self._held[run_id], next(slot for slot in self.slots if slot.device == device))
 
     def _start_again(self) -> None:
         """Start runs whose wait after an interruption is over, where a slot is free."""
@@ -230,7 +228,7 @@ class Worker:
     def _free_slot(self) -> Slot | None:
         busy = [id(task.slot) for task in self.tasks]
         free = (slot for slot in self.slots if id(slot) not in busy)
-        return next((slot for slot in free if device_of(slot) not in self._alone.values()), None)
+        return next((slot for slot in free if slot.device not in self._alone.values()), None)
 
     def _start(self, claimed: QueuedRun, slot: Slot) -> None:
         try:
@@ -285,6 +283,18 @@ class Worker:
             if was_ours and state is not RunState.INTERRUPTED:
                 self._ended.append(claimed.id)
             del self._untold[0], self._held[claimed.id]
+
+    def _follow_all(self) -> None:
+        """Look at every job, also while the queue is away: guards do not wait for it."""
+        away: QueueLockedError | None = None
+        for task in tuple(self.tasks):
+            if task in self.tasks:
+                try:
+                    self._follow(task)
+                except QueueLockedError as error:
+                    away = error
+        if away is not None:
+            raise away
 
     def _follow(self, task: Task) -> None:
         try:
@@ -344,13 +354,14 @@ class Worker:
             self._stop()
         if result is None:
             is_passing = ending.status is not None and ends_by_itself(ending.status)
-            self._interrupt(claimed, ending.reason, is_passing=is_passing, is_problem=not self.is_stopping)
+            is_asked = self.is_stopping or ending.status in STOPPING_STATUSES
+            self._interrupt(claimed, ending.reason, is_passing=is_passing, is_problem=not is_asked)
         elif claimed.id in self._alone:
             self._settle(claimed, tell_of_second_try(task.live.folder, result))
         elif task.ruling is None and result.failure == Failure.OUT_OF_MEMORY:
             # The checkpoint stays, so the second try goes on where the first one ended.
             task.live.folder.result.unlink(missing_ok=True)
-            self._alone[claimed.id] = device_of(task.slot)
+            self._alone[claimed.id] = task.slot.device
         else:
             self._settle(claimed, result)
 
@@ -383,8 +394,3 @@ class Worker:
             has_waited = "ran out of memory and waited for a second try"
             self._end(claimed, RunState.INTERRUPTED, has_waited if claimed.id in self._alone else "stopped at once")
         self.store.dismiss(self.process)
-
-
-def device_of(slot: Slot) -> str:
-    """Name what the jobs of a slot share with those of others: a GPU, or the memory and cores of the machine."""
-    return slot.gpu or "cpu"

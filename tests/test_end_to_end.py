@@ -103,7 +103,7 @@ def test_what_a_dead_orchestrator_left_is_cleared_where_its_job_ended_by_itself(
     dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
     commit = study.git("rev-parse", "HEAD")
     gone = Process(socket.gethostname(), int(dead), "long ago/1")
-    (home,) = study.cache.glob("knockout/*")
+    (home,) = study.cache.glob("knockout/*[!s]")
     study.git("worktree", "add", "--detach", str(home / worktree_name("E5", commit, gone)), commit)
     with contextlib.closing(sqlite3.connect(study.repo / "results" / "knockout.db")) as database, database:
         claim = "update runs set state = 'running', host = ?, pid = ?, born = 'long ago/1' where experiment = 'E5'"

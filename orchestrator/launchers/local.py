@@ -53,6 +53,11 @@ class Slot:
         return self.environment.get(MASK) or None
 
     @property
+    def device(self) -> str:
+        """What its jobs share with those of other slots: a GPU by its name, or `cpu`."""
+        return self.gpu or "cpu"
+
+    @property
     def nvml_gpu(self) -> str | None:
         """The GPU by a name that NVML knows too; None on a CPU, or where CUDA counts otherwise than NVML."""
         counts_otherwise = self.environment.get(ORDER) == BY_SPEED and (self.gpu or "").isdigit()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.endings import HELD, NO_SPACE
+from model.endings import AWAY, HELD
 from model.run_folder import RunFolder
 from model.standby import warm_up
 
@@ -117,12 +117,17 @@ def test_a_job_outlives_the_process_that_forked_it(talk: Talk, build_folder: Fol
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_job_that_cannot_write_its_log_or_its_folder_ends_alone_and_says_why(
+def test_a_job_goes_on_without_its_log_and_ends_alone_where_it_can_have_none_or_no_folder(
     talk: Talk, build_folder: FolderBuilder, captures: Path
 ) -> None:
-    talk.ask(build_folder("full"), captures, log=Path("/dev/full"))
+    folder = build_folder("full")
+    talk.ask(folder, captures, log=Path("/dev/full"))
     pid = talk.hear()["pid"]
-    assert talk.hear() == {"pid": pid, "status": NO_SPACE}
+    assert talk.hear() == {"pid": pid, "status": 0}
+    assert folder.read_result().state == "done"
+    talk.ask(build_folder("nowhere"), captures, log=Path("/nowhere/train.log"))
+    pid = talk.hear()["pid"]
+    assert talk.hear() == {"pid": pid, "status": AWAY}
     held = build_folder("held")
     with held.hold():
         talk.ask(held, captures)

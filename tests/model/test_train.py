@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -112,7 +113,7 @@ def words_of(command: str) -> list[str]:
 
 
 def cut_shards(folder: Path, captures: Path, job: JobConfig) -> None:
-    hashes = {capture.path: "0" * 64 for capture in job.data.captures.values()}
+    hashes = {capture.path: sha256(capture.path.encode()).hexdigest() for capture in job.data.captures.values()}
     write_shards(Order(data=job.data, data_folder=str(captures), out=str(folder / "shards"), sha256=hashes))
 
 

@@ -21,6 +21,7 @@ from orchestrator.store import Store
 from orchestrator.study import Request, open_study
 from orchestrator.verdicts import judge
 from tests.orchestrator.conftest import build_plan
+from tests.results import write_done
 
 OUTCOME = Outcome(plan=build_plan({}), rows=[], judgements={}, report=Path("report.md"), notes=())
 
@@ -39,8 +40,10 @@ class EndingWorker:
             self.tries[-1].append(claimed.id.rpartition("-")[0])
             state = "too_slow" if claimed.id.startswith("E5-s0") else "done"
             folder = self.layout.run(claimed.id)
-            folder.write_result(Result(state=state, reason=f"it is {state}", epochs=1))
-            if state == "too_slow":
+            if state == "done":
+                write_done(folder)
+            else:
+                folder.write_result(Result(state=state, reason=f"it is {state}", epochs=1))
                 said = {"measurement": Measurement(), "is_slow": True, "said": "an epoch takes too long"}
                 append_probe(folder, Probe(epoch=1, paused_seconds=1.0, **said))
             assert self.store.end(claimed, RunState(state))

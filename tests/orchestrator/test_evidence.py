@@ -222,8 +222,8 @@ def test_a_result_without_its_predictions_is_not_believed(written: tuple[str, Ru
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"state": "queued"}, "the run is `queued`, which is no ending"),
-        ({"state": "exploded"}, "the run is `exploded`, which is no ending"),
+        ({"state": "queued"}, "its state is `queued`, wanted is one of"),
+        ({"state": "exploded"}, "its state is `exploded`, wanted is one of"),
         ({"best_epoch": 7}, "epoch 7 of 2 was scored"),
         ({"epochs": -1}, "of -1 was scored"),
         ({"state": "failed"}, "the run is failed, and gives scores"),
@@ -267,9 +267,9 @@ def test_provenance_of_other_types_is_refused(written: tuple[str, RunFolder], pr
 @pytest.mark.parametrize(
     ("epochs", "words"),
     [
-        ([{"epoch": 1}, {"epoch": 1}], "line 2 of epochs.jsonl is of epoch 1"),
-        ([{"epoch": 1}, {"epoch": 3}], "line 2 of epochs.jsonl is of epoch 3"),
-        ([{"epoch": -1}], "line 1 of epochs.jsonl is of epoch -1"),
+        ([{"epoch": 1}, {"epoch": 1}], "epochs.jsonl: record 2 is of epoch 1"),
+        ([{"epoch": 1}, {"epoch": 3}], "epochs.jsonl: record 2 is of epoch 3"),
+        ([{"epoch": -1}], "epochs.jsonl: record 1 is of epoch -1"),
         ([{"epoch": 3e21}], "epochs.jsonl is of epoch 3000000000000000000000|Expected `int`"),
         ([{"epoch": 1, "seconds": -1.0}], "line 1 of epochs.jsonl holds a number that no epoch has"),
         ([{"epoch": 1, "skipped_steps": -1}], "line 1 of epochs.jsonl holds a number that no epoch has"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from model.process import own_place
 from orchestrator.cli import main
 from orchestrator.processes import Process
 from orchestrator.states import RunState
@@ -74,7 +75,7 @@ KINDS: list[Callable[[Path], None]] = [
 def gone() -> dict[str, Any]:
     """A worker of this machine that has ended."""
     pid = int(subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout)
-    return {"host": Process.own().host, "pid": pid, "born": "boot/1"}
+    return {"host": Process.own().host, "pid": pid, "born": f"{own_place()}/1"}
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from model.process import own_place
 from orchestrator.cli import main
 from orchestrator.console import queue
 from orchestrator.processes import Process
@@ -94,7 +95,7 @@ def test_an_empty_queue_is_said_and_no_database_is_made(study: Any, capsys: pyte
 
 def test_a_run_whose_worker_is_gone_waits_again_and_says_so(study: Any, capsys: pytest.CaptureFixture[str]) -> None:
     host = Process.own().host
-    study.queue("E5-s0-1", "running", host=host, pid=2**22 + 1, born="boot/1")
+    study.queue("E5-s0-1", "running", host=host, pid=2**22 + 1, born=f"{own_place()}/1")
     assert main(["status"]) == 0
     line = f"E5-s0-1  queued       process {2**22 + 1} on {host} went away before its first epoch"
     assert capsys.readouterr().out.splitlines()[0] == line
@@ -102,7 +103,7 @@ def test_a_run_whose_worker_is_gone_waits_again_and_says_so(study: Any, capsys: 
 
 def test_a_run_whose_job_outlived_its_worker_is_still_under_way(study: Any, capsys: pytest.CaptureFixture[str]) -> None:
     run_id = study.start("E5")
-    study.queue(run_id, "running", host=Process.own().host, pid=2**22 + 1, born="boot/1")
+    study.queue(run_id, "running", host=Process.own().host, pid=2**22 + 1, born=f"{own_place()}/1")
     with study.layout.run(run_id).hold():
         assert main(["status"]) == 0
         assert main(["queue", "list"]) == 0
