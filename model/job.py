@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from model.augment import build_test_time
 from model.config import JobConfig
 from model.data.batches import BurstSet, open_role
-from model.data.captures import CaptureChangedError
+from model.data.captures import CaptureAwayError, CaptureChangedError
 from model.data.unchanged import stamp_captures
 from model.endings import (
     AWAY,
@@ -96,6 +96,8 @@ def run_alone(folder: RunFolder, work: Callable[[RunFolder], int], tell: Tell) -
 
 def describe_passing(error: BaseException, folder: RunFolder) -> str:
     """Say what a job met that can pass, and what to do."""
+    if isinstance(error, CaptureAwayError):
+        return str(error)
     found = find_system_error(error)
     if found is None:
         return f"the GPU failed: {error}; run again to go on"

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from model.process import birth_of
 from model.run_folder import RunFolder
 from tests.study_harness import Study, wait_for
 
@@ -203,11 +204,15 @@ class Machine(Study):
 
     def power_off(self) -> None:
         """End everything at once, as when the power goes."""
+        killed = set[int]()
         while pids := self.processes():
+            killed.update(pids)
             self.kill(pids)
         for work in self.works:
             work.wait()
         self.works.clear()
+        # A killed process loses its environment before its files: only then is all it had open closed.
+        wait_for(lambda: all(birth_of(pid) is None for pid in killed), "killed processes are gone")
 
     def add_bystanders(self, count: int = 4) -> None:
         """Start innocent processes of the same user: the first leads the group that `work` is in."""

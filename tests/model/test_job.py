@@ -258,7 +258,7 @@ def test_what_the_machine_cannot_do_is_refused_before_an_epoch(build_folder: Fol
 def test_a_capture_that_is_away_lets_the_run_go_on_later(build_folder: FolderBuilder, tmp_path: Path) -> None:
     folder, told = build_folder(), list[str]()
     assert run_job(folder, tmp_path, tell=told.append) == AWAY
-    assert told[-1].endswith("here.h5: No such file or directory; run again to go on once that is mended")
+    assert "here.h5: the capture file is not there; correct `path` in the campaign file" in told[-1]
     assert folder.read_epochs() == []
 
 

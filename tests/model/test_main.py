@@ -115,7 +115,7 @@ def test_a_capture_that_is_not_there_leaves_the_run_to_go_on_later(
     folder = build_folder()
     assert main([str(folder.path), "--data-folder", str(tmp_path)]) == AWAY
     assert not folder.result.exists()
-    assert "here.h5: No such file or directory" in capsys.readouterr().out
+    assert "here.h5: the capture file is not there" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU here")

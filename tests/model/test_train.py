@@ -19,6 +19,7 @@ import torch
 from model import train
 from model.config import JobConfig
 from model.data.shards import Order, write_shards
+from model.endings import AWAY
 from model.evaluate import JobError, load_classifier
 from model.evaluate import main as evaluate
 from model.flags import parse
@@ -294,8 +295,8 @@ def test_a_mistake_is_said_in_a_sentence_with_status_2(
 def test_a_missing_shard_is_said_and_the_training_can_begin_once_it_is_there(workplace: Path, capsys: Output) -> None:
     shard = workplace / "shards" / "val.npy"
     shard.rename(workplace / "val.npy")
-    assert main(SMALL) == 2
-    assert "val.npy: the shard is not there; make it again with `knockout data shard`" in capsys.readouterr().err
+    assert main(SMALL) == AWAY
+    assert "val.npy: the shard is not there; make it again with `knockout data shard`" in capsys.readouterr().out
     (workplace / "val.npy").rename(shard)
     assert main(SMALL) == 0
 
