@@ -129,8 +129,8 @@ def tell_terminal(line: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 trained, 1 it failed, 2 a mistake in the command or the data.
 
-    After these the same command goes on: 65 a shard changed, 69 the system refused something, 74 the disk is full, 75 another
-    process trains there, 130 interrupted.
+    After these the same command goes on: 65 a shard changed, 69 the system refused something, 74 the disk is full, 75
+    another process trains there, 130 interrupted.
     """
     try:
         command = parse(sys.argv[1:] if arguments is None else arguments)
