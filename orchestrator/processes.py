@@ -135,25 +135,21 @@ def find_members(folder: Path, lock: Path, recorded: Process | None) -> list[Pro
         recorded: the process that the lock names.
     """
     with contextlib.suppress(OSError):
-        mark = mark_of(folder)
+        mark, host = mark_of(folder), socket.gethostname()
         wanted = lock.stat() if lock.exists() else None
-        found = [process for process in _processes() if _belongs(process, mark, wanted, recorded)]
-        return [process for process in found if process.pid != os.getpid() and _is_of_our_name_space(process.pid)]
+        # Of hundreds of processes few have anything to do with us: the others cost one look at their environment.
+        found = [pid for pid in _pids() if _belongs(pid, mark, wanted, recorded) and _is_of_our_name_space(pid)]
+        births = ((pid, birth_of(pid)) for pid in found if pid != os.getpid())
+        return [Process(host, pid, born) for pid, born in births if born is not None]
     return []
 
 
-def _belongs(process: Process, mark: str, lock: os.stat_result | None, recorded: Process | None) -> bool:
-    carried = _carried_mark(process.pid)
+def _belongs(pid: int, mark: str, lock: os.stat_result | None, recorded: Process | None) -> bool:
+    carried = _carried_mark(pid)
     if carried == mark:
         return True
-    is_ours = carried is not None or process == recorded
-    return is_ours and lock is not None and _writes(process.pid, lock)
-
-
-def _processes() -> Iterator[Process]:
-    host = socket.gethostname()
-    births = ((pid, birth_of(pid)) for pid in _pids())
-    return (Process(host, pid, born) for pid, born in births if born is not None)
+    is_ours = carried is not None or (recorded is not None and recorded.pid == pid and recorded.is_alive)
+    return is_ours and lock is not None and _writes(pid, lock)
 
 
 def _pids() -> Iterator[int]:
@@ -172,11 +168,12 @@ def _is_of_our_name_space(pid: int) -> bool:
 
 def _carried_mark(pid: int) -> str | None:
     """Return the mark that a process carries; None if it has none, has just ended, or belongs to somebody else."""
-    name = f"{MARK}=".encode()
-    with contextlib.suppress(OSError):
-        variables = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
-        return next((os.fsdecode(each[len(name) :]) for each in variables if each.startswith(name)), None)
-    return None
+    try:
+        content = (PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return None
+    _, found, rest = (b"\0" + content).partition(f"\0{MARK}=".encode())
+    return os.fsdecode(rest.partition(b"\0")[0]) if found else None
 
 
 def _writes(pid: int, wanted: os.stat_result) -> bool:
