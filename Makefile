@@ -39,7 +39,7 @@ bench: setup  ## measure speed, as ratios within one run, into README.md, and th
 	$(BIN)/python -m benchmarks --write README.md
 	$(BIN)/python -m benchmarks.guards --write docs/guards.md
 
-soak: setup  ## make 500 faults of all kinds at random moments, count what is lost, and write docs/reliability.md (15 minutes)
+soak: setup  ## make 500 faults of all kinds at random moments, count what is lost, and write docs/reliability.md (half an hour)
 	FAULTS_MOMENTS=$${FAULTS_MOMENTS:-500} FAULTS_REAL_MOMENTS=$${FAULTS_REAL_MOMENTS:-30} FAULTS_PAGE=docs/reliability.md \
 	.ci/postgres $(BIN)/python -m pytest -n 2 --dist worksteal tests/faults
 

@@ -95,6 +95,17 @@ def _is_gone(leftover: Leftover) -> bool:
     return born is None or leftover.born not in ("", _short(born))
 
 
+def abandoned_locks(layout: Layout) -> list[Path]:
+    """Return the locks of worktrees that are not there, and whose processes are gone."""
+    folder = lock_of(layout.worktrees / "any").parent
+    locks = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [
+        lock
+        for lock in locks
+        if not (layout.worktrees / lock.name).exists() and _is_abandoned(layout.worktrees / lock.name)
+    ]
+
+
 def worktree_name(experiment: str, commit: str, process: Process | None = None) -> str:
     """Name the folder of a worktree after the process that runs in it, this one unless another of this machine is."""
     of = process or Process.own()
@@ -333,6 +344,8 @@ class Checkouts:
 
     def remove_leftovers(self) -> list[str]:
         """Remove worktrees of workers that died before they could; return what git refused."""
+        for lock in abandoned_locks(self.layout):
+            lock.unlink(missing_ok=True)
         return self._remove(leftover.path for leftover in leftover_worktrees(self.layout))
 
     def close(self) -> list[str]:

@@ -82,6 +82,7 @@ class LiveRun:
         self._is_asked_to_stop = False
         self._holder_before = self.folder.last_holder()
         self._stamp: tuple[int, int] | None = None
+        self._stamp_before = self._stamp_epochs()
         self._silent_seconds = 0.0
         self._memory_kills = self.count_memory_kills()
         self._probes = read_probes(self.folder)
@@ -92,7 +93,12 @@ class LiveRun:
         stamp = self._stamp_epochs()
         if stamp == self._stamp:
             return False
-        epochs = self.folder.read_epochs()
+        try:
+            epochs = self.folder.read_epochs()
+        except ValueError:
+            if stamp != self._stamp_before:
+                raise
+            return False  # the job mends what it found, by its checkpoint, before it trains
         is_new = len(epochs) != len(self.epochs)
         self.epochs, self._stamp = epochs, stamp
         return is_new

@@ -6,6 +6,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec import structs
+
 from model.endings import AWAY
 from model.run_folder import Result
 from orchestrator.checkouts import Checkouts
@@ -26,8 +28,7 @@ from orchestrator.store import QueuedRun, Store
 from orchestrator.watcher import STOPPING_STATUSES, Ending, LiveRun
 
 POLL_SECONDS = 0.05
-AT_ONCE = 2
-"""So many interrupts end jobs at once."""
+AT_ONCE = 2  # so many interrupts end jobs at once
 WIND_DOWN_SECONDS = 600.0
 """Longest wait for jobs to finish their epochs where a worker cannot go on."""
 SHOW_SECONDS = 0.5
@@ -81,7 +82,8 @@ class Worker:
         self._untold: list[tuple[QueuedRun, RunState, str, str | None]] = []
         """Claim, state, reason and failure of ends that the queue has yet to be told."""
         self._observer: Observer | None = None
-        self._ended: list[str] = []
+        self._ended: dict[str, QueuedRun] = {}
+        self._is_away = False  # whether the queue was away at the last turn
         self._alone: dict[str, str] = {}
         """Run that ran out of memory -> the device that it has, or waits to have, to itself."""
         self._retries: dict[str, Retry] = {}
@@ -99,7 +101,8 @@ class Worker:
             try:
                 while self._turn(interrupts, observer):
                     self.launcher.wait(POLL_SECONDS)
-                self._attempt(lambda: observer.show(self._rows(), self._live()))
+                if not self._is_away:
+                    self._attempt(lambda: observer.show(self._rows(), [task.live for task in self.tasks]))
             except BaseException:
                 self._wind_down(interrupts)
                 raise
@@ -118,14 +121,19 @@ class Worker:
 
     def _turn(self, interrupts: Interrupts, observer: Observer) -> bool:
         """Take a step and show what came of it; a queue that somebody has locked is asked again later."""
+        if interrupts.count >= AT_ONCE:
+            self.is_stopping = True
+            return False
         try:
             goes_on = self._step(interrupts.count)
+            self._is_away = False
             if self._shows.is_due():
-                observer.show(self._rows(), self._live())
+                observer.show(self._rows(), [task.live for task in self.tasks])
         except QueueLockedError as error:
+            self._is_away = True
             self._note(str(error))
             self._claims.hasten()
-            return interrupts.count < AT_ONCE
+            return True
         return goes_on
 
     def _attempt(self, act: Callable[[], object]) -> None:
@@ -143,9 +151,6 @@ class Worker:
 
     def _step(self, num_interrupts: int) -> bool:
         """Look at every live run once and fill free slots; return whether there is anything left to wait for."""
-        if num_interrupts >= AT_ONCE:
-            self.is_stopping = True
-            return False
         if num_interrupts or self.is_time_up():
             self._stop()
         self._follow_all()
@@ -281,7 +286,7 @@ class Worker:
             claimed, state, reason, failure = self._untold[0]
             was_ours = self.store.end(claimed, state, reason, failure)
             if was_ours and state is not RunState.INTERRUPTED:
-                self._ended.append(claimed.id)
+                self._ended[claimed.id] = structs.replace(claimed, state=state, reason=reason, failure=failure)
             del self._untold[0], self._held[claimed.id]
 
     def _follow_all(self) -> None:
@@ -367,15 +372,12 @@ class Worker:
 
     def ended_rows(self) -> list[QueuedRun]:
         """Return the runs that this worker has seen to their end."""
-        return self.store.runs(self._ended)
+        return list(self._ended.values())
 
     def _rows(self) -> list[QueuedRun]:
         if self.ids is not None:
             return self.store.runs([*self._ended, *(run_id for run_id in self.ids if run_id not in self._ended)])
         return [*self.ended_rows(), *self.store.runs(states=OPEN)]
-
-    def _live(self) -> list[LiveRun]:
-        return [task.live for task in self.tasks]
 
     def _leave(self) -> None:
         """Leave nothing behind: no job, no worktree, no claim. What fails on the way does not keep the rest alive."""
@@ -387,8 +389,10 @@ class Worker:
                 last_first.callback(task.live.kill)
 
     def _let_go(self) -> None:
-        """Tell the queue; where that is away, nothing more is tried: whoever leaves must not wait for it."""
+        """Tell the queue. Where that is away, the next command settles it: whoever leaves must not wait."""
         self.tasks.clear()
+        if self._is_away:
+            return
         self._tell()
         for claimed in tuple(self._held.values()):
             has_waited = "ran out of memory and waited for a second try"

@@ -39,7 +39,9 @@ def work(layout: Layout, options: WorkOptions, observer: Observer) -> Worked:
         requeue_interrupted(store)
         worker = build_worker(store, layout, options.slots, stays=options.stays)
         is_complete = worker.drain(observer)
-        forgotten = [] if store.runs() else describe_forgotten(layout)
+        # Asked only where nothing waited: who interrupts must not wait for a queue that is away.
+        is_idle = is_complete and not worker.ended_rows()
+        forgotten = describe_forgotten(layout) if is_idle and not store.runs() else []
         problems = (*worker.problems, *forgotten)
         return Worked(rows=worker.ended_rows(), problems=problems, is_complete=is_complete)
     finally:

@@ -19,6 +19,7 @@ from orchestrator.checkouts import (
     Checkouts,
     CopiedCode,
     GitCode,
+    abandoned_locks,
     find_code,
     leftover_worktrees,
     lock_of,
@@ -367,3 +368,13 @@ def test_experiments_of_one_code_share_a_worktree_and_others_have_their_own(
     assert ((third / "model" / "new.py").exists(), (first / "model" / "new.py").exists()) == (True, False)
     checkouts.close()
     assert list(committed.worktrees.iterdir()) == []
+
+
+def test_a_lock_without_a_worktree_is_removed_once_its_process_is_gone(layout: Layout, of_a_container: Path) -> None:
+    lock = lock_of(of_a_container)
+    of_a_container.rmdir()
+    with job_lock.hold(lock):
+        assert abandoned_locks(layout) == []
+    assert abandoned_locks(layout) == [lock]
+    Checkouts(layout).remove_leftovers()
+    assert not lock.exists()

@@ -399,3 +399,18 @@ def test_a_job_that_hung_and_was_asked_to_stop_is_not_paused_for_a_probe(build_s
     assert job.asked == 1
     live.folder.append_epoch(an_epoch(seconds=5.0))
     assert look_at(105.0) is None
+
+
+def test_epochs_that_a_job_has_yet_to_mend_end_nothing(build_silent: HangBuilder) -> None:
+    """A line was written twice before the job started; the job mends that by its checkpoint."""
+    folder = RunFolder(build_silent()[0].folder.path)
+    for _ in range(2):
+        folder.append_epoch(an_epoch())
+    live = LiveRun(id="E5-s0-0123abcd", num_epochs=4, folder=folder, job=FakeJob())
+    assert live.check(PATIENT, lambda: None) is None
+    folder.restore_epochs([an_epoch()])
+    live.check(PATIENT, lambda: None)
+    assert len(live.epochs) == 1
+    folder.append_epoch(an_epoch(3))
+    with pytest.raises(ValueError, match="epochs must count"):
+        live.check(PATIENT, lambda: None)

@@ -926,3 +926,34 @@ def test_a_mistake_in_the_middle_leaves_no_worktree_behind(study: Any, monkeypat
     store.close()
     assert len(launcher.codes) == 1
     assert list(study.layout.worktrees.iterdir()) == []
+
+
+def test_a_second_interrupt_asks_nothing_of_a_queue_that_is_away(
+    build_yard: YardBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call of a silent database takes seconds: whoever interrupts twice must not wait for several."""
+    yard, launcher = build_yard(E1=[DONE])
+    launcher.looks = {"E1": LONG}
+    calls: list[str] = []
+
+    def away(name: str) -> Callable[..., Any]:
+        def call(*_: Any, **__: Any) -> Any:
+            calls.append(name)
+            if len(calls) == 3:
+                interrupt()()
+                interrupt()()
+                calls.clear()
+            raise QueueLockedError("the server is silent")
+
+        return call
+
+    def silence() -> None:
+        for name in ("beat", "runs", "claim", "end", "dismiss", "workers"):
+            patches.setattr(yard.store, name, away(name))
+
+    with monkeypatch.context() as patches:
+        worker = yard.worker()
+        assert not worker.drain(Onlooker({4: silence}))
+        assert len(calls) <= 1
+    assert [job.status for job in launcher.jobs] == [-signal.SIGKILL]
+    yard.store.dismiss(worker.process)
