@@ -148,8 +148,8 @@ def _belongs(pid: int, mark: str, lock: os.stat_result | None, recorded: Process
     carried = _carried_mark(pid)
     if carried == mark:
         return True
-    is_ours = carried is not None or (recorded is not None and recorded.pid == pid and recorded.is_alive)
-    return is_ours and lock is not None and _writes(pid, lock)
+    is_recorded = recorded is not None and recorded.pid == pid and recorded.is_here and recorded.is_alive
+    return (carried is not None or is_recorded) and lock is not None and _writes(pid, lock)
 
 
 def _pids() -> Iterator[int]:
