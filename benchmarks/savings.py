@@ -73,8 +73,8 @@ def fixed(num_seeds: int) -> Design:
     return Design(f"fixed, {num_seeds} seeds", (Look(num_seeds, 1.0, 1.0),), is_staged=False)
 
 
-STAGED = Design("staged", share_out(STAGING, LEVEL))
-LATE = Design("staged, spent late", share_out(STAGING, LEVEL, brien_fleming))
+STAGED = Design("staged", share_out(STAGING.looks, LEVEL))
+LATE = Design("staged, spent late", share_out(STAGING.looks, LEVEL, brien_fleming))
 CARELESS = Design(
     "staged, all of the level at each look", tuple(Look(look.num_seeds, 1.0, 1.0) for look in STAGED.looks)
 )

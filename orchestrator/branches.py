@@ -18,8 +18,6 @@ from orchestrator.errors import CodeError
 from orchestrator.plumbing import Git, GitError, NoGitError, parts
 from orchestrator.spec import ID_PATTERN
 
-SPEC_FILE = ".knockout/experiment.json"
-"""What an experiment's commit adds to its base."""
 STAMP_FORMAT = "%Y%m%d_%H%M%S"
 _NAME = re.compile(rf"^experiment/(?P<id>{ID_PATTERN[1:-1]})-(?P<stamp>\d{{8}}_\d{{6}}(?:_\d+)?)$")
 

@@ -14,7 +14,6 @@ from orchestrator.contradictions import find_second_tries
 from orchestrator.deciding import among, judge_as_declared, left_out
 from orchestrator.errors import CodeError, RunError
 from orchestrator.evidence import RunRecord
-from orchestrator.gathering import gather
 from orchestrator.judgement import Judgement, Verdict
 from orchestrator.layout import Layout
 from orchestrator.ordering import RunOptions, queue
@@ -22,6 +21,7 @@ from orchestrator.orders import read_order
 from orchestrator.plan import Plan, narrow, select_arms
 from orchestrator.queueing import Queued
 from orchestrator.reconcile import reconcile
+from orchestrator.records import gather
 from orchestrator.remembering import choose_plan
 from orchestrator.report import write_report
 from orchestrator.report_place import describe_latest, require_place
@@ -75,7 +75,7 @@ def run(study: Study, options: RunOptions, observer: Observer) -> Outcome:
         trained = Trained(queued=queued, problems=problems, is_complete=again.is_complete)
     code = find_code(study.layout, snapshot=True)
     outcome = conclude(study, make_plan(study.widened, code), code, queued.notes)
-    num_ended = count_ended(study.layout, queued.plan)
+    num_ended = count_ended(study.layout, queued.plan.run_ids)
     return msgspec.structs.replace(
         outcome,
         is_complete=trained.is_complete,
@@ -86,7 +86,7 @@ def run(study: Study, options: RunOptions, observer: Observer) -> Outcome:
 
 
 def _has_second_tries(layout: Layout, plan: Plan) -> bool:
-    return bool(find_second_tries(layout, plan, finished_results(layout, plan)))
+    return bool(find_second_tries(layout, plan.run_of, finished_results(layout, plan.run_ids)))
 
 
 def train(study: Study, options: RunOptions, observer: Observer, is_time_up: Callable[[], bool] = never) -> Trained:

@@ -20,14 +20,14 @@ import msgspec
 
 import model
 from model import job_lock
-from orchestrator.branches import SPEC_FILE, ExperimentCommit, Repository
+from orchestrator.branches import ExperimentCommit, Repository
 from orchestrator.code_files import CODE, blob_name, few, hash_listing, write_listing
 from orchestrator.code_folders import hash_code_folder, is_code_unchanged, read_code_folder
+from orchestrator.code_steps import SPEC_FILE, BranchContent, CodeStep
 from orchestrator.errors import CodeError
 from orchestrator.layout import Layout
 from orchestrator.orders import AGAIN, OrderedCode
 from orchestrator.patches import RefusedError, apply_patch, changed_files, read_patch, take_ref
-from orchestrator.plan import Arm, CodeStep
 from orchestrator.plumbing import NoGitError
 from orchestrator.processes import Process, birth_of, own_boot
 from orchestrator.spec import ID_PATTERN
@@ -152,14 +152,14 @@ class GitCode:
         self.note = f"code: commit {repository.base_commit[:12]}{with_changes}"
         self._known: dict[tuple[CodeStep, ...], ArmCode] = {(): ArmCode(self.tree, self.code_hash)}
 
-    def code_of(self, arm: Arm) -> ArmCode:
+    def code_of(self, steps: tuple[CodeStep, ...]) -> ArmCode:
         """Apply an experiment's patches and refs, those of its stack first."""
-        for number in range(1, len(arm.code) + 1):
-            steps = arm.code[:number]
-            if steps not in self._known:
-                before = self._known[steps[:-1]]
-                self._known[steps] = before if before.refusal else self._apply(before, steps[-1])
-        return self._known[arm.code]
+        for number in range(1, len(steps) + 1):
+            first = steps[:number]
+            if first not in self._known:
+                before = self._known[first[:-1]]
+                self._known[first] = before if before.refusal else self._apply(before, first[-1])
+        return self._known[steps]
 
     def _apply(self, before: ArmCode, step: CodeStep) -> ArmCode:
         beyond: tuple[str, ...] = ()
@@ -177,18 +177,17 @@ class GitCode:
         changes = changed_files(self.repository, self.tree, tree)
         return ArmCode(tree, self.repository.code_hash(tree), changes, (*before.differs_beyond, *beyond))
 
-    def commit(self, arm: Arm, now: datetime) -> OrderedCode:
+    def commit(self, content: BranchContent, now: datetime) -> OrderedCode:
         """Give an experiment its branch, with a commit that holds its code and what it is.
 
         Raises:
             CodeError: git refuses.
         """
-        code = self.code_of(arm)
+        code = self.code_of(content.steps)
         if code.refusal:
             return OrderedCode(tree=code.hash)
-        tree = self.repository.snapshot_tree({SPEC_FILE: spec_content(arm)}, with_code=False, tree=code.tree)
-        message = f"{arm.id}: {arm.title}\n\nOne change to {arm.reference or 'nothing'}; see {SPEC_FILE}."
-        commit = self.repository.commit_experiment(arm.id, tree, message, now)
+        tree = self.repository.snapshot_tree({SPEC_FILE: content.spec}, with_code=False, tree=code.tree)
+        commit = self.repository.commit_experiment(content.experiment, tree, content.message, now)
         return OrderedCode(
             tree=code.hash,
             commit=commit.commit,
@@ -196,7 +195,7 @@ class GitCode:
             base_commit=commit.base_commit,
             changes=code.changes,
             differs_beyond=code.differs_beyond,
-            is_own=bool(arm.code),
+            is_own=bool(content.steps),
         )
 
     def settle(self, name: str, commit: ExperimentCommit, keeper_verdict: str | None) -> None:
@@ -220,15 +219,15 @@ class CopiedCode:
         self.copy = layout.code_copy(self.code_hash)
         self.note = f"code: a copy of {self.source}, since {why}; no branches are made"
 
-    def code_of(self, arm: Arm) -> ArmCode:
+    def code_of(self, steps: tuple[CodeStep, ...]) -> ArmCode:
         """Return the one code that there is."""
-        if not arm.code:
+        if not steps:
             return ArmCode("", self.code_hash)
-        step = arm.code[-1]
+        step = steps[-1]
         refusal = f"`{step.patch or step.ref}` needs a git repository around {self.source}; make one with `git init`"
-        return ArmCode("", _hash(msgspec.json.encode([self.code_hash, arm.code])), refusal=refusal)
+        return ArmCode("", _hash(msgspec.json.encode([self.code_hash, steps])), refusal=refusal)
 
-    def commit(self, arm: Arm, now: datetime) -> OrderedCode:
+    def commit(self, content: BranchContent, now: datetime) -> OrderedCode:
         """Copy the code once; all experiments share it."""
         try:
             if not self.copy.exists():
@@ -239,7 +238,7 @@ class CopiedCode:
                 where = error.filename or self.copy.parent
                 raise CodeError(f"{where}: a copy of the code is to be written here: {error.strerror}") from None
         _require_copy(self.copy, self.code_hash)
-        return OrderedCode(tree=self.code_of(arm).hash)
+        return OrderedCode(tree=self.code_of(content.steps).hash)
 
     def _write_copy(self) -> None:
         self.copy.parent.mkdir(parents=True, exist_ok=True)
@@ -385,11 +384,6 @@ def _require_copy(copy: Path, code_hash: str) -> None:
             f"{copy}: this copy of the code is not what it was when runs were queued with it; remove it, and queue the "
             f"runs again: rm -r {shlex.quote(str(copy))}"
         )
-
-
-def spec_content(arm: Arm) -> bytes:
-    """Return the resolved experiment as its branch holds it."""
-    return msgspec.json.format(msgspec.json.encode(arm), indent=2) + b"\n"
 
 
 def _hash(content: bytes) -> str:

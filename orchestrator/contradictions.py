@@ -4,20 +4,22 @@ from collections.abc import Mapping
 
 from model.run_folder import Result
 from orchestrator.layout import Layout
-from orchestrator.plan import Plan
 from orchestrator.probes import read_probes
 from orchestrator.states import RunState
 
+RunOf = Mapping[tuple[str, int], str]
+"""(experiment, seed) -> run id."""
 
-def find_contradicted(plan: Plan, results: Mapping[str, Result]) -> set[str]:
-    """Return the runs of a plan that were ruled too slow while another seed of their experiment was done.
+
+def find_contradicted(run_of: RunOf, results: Mapping[str, Result]) -> set[str]:
+    """Return the runs that were ruled too slow while another seed of their experiment was done.
 
     Args:
-        plan: the runs, by experiment and seed.
+        run_of: (experiment, seed) -> run id.
         results: run id -> how it ended; runs without a result are not there.
     """
     states: dict[str, dict[str, str]] = {}
-    for (experiment, _), run in plan.run_of.items():
+    for (experiment, _), run in run_of.items():
         if run in results:
             states.setdefault(experiment, {})[run] = results[run].state
     return {
@@ -29,10 +31,10 @@ def find_contradicted(plan: Plan, results: Mapping[str, Result]) -> set[str]:
     }
 
 
-def find_second_tries(layout: Layout, plan: Plan, results: Mapping[str, Result]) -> set[str]:
+def find_second_tries(layout: Layout, run_of: RunOf, results: Mapping[str, Result]) -> set[str]:
     """Return the contradicted runs that a probe has ruled too slow once: they are tried again, and only once."""
     return {
         run
-        for run in find_contradicted(plan, results)
+        for run in find_contradicted(run_of, results)
         if sum(probe.is_slow for probe in read_probes(layout.run(run))) == 1
     }

@@ -11,7 +11,7 @@ from orchestrator.evidence import RunRecord
 from orchestrator.judgement import AtLook, Judgement, Verdict
 from orchestrator.plan import Plan, narrow, select_arms
 from orchestrator.spec import StagingSpec
-from orchestrator.staging import Cell, Look, Progress, Weighed, looks, replay, share_out
+from orchestrator.staging import Cell, Look, Progress, Weighed, replay, share_out
 from orchestrator.states import RunState
 from orchestrator.stats import seeds_to_resolve
 from orchestrator.verdicts import estimate_at, judge
@@ -108,7 +108,7 @@ def stand(plan: Plan, records: Records, staging: StagingSpec) -> Standing:
         records: run id -> what the run left.
         staging: how seeds are given out.
     """
-    at = share_out(staging, plan.campaign.judging.level)
+    at = share_out(staging.looks, plan.campaign.judging.level)
     found: dict[str, Judgement] = {}
     known: dict[str, Records] = {}
 
@@ -357,5 +357,5 @@ def _reason(standing: Standing, serves: tuple[str, ...]) -> str:
     if more[soonest] == inf:
         return f"{waits}; no number of seeds alone is likely to tell of {soonest}"
     least, staging = len(judgement.seeds) + more[soonest], standing.plan.campaign.staging
-    at = [f"perhaps at the look at {number} seeds" for number in looks(staging) if number >= least] if staging else []
+    at = [f"perhaps at the look at {number} seeds" for number in staging.looks if number >= least] if staging else []
     return f"{waits}; {soonest} would be told soonest, {(*at, 'though hardly by any look')[0]}"

@@ -13,9 +13,9 @@ from orchestrator.checkouts import ArmCode, Code, GitCode, look_at_code
 from orchestrator.deciding import among, judge_as_declared
 from orchestrator.errors import DataError, RunError, UsageError
 from orchestrator.evidence import require_sizes
-from orchestrator.gathering import gather
 from orchestrator.layout import Layout
 from orchestrator.plan import PlannedRun
+from orchestrator.records import gather
 from orchestrator.remembering import choose_plan
 from orchestrator.results import UNREADABLE
 from orchestrator.run_names import pick_run
@@ -122,7 +122,7 @@ def match(layout: Layout, request: Request, word: str) -> Match:
     if missing:
         raise DataError(f"{missing[0]}: this capture is not there, so nobody can say what would be trained on it")
     code = look_at_code(layout)
-    arm_code = code.code_of(study.arms[names.experiment])
+    arm_code = code.code_of(study.arms[names.experiment].code)
     inputs = msgspec.structs.replace(collect_inputs(study, code), code_tree=arm_code.hash)
     shift = study.arms[names.experiment].seed_shift
     seed = names.seed - shift

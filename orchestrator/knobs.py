@@ -12,10 +12,12 @@ import msgspec
 from msgspec import Struct
 
 from model.config import COSMETIC, JobConfig
-from orchestrator.spec import Change
 
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
 _QUOTED = re.compile(r"`(?P<field>[^`]+)`")
+
+Change = dict[str, Any]
+"""Dotted path of a knob -> its new value."""
 
 
 def _strip(annotation: Any) -> Any:

@@ -11,21 +11,13 @@ import msgspec
 from msgspec import Struct, structs
 
 from model.config import JobConfig
+from orchestrator.code_steps import SPEC_FILE, BranchContent, CodeStep
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.generated import Interaction, Recipe, interaction_pairs, recipes, refuse_name
 from orchestrator.identity import CodeAndData, identity_hash, run_id
-from orchestrator.knobs import did_you_mean, leaves
-from orchestrator.spec import BASELINE, TAG, Change, Control, ExperimentSpec, ProfiledCampaign, Reported
+from orchestrator.knobs import Change, did_you_mean, leaves
+from orchestrator.spec import BASELINE, TAG, Control, ExperimentSpec, ProfiledCampaign, Reported
 from orchestrator.stacking import ABSENT, baseline_config, declared_change, look_up, order_by_reference, put_on
-
-
-class CodeStep(Struct, frozen=True, kw_only=True):
-    """One change to the code of `model/`: a diff that is applied, or a ref whose code is taken."""
-
-    patch: str | None = None
-    """A path beside the campaign file."""
-    ref: str | None = None
-    """A branch, tag or commit."""
 
 
 class Arm(Struct, frozen=True, kw_only=True):
@@ -59,6 +51,16 @@ class Arm(Struct, frozen=True, kw_only=True):
     """Beside its reference, the arms without which it says nothing: the other cells of its 2 x 2."""
 
 
+def branch_content(arm: Arm) -> BranchContent:
+    """Return what an experiment's branch holds of it: its steps, and the resolved experiment as JSON."""
+    return BranchContent(
+        experiment=arm.id,
+        steps=arm.code,
+        message=f"{arm.id}: {arm.title}\n\nOne change to {arm.reference or 'nothing'}; see {SPEC_FILE}.",
+        spec=msgspec.json.format(msgspec.json.encode(arm), indent=2) + b"\n",
+    )
+
+
 class PlannedRun(Struct, frozen=True, kw_only=True):
     """One training to be done or already done."""
 
@@ -79,6 +81,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     """(experiment, the campaign's seed) -> run id; arms that are the same configuration share it."""
     interactions: tuple[Interaction, ...] = ()
     """Those whose four arms are all here."""
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """Its runs, in the order in which they are trained."""
+        return tuple(run.id for run in self.runs)
 
 
 def resolve_arms(campaign: ProfiledCampaign) -> dict[str, Arm]:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from model.run_folder import EpochRecord, RunFolder
 from orchestrator.checkouts import Code, find_code
 from orchestrator.contradictions import find_second_tries
+from orchestrator.launchers.compilers import find_compiler_problem
 from orchestrator.launchers.local import make_own_slots
 from orchestrator.layout import Layout
 from orchestrator.plan import Arm
@@ -18,7 +19,6 @@ from orchestrator.states import RunState
 from orchestrator.study import (
     Study,
     collect_inputs,
-    find_unmet_need,
     make_plan,
     missing_captures,
     refuse_same_files,
@@ -95,8 +95,8 @@ def preview(study: Study) -> Preview:
         inputs = collect_inputs(study, code)
         refuse_same_files([arm.config.data for arm in study.arms.values()], inputs.captures)
         plan = make_plan(study, code, inputs)
-        results, unreadable = look_at_results(study.layout, plan)
-        again = find_second_tries(study.layout, plan, results)
+        results, unreadable = look_at_results(study.layout, plan.run_ids)
+        again = find_second_tries(study.layout, plan.run_of, results)
         finished = {key: run_id in results.keys() - again for key, run_id in plan.run_of.items()}
         done = [study.layout.run(run_id) for run_id, result in results.items() if result.state == RunState.DONE]
         notes = [f"{run_id} would be left out: {why}" for run_id, why in unreadable.items()]
@@ -110,7 +110,7 @@ def preview(study: Study) -> Preview:
 
 def _preview_row(arm: Arm, seeds: Sequence[int], finished: Mapping[tuple[str, int], bool], code: Code) -> PreviewRow:
     done = tuple(seed for seed in seeds if finished.get((arm.id, seed)))
-    refusal = code.code_of(arm).refusal
+    refusal = code.code_of(arm.code).refusal
     return PreviewRow(
         experiment=arm.id,
         reference=arm.reference,
@@ -174,3 +174,10 @@ def describe_seconds(seconds: float) -> str:
 def describe_bytes(num_bytes: float) -> str:
     """Say a size in the unit that fits."""
     return f"{num_bytes / 1e6:.1f} MB" if num_bytes < 1e9 else f"{num_bytes / 1e9:.1f} GB"
+
+
+def find_unmet_need(study: Study) -> str | None:
+    """Say what this machine lacks for the study's configurations; None if it has all."""
+    compiled = [arm.id for arm in study.arms.values() if arm.config.runtime.compile]
+    problem = find_compiler_problem() if compiled else None
+    return None if problem is None else f"{', '.join(compiled)}: {problem}"

@@ -19,6 +19,8 @@ __all__ = ["BOOT_ID", "MARK", "Process", "birth_of", "read_stat"]
 
 MARK = "KNOCKOUT_RUN"
 """Variable that the processes of a run carry; see `mark_of`."""
+UTF_8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
+"""What a process of ours writes, it writes so, whatever the user's terminal takes."""
 STANDBY_MARK = "standby"
 """What a process carries that forks the jobs of several runs."""
 HALTED = ("T", "t", "D")

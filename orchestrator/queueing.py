@@ -7,22 +7,25 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import Struct
 
+from model.config import JobConfig
 from model.run_folder import Result, RunFolder, write_atomically
 from orchestrator.checkouts import Code, find_code
 from orchestrator.contradictions import find_second_tries
-from orchestrator.errors import RunError
+from orchestrator.errors import DataError, RunError
 from orchestrator.gathering import find_doubtful, set_aside
 from orchestrator.identity import CodeAndData
+from orchestrator.launchers.inline import describe_jobs
 from orchestrator.layout import Layout
 from orchestrator.orders import Order, OrderedCode, read_order, write_order
-from orchestrator.plan import Plan, PlannedRun
+from orchestrator.plan import Plan, PlannedRun, branch_content
+from orchestrator.preview import find_unmet_need
 from orchestrator.reconcile import reconcile
 from orchestrator.remembering import remember
 from orchestrator.results import finished_results, look_at_results
 from orchestrator.spec import BASELINE
 from orchestrator.states import Failure, RunState
 from orchestrator.store import QueuedRun, Store
-from orchestrator.study import Study, collect_inputs, make_captures, make_plan, refuse_impossible
+from orchestrator.study import Study, collect_inputs, make_captures, make_plan, refuse_shared_bursts
 
 
 class Queued(Struct, frozen=True, kw_only=True):
@@ -41,7 +44,7 @@ class Queued(Struct, frozen=True, kw_only=True):
     @property
     def ids(self) -> tuple[str, ...]:
         """All runs of the plan."""
-        return tuple(run.id for run in self.plan.runs)
+        return self.plan.run_ids
 
 
 def add(study: Study, store: Store, *, snapshot: bool = False, retry: bool = False) -> Queued:
@@ -63,12 +66,14 @@ def add(study: Study, store: Store, *, snapshot: bool = False, retry: bool = Fal
     whole = make_plan(study, code, inputs)
     plan = study.wants(whole)
     reconcile(store, study.layout, end_jobs=False)
-    finished = finished_results(study.layout, plan)
-    _, unreadable = look_at_results(study.layout, plan)
+    finished = finished_results(study.layout, plan.run_ids)
+    _, unreadable = look_at_results(study.layout, plan.run_ids)
     doubtful = find_doubtful(study.layout, finished)
-    forget = find_second_tries(study.layout, plan, finished)
+    forget = find_second_tries(study.layout, plan.run_of, finished)
     forget |= {run_id for run_id, result in finished.items() if retry and result.state == RunState.FAILED}
-    rejected = {arm.id: refusal for arm in study.arms.values() if (refusal := code.code_of(arm).refusal) is not None}
+    rejected = {
+        arm.id: refusal for arm in study.arms.values() if (refusal := code.code_of(arm.code).refusal) is not None
+    }
     again = forget | doubtful.keys()
     if len(finished) - len(again) < len(plan.runs):
         refuse_impossible(study)
@@ -76,7 +81,7 @@ def add(study: Study, store: Store, *, snapshot: bool = False, retry: bool = Fal
         orders = placing.orders((finished.keys() - again) | unreadable.keys())
         # Only now: where something is refused, results stay on record.
         notes += tuple(set_aside(study.layout, doubtful))
-        finished = finished_results(study.layout, plan, forget)
+        finished = finished_results(study.layout, plan.run_ids, forget)
         finished |= placing.place(store, orders, rejected)
     _list(store, plan, finished, unreadable)
     notes += tuple(f"{run_id} is left out: {why}" for run_id, why in unreadable.items())
@@ -108,7 +113,7 @@ class Placing:
             if run.id not in orders or (row and row.state is RunState.RUNNING):
                 continue
             folder = self.layout.run(run.id)
-            place_run(folder, run, _in_its_place(folder, orders[run.id]) if row else orders[run.id])
+            place_run(folder, run.config, _in_its_place(folder, orders[run.id]) if row else orders[run.id])
             if run.experiment in rejected:
                 refused[run.id] = rejection(rejected[run.experiment])
                 folder.write_result(refused[run.id])
@@ -117,7 +122,7 @@ class Placing:
     def order_of(self, run: PlannedRun, number: int) -> Order:
         """Fix what a run is to be trained with; `number` is its place among those queued together."""
         if run.experiment not in self._codes:
-            self._codes[run.experiment] = self.code.commit(self.plan.arms[run.experiment], self.now)
+            self._codes[run.experiment] = self.code.commit(branch_content(self.plan.arms[run.experiment]), self.now)
         return Order(
             run=run.id,
             identity=run.identity,
@@ -147,14 +152,14 @@ def rejection(reason: str) -> Result:
     return Result(state=RunState.FAILED.value, failure=Failure.REJECTED.value, reason=reason, epochs=0)
 
 
-def place_run(folder: RunFolder, run: PlannedRun, order: Order) -> None:
+def place_run(folder: RunFolder, config: JobConfig, order: Order) -> None:
     """Write the folder of a run that is to wait."""
     folder.path.mkdir(parents=True, exist_ok=True)
     if not folder.config.exists():
         # A run that is another's under its own name keeps the name of its folder, also where it is placed anew.
-        name = folder.path.name.rpartition("-")[0].removesuffix(f"-s{run.config.seed}")
-        config = msgspec.structs.replace(run.config, experiment=name or run.config.experiment)
-        write_atomically(folder.config, msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
+        name = folder.path.name.rpartition("-")[0].removesuffix(f"-s{config.seed}")
+        named = msgspec.structs.replace(config, experiment=name or config.experiment)
+        write_atomically(folder.config, msgspec.json.format(msgspec.json.encode(named), indent=2) + b"\n")
     write_order(folder, order)
 
 
@@ -185,3 +190,19 @@ def planned_rows(plan: Plan) -> list[QueuedRun]:
         QueuedRun(id=run.id, experiment=run.experiment, seed=run.seed, profile=profile, state=RunState.QUEUED)
         for run in plan.runs
     ]
+
+
+def refuse_impossible(study: Study) -> None:
+    """Ask `model` about every configuration before anything starts.
+
+    Raises:
+        DataError: one cannot be trained on this machine or on these captures, or what is scored is not unseen.
+    """
+    if (problem := find_unmet_need(study)) is not None:
+        raise DataError(problem)
+    arms = [arm for arm in study.arms.values() if not arm.code]
+    answers = describe_jobs([arm.config for arm in arms], study.layout.root, with_data=True)
+    for arm, answer in zip(arms, answers, strict=True):
+        if answer.problem is not None:
+            raise DataError(f"{arm.id}: {answer.problem}")
+    refuse_shared_bursts([arm.config.data for arm in study.arms.values()], study.layout)

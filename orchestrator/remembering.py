@@ -71,7 +71,7 @@ def remember(study: Study, code: Code, inputs: CodeAndData) -> str | None:
         campaign=study.campaign,
         arms=study.every_arm,
         inputs=inputs,
-        code_trees={name: code.code_of(arm).hash for name, arm in study.every_arm.items() if arm.code},
+        code_trees={name: code.code_of(arm.code).hash for name, arm in study.every_arm.items() if arm.code},
         commit=code.repository.base_commit if isinstance(code, GitCode) else None,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -115,7 +115,7 @@ def choose_plan(study: Study, request: Request, code: Code, needed: Sequence[str
     missing = missing_captures(study)
     if not missing:
         now = make_plan(study, code)
-        if before is None or count_ended(study.layout, before) <= count_ended(study.layout, now):
+        if before is None or count_ended(study.layout, before.run_ids) <= count_ended(study.layout, now.run_ids):
             return now, code.note
     if queued is None or before is None:
         raise DataError(f"{missing[0]}: this capture is not there, so no run can belong to it; `knockout run` makes it")

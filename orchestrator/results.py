@@ -1,12 +1,11 @@
 """How runs ended, as their folders say, and who is at work in them: the truth, without the queue beside it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from model.run_folder import HeldError, Holder, Result, RunFolder
 from orchestrator.errors import RunError
 from orchestrator.launchers.local import members_of
 from orchestrator.layout import Layout
-from orchestrator.plan import Plan
 
 UNREADABLE = (OSError, ValueError)
 """What reading a missing, cut or spoilt JSON file of a run folder raises; msgspec's errors are ValueErrors."""
@@ -31,33 +30,33 @@ def read_result(folder: RunFolder) -> Result | None:
         ) from None
 
 
-def look_at_results(layout: Layout, plan: Plan) -> tuple[dict[str, Result], dict[str, str]]:
+def look_at_results(layout: Layout, run_ids: Iterable[str]) -> tuple[dict[str, Result], dict[str, str]]:
     """Return the results that are there already, and a sentence for each run whose result cannot be read."""
     finished: dict[str, Result] = {}
     unreadable: dict[str, str] = {}
-    for planned in plan.runs:
+    for run_id in run_ids:
         try:
-            result = read_result(layout.run(planned.id))
+            result = read_result(layout.run(run_id))
         except RunError as error:
-            unreadable[planned.id] = str(error)
+            unreadable[run_id] = str(error)
         else:
             if result is not None:
-                finished[planned.id] = result
+                finished[run_id] = result
     return finished, unreadable
 
 
-def finished_results(layout: Layout, plan: Plan, forget: Collection[str] = ()) -> dict[str, Result]:
+def finished_results(layout: Layout, run_ids: Iterable[str], forget: Collection[str] = ()) -> dict[str, Result]:
     """Return the results that are there already.
 
     Args:
         layout: the campaign's folders.
-        plan: the runs.
+        run_ids: the runs.
         forget: runs that are to be trained again; their results are removed, and not returned.
 
     Raises:
         RunError: a failed run's result cannot be removed.
     """
-    finished, _ = look_at_results(layout, plan)
+    finished, _ = look_at_results(layout, run_ids)
     for run_id in finished.keys() & set(forget):
         remove_result(layout.run(run_id))
     return {run_id: result for run_id, result in finished.items() if run_id not in forget}
@@ -78,9 +77,9 @@ def remove_result(folder: RunFolder) -> None:
         ) from None
 
 
-def count_ended(layout: Layout, plan: Plan) -> int:
-    """Count the runs of a plan that have ended."""
-    return len(look_at_results(layout, plan)[0])
+def count_ended(layout: Layout, run_ids: Iterable[str]) -> int:
+    """Count the runs that have ended."""
+    return len(look_at_results(layout, run_ids)[0])
 
 
 def find_holder(folder: RunFolder) -> str | None:

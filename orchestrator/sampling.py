@@ -9,10 +9,10 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial
 
 from orchestrator import wording
+from orchestrator.knobs import Change
 from orchestrator.search_space import Value, holds
 from orchestrator.spec import (
     CategoricalSpace,
-    Change,
     FloatSpace,
     IntSpace,
     MedianPruning,

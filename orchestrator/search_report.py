@@ -11,6 +11,7 @@ import msgspec
 from scipy.stats import norm, t
 
 from orchestrator import wording
+from orchestrator.knobs import Change
 from orchestrator.layout import Layout
 from orchestrator.objective import burst_error
 from orchestrator.printable import csv_cell, one_line, visible
@@ -18,7 +19,6 @@ from orchestrator.report_place import write_files
 from orchestrator.sampling import TOP_SHARE
 from orchestrator.search_figures import describe_history, describe_surface, draw_history, draw_surface
 from orchestrator.search_results import Difference, Searched, SearchSummary, TrialRecord, as_trained
-from orchestrator.spec import Change
 
 LEVEL = 0.95
 MAX_LETTERS = 2_000

@@ -8,8 +8,8 @@ from msgspec import structs
 
 from model.config import JobConfig
 from orchestrator.errors import SpecError
-from orchestrator.knobs import did_you_mean
-from orchestrator.spec import CategoricalSpace, Change, IntSpace, SearchSpec, Space
+from orchestrator.knobs import Change, did_you_mean
+from orchestrator.spec import CategoricalSpace, IntSpace, SearchSpec, Space
 from orchestrator.stacking import ABSENT, Where, look_up, put_on
 
 Value = str | int | float | bool | None

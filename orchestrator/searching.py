@@ -61,7 +61,7 @@ def open_trials(asked: Search, store: Store, options: SearchOptions) -> "Trials"
     study, stack = asked.study, asked.stack
     code = find_code(study.layout, snapshot=options.snapshot)
     make_captures(study)
-    inputs = structs.replace(collect_inputs(study, code), code_tree=code.code_of(stack).hash)
+    inputs = structs.replace(collect_inputs(study, code), code_tree=code.code_of(stack.code).hash)
     ordered = base_code(code, stack, datetime.now().astimezone())
     runs = TrialRuns(study, store, stack, asked.seeds, inputs, ordered)
     compared = identity_hash(structs.replace(stack.config, seed=0), inputs)

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from model.config import CaptureConfig, Config
+from orchestrator.knobs import Change
+from orchestrator.launchers.inline import EmulateSpec
 
 BASELINE = "baseline"
 ID_PATTERN = r"^[A-Za-z][A-Za-z0-9]*([._-][A-Za-z0-9]+)*$"
@@ -27,9 +29,6 @@ SHUFFLED_LABELS = "data.shuffled_labels"
 """The knob of the control of that name."""
 AA_SEED_STEP = 10_000
 """How far the seeds of an A/A arm lie from those of the one before."""
-
-Change = dict[str, Any]
-"""Dotted path of a knob -> its new value."""
 
 MAX_SEEDS = 10_000
 """Most seeds of a campaign: far more than any verdict needs."""
@@ -119,6 +118,14 @@ class StagingSpec(Config, frozen=True, kw_only=True):
             )
 
     @property
+    def looks(self) -> tuple[int, ...]:
+        """The numbers of seeds at which verdicts are given: each half as many again, up to the greatest number."""
+        numbers = [self.screen_seeds]
+        while numbers[-1] < self.max_seeds:
+            numbers.append(min(self.max_seeds, numbers[-1] + (numbers[-1] + 1) // 2))
+        return tuple(numbers)
+
+    @property
     def fresh_seeds(self) -> range:
         """The seeds of the confirmation: after all that a verdict may rest on, so that the two never overlap."""
         return range(self.max_seeds, self.max_seeds + self.confirm_seeds)
@@ -126,14 +133,6 @@ class StagingSpec(Config, frozen=True, kw_only=True):
     def all_seeds(self, seeds: tuple[int, ...]) -> tuple[int, ...]:
         """Return some seeds and all that may be asked for, in their order."""
         return tuple(sorted({*seeds, *range(self.fresh_seeds.stop)}))
-
-
-class EmulateSpec(Config, frozen=True, kw_only=True):
-    """How missing captures are made by `knockout data emulate`."""
-
-    seed: Annotated[int, Meta(ge=0)] = 1
-    packets: Annotated[int, Meta(ge=1, le=1_000_000, description="bursts a transmitter at each location")] = 100
-    samples: Annotated[int, Meta(ge=64, le=2**24, description="samples a burst")] = 8192
 
 
 class DataSpec(Config, frozen=True, kw_only=True):

@@ -31,8 +31,6 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
-from orchestrator.spec import StagingSpec
-
 Floats = NDArray[np.float64]
 GRID_SIZE, GRID_DEVIATIONS = 301, 8.0
 """Points of the grid on which a density is carried along, and how many standard deviations below zero it begins."""
@@ -88,26 +86,17 @@ def pocock(fraction: float) -> float:
     return log(1.0 + (e - 1.0) * fraction)
 
 
-def looks(staging: StagingSpec) -> tuple[int, ...]:
-    """Return the numbers of seeds at which verdicts are given: each half as many again, up to the greatest number."""
-    numbers = [staging.screen_seeds]
-    while numbers[-1] < staging.max_seeds:
-        numbers.append(min(staging.max_seeds, numbers[-1] + (numbers[-1] + 1) // 2))
-    return tuple(numbers)
-
-
-def share_out(staging: StagingSpec, level: float, spent: Share = pocock) -> tuple[Look, ...]:
-    """Return the looks with the shares of the level of each; what a difference is tested at adds up to one."""
-    numbers = looks(staging)
-    spent_by = [0.0, *(spent(number / staging.max_seeds) for number in numbers)]
+def share_out(numbers: Sequence[int], level: float, spent: Share = pocock) -> tuple[Look, ...]:
+    """Return a look at each number of seeds, with its shares of the level. The shares of a difference add up to one."""
+    spent_by = [0.0, *(spent(number / numbers[-1]) for number in numbers)]
     shares = [after - before for before, after in pairwise(spent_by)]
     exact = crossing_levels(numbers, [level * share for share in shares])
     return tuple(Look(number, share, own / level) for number, share, own in zip(numbers, shares, exact, strict=True))
 
 
-def level_at(look: int, staging: StagingSpec, level: float) -> float:
+def level_at(look: int, numbers: Sequence[int], level: float) -> float:
     """Return the level at which the look at so many seeds tests a difference, before the adjustment for many."""
-    return level * next(found.share for found in share_out(staging, level) if found.num_seeds == look)
+    return level * next(found.share for found in share_out(numbers, level) if found.num_seeds == look)
 
 
 def crossing_levels(numbers: Sequence[int], increments: Sequence[float]) -> list[float]:

@@ -16,13 +16,12 @@ from orchestrator.checkouts import Code
 from orchestrator.errors import DataError, UsageError
 from orchestrator.fingerprints import fingerprint_files
 from orchestrator.identity import CodeAndData
-from orchestrator.launchers.compilers import find_compiler_problem
-from orchestrator.launchers.inline import Description, describe_jobs, emulate_captures, find_shared_bursts
+from orchestrator.launchers.inline import Description, EmulateSpec, describe_jobs, emulate_captures, find_shared_bursts
 from orchestrator.layout import Layout
 from orchestrator.loading import at_profile, load_campaign
 from orchestrator.plan import Arm, Plan, plan_runs, resolve_arms, select_arms
 from orchestrator.same_runs import share_runs
-from orchestrator.spec import EmulateSpec, ProfiledCampaign
+from orchestrator.spec import ProfiledCampaign
 
 APART_FORMAT = 1
 """Raised when bursts that were found apart must be compared again."""
@@ -173,25 +172,9 @@ def make_plan(study: Study, code: Code, inputs: CodeAndData | None = None) -> Pl
     Raises:
         DataError: a capture cannot be read.
     """
-    trees = {arm.id: code.code_of(arm).hash for arm in study.arms.values() if arm.code}
+    trees = {arm.id: code.code_of(arm.code).hash for arm in study.arms.values() if arm.code}
     plan = plan_runs(study.campaign, study.arms, inputs or collect_inputs(study, code), trees)
     return share_runs(plan, study.layout)
-
-
-def refuse_impossible(study: Study) -> None:
-    """Ask `model` about every configuration before anything starts.
-
-    Raises:
-        DataError: one cannot be trained on this machine or on these captures, or what is scored is not unseen.
-    """
-    if (problem := find_unmet_need(study)) is not None:
-        raise DataError(problem)
-    arms = [arm for arm in study.arms.values() if not arm.code]
-    answers = describe_jobs([arm.config for arm in arms], study.layout.root, with_data=True)
-    for arm, answer in zip(arms, answers, strict=True):
-        if answer.problem is not None:
-            raise DataError(f"{arm.id}: {answer.problem}")
-    refuse_shared_bursts([arm.config.data for arm in study.arms.values()], study.layout)
 
 
 def refuse_shared_bursts(configs: Iterable[DataConfig], layout: Layout) -> None:
@@ -256,13 +239,6 @@ def _content_key(data: DataConfig, hashes: Mapping[str, str]) -> str:
 
     roles = [list(map(content, names)) for names in (data.train, data.validate, data.choose, data.report)]
     return hashlib.sha256(msgspec.json.encode([APART_FORMAT, roles, data.samples, data.layout])).hexdigest()
-
-
-def find_unmet_need(study: Study) -> str | None:
-    """Say what this machine lacks for the study's configurations; None if it has all."""
-    compiled = [arm.id for arm in study.arms.values() if arm.config.runtime.compile]
-    problem = find_compiler_problem() if compiled else None
-    return None if problem is None else f"{', '.join(compiled)}: {problem}"
 
 
 def describe(study: Study, name: str) -> Description:

@@ -16,7 +16,7 @@ from orchestrator.gathering import find_doubtful, set_aside
 from orchestrator.identity import CodeAndData, identity_hash, run_id
 from orchestrator.layout import Layout
 from orchestrator.orders import Order, OrderedCode
-from orchestrator.plan import Arm, PlannedRun
+from orchestrator.plan import Arm, PlannedRun, branch_content
 from orchestrator.queueing import place_run
 from orchestrator.results import read_result
 from orchestrator.same_runs import find_same
@@ -33,7 +33,7 @@ def base_code(code: Code, stack: Arm, now: datetime) -> OrderedCode:
         CodeError: git refuses.
     """
     if not isinstance(code, GitCode) or stack.code or code.tree != "HEAD":
-        return code.commit(stack, now)
+        return code.commit(branch_content(stack), now)
     commit = code.repository.base_commit
     return OrderedCode(tree=code.code_hash, commit=commit, base_commit=commit)
 
@@ -109,7 +109,7 @@ class TrialRuns:
         if self.result(run.id) is not None or (rows and rows[0].state in OPEN):
             return
         if not folder.order.exists():
-            place_run(folder, run, self._order(run, number))
+            place_run(folder, run.config, self._order(run, number))
         if rows and RunState.QUEUED in MOVES[rows[0].state]:
             self.store.move(run.id, rows[0].state, RunState.QUEUED)
             return

@@ -11,11 +11,11 @@ from orchestrator.checkouts import find_code
 from orchestrator.deciding import Decision, NextRun, Standing, next_run, stand
 from orchestrator.errors import UsageError
 from orchestrator.evidence import RunRecord
-from orchestrator.gathering import gather
 from orchestrator.layout import Layout
 from orchestrator.ordering import RunOptions
 from orchestrator.plan import Plan
 from orchestrator.preview import run_seconds
+from orchestrator.records import gather
 from orchestrator.report_place import require_place
 from orchestrator.spec import StagingSpec
 from orchestrator.states import RunState

@@ -11,9 +11,9 @@ from orchestrator.console.output import layout_of, say
 from orchestrator.console.terminal import OUT, cell, show
 from orchestrator.errors import DataError
 from orchestrator.fingerprints import changed_captures, fingerprint_files
-from orchestrator.launchers.inline import emulate_captures, shard_captures
+from orchestrator.launchers.inline import EmulateSpec, emulate_captures, shard_captures
 from orchestrator.layout import Layout
-from orchestrator.spec import BASELINE, EmulateSpec
+from orchestrator.spec import BASELINE
 from orchestrator.study import Request, make_captures, open_study, refuse_shared_bursts
 from orchestrator.surroundings import Finding
 

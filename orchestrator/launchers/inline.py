@@ -12,18 +12,17 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Annotated, TypeVar
 
 import msgspec
 import psutil
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 import model
-from model.config import DataConfig, JobConfig
+from model.config import Config, DataConfig, JobConfig
 from orchestrator.errors import DataError
 from orchestrator.faults import FaultKind, kind_of_status
-from orchestrator.launchers.local import UTF_8
-from orchestrator.spec import EmulateSpec
+from orchestrator.processes import UTF_8
 
 USERS_MISTAKE = 2
 """Exit status of a module of `model` that says in a sentence, after its own name, what the user is to mend."""
@@ -34,6 +33,14 @@ ASK_SECONDS = 600.0
 """Longest wait for an answer that needs no training: on a slow network, importing torch alone takes minutes."""
 MAX_READ_BYTES = 2**24
 """Of what a process printed, from the end."""
+
+
+class EmulateSpec(Config, frozen=True, kw_only=True):
+    """How missing captures are made by `knockout data emulate`."""
+
+    seed: Annotated[int, Meta(ge=0)] = 1
+    packets: Annotated[int, Meta(ge=1, le=1_000_000, description="bursts a transmitter at each location")] = 100
+    samples: Annotated[int, Meta(ge=64, le=2**24, description="samples a burst")] = 8192
 
 
 class Description(Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ from orchestrator.launchers.gpus import (
     open_device,
     visible_devices,
 )
-from orchestrator.processes import MARK, Process, find_members, mark_of, signal_group
+from orchestrator.processes import MARK, UTF_8, Process, find_members, mark_of, signal_group
 
 KILL_SECONDS = 10.0
 """Longest wait for a killed process to be gone; one that waits for a disk cannot be ended before the disk answers."""
@@ -35,9 +35,6 @@ MALLOC = {
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_TOP_PAD_": str(64 * 2**20),
 }
-
-UTF_8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
-"""What a process of ours writes, it writes so, whatever the user's terminal takes."""
 
 
 @dataclass(frozen=True)

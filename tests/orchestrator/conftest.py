@@ -233,7 +233,7 @@ class StudyFolder:
         run = next(run for run in plan.runs if run.id == plan.run_of[experiment, seed])
         folder = self.layout.run(run.id)
         order = Placing(self.layout, plan, inputs, code).order_of(run, 0)
-        place_run(folder, run, order)
+        place_run(folder, run.config, order)
         write_provenance(folder, order, self.layout.root, Slot("cpu0", {}))
         for number in range(1, num_epochs + 1):
             folder.append_epoch(build_epoch(number, seed))

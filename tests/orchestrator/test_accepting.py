@@ -49,7 +49,7 @@ def test_the_result_stands_for_todays_run(study: Any, trained: str) -> None:
     assert said[0].startswith(f"{target} takes the result of {trained}; the report says that ")
     opened = open_study(Request(file=study.file, experiments=("E5",)))
     plan = make_plan(opened, find_code(study.layout, snapshot=True))
-    results = finished_results(study.layout, plan)
+    results = finished_results(study.layout, plan.run_ids)
     assert {run_id: result.state for run_id, result in results.items()} == {target: "done"}
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.branches import SPEC_FILE, BranchName, ExperimentCommit, Repository
+from orchestrator.branches import BranchName, ExperimentCommit, Repository
 from orchestrator.code_folders import hash_code_folder
+from orchestrator.code_steps import SPEC_FILE
 from orchestrator.errors import CodeError
 
 NOW = datetime(2026, 2, 19, 1, 0, 41, tzinfo=UTC)

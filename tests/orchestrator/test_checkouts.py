@@ -30,7 +30,7 @@ from orchestrator.code_folders import hash_code_folder
 from orchestrator.errors import CodeError
 from orchestrator.layout import Layout
 from orchestrator.orders import OrderedCode
-from orchestrator.plan import Plan
+from orchestrator.plan import Plan, branch_content
 from orchestrator.processes import Process
 
 NOW = datetime(2026, 2, 19, 1, 0, 41, tzinfo=UTC)
@@ -74,7 +74,7 @@ def test_code_in_a_repository_is_checked_out_and_cleaned_up(committed: Layout, p
     code = find_code(committed, snapshot=False)
     assert isinstance(code, GitCode)
     checkouts = Checkouts(committed)
-    folder = checkouts.open("E5", code.commit(plan.arms["E5"], NOW))
+    folder = checkouts.open("E5", code.commit(branch_content(plan.arms["E5"]), NOW))
     assert (folder / "model" / "__main__.py").read_text() == "print('one')\n"
     assert not folder.is_relative_to(committed.root)
     checkouts.close()
@@ -82,7 +82,7 @@ def test_code_in_a_repository_is_checked_out_and_cleaned_up(committed: Layout, p
 
 
 def test_an_experiment_is_checked_out_once(committed: Layout, plan: Plan) -> None:
-    ordered = find_code(committed, snapshot=False).commit(plan.arms["E5"], NOW)
+    ordered = find_code(committed, snapshot=False).commit(branch_content(plan.arms["E5"]), NOW)
     checkouts = Checkouts(committed)
     assert checkouts.open("E5", ordered) == checkouts.open("E5", ordered)
     assert len(list(committed.worktrees.iterdir())) == 1
@@ -91,7 +91,7 @@ def test_an_experiment_is_checked_out_once(committed: Layout, plan: Plan) -> Non
 
 def test_the_order_of_an_experiment_names_its_branch_commit_base_and_code(committed: Layout, plan: Plan) -> None:
     code = find_code(committed, snapshot=False)
-    ordered = code.commit(plan.arms["E5"], NOW)
+    ordered = code.commit(branch_content(plan.arms["E5"]), NOW)
     assert ordered == OrderedCode(
         tree=hash_code_folder(committed.root / "model"),
         commit=git(committed, "rev-parse", f"refs/heads/{ordered.branch}"),
@@ -103,7 +103,7 @@ def test_the_order_of_an_experiment_names_its_branch_commit_base_and_code(commit
 def test_the_code_of_an_order_is_that_of_its_commit_whatever_the_folder_holds_by_then(
     committed: Layout, plan: Plan
 ) -> None:
-    ordered = find_code(committed, snapshot=False).commit(plan.arms["E5"], NOW)
+    ordered = find_code(committed, snapshot=False).commit(branch_content(plan.arms["E5"]), NOW)
     (committed.root / "model" / "__main__.py").write_text("print('two')\n")
     checkouts = Checkouts(committed)
     assert (checkouts.open("E5", ordered) / "model" / "__main__.py").read_text() == "print('one')\n"
@@ -120,7 +120,7 @@ def test_a_commit_that_is_gone_is_refused_each_time(committed: Layout) -> None:
 
 def test_a_worktree_of_a_process_that_died_is_removed(committed: Layout, plan: Plan) -> None:
     checkouts = Checkouts(committed)
-    alive = checkouts.open("E5", find_code(committed, snapshot=False).commit(plan.arms["E5"], NOW))
+    alive = checkouts.open("E5", find_code(committed, snapshot=False).commit(branch_content(plan.arms["E5"]), NOW))
     dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
     leftover = alive.with_name(alive.name.replace(str(os.getpid()), dead))
     shutil.copytree(alive, leftover)
@@ -178,7 +178,7 @@ def test_the_worktree_of_another_machine_is_nobodys_to_remove(
 
 
 def test_a_worktree_is_locked_as_long_as_its_process_has_it(committed: Layout, plan: Plan) -> None:
-    code = GitCode(Repository(committed.root), committed, snapshot=False).commit(plan.arms["E5"], NOW)
+    code = GitCode(Repository(committed.root), committed, snapshot=False).commit(branch_content(plan.arms["E5"]), NOW)
     checkouts = Checkouts(committed)
     folder = checkouts.open("E5", code)
     (worktree,) = committed.worktrees.iterdir()
@@ -222,13 +222,13 @@ def test_uncommitted_code_is_refused_unless_it_is_taken_along(committed: Layout,
     code = find_code(committed, snapshot=True)
     assert code.code_hash != Repository(committed.root).code_hash()
     checkouts = Checkouts(committed)
-    assert (checkouts.open("E5", code.commit(plan.arms["E5"], NOW)) / "model" / "new.py").exists()
+    assert (checkouts.open("E5", code.commit(branch_content(plan.arms["E5"]), NOW)) / "model" / "new.py").exists()
     checkouts.close()
 
 
 def test_a_worktree_that_was_edited_between_two_jobs_is_refused(committed: Layout, plan: Plan) -> None:
     """What was hashed is what is read: also by the second job."""
-    ordered = find_code(committed, snapshot=False).commit(plan.arms["E5"], NOW)
+    ordered = find_code(committed, snapshot=False).commit(branch_content(plan.arms["E5"]), NOW)
     checkouts = Checkouts(committed)
     folder = checkouts.open("E5", ordered)
     (folder / "model" / "__main__.py").write_text("print('edited')\n")
@@ -238,7 +238,7 @@ def test_a_worktree_that_was_edited_between_two_jobs_is_refused(committed: Layou
 
 
 def test_a_worktree_that_a_cleaner_of_caches_took_is_made_again(committed: Layout, plan: Plan) -> None:
-    ordered = find_code(committed, snapshot=False).commit(plan.arms["E5"], NOW)
+    ordered = find_code(committed, snapshot=False).commit(branch_content(plan.arms["E5"]), NOW)
     checkouts = Checkouts(committed)
     folder = checkouts.open("E5", ordered)
     shutil.rmtree(folder)
@@ -254,7 +254,7 @@ def test_hidden_edits_are_refused_or_taken_along(committed: Layout, plan: Plan) 
     code = find_code(committed, snapshot=True)
     assert "with uncommitted changes: model/__main__.py (git overlooks it" in code.note
     checkouts = Checkouts(committed)
-    folder = checkouts.open("E5", code.commit(plan.arms["E5"], NOW))
+    folder = checkouts.open("E5", code.commit(branch_content(plan.arms["E5"]), NOW))
     assert (folder / "model" / "__main__.py").read_text() == "print('two')\n"
     checkouts.close()
 
@@ -295,7 +295,7 @@ class TestWithoutGit:
 def test_outside_a_repository_the_code_is_copied_once(layout: Layout, plan: Plan) -> None:
     code = find_code(layout, snapshot=False)
     assert isinstance(code, CopiedCode)
-    first, second = (code.commit(plan.arms["E5"], NOW) for _ in range(2))
+    first, second = (code.commit(branch_content(plan.arms["E5"]), NOW) for _ in range(2))
     assert first == second == OrderedCode(tree=code.code_hash)
     checkouts = Checkouts(layout)
     folder = checkouts.open("E5", first)
@@ -305,7 +305,7 @@ def test_outside_a_repository_the_code_is_copied_once(layout: Layout, plan: Plan
 
 
 def test_a_copy_of_the_code_that_is_gone_is_refused(layout: Layout, plan: Plan) -> None:
-    ordered = find_code(layout, snapshot=False).commit(plan.arms["E5"], NOW)
+    ordered = find_code(layout, snapshot=False).commit(branch_content(plan.arms["E5"]), NOW)
     shutil.rmtree(layout.code_copy(ordered.tree))
     words = r"the copy of the code that the run was queued with is gone; queue the run again"
     with pytest.raises(CodeError, match=f"{ordered.tree[:12]}: {words}"):
@@ -314,16 +314,19 @@ def test_a_copy_of_the_code_that_is_gone_is_refused(layout: Layout, plan: Plan) 
 
 def test_a_copy_of_the_code_that_was_edited_is_refused(layout: Layout, plan: Plan) -> None:
     code = find_code(layout, snapshot=False)
-    ordered = code.commit(plan.arms["E5"], NOW)
+    ordered = code.commit(branch_content(plan.arms["E5"]), NOW)
     copy = layout.code_copy(ordered.tree)
     (copy / "model" / "__main__.py").write_text("print('edited')\n")
-    for refused in (lambda: Checkouts(layout).open("E5", ordered), lambda: code.commit(plan.arms["E5"], NOW)):
+    for refused in (
+        lambda: Checkouts(layout).open("E5", ordered),
+        lambda: code.commit(branch_content(plan.arms["E5"]), NOW),
+    ):
         with pytest.raises(CodeError, match=r"this copy of the code is not what it was .*: rm -r "):
             refused()
 
 
 def test_data_that_the_code_writes_beside_itself_is_no_edit(committed: Layout, plan: Plan) -> None:
-    ordered = find_code(committed, snapshot=False).commit(plan.arms["E5"], NOW)
+    ordered = find_code(committed, snapshot=False).commit(branch_content(plan.arms["E5"]), NOW)
     checkouts = Checkouts(committed)
     folder = checkouts.open("E5", ordered)
     (folder / "model" / "table.npy").write_bytes(b"1")
@@ -337,7 +340,7 @@ def test_data_that_the_code_writes_beside_itself_is_no_edit(committed: Layout, p
 def test_what_is_copied_is_what_was_hashed(layout: Layout, plan: Plan) -> None:
     code = find_code(layout, snapshot=False)
     (layout.root / "model" / "__main__.py").write_text("print('two')\n")
-    ordered = code.commit(plan.arms["E5"], NOW)
+    ordered = code.commit(branch_content(plan.arms["E5"]), NOW)
     assert hash_code_folder(layout.code_copy(ordered.tree) / "model") == ordered.tree
 
 
@@ -345,7 +348,7 @@ def test_a_copy_that_cannot_be_written_is_told(layout: Layout, plan: Plan) -> No
     code = find_code(layout, snapshot=False)
     layout.results.write_text("a file where a folder should be\n")
     with pytest.raises(CodeError, match=r"results.*: a copy of the code is to be written here: "):
-        code.commit(plan.arms["E5"], NOW)
+        code.commit(branch_content(plan.arms["E5"]), NOW)
 
 
 def test_a_folder_without_code_takes_the_installed_one(tmp_path: Path) -> None:
@@ -359,11 +362,11 @@ def test_experiments_of_one_code_share_a_worktree_and_others_have_their_own(
 ) -> None:
     plan, checkouts = a_plan({"E5": FOCAL, "H2": {"change": {"model.depth": 2}}}), Checkouts(committed)
     code = find_code(committed, snapshot=False)
-    first, second = (checkouts.open(name, code.commit(plan.arms[name], NOW)) for name in ("E5", "H2"))
+    first, second = (checkouts.open(name, code.commit(branch_content(plan.arms[name]), NOW)) for name in ("E5", "H2"))
     assert first == second
     (committed.root / "model" / "new.py").write_text("x = 1\n")
     changed = find_code(committed, snapshot=True)
-    third = checkouts.open("E5", changed.commit(plan.arms["E5"], NOW))
+    third = checkouts.open("E5", changed.commit(branch_content(plan.arms["E5"]), NOW))
     assert third != first
     assert ((third / "model" / "new.py").exists(), (first / "model" / "new.py").exists()) == (True, False)
     checkouts.close()

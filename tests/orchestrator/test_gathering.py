@@ -14,9 +14,9 @@ from orchestrator.campaign import report
 from orchestrator.checkouts import find_code
 from orchestrator.evidence import read_run
 from orchestrator.explain import explain_verdict
-from orchestrator.gathering import Gathered, gather
 from orchestrator.orders import read_order
 from orchestrator.queueing import Queued, add
+from orchestrator.records import Gathered, gather
 from orchestrator.store import open_store
 from orchestrator.study import Request, make_plan, open_study
 from tests.results import write_done

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.branches import SPEC_FILE, ExperimentCommit, Repository
+from orchestrator.branches import ExperimentCommit, Repository
 from orchestrator.checkouts import worktree_name
 from orchestrator.cli import main
+from orchestrator.code_steps import SPEC_FILE
 from orchestrator.housekeeping import find_litter
 from orchestrator.processes import Process, birth_of
 

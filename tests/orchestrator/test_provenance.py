@@ -37,7 +37,7 @@ def queued(tmp_path: Path, a_plan: Callable[..., Plan]) -> tuple[RunFolder, Orde
     folder = RunFolder(tmp_path / run.id)
     captures = {"LocA.h5": "da7a"}
     order = Order(run=run.id, identity=run.identity, queued="now", code=CODE, captures=captures, guards=GuardSpec())
-    place_run(folder, run, order)
+    place_run(folder, run.config, order)
     return folder, order
 
 

@@ -355,7 +355,7 @@ def test_a_rebuilt_queue_trains_what_is_missing_and_nothing_else(study: Any, que
     assert main(["rebuild"]) == 0
     ids = study.add("H2", seeds=(0, 1))
     plan = make_plan(open_study(Request(file=study.file)), find_code(study.layout, snapshot=True))
-    assert len(finished_results(study.layout, plan)) == 3
+    assert len(finished_results(study.layout, plan.run_ids)) == 3
     store = open_store(study.layout)
     claimed = [run.id for run in iter(lambda: store.claim(Process.own(), ids), None)]
     store.close()

@@ -30,12 +30,12 @@ def plan_of(study: Any) -> Plan:
 
 
 def test_runs_with_a_result_are_finished(study: Any, ids: list[str]) -> None:
-    found = finished_results(study.layout, plan_of(study))
+    found = finished_results(study.layout, plan_of(study).run_ids)
     assert {run_id: result.state for run_id, result in found.items()} == {ids[0]: "done", ids[1]: "failed"}
 
 
 def test_results_may_be_forgotten(study: Any, ids: list[str]) -> None:
-    found = finished_results(study.layout, plan_of(study), ids[1:])
+    found = finished_results(study.layout, plan_of(study).run_ids, ids[1:])
     assert list(found) == ids[:1]
     assert [study.layout.run(run_id).result.exists() for run_id in ids] == [True, False, False]
 

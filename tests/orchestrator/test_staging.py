@@ -14,7 +14,6 @@ from orchestrator.staging import (
     Weighed,
     crossing_levels,
     level_at,
-    looks,
     replay,
     share_out,
     spent_p,
@@ -53,10 +52,10 @@ def everything_told(*names: str) -> Told:
 
 class TestLooks:
     def test_each_look_is_half_as_many_seeds_again_up_to_the_greatest_number(self) -> None:
-        assert looks(StagingSpec()) == (2, 3, 5, 8, 10)
+        assert StagingSpec().looks == (2, 3, 5, 8, 10)
 
     def test_a_greatest_number_as_small_as_the_screening_is_one_look_at_all_of_the_level(self) -> None:
-        (look,) = share_out(StagingSpec(screen_seeds=3, max_seeds=3), 0.05)
+        (look,) = share_out((3,), 0.05)
         assert look.num_seeds == 3
         assert look.share == pytest.approx(1.0)
         assert look.equivalence_share == pytest.approx(1.0)
@@ -64,7 +63,7 @@ class TestLooks:
     @settings(max_examples=20, deadline=None)
     @given(stagings, st.floats(0.001, 0.2))
     def test_the_looks_together_never_spend_more_than_the_level(self, staging: StagingSpec, level: float) -> None:
-        spent = [level_at(num_seeds, staging, level) for num_seeds in looks(staging)]
+        spent = [level_at(num_seeds, staging.looks, level) for num_seeds in staging.looks]
         assert min(spent) > 0
         assert sum(spent) <= level * (1 + 1e-9)
 
@@ -73,11 +72,11 @@ class TestLooks:
     def test_no_change_is_never_tested_below_its_bonferroni_share_nor_above_the_level(
         self, staging: StagingSpec, level: float
     ) -> None:
-        for look in share_out(staging, level):
+        for look in share_out(staging.looks, level):
             assert look.share - 1e-6 <= look.equivalence_share <= 1 + 1e-6
 
     def test_exact_levels_are_crossed_as_often_as_they_say(self) -> None:
-        at = share_out(StagingSpec(), 0.05)
+        at = share_out(StagingSpec().looks, 0.05)
         sums = np.random.default_rng(5).standard_normal((200_000, 10)).cumsum(axis=1)
         p_values = np.stack([ndtr(-sums[:, look.num_seeds - 1] / look.num_seeds**0.5) for look in at])
         levels = np.array([0.05 * look.equivalence_share for look in at])
@@ -94,7 +93,7 @@ class TestLooks:
 class TestSeeds:
     @given(stagings)
     def test_fresh_seeds_have_no_part_in_any_look(self, staging: StagingSpec) -> None:
-        assert min(staging.fresh_seeds) >= looks(staging)[-1]
+        assert min(staging.fresh_seeds) >= staging.looks[-1]
         assert len(staging.fresh_seeds) == staging.confirm_seeds
 
     def test_all_seeds_are_those_asked_for_and_those_of_looks_and_confirmation(self) -> None:

@@ -16,12 +16,12 @@ from orchestrator.cli import main
 from orchestrator.errors import DataError, UsageError
 from orchestrator.launchers.inline import find_shared_bursts
 from orchestrator.layout import Layout
+from orchestrator.queueing import refuse_impossible
 from orchestrator.study import (
     Request,
     make_captures,
     missing_captures,
     open_study,
-    refuse_impossible,
     refuse_same_files,
     refuse_shared_bursts,
 )

@@ -171,7 +171,9 @@ class Yard:
         for run, row in zip(self.plan.runs, planned_rows(self.plan), strict=True):
             if run.experiment in names:
                 self.ids[run.experiment] = run.id
-                place_run(self.folder(run.experiment), run, Order(run=run.id, identity="1d", queued="now", **fields))
+                place_run(
+                    self.folder(run.experiment), run.config, Order(run=run.id, identity="1d", queued="now", **fields)
+                )
                 self.store.add([row])
 
     def folder(self, name: str) -> RunFolder:
