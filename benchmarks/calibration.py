@@ -21,11 +21,11 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 from scipy.stats import binom
 
 from benchmarks.page import publish
-from orchestrator.judgement import Estimate, Verdict
-from orchestrator.multiplicity import ADJUST
-from orchestrator.pairing import PairedDifferences
-from orchestrator.stats import equivalence_p_value, estimate_delta
-from orchestrator.variance import difference_spread, pool_spreads
+from orchestrator.judgement import Verdict
+from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta
+from orchestrator.stats.multiplicity import ADJUST
+from orchestrator.stats.pairing import PairedDifferences
+from orchestrator.stats.variance import difference_spread, pool_spreads
 from orchestrator.verdicts import decide
 
 Floats = NDArray[np.float64]

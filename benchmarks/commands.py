@@ -7,8 +7,8 @@ from pathlib import Path
 
 from benchmarks.overhead import KNOCKOUT, build_repository, quiet_environment
 from benchmarks.timing import Row, time_in_turn
-from orchestrator.layout import Layout
-from orchestrator.states import RunState
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.states import RunState
 from orchestrator.store import QueuedRun, open_store
 
 NUM_RUNS, NUM_SEEDS = 10_000, 5

@@ -27,9 +27,9 @@ from orchestrator.guards import Pace, fastest_pace, rule
 from orchestrator.launchers.forked import AnyJob
 from orchestrator.launchers.local import Job, Slot
 from orchestrator.launchers.probing import PairedProbe, Side
-from orchestrator.probes import read_probes
-from orchestrator.spec import GuardSpec
-from orchestrator.states import RunState
+from orchestrator.runs.order import GuardSpec
+from orchestrator.runs.probes import read_probes
+from orchestrator.runs.states import RunState
 from orchestrator.watcher import LiveRun
 
 BEGIN, END = "<!-- begin: written by python -m benchmarks.guards -->", "<!-- end -->"

@@ -1,7 +1,7 @@
 """`python -m benchmarks.savings`: what giving out seeds look by look saves, and at which error, by simulation.
 
 The campaigns are those of `benchmarks.calibration`: 45 arms, crossed effects of seeds and bursts, spreads that differ.
-The looks, their levels and who is given more seeds are `orchestrator.staging`, the code that a campaign runs with.
+The looks, their levels and who is given more seeds are `orchestrator.stats.looks`, the code that a campaign runs with.
 
 Axes: A arms, the first of which is the reference of all others, S seeds, B bursts.
 """
@@ -17,13 +17,13 @@ import numpy as np
 from benchmarks.calibration import BURSTS_PER_DEVICE, DEVICE_SKILL_D, FOURFOLD, LEVEL, MARGIN_POINTS, Floats, Outcomes
 from benchmarks.calibration import simulate as simulate_outcomes
 from benchmarks.page import publish
-from orchestrator.judgement import AtLook, Estimate, Verdict
-from orchestrator.multiplicity import ADJUST
-from orchestrator.pairing import PairedDifferences
+from orchestrator.judgement import AtLook, Verdict
 from orchestrator.spec import StagingSpec
-from orchestrator.staging import Look, Progress, Weighed, replay, share_out
-from orchestrator.stats import equivalence_p_value, estimate_delta
-from orchestrator.variance import Spread, difference_spread, pool_spreads
+from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta
+from orchestrator.stats.looks import Look, Progress, Weighed, replay, share_out
+from orchestrator.stats.multiplicity import ADJUST
+from orchestrator.stats.pairing import PairedDifferences
+from orchestrator.stats.variance import Spread, difference_spread, pool_spreads
 from orchestrator.verdicts import decide
 
 BEGIN, END = "<!-- begin: written by python -m benchmarks.savings -->", "<!-- end -->"

@@ -27,7 +27,7 @@ from benchmarks.overhead import KNOCKOUT, ROOT, quiet_environment
 from benchmarks.page import publish
 from benchmarks.timing import Row
 from orchestrator.launchers.local import make_own_slots
-from orchestrator.layout import Layout, sqlite_url
+from orchestrator.runs.paths import Layout, sqlite_url
 from orchestrator.searches import Search, open_search
 from orchestrator.study import Request, make_captures
 

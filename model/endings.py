@@ -1,6 +1,6 @@
 """How a job tells its ending, and which errors of the system can pass. No torch.
 
-The job picks its exit status by this table. `orchestrator.faults` reads it from the other side.
+The job picks its exit status by this table. `orchestrator.errors` reads it from the other side.
 """
 
 import errno

@@ -10,11 +10,11 @@ import msgspec
 
 from model.run_folder import RunFolder, write_atomically
 from orchestrator.errors import RunError, UsageError
-from orchestrator.evidence import read_run
 from orchestrator.explain import Match, match
-from orchestrator.layout import Layout
-from orchestrator.results import describe_holder, read_result
-from orchestrator.states import RunState
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.record import read_run
+from orchestrator.runs.results import describe_holder, read_result
+from orchestrator.runs.states import RunState
 from orchestrator.study import Request
 from orchestrator.why import Comparison
 

@@ -22,13 +22,13 @@ from orchestrator.comparisons import (
     spread_between,
     spreads_of,
 )
-from orchestrator.evidence import Bursts, RunRecord
-from orchestrator.judgement import Estimate, Judgement, Verdict
-from orchestrator.pairing import PairedDifferences, pair_outcomes
+from orchestrator.judgement import Judgement, Verdict
 from orchestrator.plan import Plan
+from orchestrator.runs.record import Bursts, RunRecord
 from orchestrator.spec import BASELINE, Control
-from orchestrator.stats import equivalence_p_value, estimate_delta, t_quantile
-from orchestrator.variance import Spread, arm_spreads, fit_prior, seed_spread
+from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta, t_quantile
+from orchestrator.stats.pairing import PairedDifferences, pair_outcomes
+from orchestrator.stats.variance import Spread, arm_spreads, fit_prior, seed_spread
 
 Records = Mapping[str, RunRecord]
 Judgements = Mapping[str, Judgement]

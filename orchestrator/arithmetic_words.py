@@ -14,7 +14,7 @@ from orchestrator.arithmetic import (
     SignificanceStep,
     SpreadStep,
 )
-from orchestrator.multiplicity import CORRECTION_NAME
+from orchestrator.stats.multiplicity import CORRECTION_NAME
 
 PLACES = 3
 """Of points, so that a reader can do the sums again."""

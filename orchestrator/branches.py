@@ -16,7 +16,7 @@ from orchestrator.code_files import CODE, GONE, SUBMODULE, fault_of, few, hash_l
 from orchestrator.edits import Edit, find_edits, stored
 from orchestrator.errors import CodeError
 from orchestrator.plumbing import Git, GitError, NoGitError, parts
-from orchestrator.spec import ID_PATTERN
+from orchestrator.runs.identity import ID_PATTERN
 
 STAMP_FORMAT = "%Y%m%d_%H%M%S"
 _NAME = re.compile(rf"^experiment/(?P<id>{ID_PATTERN[1:-1]})-(?P<stamp>\d{{8}}_\d{{6}}(?:_\d+)?)$")

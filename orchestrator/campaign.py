@@ -10,25 +10,25 @@ from msgspec import Struct
 from orchestrator import wording
 from orchestrator.branches import BranchName
 from orchestrator.checkouts import Checkouts, Code, GitCode, find_code, look_at_code
-from orchestrator.contradictions import find_second_tries
 from orchestrator.deciding import among, judge_as_declared, left_out
 from orchestrator.errors import CodeError, RunError
-from orchestrator.evidence import RunRecord
 from orchestrator.judgement import Judgement, Verdict
-from orchestrator.layout import Layout
 from orchestrator.ordering import RunOptions, queue
-from orchestrator.orders import read_order
+from orchestrator.pacing import never
 from orchestrator.plan import Plan, narrow, select_arms
 from orchestrator.queueing import Queued
 from orchestrator.reconcile import reconcile
 from orchestrator.records import gather
 from orchestrator.remembering import choose_plan
 from orchestrator.report import write_report
-from orchestrator.report_place import describe_latest, require_place
-from orchestrator.results import count_ended, finished_results
+from orchestrator.report_place import describe_latest
+from orchestrator.runs.order import read_order
+from orchestrator.runs.paths import Layout, require_place
+from orchestrator.runs.record import RunRecord
+from orchestrator.runs.results import count_ended, find_second_tries, finished_results
 from orchestrator.store import QueuedRun, open_store
 from orchestrator.study import Request, Study, make_plan
-from orchestrator.worker import Observer, never
+from orchestrator.worker import Observer
 from orchestrator.working import build_worker
 
 PART = (

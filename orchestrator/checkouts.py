@@ -25,12 +25,12 @@ from orchestrator.code_files import CODE, blob_name, few, hash_listing, write_li
 from orchestrator.code_folders import hash_code_folder, is_code_unchanged, read_code_folder
 from orchestrator.code_steps import SPEC_FILE, BranchContent, CodeStep
 from orchestrator.errors import CodeError
-from orchestrator.layout import Layout
-from orchestrator.orders import AGAIN, OrderedCode
 from orchestrator.patches import RefusedError, apply_patch, changed_files, read_patch, take_ref
 from orchestrator.plumbing import NoGitError
 from orchestrator.processes import Process, birth_of, own_boot
-from orchestrator.spec import ID_PATTERN
+from orchestrator.runs.identity import ID_PATTERN
+from orchestrator.runs.order import AGAIN, OrderedCode
+from orchestrator.runs.paths import Layout
 
 _WORKTREE = re.compile(
     rf"^(?P<id>{ID_PATTERN[1:-1]})-[0-9a-f]{{12}}-(?P<host>[0-9a-f]{{8}})-(?P<pid>\d{{1,10}})(-(?P<born>[0-9a-f]{{8}}))?$"

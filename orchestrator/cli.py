@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from orchestrator import search_verbs
-from orchestrator.errors import KnockoutError
-from orchestrator.os_errors import explain_os_error
-from orchestrator.printable import visible
+from orchestrator.errors import KnockoutError, explain_os_error
 from orchestrator.streams import Streams
 from orchestrator.verbs import add_json, add_snapshot, parse_budget, parse_natural, parse_positive, parse_seeds
+from orchestrator.wording import visible
 
 EPILOG = """\
 exit status: 0 all well; 1 a run failed; 2 a mistake in the command, the campaign file or the data; 130 interrupted

@@ -6,16 +6,16 @@
 from collections.abc import Collection, Mapping
 from statistics import variance
 
-from orchestrator.evidence import Bursts, RunRecord
 from orchestrator.generated import Interaction
 from orchestrator.interactions import FourArms, InteractionJudgement, judge_interactions
 from orchestrator.judgement import Judgement, Verdict
-from orchestrator.multiplicity import ADJUST
-from orchestrator.pairing import PairedDifferences, pair_outcomes
 from orchestrator.plan import Plan
+from orchestrator.runs.record import Bursts, RunRecord
+from orchestrator.runs.states import RunState
 from orchestrator.spec import BASELINE, StagingSpec
-from orchestrator.states import RunState
-from orchestrator.variance import Spread, difference_spread, pool_spreads, rounding_variance
+from orchestrator.stats.multiplicity import ADJUST
+from orchestrator.stats.pairing import PairedDifferences, pair_outcomes
+from orchestrator.stats.variance import Spread, difference_spread, pool_spreads, rounding_variance
 
 Runs = dict[int, RunRecord | None]
 """Seed -> its run, None where there is none yet."""

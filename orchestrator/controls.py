@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from msgspec import Struct
 from scipy.stats import binomtest
 
-from orchestrator.evidence import RunRecord
 from orchestrator.generated import ABLATION
 from orchestrator.judgement import Judgement, Verdict
 from orchestrator.plan import Arm, Plan
+from orchestrator.runs.record import RunRecord
 
 COVERAGE = 0.95
 

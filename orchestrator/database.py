@@ -19,9 +19,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from orchestrator.errors import QueueError, QueueLockedError
-from orchestrator.faults import NO_LOCKS, FaultKind
-from orchestrator.layout import DATABASE_VARIABLE
+from orchestrator.errors import NO_LOCKS, FaultKind, QueueError, QueueLockedError
+from orchestrator.runs.paths import DATABASE_VARIABLE
 from orchestrator.troubles import QUEUE, Kept, Remedy, describe_trouble, find_remedy, is_refusal, kind_of, sqlite_code
 
 LOCK_SECONDS = 10.0

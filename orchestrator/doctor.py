@@ -11,9 +11,8 @@ from model.config import JobConfig
 from orchestrator.branches import Repository
 from orchestrator.errors import CodeError, DataError
 from orchestrator.launchers.gpus import list_gpus, visible_devices
-from orchestrator.launchers.inline import Speed, measure_speed, run_marked_tests
 from orchestrator.launchers.local import count_gpus
-from orchestrator.layout import Layout
+from orchestrator.runs.paths import Layout
 from orchestrator.surroundings import (
     Finding,
     check_compiler,
@@ -25,6 +24,7 @@ from orchestrator.surroundings import (
     judge_devices,
     judge_terminal,
 )
+from orchestrator.task.ask import Speed, measure_speed, run_marked_tests
 
 SPEED_EPOCHS = 10
 SOURCE_EPOCH_SECONDS = (5, 6)

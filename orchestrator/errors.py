@@ -1,13 +1,12 @@
-"""The family of errors, each a sentence for a person.
+"""What goes wrong: the errors that a user reads, and the one table of what passes and what does not."""
 
-KnockoutError               anything Knockout refuses or could not do; exit status 2
-├── UsageError              the command line asks for something that is not there
-├── SpecError               the campaign file; says file and line
-├── DataError               captures that are missing or do not fit
-├── CodeError               the repository's state: uncommitted code, git's refusals
-├── RunError                a run folder that cannot be read or written
-└── QueueError              the database that cannot be used
-"""
+import errno
+import signal
+import sqlite3
+from enum import StrEnum
+
+from model import endings
+from model.endings import DISK_FULL, describe_system_error
 
 
 class KnockoutError(Exception):
@@ -44,3 +43,122 @@ class QueueError(KnockoutError):
 
 class QueueLockedError(QueueError):
     """The queue cannot be used just now: another program holds it, or its server is away."""
+
+
+WHAT_TO_DO = {
+    errno.EACCES: "give this user the right to it, or name another place",
+    errno.EPERM: "give this user the right to it, or name another place",
+    errno.EROFS: "it can only be read; work in a folder that can be written",
+    errno.EEXIST: "something else has that name; rename or remove it",
+    errno.ENOTDIR: "a part of that path is a file and must be a folder; rename or remove it",
+    errno.EISDIR: "it is a folder and must be a file; rename or remove it",
+    errno.ENOENT: "it, or the folder that holds it, is not there; make it, or name another place",
+    errno.ENOTEMPTY: "the folder holds something else; name another place",
+    errno.ELOOP: "its links lead in a circle; mend them",
+    errno.ENAMETOOLONG: "name a shorter one",
+    errno.EMFILE: "allow this user more open files (`ulimit -n`)",
+    errno.ENFILE: "the machine has no more open files to give; close some programs",
+    errno.ENOMEM: "the machine has no memory left; close some programs",
+    errno.ENOLCK: "files cannot be locked there; work on a file system with locks",
+    errno.ENOSYS: "the file system cannot do that; work on another one",
+    errno.ENOTSUP: "the file system cannot do that; work on another one",
+    errno.ESTALE: "the server of this folder has lost it; mount it again",
+    errno.EIO: "the disk or its connection fails; look at the machine's log",
+    errno.EAGAIN: "try again; more processes or memory may be needed (`ulimit -u`)",
+    errno.ENXIO: "it is no ordinary file; rename or remove it",
+}
+"""Number of an error -> what the user can do."""
+FREE_SPACE = "free some space, or raise the limit"
+OTHERWISE = "mend that, and run the command again"
+
+
+def explain_os_error(error: OSError) -> str:
+    """Say what was refused, where, and what to do next."""
+    advice = FREE_SPACE if error.errno in DISK_FULL else WHAT_TO_DO.get(error.errno or 0, OTHERWISE)
+    second = f" -> {error.filename2}" if error.filename2 is not None else ""
+    # Python's own refusals, such as of a folder for temporary files, name no file and say it in words.
+    what = describe_system_error(error) if error.filename is not None else error.strerror or str(error)
+    return f"{what}{second}; {advice}"
+
+
+class FaultKind(StrEnum):
+    """What an error or an ending means for a run."""
+
+    PASSES = "passes"
+    """It ends by itself: wait, and try again."""
+    INTERRUPTS = "interrupts"
+    """It needs a person, or nobody knows: stop here, the run can go on."""
+    OWN_DOING = "own_doing"
+    """The run's own doing, which would come again: the run has failed."""
+
+
+UNKNOWN_STATUS = 256
+"""Stands for the exit status of a job of which nobody can tell how it ended; no process ends with it."""
+PASSING_ERRNOS = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.ECONNREFUSED,
+        errno.ECONNRESET,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EINTR,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENFILE,
+        errno.ENOLCK,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+    }
+)
+"""Errors of the file system and the network that end by themselves."""
+NO_LOCKS = frozenset({errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""Errors by which a file system says that it has no locks; the network's own, ENOLCK, can pass as well."""
+OWN_SIGNALS = frozenset({signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGSYS, signal.SIGTRAP})
+"""Signals that a process brings on itself. SIGBUS is none of them: a file that was cut short sends it as well."""
+STATUSES_THAT_GO_ON = frozenset({endings.AWAY, endings.CHANGED, endings.HELD, endings.INTERRUPTED, endings.NO_SPACE})
+"""Exit statuses by which a job says that it can go on."""
+PASSING_SQLITE_CODES = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+"""Primary codes of SQLite for another program's lock, and for what the system refuses just now."""
+PASSING_SQLSTATE_CLASSES = frozenset({"08", "40", "53", "57", "58"})
+"""PostgreSQL's classes: connection, rollback, resources, operator intervention, system error."""
+PASSING_SQLSTATES = frozenset({"25006", "25P03", "55006", "55P03"})
+"""Beside these classes: a server that only reads just now (it is a standby), an object in use, limits of time."""
+
+
+def kind_of_errno(number: int | None) -> FaultKind:
+    """Classify an error of the system by its number; without one nobody knows."""
+    if number in PASSING_ERRNOS:
+        return FaultKind.PASSES
+    return FaultKind.OWN_DOING if number in endings.OWN_DOING else FaultKind.INTERRUPTS
+
+
+def kind_of_status(status: int) -> FaultKind:
+    """Classify how a job ended that left no result: its exit status, or minus the number of a signal."""
+    if status < 0:
+        return FaultKind.OWN_DOING if -status in OWN_SIGNALS else FaultKind.INTERRUPTS
+    # Any other status is what the job's own code ended with, such as 1 for an error that nothing caught.
+    return FaultKind.INTERRUPTS if status in (*STATUSES_THAT_GO_ON, UNKNOWN_STATUS) else FaultKind.OWN_DOING
+
+
+def kind_of_sqlite(code: int | None) -> FaultKind:
+    """Classify an error of SQLite by its code, extended or not; without one nobody knows."""
+    is_passing = code is not None and code & 0xFF in PASSING_SQLITE_CODES
+    return FaultKind.PASSES if is_passing else FaultKind.INTERRUPTS
+
+
+def kind_of_sqlstate(state: str | None) -> FaultKind:
+    """Classify an error of PostgreSQL by its SQLSTATE; an error of the connection has none, and passes."""
+    if state is None or state in PASSING_SQLSTATES or state[:2] in PASSING_SQLSTATE_CLASSES:
+        return FaultKind.PASSES
+    return FaultKind.INTERRUPTS

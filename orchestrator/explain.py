@@ -12,13 +12,13 @@ from orchestrator.arithmetic import Arithmetic, work_out
 from orchestrator.checkouts import ArmCode, Code, GitCode, look_at_code
 from orchestrator.deciding import among, judge_as_declared
 from orchestrator.errors import DataError, RunError, UsageError
-from orchestrator.evidence import require_sizes
-from orchestrator.layout import Layout
 from orchestrator.plan import PlannedRun
 from orchestrator.records import gather
 from orchestrator.remembering import choose_plan
-from orchestrator.results import UNREADABLE
-from orchestrator.run_names import pick_run
+from orchestrator.runs.find import pick_run
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.record import require_sizes
+from orchestrator.runs.results import UNREADABLE
 from orchestrator.study import Request, Study, collect_inputs, make_plan, missing_captures, open_study
 from orchestrator.why import Comparison, PastRun, compare
 

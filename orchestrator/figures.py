@@ -16,12 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from orchestrator import wording
-from orchestrator.evidence import RunRecord
 from orchestrator.judgement import Judgement, Verdict
 from orchestrator.plan import Arm, Plan
-from orchestrator.printable import one_line
 from orchestrator.report_sections import Confirmation, confirmation, is_compared, marks
+from orchestrator.runs.record import RunRecord
 from orchestrator.spec import BASELINE
+from orchestrator.wording import one_line
 
 DOTS_PER_INCH = 150
 MAX_DOTS = 50_000

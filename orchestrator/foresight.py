@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Sequence
 
 from orchestrator import wording
-from orchestrator.evidence import RunRecord, read_runs
+from orchestrator.files import is_there
 from orchestrator.launchers.local import Slot
-from orchestrator.layout import Layout
-from orchestrator.orders import read_order
-from orchestrator.plain_files import is_there
 from orchestrator.plan import Arm, Plan
 from orchestrator.proof import find_confounds
 from orchestrator.provenance import provenance
+from orchestrator.runs.order import read_order
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.record import RunRecord, read_runs
 
 
 def foresee_confounds(layout: Layout, plan: Plan, finished: Iterable[str], slot: Slot) -> list[str]:

@@ -10,9 +10,10 @@ from msgspec import Struct
 
 from orchestrator import wording
 from orchestrator.errors import SpecError
-from orchestrator.knobs import did_you_mean
-from orchestrator.spec import AA_SEED_STEP, BASELINE, MAX_ID_LENGTH, TAG, Control, ProfiledCampaign
+from orchestrator.runs.identity import MAX_ID_LENGTH
+from orchestrator.spec import AA_SEED_STEP, BASELINE, TAG, Control, ProfiledCampaign
 from orchestrator.stacking import Where, declared_change, order_by_reference
+from orchestrator.task.knobs import did_you_mean
 
 INTERACTION, ABLATION, AA = "interaction", "ablation", "aa"
 """The groups of generated arms."""

@@ -12,9 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from model.run_folder import EpochRecord
-from orchestrator.probes import TURNS, Measurement, Probe, three_digits, without_pauses
-from orchestrator.spec import GuardSpec
-from orchestrator.states import Failure, RunState
+from orchestrator.runs.order import GuardSpec
+from orchestrator.runs.probes import TURNS, Measurement, Probe, three_digits, without_pauses
+from orchestrator.runs.states import Failure, RunState
 
 SLOW_TURNS = 11
 """Of `TURNS` pairs, so many must lie above the half-way mark, the root of the limit; more than half above the limit.

@@ -11,10 +11,10 @@ from orchestrator import worktrees
 from orchestrator.branches import BranchName, ExperimentCommit, KnownCommit, Repository
 from orchestrator.checkouts import Leftover, leftover_worktrees, lock_of
 from orchestrator.errors import CodeError, UsageError
-from orchestrator.knobs import did_you_mean
-from orchestrator.layout import Layout
 from orchestrator.reconcile import held_rows
+from orchestrator.runs.paths import Layout
 from orchestrator.store import QueuedRun
+from orchestrator.task.knobs import did_you_mean
 from orchestrator.waiting import reconciled
 
 LITTER_SECONDS = 3600.0

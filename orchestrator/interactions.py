@@ -19,14 +19,13 @@ import numpy as np
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
-from orchestrator.evidence import Bursts
 from orchestrator.generated import Interaction
-from orchestrator.judgement import Estimate
-from orchestrator.multiplicity import ADJUST
-from orchestrator.pairing import BurstOutcomes, PairedDifferences, pair_outcomes
+from orchestrator.runs.record import Bursts
 from orchestrator.spec import JudgingSpec
-from orchestrator.stats import equivalence_p_value, estimate_delta
-from orchestrator.variance import Spread, difference_spread
+from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta
+from orchestrator.stats.multiplicity import ADJUST
+from orchestrator.stats.pairing import BurstOutcomes, PairedDifferences, pair_outcomes
+from orchestrator.stats.variance import Spread, difference_spread
 
 Scored = Mapping[int, BurstOutcomes]
 """Seed -> how the run did."""

@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from orchestrator.stats.estimate import Estimate
+
 
 class Verdict(StrEnum):
     """What a campaign concludes about an experiment."""
@@ -24,49 +26,6 @@ class Verdict(StrEnum):
     def is_stop(self) -> bool:
         """Whether the experiment ended without scores."""
         return self in (Verdict.TOO_SLOW, Verdict.FAILED)
-
-
-class Estimate(Struct, frozen=True, kw_only=True):
-    """The difference between an experiment and its reference; None is "cannot be computed", never zero.
-
-    Differences and standard errors are in percentage points of accuracy. The squares of the three parts of the error
-    add up to the square of the whole.
-    """
-
-    seeds: tuple[int, ...] = ()
-    """Seeds at which both sides were scored."""
-    dropped_seeds: tuple[int, ...] = ()
-    """Seeds at which only one side was scored."""
-    num_bursts: int = 0
-    dropped_bursts: int = 0
-    """Bursts that not all of the runs were scored on."""
-    delta_points: float | None = None
-    delta_points_of: dict[int, float] = {}
-    """Seed -> difference at that seed."""
-    level: float = 0.05
-    """One minus the coverage of the interval."""
-    low_points: float | None = None
-    high_points: float | None = None
-    p_value: float | None = None
-    """Two-sided, against no difference."""
-    error_points: float | None = None
-    """The standard error of the difference."""
-    seed_error_points: float | None = None
-    """Its part that more seeds would take away."""
-    burst_error_points: float | None = None
-    """Its part that more bursts would take away; at a single seed all that can be seen of the error."""
-    rest_error_points: float | None = None
-    """Its part that belongs to a seed and a burst together: either would take it away."""
-    degrees_of_freedom: float | None = None
-    moderated: bool = False
-    """Whether the spread over seeds borrows strength from the campaign's other arms; else it is the plain paired t."""
-
-    @property
-    def interval_points(self) -> tuple[float, float] | None:
-        """Both ends of the interval, or None where there is none."""
-        if self.low_points is None or self.high_points is None:
-            return None
-        return self.low_points, self.high_points
 
 
 class Judgement(Estimate, frozen=True, kw_only=True):

@@ -11,9 +11,10 @@ from msgspec import Struct
 
 from orchestrator import wording
 from orchestrator.comparisons import accuracies_of, runs_of
-from orchestrator.evidence import RunRecord
-from orchestrator.judgement import Estimate, Judgement
+from orchestrator.judgement import Judgement
 from orchestrator.plan import Plan, PlannedRun
+from orchestrator.runs.record import RunRecord
+from orchestrator.stats.estimate import Estimate
 
 Judgements = Mapping[str, Judgement]
 

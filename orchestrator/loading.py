@@ -21,15 +21,13 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from orchestrator.errors import SpecError
+from orchestrator.files import read_plain
 from orchestrator.generated import AA, ABLATION, INTERACTION
-from orchestrator.knobs import apply_change, describe_validation_error, did_you_mean, leaves
 from orchestrator.objective import objective_captures
-from orchestrator.plain_files import read_plain
-from orchestrator.printable import one_line
+from orchestrator.runs.identity import ID_PATTERN, MAX_ID_LENGTH
+from orchestrator.runs.order import GuardSpec
 from orchestrator.spec import (
     BASELINE,
-    ID_PATTERN,
-    MAX_ID_LENGTH,
     TAG,
     BaselineSpec,
     CampaignSpec,
@@ -37,7 +35,6 @@ from orchestrator.spec import (
     DataSpec,
     ExperimentSpec,
     FloatSpace,
-    GuardSpec,
     IntSpace,
     JudgingSpec,
     ProfiledCampaign,
@@ -47,6 +44,8 @@ from orchestrator.spec import (
     StagingSpec,
 )
 from orchestrator.stacking import Where
+from orchestrator.task.knobs import apply_change, describe_validation_error, did_you_mean, leaves
+from orchestrator.wording import one_line
 
 MAX_BYTES = 4 * 2**20
 """Most bytes of a campaign file."""

@@ -47,3 +47,8 @@ class Pacer:
     def hasten(self) -> None:
         """Make it due at once."""
         self._next = 0.0
+
+
+def never() -> bool:
+    """Say that there is no end to the time."""
+    return False

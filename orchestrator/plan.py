@@ -14,10 +14,10 @@ from model.config import JobConfig
 from orchestrator.code_steps import SPEC_FILE, BranchContent, CodeStep
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.generated import Interaction, Recipe, interaction_pairs, recipes, refuse_name
-from orchestrator.identity import CodeAndData, identity_hash, run_id
-from orchestrator.knobs import Change, did_you_mean, leaves
+from orchestrator.runs.identity import CodeAndData, identity_hash, run_id
 from orchestrator.spec import BASELINE, TAG, Control, ExperimentSpec, ProfiledCampaign, Reported
 from orchestrator.stacking import ABSENT, baseline_config, declared_change, look_up, order_by_reference, put_on
+from orchestrator.task.knobs import Change, did_you_mean, leaves
 
 
 class Arm(Struct, frozen=True, kw_only=True):

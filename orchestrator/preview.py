@@ -2,27 +2,21 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from statistics import mean, median
+from statistics import mean
 
 import msgspec
 from msgspec import Struct
 
 from model.run_folder import EpochRecord, RunFolder
 from orchestrator.checkouts import Code, find_code
-from orchestrator.contradictions import find_second_tries
 from orchestrator.launchers.compilers import find_compiler_problem
 from orchestrator.launchers.local import make_own_slots
-from orchestrator.layout import Layout
 from orchestrator.plan import Arm
-from orchestrator.results import look_at_results
-from orchestrator.states import RunState
-from orchestrator.study import (
-    Study,
-    collect_inputs,
-    make_plan,
-    missing_captures,
-    refuse_same_files,
-)
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.results import find_second_tries, folder_bytes, look_at_results, run_seconds
+from orchestrator.runs.states import RunState
+from orchestrator.study import Study, collect_inputs, make_plan, missing_captures, refuse_same_files
+from orchestrator.wording import describe_bytes, describe_seconds
 
 NUM_MEASURED = 50
 """Of the runs that are done, those whose time and size are read."""
@@ -149,31 +143,6 @@ def _read_epochs(folder: RunFolder) -> list[EpochRecord]:
         return folder.read_epochs()
     except (OSError, ValueError):
         return []
-
-
-def run_seconds(epochs: Sequence[EpochRecord]) -> float:
-    """Return what a run's epochs took: the median epoch times their number, so that a shared hour does not count."""
-    return median(epoch.seconds for epoch in epochs) * len(epochs) if epochs else 0.0
-
-
-def folder_bytes(folder: RunFolder) -> int:
-    """Return the size of a run folder, as far as we may look at it."""
-    try:
-        return sum(path.stat().st_size for path in folder.path.iterdir() if path.is_file())
-    except OSError:
-        return 0
-
-
-def describe_seconds(seconds: float) -> str:
-    """Say a time in the unit that fits."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
-
-
-def describe_bytes(num_bytes: float) -> str:
-    """Say a size in the unit that fits."""
-    return f"{num_bytes / 1e6:.1f} MB" if num_bytes < 1e9 else f"{num_bytes / 1e9:.1f} GB"
 
 
 def find_unmet_need(study: Study) -> str | None:

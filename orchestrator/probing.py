@@ -8,8 +8,8 @@ from typing import Protocol
 from orchestrator.errors import KnockoutError
 from orchestrator.guards import Ruling, describe_release, is_settled, rule_on_probe
 from orchestrator.launchers.forked import AnyJob
-from orchestrator.probes import Measurement, Probe
-from orchestrator.spec import GuardSpec
+from orchestrator.runs.order import GuardSpec
+from orchestrator.runs.probes import Measurement, Probe
 
 
 class Timing(Protocol):

@@ -15,9 +15,9 @@ import msgspec
 
 from model.config import COSMETIC, JobConfig
 from orchestrator import wording
-from orchestrator.evidence import RunRecord
-from orchestrator.knobs import leaves
 from orchestrator.plan import Arm
+from orchestrator.runs.record import RunRecord
+from orchestrator.task.knobs import leaves
 
 Facts = dict[str, str | None]
 """What a run's numbers may depend on, its topic first -> what it was; None is something not installed."""

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from model.run_folder import RunFolder, write_atomically
 from orchestrator.launchers.local import Slot, name_gpu
-from orchestrator.orders import Order
+from orchestrator.runs.order import Order
 
 PACKAGES = ("torch", "numpy", "h5py", "flash-linear-attention", "liger-kernel", "triton")
 

@@ -7,25 +7,23 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import Struct
 
-from model.config import JobConfig
-from model.run_folder import Result, RunFolder, write_atomically
+from model.run_folder import Result, RunFolder
 from orchestrator.checkouts import Code, find_code
-from orchestrator.contradictions import find_second_tries
 from orchestrator.errors import DataError, RunError
-from orchestrator.gathering import find_doubtful, set_aside
-from orchestrator.identity import CodeAndData
-from orchestrator.launchers.inline import describe_jobs
-from orchestrator.layout import Layout
-from orchestrator.orders import Order, OrderedCode, read_order, write_order
 from orchestrator.plan import Plan, PlannedRun, branch_content
 from orchestrator.preview import find_unmet_need
 from orchestrator.reconcile import reconcile
 from orchestrator.remembering import remember
-from orchestrator.results import finished_results, look_at_results
+from orchestrator.runs.doubtful import find_doubtful, set_aside
+from orchestrator.runs.identity import CodeAndData
+from orchestrator.runs.order import Order, OrderedCode, place_run, read_order
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.results import find_second_tries, finished_results, look_at_results
+from orchestrator.runs.states import Failure, RunState
 from orchestrator.spec import BASELINE
-from orchestrator.states import Failure, RunState
 from orchestrator.store import QueuedRun, Store
 from orchestrator.study import Study, collect_inputs, make_captures, make_plan, refuse_shared_bursts
+from orchestrator.task.ask import describe_jobs
 
 
 class Queued(Struct, frozen=True, kw_only=True):
@@ -150,17 +148,6 @@ def _in_its_place(folder: RunFolder, order: Order) -> Order:
 def rejection(reason: str) -> Result:
     """Return the result of a run whose code was refused."""
     return Result(state=RunState.FAILED.value, failure=Failure.REJECTED.value, reason=reason, epochs=0)
-
-
-def place_run(folder: RunFolder, config: JobConfig, order: Order) -> None:
-    """Write the folder of a run that is to wait."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    if not folder.config.exists():
-        # A run that is another's under its own name keeps the name of its folder, also where it is placed anew.
-        name = folder.path.name.rpartition("-")[0].removesuffix(f"-s{config.seed}")
-        named = msgspec.structs.replace(config, experiment=name or config.experiment)
-        write_atomically(folder.config, msgspec.json.format(msgspec.json.encode(named), indent=2) + b"\n")
-    write_order(folder, order)
 
 
 def _list(store: Store, plan: Plan, finished: Mapping[str, Result], unreadable: Collection[str]) -> None:

@@ -9,11 +9,11 @@ from msgspec import Struct
 
 from model.run_folder import Result, RunFolder
 from orchestrator.errors import QueueError, QueueLockedError, RunError
-from orchestrator.layout import Layout, sqlite_url
-from orchestrator.orders import read_order
 from orchestrator.reconcile import held_rows
-from orchestrator.results import find_holder, has_job, read_result
-from orchestrator.states import RunState
+from orchestrator.runs.order import read_order
+from orchestrator.runs.paths import Layout, sqlite_url
+from orchestrator.runs.results import find_holder, has_job, read_result
+from orchestrator.runs.states import RunState
 from orchestrator.store import QueuedRun, Store, drop_tables, open_store
 
 

@@ -12,11 +12,11 @@ from msgspec import Struct
 
 from model.run_folder import HeldError, Result, RunFolder
 from orchestrator.errors import RunError
-from orchestrator.launchers.local import end_members, members_of
-from orchestrator.layout import Layout
 from orchestrator.processes import Process, ask_to_end
-from orchestrator.results import describe_holder, has_job, read_result
-from orchestrator.states import Failure, RunState
+from orchestrator.runs.members import end_members, members_of
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.results import describe_holder, has_job, read_result
+from orchestrator.runs.states import Failure, RunState
 from orchestrator.store import QueuedRun, Store
 
 MAX_LOSSES = 5

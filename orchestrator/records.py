@@ -3,9 +3,9 @@
 import shlex
 from dataclasses import dataclass
 
-from orchestrator.evidence import NotBelievedError, RunRecord, read_runs
-from orchestrator.layout import Layout
 from orchestrator.plan import Plan
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.record import NotBelievedError, RunRecord, read_runs
 
 
 @dataclass(frozen=True)

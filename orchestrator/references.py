@@ -9,9 +9,9 @@ from orchestrator.checkouts import Checkouts
 from orchestrator.guards import Pace, fastest_pace
 from orchestrator.launchers.forked import AnyJob
 from orchestrator.launchers.probing import PairedProbe, Side
-from orchestrator.layout import Layout
-from orchestrator.orders import Order, read_order
 from orchestrator.probing import StartProbe, Timing
+from orchestrator.runs.order import Order, read_order
+from orchestrator.runs.paths import Layout
 
 
 @dataclass(frozen=True)

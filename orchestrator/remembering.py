@@ -14,10 +14,10 @@ from model.endings import describe_system_error
 from model.run_folder import write_atomically
 from orchestrator.checkouts import Code, GitCode
 from orchestrator.errors import DataError
-from orchestrator.identity import CodeAndData
-from orchestrator.plain_files import read_plain
+from orchestrator.files import read_plain
 from orchestrator.plan import Arm, Plan, plan_runs, select_arms
-from orchestrator.results import count_ended
+from orchestrator.runs.identity import CodeAndData
+from orchestrator.runs.results import count_ended
 from orchestrator.same_runs import share_runs
 from orchestrator.spec import TAG, ProfiledCampaign
 from orchestrator.study import Request, Study, make_plan, missing_captures

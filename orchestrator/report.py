@@ -18,13 +18,9 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from orchestrator import figures, tables, wording
-from orchestrator.evidence import RunRecord
 from orchestrator.judgement import Judgement, Verdict
-from orchestrator.layout import Layout
 from orchestrator.ledger import describe_scorings, scorings
-from orchestrator.multiplicity import CORRECTION_NAME
 from orchestrator.plan import Plan
-from orchestrator.printable import csv_cell, one_line, visible
 from orchestrator.report_checks import audit_words, controls_words, interaction_rows, part_rows
 from orchestrator.report_place import point_latest, write_files
 from orchestrator.report_searches import search_rows
@@ -37,8 +33,12 @@ from orchestrator.report_sections import (
     section,
     summary_row,
 )
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.record import RunRecord
 from orchestrator.spec import BASELINE
+from orchestrator.stats.multiplicity import CORRECTION_NAME
 from orchestrator.verdicts import family_size
+from orchestrator.wording import csv_cell, one_line, visible
 
 Records = Mapping[str, RunRecord]
 Judgements = Mapping[str, Judgement]

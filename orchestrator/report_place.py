@@ -2,32 +2,11 @@
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from model.endings import describe_system_error
 from model.run_folder import write_atomically
-from orchestrator.errors import RunError
-
-GIVE = "give the user who runs Knockout the right to write there, or move away what is in its place"
-
-
-def require_place(reports: Path) -> None:
-    """Make sure that a report can be written.
-
-    Args:
-        reports: the folder of all reports; it is made if there is none.
-
-    Raises:
-        RunError: nothing can be written there.
-    """
-    try:
-        reports.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=reports) as file:
-            file.write(b"a report")
-    except OSError as error:
-        raise _refuse(reports, error) from None
+from orchestrator.runs.paths import refuse_report
 
 
 def write_files(folder: Path, content: Mapping[str, bytes]) -> None:
@@ -41,7 +20,7 @@ def write_files(folder: Path, content: Mapping[str, bytes]) -> None:
             if not _holds(folder / name, data):
                 write_atomically(folder / name, data)
     except OSError as error:
-        raise _refuse(folder, error) from None
+        raise refuse_report(folder, error) from None
 
 
 def point_latest(link: Path, folder: Path) -> None:
@@ -72,7 +51,3 @@ def _holds(path: Path, data: bytes) -> bool:
         return path.is_file() and path.read_bytes() == data
     except OSError:
         return False
-
-
-def _refuse(place: Path, error: OSError) -> RunError:
-    return RunError(f"{place}: the report cannot be written ({describe_system_error(error)}); {GIVE}")

@@ -10,8 +10,8 @@ from urllib.parse import quote
 import msgspec
 
 from orchestrator import wording
-from orchestrator.layout import Layout
-from orchestrator.plain_files import read_plain
+from orchestrator.files import read_plain
+from orchestrator.runs.paths import Layout
 from orchestrator.search_results import SUMMARY_FORMAT, Difference, SearchSummary
 from orchestrator.spec import ProfiledCampaign
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from model.flags import to_flags
 from orchestrator import wording
-from orchestrator.evidence import RunRecord
 from orchestrator.judgement import Judgement, Verdict
-from orchestrator.knobs import difference
 from orchestrator.ledger import SeedUse, seed_scores
 from orchestrator.plan import Arm, Plan
+from orchestrator.runs.record import RunRecord
 from orchestrator.spec import BASELINE
+from orchestrator.task.knobs import difference
 
 Records = Mapping[str, RunRecord]
 Judgements = Mapping[str, Judgement]

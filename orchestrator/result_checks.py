@@ -3,12 +3,12 @@
 import msgspec
 
 from model.run_folder import Result, RunFolder
-from orchestrator.believing import why_not_believed
 from orchestrator.errors import DataError
-from orchestrator.fingerprints import changed_captures
-from orchestrator.layout import Layout
-from orchestrator.orders import Order
-from orchestrator.states import Failure
+from orchestrator.runs.consistency import why_not_believed
+from orchestrator.runs.fingerprints import changed_captures
+from orchestrator.runs.order import Order
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.states import Failure
 
 
 def refuse_doubtful(layout: Layout, folder: RunFolder, order: Order) -> str | None:

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from model.endings import AWAY, HELD, find_system_error
-from orchestrator.faults import UNKNOWN_STATUS, FaultKind, kind_of_errno, kind_of_status
+from orchestrator.errors import UNKNOWN_STATUS, FaultKind, kind_of_errno, kind_of_status
 from orchestrator.watcher import STOPPING_STATUSES
 
 WAITS_SECONDS = (1.0, 5.0, 20.0, 60.0, 180.0, 300.0)

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, St
 from sqlalchemy.engine import Dialect, Row
 
 from orchestrator.processes import Process
-from orchestrator.states import RunState
+from orchestrator.runs.states import RunState
 
 
 class Words(TypeDecorator[str]):

@@ -5,15 +5,13 @@ an experiment may be renamed. Neither is a reason to train again.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from msgspec import structs
 
-from orchestrator.errors import RunError
-from orchestrator.layout import Layout
-from orchestrator.orders import read_order
-from orchestrator.plain_files import is_there
 from orchestrator.plan import Plan, PlannedRun
+from orchestrator.runs.find import find_same
+from orchestrator.runs.paths import Layout
 
 
 def share_runs(plan: Plan, layout: Layout) -> Plan:
@@ -32,16 +30,3 @@ def share_runs(plan: Plan, layout: Layout) -> Plan:
 def _place(layout: Layout, run: PlannedRun, names: Sequence[str]) -> str:
     """Return the run's own id, where it has a folder or no other one will do."""
     return run.id if run.id in names else find_same(layout, run.identity, names) or run.id
-
-
-def find_same(layout: Layout, identity: str, names: Iterable[str]) -> str | None:
-    """Return the first of some run folders, by name, whose order has this identity."""
-    return next((name for name in sorted(names) if _identity(layout, name) == identity), None)
-
-
-def _identity(layout: Layout, name: str) -> str | None:
-    folder = layout.run(name)
-    try:
-        return read_order(folder).identity if is_there(folder.config) else None
-    except (OSError, RunError):
-        return None

@@ -9,17 +9,9 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial
 
 from orchestrator import wording
-from orchestrator.knobs import Change
 from orchestrator.search_space import Value, holds
-from orchestrator.spec import (
-    CategoricalSpace,
-    FloatSpace,
-    IntSpace,
-    MedianPruning,
-    SearchSpec,
-    Space,
-    WilcoxonPruning,
-)
+from orchestrator.spec import CategoricalSpace, FloatSpace, IntSpace, MedianPruning, SearchSpec, Space, WilcoxonPruning
+from orchestrator.task.knobs import Change
 
 STARTUP_TRIALS = 5
 """A sampler is believed once it knows so many points, those that are tried first among them; until then it draws."""

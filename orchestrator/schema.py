@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from model.config import JobConfig
-from orchestrator.knobs import knob_names
 from orchestrator.spec import CampaignSpec, DataSpec
+from orchestrator.task.knobs import knob_names
 
 REFERENCE = "#/$defs/{name}"
 SECTIONS = ("model", "loss", "augment", "optim", "runtime")

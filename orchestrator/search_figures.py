@@ -16,9 +16,9 @@ from scipy.interpolate import RBFInterpolator
 
 from orchestrator import wording
 from orchestrator.figures import FAINT, INK, NAME_LETTERS, STYLE, to_png
-from orchestrator.printable import one_line
 from orchestrator.search_results import Searched, TrialRecord
 from orchestrator.spec import CategoricalSpace, FloatSpace, IntSpace
+from orchestrator.wording import one_line
 
 Floats = NDArray[np.float64]
 

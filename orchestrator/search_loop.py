@@ -6,16 +6,16 @@ from functools import partial
 from msgspec import structs
 
 from orchestrator.errors import DataError
-from orchestrator.launchers.inline import describe_jobs
 from orchestrator.pacing import Pacer
 from orchestrator.reconcile import reconcile
-from orchestrator.report_place import require_place
+from orchestrator.runs.paths import require_place
+from orchestrator.runs.states import RunState
 from orchestrator.search_results import Searched
 from orchestrator.searches import Search, SearchOptions
 from orchestrator.searching import Trials, open_trials, runs_of
-from orchestrator.states import RunState
 from orchestrator.store import Store, open_store
 from orchestrator.study import make_captures, refuse_shared_bursts
+from orchestrator.task.ask import describe_jobs
 from orchestrator.worker import Observer, Worker
 from orchestrator.working import build_worker
 

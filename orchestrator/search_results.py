@@ -5,10 +5,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from orchestrator.knobs import Change
 from orchestrator.objective import Score
 from orchestrator.search_space import suggest
 from orchestrator.spec import ProfiledCampaign, SearchSpec, Space
+from orchestrator.task.knobs import Change
 
 
 def point_key(change: Change) -> frozenset[tuple[str, Any]]:

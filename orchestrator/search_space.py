@@ -8,9 +8,9 @@ from msgspec import structs
 
 from model.config import JobConfig
 from orchestrator.errors import SpecError
-from orchestrator.knobs import Change, did_you_mean
 from orchestrator.spec import CategoricalSpace, IntSpace, SearchSpec, Space
 from orchestrator.stacking import ABSENT, Where, look_up, put_on
+from orchestrator.task.knobs import Change, did_you_mean
 
 Value = str | int | float | bool | None
 DIGITS = 6

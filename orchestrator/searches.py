@@ -8,13 +8,13 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from orchestrator.errors import UsageError
-from orchestrator.knobs import did_you_mean
 from orchestrator.loading import load_campaign, seed_list
 from orchestrator.objective import objective_captures
 from orchestrator.plan import Arm
 from orchestrator.search_space import require_possible
 from orchestrator.spec import SearchSpec
 from orchestrator.study import Request, Study, open_study
+from orchestrator.task.knobs import did_you_mean
 
 
 class SearchOptions(Struct, frozen=True, kw_only=True):

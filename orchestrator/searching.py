@@ -23,22 +23,15 @@ from model.run_folder import Result
 from orchestrator import wording
 from orchestrator.checkouts import find_code
 from orchestrator.errors import SpecError
-from orchestrator.identity import identity_hash
 from orchestrator.objective import Score, combine, each_by_epoch, mean_by_epoch, score_run
 from orchestrator.processes import Process
-from orchestrator.sampling import (
-    ask_knob,
-    find_importance,
-    is_given_up,
-    make_pruner,
-    make_sampler,
-    why_exhausted,
-)
+from orchestrator.runs.identity import identity_hash
+from orchestrator.runs.states import RunState
+from orchestrator.sampling import ask_knob, find_importance, is_given_up, make_pruner, make_sampler, why_exhausted
 from orchestrator.search_results import Searched, TrialRecord, as_trained, point_key
 from orchestrator.search_space import default_point, suggest
 from orchestrator.searches import Search, SearchOptions
 from orchestrator.spec import MedianPruning
-from orchestrator.states import RunState
 from orchestrator.store import Store
 from orchestrator.study import collect_inputs, make_captures
 from orchestrator.trial_runs import TrialRuns, base_code

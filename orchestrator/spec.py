@@ -4,15 +4,14 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from model.config import CaptureConfig, Config
-from orchestrator.knobs import Change
-from orchestrator.launchers.inline import EmulateSpec
+from model.config import CaptureConfig
+from orchestrator.closed import Config, Positive
+from orchestrator.runs.identity import ID_PATTERN, MAX_ID_LENGTH
+from orchestrator.runs.order import GuardSpec
+from orchestrator.task.ask import EmulateSpec
+from orchestrator.task.knobs import Change
 
 BASELINE = "baseline"
-ID_PATTERN = r"^[A-Za-z][A-Za-z0-9]*([._-][A-Za-z0-9]+)*$"
-"""Experiment ids become branch and folder names, so they are letters and digits joined by single `.`, `_` or `-`."""
-
-MAX_ID_LENGTH = 40
 
 ExperimentId = Annotated[str, Meta(pattern=ID_PATTERN, max_length=MAX_ID_LENGTH)]
 TRIAL_LETTERS = 6
@@ -38,48 +37,6 @@ Seeds = NumSeeds | Annotated[tuple[Seed, ...], Meta(min_length=1, max_length=MAX
 """How many seeds (0, 1, ...), or which."""
 
 Word = Annotated[str, Meta(min_length=1)]
-Positive = Annotated[float, Meta(gt=0)]
-
-
-class GuardSpec(Config, frozen=True, kw_only=True):
-    """When a training is stopped before its end."""
-
-    epoch_seconds: Annotated[float | None, Meta(description="stop as too_slow above this many seconds an epoch")] = None
-    relative_to_reference: Annotated[
-        float | None, Meta(description="stop as too_slow above this many times the reference, timed in turn with it")
-    ] = None
-    warmup_epochs: Annotated[int, Meta(ge=0, description="first epochs that never count")] = 1
-    slow_epochs: Annotated[int, Meta(ge=1, description="epochs in a row that must be slow")] = 2
-    smoke_epoch_seconds: Annotated[
-        Positive | None, Meta(description="stop as too_slow if the smoke phase took more seconds an epoch")
-    ] = None
-    smoke_epochs: Annotated[int, Meta(ge=1, description="first epochs that are the smoke phase")] = 3
-    wall_seconds: Annotated[
-        Positive | None, Meta(description="stop as too_slow once all epochs together took more seconds")
-    ] = None
-    divergence_factor: Annotated[
-        Annotated[float, Meta(gt=1)] | None,
-        Meta(description="stop as diverged above this many times the lowest training loss so far"),
-    ] = None
-    divergence_epochs: Annotated[int, Meta(ge=1, description="epochs in a row that must have diverged")] = 3
-    memory_bytes: Annotated[
-        Annotated[int, Meta(ge=1)] | None, Meta(description="stop as out_of_memory once a job has held more bytes")
-    ] = None
-    hang_seconds: Annotated[
-        Positive | None,
-        Meta(description="stop as hung after so many seconds without an epoch or a line in the log; null: never"),
-    ] = 3600.0
-    hang_grace_seconds: Annotated[
-        float, Meta(ge=0, description="seconds a hung job has to end by itself once asked, before it is killed")
-    ] = 30.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.smoke_epoch_seconds is not None and self.smoke_epochs <= self.warmup_epochs:
-            raise ValueError(
-                f"smoke_epochs {self.smoke_epochs} leaves nothing to measure after {self.warmup_epochs} of warm-up "
-                "(warmup_epochs); give the smoke phase more epochs"
-            )
 
 
 class JudgingSpec(Config, frozen=True, kw_only=True):

@@ -9,8 +9,8 @@ import msgspec
 
 from model.config import COSMETIC, JobConfig, job_from_builtins
 from orchestrator.errors import SpecError
-from orchestrator.knobs import Change, apply_change, describe_validation_error, did_you_mean, knob_names
 from orchestrator.spec import BASELINE, SHUFFLED_LABELS, ExperimentSpec, ProfiledCampaign
+from orchestrator.task.knobs import Change, apply_change, describe_validation_error, did_you_mean, knob_names
 
 Where = tuple[str, ...]
 """Path of a key in the campaign file."""

@@ -32,10 +32,10 @@ from sqlalchemy.sql.dml import ReturningUpdate, Update
 from model.run_folder import Result
 from orchestrator.database import connect, is_read_only, name_of
 from orchestrator.errors import QueueError
-from orchestrator.layout import Layout
 from orchestrator.processes import Process, uptime_seconds
 from orchestrator.rows import METADATA, RUNS, WORKERS, Heartbeat, QueuedRun, read_row, read_worker
-from orchestrator.states import MOVES, RunState
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.states import MOVES, RunState
 
 __all__ = [
     "FORGET_LEASES",

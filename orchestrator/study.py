@@ -14,14 +14,14 @@ from model.config import CapturePlace, DataConfig, variables_of
 from model.run_folder import write_atomically
 from orchestrator.checkouts import Code
 from orchestrator.errors import DataError, UsageError
-from orchestrator.fingerprints import fingerprint_files
-from orchestrator.identity import CodeAndData
-from orchestrator.launchers.inline import Description, EmulateSpec, describe_jobs, emulate_captures, find_shared_bursts
-from orchestrator.layout import Layout
 from orchestrator.loading import at_profile, load_campaign
 from orchestrator.plan import Arm, Plan, plan_runs, resolve_arms, select_arms
+from orchestrator.runs.fingerprints import fingerprint_files
+from orchestrator.runs.identity import CodeAndData
+from orchestrator.runs.paths import Layout
 from orchestrator.same_runs import share_runs
 from orchestrator.spec import ProfiledCampaign
+from orchestrator.task.ask import Description, EmulateSpec, describe_jobs, emulate_captures, find_shared_bursts
 
 APART_FORMAT = 1
 """Raised when bursts that were found apart must be compared again."""

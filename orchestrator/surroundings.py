@@ -11,11 +11,11 @@ from typing import Literal
 
 from msgspec import Struct
 
+from orchestrator.errors import explain_os_error
 from orchestrator.launchers.compilers import find_compiler_problem
 from orchestrator.launchers.cores import THREAD_VARIABLES, usable_cores
 from orchestrator.launchers.gpus import CONTAINER_MASK, MASK, Device, Gpu
-from orchestrator.layout import Layout
-from orchestrator.os_errors import explain_os_error
+from orchestrator.runs.paths import Layout
 
 MIN_FREE_BYTES = 2 * 10**9
 NO_GPU = "no NVIDIA GPU: profile `paper` cannot run here, `quick` and `rtl433` can"

@@ -15,12 +15,12 @@ from msgspec import structs
 from model.run_folder import EpochRecord
 from orchestrator.audit import AuditedClaim, audit
 from orchestrator.comparisons import interactions_of
-from orchestrator.evidence import Bursts, RunRecord
 from orchestrator.generated import Interaction
 from orchestrator.interactions import InteractionJudgement
 from orchestrator.judgement import Judgement, Verdict
 from orchestrator.ledger import Scoring, scorings, seed_scores
 from orchestrator.plan import Plan, PlannedRun
+from orchestrator.runs.record import Bursts, RunRecord
 from orchestrator.spec import BASELINE, Reported
 
 Judgements = Mapping[str, Judgement]

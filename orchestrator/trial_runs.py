@@ -10,18 +10,17 @@ from msgspec import structs
 
 from model.config import JobConfig
 from model.run_folder import Result
-from orchestrator.believing import why_not_believed
 from orchestrator.checkouts import Code, GitCode
-from orchestrator.gathering import find_doubtful, set_aside
-from orchestrator.identity import CodeAndData, identity_hash, run_id
-from orchestrator.layout import Layout
-from orchestrator.orders import Order, OrderedCode
 from orchestrator.plan import Arm, PlannedRun, branch_content
-from orchestrator.queueing import place_run
-from orchestrator.results import read_result
-from orchestrator.same_runs import find_same
+from orchestrator.runs.consistency import why_not_believed
+from orchestrator.runs.doubtful import find_doubtful, set_aside
+from orchestrator.runs.find import find_same
+from orchestrator.runs.identity import CodeAndData, identity_hash, run_id
+from orchestrator.runs.order import Order, OrderedCode, place_run
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.results import read_result
+from orchestrator.runs.states import MOVES, OPEN, RunState
 from orchestrator.search_space import trial_config
-from orchestrator.states import MOVES, OPEN, RunState
 from orchestrator.store import QueuedRun, Store
 from orchestrator.study import Study
 

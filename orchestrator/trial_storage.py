@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from orchestrator.database import DRIVERS, LOCK_SECONDS, connect_bounded, listen_for_refusals, make_file, name_of
 from orchestrator.errors import QueueError, QueueLockedError
-from orchestrator.layout import Layout
+from orchestrator.runs.paths import Layout
 from orchestrator.searches import storage_file
 from orchestrator.troubles import TRIALS, describe_trouble, find_remedy, is_refusal
 

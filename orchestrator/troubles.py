@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from orchestrator.faults import FaultKind, kind_of_sqlite, kind_of_sqlstate
-from orchestrator.layout import DATABASE_VARIABLE
+from orchestrator.errors import FaultKind, kind_of_sqlite, kind_of_sqlstate
+from orchestrator.runs.paths import DATABASE_VARIABLE
 
 
 class Remedy(StrEnum):

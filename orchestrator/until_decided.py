@@ -10,15 +10,14 @@ from orchestrator.campaign import Outcome, Trained, conclude, train
 from orchestrator.checkouts import find_code
 from orchestrator.deciding import Decision, NextRun, Standing, next_run, stand
 from orchestrator.errors import UsageError
-from orchestrator.evidence import RunRecord
-from orchestrator.layout import Layout
 from orchestrator.ordering import RunOptions
 from orchestrator.plan import Plan
-from orchestrator.preview import run_seconds
 from orchestrator.records import gather
-from orchestrator.report_place import require_place
+from orchestrator.runs.paths import Layout, require_place
+from orchestrator.runs.record import RunRecord
+from orchestrator.runs.results import run_seconds
+from orchestrator.runs.states import RunState
 from orchestrator.spec import StagingSpec
-from orchestrator.states import RunState
 from orchestrator.study import Study, make_captures, make_plan
 from orchestrator.worker import Observer
 

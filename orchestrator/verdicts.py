@@ -35,15 +35,21 @@ from orchestrator.comparisons import (
     spread_between,
     spreads_of,
 )
-from orchestrator.evidence import RunRecord
-from orchestrator.judgement import ONLY_LOOK, AtLook, Estimate, Judgement, Verdict
-from orchestrator.multiplicity import CORRECTION_NAME
+from orchestrator.judgement import ONLY_LOOK, AtLook, Judgement, Verdict
 from orchestrator.plan import Arm, Plan
 from orchestrator.proof import find_confounds
+from orchestrator.runs.record import RunRecord
+from orchestrator.runs.states import RunState
 from orchestrator.spec import BASELINE, JudgingSpec
-from orchestrator.states import RunState
-from orchestrator.stats import bursts_to_resolve, equivalence_p_value, estimate_delta, seeds_to_resolve
-from orchestrator.variance import MIN_POOLED
+from orchestrator.stats.estimate import (
+    Estimate,
+    bursts_to_resolve,
+    equivalence_p_value,
+    estimate_delta,
+    seeds_to_resolve,
+)
+from orchestrator.stats.multiplicity import CORRECTION_NAME
+from orchestrator.stats.variance import MIN_POOLED
 
 Conclusion = tuple[Verdict, str]
 

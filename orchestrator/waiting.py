@@ -7,12 +7,12 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.errors import RunError, UsageError
-from orchestrator.layout import Layout
-from orchestrator.orders import read_order
 from orchestrator.reconcile import ask_job_to_stop, reconcile
-from orchestrator.results import describe_holder, find_holder, has_job, read_result, remove_result
-from orchestrator.run_names import pick_run
-from orchestrator.states import Failure, RunState
+from orchestrator.runs.find import pick_run
+from orchestrator.runs.order import read_order
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.results import describe_holder, find_holder, has_job, read_result, remove_result
+from orchestrator.runs.states import Failure, RunState
 from orchestrator.store import QueuedRun, Store, open_store
 
 CANCELLED = "cancelled by `knockout cancel`; the next `knockout run` or `queue add` that plans it queues it again"

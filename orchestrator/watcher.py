@@ -11,14 +11,14 @@ from msgspec import Struct
 
 from model.endings import AWAY, CHANGED, HELD, INTERRUPTED, NO_SPACE
 from model.run_folder import EpochRecord, Result, RunFolder
-from orchestrator.faults import UNKNOWN_STATUS, FaultKind, kind_of_status
+from orchestrator.errors import UNKNOWN_STATUS, FaultKind, kind_of_status
 from orchestrator.guards import Pace, Ruling, rule
 from orchestrator.launchers.forked import AnyJob
-from orchestrator.probes import append_probe, read_probes
 from orchestrator.probing import StartProbe, Suspicion
 from orchestrator.processes import Process, is_halted
-from orchestrator.spec import GuardSpec
-from orchestrator.states import Failure, RunState
+from orchestrator.runs.order import GuardSpec
+from orchestrator.runs.probes import append_probe, read_probes
+from orchestrator.runs.states import Failure, RunState
 
 STOPPING_STATUSES = (INTERRUPTED, -signal.SIGTERM, -signal.SIGINT)
 """How a job ends that somebody asked to stop."""

@@ -8,10 +8,10 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from model.config import COSMETIC
-from orchestrator.identity import IDENTITY_FORMAT, CodeAndData
-from orchestrator.knobs import leaves
 from orchestrator.plan import PlannedRun
-from orchestrator.states import RunState
+from orchestrator.runs.identity import IDENTITY_FORMAT, CodeAndData
+from orchestrator.runs.states import RunState
+from orchestrator.task.knobs import leaves
 
 NUM_HEX = 12
 """Of a hash, in a sentence."""

@@ -1,9 +1,8 @@
-"""How numbers are written for a person. Pure: a number in, a few words out.
+"""Numbers, lists and text of others as words that a person reads. Pure."""
 
-A missing number is a dash, never a zero. Minus is U+2212, as wide as a plus, so that columns of differences line up.
-"""
-
+import re
 import shlex
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 MISSING = "–"
@@ -90,3 +89,74 @@ def shell_command(words: Sequence[str], width: int = 110) -> str:
         else:
             lines[-1] += f" {flag}"
     return " \\\n".join(lines)
+
+
+HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode's categories of signs that show nothing: controls, format marks, halves of pairs, separators of lines."""
+FORMULA = re.compile(r"\s*[=+\-@\t＝＋－＠]")
+"""How a cell begins that a spreadsheet computes instead of showing."""
+NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
+ELLIPSIS = " […]"
+
+
+def visible(text: str) -> str:
+    r"""Show the signs that a screen would obey, or would hide, as their codes; keep `\n` and `\t`.
+
+    The sign that begins an escape sequence becomes the four signs `\x1b`. A line of Windows ends as any other.
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else _show(sign) for sign in text.replace("\r\n", "\n"))
+
+
+def one_line(text: str, limit: int | None = None) -> str:
+    """Show a text in one line: as `visible`, each run of white space a space, and at most `limit` signs of it."""
+    # What stands far beyond the limit is not worth the time: a log may hold a line of many megabytes.
+    kept = text if limit is None else text[: 10 * limit]
+    shown = " ".join(visible(kept).split())
+    if limit is None or (len(shown) <= limit and len(kept) == len(text)):
+        return shown
+    return shown[: max(limit - len(ELLIPSIS), 0)].rstrip() + ELLIPSIS
+
+
+def visible_json(text: str) -> str:
+    r"""Write the hidden signs of a JSON document in JSON's own way, `\u202e`: a program reads the same values."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() or _show(sign) == sign else _escape_json(sign) for sign in text)
+
+
+def csv_cell(value: object) -> object:
+    """Make a cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe in front.
+
+    Numbers stay numbers, and a text that is one stays as it is.
+    """
+    if not isinstance(value, str):
+        return value
+    shown = visible(value)
+    return f"'{shown}" if FORMULA.match(shown) and not NUMBER.fullmatch(shown) else shown
+
+
+def _show(sign: str) -> str:
+    """Return one sign, or its code where it shows nothing."""
+    if sign in "\n\t" or unicodedata.category(sign) not in HIDDEN_CATEGORIES:
+        return sign
+    return sign.encode("unicode_escape").decode("ascii")
+
+
+def _escape_json(sign: str) -> str:
+    """Write a sign as JSON does; one beyond the first 65,536 takes two codes."""
+    units = sign.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
+
+
+def describe_seconds(seconds: float) -> str:
+    """Say a time in the unit that fits."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def describe_bytes(num_bytes: float) -> str:
+    """Say a size in the unit that fits."""
+    return f"{num_bytes / 1e6:.1f} MB" if num_bytes < 1e9 else f"{num_bytes / 1e9:.1f} GB"

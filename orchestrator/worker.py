@@ -13,17 +13,18 @@ from model.run_folder import Result
 from orchestrator.checkouts import Checkouts
 from orchestrator.errors import CodeError, DataError, QueueLockedError, RunError
 from orchestrator.launchers.forked import Launcher
-from orchestrator.launchers.local import Slot, end_members
-from orchestrator.layout import Layout
+from orchestrator.launchers.local import Slot
 from orchestrator.load import find_other_load
-from orchestrator.pacing import Interrupts, Pacer
+from orchestrator.pacing import Interrupts, Pacer, never
 from orchestrator.processes import Process
 from orchestrator.reconcile import reconcile
 from orchestrator.references import References
 from orchestrator.result_checks import refuse_doubtful, tell_of_second_try
 from orchestrator.retries import Retry, ends_by_itself, passes_by_itself, plan_retry
+from orchestrator.runs.members import end_members
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.states import OPEN, Failure, RunState
 from orchestrator.starting import RejectedError, Starter, Task
-from orchestrator.states import OPEN, Failure, RunState
 from orchestrator.store import QueuedRun, Store
 from orchestrator.watcher import STOPPING_STATUSES, Ending, LiveRun
 
@@ -36,11 +37,6 @@ CLAIM_SECONDS = 1.0
 """How long a worker with a free slot waits before it asks again, where nothing waited."""
 HEARTBEAT_SECONDS = 5.0
 RECONCILE_SECONDS = 15.0
-
-
-def never() -> bool:
-    """Say that there is no end to the time."""
-    return False
 
 
 class Observer(Protocol):

@@ -13,10 +13,9 @@ from orchestrator.console.working import INTERRUPTED, print_failures
 from orchestrator.deciding import DecisionState
 from orchestrator.errors import UsageError
 from orchestrator.ordering import RunOptions
-from orchestrator.preview import describe_seconds
 from orchestrator.study import Study, open_study
 from orchestrator.until_decided import Budget, Ended, choose_next, run_until_decided
-from orchestrator.wording import counted
+from orchestrator.wording import counted, describe_seconds
 
 
 def train_until_decided(options: argparse.Namespace) -> int:

@@ -8,11 +8,11 @@ from rich.live import Live
 from rich.table import Table
 
 from orchestrator.console.terminal import OUT, cell, show, styled
-from orchestrator.printable import one_line
-from orchestrator.states import RunState
+from orchestrator.runs.states import RunState
 from orchestrator.store import QueuedRun
 from orchestrator.streams import showing_progress
 from orchestrator.watcher import LiveRun
+from orchestrator.wording import one_line
 
 NUM_SHOWN = 5
 """Of the runs that ended, and of those that wait, in the live table."""

@@ -11,10 +11,10 @@ from rich.table import Table
 from orchestrator.console.asking import print_left_out, request_of
 from orchestrator.console.output import print_json, say
 from orchestrator.console.terminal import OUT, cell, show
-from orchestrator.knobs import difference
 from orchestrator.preview import preview
 from orchestrator.schema import campaign_schema
 from orchestrator.study import describe, open_study
+from orchestrator.task.knobs import difference
 
 
 def show_plan(options: argparse.Namespace) -> int:

@@ -10,12 +10,12 @@ from orchestrator.console.asking import request_of, require_places
 from orchestrator.console.output import layout_of, say
 from orchestrator.console.terminal import OUT, cell, show
 from orchestrator.errors import DataError
-from orchestrator.fingerprints import changed_captures, fingerprint_files
-from orchestrator.launchers.inline import EmulateSpec, emulate_captures, shard_captures
-from orchestrator.layout import Layout
+from orchestrator.runs.fingerprints import changed_captures, fingerprint_files
+from orchestrator.runs.paths import Layout
 from orchestrator.spec import BASELINE
 from orchestrator.study import Request, make_captures, open_study, refuse_shared_bursts
 from orchestrator.surroundings import Finding
+from orchestrator.task.ask import EmulateSpec, emulate_captures, shard_captures
 
 
 def show_version(options: argparse.Namespace) -> int:

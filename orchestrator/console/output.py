@@ -9,8 +9,8 @@ from collections.abc import Iterable
 import msgspec
 
 from orchestrator.errors import UsageError
-from orchestrator.layout import Layout
-from orchestrator.printable import visible
+from orchestrator.runs.paths import Layout
+from orchestrator.wording import visible
 
 BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 

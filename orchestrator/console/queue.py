@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from orchestrator import waiting
 from orchestrator.console.output import layout_of, print_json, say
 from orchestrator.errors import UsageError
-from orchestrator.results import describe_forgotten
-from orchestrator.states import OPEN, RunState
+from orchestrator.runs.results import describe_forgotten
+from orchestrator.runs.states import OPEN, RunState
 from orchestrator.store import QueuedRun
 from orchestrator.streams import is_read
 

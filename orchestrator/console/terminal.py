@@ -5,7 +5,7 @@ import os
 from rich.console import Console
 from rich.markup import escape
 
-from orchestrator.printable import one_line, visible
+from orchestrator.wording import one_line, visible
 
 # Rich takes any digit for one of a size, also those that are no number.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES") or value.isascii()}

@@ -9,7 +9,7 @@ from orchestrator.console.live import LiveTable
 from orchestrator.console.output import layout_of, say
 from orchestrator.console.terminal import show
 from orchestrator.ordering import RunOptions, queue_alone
-from orchestrator.states import RunState
+from orchestrator.runs.states import RunState
 from orchestrator.store import QueuedRun
 from orchestrator.study import open_study
 from orchestrator.waiting import count_states

@@ -18,9 +18,10 @@ from msgspec import Struct
 
 from model.process import EXIT_CODE, GONE, STATE
 from model.run_folder import RunFolder
-from orchestrator.faults import UNKNOWN_STATUS
-from orchestrator.launchers.local import KILL_SECONDS, Job, Slot, end_members, job_environment, marks_of
+from orchestrator.errors import UNKNOWN_STATUS
+from orchestrator.launchers.local import KILL_SECONDS, Job, Slot, job_environment
 from orchestrator.processes import MARK, STANDBY_MARK, read_stat
+from orchestrator.runs.members import end_members, marks_of
 
 START_SECONDS = 120.0
 """Longest wait for a fork: the first one also waits for the imports."""

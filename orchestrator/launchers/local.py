@@ -24,7 +24,8 @@ from orchestrator.launchers.gpus import (
     open_device,
     visible_devices,
 )
-from orchestrator.processes import MARK, UTF_8, Process, find_members, mark_of, signal_group
+from orchestrator.processes import MARK, UTF_8
+from orchestrator.runs.members import end_members, marks_of
 
 KILL_SECONDS = 10.0
 """Longest wait for a killed process to be gone; one that waits for a disk cannot be ended before the disk answers."""
@@ -115,29 +116,6 @@ def job_environment() -> dict[str, str]:
     """Return the variables of this process that a job may see."""
     # `-m` looks in the working folder first, so the job runs its own checkout's `model`; the mark is another run's.
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONSAFEPATH", MARK)}
-
-
-def marks_of(folder: RunFolder) -> dict[str, str]:
-    """Return the variable that tells the processes of a run, wherever they go."""
-    return {MARK: mark_of(folder.path)}
-
-
-def members_of(folder: RunFolder) -> list[Process]:
-    """Return the processes of this machine that belong to a run."""
-    holder = folder.last_holder()
-    recorded = Process(holder.host, holder.pid, holder.born) if holder is not None and holder.born else None
-    return find_members(folder.path, folder.lock, recorded)
-
-
-def end_members(folder: RunFolder) -> list[str]:
-    """End whatever a job has left behind, also what has left its group; return what could not be ended, in words."""
-    refused = []
-    for member in members_of(folder):
-        try:
-            signal_group(member, signal.SIGKILL)
-        except PermissionError:
-            refused.append(f"process {member.pid} on {member.host}")
-    return refused
 
 
 class Job:

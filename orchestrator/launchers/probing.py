@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.launchers.local import Slot
-from orchestrator.probes import TURNS, Measurement
+from orchestrator.runs.probes import TURNS, Measurement
 
 LIMIT_SECONDS = 300
 """Longest time of a probe, its start included; compiling for a GPU may take a minute of it."""

@@ -9,28 +9,26 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LEVELS = {
-    "__init__": 0, "code_files": 0, "code_steps": 0, "errors": 0, "faults": 0, "identity": 0, "judgement": 0,
-    "knobs": 0, "layout": 0, "multiplicity": 0, "os_errors": 0, "pacing": 0, "plain_files": 0, "postgresql": 0,
-    "printable": 0, "probes": 0, "processes": 0, "staging": 0, "states": 0, "streams": 0, "verbs": 0, "wording": 0,
-    "code_folders": 1, "contradictions": 1, "fingerprints": 1, "launchers": 1, "pairing": 1, "plumbing": 1,
-    "predictions": 1, "report_place": 1, "rows": 1, "run_names": 1, "search_verbs": 1, "troubles": 1,
-    "cli": 2, "database": 2, "edits": 2, "load": 2, "results": 2, "spec": 2, "surroundings": 2, "variance": 2,
-    "worktrees": 2,
-    "__main__": 3, "branches": 3, "guards": 3, "orders": 3, "schema": 3, "stacking": 3, "stats": 3, "store": 3,
-    "believing": 4, "doctor": 4, "generated": 4, "objective": 4, "patches": 4, "probing": 4, "provenance": 4,
-    "reconcile": 4, "search_space": 4,
-    "checkouts": 5, "evidence": 5, "loading": 5, "plan": 5, "rebuild": 5, "result_checks": 5, "sampling": 5,
-    "search_results": 5, "waiting": 5, "watcher": 5,
-    "audit": 6, "controls": 6, "gathering": 6, "housekeeping": 6, "interactions": 6, "promoting": 6, "proof": 6,
-    "records": 6, "references": 6, "report_searches": 6, "retries": 6, "same_runs": 6, "starting": 6, "why": 6,
-    "comparisons": 7, "foresight": 7, "study": 7, "worker": 7,
-    "arithmetic": 8, "ledger": 8, "preview": 8, "remembering": 8, "searches": 8, "verdicts": 8, "working": 8,
-    "arithmetic_words": 9, "deciding": 9, "queueing": 9, "report_sections": 9, "tables": 9, "trial_storage": 9,
-    "explain": 10, "figures": 10, "ordering": 10, "report_checks": 10, "trial_runs": 10,
-    "accepting": 11, "report": 11, "search_figures": 11, "searching": 11,
-    "campaign": 12, "search_loop": 12, "search_report": 12,
-    "until_decided": 13,
-    "console": 14,
+    "__init__": 0, "closed": 0, "code_files": 0, "code_steps": 0, "errors": 0, "files": 0, "pacing": 0,
+    "postgresql": 0, "processes": 0, "streams": 0, "verbs": 0, "wording": 0,
+    "code_folders": 1, "plumbing": 1, "runs": 1, "search_verbs": 1, "stats": 1, "task": 1,
+    "cli": 2, "edits": 2, "guards": 2, "judgement": 2, "launchers": 2, "report_place": 2, "result_checks": 2,
+    "rows": 2, "spec": 2, "troubles": 2, "worktrees": 2,
+    "__main__": 3, "branches": 3, "database": 3, "load": 3, "probing": 3, "provenance": 3, "schema": 3,
+    "stacking": 3, "surroundings": 3,
+    "doctor": 4, "generated": 4, "objective": 4, "patches": 4, "search_space": 4, "store": 4, "watcher": 4,
+    "checkouts": 5, "interactions": 5, "loading": 5, "plan": 5, "reconcile": 5, "retries": 5, "sampling": 5,
+    "search_results": 5,
+    "audit": 6, "comparisons": 6, "controls": 6, "promoting": 6, "proof": 6, "rebuild": 6, "records": 6,
+    "references": 6, "report_searches": 6, "same_runs": 6, "starting": 6, "waiting": 6, "why": 6,
+    "arithmetic": 7, "foresight": 7, "housekeeping": 7, "ledger": 7, "study": 7, "verdicts": 7, "worker": 7,
+    "arithmetic_words": 8, "deciding": 8, "preview": 8, "remembering": 8, "report_sections": 8, "searches": 8,
+    "tables": 8, "trial_runs": 8, "working": 8,
+    "explain": 9, "figures": 9, "queueing": 9, "report_checks": 9, "trial_storage": 9,
+    "accepting": 10, "ordering": 10, "report": 10, "search_figures": 10, "searching": 10,
+    "campaign": 11, "search_loop": 11, "search_report": 11,
+    "until_decided": 12,
+    "console": 13,
 }  # fmt: skip
 """Module of the orchestrator -> its level; an arrow goes to a lower one, or stays inside a package."""
 FRONT_DOOR = {
@@ -52,7 +50,7 @@ LAZY = {
 IMPORTED = (".LigerRMSNorm", ".GatedDeltaNet", ".Mamba2", ".mamba2_chunk_scan")
 STARTS_PROCESSES = {
     "orchestrator/launchers/forked.py",
-    "orchestrator/launchers/inline.py",
+    "orchestrator/task/ask.py",
     "orchestrator/launchers/local.py",
     "orchestrator/launchers/probing.py",
 }

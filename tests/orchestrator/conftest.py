@@ -17,19 +17,20 @@ from sqlalchemy.schema import CreateSchema, DropSchema
 
 from model.run_folder import EpochRecord, LocationScore, Result
 from orchestrator.checkouts import find_code
-from orchestrator.evidence import Bursts, RunRecord
-from orchestrator.identity import CodeAndData
 from orchestrator.launchers.local import Slot
-from orchestrator.layout import Layout
-from orchestrator.pairing import PairedDifferences
 from orchestrator.plan import Plan, plan_runs, resolve_arms
 from orchestrator.processes import Process
 from orchestrator.provenance import write_provenance
-from orchestrator.queueing import Placing, add, place_run
+from orchestrator.queueing import Placing, add
+from orchestrator.runs.identity import CodeAndData
+from orchestrator.runs.order import GuardSpec, place_run
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.record import Bursts, RunRecord
+from orchestrator.runs.states import RunState
 from orchestrator.searches import SearchOptions, open_search
 from orchestrator.searching import Trials, open_trials
-from orchestrator.spec import BaselineSpec, DataSpec, ExperimentSpec, GuardSpec, ProfiledCampaign, Reported
-from orchestrator.states import RunState
+from orchestrator.spec import BaselineSpec, DataSpec, ExperimentSpec, ProfiledCampaign, Reported
+from orchestrator.stats.pairing import PairedDifferences
 from orchestrator.store import RUNS, QueuedRun, Store, open_store
 from orchestrator.study import Request, collect_inputs, make_plan, open_study
 from tests.epochs import an_epoch

@@ -12,9 +12,9 @@ from orchestrator.accepting import accept
 from orchestrator.checkouts import find_code
 from orchestrator.cli import main
 from orchestrator.errors import KnockoutError, RunError, UsageError
-from orchestrator.evidence import read_run
-from orchestrator.results import finished_results
-from orchestrator.states import RunState
+from orchestrator.runs.record import read_run
+from orchestrator.runs.results import finished_results
+from orchestrator.runs.states import RunState
 from orchestrator.store import open_store
 from orchestrator.study import Request, make_plan, open_study
 from tests.results import write_done

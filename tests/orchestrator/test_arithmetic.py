@@ -15,9 +15,9 @@ from model.run_folder import Result
 from orchestrator.arithmetic import Arithmetic, work_out
 from orchestrator.arithmetic_words import say_steps
 from orchestrator.deciding import judge_as_declared
-from orchestrator.evidence import Bursts, RunRecord
 from orchestrator.judgement import Judgement, Verdict
 from orchestrator.plan import Plan
+from orchestrator.runs.record import Bursts, RunRecord
 from orchestrator.spec import JudgingSpec, StagingSpec
 from orchestrator.verdicts import judge
 

@@ -9,14 +9,14 @@ from msgspec import structs
 
 from model.run_folder import Result
 from orchestrator.campaign import Outcome, outdated_keepers, report, run
-from orchestrator.evidence import RunRecord
 from orchestrator.judgement import Judgement, Verdict
-from orchestrator.layout import Layout
 from orchestrator.ordering import RunOptions
 from orchestrator.plan import Plan
-from orchestrator.probes import Measurement, Probe, append_probe
 from orchestrator.processes import Process
-from orchestrator.states import RunState
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.probes import Measurement, Probe, append_probe
+from orchestrator.runs.record import RunRecord
+from orchestrator.runs.states import RunState
 from orchestrator.store import Store
 from orchestrator.study import Request, open_study
 from orchestrator.verdicts import judge

@@ -28,10 +28,10 @@ from orchestrator.checkouts import (
 )
 from orchestrator.code_folders import hash_code_folder
 from orchestrator.errors import CodeError
-from orchestrator.layout import Layout
-from orchestrator.orders import OrderedCode
 from orchestrator.plan import Plan, branch_content
 from orchestrator.processes import Process
+from orchestrator.runs.order import OrderedCode
+from orchestrator.runs.paths import Layout
 
 NOW = datetime(2026, 2, 19, 1, 0, 41, tzinfo=UTC)
 FOCAL = {"change": {"loss.kind": "focal", "loss.gamma": 2.0}}

@@ -28,12 +28,12 @@ from orchestrator.comparisons import (
     spreads_of,
 )
 from orchestrator.deciding import judge_as_declared
-from orchestrator.evidence import RunRecord
 from orchestrator.interactions import Additivity, InteractionJudgement
 from orchestrator.judgement import Verdict
 from orchestrator.plan import Plan
+from orchestrator.runs.record import RunRecord
 from orchestrator.spec import JudgingSpec, StagingSpec
-from orchestrator.variance import Spread, pool_spreads, rounding_variance
+from orchestrator.stats.variance import Spread, pool_spreads, rounding_variance
 from orchestrator.verdicts import judge
 
 SLOW = Result(state="too_slow", reason="an epoch takes 14.50 s, the limit is 10.00 s", epochs=3)

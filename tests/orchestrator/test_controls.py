@@ -8,9 +8,9 @@ from msgspec import structs
 from scipy.stats import beta
 
 from orchestrator.controls import contributions, false_verdicts, shuffled_labels
-from orchestrator.evidence import RunRecord
 from orchestrator.judgement import Verdict
 from orchestrator.plan import Plan
+from orchestrator.runs.record import RunRecord
 from orchestrator.verdicts import judge
 
 E5 = {"change": {"loss.kind": "focal"}}

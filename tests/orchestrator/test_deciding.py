@@ -19,9 +19,9 @@ from orchestrator.deciding import (
     seeds_to_tell,
     stand,
 )
-from orchestrator.evidence import RunRecord
 from orchestrator.judgement import AtLook, Verdict
 from orchestrator.plan import Plan
+from orchestrator.runs.record import RunRecord
 from orchestrator.spec import StagingSpec
 from orchestrator.verdicts import judge
 

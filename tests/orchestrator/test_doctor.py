@@ -6,8 +6,8 @@ import pytest
 from orchestrator import doctor
 from orchestrator.doctor import check_cuda_tests, examine_gpu, judge_speed
 from orchestrator.errors import DataError
-from orchestrator.launchers.inline import Speed, measure_speed
 from orchestrator.study import Request, open_study
+from orchestrator.task.ask import Speed, measure_speed
 
 ROOT = Path(__file__).parents[2]
 SPEED = Speed(

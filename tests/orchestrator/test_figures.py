@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from msgspec.structs import replace
 
 from model.run_folder import Result
-from orchestrator.evidence import RunRecord
 from orchestrator.figures import _Row, _write_words, draw_curves, draw_deltas
-from orchestrator.judgement import Estimate, Verdict
+from orchestrator.judgement import Verdict
 from orchestrator.plan import Plan
+from orchestrator.runs.record import RunRecord
+from orchestrator.stats.estimate import Estimate
 from orchestrator.verdicts import judge
 
 PNG = b"\x89PNG\r\n\x1a\n"

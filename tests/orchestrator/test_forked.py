@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from model.run_folder import RunFolder
-from orchestrator.faults import UNKNOWN_STATUS
+from orchestrator.errors import UNKNOWN_STATUS
 from orchestrator.launchers.forked import AnyJob, ForkedJob, Launcher
 from orchestrator.launchers.local import Job, Slot
 from orchestrator.processes import birth_of, find_members

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import SpecError
-from orchestrator.evidence import RunRecord
 from orchestrator.generated import CAMPAIGN, CONTROLS, Recipe, common_base, recipes, refuse_name
-from orchestrator.knobs import difference
 from orchestrator.plan import Plan
+from orchestrator.runs.record import RunRecord
+from orchestrator.task.knobs import difference
 from orchestrator.verdicts import judge
 
 FOCAL = {"change": {"loss.kind": "focal", "loss.gamma": 2.0}}

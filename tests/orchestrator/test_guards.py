@@ -19,9 +19,9 @@ from orchestrator.guards import (
     rule,
     rule_on_probe,
 )
-from orchestrator.probes import TURNS, Measurement, Probe
-from orchestrator.spec import GuardSpec
-from orchestrator.states import Failure, RunState
+from orchestrator.runs.order import GuardSpec
+from orchestrator.runs.probes import TURNS, Measurement, Probe
+from orchestrator.runs.states import Failure, RunState
 from tests.epochs import an_epoch
 
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
 from orchestrator.errors import RunError
-from orchestrator.evidence import Bursts
 from orchestrator.generated import Interaction
 from orchestrator.interactions import (
     Additivity,
@@ -23,8 +22,9 @@ from orchestrator.interactions import (
     pair_cells,
 )
 from orchestrator.plan import Plan
+from orchestrator.runs.record import Bursts
 from orchestrator.spec import JudgingSpec
-from orchestrator.variance import Spread
+from orchestrator.stats.variance import Spread
 
 NUM_DEVICES = 5
 PAIR = Interaction(first="A", second="B", neither="baseline", only_first="A", only_second="B-alone", both="B")

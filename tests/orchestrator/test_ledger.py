@@ -7,9 +7,9 @@ import pytest
 from msgspec import structs
 
 from model.run_folder import Result
-from orchestrator.evidence import RunRecord
 from orchestrator.ledger import describe_scorings, scorings
 from orchestrator.plan import Plan
+from orchestrator.runs.record import RunRecord
 from orchestrator.spec import FloatSpace, SearchSpec, StagingSpec
 
 SLOW = Result(state="too_slow", reason="slow", epochs=3)

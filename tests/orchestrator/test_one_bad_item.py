@@ -13,7 +13,7 @@ import pytest
 from model.process import own_place
 from orchestrator.cli import main
 from orchestrator.processes import Process
-from orchestrator.states import RunState
+from orchestrator.runs.states import RunState
 from orchestrator.store import open_store
 from tests.strangers import as_nobody, denied, open_to_all
 

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.launchers.local import Slot
 from orchestrator.launchers.probing import PairedProbe, Side
-from orchestrator.probes import TURNS, Measurement
+from orchestrator.runs.probes import TURNS, Measurement
 
 HEAD = """\
 import os, signal, sys

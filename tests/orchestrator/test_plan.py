@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from orchestrator.errors import SpecError, UsageError
-from orchestrator.identity import CodeAndData
-from orchestrator.knobs import difference, knob_names
 from orchestrator.plan import Plan, find_interactions, plan_runs, resolve_arms, select_arms
+from orchestrator.runs.identity import CodeAndData
+from orchestrator.task.knobs import difference, knob_names
 
 CAPTURES = ("LocA.h5", "LocB.h5", "LocD.h5")
 FOCAL = {"change": {"loss.kind": "focal", "loss.gamma": 2.0}}

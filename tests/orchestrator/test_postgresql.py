@@ -7,7 +7,7 @@ from sqlalchemy import make_url, text
 
 from orchestrator.errors import QueueLockedError
 from orchestrator.processes import Process
-from orchestrator.states import RunState
+from orchestrator.runs.states import RunState
 from orchestrator.store import QueuedRun, Store
 from tests.proxy import Proxy
 

@@ -11,8 +11,9 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.errors import DataError
-from orchestrator.preview import Cost, PreviewRow, describe_bytes, describe_change, describe_seconds, preview
+from orchestrator.preview import Cost, PreviewRow, describe_change, preview
 from orchestrator.study import Request, open_study
+from orchestrator.wording import describe_bytes, describe_seconds
 
 ROOT = Path(__file__).parents[2]
 PATCHED = "  P1: {title: Patched, group: code, hypothesis: Why., on: E5, patch: p1.diff}\n"

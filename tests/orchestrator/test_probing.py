@@ -12,9 +12,9 @@ from orchestrator.errors import CodeError
 from orchestrator.guards import SLOW_TURNS, Pace
 from orchestrator.launchers.forked import AnyJob
 from orchestrator.launchers.local import Job, Slot
-from orchestrator.probes import Measurement, read_probes
-from orchestrator.spec import GuardSpec
-from orchestrator.states import RunState
+from orchestrator.runs.order import GuardSpec
+from orchestrator.runs.probes import Measurement, read_probes
+from orchestrator.runs.states import RunState
 from orchestrator.watcher import LiveRun
 from tests.epochs import an_epoch
 

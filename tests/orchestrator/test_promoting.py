@@ -15,9 +15,9 @@ from orchestrator.loading import load_campaign
 from orchestrator.objective import Score
 from orchestrator.plan import Plan
 from orchestrator.promoting import insert_experiment, promote, require_begun
+from orchestrator.runs.states import RunState
 from orchestrator.search_results import Searched, TrialRecord
 from orchestrator.spec import FloatSpace, SearchSpec
-from orchestrator.states import RunState
 
 CAMPAIGN = """\
 # ours

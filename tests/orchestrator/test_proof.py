@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from orchestrator.evidence import RunRecord
 from orchestrator.plan import Arm, CodeStep, Plan
 from orchestrator.proof import find_confounds
+from orchestrator.runs.record import RunRecord
 
 ORIGIN: dict[str, Any] = {
     "device": "cpu0",

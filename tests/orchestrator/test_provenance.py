@@ -13,11 +13,9 @@ import pytest
 from model.run_folder import RunFolder
 from orchestrator import provenance
 from orchestrator.launchers.local import Slot
-from orchestrator.orders import Order, OrderedCode
 from orchestrator.plan import Plan
 from orchestrator.provenance import PACKAGES, environment, with_first_threads, write_provenance
-from orchestrator.queueing import place_run
-from orchestrator.spec import GuardSpec
+from orchestrator.runs.order import GuardSpec, Order, OrderedCode, place_run
 
 CPU = Slot("cpu1", {"OMP_NUM_THREADS": "1"})
 CODE = OrderedCode(

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from orchestrator.runs.states import RunState
 from orchestrator.searching import Trials
-from orchestrator.states import RunState
 from tests.epochs import an_epoch
 
 Lab = Any

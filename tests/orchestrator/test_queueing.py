@@ -11,13 +11,13 @@ from orchestrator import queueing
 from orchestrator.checkouts import Checkouts
 from orchestrator.errors import CodeError, DataError
 from orchestrator.launchers.local import Slot
-from orchestrator.orders import Order, read_order
 from orchestrator.plan import Plan
-from orchestrator.probes import Measurement, Probe, append_probe
 from orchestrator.processes import Process
 from orchestrator.provenance import write_provenance
 from orchestrator.queueing import Queued, add, planned_rows
-from orchestrator.states import RunState
+from orchestrator.runs.order import Order, read_order
+from orchestrator.runs.probes import Measurement, Probe, append_probe
+from orchestrator.runs.states import RunState
 from orchestrator.store import QueuedRun, Store, open_store
 from orchestrator.study import Request, Study, open_study
 

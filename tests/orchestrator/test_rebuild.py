@@ -18,8 +18,8 @@ from orchestrator.cli import main
 from orchestrator.errors import QueueLockedError
 from orchestrator.processes import Process, birth_of
 from orchestrator.rebuild import read_rows, rebuild
-from orchestrator.results import finished_results
-from orchestrator.states import RunState
+from orchestrator.runs.results import finished_results
+from orchestrator.runs.states import RunState
 from orchestrator.store import QueuedRun, Store, open_store
 from orchestrator.study import Request, make_plan, open_study
 

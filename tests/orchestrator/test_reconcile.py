@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.run_folder import Result
-from orchestrator.layout import Layout
 from orchestrator.processes import Process, birth_of
 from orchestrator.reconcile import MAX_LOSSES, clear, decide_loss, held_rows, reconcile, requeue_interrupted
-from orchestrator.states import RunState
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.states import RunState
 from orchestrator.store import QueuedRun, Store
 from tests.epochs import an_epoch
 

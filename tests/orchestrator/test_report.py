@@ -14,14 +14,14 @@ import pytest
 
 from model.flags import PROFILE, parse
 from model.run_folder import Result
-from orchestrator.evidence import RunRecord
-from orchestrator.identity import CodeAndData
-from orchestrator.layout import Layout
 from orchestrator.loading import at_profile, load_campaign
 from orchestrator.plan import Plan, plan_runs, resolve_arms
-from orchestrator.printable import visible
 from orchestrator.report import render_markdown, render_page, write_report
+from orchestrator.runs.identity import CodeAndData
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.record import RunRecord
 from orchestrator.verdicts import judge
+from orchestrator.wording import visible
 
 ROOT = Path(__file__).parents[2]
 SLOW = Result(state="too_slow", reason="an epoch takes 14.50 s, the limit is 10.00 s", epochs=3)

@@ -8,12 +8,12 @@ import pytest
 from msgspec import structs
 
 from orchestrator.audit import Standing
-from orchestrator.evidence import RunRecord
 from orchestrator.interactions import Additivity
 from orchestrator.judgement import Verdict
 from orchestrator.plan import Plan
 from orchestrator.report import render_markdown, render_page
 from orchestrator.report_checks import SAYS, audit_words, controls_words, interaction_rows, part_rows
+from orchestrator.runs.record import RunRecord
 from orchestrator.spec import BaselineSpec, JudgingSpec, Reported
 from orchestrator.verdicts import judge
 

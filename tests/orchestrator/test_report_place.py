@@ -11,7 +11,8 @@ from orchestrator.campaign import report, run
 from orchestrator.console.live import LiveTable
 from orchestrator.errors import RunError
 from orchestrator.ordering import RunOptions
-from orchestrator.report_place import describe_latest, point_latest, require_place, write_files
+from orchestrator.report_place import describe_latest, point_latest, write_files
+from orchestrator.runs.paths import require_place
 from orchestrator.study import Request, open_study
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.layout import Layout
 from orchestrator.objective import combine
 from orchestrator.plan import Plan
 from orchestrator.report import write_report
 from orchestrator.report_searches import search_rows
+from orchestrator.runs.paths import Layout
 from orchestrator.search_results import Difference, SearchSummary
 from orchestrator.verdicts import judge
 

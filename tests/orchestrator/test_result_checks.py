@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from model.run_folder import RunFolder
-from orchestrator.orders import Order, read_order
 from orchestrator.result_checks import refuse_doubtful
+from orchestrator.runs.order import Order, read_order
 from tests.epochs import an_epoch
 from tests.results import write_done
 

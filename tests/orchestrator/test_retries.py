@@ -6,8 +6,7 @@ import signal
 import pytest
 
 from model.endings import AWAY, CHANGED, HELD, INTERRUPTED, NO_SPACE
-from orchestrator.errors import DataError
-from orchestrator.faults import UNKNOWN_STATUS
+from orchestrator.errors import UNKNOWN_STATUS, DataError
 from orchestrator.retries import WAITS_SECONDS, Retry, ends_by_itself, passes_by_itself, plan_retry
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from orchestrator.checkouts import find_code
-from orchestrator.layout import Layout
 from orchestrator.plan import Plan
 from orchestrator.remembering import choose_plan
+from orchestrator.runs.paths import Layout
 from orchestrator.same_runs import share_runs
 from orchestrator.study import Request, make_plan, open_study
 

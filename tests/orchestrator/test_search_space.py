@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from model.config import JobConfig
 from orchestrator.errors import SpecError
-from orchestrator.identity import CodeAndData, identity_hash
 from orchestrator.plan import Plan
+from orchestrator.runs.identity import CodeAndData, identity_hash
 from orchestrator.search_space import contains, default_point, require_possible, suggest, trial_config
 from orchestrator.spec import FloatSpace, IntSpace, SearchSpec, Space
 

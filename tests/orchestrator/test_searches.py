@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import SpecError, UsageError
-from orchestrator.layout import sqlite_url
+from orchestrator.runs.paths import sqlite_url
 from orchestrator.searches import open_search, storage_file
 from orchestrator.study import Request, open_study
 

@@ -11,11 +11,11 @@ from optuna.trial import TrialState
 from sqlalchemy import create_engine, inspect
 
 from orchestrator.errors import QueueError, UsageError
-from orchestrator.orders import read_order
 from orchestrator.processes import Process, birth_of
+from orchestrator.runs.order import read_order
+from orchestrator.runs.states import RunState
 from orchestrator.searches import SearchOptions, open_search
 from orchestrator.searching import Trials, open_trials
-from orchestrator.states import RunState
 from orchestrator.study import Request
 
 StudyFolder = Any

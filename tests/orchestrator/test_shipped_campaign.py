@@ -7,8 +7,8 @@ import pytest
 
 from model.config import decode_job
 from orchestrator.audit import find_protocol
-from orchestrator.identity import CodeAndData
 from orchestrator.plan import plan_runs
+from orchestrator.runs.identity import CodeAndData
 from orchestrator.study import Request, Study, open_study
 
 FILE = Path(__file__).parents[2] / "experiments.yaml"

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from model.config import JobConfig, job_from_builtins
 from orchestrator.errors import SpecError
-from orchestrator.knobs import Change
 from orchestrator.spec import ExperimentSpec
 from orchestrator.stacking import ABSENT, look_up, order_by_reference, put_on
+from orchestrator.task.knobs import Change
 
 CAPTURE = {"devices": (0, 2), "packets": (0, 4)}
 

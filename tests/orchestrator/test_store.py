@@ -20,9 +20,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from model.run_folder import Result
 from orchestrator.errors import QueueError, QueueLockedError
-from orchestrator.layout import Layout
 from orchestrator.processes import Process, birth_of
-from orchestrator.states import MOVES, RunState
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.states import MOVES, RunState
 from orchestrator.store import (
     FORGET_LEASES,
     LEASE_SECONDS,

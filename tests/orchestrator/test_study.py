@@ -14,9 +14,8 @@ import pytest
 from model.config import DataConfig, locate_capture
 from orchestrator.cli import main
 from orchestrator.errors import DataError, UsageError
-from orchestrator.launchers.inline import find_shared_bursts
-from orchestrator.layout import Layout
 from orchestrator.queueing import refuse_impossible
+from orchestrator.runs.paths import Layout
 from orchestrator.study import (
     Request,
     make_captures,
@@ -25,6 +24,7 @@ from orchestrator.study import (
     refuse_same_files,
     refuse_shared_bursts,
 )
+from orchestrator.task.ask import find_shared_bursts
 
 CAMPAIGN = """\
 campaign: choice

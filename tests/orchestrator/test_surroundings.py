@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.launchers.gpus import Gpu, visible_devices
-from orchestrator.layout import Layout
+from orchestrator.runs.paths import Layout
 from orchestrator.surroundings import (
     check_compiler,
     check_cores,

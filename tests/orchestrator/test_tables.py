@@ -11,10 +11,11 @@ from model.run_folder import Result
 from orchestrator.audit import Standing
 from orchestrator.comparisons import interactions_of
 from orchestrator.deciding import judge_as_declared
-from orchestrator.evidence import RunRecord
-from orchestrator.judgement import Estimate, Judgement, Verdict
+from orchestrator.judgement import Judgement, Verdict
 from orchestrator.plan import Plan
+from orchestrator.runs.record import RunRecord
 from orchestrator.spec import Reported, StagingSpec
+from orchestrator.stats.estimate import Estimate
 from orchestrator.tables import (
     audit_table,
     claims_table,

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from orchestrator.checkouts import find_code
-from orchestrator.orders import OrderedCode
-from orchestrator.states import RunState
+from orchestrator.runs.order import OrderedCode
+from orchestrator.runs.states import RunState
 from orchestrator.trial_runs import base_code
 
 Lab = Any

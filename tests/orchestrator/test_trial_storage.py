@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from orchestrator.errors import QueueError, QueueLockedError
-from orchestrator.layout import Layout
+from orchestrator.runs.paths import Layout
 from orchestrator.trial_storage import hold, open_storage_study
 from tests.proxy import Proxy
 

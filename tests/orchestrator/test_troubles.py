@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from orchestrator.faults import FaultKind
+from orchestrator.errors import FaultKind
 from orchestrator.troubles import Remedy, describe_trouble, find_remedy, is_refusal, kind_of
 
 NONSENSE = "database is locked, malformed, readonly and full"

@@ -14,8 +14,8 @@ from model.job_lock import Holder
 from model.process import own_place
 from orchestrator.cli import main
 from orchestrator.processes import Process, birth_of, mark_of
-from orchestrator.results import describe_holder
-from orchestrator.states import Failure, RunState
+from orchestrator.runs.results import describe_holder
+from orchestrator.runs.states import Failure, RunState
 from orchestrator.store import QueuedRun, Store, open_store
 
 ADA = Process("ada", 12, "boot/3")

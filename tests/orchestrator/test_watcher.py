@@ -17,8 +17,8 @@ from model.run_folder import Result, RunFolder
 from orchestrator.guards import Pace
 from orchestrator.launchers.local import Job, Slot
 from orchestrator.processes import is_halted
-from orchestrator.spec import GuardSpec
-from orchestrator.states import Failure, RunState
+from orchestrator.runs.order import GuardSpec
+from orchestrator.runs.states import Failure, RunState
 from orchestrator.watcher import Ending, LiveRun, count_memory_kills, describe_death
 from tests.epochs import an_epoch
 

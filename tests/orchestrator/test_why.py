@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.identity import CodeAndData
 from orchestrator.plan import Plan, PlannedRun
+from orchestrator.runs.identity import CodeAndData
 from orchestrator.why import Change, Comparison, PastRun, compare
 
 HASHES = {f"{name}.h5": f"da7a{name}" for name in ("LocA", "LocB", "LocD")}

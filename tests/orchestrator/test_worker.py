@@ -15,20 +15,18 @@ import pytest
 
 from model.endings import AWAY, HELD, NO_SPACE
 from model.run_folder import EpochRecord, Result, RunFolder
-from orchestrator.errors import CodeError, QueueError, QueueLockedError
-from orchestrator.evidence import RunRecord
-from orchestrator.faults import UNKNOWN_STATUS
+from orchestrator.errors import UNKNOWN_STATUS, CodeError, QueueError, QueueLockedError
 from orchestrator.guards import SLOW_TURNS
 from orchestrator.launchers.local import Slot
 from orchestrator.launchers.probing import Side
-from orchestrator.layout import Layout
-from orchestrator.orders import AGAIN, Order, OrderedCode, read_order, write_order
 from orchestrator.plan import Plan
-from orchestrator.probes import Measurement
 from orchestrator.processes import Process, birth_of
-from orchestrator.queueing import place_run, planned_rows
-from orchestrator.spec import GuardSpec
-from orchestrator.states import RunState
+from orchestrator.queueing import planned_rows
+from orchestrator.runs.order import AGAIN, GuardSpec, Order, OrderedCode, place_run, read_order, write_order
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.probes import Measurement
+from orchestrator.runs.record import RunRecord
+from orchestrator.runs.states import RunState
 from orchestrator.store import RUNS, QueuedRun, Store, open_store
 from orchestrator.watcher import LiveRun
 from orchestrator.worker import Worker

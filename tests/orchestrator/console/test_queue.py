@@ -12,7 +12,7 @@ from model.process import own_place
 from orchestrator.cli import main
 from orchestrator.console import queue
 from orchestrator.processes import Process
-from orchestrator.states import RunState
+from orchestrator.runs.states import RunState
 from orchestrator.store import open_store
 
 ROOT = Path(__file__).parents[3]

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from orchestrator.campaign import Outcome
 from orchestrator.console.training import print_outcome
-from orchestrator.evidence import RunRecord
-from orchestrator.judgement import Estimate
 from orchestrator.plan import Plan
+from orchestrator.runs.record import RunRecord
+from orchestrator.stats.estimate import Estimate
 from orchestrator.verdicts import judge
 
 EXPERIMENTS = {"E5": {"change": {"loss.kind": "focal"}}, "null": {"control": "shuffled_labels"}}

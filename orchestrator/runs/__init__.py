@@ -1,0 +1,1 @@
+"""One run on disk: its folder, order, record, identity and state. It knows no campaign."""

@@ -1,0 +1,49 @@
+"""Finding a run by a name that a person writes, or by what it computes."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from orchestrator.errors import RunError, UsageError
+from orchestrator.files import is_there
+from orchestrator.runs.order import read_order
+from orchestrator.runs.paths import Layout
+
+NUM_LISTED = 5
+"""Of the runs that a word may mean, in the message about it."""
+
+
+def pick_run(word: str, ids: Iterable[str]) -> str:
+    """Return the run id that is `word`, or the only one that begins with it.
+
+    Raises:
+        UsageError: none or several do.
+    """
+    known = sorted(ids)
+    begun = [run_id for run_id in known if run_id.startswith(word)]
+    if word in known:
+        return word
+    if len(begun) == 1:
+        return begun[0]
+    if begun:
+        listed = ", ".join(begun[:NUM_LISTED]) + (" and more" if len(begun) > NUM_LISTED else "")
+        raise UsageError(f"`{word}` may be any of {listed}; write more of the run's id")
+    hint = f"the nearest is `{_nearest(word, known)}`" if known else "there is none at all yet"
+    raise UsageError(f"there is no run `{word}`; {hint}")
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    """Return the run whose beginning is most like the word, the first of several."""
+    return max(known, key=lambda run_id: difflib.SequenceMatcher(None, word, run_id[: len(word)]).ratio())
+
+
+def find_same(layout: Layout, identity: str, names: Iterable[str]) -> str | None:
+    """Return the first of some run folders, by name, whose order has this identity."""
+    return next((name for name in sorted(names) if _identity(layout, name) == identity), None)
+
+
+def _identity(layout: Layout, name: str) -> str | None:
+    folder = layout.run(name)
+    try:
+        return read_order(folder).identity if is_there(folder.config) else None
+    except (OSError, RunError):
+        return None

@@ -1,0 +1,122 @@
+"""`order.json`: what the queue needs to start a run later, whatever the campaign file and the code are by then."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from model.config import JobConfig
+from model.run_folder import RunFolder, write_atomically
+from orchestrator.closed import Config, Positive
+from orchestrator.errors import RunError
+from orchestrator.files import read_plain
+
+ORDER_FORMAT = 1
+AGAIN = "queue the run again with `knockout queue add`"
+
+
+class OrderedCode(Struct, frozen=True, kw_only=True):
+    """The code that a run was queued with."""
+
+    tree: str
+    """Hash of `model/`."""
+    commit: str | None = None
+    """None outside a repository, where `tree` names a copy."""
+    branch: str | None = None
+    base_commit: str | None = None
+    changes: tuple[str, ...] = ()
+    """Files of `model/` that its stack's patches and refs change, with lines added and deleted."""
+    differs_beyond: tuple[str, ...] = ()
+    """Files in which a ref's code differs from its reference's by more than the ref's own commits."""
+    is_own: bool = False
+    """Whether it is not the code that the campaign's folder holds, so that it is checked before it runs."""
+
+
+class GuardSpec(Config, frozen=True, kw_only=True):
+    """When a training is stopped before its end."""
+
+    epoch_seconds: Annotated[float | None, Meta(description="stop as too_slow above this many seconds an epoch")] = None
+    relative_to_reference: Annotated[
+        float | None, Meta(description="stop as too_slow above this many times the reference, timed in turn with it")
+    ] = None
+    warmup_epochs: Annotated[int, Meta(ge=0, description="first epochs that never count")] = 1
+    slow_epochs: Annotated[int, Meta(ge=1, description="epochs in a row that must be slow")] = 2
+    smoke_epoch_seconds: Annotated[
+        Positive | None, Meta(description="stop as too_slow if the smoke phase took more seconds an epoch")
+    ] = None
+    smoke_epochs: Annotated[int, Meta(ge=1, description="first epochs that are the smoke phase")] = 3
+    wall_seconds: Annotated[
+        Positive | None, Meta(description="stop as too_slow once all epochs together took more seconds")
+    ] = None
+    divergence_factor: Annotated[
+        Annotated[float, Meta(gt=1)] | None,
+        Meta(description="stop as diverged above this many times the lowest training loss so far"),
+    ] = None
+    divergence_epochs: Annotated[int, Meta(ge=1, description="epochs in a row that must have diverged")] = 3
+    memory_bytes: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="stop as out_of_memory once a job has held more bytes")
+    ] = None
+    hang_seconds: Annotated[
+        Positive | None,
+        Meta(description="stop as hung after so many seconds without an epoch or a line in the log; null: never"),
+    ] = 3600.0
+    hang_grace_seconds: Annotated[
+        float, Meta(ge=0, description="seconds a hung job has to end by itself once asked, before it is killed")
+    ] = 30.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.smoke_epoch_seconds is not None and self.smoke_epochs <= self.warmup_epochs:
+            raise ValueError(
+                f"smoke_epochs {self.smoke_epochs} leaves nothing to measure after {self.warmup_epochs} of warm-up "
+                "(warmup_epochs); give the smoke phase more epochs"
+            )
+
+
+class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A run as it was queued, beside its `config.json`."""
+
+    format: int = ORDER_FORMAT
+    run: str
+    identity: str
+    queued: str
+    """When, in UTC: runs queued earlier come first."""
+    code: OrderedCode
+    captures: dict[str, str]
+    """Path of a capture file -> SHA-256 of its bytes."""
+    guards: GuardSpec
+    references: tuple[str, ...] = ()
+    """Runs whose epochs measure how fast this one may be expected to be, the first that has come far enough."""
+
+
+def write_order(folder: RunFolder, order: Order) -> None:
+    """Write it, whole or not at all."""
+    write_atomically(folder.order, msgspec.json.format(msgspec.json.encode(order), indent=2) + b"\n")
+
+
+def read_order(folder: RunFolder) -> Order:
+    """Read it.
+
+    Raises:
+        RunError: there is none, or another version wrote it.
+    """
+    try:
+        order = msgspec.json.decode(read_plain(folder.order), type=Order)
+    except FileNotFoundError:
+        raise RunError(f"{folder.order}: there is no such file; {AGAIN}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{folder.order}: cannot be read: {error}; {AGAIN}") from None
+    if order.format != ORDER_FORMAT:
+        raise RunError(f"{folder.order}: this is format {order.format}, wanted is {ORDER_FORMAT}; {AGAIN}")
+    return order
+
+
+def place_run(folder: RunFolder, config: JobConfig, order: Order) -> None:
+    """Write the folder of a run that is to wait."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    if not folder.config.exists():
+        # A run that is another's under its own name keeps the name of its folder, also where it is placed anew.
+        name = folder.path.name.rpartition("-")[0].removesuffix(f"-s{config.seed}")
+        named = msgspec.structs.replace(config, experiment=name or config.experiment)
+        write_atomically(folder.config, msgspec.json.format(msgspec.json.encode(named), indent=2) + b"\n")
+    write_order(folder, order)

@@ -1,0 +1,103 @@
+"""`predictions.npz`, read within bounds: nothing in it is believed before its size and its type are known."""
+
+import lzma
+import math
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.files import LARGE_BYTES, require_plain
+
+SPOILT = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError, RuntimeError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError),
+)
+"""What reading a missing, cut or spoilt file raises; an archive that is encrypted is a RuntimeError."""
+FIELDS = {"key": "U", "device": "iu", "label": "iu", "logits": "f"}
+"""Array of a capture -> the kinds of values that it may hold: text, whole numbers, numbers."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model said of the bursts of one capture: B bursts, C classes."""
+
+    keys_B: NDArray[np.str_]
+    devices_B: NDArray[np.int64]
+    labels_B: NDArray[np.int64]
+    logits_BC: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        lengths = [len(values) for values in (self.keys_B, self.devices_B, self.labels_B, self.logits_BC)]
+        if len(set(lengths)) > 1 or self.logits_BC.ndim != 2 or self.logits_BC.shape[1] == 0:
+            names = ", ".join(f"{length:,} of {name}" for name, length in zip(FIELDS, lengths, strict=True))
+            raise ValueError(f"predictions.npz holds arrays that do not go together: {names}")
+
+    def find_correct(self) -> NDArray[np.bool_]:
+        """Which bursts were recognised: where the highest logit is that of the label."""
+        correct_B: NDArray[np.bool_] = self.logits_BC.argmax(axis=1) == self.labels_B
+        return correct_B
+
+
+def read_predictions(path: Path) -> dict[str, Predictions]:
+    """Read the predictions of a run by capture; none where the file is missing.
+
+    Raises:
+        SPOILT: it cannot be read, or holds something else.
+    """
+    try:
+        require_plain(path, LARGE_BYTES)
+    except FileNotFoundError:
+        return {}
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        _require_bounds(archive)
+        arrays = {info.filename.removesuffix(".npy"): _read_array(archive, info) for info in archive.infolist()}
+    captures = dict.fromkeys(name.rpartition("/")[0] for name in arrays)
+    return {capture: _of_capture(capture, arrays) for capture in captures}
+
+
+def _of_capture(capture: str, arrays: Mapping[str, NDArray[Any]]) -> Predictions:
+    for field in FIELDS:
+        if f"{capture}/{field}" not in arrays:
+            raise ValueError(f"predictions.npz has no array `{capture}/{field}`")
+    keys, devices, labels, logits = (arrays[f"{capture}/{field}"] for field in FIELDS)
+    return Predictions(keys_B=keys, devices_B=devices, labels_B=labels, logits_BC=logits)
+
+
+def _require_bounds(archive: zipfile.ZipFile) -> None:
+    """Refuse an archive that says it unpacks to more than any run writes; none unpacks to more than it says."""
+    total = sum(info.file_size for info in archive.infolist())
+    if total > LARGE_BYTES:
+        raise ValueError(f"predictions.npz would unpack to {total:,} bytes, at most {LARGE_BYTES:,} are read")
+
+
+def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
+    """Read one array, once its header says just as many bytes as there are."""
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in read_header:
+            raise ValueError(f"predictions.npz has `{info.filename}` in version {version} of its format")
+        shape, is_fortran, kind = read_header[version](member)
+        _require_kind(info.filename, kind)
+        num_bytes = kind.itemsize * math.prod(shape)
+        if min(shape, default=0) < 0 or num_bytes != info.file_size - member.tell():
+            raise ValueError(f"predictions.npz says {num_bytes:,} bytes of `{info.filename}`, and holds another number")
+        values = np.frombuffer(member.read(), dtype=kind)
+    return values.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _require_kind(name: str, kind: "np.dtype[Any]") -> None:
+    field = name.removesuffix(".npy").rpartition("/")[2]
+    if field not in FIELDS:
+        raise ValueError(f"predictions.npz has an array `{name}` that no run writes")
+    # Objects would be unpickled, which runs code.
+    if kind.kind not in FIELDS[field]:
+        raise ValueError(f"predictions.npz has `{name}` of type {kind}, which no run writes")

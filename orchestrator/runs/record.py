@@ -1,0 +1,198 @@
+"""What the runs of a campaign left on disk, read into values. Reads run folders and nothing else."""
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from model.config import JobConfig
+from model.endings import describe_system_error
+from model.run_folder import EpochRecord, Result, RunFolder
+from orchestrator.errors import RunError
+from orchestrator.files import SMALL_BYTES, require_plain
+from orchestrator.runs.consistency import contradiction, disagreement, wrong_epochs
+from orchestrator.runs.order import Order, read_order
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.predictions import SPOILT, read_predictions
+from orchestrator.wording import one_line
+
+MAX_WORDS = 500
+"""Most signs of a reason that stands in a sentence."""
+LINES_BYTES = 2**28
+"""Most bytes of `epochs.jsonl`: a million epochs have fewer."""
+
+
+@dataclass(frozen=True)
+class Bursts:
+    """How one run did on the bursts of one capture; the arrays go together, one entry a burst."""
+
+    keys: NDArray[np.str_]
+    """What names the burst in its capture: device and packet."""
+    devices: NDArray[np.int64]
+    correct: NDArray[np.bool_]
+
+
+class _Accepted(Struct, frozen=True, kw_only=True):
+    """What `provenance.json` says of a result that was taken from a run of older code."""
+
+    run: str
+    code_tree: str
+    by: str
+    files: tuple[str, ...] = ()
+
+
+class _Origin(Struct, frozen=True, kw_only=True):
+    """The types of what is read of `provenance.json`; what an older one does not say is missing."""
+
+    run: str | None = None
+    seed: int | None = None
+    identity: str | None = None
+    branch: str | None = None
+    commit: str | None = None
+    base_commit: str | None = None
+    code_tree: str | None = None
+    code_changes: tuple[str, ...] | None = None
+    code_differs_beyond: tuple[str, ...] | None = None
+    captures: dict[str, str] | None = None
+    environment: dict[str, str | None] | None = None
+    device: str | None = None
+    host: str | None = None
+    accepted: _Accepted | None = None
+
+
+class RunRecord(Struct, frozen=True, kw_only=True):
+    """One run, as its folder tells it."""
+
+    id: str
+    experiment: str
+    seed: int
+    config: JobConfig
+    provenance: dict[str, Any]
+    epochs: tuple[EpochRecord, ...]
+    result: Result | None
+    bursts: dict[str, Bursts]
+    """Capture -> its bursts; empty unless the run was scored."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is believed of some runs, and what is not."""
+
+    records: dict[str, RunRecord]
+    refused: dict[str, RunError]
+    """Run -> why its folder cannot be read, or is not believed."""
+
+
+class NotBelievedError(RunError):
+    """What a run folder holds is spoilt, or contradicts itself."""
+
+    def __init__(self, what: str, *, is_result_alone: bool = False) -> None:
+        super().__init__(f"{what}; delete it to train it again")
+        self.what = what
+        self.is_result_alone = is_result_alone
+        """Whether only the result and its predictions are doubtful, and the run can go on from its checkpoint."""
+
+
+def read_run(run_id: str, folder: RunFolder) -> RunRecord:
+    """Read a run folder.
+
+    Raises:
+        RunError: a file of it is missing or broken.
+        NotBelievedError: its files contradict each other.
+    """
+    try:
+        require_sizes(folder)
+        config = folder.read_config()
+        order, provenance = _read_order(folder), _read_provenance(folder)
+        epochs = tuple(folder.read_epochs())
+        result = folder.read_result()
+    except SPOILT as error:
+        raise _refuse(folder, error) from None
+    if why := contradiction(run_id, config, order, provenance) or wrong_epochs(epochs):
+        raise NotBelievedError(f"{folder.path}: this run is not believed: {one_line(why, MAX_WORDS)}")
+    try:
+        predictions = read_predictions(folder.predictions)
+    except SPOILT as error:
+        raise _refuse(folder, error, is_result_alone=True) from None
+    if result is not None and (why := disagreement(result, predictions, config)):
+        what = f"{folder.path}: this run is not believed: {one_line(why, MAX_WORDS)}"
+        raise NotBelievedError(what, is_result_alone=True)
+    return RunRecord(
+        id=run_id,
+        experiment=config.experiment,
+        seed=config.seed,
+        config=config,
+        provenance=provenance,
+        epochs=epochs,
+        result=result,
+        bursts={
+            capture: Bursts(told.keys_B, told.devices_B, told.find_correct()) for capture, told in predictions.items()
+        },
+    )
+
+
+def require_sizes(folder: RunFolder) -> None:
+    """Refuse a run folder with a file that is no plain file, or too large to be read whole.
+
+    Raises:
+        OSError: a file cannot be looked at.
+        ValueError: one is not as any run writes it.
+    """
+    limits = dict.fromkeys((folder.config, folder.order, folder.provenance, folder.result), SMALL_BYTES)
+    for path, limit_bytes in (limits | {folder.epochs: LINES_BYTES}).items():
+        with contextlib.suppress(FileNotFoundError):
+            require_plain(path, limit_bytes)
+
+
+def _refuse(folder: RunFolder, error: BaseException, *, is_result_alone: bool = False) -> RunError:
+    """Say why a folder cannot be read. What the system refuses may pass, and says nothing about what is in it."""
+    what = f"{folder.path}: this run folder cannot be read"
+    if isinstance(error, PermissionError):
+        return RunError(f"{what}: {describe_system_error(error)}; its owner can give you the right to read it")
+    if isinstance(error, MemoryError):
+        return RunError(f"{what}: there is too little memory; free some and try again")
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | IsADirectoryError):
+        return RunError(f"{what}: {describe_system_error(error)}; try again once that has passed")
+    why = one_line(str(error) or type(error).__name__, MAX_WORDS)
+    return NotBelievedError(f"{what}: {why}", is_result_alone=is_result_alone)
+
+
+def _read_order(folder: RunFolder) -> Order | None:
+    """Read what the run was queued with; None where nobody can say, as of a result that was accepted."""
+    try:
+        return read_order(folder)
+    except RunError:
+        return None
+
+
+def _read_provenance(folder: RunFolder) -> dict[str, Any]:
+    """Read where a run came from; one that only waits, or was rejected, has not been started and has none."""
+    if not folder.provenance.exists() and not folder.epochs.exists():
+        return {}
+    content = folder.provenance.read_bytes()
+    msgspec.json.decode(content, type=_Origin)
+    return msgspec.json.decode(content, type=dict[str, Any])
+
+
+def read_runs(layout: Layout, run_ids: Iterable[str]) -> Evidence:
+    """Read the folders of those runs that have one; one that cannot be read, or believed, keeps no other out."""
+    records: dict[str, RunRecord] = {}
+    refused: dict[str, RunError] = {}
+    for run_id in run_ids:
+        folder = layout.run(run_id)
+        try:
+            # Asked first: a folder in which nobody has written a configuration is no run.
+            folder.config.stat()
+            records[run_id] = read_run(run_id, folder)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            refused[run_id] = _refuse(folder, error)
+        except RunError as error:
+            refused[run_id] = error
+    return Evidence(records, refused)

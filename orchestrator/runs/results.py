@@ -1,0 +1,191 @@
+"""How runs ended, as their folders say, and who is at work in them: the truth, without the queue beside it."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from statistics import median
+
+from model.run_folder import EpochRecord, HeldError, Holder, Result, RunFolder
+from orchestrator.errors import RunError
+from orchestrator.runs.members import members_of
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.probes import read_probes
+from orchestrator.runs.states import RunState
+
+UNREADABLE = (OSError, ValueError)
+"""What reading a missing, cut or spoilt JSON file of a run folder raises; msgspec's errors are ValueErrors."""
+
+
+def read_result(folder: RunFolder) -> Result | None:
+    """Read a run's result.
+
+    Raises:
+        RunError: another version wrote it, or it cannot be read.
+    """
+    try:
+        return folder.read_result()
+    except ValueError as error:
+        raise RunError(f"{error}; move {folder.path} away to train it again") from None
+    except NotADirectoryError:
+        raise RunError(f"{folder.path}: this is a file, wanted is a run folder; move it away") from None
+    except OSError as error:
+        raise RunError(
+            f"{folder.result}: this cannot be read: {error.strerror}; ask its owner for the right to read "
+            f"it, or move {folder.path} away to train it again"
+        ) from None
+
+
+def look_at_results(layout: Layout, run_ids: Iterable[str]) -> tuple[dict[str, Result], dict[str, str]]:
+    """Return the results that are there already, and a sentence for each run whose result cannot be read."""
+    finished: dict[str, Result] = {}
+    unreadable: dict[str, str] = {}
+    for run_id in run_ids:
+        try:
+            result = read_result(layout.run(run_id))
+        except RunError as error:
+            unreadable[run_id] = str(error)
+        else:
+            if result is not None:
+                finished[run_id] = result
+    return finished, unreadable
+
+
+def finished_results(layout: Layout, run_ids: Iterable[str], forget: Collection[str] = ()) -> dict[str, Result]:
+    """Return the results that are there already.
+
+    Args:
+        layout: the campaign's folders.
+        run_ids: the runs.
+        forget: runs that are to be trained again; their results are removed, and not returned.
+
+    Raises:
+        RunError: a failed run's result cannot be removed.
+    """
+    finished, _ = look_at_results(layout, run_ids)
+    for run_id in finished.keys() & set(forget):
+        remove_result(layout.run(run_id))
+    return {run_id: result for run_id, result in finished.items() if run_id not in forget}
+
+
+def remove_result(folder: RunFolder) -> None:
+    """Remove a run's result, so that it is trained again.
+
+    Raises:
+        RunError: it cannot be removed.
+    """
+    try:
+        folder.result.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"{folder.result}: this cannot be removed: {error.strerror}; ask its owner for the right to "
+            f"write in {folder.path}"
+        ) from None
+
+
+def count_ended(layout: Layout, run_ids: Iterable[str]) -> int:
+    """Count the runs that have ended."""
+    return len(look_at_results(layout, run_ids)[0])
+
+
+def find_holder(folder: RunFolder) -> str | None:
+    """Say who is at work in a folder; None if nobody is.
+
+    Raises:
+        OSError: nobody can tell, since the folder cannot be read.
+    """
+    try:
+        holder = folder.holder()
+    except HeldError as error:
+        return str(error)
+    except NotADirectoryError:
+        # A file, and nobody works in a file.
+        return None
+    return None if holder is None else _describe(holder, folder)
+
+
+def _describe(holder: Holder, folder: RunFolder) -> str:
+    """Say who holds a folder: the recorded job, or what it left behind where it is gone itself."""
+    left = [] if not holder.is_here or holder.is_alive else members_of(folder)
+    if left:
+        return f"process {left[0].pid} on {left[0].host}, which its job left behind, is at work on it"
+    return f"process {holder.pid} on {holder.host} is at work on it"
+
+
+def describe_holder(folder: RunFolder) -> str | None:
+    """Say who is at work in a folder, or that nobody can tell; None if nobody is."""
+    try:
+        return find_holder(folder)
+    except OSError as error:
+        return (
+            f"{folder.lock}: nobody can tell whether a job is at work here: {error.strerror}; ask its "
+            f"owner for the right to read {folder.path}, or move it away"
+        )
+
+
+def has_job(folder: RunFolder) -> bool:
+    """Whether a job is at work in a folder, as far as anybody can tell here."""
+    try:
+        return find_holder(folder) is not None
+    except OSError:
+        return False
+
+
+def describe_forgotten(layout: Layout) -> list[str]:
+    """Say how many run folders without a result an empty queue does not know of; nothing if there are none."""
+    count = sum(_is_unfinished(layout.run(path.parent.name)) for path in layout.runs.glob("*/order.json"))
+    if count == 0:
+        return []
+    runs = "1 run folder has" if count == 1 else f"{count} run folders have"
+    return [f"the queue is empty, but {runs} no result yet: `knockout rebuild` lets such runs wait again"]
+
+
+def _is_unfinished(folder: RunFolder) -> bool:
+    try:
+        return not folder.result.exists()
+    except OSError:
+        # `knockout rebuild` says what is wrong with it.
+        return True
+
+
+RunOf = Mapping[tuple[str, int], str]
+"""(experiment, seed) -> run id."""
+
+
+def find_contradicted(run_of: RunOf, results: Mapping[str, Result]) -> set[str]:
+    """Return the runs that were ruled too slow while another seed of their experiment was done.
+
+    Args:
+        run_of: (experiment, seed) -> run id.
+        results: run id -> how it ended; runs without a result are not there.
+    """
+    states: dict[str, dict[str, str]] = {}
+    for (experiment, _), run in run_of.items():
+        if run in results:
+            states.setdefault(experiment, {})[run] = results[run].state
+    return {
+        run
+        for of_seeds in states.values()
+        if RunState.DONE in of_seeds.values()
+        for run, state in of_seeds.items()
+        if state == RunState.TOO_SLOW
+    }
+
+
+def find_second_tries(layout: Layout, run_of: RunOf, results: Mapping[str, Result]) -> set[str]:
+    """Return the contradicted runs that a probe has ruled too slow once: they are tried again, and only once."""
+    return {
+        run
+        for run in find_contradicted(run_of, results)
+        if sum(probe.is_slow for probe in read_probes(layout.run(run))) == 1
+    }
+
+
+def run_seconds(epochs: Sequence[EpochRecord]) -> float:
+    """Return what a run's epochs took: the median epoch times their number, so that a shared hour does not count."""
+    return median(epoch.seconds for epoch in epochs) * len(epochs) if epochs else 0.0
+
+
+def folder_bytes(folder: RunFolder) -> int:
+    """Return the size of a run folder, as far as we may look at it."""
+    try:
+        return sum(path.stat().st_size for path in folder.path.iterdir() if path.is_file())
+    except OSError:
+        return 0

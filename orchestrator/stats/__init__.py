@@ -1,0 +1,1 @@
+"""Arrays in, estimates out. It knows no campaign and opens no file."""

@@ -1,0 +1,252 @@
+"""Where the error of a difference comes from: seeds, bursts, and both together. Pure.
+
+Axes: R runs, S seeds, B bursts of one capture, D devices, A arms (configurations that were trained).
+
+A difference at seed s and burst b is taken as delta + seed_s + burst_b + rest_sb, all three random, bursts within each
+device. The mean over S seeds and B bursts then has the variance
+
+    var(seed)/S + var(burst)/B + var(rest)/(S B)
+
+and each part is estimated by the moments of a two-way layout (Searle, Casella and McCulloch, Variance Components
+(1992), chapter 4). The variance of the means at each seed holds var(seed) + var(rest)/B, so adding to it all of the
+variance over bursts, which holds the rest too, would count the rest twice.
+
+A variance over two or three seeds says next to nothing. So the spread of each arm over seeds is taken from the table
+arms x seeds, and shrunk towards what the campaign's other arms show. The table is of arms and not of differences
+because differences share their reference: one lucky draw of the baseline would make all of them look alike.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import digamma, polygamma
+
+from orchestrator.stats.pairing import PairedDifferences
+
+Floats = NDArray[np.float64]
+
+MIN_POOLED = 4
+"""Fewer arms than this (three comparisons) do not tell a prior from chance."""
+MIN_FREEDOM = 0.5
+"""An arm whose own runs say less than this has no part in the prior: its logarithm is all noise."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The variance of one seed's score, or of one seed's difference, and how well it is known."""
+
+    variance_points2: float
+    degrees_of_freedom: float
+
+
+@dataclass(frozen=True)
+class VariancePrior:
+    """What a campaign's arms say about the spread over seeds: a scaled inverse chi-squared distribution."""
+
+    degrees_of_freedom: float
+    """How much it weighs; infinite when the arms differ no more than chance would have it."""
+    variance_points2: float
+    pooled_degrees_of_freedom: float
+    """Of all arms together: no moderated variance can be known better than that."""
+    geometric_mean_points2: float = math.nan
+    """Of the arms' variances, with the bias of the logarithm taken out: what limma centres the prior by."""
+
+
+@dataclass(frozen=True)
+class ErrorParts:
+    """The squared standard error of a mean difference, in squared percentage points, part by part."""
+
+    seed: float
+    """Fades with more seeds."""
+    burst: float
+    """Fades with more bursts."""
+    rest: float
+    """Belongs to a seed and a burst together; fades with either."""
+    degrees_of_freedom: float
+    """Of the sum, by Satterthwaite (1946); no fewer than those of its least known part."""
+
+    @property
+    def total(self) -> float:
+        """The squared standard error."""
+        return self.seed + self.burst + self.rest
+
+
+def seed_spread(pairs: PairedDifferences) -> Spread:
+    """Return the sample variance of the per-seed differences, S - 1 degrees of freedom.
+
+    Two seeds that agree tell no more than that they agree within what rounding to whole bursts hides.
+    """
+    variance = float(pairs.delta_points_by_seed.var(ddof=1))
+    return Spread(max(variance, rounding_variance(pairs.num_bursts)), pairs.num_seeds - 1)
+
+
+def rounding_variance(num_bursts: int) -> float:
+    """Return the variance of rounding to steps of 100/B points, squared points: a step squared over 12."""
+    return (100.0 / num_bursts) ** 2 / 12
+
+
+def stratified_variance(values_RB: Floats, devices_B: NDArray[np.int64]) -> Floats:
+    """Sampling variance of the mean over bursts of each row [R]: a stratified sample, one stratum a device.
+
+    Source: Cochran, Sampling Techniques (1977), eq. 5.7 without the finite-population term. A device with one burst
+    takes the pooled variance of the others; where every device has one, the variance is that over all bursts.
+    """
+    _, device_of_B, count_D = np.unique(devices_B, return_inverse=True, return_counts=True)
+    if (count_D == 1).all():
+        device_of_B, count_D = np.zeros_like(device_of_B), np.array([len(devices_B)])
+    member_BD = (device_of_B[:, None] == np.arange(len(count_D))).astype(np.float64)
+    centred_RB = values_RB - (values_RB @ member_BD / count_D)[:, device_of_B]
+    squares_RD = centred_RB**2 @ member_BD
+    pooled_R1 = squares_RD.sum(axis=1, keepdims=True) / max(1, (count_D - 1).sum())
+    variance_RD = np.where(count_D > 1, squares_RD / np.maximum(1, count_D - 1), pooled_R1)
+    result_R: Floats = variance_RD @ count_D / len(devices_B) ** 2
+    return result_R
+
+
+def burst_freedom(pairs: PairedDifferences) -> int:
+    """Return the degrees of freedom of a variance over bursts within devices; zero for a single burst."""
+    within = pairs.num_bursts - len(np.unique(pairs.devices_B))
+    return within or pairs.num_bursts - 1
+
+
+def split_error(pairs: PairedDifferences, spread: Spread) -> ErrorParts:
+    """Split the squared standard error of the mean difference into its parts.
+
+    A part that comes out negative is cut at zero: the spread over seeds is at least what the rest alone would give, and
+    the burst part is at least none.
+
+    Args:
+        pairs: at two seeds or more.
+        spread: of the difference at one seed; moderated, or `seed_spread` of the pairs.
+    """
+    points_SB = 100.0 * pairs.difference_SB.astype(np.float64)
+    freedom = burst_freedom(pairs)
+    if freedom == 0:
+        # One burst in all: the largest variance that a number in [-1, 1] can have.
+        return ErrorParts(spread.variance_points2 / pairs.num_seeds, 100.0**2, 0.0, spread.degrees_of_freedom)
+    mean_1B = points_SB.mean(axis=0, keepdims=True)
+    # The mean over seeds in the first row, what each seed does to each burst in the others.
+    between, *each = stratified_variance(np.vstack([mean_1B, points_SB - mean_1B]), pairs.devices_B).tolist()
+    rest = sum(each) / (pairs.num_seeds - 1) / pairs.num_seeds
+    across_seeds = max(spread.variance_points2 / pairs.num_seeds, rest)
+    burst = max(0.0, between - rest)
+    # A burst part that was cut at zero is known no better than one a little above it.
+    noise = across_seeds**2 / spread.degrees_of_freedom
+    noise += between**2 / freedom + rest**2 / (freedom * (pairs.num_seeds - 1))
+    known = max((across_seeds + burst) ** 2 / noise, min(spread.degrees_of_freedom, freedom))
+    return ErrorParts(across_seeds - rest, burst, rest, known)
+
+
+def arm_spreads(score_points: Mapping[str, Mapping[int, float]], num_bursts: int) -> dict[str, Spread]:
+    """Estimate each arm's variance over seeds from the table arms x seeds, whose cells may be missing.
+
+    What all arms have in common at a seed cancels from every difference, so it is taken out first, by least squares.
+    With two arms this is the variance of their paired differences, half to each.
+
+    Args:
+        score_points: arm -> seed -> accuracy in percentage points.
+        num_bursts: of the capture, for the rounding.
+
+    Returns:
+        The arms whose runs leave a degree of freedom, not yet moderated.
+    """
+    cells = [(arm, seed, points) for arm, of in score_points.items() if len(of) > 1 for seed, points in of.items()]
+    if not cells:
+        return {}
+    names, seeds, points_R = zip(*cells, strict=True)
+    arms, arm_R = np.unique(names, return_inverse=True)
+    _, seed_R = np.unique(seeds, return_inverse=True)
+    design = np.hstack([np.eye(arm_R.max() + 1)[arm_R], np.eye(seed_R.max() + 1)[seed_R]])
+    solve = design @ np.linalg.pinv(design.T @ design, hermitian=True)
+    residual_R = np.array(points_R) - solve @ (design.T @ np.array(points_R))
+    freedom_A = np.bincount(arm_R, 1.0 - (solve * design).sum(axis=1))
+    squares_A = np.bincount(arm_R, residual_R**2)
+    known = freedom_A > 1e-6
+    variance_A = np.maximum(squares_A[known] / freedom_A[known], rounding_variance(num_bursts))
+    values = zip(arms[known].tolist(), variance_A.tolist(), freedom_A[known].tolist(), strict=True)
+    return {arm: Spread(variance, freedom) for arm, variance, freedom in values}
+
+
+def trigamma_inverse(value: float) -> float:
+    """Solve trigamma(y) = value for y > 0. Source: Smyth (2004), appendix: Newton on 1/trigamma, a convex function."""
+    if value > 1e7:
+        return float(value**-0.5)
+    if value < 1e-6:
+        return 1.0 / value
+    y = 0.5 + 1.0 / value
+    for _ in range(50):
+        trigamma = float(polygamma(1, y))
+        step = trigamma * (1.0 - trigamma / value) / float(polygamma(2, y))
+        y += step
+        if abs(step) < 1e-10 * y:
+            break
+    return y
+
+
+def fit_prior(spreads: Sequence[Spread], caution: float = 0.5) -> VariancePrior | None:
+    """Fit the prior to a campaign's variances by the moments of their logarithms; None for fewer than four of them.
+
+    limma's fit, with two changes that simulations of campaigns asked for (docs/calibration.md):
+
+    - How far the true variances lie apart is itself hardly known from two seeds, and taking them as equal when they are
+      not makes false verdicts. It is taken `caution` standard errors above its estimate.
+    - The prior's variance is an estimate of the arms' mean variance. limma's is the geometric mean times a factor below
+      one, right for its own law and too small for others: wide arms are then taken for narrower than they are. The mean
+      is estimated by the pooled variance, which a few wild arms ruin, and as if the logarithms were normal, which few
+      arms with few seeds ruin; the lesser counts, and never less than the geometric mean.
+
+    With `caution` zero the degrees of freedom are limma's.
+
+    Args:
+        spreads: each arm's own, squared points, above zero.
+        caution: standard errors.
+
+    Source: Smyth, Linear models and empirical Bayes methods for assessing differential expression in microarray
+    experiments (2004), section 6.2.
+    """
+    used = [spread for spread in spreads if spread.degrees_of_freedom >= MIN_FREEDOM]
+    if len(used) < MIN_POOLED:
+        return None
+    half_A = np.array([spread.degrees_of_freedom for spread in used]) / 2.0
+    log_A = np.log([spread.variance_points2 for spread in used]) - digamma(half_A) + np.log(half_A)
+    noise = float(polygamma(1, half_A).mean())
+    excess = float(log_A.var(ddof=1)) - noise
+    # The variance of a sample variance: fourth cumulant plus twice the squared variance, over the number of values.
+    total = noise + max(0.0, excess)
+    excess_error = math.sqrt((float(polygamma(3, half_A).mean()) + 2.0 * total**2) / len(used))
+    apart = max(0.0, excess) + caution * excess_error if caution else excess
+    geometric = math.exp(log_A.mean())
+    pooled = sum(spread.variance_points2 * spread.degrees_of_freedom for spread in used) / (2.0 * float(half_A.sum()))
+    return VariancePrior(
+        degrees_of_freedom=2.0 * trigamma_inverse(apart) if apart > 0 else math.inf,
+        variance_points2=min(max(geometric, pooled), geometric * math.exp(max(0.0, excess) / 2)),
+        geometric_mean_points2=geometric,
+        pooled_degrees_of_freedom=sum(spread.degrees_of_freedom for spread in spreads),
+    )
+
+
+def moderate(spread: Spread, prior: VariancePrior) -> Spread:
+    """Shrink a variance towards the prior's. Source: Smyth (2004), section 3; the cap on the freedom is limma's."""
+    weight, freedom = prior.degrees_of_freedom, spread.degrees_of_freedom
+    known = min(weight + freedom, prior.pooled_degrees_of_freedom)
+    if math.isinf(weight):
+        return Spread(prior.variance_points2, known)
+    return Spread((weight * prior.variance_points2 + freedom * spread.variance_points2) / (weight + freedom), known)
+
+
+def difference_spread(experiment: Spread, reference: Spread) -> Spread:
+    """Return the variance of the difference of two arms at one seed; freedom by Satterthwaite (1946)."""
+    parts = (experiment, reference)
+    variance = sum(part.variance_points2 for part in parts)
+    noise = sum(part.variance_points2**2 / part.degrees_of_freedom for part in parts)
+    return Spread(variance, variance**2 / noise)
+
+
+def pool_spreads(score_points: Mapping[str, Mapping[int, float]], num_bursts: int) -> dict[str, Spread]:
+    """Return each arm's moderated spread over seeds; none at all where there are too few arms to pool."""
+    spreads = arm_spreads(score_points, num_bursts)
+    prior = fit_prior(list(spreads.values()))
+    return {arm: moderate(spread, prior) for arm, spread in spreads.items()} if prior else {}

@@ -1,0 +1,173 @@
+"""Known answers for the arithmetic, and laws that hold for any outcomes."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.weightstats import ttost_paired
+
+from orchestrator.runs.record import Bursts
+from orchestrator.stats.estimate import (
+    Estimate,
+    bursts_to_resolve,
+    equivalence_p_value,
+    estimate_delta,
+    seeds_to_resolve,
+    t_quantile,
+)
+from orchestrator.stats.pairing import PairedDifferences, pair_outcomes
+from orchestrator.stats.variance import Spread, split_error
+
+Pairs = Callable[..., PairedDifferences]
+OUTCOMES = arrays(np.int8, (3, 12), elements=st.integers(-1, 1))
+WHOLE_SEEDS = [[1] * 4, [0] * 4, [1] * 4, [-1] * 4]
+"""Whole seeds win or lose, so that bursts add no error of their own."""
+
+
+class TestEstimate:
+    def test_without_pooling_it_is_the_paired_t_test(self, differences: Pairs) -> None:
+        estimate = estimate_delta(differences(WHOLE_SEEDS), None)
+        expected = stats.ttest_rel([100, 0, 100, 0], [0, 0, 0, 100])
+        interval = expected.confidence_interval(0.95)
+        assert estimate.p_value == pytest.approx(expected.pvalue)
+        assert estimate.interval_points == pytest.approx((interval.low, interval.high))
+        assert (estimate.degrees_of_freedom, estimate.moderated) == (pytest.approx(3), False)
+
+    @pytest.mark.parametrize("level", [0.01, 0.1, 0.3])
+    def test_interval_is_that_of_the_level(self, differences: Pairs, level: float) -> None:
+        estimate = estimate_delta(differences(WHOLE_SEEDS), None, level)
+        interval = stats.ttest_rel([100, 0, 100, 0], [0, 0, 0, 100]).confidence_interval(1 - level)
+        assert estimate.interval_points == pytest.approx((interval.low, interval.high))
+        assert estimate.level == level
+
+    def test_moderated_t_of_a_worked_example(self, differences: Pairs) -> None:
+        # Smyth (2004), section 3: t = mean / (s~ / sqrt(S)) with s~^2 = 50^2, on 2 + 3 degrees of freedom.
+        estimate = estimate_delta(differences(WHOLE_SEEDS), Spread(50.0**2, 5))
+        assert estimate.error_points == pytest.approx(50 / math.sqrt(4))
+        assert estimate.p_value == pytest.approx(2 * stats.t.sf(25 / 25, 5))
+        assert (estimate.degrees_of_freedom, estimate.moderated) == (pytest.approx(5), True)
+
+    def test_parts_are_shown_and_add_up_to_the_whole(self, differences: Pairs) -> None:
+        pairs = differences([[1, 0, 0, 1, 0, 1], [0, 0, 0, 1, 0, 1]])
+        estimate, parts = estimate_delta(pairs, Spread(3000.0, 5)), split_error(pairs, Spread(3000.0, 5))
+        shown = (estimate.seed_error_points, estimate.burst_error_points, estimate.rest_error_points)
+        assert shown == pytest.approx((parts.seed**0.5, parts.burst**0.5, parts.rest**0.5))
+        assert all(part > 0 for part in shown)
+        assert estimate.error_points == pytest.approx(math.hypot(*shown))
+        half_width = stats.t.ppf(0.975, parts.degrees_of_freedom) * parts.total**0.5
+        assert estimate.interval_points == pytest.approx((50 - 100 / 12 - half_width, 50 - 100 / 12 + half_width))
+
+    def test_one_seed_gives_a_difference_without_an_interval(self, differences: Pairs) -> None:
+        estimate = estimate_delta(differences([[1, 0, 0, 0]]), None)
+        assert (estimate.delta_points, estimate.interval_points, estimate.p_value) == (25.0, None, None)
+
+    def test_error_of_bursts_at_one_seed_is_that_of_mcnemars_test(self, differences: Pairs) -> None:
+        pairs = differences([[1] * 30 + [-1] * 12 + [0] * 58])
+        estimate = estimate_delta(pairs, None)
+        statistic = mcnemar([[29, 30], [12, 29]], exact=False, correction=False).statistic
+        # Its error is taken where there is no difference, ours where the difference is what it is.
+        wald = (estimate.delta_points / estimate.burst_error_points) ** 2
+        assert wald == pytest.approx(statistic / (1 - statistic * 42 / 42 / 100) * 99 / 100)
+
+    def test_no_seed_gives_no_difference(self) -> None:
+        nothing: dict[int, Bursts] = {}
+        assert estimate_delta(pair_outcomes(nothing, nothing), None) == Estimate()
+
+    def test_no_difference_anywhere_gives_a_finite_interval(self, differences: Pairs) -> None:
+        estimate = estimate_delta(differences([[0, 0], [0, 0]]), None)
+        assert estimate.interval_points is not None
+        assert all(math.isfinite(end) for end in estimate.interval_points)
+        assert estimate.p_value == 1.0
+
+    def test_t_becomes_normal_at_infinite_degrees_of_freedom(self) -> None:
+        assert t_quantile(0.975, math.inf) == pytest.approx(1.959964)
+        assert t_quantile(0.975, 1) == pytest.approx(12.7062)
+
+    @settings(deadline=None)
+    @given(outcomes=OUTCOMES)
+    def test_swapping_the_sides_flips_the_sign(self, differences: Pairs, outcomes: NDArray[np.int8]) -> None:
+        spread = Spread(4.0, 2.0)
+        there, back = estimate_delta(differences(outcomes), spread), estimate_delta(differences(-outcomes), spread)
+        assert there.interval_points is not None
+        assert back.interval_points == pytest.approx(tuple(-end for end in reversed(there.interval_points)))
+        assert back.p_value == pytest.approx(there.p_value)
+
+    @settings(deadline=None)
+    @given(outcomes=OUTCOMES, burst_order=st.permutations(range(12)), seed_order=st.permutations(range(3)))
+    def test_order_of_bursts_and_seeds_changes_nothing(
+        self, differences: Pairs, outcomes: NDArray[np.int8], burst_order: list[int], seed_order: list[int]
+    ) -> None:
+        devices = np.arange(12) // 4
+        plain = estimate_delta(differences(outcomes, devices), None)
+        shuffled = estimate_delta(differences(outcomes[seed_order][:, burst_order], devices[burst_order]), None)
+        assert shuffled.interval_points == pytest.approx(plain.interval_points)
+
+    @settings(max_examples=25, deadline=None)
+    @given(arrays(np.bool_, (2, 2, 6)), st.permutations(range(6)))
+    def test_order_in_the_files_changes_no_bit(self, correct: NDArray[np.bool_], order: list[int]) -> None:
+        keys = np.array([f"0/{packet}" for packet in range(6)])
+
+        def sides(order: object) -> list[dict[int, Bursts]]:
+            zeros = np.zeros(6, dtype=np.int64)
+            return [
+                {seed: Bursts(keys=keys[order], devices=zeros, correct=correct[side, seed][order]) for seed in (0, 1)}
+                for side in (0, 1)
+            ]
+
+        assert estimate_delta(pair_outcomes(*sides(order)), None) == estimate_delta(
+            pair_outcomes(*sides(list(range(6)))), None
+        )
+
+
+class TestEquivalence:
+    @pytest.mark.parametrize("margin_points", [10.0, 60.0, 200.0])
+    def test_it_is_statsmodels_two_one_sided_paired_t_tests(self, differences: Pairs, margin_points: float) -> None:
+        ours, theirs = np.array([100.0, 0, 100, 0]), np.array([0.0, 0, 0, 100])
+        expected, _, _ = ttost_paired(ours, theirs, -margin_points, margin_points)
+        found = equivalence_p_value(estimate_delta(differences(WHOLE_SEEDS), None), margin_points)
+        assert found == pytest.approx(expected)
+
+    @settings(deadline=None)
+    @given(outcomes=OUTCOMES, margin_points=st.floats(0.1, 150))
+    def test_it_is_below_the_level_where_the_interval_of_one_minus_two_levels_is_inside(
+        self, differences: Pairs, outcomes: NDArray[np.int8], margin_points: float
+    ) -> None:
+        estimate = estimate_delta(differences(outcomes), None, level=0.1)
+        low, high = estimate.interval_points or (0.0, 0.0)
+        inside = -margin_points < low and high < margin_points
+        assert inside == ((equivalence_p_value(estimate, margin_points) or 0.0) < 0.05)
+
+    def test_one_seed_tests_nothing(self, differences: Pairs) -> None:
+        assert equivalence_p_value(estimate_delta(differences([[1, 0]]), None), 1.0) is None
+
+
+class TestToResolve:
+    def with_parts(self, seed: float, burst: float, rest: float) -> Estimate:
+        return Estimate(
+            seeds=(0, 1), num_bursts=100, seed_error_points=seed, burst_error_points=burst, rest_error_points=rest
+        )
+
+    def test_seeds_take_away_the_seed_part_and_the_rest(self) -> None:
+        # 2 seeds leave 4 + 9 of 16 squared points: eight times as many leave 13/8 and 3, which is 1.96 errors of 2.15.
+        half_width = stats.norm.ppf(0.975) * math.sqrt(13 / 8 + 3)
+        assert seeds_to_resolve(self.with_parts(2, 3**0.5, 3), half_width, 0.05) == pytest.approx(16)
+
+    def test_bursts_take_away_the_burst_part_and_the_rest(self) -> None:
+        half_width = stats.norm.ppf(0.975) * math.sqrt(4 + 12 / 8)
+        assert bursts_to_resolve(self.with_parts(2, 3**0.5, 3), half_width, 0.05) == pytest.approx(800)
+
+    def test_what_lasts_may_be_too_wide_alone(self) -> None:
+        estimate = self.with_parts(5, 5, 1)
+        assert seeds_to_resolve(estimate, 5.0, 0.05) == math.inf
+        assert bursts_to_resolve(estimate, 5.0, 0.05) == math.inf
+
+    @pytest.mark.parametrize("half_width_points", [0.0, -1.0])
+    def test_no_width_at_all_is_out_of_reach(self, half_width_points: float) -> None:
+        assert seeds_to_resolve(self.with_parts(1, 0, 1), half_width_points, 0.05) == math.inf
