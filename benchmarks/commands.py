@@ -7,9 +7,9 @@ from pathlib import Path
 
 from benchmarks.overhead import KNOCKOUT, build_repository, quiet_environment
 from benchmarks.timing import Row, time_in_turn
+from orchestrator.queue.store import QueuedRun, open_store
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.states import RunState
-from orchestrator.store import QueuedRun, open_store
 
 NUM_RUNS, NUM_SEEDS = 10_000, 5
 ROUNDS = 5

@@ -8,16 +8,18 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator import wording
-from orchestrator.branches import BranchName
-from orchestrator.checkouts import Checkouts, Code, GitCode, find_code, look_at_code
+from orchestrator.code.checkouts import Checkouts
+from orchestrator.code.refs import BranchName
+from orchestrator.code.sources import Code, GitCode, find_code, look_at_code
 from orchestrator.deciding import among, judge_as_declared, left_out
 from orchestrator.errors import CodeError, RunError
 from orchestrator.judgement import Judgement, Verdict
 from orchestrator.ordering import RunOptions, queue
 from orchestrator.pacing import never
 from orchestrator.plan import Plan, narrow, select_arms
+from orchestrator.queue.reconcile import reconcile
+from orchestrator.queue.store import QueuedRun, open_store
 from orchestrator.queueing import Queued
-from orchestrator.reconcile import reconcile
 from orchestrator.records import gather
 from orchestrator.remembering import choose_plan
 from orchestrator.report import write_report
@@ -26,7 +28,6 @@ from orchestrator.runs.order import read_order
 from orchestrator.runs.paths import Layout, require_place
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.results import count_ended, find_second_tries, finished_results
-from orchestrator.store import QueuedRun, open_store
 from orchestrator.study import Request, Study, make_plan
 from orchestrator.worker import Observer
 from orchestrator.working import build_worker

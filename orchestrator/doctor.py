@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from model.config import JobConfig
-from orchestrator.branches import Repository
+from orchestrator.code.repository import Repository
 from orchestrator.errors import CodeError, DataError
 from orchestrator.launchers.gpus import list_gpus, visible_devices
 from orchestrator.launchers.local import count_gpus

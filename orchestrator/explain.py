@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.arithmetic import Arithmetic, work_out
-from orchestrator.checkouts import ArmCode, Code, GitCode, look_at_code
+from orchestrator.code.sources import ArmCode, Code, GitCode, look_at_code
 from orchestrator.deciding import among, judge_as_declared
 from orchestrator.errors import DataError, RunError, UsageError
 from orchestrator.plan import PlannedRun

@@ -7,15 +7,16 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from orchestrator import worktrees
-from orchestrator.branches import BranchName, ExperimentCommit, KnownCommit, Repository
-from orchestrator.checkouts import Leftover, leftover_worktrees, lock_of
+from orchestrator.code import worktrees
+from orchestrator.code.checkouts import Leftover, leftover_worktrees, lock_of
+from orchestrator.code.refs import BranchName, ExperimentCommit, KnownCommit
+from orchestrator.code.repository import Repository
 from orchestrator.errors import CodeError, UsageError
-from orchestrator.reconcile import held_rows
+from orchestrator.queue.control import reconciled
+from orchestrator.queue.reconcile import held_rows
+from orchestrator.queue.store import QueuedRun
 from orchestrator.runs.paths import Layout
-from orchestrator.store import QueuedRun
 from orchestrator.task.knobs import did_you_mean
-from orchestrator.waiting import reconciled
 
 LITTER_SECONDS = 3600.0
 """A half-written file of this age is nobody's any more."""

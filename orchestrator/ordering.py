@@ -5,8 +5,8 @@ from msgspec import Struct
 
 from orchestrator.foresight import foresee_confounds
 from orchestrator.launchers.local import make_own_slots
+from orchestrator.queue.store import QueuedRun, Store, open_store
 from orchestrator.queueing import Queued, add
-from orchestrator.store import QueuedRun, Store, open_store
 from orchestrator.study import Study
 
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from model.config import JobConfig
-from orchestrator.code_steps import SPEC_FILE, BranchContent, CodeStep
+from orchestrator.code.steps import SPEC_FILE, BranchContent, CodeStep
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.generated import Interaction, Recipe, interaction_pairs, recipes, refuse_name
 from orchestrator.runs.identity import CodeAndData, identity_hash, run_id

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from model.run_folder import EpochRecord, RunFolder
-from orchestrator.checkouts import Code, find_code
+from orchestrator.code.sources import Code, find_code
 from orchestrator.launchers.compilers import find_compiler_problem
 from orchestrator.launchers.local import make_own_slots
 from orchestrator.plan import Arm

@@ -8,11 +8,12 @@ import msgspec
 from msgspec import Struct
 
 from model.run_folder import Result, RunFolder
-from orchestrator.checkouts import Code, find_code
+from orchestrator.code.sources import Code, find_code
 from orchestrator.errors import DataError, RunError
 from orchestrator.plan import Plan, PlannedRun, branch_content
 from orchestrator.preview import find_unmet_need
-from orchestrator.reconcile import reconcile
+from orchestrator.queue.reconcile import reconcile
+from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.remembering import remember
 from orchestrator.runs.doubtful import find_doubtful, set_aside
 from orchestrator.runs.identity import CodeAndData
@@ -21,7 +22,6 @@ from orchestrator.runs.paths import Layout
 from orchestrator.runs.results import find_second_tries, finished_results, look_at_results
 from orchestrator.runs.states import Failure, RunState
 from orchestrator.spec import BASELINE
-from orchestrator.store import QueuedRun, Store
 from orchestrator.study import Study, collect_inputs, make_captures, make_plan, refuse_shared_bursts
 from orchestrator.task.ask import describe_jobs
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from model.run_folder import RunFolder
-from orchestrator.checkouts import Checkouts
+from orchestrator.code.checkouts import Checkouts
 from orchestrator.guards import Pace, fastest_pace
 from orchestrator.launchers.forked import AnyJob
 from orchestrator.launchers.probing import PairedProbe, Side

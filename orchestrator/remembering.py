@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from model.endings import describe_system_error
 from model.run_folder import write_atomically
-from orchestrator.checkouts import Code, GitCode
+from orchestrator.code.sources import Code, GitCode
 from orchestrator.errors import DataError
 from orchestrator.files import read_plain
 from orchestrator.plan import Arm, Plan, plan_runs, select_arms

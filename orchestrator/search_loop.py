@@ -7,13 +7,13 @@ from msgspec import structs
 
 from orchestrator.errors import DataError
 from orchestrator.pacing import Pacer
-from orchestrator.reconcile import reconcile
+from orchestrator.queue.reconcile import reconcile
+from orchestrator.queue.store import Store, open_store
 from orchestrator.runs.paths import require_place
 from orchestrator.runs.states import RunState
 from orchestrator.search_results import Searched
 from orchestrator.searches import Search, SearchOptions
 from orchestrator.searching import Trials, open_trials, runs_of
-from orchestrator.store import Store, open_store
 from orchestrator.study import make_captures, refuse_shared_bursts
 from orchestrator.task.ask import describe_jobs
 from orchestrator.worker import Observer, Worker

@@ -21,10 +21,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from model.run_folder import Result
 from orchestrator import wording
-from orchestrator.checkouts import find_code
+from orchestrator.code.sources import find_code
 from orchestrator.errors import SpecError
 from orchestrator.objective import Score, combine, each_by_epoch, mean_by_epoch, score_run
 from orchestrator.processes import Process
+from orchestrator.queue.store import Store
 from orchestrator.runs.identity import identity_hash
 from orchestrator.runs.states import RunState
 from orchestrator.sampling import ask_knob, find_importance, is_given_up, make_pruner, make_sampler, why_exhausted
@@ -32,7 +33,6 @@ from orchestrator.search_results import Searched, TrialRecord, as_trained, point
 from orchestrator.search_space import default_point, suggest
 from orchestrator.searches import Search, SearchOptions
 from orchestrator.spec import MedianPruning
-from orchestrator.store import Store
 from orchestrator.study import collect_inputs, make_captures
 from orchestrator.trial_runs import TrialRuns, base_code
 from orchestrator.trial_storage import hold, open_storage_study

@@ -4,18 +4,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.run_folder import RunFolder
-from orchestrator.checkouts import Checkouts
+from orchestrator.code.checkouts import Checkouts
 from orchestrator.errors import DataError, RunError
 from orchestrator.guards import Ruling
 from orchestrator.launchers.compilers import find_compiler_problem
 from orchestrator.launchers.forked import Launcher
 from orchestrator.launchers.local import Slot
 from orchestrator.provenance import with_first_threads, write_provenance
-from orchestrator.reconcile import clear
+from orchestrator.queue.reconcile import clear
+from orchestrator.queue.store import QueuedRun
 from orchestrator.runs.fingerprints import changed_captures
 from orchestrator.runs.order import AGAIN, Order, read_order
 from orchestrator.runs.paths import Layout
-from orchestrator.store import QueuedRun
 from orchestrator.task.ask import check_job
 from orchestrator.watcher import LiveRun
 

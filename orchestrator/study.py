@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from model.config import CapturePlace, DataConfig, variables_of
 from model.run_folder import write_atomically
-from orchestrator.checkouts import Code
+from orchestrator.code.sources import Code
 from orchestrator.errors import DataError, UsageError
 from orchestrator.loading import at_profile, load_campaign
 from orchestrator.plan import Arm, Plan, plan_runs, resolve_arms, select_arms

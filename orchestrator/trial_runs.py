@@ -10,8 +10,9 @@ from msgspec import structs
 
 from model.config import JobConfig
 from model.run_folder import Result
-from orchestrator.checkouts import Code, GitCode
+from orchestrator.code.sources import Code, GitCode
 from orchestrator.plan import Arm, PlannedRun, branch_content
+from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.runs.consistency import why_not_believed
 from orchestrator.runs.doubtful import find_doubtful, set_aside
 from orchestrator.runs.find import find_same
@@ -21,7 +22,6 @@ from orchestrator.runs.paths import Layout
 from orchestrator.runs.results import read_result
 from orchestrator.runs.states import MOVES, OPEN, RunState
 from orchestrator.search_space import trial_config
-from orchestrator.store import QueuedRun, Store
 from orchestrator.study import Study
 
 

@@ -12,11 +12,11 @@ from sqlalchemy import make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from orchestrator.database import DRIVERS, LOCK_SECONDS, connect_bounded, listen_for_refusals, make_file, name_of
 from orchestrator.errors import QueueError, QueueLockedError
+from orchestrator.queue.database import DRIVERS, LOCK_SECONDS, connect_bounded, listen_for_refusals, make_file, name_of
+from orchestrator.queue.troubles import TRIALS, describe_trouble, find_remedy, is_refusal
 from orchestrator.runs.paths import Layout
 from orchestrator.searches import storage_file
-from orchestrator.troubles import TRIALS, describe_trouble, find_remedy, is_refusal
 
 HOLD_SECONDS = 60.0
 """Longest wait for another search of the same folder that asks or tells just now."""

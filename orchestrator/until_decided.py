@@ -7,7 +7,7 @@ from statistics import median
 from msgspec import Struct, structs
 
 from orchestrator.campaign import Outcome, Trained, conclude, train
-from orchestrator.checkouts import find_code
+from orchestrator.code.sources import find_code
 from orchestrator.deciding import Decision, NextRun, Standing, next_run, stand
 from orchestrator.errors import UsageError
 from orchestrator.ordering import RunOptions

@@ -10,14 +10,15 @@ from msgspec import structs
 
 from model.endings import AWAY
 from model.run_folder import Result
-from orchestrator.checkouts import Checkouts
+from orchestrator.code.checkouts import Checkouts
 from orchestrator.errors import CodeError, DataError, QueueLockedError, RunError
 from orchestrator.launchers.forked import Launcher
 from orchestrator.launchers.local import Slot
 from orchestrator.load import find_other_load
 from orchestrator.pacing import Interrupts, Pacer, never
 from orchestrator.processes import Process
-from orchestrator.reconcile import reconcile
+from orchestrator.queue.reconcile import reconcile
+from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.references import References
 from orchestrator.result_checks import refuse_doubtful, tell_of_second_try
 from orchestrator.retries import Retry, ends_by_itself, passes_by_itself, plan_retry
@@ -25,7 +26,6 @@ from orchestrator.runs.members import end_members
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.states import OPEN, Failure, RunState
 from orchestrator.starting import RejectedError, Starter, Task
-from orchestrator.store import QueuedRun, Store
 from orchestrator.watcher import STOPPING_STATUSES, Ending, LiveRun
 
 POLL_SECONDS = 0.05

@@ -6,10 +6,10 @@ from msgspec import Struct
 
 from orchestrator.launchers.forked import Launcher
 from orchestrator.launchers.local import make_own_slots
-from orchestrator.reconcile import requeue_interrupted
+from orchestrator.queue.reconcile import requeue_interrupted
+from orchestrator.queue.store import QueuedRun, Store, open_store
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.results import describe_forgotten
-from orchestrator.store import QueuedRun, Store, open_store
 from orchestrator.worker import Observer, Worker
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from orchestrator.checkouts import worktree_name
+from orchestrator.code.checkouts import worktree_name
 from orchestrator.processes import Process
 from tests.study_harness import BASE, Study, make_study, wait_for
 

@@ -5,11 +5,12 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from orchestrator import __version__, doctor, housekeeping, rebuild
+from orchestrator import __version__, doctor, housekeeping
 from orchestrator.console.asking import request_of, require_places
 from orchestrator.console.output import layout_of, say
 from orchestrator.console.terminal import OUT, cell, show
 from orchestrator.errors import DataError
+from orchestrator.queue import rebuild
 from orchestrator.runs.fingerprints import changed_captures, fingerprint_files
 from orchestrator.runs.paths import Layout
 from orchestrator.spec import BASELINE

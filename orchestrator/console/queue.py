@@ -5,12 +5,12 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 
-from orchestrator import waiting
 from orchestrator.console.output import layout_of, print_json, say
 from orchestrator.errors import UsageError
+from orchestrator.queue import control
+from orchestrator.queue.store import QueuedRun
 from orchestrator.runs.results import describe_forgotten
 from orchestrator.runs.states import OPEN, RunState
-from orchestrator.store import QueuedRun
 from orchestrator.streams import is_read
 
 MAX_LISTED = 200
@@ -22,10 +22,10 @@ NOTHING = "no run has been queued yet; `knockout run` starts, `knockout queue ad
 def show_status(options: argparse.Namespace) -> int:
     """Show where every run stands; with --watch, again and again until nothing waits or runs."""
     layout = layout_of(options)
-    wanted = waiting.Wanted(experiments=tuple(options.experiments), profile=options.profile, seeds=options.seeds)
+    wanted = control.Wanted(experiments=tuple(options.experiments), profile=options.profile, seeds=options.seeds)
     told: frozenset[str] = frozenset()
     while True:
-        listing = waiting.list_rows(layout, wanted)
+        listing = control.list_rows(layout, wanted)
         rows = listing.rows
         told = _complain(listing.problems, told)
         if options.json:
@@ -50,12 +50,12 @@ def _status_lines(rows: Sequence[QueuedRun]) -> list[str]:
     lines = [f"{row.id:{width}}  {row.state.value:11}  {row.reason.partition(chr(10))[0]}".rstrip() for row in listed]
     left_out = "; those that are done are not listed" if len(listed) < len(rows) else ""
     runs = f"{len(rows):,} run{'' if len(rows) == 1 else 's'}"
-    return [*lines, f"{runs}: {waiting.count_states(rows)}{left_out}"]
+    return [*lines, f"{runs}: {control.count_states(rows)}{left_out}"]
 
 
 def list_queue(options: argparse.Namespace) -> int:
     """List the runs that wait or run."""
-    listing = waiting.list_rows(layout_of(options))
+    listing = control.list_rows(layout_of(options))
     _complain(listing.problems)
     rows = [row for row in listing.rows if row.state in OPEN]
     if options.json:
@@ -72,16 +72,16 @@ def _where(row: QueuedRun) -> str:
 
 def cancel_runs(options: argparse.Namespace) -> int:
     """Take waiting runs out of the queue."""
-    return say(waiting.cancel(layout_of(options), options.runs))
+    return say(control.cancel(layout_of(options), options.runs))
 
 
 def retry_runs(options: argparse.Namespace) -> int:
     """Let failed runs wait again."""
     if bool(options.runs) == options.failed or (options.failure and not options.failed):
         raise UsageError("name the runs to try again, or say --failed for all that failed, with --class for some")
-    return say(waiting.retry(layout_of(options), options.runs, options.failure))
+    return say(control.retry(layout_of(options), options.runs, options.failure))
 
 
 def stop_workers(options: argparse.Namespace) -> int:
     """Ask every worker to end after its trainings' epochs."""
-    return say(waiting.stop(layout_of(options)))
+    return say(control.stop(layout_of(options)))

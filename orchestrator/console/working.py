@@ -9,10 +9,10 @@ from orchestrator.console.live import LiveTable
 from orchestrator.console.output import layout_of, say
 from orchestrator.console.terminal import show
 from orchestrator.ordering import RunOptions, queue_alone
+from orchestrator.queue.control import count_states
+from orchestrator.queue.store import QueuedRun
 from orchestrator.runs.states import RunState
-from orchestrator.store import QueuedRun
 from orchestrator.study import open_study
-from orchestrator.waiting import count_states
 from orchestrator.working import Worked, WorkOptions
 
 INTERRUPTED = 130

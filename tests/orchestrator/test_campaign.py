@@ -13,11 +13,11 @@ from orchestrator.judgement import Judgement, Verdict
 from orchestrator.ordering import RunOptions
 from orchestrator.plan import Plan
 from orchestrator.processes import Process
+from orchestrator.queue.store import Store
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.probes import Measurement, Probe, append_probe
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.states import RunState
-from orchestrator.store import Store
 from orchestrator.study import Request, open_study
 from orchestrator.verdicts import judge
 from tests.orchestrator.conftest import build_plan

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from orchestrator.checkouts import find_code
+from orchestrator.code.sources import find_code
 from orchestrator.foresight import foresee_confounds
 from orchestrator.launchers.local import Slot
 from orchestrator.study import Request, make_plan, open_study

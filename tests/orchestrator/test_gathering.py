@@ -11,13 +11,13 @@ from msgspec import structs
 from model.run_folder import RunFolder
 from orchestrator.arithmetic_words import say_steps
 from orchestrator.campaign import report
-from orchestrator.checkouts import find_code
+from orchestrator.code.sources import find_code
 from orchestrator.explain import explain_verdict
+from orchestrator.queue.store import open_store
 from orchestrator.queueing import Queued, add
 from orchestrator.records import Gathered, gather
 from orchestrator.runs.order import read_order
 from orchestrator.runs.record import read_run
-from orchestrator.store import open_store
 from orchestrator.study import Request, make_plan, open_study
 from tests.results import write_done
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.branches import ExperimentCommit, Repository
-from orchestrator.checkouts import worktree_name
 from orchestrator.cli import main
-from orchestrator.code_steps import SPEC_FILE
+from orchestrator.code.checkouts import worktree_name
+from orchestrator.code.refs import ExperimentCommit
+from orchestrator.code.repository import Repository
+from orchestrator.code.steps import SPEC_FILE
 from orchestrator.housekeeping import find_litter
 from orchestrator.processes import Process, birth_of
 

@@ -13,8 +13,8 @@ import pytest
 from model.process import own_place
 from orchestrator.cli import main
 from orchestrator.processes import Process
+from orchestrator.queue.store import open_store
 from orchestrator.runs.states import RunState
-from orchestrator.store import open_store
 from tests.strangers import as_nobody, denied, open_to_all
 
 BAD, WAITS, FAILED = "E5-s0-00000001", "E5-s1-00000001", "E5-s2-00000001"

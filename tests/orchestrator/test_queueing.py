@@ -8,17 +8,17 @@ import pytest
 
 from model.run_folder import Result
 from orchestrator import queueing
-from orchestrator.checkouts import Checkouts
+from orchestrator.code.checkouts import Checkouts
 from orchestrator.errors import CodeError, DataError
 from orchestrator.launchers.local import Slot
 from orchestrator.plan import Plan
 from orchestrator.processes import Process
 from orchestrator.provenance import write_provenance
+from orchestrator.queue.store import QueuedRun, Store, open_store
 from orchestrator.queueing import Queued, add, planned_rows
 from orchestrator.runs.order import Order, read_order
 from orchestrator.runs.probes import Measurement, Probe, append_probe
 from orchestrator.runs.states import RunState
-from orchestrator.store import QueuedRun, Store, open_store
 from orchestrator.study import Request, Study, open_study
 
 PATCH = """\

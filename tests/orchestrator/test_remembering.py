@@ -4,11 +4,11 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.checkouts import find_code
+from orchestrator.code.sources import find_code
+from orchestrator.queue.store import open_store
 from orchestrator.queueing import add
 from orchestrator.remembering import choose_plan, recall
 from orchestrator.spec import StagingSpec
-from orchestrator.store import open_store
 from orchestrator.study import Request, make_plan, open_study
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checkouts import find_code
+from orchestrator.code.sources import find_code
 from orchestrator.plan import Plan
 from orchestrator.remembering import choose_plan
 from orchestrator.runs.paths import Layout

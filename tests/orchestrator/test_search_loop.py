@@ -8,11 +8,11 @@ import pytest
 from orchestrator.errors import DataError
 from orchestrator.launchers.local import Slot
 from orchestrator.processes import Process
+from orchestrator.queue.store import QueuedRun
 from orchestrator.runs.states import RunState
 from orchestrator.search_loop import Searcher, look, require_trainable
 from orchestrator.search_results import Searched
 from orchestrator.searches import SearchOptions
-from orchestrator.store import QueuedRun
 from orchestrator.task.ask import Description
 from orchestrator.watcher import LiveRun
 from orchestrator.worker import Worker

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checkouts import find_code
+from orchestrator.code.sources import find_code
 from orchestrator.runs.order import OrderedCode
 from orchestrator.runs.states import RunState
 from orchestrator.trial_runs import base_code

@@ -46,8 +46,8 @@ def test_a_file_of_trials_that_another_holds_is_waited_for_by_the_search(
 def test_a_silent_server_of_trials_is_given_up_and_asked_anew(
     layout: Layout, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.postgresql.SILENCE_SECONDS", 0.5)
-    monkeypatch.setattr("orchestrator.postgresql.LOCK_SECONDS", 1.0)
+    monkeypatch.setattr("orchestrator.queue.postgresql.SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr("orchestrator.queue.postgresql.LOCK_SECONDS", 1.0)
     url = make_url(postgresql_url)
     with Proxy(url.host or "", url.port or 5432) as proxy:
         study = open_storage_study(layout, url.set(port=proxy.port).render_as_string(hide_password=False), "focal")

@@ -13,8 +13,8 @@ from orchestrator.console.live import LiveTable
 from orchestrator.deciding import DecisionState
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.ordering import RunOptions
+from orchestrator.queue.store import open_store
 from orchestrator.queueing import add
-from orchestrator.store import open_store
 from orchestrator.study import Request, Study, open_study
 from orchestrator.until_decided import Budget, Ended, choose_next, run_until_decided
 from tests.results import write_done

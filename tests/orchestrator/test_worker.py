@@ -21,13 +21,13 @@ from orchestrator.launchers.local import Slot
 from orchestrator.launchers.probing import Side
 from orchestrator.plan import Plan
 from orchestrator.processes import Process, birth_of
+from orchestrator.queue.store import RUNS, QueuedRun, Store, open_store
 from orchestrator.queueing import planned_rows
 from orchestrator.runs.order import AGAIN, GuardSpec, Order, OrderedCode, place_run, read_order, write_order
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.probes import Measurement
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.states import RunState
-from orchestrator.store import RUNS, QueuedRun, Store, open_store
 from orchestrator.watcher import LiveRun
 from orchestrator.worker import Worker
 from tests.epochs import an_epoch

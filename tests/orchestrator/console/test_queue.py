@@ -12,8 +12,8 @@ from model.process import own_place
 from orchestrator.cli import main
 from orchestrator.console import queue
 from orchestrator.processes import Process
+from orchestrator.queue.store import open_store
 from orchestrator.runs.states import RunState
-from orchestrator.store import open_store
 
 ROOT = Path(__file__).parents[3]
 HEAVY = {"pandas", "numpy", "scipy", "matplotlib", "torch", "git", "optuna", "ruamel", "rich", "h5py"}

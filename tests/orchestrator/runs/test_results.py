@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checkouts import find_code
+from orchestrator.code.sources import find_code
 from orchestrator.errors import RunError
 from orchestrator.plan import Plan
 from orchestrator.runs.results import describe_holder, finished_results, read_result

@@ -7,13 +7,13 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.errors import RunError, UsageError
-from orchestrator.reconcile import ask_job_to_stop, reconcile
+from orchestrator.queue.reconcile import ask_job_to_stop, reconcile
+from orchestrator.queue.store import QueuedRun, Store, open_store
 from orchestrator.runs.find import pick_run
 from orchestrator.runs.order import read_order
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.results import describe_holder, find_holder, has_job, read_result, remove_result
 from orchestrator.runs.states import Failure, RunState
-from orchestrator.store import QueuedRun, Store, open_store
 
 CANCELLED = "cancelled by `knockout cancel`; the next `knockout run` or `queue add` that plans it queues it again"
 ASKED = "asked to stop: {who} finishes what epochs are under way, keeps the checkpoints and ends"

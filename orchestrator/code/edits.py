@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.code_files import CODE, FILE_MODES, GONE, SUBMODULE, blob_name, is_cached, is_importable
-from orchestrator.code_folders import list_code, read_code
-from orchestrator.plumbing import Git, parts
+from orchestrator.code.blobs import CODE, FILE_MODES, GONE, SUBMODULE, blob_name, is_cached, is_importable
+from orchestrator.code.folders import list_code, read_code
+from orchestrator.code.git import Git, parts
 
 SKIPPED = "S"
 """How `git ls-files -v` marks a file that the index says to leave out of the checkout."""

@@ -14,19 +14,10 @@ import msgspec
 import pytest
 
 from model import job_lock
-from orchestrator.branches import Repository
-from orchestrator.checkouts import (
-    Checkouts,
-    CopiedCode,
-    GitCode,
-    abandoned_locks,
-    find_code,
-    leftover_worktrees,
-    lock_of,
-    look_at_code,
-    worktree_name,
-)
-from orchestrator.code_folders import hash_code_folder
+from orchestrator.code.checkouts import Checkouts, abandoned_locks, leftover_worktrees, lock_of, worktree_name
+from orchestrator.code.folders import hash_code_folder
+from orchestrator.code.repository import Repository
+from orchestrator.code.sources import CopiedCode, GitCode, find_code, look_at_code
 from orchestrator.errors import CodeError
 from orchestrator.plan import Plan, branch_content
 from orchestrator.processes import Process
@@ -202,7 +193,7 @@ def test_a_worktree_of_another_container_with_this_ones_name_is_no_leftover(
 ) -> None:
     (layout.worktrees / worktree_name("E5", "0123456789ab", a_dead_process())).mkdir(parents=True)
     (tmp_path / "pid").symlink_to("pid:[1]")
-    monkeypatch.setattr("orchestrator.checkouts.PID_NAMESPACE", tmp_path / "pid")
+    monkeypatch.setattr("orchestrator.code.checkouts.PID_NAMESPACE", tmp_path / "pid")
     assert leftover_worktrees(layout) == []
 
 
@@ -211,7 +202,7 @@ def test_a_worktree_of_another_machine_that_shares_the_home_is_no_leftover(
 ) -> None:
     (layout.worktrees / worktree_name("E5", "0123456789ab", a_dead_process())).mkdir(parents=True)
     assert len(leftover_worktrees(layout)) == 1
-    monkeypatch.setattr("orchestrator.checkouts.socket.gethostname", lambda: "elsewhere")
+    monkeypatch.setattr("orchestrator.code.sources.socket.gethostname", lambda: "elsewhere")
     assert leftover_worktrees(layout) == []
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.branches import Repository
+from orchestrator.code.git import Git, GitError
+from orchestrator.code.patches import MAX_PATCH_BYTES, RefusedError, apply_patch, changed_files, read_patch, take_ref
+from orchestrator.code.repository import Repository
 from orchestrator.errors import CodeError
-from orchestrator.patches import MAX_PATCH_BYTES, RefusedError, apply_patch, changed_files, read_patch, take_ref
-from orchestrator.plumbing import Git, GitError
 
 RunGit = Callable[..., str]
 LOSSES = "margin = 1\nscale = 2\nbias = 3\n"

@@ -10,10 +10,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.code_files import CODE, EXECUTABLE, blob_name, fault_of
-from orchestrator.code_folders import is_code_unchanged, list_code
+from orchestrator.code.blobs import CODE, EXECUTABLE, blob_name, fault_of
+from orchestrator.code.folders import is_code_unchanged, list_code
+from orchestrator.code.git import Git, GitError, parts
 from orchestrator.errors import CodeError
-from orchestrator.plumbing import Git, GitError, parts
 
 AS_COMMITTED = (
     "-c", "core.autocrlf=false", "-c", "core.eol=lf", "-c", "core.attributesFile=/dev/null",

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.plumbing import TRIES, Git, GitError, NoGitError
+from orchestrator.code.git import TRIES, Git, GitError, NoGitError
 
 GIT = shutil.which("git")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RACE = "fatal: failed to read .git/worktrees/E7/commondir: Success"
 
 

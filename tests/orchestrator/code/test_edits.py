@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.branches import Repository
-from orchestrator.code_folders import hash_code_folder
+from orchestrator.code.folders import hash_code_folder
+from orchestrator.code.repository import Repository
 from orchestrator.errors import CodeError
 
 Git = Callable[..., str]

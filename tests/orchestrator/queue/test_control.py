@@ -14,9 +14,9 @@ from model.job_lock import Holder
 from model.process import own_place
 from orchestrator.cli import main
 from orchestrator.processes import Process, birth_of, mark_of
+from orchestrator.queue.store import QueuedRun, Store, open_store
 from orchestrator.runs.results import describe_holder
 from orchestrator.runs.states import Failure, RunState
-from orchestrator.store import QueuedRun, Store, open_store
 
 ADA = Process("ada", 12, "boot/3")
 
@@ -322,7 +322,7 @@ class TestStop:
         run_id = study.start("E5")
         study.queue(run_id, "running", host=Process.own().host, pid=2**22 + 1, born=f"{own_place()}/1")
         asked: list[Process] = []
-        monkeypatch.setattr("orchestrator.reconcile.ask_to_end", asked.append)
+        monkeypatch.setattr("orchestrator.queue.reconcile.ask_to_end", asked.append)
         with study.layout.run(run_id).hold():
             assert main(["stop"]) == 0
         assert capsys.readouterr().out == (

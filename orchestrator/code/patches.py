@@ -7,10 +7,10 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.branches import Repository
-from orchestrator.code_files import ATTRIBUTES, CODE, FILE_MODES, fault_of
+from orchestrator.code.blobs import ATTRIBUTES, CODE, FILE_MODES, fault_of
+from orchestrator.code.git import GitError, parts
+from orchestrator.code.repository import Repository
 from orchestrator.errors import CodeError
-from orchestrator.plumbing import GitError, parts
 
 MAX_PATCH_BYTES = 64 * 2**20
 """No code that a person changes is larger."""

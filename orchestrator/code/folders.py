@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from orchestrator.code_files import (
+from orchestrator.code.blobs import (
     CACHE,
     CODE,
     LENGTH_OF_SHA1,

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from orchestrator.errors import FaultKind
-from orchestrator.troubles import Remedy, describe_trouble, find_remedy, is_refusal, kind_of
+from orchestrator.queue.troubles import Remedy, describe_trouble, find_remedy, is_refusal, kind_of
 
 NONSENSE = "database is locked, malformed, readonly and full"
 """Words that must not be believed."""

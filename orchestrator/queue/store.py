@@ -30,10 +30,10 @@ from sqlalchemy.engine import Engine, Row
 from sqlalchemy.sql.dml import ReturningUpdate, Update
 
 from model.run_folder import Result
-from orchestrator.database import connect, is_read_only, name_of
 from orchestrator.errors import QueueError
 from orchestrator.processes import Process, uptime_seconds
-from orchestrator.rows import METADATA, RUNS, WORKERS, Heartbeat, QueuedRun, read_row, read_worker
+from orchestrator.queue.database import connect, is_read_only, name_of
+from orchestrator.queue.rows import METADATA, RUNS, WORKERS, Heartbeat, QueuedRun, read_row, read_worker
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.states import MOVES, RunState
 

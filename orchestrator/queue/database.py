@@ -20,8 +20,17 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from orchestrator.errors import NO_LOCKS, FaultKind, QueueError, QueueLockedError
+from orchestrator.queue.troubles import (
+    QUEUE,
+    Kept,
+    Remedy,
+    describe_trouble,
+    find_remedy,
+    is_refusal,
+    kind_of,
+    sqlite_code,
+)
 from orchestrator.runs.paths import DATABASE_VARIABLE
-from orchestrator.troubles import QUEUE, Kept, Remedy, describe_trouble, find_remedy, is_refusal, kind_of, sqlite_code
 
 LOCK_SECONDS = 10.0
 """How long a statement of SQLite waits for another program's lock."""
@@ -111,14 +120,14 @@ def make_file(url: URL) -> None:
 def connect_bounded(url: URL) -> Callable[[], DBAPIConnection]:
     """Return what connects to a PostgreSQL server as the queue does, for an engine that others make."""
     arguments, parameters = url.get_dialect()().create_connect_args(url)
-    module = importlib.import_module("orchestrator.postgresql")
+    module = importlib.import_module("orchestrator.queue.postgresql")
     return lambda: module.open_connection(*arguments, **parameters)
 
 
 def open_bounded(dialect: Dialect, record: ConnectionPoolEntry, arguments: Any, parameters: Any) -> DBAPIConnection:
     """Connect to PostgreSQL so that no wait is without an end; a listener for SQLAlchemy's `do_connect`."""
     # By name, so that nobody needs the driver who keeps the queue in SQLite.
-    module = importlib.import_module("orchestrator.postgresql")
+    module = importlib.import_module("orchestrator.queue.postgresql")
     connection: DBAPIConnection = module.open_connection(*arguments, **parameters)
     return connection
 

@@ -13,17 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.run_folder import Result
-from orchestrator.checkouts import find_code
 from orchestrator.cli import main
+from orchestrator.code.sources import find_code
 from orchestrator.errors import QueueLockedError
 from orchestrator.processes import Process, birth_of
-from orchestrator.rebuild import read_rows, rebuild
+from orchestrator.queue.rebuild import read_rows, rebuild
+from orchestrator.queue.store import QueuedRun, Store, open_store
 from orchestrator.runs.results import finished_results
 from orchestrator.runs.states import RunState
-from orchestrator.store import QueuedRun, Store, open_store
 from orchestrator.study import Request, make_plan, open_study
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_a_database_is_replaced_together_with_its_log(
     before = status(capsys)
     # As a process that was killed leaves it: the last transactions are only in the log.
     kill = (
-        "import os, sys; from orchestrator.store import Store; store = Store(sys.argv[1]);"
+        "import os, sys; from orchestrator.queue.store import Store; store = Store(sys.argv[1]);"
         "store.forget([row.id for row in store.runs()]); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", kill, study.layout.database_url], check=False, cwd=ROOT)
@@ -310,7 +310,7 @@ def test_a_job_that_lives_refuses_a_rebuild_whatever_the_database_says(
 
 
 def test_a_locked_database_is_refused(study: Any, queued: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.database.LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("orchestrator.queue.database.LOCK_SECONDS", 0.05)
     other = sqlite3.connect(study.layout.database, isolation_level=None)
     # In this mode others cannot even read.
     other.execute("PRAGMA locking_mode=EXCLUSIVE")

@@ -7,8 +7,8 @@ from sqlalchemy import make_url, text
 
 from orchestrator.errors import QueueLockedError
 from orchestrator.processes import Process
+from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.runs.states import RunState
-from orchestrator.store import QueuedRun, Store
 from tests.proxy import Proxy
 
 ADA = Process("elsewhere", 11, "boot/1")
@@ -27,8 +27,8 @@ def proxy(postgresql_url: str) -> Iterator[Proxy]:
 @pytest.fixture
 def store(postgresql_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A queue of three runs that wait, behind a network, whose server is given up after half a second of silence."""
-    monkeypatch.setattr("orchestrator.postgresql.SILENCE_SECONDS", 0.5)
-    monkeypatch.setattr("orchestrator.postgresql.LOCK_SECONDS", 1.0)
+    monkeypatch.setattr("orchestrator.queue.postgresql.SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr("orchestrator.queue.postgresql.LOCK_SECONDS", 1.0)
     opened = Store(make_url(postgresql_url).set(port=proxy.port).render_as_string(hide_password=False))
     opened.add(QueuedRun(id=run_id, experiment="E", seed=0, profile="quick", state=RunState.QUEUED) for run_id in IDS)
     yield opened
@@ -68,7 +68,7 @@ def test_a_connection_that_falls_silent_in_the_middle_is_closed(store: Store, pr
 
 
 def test_a_statement_that_takes_its_time_is_not_silence(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.postgresql.STATEMENT_SECONDS", 0.3)
+    monkeypatch.setattr("orchestrator.queue.postgresql.STATEMENT_SECONDS", 0.3)
     store = Store(postgresql_url)
     with store.engine.connect() as connection:
         assert connection.scalar(text("SELECT 1 FROM pg_sleep(0.1)")) == 1
@@ -135,9 +135,9 @@ def test_what_is_done_again_since_its_answer_was_lost_is_done_once(store: Store,
 def test_a_program_that_stands_still_in_a_transaction_holds_nobody_up(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.postgresql.IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("orchestrator.queue.postgresql.IDLE_SECONDS", 0.2)
     still = Store(postgresql_url)
-    monkeypatch.setattr("orchestrator.postgresql.LOCK_SECONDS", 60.0)
+    monkeypatch.setattr("orchestrator.queue.postgresql.LOCK_SECONDS", 60.0)
     other = Store(postgresql_url)
     with still.engine.connect() as connection:
         connection.execute(text("LOCK TABLE runs"))

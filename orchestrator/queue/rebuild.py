@@ -9,12 +9,12 @@ from msgspec import Struct
 
 from model.run_folder import Result, RunFolder
 from orchestrator.errors import QueueError, QueueLockedError, RunError
-from orchestrator.reconcile import held_rows
+from orchestrator.queue.reconcile import held_rows
+from orchestrator.queue.store import QueuedRun, Store, drop_tables, open_store
 from orchestrator.runs.order import read_order
 from orchestrator.runs.paths import Layout, sqlite_url
 from orchestrator.runs.results import find_holder, has_job, read_result
 from orchestrator.runs.states import RunState
-from orchestrator.store import QueuedRun, Store, drop_tables, open_store
 
 
 class Rebuilt(Struct, frozen=True, kw_only=True):

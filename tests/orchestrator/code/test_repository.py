@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.branches import BranchName, ExperimentCommit, Repository
-from orchestrator.code_folders import hash_code_folder
-from orchestrator.code_steps import SPEC_FILE
+from orchestrator.code.folders import hash_code_folder
+from orchestrator.code.refs import BranchName, ExperimentCommit
+from orchestrator.code.repository import Repository
+from orchestrator.code.steps import SPEC_FILE
 from orchestrator.errors import CodeError
 
 NOW = datetime(2026, 2, 19, 1, 0, 41, tzinfo=UTC)

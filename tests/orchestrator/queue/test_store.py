@@ -21,9 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from model.run_folder import Result
 from orchestrator.errors import QueueError, QueueLockedError
 from orchestrator.processes import Process, birth_of
-from orchestrator.runs.paths import Layout
-from orchestrator.runs.states import MOVES, RunState
-from orchestrator.store import (
+from orchestrator.queue.store import (
     FORGET_LEASES,
     LEASE_SECONDS,
     RUNS,
@@ -34,6 +32,8 @@ from orchestrator.store import (
     is_believed_alive,
     open_store,
 )
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.states import MOVES, RunState
 
 IDS = [f"E{number}-s0-00000000" for number in range(12)]
 ADA = Process("elsewhere", 11, "boot/1")
@@ -419,7 +419,7 @@ def test_a_mistake_in_a_statement_of_ours_is_no_refusal(store: Store) -> None:
 def test_a_queue_that_another_program_holds_is_said_to_be_locked(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.database.LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("orchestrator.queue.database.LOCK_SECONDS", 0.05)
     store = Store(database_url)
     store.add(rows_of(IDS[:1]))
     with store.engine.connect() as other:
@@ -495,5 +495,5 @@ def test_a_queue_on_a_place_that_only_reads_is_read(tmp_path: Path, *, is_log_le
 def test_a_worker_is_looked_up_here_and_believed_elsewhere(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, str], age_seconds: float, lives: bool
 ) -> None:
-    monkeypatch.setattr("orchestrator.store.uptime_seconds", lambda: 100.0)
+    monkeypatch.setattr("orchestrator.queue.store.uptime_seconds", lambda: 100.0)
     assert is_believed_alive(msgspec.structs.replace(Process.own(), **change), age_seconds) == lives

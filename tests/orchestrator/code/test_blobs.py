@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.code_files import blob_name, fault_of, few, hash_listing, is_importable
+from orchestrator.code.blobs import blob_name, fault_of, few, hash_listing, is_importable
 
 
 @pytest.mark.parametrize(

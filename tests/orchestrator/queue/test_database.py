@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from orchestrator.database import connect
 from orchestrator.errors import QueueError, QueueLockedError
-from orchestrator.store import Store
+from orchestrator.queue.database import connect
+from orchestrator.queue.store import Store
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def refusal_of(url: str) -> str:
@@ -161,7 +161,9 @@ def test_a_file_system_without_locks_is_told_with_a_way_that_works(
         study.queue("E5-s0-00000001")
         study.layout.runs.mkdir()
     # SQLite waits for what it takes for another program's lock.
-    start = "import orchestrator.database as d, orchestrator.cli as c, sys; d.LOCK_SECONDS = 0.1; sys.exit(c.main())"
+    start = (
+        "import orchestrator.queue.database as d, orchestrator.cli as c, sys; d.LOCK_SECONDS = 0.1; sys.exit(c.main())"
+    )
     environment = os.environ | {"LD_PRELOAD": str(no_locks), "NO_LOCKS_ERRNO": str(number)}
     ended = subprocess.run(
         [sys.executable, "-c", start, *words, "-f", study.file],

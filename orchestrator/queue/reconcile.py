@@ -13,11 +13,11 @@ from msgspec import Struct
 from model.run_folder import HeldError, Result, RunFolder
 from orchestrator.errors import RunError
 from orchestrator.processes import Process, ask_to_end
+from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.runs.members import end_members, members_of
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.results import describe_holder, has_job, read_result
 from orchestrator.runs.states import Failure, RunState
-from orchestrator.store import QueuedRun, Store
 
 MAX_LOSSES = 5
 """Losses in a row without a finished epoch between them."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.code_folders import hash_code_folder, list_code, read_code, read_code_folder
+from orchestrator.code.folders import hash_code_folder, list_code, read_code, read_code_folder
 from orchestrator.errors import CodeError
 
 

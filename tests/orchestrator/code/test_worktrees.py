@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import worktrees
-from orchestrator.branches import Repository
+from orchestrator.code import worktrees
+from orchestrator.code.repository import Repository
 from orchestrator.errors import CodeError
 
 Git = Callable[..., str]
@@ -294,7 +294,7 @@ class TestRemove:
             raise PermissionError(13, "Permission denied", str(folder))
 
         # Whoever runs the tests may be root, who may remove everything.
-        monkeypatch.setattr("orchestrator.worktrees.shutil.rmtree", refuse)
+        monkeypatch.setattr("orchestrator.code.worktrees.shutil.rmtree", refuse)
         with pytest.raises(CodeError, match=r"E5: this worktree cannot be removed: Permission denied; ask its owner"):
             repository.remove_worktree(path)
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from model.run_folder import Result
 from orchestrator.processes import Process, birth_of
-from orchestrator.reconcile import MAX_LOSSES, clear, decide_loss, held_rows, reconcile, requeue_interrupted
+from orchestrator.queue.reconcile import MAX_LOSSES, clear, decide_loss, held_rows, reconcile, requeue_interrupted
+from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.states import RunState
-from orchestrator.store import QueuedRun, Store
 from tests.epochs import an_epoch
 
 RUN = "E5-s0-3466db1c"

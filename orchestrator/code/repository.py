@@ -5,71 +5,16 @@ keeper/<ID>                           annotated tag on it, once its verdict is i
 refs/knockout/<ID>/<stamp>            where the commit stays when the branch of any other verdict is deleted
 """
 
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator import worktrees
-from orchestrator.code_files import CODE, GONE, SUBMODULE, fault_of, few, hash_listing, in_submodule
-from orchestrator.edits import Edit, find_edits, stored
+from orchestrator.code import worktrees
+from orchestrator.code.blobs import CODE, GONE, SUBMODULE, fault_of, few, hash_listing, in_submodule
+from orchestrator.code.edits import Edit, find_edits, stored
+from orchestrator.code.git import Git, GitError, NoGitError, parts
+from orchestrator.code.refs import BRANCH_PATTERN, STAMP_FORMAT, BranchName, ExperimentCommit, KnownCommit
 from orchestrator.errors import CodeError
-from orchestrator.plumbing import Git, GitError, NoGitError, parts
-from orchestrator.runs.identity import ID_PATTERN
-
-STAMP_FORMAT = "%Y%m%d_%H%M%S"
-_NAME = re.compile(rf"^experiment/(?P<id>{ID_PATTERN[1:-1]})-(?P<stamp>\d{{8}}_\d{{6}}(?:_\d+)?)$")
-
-
-@dataclass(frozen=True)
-class BranchName:
-    """`experiment/E5-20260219_010041`; a second branch in the same second gets `_2` behind it."""
-
-    experiment: str
-    stamp: str
-
-    def __str__(self) -> str:
-        return f"experiment/{self.experiment}-{self.stamp}"
-
-    @property
-    def ref(self) -> str:
-        """Full name of the branch."""
-        return f"refs/heads/{self}"
-
-    @property
-    def kept_ref(self) -> str:
-        """Where the commit stays once the branch is deleted."""
-        return f"refs/knockout/{self.experiment}/{self.stamp}"
-
-    @classmethod
-    def parse(cls, name: str) -> "BranchName":
-        """Read a branch name; ValueError if it is not one of ours."""
-        match = _NAME.match(name)
-        if match is None:
-            raise ValueError(f"`{name}` is no experiment's branch")
-        return cls(match["id"], match["stamp"])
-
-
-@dataclass(frozen=True)
-class ExperimentCommit:
-    """The commit that an experiment's runs execute, and the branch that holds it."""
-
-    branch: str
-    commit: str
-    base_commit: str
-
-
-@dataclass(frozen=True)
-class KnownCommit:
-    """A commit of an experiment, and one of the refs that keep it."""
-
-    experiment: str
-    stamp: str
-    ref: str
-    commit: str
-    committed: int
-    """Seconds since 1970."""
 
 
 class NoRepositoryError(CodeError):
@@ -313,13 +258,17 @@ class Repository:
         """Return the branches of experiments that have not been retired, in the order of their names."""
         lines = self.git("for-each-ref", "--format=%(refname:lstrip=2) %(objectname)", "refs/heads/experiment/")
         pairs = (line.split() for line in lines.splitlines())
-        return [ExperimentCommit(name, commit, self.base_commit) for name, commit in pairs if _NAME.match(name)]
+        return [
+            ExperimentCommit(name, commit, self.base_commit) for name, commit in pairs if BRANCH_PATTERN.match(name)
+        ]
 
     def retired_branches(self) -> list[ExperimentCommit]:
         """Return what is left of retired branches under the names that they had."""
         lines = self.git("for-each-ref", "--format=%(refname:lstrip=2) %(objectname)", "refs/knockout/").splitlines()
         pairs = ((f"experiment/{'-'.join(line.split()[0].rsplit('/', 1))}", line.split()[1]) for line in lines)
-        return [ExperimentCommit(name, commit, self.base_commit) for name, commit in pairs if _NAME.match(name)]
+        return [
+            ExperimentCommit(name, commit, self.base_commit) for name, commit in pairs if BRANCH_PATTERN.match(name)
+        ]
 
     def keepers(self) -> dict[str, str]:
         """Return experiment -> commit of its tag `keeper/<ID>`."""
@@ -380,7 +329,7 @@ def _read_name(ref: str) -> BranchName | None:
     if not ref.startswith("refs/heads/"):
         folder, _, stamp = ref.rpartition("/")
         ref = f"experiment/{folder.removeprefix('refs/knockout/')}-{stamp}"
-    match = _NAME.match(ref.removeprefix("refs/heads/"))
+    match = BRANCH_PATTERN.match(ref.removeprefix("refs/heads/"))
     return BranchName(match["id"], match["stamp"]) if match else None
 
 

@@ -1,0 +1,194 @@
+"""The folders that jobs run in: worktrees outside the user's checkout, made when a run starts."""
+
+import re
+import socket
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from model import job_lock
+from orchestrator.code.blobs import CODE
+from orchestrator.code.folders import hash_code_folder
+from orchestrator.code.repository import Repository
+from orchestrator.code.sources import content_hash, require_copy
+from orchestrator.errors import CodeError
+from orchestrator.processes import Process, birth_of, own_boot
+from orchestrator.runs.identity import ID_PATTERN
+from orchestrator.runs.order import AGAIN, OrderedCode
+from orchestrator.runs.paths import Layout
+
+_WORKTREE = re.compile(
+    rf"^(?P<id>{ID_PATTERN[1:-1]})-[0-9a-f]{{12}}-(?P<host>[0-9a-f]{{8}})-(?P<pid>\d{{1,10}})(-(?P<born>[0-9a-f]{{8}}))?$"
+)
+"""Folder of a worktree that a process of a host runs in. A look at an experiment ends in its commit."""
+PID_NAMESPACE = Path("/proc/self/ns/pid")
+"""Names the numbers of processes that mean the same: a container has its own."""
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A worktree whose process is gone."""
+
+    path: Path
+    experiment: str
+    pid: int
+    born: str = ""
+    """Hash of the process's birth; empty where an older version named the folder by host and number alone."""
+
+    def is_of(self, process: Process) -> bool:
+        """Whether a process of this machine made it."""
+        return process.pid == self.pid and self.born in ("", _short(process.born))
+
+
+def leftover_worktrees(layout: Layout) -> list[Leftover]:
+    """Return the worktrees of workers that died before they could remove them."""
+    names = ((path, _WORKTREE.match(path.name)) for path in sorted(layout.worktrees.glob("*-*")))
+    found = [(path, match) for path, match in names if match is not None]
+    leftovers = [(Leftover(path, match["id"], int(match["pid"]), match["born"] or ""), match) for path, match in found]
+    return [left for left, match in leftovers if (_is_gone(left) if _is_ours(match) else _is_abandoned(left.path))]
+
+
+def _is_ours(match: re.Match[str]) -> bool:
+    """Whether a worktree's process is one of this host and name space, so that it can be looked up."""
+    return match["host"] == (_own_host() if match["born"] is not None else _short(socket.gethostname()))
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Whether the process of a worktree is gone that ran in another name space of this boot: its lock is free then.
+
+    Of another machine nobody can tell here: machines may share a home, and their locks may be each its own.
+    """
+    lock = lock_of(path)
+    last = job_lock.last_holder(lock)
+    if last is None or not (last.born or "").startswith(f"{own_boot()}/"):
+        return False
+    try:
+        return job_lock.find_holder(lock) is None
+    except (job_lock.HeldError, OSError):
+        return False
+
+
+def lock_of(worktree: Path) -> Path:
+    """Return the file that is locked as long as the process of a worktree lives."""
+    return worktree.parent.with_name(f"{worktree.parent.name}.locks") / worktree.name
+
+
+def _is_gone(leftover: Leftover) -> bool:
+    born = birth_of(leftover.pid)
+    return born is None or leftover.born not in ("", _short(born))
+
+
+def abandoned_locks(layout: Layout) -> list[Path]:
+    """Return the locks of worktrees that are not there, and whose processes are gone."""
+    folder = lock_of(layout.worktrees / "any").parent
+    locks = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [
+        lock
+        for lock in locks
+        if not (layout.worktrees / lock.name).exists() and _is_abandoned(layout.worktrees / lock.name)
+    ]
+
+
+def worktree_name(experiment: str, commit: str, process: Process | None = None) -> str:
+    """Name the folder of a worktree after the process that runs in it, this one unless another of this machine is."""
+    of = process or Process.own()
+    return f"{experiment}-{commit[:12]}-{_own_host()}-{of.pid}-{_short(of.born)}"
+
+
+def _own_host() -> str:
+    namespace = str(PID_NAMESPACE.readlink()) if PID_NAMESPACE.is_symlink() else ""
+    return _short(f"{socket.gethostname()}{namespace}")
+
+
+def _short(text: str) -> str:
+    return content_hash(text.encode())[:8]
+
+
+@dataclass
+class Checkouts:
+    """The folders that this process's jobs run in, outside the user's checkout.
+
+    A worktree for each code: experiments that differ in knobs alone share one, since jobs only read it.
+    """
+
+    layout: Layout
+    _folders: dict[str, Path] = field(default_factory=dict)
+    _repository: Repository | None = None
+    _locks: ExitStack = field(default_factory=ExitStack)
+    _locked: set[Path] = field(default_factory=set)
+
+    def open(self, experiment: str, code: OrderedCode) -> Path:
+        """Return a folder whose `model` is the code that a run was queued with.
+
+        Raises:
+            CodeError: the code is not there any more, or git refuses.
+        """
+        if code.commit is None:
+            copy = self.layout.code_copy(code.tree)
+            if not copy.is_dir():
+                raise CodeError(f"{copy}: the copy of the code that the run was queued with is gone; {AGAIN}")
+            require_copy(copy, code.tree)
+            return copy
+        path = self._folders.get(code.tree, self.layout.worktrees / worktree_name(experiment, code.commit))
+        folder = path / self._git().prefix
+        # Somebody may have edited the first job's worktree, or emptied the cache, before the next one starts.
+        if code.tree not in self._folders or hash_code_folder(folder / CODE, len(code.commit)) != code.tree:
+            self._add(code.commit, path)
+        self._folders[code.tree] = path
+        return folder
+
+    def _add(self, commit: str, path: Path) -> None:
+        try:
+            self._lock(path)
+            self._git().add_worktree(commit, path)
+        except CodeError:
+            self._require(commit)
+            raise
+
+    def _lock(self, path: Path) -> None:
+        """Show other name spaces that this process lives; it may make a worktree more than once."""
+        if path not in self._locked:
+            lock_of(path).parent.mkdir(parents=True, exist_ok=True)
+            self._locks.enter_context(job_lock.hold(lock_of(path)))
+            self._locked.add(path)
+
+    def _require(self, commit: str) -> None:
+        """Say it in other words than git's where the commit itself is gone."""
+        if self._git().git.ask("cat-file", "-e", f"{commit}^{{commit}}") is None:
+            raise CodeError(f"commit {commit[:12]}, which the run was queued with, is not in the repository; {AGAIN}")
+
+    def _git(self) -> Repository:
+        if self._repository is None:
+            self._repository = Repository(self.layout.root)
+        return self._repository
+
+    def remove_leftovers(self) -> list[str]:
+        """Remove worktrees of workers that died before they could; return what git refused."""
+        for lock in abandoned_locks(self.layout):
+            lock.unlink(missing_ok=True)
+        return self._remove(leftover.path for leftover in leftover_worktrees(self.layout))
+
+    def close(self) -> list[str]:
+        """Remove this process's worktrees; return what git refused.
+
+        The branches are the verdicts' business, and a copy is the only record of its code.
+        """
+        folders = tuple(self._folders.values())
+        self._folders.clear()
+        refused = self._remove(folders)
+        for path in self._locked:
+            lock_of(path).unlink(missing_ok=True)
+        self._locked.clear()
+        self._locks.close()
+        return refused
+
+    def _remove(self, folders: Iterable[Path]) -> list[str]:
+        refused = []
+        for folder in folders:
+            try:
+                self._git().remove_worktree(folder)
+                lock_of(folder).unlink(missing_ok=True)
+            except CodeError as error:
+                refused.append(str(error))
+        return refused

@@ -1,0 +1,207 @@
+"""What code an experiment runs: commits of a repository, or a copy outside one. It is fixed when runs are queued."""
+
+import hashlib
+import os
+import shlex
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+import model
+from orchestrator.code.blobs import CODE, blob_name, few, hash_listing, write_listing
+from orchestrator.code.folders import is_code_unchanged, read_code_folder
+from orchestrator.code.git import NoGitError
+from orchestrator.code.patches import RefusedError, apply_patch, changed_files, read_patch, take_ref
+from orchestrator.code.refs import ExperimentCommit
+from orchestrator.code.repository import Repository
+from orchestrator.code.steps import SPEC_FILE, BranchContent, CodeStep
+from orchestrator.errors import CodeError
+from orchestrator.runs.order import OrderedCode
+from orchestrator.runs.paths import Layout
+
+LISTING = "listing"
+"""File beside a copy of the code: what lies in it, to the byte."""
+
+
+@dataclass(frozen=True)
+class ArmCode:
+    """What an experiment's stack makes of the code, or why that is refused."""
+
+    tree: str
+    """The repository's whole tree; empty if it is refused."""
+    hash: str
+    """Of `model/` in it; of the attempt, if it is refused."""
+    changes: tuple[str, ...] = ()
+    differs_beyond: tuple[str, ...] = ()
+    refusal: str | None = None
+
+
+class GitCode:
+    """Code from the repository around the campaign: one branch an experiment."""
+
+    def __init__(self, repository: Repository, layout: Layout, *, snapshot: bool) -> None:
+        changed = repository.uncommitted_code()
+        if changed and not snapshot:
+            raise CodeError(
+                f"uncommitted changes to the code that jobs run: {few(changed)}; commit them, or take them "
+                "onto the experiments' branches as they are with --snapshot"
+            )
+        self.repository, self.layout = repository, layout
+        self.tree = repository.snapshot_tree({}, with_code=True) if changed else "HEAD"
+        repository.require_plain_code(self.tree)
+        self.code_hash = repository.code_hash(self.tree)
+        with_changes = f", with uncommitted changes: {few(changed)}" if changed else ""
+        self.note = f"code: commit {repository.base_commit[:12]}{with_changes}"
+        self._known: dict[tuple[CodeStep, ...], ArmCode] = {(): ArmCode(self.tree, self.code_hash)}
+
+    def code_of(self, steps: tuple[CodeStep, ...]) -> ArmCode:
+        """Apply an experiment's patches and refs, those of its stack first."""
+        for number in range(1, len(steps) + 1):
+            first = steps[:number]
+            if first not in self._known:
+                before = self._known[first[:-1]]
+                self._known[first] = before if before.refusal else self._apply(before, first[-1])
+        return self._known[steps]
+
+    def _apply(self, before: ArmCode, step: CodeStep) -> ArmCode:
+        beyond: tuple[str, ...] = ()
+        try:
+            if step.ref is not None:
+                taken = take_ref(self.repository, before.tree, step.ref)
+                tree, beyond = taken.tree, tuple(taken.other_files)
+            else:
+                patch = read_patch(self.layout.root / str(step.patch))
+                tree = apply_patch(self.repository, before.tree, patch, str(step.patch))
+        except RefusedError as error:
+            # The attempt has an identity too: a patch that is mended is another run.
+            attempt = msgspec.json.encode([before.hash, step, str(error)])
+            return ArmCode("", content_hash(attempt), before.changes, before.differs_beyond, str(error))
+        changes = changed_files(self.repository, self.tree, tree)
+        return ArmCode(tree, self.repository.code_hash(tree), changes, (*before.differs_beyond, *beyond))
+
+    def commit(self, content: BranchContent, now: datetime) -> OrderedCode:
+        """Give an experiment its branch, with a commit that holds its code and what it is.
+
+        Raises:
+            CodeError: git refuses.
+        """
+        code = self.code_of(content.steps)
+        if code.refusal:
+            return OrderedCode(tree=code.hash)
+        tree = self.repository.snapshot_tree({SPEC_FILE: content.spec}, with_code=False, tree=code.tree)
+        commit = self.repository.commit_experiment(content.experiment, tree, content.message, now)
+        return OrderedCode(
+            tree=code.hash,
+            commit=commit.commit,
+            branch=commit.branch,
+            base_commit=commit.base_commit,
+            changes=code.changes,
+            differs_beyond=code.differs_beyond,
+            is_own=bool(content.steps),
+        )
+
+    def settle(self, name: str, commit: ExperimentCommit, keeper_verdict: str | None) -> None:
+        """Tag an experiment that improved with its verdict (JSON); retire the branch of any other."""
+        if keeper_verdict is not None:
+            self.repository.keep(commit, name, keeper_verdict)
+        else:
+            self.repository.retire(commit)
+
+
+class CopiedCode:
+    """Code outside a repository: a copy of the campaign's `model/`, or of the installed one."""
+
+    def __init__(self, layout: Layout, why: str = "no git repository holds it") -> None:
+        local = layout.root / CODE
+        self.source = local if (local / "__main__.py").exists() else Path(model.__file__).parent
+        # Read once: what is copied later is what was hashed.
+        self._files = read_code_folder(self.source)
+        self._blobs = {path: blob_name(content) for path, content in self._files.items()}
+        self.code_hash = hash_listing(self._blobs)
+        self.copy = layout.code_copy(self.code_hash)
+        self.note = f"code: a copy of {self.source}, since {why}; no branches are made"
+
+    def code_of(self, steps: tuple[CodeStep, ...]) -> ArmCode:
+        """Return the one code that there is."""
+        if not steps:
+            return ArmCode("", self.code_hash)
+        step = steps[-1]
+        refusal = f"`{step.patch or step.ref}` needs a git repository around {self.source}; make one with `git init`"
+        return ArmCode("", content_hash(msgspec.json.encode([self.code_hash, steps])), refusal=refusal)
+
+    def commit(self, content: BranchContent, now: datetime) -> OrderedCode:
+        """Copy the code once; all experiments share it."""
+        try:
+            if not self.copy.exists():
+                self._write_copy()
+        except OSError as error:
+            # Another process may have been first; its copy is looked at like this one.
+            if not self.copy.exists():
+                where = error.filename or self.copy.parent
+                raise CodeError(f"{where}: a copy of the code is to be written here: {error.strerror}") from None
+        require_copy(self.copy, self.code_hash)
+        return OrderedCode(tree=self.code_of(content.steps).hash)
+
+    def _write_copy(self) -> None:
+        self.copy.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.copy.parent) as folder:
+            whole = Path(folder) / "whole"
+            for path, content in self._files.items():
+                (whole / path).parent.mkdir(parents=True, exist_ok=True)
+                (whole / path).write_bytes(content)
+            (whole / LISTING).write_bytes(write_listing(self._blobs))
+            whole.rename(self.copy)
+
+    def settle(self, name: str, commit: ExperimentCommit, keeper_verdict: str | None) -> None:
+        """There is no branch to settle."""
+
+
+Code = GitCode | CopiedCode
+
+
+def find_code(layout: Layout, *, snapshot: bool) -> Code:
+    """Choose where jobs' code comes from.
+
+    Raises:
+        CodeError: the repository is bare, has no commit, or has uncommitted changes to the code.
+    """
+    repository = Repository.find(layout.root)
+    if repository is None:
+        return CopiedCode(layout)
+    if not repository.has_code() and not repository.uncommitted_code():
+        return CopiedCode(layout)
+    return GitCode(repository, layout, snapshot=snapshot)
+
+
+def look_at_code(layout: Layout) -> Code:
+    """Choose the code that results are compared with, where nothing is trained: without git, that of the folder.
+
+    Raises:
+        CodeError: git is there, and refuses.
+    """
+    try:
+        return find_code(layout, snapshot=True)
+    except NoGitError as error:
+        return CopiedCode(layout, why=str(error))
+
+
+def require_copy(copy: Path, code_hash: str) -> None:
+    """Refuse a copy whose files are not those of its listing, which the hash is of; an older copy has no listing."""
+    try:
+        listing = (copy / LISTING).read_bytes()
+    except FileNotFoundError:
+        return
+    pairs = (line.split(" ", 1) for line in os.fsdecode(listing).split("\n")[:-1])
+    if content_hash(listing) != code_hash or not is_code_unchanged(copy, {path: blob for blob, path in pairs}):
+        raise CodeError(
+            f"{copy}: this copy of the code is not what it was when runs were queued with it; remove it, and queue the "
+            f"runs again: rm -r {shlex.quote(str(copy))}"
+        )
+
+
+def content_hash(content: bytes) -> str:
+    """Return the SHA-256 of some bytes as hex digits."""
+    return hashlib.sha256(content).hexdigest()
