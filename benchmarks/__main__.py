@@ -22,7 +22,7 @@ from benchmarks.rule import SHAPES, bench_rule
 from benchmarks.search import bench_search
 from benchmarks.step import bench_step
 from benchmarks.timing import ROUNDS, Row
-from orchestrator.launchers.local import MALLOC
+from orchestrator.launch.slots import MALLOC
 
 BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end: written by make bench -->"
 THREADS = "2"

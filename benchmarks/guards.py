@@ -23,14 +23,15 @@ from statistics import median
 
 from benchmarks.page import publish
 from model.run_folder import RunFolder
-from orchestrator.guards import Pace, fastest_pace, rule
-from orchestrator.launchers.forked import AnyJob
-from orchestrator.launchers.local import Job, Slot
-from orchestrator.launchers.probing import PairedProbe, Side
+from orchestrator.launch.forked import AnyJob
+from orchestrator.launch.guards import Pace, fastest_pace, rule
+from orchestrator.launch.local import Job
+from orchestrator.launch.paired_probe import PairedProbe, Side
+from orchestrator.launch.slots import Slot
+from orchestrator.launch.watcher import LiveRun
 from orchestrator.runs.order import GuardSpec
 from orchestrator.runs.probes import read_probes
 from orchestrator.runs.states import RunState
-from orchestrator.watcher import LiveRun
 
 BEGIN, END = "<!-- begin: written by python -m benchmarks.guards -->", "<!-- end -->"
 CODE = Path(__file__).parent / "tiny_job"

@@ -17,8 +17,8 @@ import numpy as np
 from benchmarks.calibration import BURSTS_PER_DEVICE, DEVICE_SKILL_D, FOURFOLD, LEVEL, MARGIN_POINTS, Floats, Outcomes
 from benchmarks.calibration import simulate as simulate_outcomes
 from benchmarks.page import publish
+from orchestrator.campaign.spec import StagingSpec
 from orchestrator.judgement import AtLook, Verdict
-from orchestrator.spec import StagingSpec
 from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta
 from orchestrator.stats.looks import Look, Progress, Weighed, replay, share_out
 from orchestrator.stats.multiplicity import ADJUST

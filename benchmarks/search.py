@@ -26,10 +26,11 @@ from ruamel.yaml import YAML
 from benchmarks.overhead import KNOCKOUT, ROOT, quiet_environment
 from benchmarks.page import publish
 from benchmarks.timing import Row
-from orchestrator.launchers.local import make_own_slots
+from orchestrator.campaign.captures import make_captures
+from orchestrator.campaign.selection import Request
+from orchestrator.launch.slots import make_own_slots
 from orchestrator.runs.paths import Layout, sqlite_url
 from orchestrator.searches import Search, open_search
-from orchestrator.study import Request, make_captures
 
 BEGIN, END = "<!-- begin: written by python -m benchmarks.search -->", "<!-- end -->"
 NAME, PROFILE = "focal", "quick"

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 
 from model.run_folder import RunFolder, write_atomically
+from orchestrator.campaign.selection import Request
 from orchestrator.errors import RunError, UsageError
 from orchestrator.explain import Match, match
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.record import read_run
 from orchestrator.runs.results import describe_holder, read_result
 from orchestrator.runs.states import RunState
-from orchestrator.study import Request
 from orchestrator.why import Comparison
 
 

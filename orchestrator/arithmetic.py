@@ -10,6 +10,8 @@ from functools import reduce
 import numpy as np
 from msgspec import Struct, structs
 
+from orchestrator.campaign.fields import BASELINE, Control
+from orchestrator.campaign.plan import Plan
 from orchestrator.comparisons import (
     adjust,
     comparison,
@@ -23,9 +25,7 @@ from orchestrator.comparisons import (
     spreads_of,
 )
 from orchestrator.judgement import Judgement, Verdict
-from orchestrator.plan import Plan
 from orchestrator.runs.record import Bursts, RunRecord
-from orchestrator.spec import BASELINE, Control
 from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta, t_quantile
 from orchestrator.stats.pairing import PairedDifferences, pair_outcomes
 from orchestrator.stats.variance import Spread, arm_spreads, fit_prior, seed_spread

@@ -20,8 +20,9 @@ from msgspec import Struct, structs
 from scipy.stats import beta, binomtest, chi2, norm
 
 from orchestrator import wording
-from orchestrator.plan import Arm, Plan
-from orchestrator.spec import BASELINE, Reported
+from orchestrator.campaign.arms import Arm
+from orchestrator.campaign.fields import BASELINE, Reported
+from orchestrator.campaign.plan import Plan
 
 POWER = 0.80
 ROUNDING_POINTS = 0.05

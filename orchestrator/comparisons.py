@@ -6,13 +6,14 @@
 from collections.abc import Collection, Mapping
 from statistics import variance
 
-from orchestrator.generated import Interaction
+from orchestrator.campaign.fields import BASELINE
+from orchestrator.campaign.generated import Interaction
+from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.spec import StagingSpec
 from orchestrator.interactions import FourArms, InteractionJudgement, judge_interactions
 from orchestrator.judgement import Judgement, Verdict
-from orchestrator.plan import Plan
 from orchestrator.runs.record import Bursts, RunRecord
 from orchestrator.runs.states import RunState
-from orchestrator.spec import BASELINE, StagingSpec
 from orchestrator.stats.multiplicity import ADJUST
 from orchestrator.stats.pairing import PairedDifferences, pair_outcomes
 from orchestrator.stats.variance import Spread, difference_spread, pool_spreads, rounding_variance

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from msgspec import Struct
 from scipy.stats import binomtest
 
-from orchestrator.generated import ABLATION
+from orchestrator.campaign.arms import Arm
+from orchestrator.campaign.generated import ABLATION
+from orchestrator.campaign.plan import Plan
 from orchestrator.judgement import Judgement, Verdict
-from orchestrator.plan import Arm, Plan
 from orchestrator.runs.record import RunRecord
 
 COVERAGE = 0.95

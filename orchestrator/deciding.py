@@ -7,11 +7,12 @@ from math import ceil, inf, isinf
 from msgspec import Struct, structs
 
 from orchestrator import wording
+from orchestrator.campaign.arms import select_arms
+from orchestrator.campaign.plan import Plan, narrow
+from orchestrator.campaign.spec import StagingSpec
 from orchestrator.judgement import AtLook, Judgement, Verdict
-from orchestrator.plan import Plan, narrow, select_arms
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.states import RunState
-from orchestrator.spec import StagingSpec
 from orchestrator.stats.estimate import seeds_to_resolve
 from orchestrator.stats.looks import Cell, Look, Progress, Weighed, replay, share_out
 from orchestrator.verdicts import estimate_at, judge

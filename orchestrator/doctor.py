@@ -10,8 +10,7 @@ from statistics import median
 from model.config import JobConfig
 from orchestrator.code.repository import Repository
 from orchestrator.errors import CodeError, DataError
-from orchestrator.launchers.gpus import list_gpus, visible_devices
-from orchestrator.launchers.local import count_gpus
+from orchestrator.launch.slots import count_gpus, list_gpus, visible_devices
 from orchestrator.runs.paths import Layout
 from orchestrator.surroundings import (
     Finding,

@@ -16,11 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from orchestrator import wording
+from orchestrator.campaign.arms import Arm
+from orchestrator.campaign.fields import BASELINE
+from orchestrator.campaign.plan import Plan
 from orchestrator.judgement import Judgement, Verdict
-from orchestrator.plan import Arm, Plan
 from orchestrator.report_sections import Confirmation, confirmation, is_compared, marks
 from orchestrator.runs.record import RunRecord
-from orchestrator.spec import BASELINE
 from orchestrator.wording import one_line
 
 DOTS_PER_INCH = 150

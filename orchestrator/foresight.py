@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 from orchestrator import wording
+from orchestrator.campaign.arms import Arm
+from orchestrator.campaign.plan import Plan
 from orchestrator.files import is_there
-from orchestrator.launchers.local import Slot
-from orchestrator.plan import Arm, Plan
+from orchestrator.launch.provenance import provenance
+from orchestrator.launch.slots import Slot
 from orchestrator.proof import find_confounds
-from orchestrator.provenance import provenance
 from orchestrator.runs.order import read_order
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.record import RunRecord, read_runs

@@ -19,9 +19,9 @@ import numpy as np
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
-from orchestrator.generated import Interaction
+from orchestrator.campaign.generated import Interaction
+from orchestrator.campaign.spec import JudgingSpec
 from orchestrator.runs.record import Bursts
-from orchestrator.spec import JudgingSpec
 from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta
 from orchestrator.stats.multiplicity import ADJUST
 from orchestrator.stats.pairing import BurstOutcomes, PairedDifferences, pair_outcomes

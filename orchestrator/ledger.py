@@ -10,9 +10,9 @@ from enum import StrEnum
 from msgspec import Struct
 
 from orchestrator import wording
+from orchestrator.campaign.plan import Plan, PlannedRun
 from orchestrator.comparisons import accuracies_of, runs_of
 from orchestrator.judgement import Judgement
-from orchestrator.plan import Plan, PlannedRun
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.estimate import Estimate
 

@@ -7,14 +7,6 @@ from statistics import mean, stdev
 from msgspec import Struct
 
 from model.run_folder import EpochRecord, Result
-from orchestrator.errors import SpecError
-from orchestrator.spec import DataSpec, ObjectiveSpec
-from orchestrator.stacking import Where
-
-MISLEADING = (
-    "validation accuracy misleads: models that validate best at the locations of their training often do worse at "
-    "a new one, as the source study says of its own"
-)
 
 
 class Score(Struct, frozen=True, kw_only=True):
@@ -30,37 +22,6 @@ class Score(Struct, frozen=True, kw_only=True):
     def is_across_seeds(self) -> bool:
         """Whether the standard error is that of seeds; else it is that of the bursts alone, which is too small."""
         return len(self.per_seed) > 1
-
-
-def objective_captures(objective: ObjectiveSpec, data: DataSpec, where: Where) -> tuple[str, ...]:
-    """Return the captures that a search looks at.
-
-    Args:
-        objective: what the file says.
-        data: the captures and their roles at the campaign's profile.
-        where: the path of the objective in the file.
-
-    Raises:
-        SpecError: there is none, one is given twice, or it is one that a search must not look at.
-    """
-    captures = objective.captures or data.choose
-    here = (*where, "captures") if objective.captures else where
-    if not captures:
-        raise SpecError("a search needs a location to choose on; name one under `data.choose`", here)
-    for place, name in enumerate(captures):
-        if name in captures[:place]:
-            raise SpecError(f"`{name}` is given twice, so its bursts count twice; keep one", (*here, f"[{place}]"))
-        if name in data.report:
-            what = f"`{name}` is for the report alone: what is chosen on it says nothing about a new location"
-            raise SpecError(f"{what}; choose on {', '.join(data.choose) or 'a capture of `data.choose`'}", here)
-    if set(captures) <= set(data.choose):
-        return captures
-    if set(captures) != set(data.validate):
-        wanted = "captures of `data.choose`, or all of `data.validate`"
-        raise SpecError(f"an objective is on {wanted}, found {', '.join(captures)}", here)
-    if not objective.insist:
-        raise SpecError(f"{MISLEADING}; choose on a capture of `data.choose`, or say `insist: true`", here)
-    return captures
 
 
 def score_run(result: Result, epochs: Sequence[EpochRecord], captures: Sequence[str]) -> tuple[float, int]:

@@ -3,11 +3,11 @@
 import msgspec
 from msgspec import Struct
 
+from orchestrator.campaign.selection import Study
 from orchestrator.foresight import foresee_confounds
-from orchestrator.launchers.local import make_own_slots
+from orchestrator.launch.slots import make_own_slots
 from orchestrator.queue.store import QueuedRun, Store, open_store
 from orchestrator.queueing import Queued, add
-from orchestrator.study import Study
 
 
 class RunOptions(Struct, frozen=True, kw_only=True):

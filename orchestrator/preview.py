@@ -8,14 +8,15 @@ import msgspec
 from msgspec import Struct
 
 from model.run_folder import EpochRecord, RunFolder
+from orchestrator.campaign.arms import Arm
+from orchestrator.campaign.captures import missing_captures, refuse_same_files
+from orchestrator.campaign.selection import Study, collect_inputs, make_plan
 from orchestrator.code.sources import Code, find_code
-from orchestrator.launchers.compilers import find_compiler_problem
-from orchestrator.launchers.local import make_own_slots
-from orchestrator.plan import Arm
+from orchestrator.launch.compilers import find_compiler_problem
+from orchestrator.launch.slots import make_own_slots
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.results import find_second_tries, folder_bytes, look_at_results, run_seconds
 from orchestrator.runs.states import RunState
-from orchestrator.study import Study, collect_inputs, make_plan, missing_captures, refuse_same_files
 from orchestrator.wording import describe_bytes, describe_seconds
 
 NUM_MEASURED = 50

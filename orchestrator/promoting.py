@@ -17,9 +17,9 @@ from ruamel.yaml.nodes import MappingNode, Node
 
 from model.run_folder import write_atomically
 from orchestrator import wording
+from orchestrator.campaign.arms import resolve_arms
+from orchestrator.campaign.load import at_profile, load_campaign, wrong_id
 from orchestrator.errors import SpecError, UsageError
-from orchestrator.loading import at_profile, load_campaign, wrong_id
-from orchestrator.plan import resolve_arms
 from orchestrator.search_results import Searched, TrialRecord
 from orchestrator.search_space import what_moves
 from orchestrator.task.knobs import Change

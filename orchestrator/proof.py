@@ -15,7 +15,7 @@ import msgspec
 
 from model.config import COSMETIC, JobConfig
 from orchestrator import wording
-from orchestrator.plan import Arm
+from orchestrator.campaign.arms import Arm
 from orchestrator.runs.record import RunRecord
 from orchestrator.task.knobs import leaves
 

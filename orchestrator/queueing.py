@@ -8,21 +8,23 @@ import msgspec
 from msgspec import Struct
 
 from model.run_folder import Result, RunFolder
+from orchestrator.campaign.arms import branch_content
+from orchestrator.campaign.captures import make_captures, refuse_shared_bursts
+from orchestrator.campaign.fields import BASELINE
+from orchestrator.campaign.plan import Plan, PlannedRun
+from orchestrator.campaign.selection import Study, collect_inputs, make_plan
+from orchestrator.campaign.snapshot import remember
 from orchestrator.code.sources import Code, find_code
 from orchestrator.errors import DataError, RunError
-from orchestrator.plan import Plan, PlannedRun, branch_content
 from orchestrator.preview import find_unmet_need
 from orchestrator.queue.reconcile import reconcile
 from orchestrator.queue.store import QueuedRun, Store
-from orchestrator.remembering import remember
 from orchestrator.runs.doubtful import find_doubtful, set_aside
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.order import Order, OrderedCode, place_run, read_order
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.results import find_second_tries, finished_results, look_at_results
 from orchestrator.runs.states import Failure, RunState
-from orchestrator.spec import BASELINE
-from orchestrator.study import Study, collect_inputs, make_captures, make_plan, refuse_shared_bursts
 from orchestrator.task.ask import describe_jobs
 
 

@@ -22,11 +22,11 @@ from orchestrator.audit import (
     misstated,
     paired_detectable_points,
 )
+from orchestrator.campaign.plan import Plan
 from orchestrator.comparisons import interactions_of
 from orchestrator.controls import COVERAGE, Contribution, Shuffled, contributions, false_verdicts, shuffled_labels
 from orchestrator.interactions import Additivity, InteractionJudgement
 from orchestrator.judgement import Judgement
-from orchestrator.plan import Plan
 from orchestrator.report_sections import interval_cell
 from orchestrator.runs.record import RunRecord
 

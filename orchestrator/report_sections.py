@@ -8,11 +8,12 @@ from typing import Any
 
 from model.flags import to_flags
 from orchestrator import wording
+from orchestrator.campaign.arms import Arm
+from orchestrator.campaign.fields import BASELINE
+from orchestrator.campaign.plan import Plan
 from orchestrator.judgement import Judgement, Verdict
 from orchestrator.ledger import SeedUse, seed_scores
-from orchestrator.plan import Arm, Plan
 from orchestrator.runs.record import RunRecord
-from orchestrator.spec import BASELINE
 from orchestrator.task.knobs import difference
 
 Records = Mapping[str, RunRecord]

@@ -9,8 +9,16 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial
 
 from orchestrator import wording
+from orchestrator.campaign.search_spec import (
+    CategoricalSpace,
+    FloatSpace,
+    IntSpace,
+    MedianPruning,
+    SearchSpec,
+    Space,
+    WilcoxonPruning,
+)
 from orchestrator.search_space import Value, holds
-from orchestrator.spec import CategoricalSpace, FloatSpace, IntSpace, MedianPruning, SearchSpec, Space, WilcoxonPruning
 from orchestrator.task.knobs import Change
 
 STARTUP_TRIALS = 5

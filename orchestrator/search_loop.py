@@ -5,8 +5,10 @@ from functools import partial
 
 from msgspec import structs
 
+from orchestrator.campaign.captures import make_captures, refuse_shared_bursts
 from orchestrator.errors import DataError
-from orchestrator.pacing import Pacer
+from orchestrator.launch.loop import Observer, Pacer
+from orchestrator.launch.worker import Worker, build_worker
 from orchestrator.queue.reconcile import reconcile
 from orchestrator.queue.store import Store, open_store
 from orchestrator.runs.paths import require_place
@@ -14,10 +16,7 @@ from orchestrator.runs.states import RunState
 from orchestrator.search_results import Searched
 from orchestrator.searches import Search, SearchOptions
 from orchestrator.searching import Trials, open_trials, runs_of
-from orchestrator.study import make_captures, refuse_shared_bursts
 from orchestrator.task.ask import describe_jobs
-from orchestrator.worker import Observer, Worker
-from orchestrator.working import build_worker
 
 SETTLE_SECONDS = 0.3
 """How often a search looks whether trials have ended."""

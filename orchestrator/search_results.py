@@ -5,9 +5,10 @@ from typing import Any
 
 from msgspec import Struct
 
+from orchestrator.campaign.search_spec import SearchSpec, Space
+from orchestrator.campaign.spec import ProfiledCampaign
 from orchestrator.objective import Score
 from orchestrator.search_space import suggest
-from orchestrator.spec import ProfiledCampaign, SearchSpec, Space
 from orchestrator.task.knobs import Change
 
 

@@ -7,9 +7,9 @@ import msgspec
 from msgspec import structs
 
 from model.config import JobConfig
+from orchestrator.campaign.configs import ABSENT, Where, look_up, put_on
+from orchestrator.campaign.search_spec import CategoricalSpace, IntSpace, SearchSpec, Space
 from orchestrator.errors import SpecError
-from orchestrator.spec import CategoricalSpace, IntSpace, SearchSpec, Space
-from orchestrator.stacking import ABSENT, Where, look_up, put_on
 from orchestrator.task.knobs import Change, did_you_mean
 
 Value = str | int | float | bool | None

@@ -7,13 +7,12 @@ from msgspec import Struct
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from orchestrator.campaign.arms import Arm
+from orchestrator.campaign.load import load_campaign, objective_captures, seed_list
+from orchestrator.campaign.search_spec import SearchSpec
+from orchestrator.campaign.selection import Request, Study, open_study
 from orchestrator.errors import UsageError
-from orchestrator.loading import load_campaign, seed_list
-from orchestrator.objective import objective_captures
-from orchestrator.plan import Arm
 from orchestrator.search_space import require_possible
-from orchestrator.spec import SearchSpec
-from orchestrator.study import Request, Study, open_study
 from orchestrator.task.knobs import did_you_mean
 
 

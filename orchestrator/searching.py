@@ -21,6 +21,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from model.run_folder import Result
 from orchestrator import wording
+from orchestrator.campaign.captures import make_captures
+from orchestrator.campaign.search_spec import MedianPruning
+from orchestrator.campaign.selection import collect_inputs
 from orchestrator.code.sources import find_code
 from orchestrator.errors import SpecError
 from orchestrator.objective import Score, combine, each_by_epoch, mean_by_epoch, score_run
@@ -32,8 +35,6 @@ from orchestrator.sampling import ask_knob, find_importance, is_given_up, make_p
 from orchestrator.search_results import Searched, TrialRecord, as_trained, point_key
 from orchestrator.search_space import default_point, suggest
 from orchestrator.searches import Search, SearchOptions
-from orchestrator.spec import MedianPruning
-from orchestrator.study import collect_inputs, make_captures
 from orchestrator.trial_runs import TrialRuns, base_code
 from orchestrator.trial_storage import hold, open_storage_study
 

@@ -12,9 +12,8 @@ from typing import Literal
 from msgspec import Struct
 
 from orchestrator.errors import explain_os_error
-from orchestrator.launchers.compilers import find_compiler_problem
-from orchestrator.launchers.cores import THREAD_VARIABLES, usable_cores
-from orchestrator.launchers.gpus import CONTAINER_MASK, MASK, Device, Gpu
+from orchestrator.launch.compilers import find_compiler_problem
+from orchestrator.launch.slots import CONTAINER_MASK, MASK, THREAD_VARIABLES, Device, Gpu, usable_cores
 from orchestrator.runs.paths import Layout
 
 MIN_FREE_BYTES = 2 * 10**9

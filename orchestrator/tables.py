@@ -14,14 +14,14 @@ from msgspec import structs
 
 from model.run_folder import EpochRecord
 from orchestrator.audit import AuditedClaim, audit
+from orchestrator.campaign.fields import BASELINE, Reported
+from orchestrator.campaign.generated import Interaction
+from orchestrator.campaign.plan import Plan, PlannedRun
 from orchestrator.comparisons import interactions_of
-from orchestrator.generated import Interaction
 from orchestrator.interactions import InteractionJudgement
 from orchestrator.judgement import Judgement, Verdict
 from orchestrator.ledger import Scoring, scorings, seed_scores
-from orchestrator.plan import Plan, PlannedRun
 from orchestrator.runs.record import Bursts, RunRecord
-from orchestrator.spec import BASELINE, Reported
 
 Judgements = Mapping[str, Judgement]
 Records = Mapping[str, RunRecord]

@@ -10,8 +10,10 @@ from msgspec import structs
 
 from model.config import JobConfig
 from model.run_folder import Result
+from orchestrator.campaign.arms import Arm, branch_content
+from orchestrator.campaign.plan import PlannedRun
+from orchestrator.campaign.selection import Study
 from orchestrator.code.sources import Code, GitCode
-from orchestrator.plan import Arm, PlannedRun, branch_content
 from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.runs.consistency import why_not_believed
 from orchestrator.runs.doubtful import find_doubtful, set_aside
@@ -22,7 +24,6 @@ from orchestrator.runs.paths import Layout
 from orchestrator.runs.results import read_result
 from orchestrator.runs.states import MOVES, OPEN, RunState
 from orchestrator.search_space import trial_config
-from orchestrator.study import Study
 
 
 def base_code(code: Code, stack: Arm, now: datetime) -> OrderedCode:

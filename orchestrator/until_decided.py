@@ -6,20 +6,21 @@ from statistics import median
 
 from msgspec import Struct, structs
 
-from orchestrator.campaign import Outcome, Trained, conclude, train
+from orchestrator.api.run import Outcome, Trained, conclude, train
+from orchestrator.campaign.captures import make_captures
+from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.records import gather
+from orchestrator.campaign.selection import Study, make_plan
+from orchestrator.campaign.spec import StagingSpec
 from orchestrator.code.sources import find_code
 from orchestrator.deciding import Decision, NextRun, Standing, next_run, stand
 from orchestrator.errors import UsageError
+from orchestrator.launch.loop import Observer
 from orchestrator.ordering import RunOptions
-from orchestrator.plan import Plan
-from orchestrator.records import gather
 from orchestrator.runs.paths import Layout, require_place
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.results import run_seconds
 from orchestrator.runs.states import RunState
-from orchestrator.spec import StagingSpec
-from orchestrator.study import Study, make_captures, make_plan
-from orchestrator.worker import Observer
 
 
 @dataclass

@@ -25,6 +25,10 @@ from msgspec import structs
 
 from model.run_folder import Result
 from orchestrator import wording
+from orchestrator.campaign.arms import Arm
+from orchestrator.campaign.fields import BASELINE
+from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.spec import JudgingSpec
 from orchestrator.comparisons import (
     Runs,
     accuracies_of,
@@ -36,11 +40,9 @@ from orchestrator.comparisons import (
     spreads_of,
 )
 from orchestrator.judgement import ONLY_LOOK, AtLook, Judgement, Verdict
-from orchestrator.plan import Arm, Plan
 from orchestrator.proof import find_confounds
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.states import RunState
-from orchestrator.spec import BASELINE, JudgingSpec
 from orchestrator.stats.estimate import (
     Estimate,
     bursts_to_resolve,

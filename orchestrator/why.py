@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from model.config import COSMETIC
-from orchestrator.plan import PlannedRun
+from orchestrator.campaign.plan import PlannedRun
 from orchestrator.runs.identity import IDENTITY_FORMAT, CodeAndData
 from orchestrator.runs.states import RunState
 from orchestrator.task.knobs import leaves

@@ -1,16 +1,13 @@
 """`knockout work`: trains what waits, whoever queued it. It loads nothing that judges or draws."""
 
-from typing import Any
-
 from msgspec import Struct
 
-from orchestrator.launchers.forked import Launcher
-from orchestrator.launchers.local import make_own_slots
+from orchestrator.launch.loop import Observer
+from orchestrator.launch.worker import build_worker
 from orchestrator.queue.reconcile import requeue_interrupted
-from orchestrator.queue.store import QueuedRun, Store, open_store
+from orchestrator.queue.store import QueuedRun, open_store
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.results import describe_forgotten
-from orchestrator.worker import Observer, Worker
 
 
 class WorkOptions(Struct, frozen=True, kw_only=True):
@@ -46,8 +43,3 @@ def work(layout: Layout, options: WorkOptions, observer: Observer) -> Worked:
         return Worked(rows=worker.ended_rows(), problems=problems, is_complete=is_complete)
     finally:
         store.close()
-
-
-def build_worker(store: Store, layout: Layout, slots: int | None, **options: Any) -> Worker:
-    """Make a worker of this machine; `options` are fields of `Worker`."""
-    return Worker(store=store, layout=layout, slots=make_own_slots(slots), launcher=Launcher(layout.root), **options)

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
+from orchestrator.campaign.selection import Request, Study
 from orchestrator.console.output import say
 from orchestrator.errors import UsageError
-from orchestrator.study import Request, Study
 from orchestrator.surroundings import explain_place
 
 

@@ -4,6 +4,7 @@ import argparse
 import time
 from collections import Counter
 
+from orchestrator.campaign.selection import Study, open_study
 from orchestrator.console.asking import print_left_out, request_of, require_places
 from orchestrator.console.live import LiveTable
 from orchestrator.console.output import print_json, say
@@ -13,7 +14,6 @@ from orchestrator.console.working import INTERRUPTED, print_failures
 from orchestrator.deciding import DecisionState
 from orchestrator.errors import UsageError
 from orchestrator.ordering import RunOptions
-from orchestrator.study import Study, open_study
 from orchestrator.until_decided import Budget, Ended, choose_next, run_until_decided
 from orchestrator.wording import counted, describe_seconds
 

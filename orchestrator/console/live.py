@@ -8,10 +8,10 @@ from rich.live import Live
 from rich.table import Table
 
 from orchestrator.console.terminal import OUT, cell, show, styled
+from orchestrator.launch.watcher import LiveRun
 from orchestrator.queue.store import QueuedRun
 from orchestrator.runs.states import RunState
 from orchestrator.streams import showing_progress
-from orchestrator.watcher import LiveRun
 from orchestrator.wording import one_line
 
 NUM_SHOWN = 5

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 from rich.table import Table
 
+from orchestrator.campaign.schema import campaign_schema
+from orchestrator.campaign.selection import describe, open_study
 from orchestrator.console.asking import print_left_out, request_of
 from orchestrator.console.output import print_json, say
 from orchestrator.console.terminal import OUT, cell, show
 from orchestrator.preview import preview
-from orchestrator.schema import campaign_schema
-from orchestrator.study import describe, open_study
 from orchestrator.task.knobs import difference
 
 

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from orchestrator import __version__, doctor, housekeeping
+from orchestrator.campaign.captures import make_captures, refuse_shared_bursts
+from orchestrator.campaign.fields import BASELINE
+from orchestrator.campaign.selection import Request, open_study
 from orchestrator.console.asking import request_of, require_places
 from orchestrator.console.output import layout_of, say
 from orchestrator.console.terminal import OUT, cell, show
@@ -13,8 +16,6 @@ from orchestrator.errors import DataError
 from orchestrator.queue import rebuild
 from orchestrator.runs.fingerprints import changed_captures, fingerprint_files
 from orchestrator.runs.paths import Layout
-from orchestrator.spec import BASELINE
-from orchestrator.study import Request, make_captures, open_study, refuse_shared_bursts
 from orchestrator.surroundings import Finding
 from orchestrator.task.ask import EmulateSpec, emulate_captures, shard_captures
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from orchestrator import campaign, wording
-from orchestrator.campaign import Outcome
+from orchestrator import wording
+from orchestrator.api import run
+from orchestrator.api.run import Outcome
+from orchestrator.campaign.selection import open_study
 from orchestrator.console.asking import print_left_out, request_of, require_places
 from orchestrator.console.live import LiveTable
 from orchestrator.console.output import say
@@ -17,7 +19,6 @@ from orchestrator.errors import UsageError
 from orchestrator.judgement import Judgement
 from orchestrator.ordering import RunOptions
 from orchestrator.report_sections import Confirmation, confirmation, is_compared, marks
-from orchestrator.study import open_study
 
 
 def run_campaign(options: argparse.Namespace) -> int:
@@ -28,7 +29,7 @@ def run_campaign(options: argparse.Namespace) -> int:
     run_options = RunOptions(slots=options.slots, snapshot=options.snapshot, retry=options.retry)
     require_places(study.layout.runs, study.layout.reports)
     with LiveTable() as table:
-        outcome = campaign.run(study, run_options, table)
+        outcome = run.run(study, run_options, table)
     for note in outcome.notes:
         show(note, style="dim")
     if outcome.num_finished_before == len(outcome.plan.runs):
@@ -49,7 +50,7 @@ def write_report(options: argparse.Namespace) -> int:
     request = request_of(options)
     study = open_study(request)
     require_places(study.layout.reports)
-    outcome = campaign.report(study, request)
+    outcome = run.report(study, request)
     say(outcome.notes)
     print_outcome(outcome)
     say(outcome.problems)

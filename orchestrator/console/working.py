@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from orchestrator import working
+from orchestrator.campaign.selection import open_study
 from orchestrator.console.asking import print_left_out, request_of, require_places
 from orchestrator.console.live import LiveTable
 from orchestrator.console.output import layout_of, say
@@ -12,7 +13,6 @@ from orchestrator.ordering import RunOptions, queue_alone
 from orchestrator.queue.control import count_states
 from orchestrator.queue.store import QueuedRun
 from orchestrator.runs.states import RunState
-from orchestrator.study import open_study
 from orchestrator.working import Worked, WorkOptions
 
 INTERRUPTED = 130

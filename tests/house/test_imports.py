@@ -9,25 +9,23 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LEVELS = {
-    "__init__": 0, "closed": 0, "errors": 0, "files": 0, "pacing": 0, "processes": 0, "streams": 0, "verbs": 0,
+    "__init__": 0, "closed": 0, "errors": 0, "files": 0, "objective": 0, "processes": 0, "streams": 0, "verbs": 0,
     "wording": 0,
     "runs": 1, "search_verbs": 1, "stats": 1, "task": 1,
-    "cli": 2, "code": 2, "guards": 2, "judgement": 2, "launchers": 2, "queue": 2, "report_place": 2,
-    "result_checks": 2, "spec": 2,
-    "__main__": 3, "housekeeping": 3, "load": 3, "probing": 3, "provenance": 3, "schema": 3, "stacking": 3,
-    "surroundings": 3,
-    "doctor": 4, "generated": 4, "objective": 4, "references": 4, "search_space": 4, "watcher": 4,
-    "interactions": 5, "loading": 5, "plan": 5, "retries": 5, "sampling": 5, "search_results": 5, "starting": 5,
-    "audit": 6, "comparisons": 6, "controls": 6, "promoting": 6, "proof": 6, "records": 6, "report_searches": 6,
-    "same_runs": 6, "why": 6, "worker": 6,
-    "arithmetic": 7, "foresight": 7, "ledger": 7, "study": 7, "verdicts": 7, "working": 7,
-    "arithmetic_words": 8, "deciding": 8, "preview": 8, "remembering": 8, "report_sections": 8, "searches": 8,
-    "tables": 8, "trial_runs": 8,
-    "explain": 9, "figures": 9, "queueing": 9, "report_checks": 9, "trial_storage": 9,
-    "accepting": 10, "ordering": 10, "report": 10, "search_figures": 10, "searching": 10,
-    "campaign": 11, "search_loop": 11, "search_report": 11,
-    "until_decided": 12,
-    "console": 13,
+    "cli": 2, "code": 2, "judgement": 2, "queue": 2, "report_place": 2,
+    "__main__": 3, "campaign": 3, "housekeeping": 3, "launch": 3,
+    "audit": 4, "controls": 4, "interactions": 4, "preview": 4, "proof": 4, "search_space": 4, "surroundings": 4,
+    "why": 4, "working": 4,
+    "comparisons": 5, "doctor": 5, "foresight": 5, "queueing": 5, "sampling": 5, "search_results": 5, "searches": 5,
+    "trial_runs": 5,
+    "arithmetic": 6, "ledger": 6, "ordering": 6, "promoting": 6, "report_searches": 6, "trial_storage": 6,
+    "verdicts": 6,
+    "arithmetic_words": 7, "deciding": 7, "report_sections": 7, "searching": 7, "tables": 7,
+    "explain": 8, "figures": 8, "report_checks": 8, "search_loop": 8,
+    "accepting": 9, "report": 9, "search_figures": 9,
+    "api": 10, "search_report": 10,
+    "until_decided": 11,
+    "console": 12,
 }  # fmt: skip
 """Module of the orchestrator -> its level; an arrow goes to a lower one, or stays inside a package."""
 FRONT_DOOR = {
@@ -48,10 +46,10 @@ LAZY = {
 """Imports inside a function, each a heavy package that only a run that needs it may load."""
 IMPORTED = (".LigerRMSNorm", ".GatedDeltaNet", ".Mamba2", ".mamba2_chunk_scan")
 STARTS_PROCESSES = {
-    "orchestrator/launchers/forked.py",
+    "orchestrator/launch/forked.py",
     "orchestrator/task/ask.py",
-    "orchestrator/launchers/local.py",
-    "orchestrator/launchers/probing.py",
+    "orchestrator/launch/local.py",
+    "orchestrator/launch/paired_probe.py",
 }
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc"}
 
@@ -142,7 +140,7 @@ def test_files_and_functions_stay_small(path: Path) -> None:
 
 
 def test_planning_loads_no_torch() -> None:
-    check = "import sys, orchestrator.campaign, orchestrator.console.training; sys.exit('torch' in sys.modules)"
+    check = "import sys, orchestrator.api.run, orchestrator.console.training; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
 
 

@@ -16,11 +16,15 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.schema import CreateSchema, DropSchema
 
 from model.run_folder import EpochRecord, LocationScore, Result
+from orchestrator.campaign.arms import resolve_arms
+from orchestrator.campaign.fields import Reported
+from orchestrator.campaign.plan import Plan, plan_runs
+from orchestrator.campaign.selection import Request, collect_inputs, make_plan, open_study
+from orchestrator.campaign.spec import BaselineSpec, DataSpec, ExperimentSpec, ProfiledCampaign
 from orchestrator.code.sources import find_code
-from orchestrator.launchers.local import Slot
-from orchestrator.plan import Plan, plan_runs, resolve_arms
+from orchestrator.launch.provenance import write_provenance
+from orchestrator.launch.slots import Slot
 from orchestrator.processes import Process
-from orchestrator.provenance import write_provenance
 from orchestrator.queue.store import RUNS, QueuedRun, Store, open_store
 from orchestrator.queueing import Placing, add
 from orchestrator.runs.identity import CodeAndData
@@ -30,9 +34,7 @@ from orchestrator.runs.record import Bursts, RunRecord
 from orchestrator.runs.states import RunState
 from orchestrator.searches import SearchOptions, open_search
 from orchestrator.searching import Trials, open_trials
-from orchestrator.spec import BaselineSpec, DataSpec, ExperimentSpec, ProfiledCampaign, Reported
 from orchestrator.stats.pairing import PairedDifferences
-from orchestrator.study import Request, collect_inputs, make_plan, open_study
 from tests.epochs import an_epoch
 from tests.results import write_done, write_scored
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.accepting import accept
+from orchestrator.campaign.selection import Request, make_plan, open_study
 from orchestrator.cli import main
 from orchestrator.code.sources import find_code
 from orchestrator.errors import KnockoutError, RunError, UsageError
@@ -16,7 +17,6 @@ from orchestrator.queue.store import open_store
 from orchestrator.runs.record import read_run
 from orchestrator.runs.results import finished_results
 from orchestrator.runs.states import RunState
-from orchestrator.study import Request, make_plan, open_study
 from tests.results import write_done
 
 

@@ -14,11 +14,11 @@ from msgspec import structs
 from model.run_folder import Result
 from orchestrator.arithmetic import Arithmetic, work_out
 from orchestrator.arithmetic_words import say_steps
+from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.spec import JudgingSpec, StagingSpec
 from orchestrator.deciding import judge_as_declared
 from orchestrator.judgement import Judgement, Verdict
-from orchestrator.plan import Plan
 from orchestrator.runs.record import Bursts, RunRecord
-from orchestrator.spec import JudgingSpec, StagingSpec
 from orchestrator.verdicts import judge
 
 SLOW = Result(state="too_slow", reason="an epoch takes 14.50 s, the limit is 10.00 s", epochs=3)

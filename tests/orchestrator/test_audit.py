@@ -26,8 +26,9 @@ from orchestrator.audit import (
     paired_p_value,
     unpaired_error_points,
 )
-from orchestrator.plan import Plan
-from orchestrator.spec import BaselineSpec, Reported
+from orchestrator.campaign.fields import Reported
+from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.spec import BaselineSpec
 
 SOURCE: dict[str, dict[str, Any]] = {
     "E5": {"change": {"loss.kind": "focal"}, "reported": {"accuracy": 85.0, "delta": 1.0, "versus": "baseline"}},

@@ -11,8 +11,8 @@ from textwrap import dedent
 import pytest
 
 from orchestrator import __version__
+from orchestrator.campaign.schema import campaign_schema
 from orchestrator.cli import build_parser, main
-from orchestrator.schema import campaign_schema
 from orchestrator.verbs import parse_seeds
 
 VERBS = (

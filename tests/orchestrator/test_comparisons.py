@@ -12,6 +12,8 @@ from msgspec import structs
 
 from model.run_folder import Result
 from orchestrator import comparisons
+from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.spec import JudgingSpec, StagingSpec
 from orchestrator.comparisons import (
     accuracies_of,
     adjust,
@@ -30,9 +32,7 @@ from orchestrator.comparisons import (
 from orchestrator.deciding import judge_as_declared
 from orchestrator.interactions import Additivity, InteractionJudgement
 from orchestrator.judgement import Verdict
-from orchestrator.plan import Plan
 from orchestrator.runs.record import RunRecord
-from orchestrator.spec import JudgingSpec, StagingSpec
 from orchestrator.stats.variance import Spread, pool_spreads, rounding_variance
 from orchestrator.verdicts import judge
 

@@ -7,9 +7,9 @@ import pytest
 from msgspec import structs
 from scipy.stats import beta
 
+from orchestrator.campaign.plan import Plan
 from orchestrator.controls import contributions, false_verdicts, shuffled_labels
 from orchestrator.judgement import Verdict
-from orchestrator.plan import Plan
 from orchestrator.runs.record import RunRecord
 from orchestrator.verdicts import judge
 

@@ -9,6 +9,8 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from model.run_folder import Result
+from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.spec import StagingSpec
 from orchestrator.deciding import (
     DecisionState,
     Standing,
@@ -20,9 +22,7 @@ from orchestrator.deciding import (
     stand,
 )
 from orchestrator.judgement import AtLook, Verdict
-from orchestrator.plan import Plan
 from orchestrator.runs.record import RunRecord
-from orchestrator.spec import StagingSpec
 from orchestrator.verdicts import judge
 
 STAGING = StagingSpec(screen_seeds=2, max_seeds=3, confirm_seeds=2)

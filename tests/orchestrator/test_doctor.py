@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from orchestrator import doctor
+from orchestrator.campaign.selection import Request, open_study
 from orchestrator.doctor import check_cuda_tests, examine_gpu, judge_speed
 from orchestrator.errors import DataError
-from orchestrator.study import Request, open_study
 from orchestrator.task.ask import Speed, measure_speed
 
 ROOT = Path(__file__).parents[2]

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from msgspec.structs import replace
 
 from model.run_folder import Result
+from orchestrator.campaign.plan import Plan
 from orchestrator.figures import _Row, _write_words, draw_curves, draw_deltas
 from orchestrator.judgement import Verdict
-from orchestrator.plan import Plan
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.estimate import Estimate
 from orchestrator.verdicts import judge

@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
+from orchestrator.campaign.selection import Request, make_plan, open_study
 from orchestrator.code.sources import find_code
 from orchestrator.foresight import foresee_confounds
-from orchestrator.launchers.local import Slot
-from orchestrator.study import Request, make_plan, open_study
+from orchestrator.launch.slots import Slot
 
 CPU = Slot("cpu0", {})
 

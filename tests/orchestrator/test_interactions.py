@@ -11,8 +11,10 @@ from msgspec import structs
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
+from orchestrator.campaign.generated import Interaction
+from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.spec import JudgingSpec
 from orchestrator.errors import RunError
-from orchestrator.generated import Interaction
 from orchestrator.interactions import (
     Additivity,
     FourArms,
@@ -21,9 +23,7 @@ from orchestrator.interactions import (
     judge_interactions,
     pair_cells,
 )
-from orchestrator.plan import Plan
 from orchestrator.runs.record import Bursts
-from orchestrator.spec import JudgingSpec
 from orchestrator.stats.variance import Spread
 
 NUM_DEVICES = 5

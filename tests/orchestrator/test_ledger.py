@@ -7,10 +7,11 @@ import pytest
 from msgspec import structs
 
 from model.run_folder import Result
+from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.search_spec import FloatSpace, SearchSpec
+from orchestrator.campaign.spec import StagingSpec
 from orchestrator.ledger import describe_scorings, scorings
-from orchestrator.plan import Plan
 from orchestrator.runs.record import RunRecord
-from orchestrator.spec import FloatSpace, SearchSpec, StagingSpec
 
 SLOW = Result(state="too_slow", reason="slow", epochs=3)
 EXPERIMENTS: dict[str, dict[str, Any]] = {

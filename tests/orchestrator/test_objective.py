@@ -6,9 +6,11 @@ import msgspec
 import pytest
 
 from model.run_folder import LocationScore, Result
+from orchestrator.campaign.load import objective_captures
+from orchestrator.campaign.search_spec import ObjectiveSpec
+from orchestrator.campaign.spec import DataSpec
 from orchestrator.errors import SpecError
-from orchestrator.objective import combine, each_by_epoch, mean_by_epoch, objective_captures, score_run
-from orchestrator.spec import DataSpec, ObjectiveSpec
+from orchestrator.objective import combine, each_by_epoch, mean_by_epoch, score_run
 from tests.epochs import epochs_of
 
 WHERE = ("searches", "focal", "objective")

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.campaign.selection import Request, open_study
 from orchestrator.cli import main
 from orchestrator.errors import DataError
 from orchestrator.preview import Cost, PreviewRow, describe_change, preview
-from orchestrator.study import Request, open_study
 from orchestrator.wording import describe_bytes, describe_seconds
 
 ROOT = Path(__file__).parents[2]

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from orchestrator.campaign.load import load_campaign
+from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.search_spec import FloatSpace, SearchSpec
 from orchestrator.cli import main
 from orchestrator.errors import SpecError, UsageError
-from orchestrator.loading import load_campaign
 from orchestrator.objective import Score
-from orchestrator.plan import Plan
 from orchestrator.promoting import insert_experiment, promote, require_begun
 from orchestrator.runs.states import RunState
 from orchestrator.search_results import Searched, TrialRecord
-from orchestrator.spec import FloatSpace, SearchSpec
 
 CAMPAIGN = """\
 # ours

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from orchestrator.plan import Arm, CodeStep, Plan
+from orchestrator.campaign.arms import Arm
+from orchestrator.campaign.plan import Plan
+from orchestrator.code.steps import CodeStep
 from orchestrator.proof import find_confounds
 from orchestrator.runs.record import RunRecord
 

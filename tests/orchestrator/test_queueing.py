@@ -8,18 +8,18 @@ import pytest
 
 from model.run_folder import Result
 from orchestrator import queueing
+from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.selection import Request, Study, open_study
 from orchestrator.code.checkouts import Checkouts
 from orchestrator.errors import CodeError, DataError
-from orchestrator.launchers.local import Slot
-from orchestrator.plan import Plan
+from orchestrator.launch.provenance import write_provenance
+from orchestrator.launch.slots import Slot
 from orchestrator.processes import Process
-from orchestrator.provenance import write_provenance
 from orchestrator.queue.store import QueuedRun, Store, open_store
 from orchestrator.queueing import Queued, add, planned_rows
 from orchestrator.runs.order import Order, read_order
 from orchestrator.runs.probes import Measurement, Probe, append_probe
 from orchestrator.runs.states import RunState
-from orchestrator.study import Request, Study, open_study
 
 PATCH = """\
 --- a/model/__main__.py

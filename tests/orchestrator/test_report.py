@@ -14,8 +14,9 @@ import pytest
 
 from model.flags import PROFILE, parse
 from model.run_folder import Result
-from orchestrator.loading import at_profile, load_campaign
-from orchestrator.plan import Plan, plan_runs, resolve_arms
+from orchestrator.campaign.arms import resolve_arms
+from orchestrator.campaign.load import at_profile, load_campaign
+from orchestrator.campaign.plan import Plan, plan_runs
 from orchestrator.report import render_markdown, render_page, write_report
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.paths import Layout

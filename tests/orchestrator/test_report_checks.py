@@ -8,13 +8,14 @@ import pytest
 from msgspec import structs
 
 from orchestrator.audit import Standing
+from orchestrator.campaign.fields import Reported
+from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.spec import BaselineSpec, JudgingSpec
 from orchestrator.interactions import Additivity
 from orchestrator.judgement import Verdict
-from orchestrator.plan import Plan
 from orchestrator.report import render_markdown, render_page
 from orchestrator.report_checks import SAYS, audit_words, controls_words, interaction_rows, part_rows
 from orchestrator.runs.record import RunRecord
-from orchestrator.spec import BaselineSpec, JudgingSpec, Reported
 from orchestrator.verdicts import judge
 
 EXPERIMENTS: dict[str, dict[str, Any]] = {

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator import campaign
-from orchestrator.campaign import report, run
+from orchestrator.api import run as api_run
+from orchestrator.api.run import report, run
+from orchestrator.campaign.selection import Request, open_study
 from orchestrator.console.live import LiveTable
 from orchestrator.errors import RunError
 from orchestrator.ordering import RunOptions
 from orchestrator.report_place import describe_latest, point_latest, write_files
 from orchestrator.runs.paths import require_place
-from orchestrator.study import Request, open_study
 
 
 def put_file(path: Path) -> None:
@@ -29,7 +29,7 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_starts(
     study: Any, put: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(study.layout.reports)
-    monkeypatch.setattr(campaign, "train", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(api_run, "train", lambda *_: pytest.fail("it trained"))
     request = Request(file=study.file)
     words = r"reports: the report cannot be written \(.*\); give the user who runs Knockout the right"
     with pytest.raises(RunError, match=words):

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from orchestrator.campaign.plan import Plan
 from orchestrator.objective import combine
-from orchestrator.plan import Plan
 from orchestrator.report import write_report
 from orchestrator.report_searches import search_rows
 from orchestrator.runs.paths import Layout

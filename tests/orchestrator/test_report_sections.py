@@ -8,10 +8,10 @@ import pytest
 from msgspec import structs
 
 from model.run_folder import Result
+from orchestrator.campaign.spec import StagingSpec
 from orchestrator.deciding import judge_as_declared
 from orchestrator.report import render_markdown, render_page
 from orchestrator.report_sections import verdict_sentence
-from orchestrator.spec import StagingSpec
 from orchestrator.verdicts import judge
 from tests.reports import EXPERIMENTS, SLOW, Render, renderer, section
 

@@ -9,8 +9,8 @@ from jinja2 import UndefinedError
 from markdown_it import MarkdownIt
 from msgspec import structs
 
+from orchestrator.campaign.spec import JudgingSpec, StagingSpec
 from orchestrator.report import _environment, _text, render_markdown, render_page
-from orchestrator.spec import JudgingSpec, StagingSpec
 from orchestrator.verdicts import judge
 from tests.reports import EXPERIMENTS, OUTCOMES, SLOW, Render, renderer, section
 

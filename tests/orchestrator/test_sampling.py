@@ -10,6 +10,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial
 
+from orchestrator.campaign.search_spec import MedianPruning, SearchSpec, Space, WilcoxonPruning
 from orchestrator.sampling import (
     MOST_COUNTED,
     MOST_REPEATS,
@@ -19,7 +20,6 @@ from orchestrator.sampling import (
     make_sampler,
     why_exhausted,
 )
-from orchestrator.spec import MedianPruning, SearchSpec, Space, WilcoxonPruning
 
 REAL = {"kind": "float", "low": 0.0, "high": 1.0}
 LETTERS = {"kind": "categorical", "choices": ["a", "b"]}

@@ -9,11 +9,11 @@ import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
+from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.search_spec import SearchSpec
 from orchestrator.objective import combine
-from orchestrator.plan import Plan
 from orchestrator.search_figures import _interpolate, describe_history, describe_surface, draw_surface
 from orchestrator.search_results import Searched, TrialRecord
-from orchestrator.spec import SearchSpec
 from orchestrator.task.knobs import Change
 
 RATE = {"kind": "float", "low": 1e-5, "high": 1e-1, "log": True}

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import DataError
-from orchestrator.launchers.local import Slot
+from orchestrator.launch.slots import Slot
+from orchestrator.launch.watcher import LiveRun
+from orchestrator.launch.worker import Worker
 from orchestrator.processes import Process
 from orchestrator.queue.store import QueuedRun
 from orchestrator.runs.states import RunState
@@ -14,8 +16,6 @@ from orchestrator.search_loop import Searcher, look, require_trainable
 from orchestrator.search_results import Searched
 from orchestrator.searches import SearchOptions
 from orchestrator.task.ask import Description
-from orchestrator.watcher import LiveRun
-from orchestrator.worker import Worker
 
 Lab = Any
 """That of conftest.py."""

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.config import JobConfig
+from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.search_spec import FloatSpace, IntSpace, SearchSpec, Space
 from orchestrator.errors import SpecError
-from orchestrator.plan import Plan
 from orchestrator.runs.identity import CodeAndData, identity_hash
 from orchestrator.search_space import contains, default_point, require_possible, suggest, trial_config
-from orchestrator.spec import FloatSpace, IntSpace, SearchSpec, Space
 
 FOCAL = {"change": {"loss.kind": "focal", "loss.gamma": 2.0}}
 GAMMA = {"loss.gamma": {"kind": "float", "low": 0.1, "high": 5.0}}

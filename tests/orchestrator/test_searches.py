@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.campaign.selection import Request, open_study
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.runs.paths import sqlite_url
 from orchestrator.searches import open_search, storage_file
-from orchestrator.study import Request, open_study
 
 Lab = Any
 """That of conftest.py."""

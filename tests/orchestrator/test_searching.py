@@ -10,13 +10,13 @@ from msgspec import structs
 from optuna.trial import TrialState
 from sqlalchemy import create_engine, inspect
 
+from orchestrator.campaign.selection import Request
 from orchestrator.errors import QueueError, UsageError
 from orchestrator.processes import Process, birth_of
 from orchestrator.runs.order import read_order
 from orchestrator.runs.states import RunState
 from orchestrator.searches import SearchOptions, open_search
 from orchestrator.searching import Trials, open_trials
-from orchestrator.study import Request
 
 StudyFolder = Any
 """That of conftest.py."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.launchers.gpus import Gpu, visible_devices
+from orchestrator.launch.slots import Gpu, visible_devices
 from orchestrator.runs.paths import Layout
 from orchestrator.surroundings import (
     check_compiler,

@@ -9,12 +9,13 @@ from msgspec import structs
 
 from model.run_folder import Result
 from orchestrator.audit import Standing
+from orchestrator.campaign.fields import Reported
+from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.spec import StagingSpec
 from orchestrator.comparisons import interactions_of
 from orchestrator.deciding import judge_as_declared
 from orchestrator.judgement import Judgement, Verdict
-from orchestrator.plan import Plan
 from orchestrator.runs.record import RunRecord
-from orchestrator.spec import Reported, StagingSpec
 from orchestrator.stats.estimate import Estimate
 from orchestrator.tables import (
     audit_table,

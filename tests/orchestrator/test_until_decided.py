@@ -8,14 +8,14 @@ import pytest
 
 from model.run_folder import Result
 from orchestrator import until_decided
-from orchestrator.campaign import Trained
+from orchestrator.api.run import Trained
+from orchestrator.campaign.selection import Request, Study, open_study
 from orchestrator.console.live import LiveTable
 from orchestrator.deciding import DecisionState
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.ordering import RunOptions
 from orchestrator.queue.store import open_store
 from orchestrator.queueing import add
-from orchestrator.study import Request, Study, open_study
 from orchestrator.until_decided import Budget, Ended, choose_next, run_until_decided
 from tests.results import write_done
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from statsmodels.stats.multitest import multipletests
 
 from model.run_folder import Result
+from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.spec import JudgingSpec
 from orchestrator.judgement import Judgement, Verdict
-from orchestrator.plan import Plan
 from orchestrator.runs.record import RunRecord
-from orchestrator.spec import JudgingSpec
 from orchestrator.stats.estimate import bursts_to_resolve
 from orchestrator.verdicts import decide, family_size, judge
 

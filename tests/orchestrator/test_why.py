@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.plan import Plan, PlannedRun
+from orchestrator.campaign.plan import Plan, PlannedRun
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.why import Change, Comparison, PastRun, compare
 

@@ -14,12 +14,13 @@ import msgspec
 import pytest
 
 from model import job_lock
+from orchestrator.campaign.arms import branch_content
+from orchestrator.campaign.plan import Plan
 from orchestrator.code.checkouts import Checkouts, abandoned_locks, leftover_worktrees, lock_of, worktree_name
 from orchestrator.code.folders import hash_code_folder
 from orchestrator.code.repository import Repository
 from orchestrator.code.sources import CopiedCode, GitCode, find_code, look_at_code
 from orchestrator.errors import CodeError
-from orchestrator.plan import Plan, branch_content
 from orchestrator.processes import Process
 from orchestrator.runs.order import OrderedCode
 from orchestrator.runs.paths import Layout

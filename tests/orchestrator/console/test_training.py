@@ -8,9 +8,9 @@ import pytest
 from msgspec import structs
 from rich.console import Console
 
-from orchestrator.campaign import Outcome
+from orchestrator.api.run import Outcome
+from orchestrator.campaign.plan import Plan
 from orchestrator.console.training import print_outcome
-from orchestrator.plan import Plan
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.estimate import Estimate
 from orchestrator.verdicts import judge

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.run_folder import Result
+from orchestrator.campaign.selection import Request, make_plan, open_study
 from orchestrator.cli import main
 from orchestrator.code.sources import find_code
 from orchestrator.errors import QueueLockedError
@@ -21,7 +22,6 @@ from orchestrator.queue.rebuild import read_rows, rebuild
 from orchestrator.queue.store import QueuedRun, Store, open_store
 from orchestrator.runs.results import finished_results
 from orchestrator.runs.states import RunState
-from orchestrator.study import Request, make_plan, open_study
 
 ROOT = Path(__file__).parents[3]
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from model.config import JobConfig
 from model.run_folder import LocationScore, Result, RunFolder
+from orchestrator.campaign.plan import Plan
 from orchestrator.errors import RunError
-from orchestrator.plan import Plan
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.record import NotBelievedError, RunRecord, read_run, read_runs
 from tests.epochs import an_epoch

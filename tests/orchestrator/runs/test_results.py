@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.selection import Request, make_plan, open_study
 from orchestrator.code.sources import find_code
 from orchestrator.errors import RunError
-from orchestrator.plan import Plan
 from orchestrator.runs.results import describe_holder, finished_results, read_result
-from orchestrator.study import Request, make_plan, open_study
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from model.run_folder import Result
-from orchestrator.plan import Plan
+from orchestrator.campaign.plan import Plan
 from orchestrator.runs.results import find_contradicted
 
 ARMS = {"E5": {"change": {"loss.kind": "focal"}}, "H2": {"change": {"model.num_heads": 4}}}

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtr
 
-from orchestrator.spec import StagingSpec
+from orchestrator.campaign.spec import StagingSpec
 from orchestrator.stats.looks import (
     Cell,
     Look,

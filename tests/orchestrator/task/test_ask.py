@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.campaign.plan import Plan
 from orchestrator.errors import DataError
-from orchestrator.plan import Plan
 from orchestrator.task import ask
 from orchestrator.task.ask import Description, check_job, describe_jobs, find_answers
 

@@ -1,0 +1,315 @@
+"""Arms that the campaign file asks for without spelling them out: `interactions`, `ablate`, `aa`. Pure.
+
+A recipe says whose changes are put on what, and what that is called; `plan.py` works the configurations out.
+"""
+
+import re
+from collections.abc import Container, Iterable, Iterator, Sequence
+
+from msgspec import Struct
+
+from orchestrator import wording
+from orchestrator.campaign.configs import Where, declared_change, order_by_reference
+from orchestrator.campaign.fields import AA_SEED_STEP, BASELINE, TAG, Control
+from orchestrator.campaign.spec import ProfiledCampaign
+from orchestrator.errors import SpecError
+from orchestrator.runs.identity import MAX_ID_LENGTH
+from orchestrator.task.knobs import did_you_mean
+
+INTERACTION, ABLATION, AA = "interaction", "ablation", "aa"
+"""The groups of generated arms."""
+CONTROLS, CAMPAIGN = "controls", "campaign"
+"""The families of comparisons that are no group: of all controls, and of everything else in a campaign."""
+FULL = "full"
+
+
+class Recipe(Struct, frozen=True, kw_only=True):
+    """How an arm is made: the changes of `parts`, in this order, on the stack of `base`."""
+
+    id: str
+    title: str
+    group: str
+    hypothesis: str
+    base: str
+    parts: tuple[str, ...] = ()
+    reference: str
+    left_out: tuple[str, ...] = ()
+    """The experiments whose changes the reference has and this has not."""
+    control: Control | None = None
+    seed_shift: int = 0
+    """How far its seeds lie from the campaign's."""
+    unless_there: bool = False
+    """Whether an arm with the same configuration takes its place."""
+    where: Where
+    """What in the campaign file asks for it."""
+
+
+class Interaction(Struct, frozen=True, kw_only=True):
+    """Two experiments and the four arms that tell whether their effects add up."""
+
+    first: str
+    second: str
+    neither: str
+    """The arm that the four have as their base."""
+    only_first: str
+    only_second: str
+    both: str
+
+    @property
+    def cells(self) -> tuple[str, str, str, str]:
+        """The four arms."""
+        return self.neither, self.only_first, self.only_second, self.both
+
+
+class Pair(Struct, frozen=True, kw_only=True):
+    """An entry of `interactions`."""
+
+    first: str
+    second: str
+    base: str
+    recipes: tuple[Recipe, Recipe, Recipe]
+    """Of the first alone, the second alone, and both."""
+
+
+_KEPT = {
+    **dict.fromkeys((INTERACTION, ABLATION, AA), "arms that the file asks for by `interactions`, `ablate` or `aa`"),
+    **dict.fromkeys((CONTROLS, CAMPAIGN), "what verdicts are reached among: the controls, or the whole campaign"),
+}
+"""Group -> what it is kept for."""
+
+
+def recipes(campaign: ProfiledCampaign) -> list[Recipe]:
+    """Return what the file asks for, each after what it is compared with.
+
+    Raises:
+        SpecError: an entry names what is no experiment, or experiments that exclude each other; or an experiment is of
+            a group whose name is kept for generated arms or for a family of comparisons.
+    """
+    for name, experiment in campaign.experiments.items():
+        kept_for = _KEPT.get(experiment.group)
+        if kept_for and not (experiment.control and experiment.group == CONTROLS):
+            what = f"the group `{experiment.group}` is kept for {kept_for}; call this one otherwise"
+            raise SpecError(what, ("experiments", name, "group"))
+    of_pairs = [recipe for pair in interaction_pairs(campaign) for recipe in pair.recipes]
+    return [*of_pairs, *_leave_one_out(campaign), *_replicates(campaign)]
+
+
+def interaction_pairs(campaign: ProfiledCampaign) -> list[Pair]:
+    """Work out `interactions`.
+
+    Raises:
+        SpecError: a pair names what is no experiment, the same twice, or two that change the same.
+    """
+    pairs: list[Pair] = []
+    for index, (first, second) in enumerate(campaign.interactions):
+        where: Where = ("interactions", f"[{index}]")
+        for name in (first, second):
+            _require_experiment(campaign, name, where)
+        if first == second:
+            raise SpecError(f"`{first}` is paired with itself; a pair is of two experiments", where)
+        if any({first, second} == {pair.first, pair.second} for pair in pairs):
+            raise SpecError(f"the pair of `{first}` and `{second}` is given twice; keep one of them", where)
+        _refuse_same_knob(campaign, first, second, where)
+        pairs.append(_pair(campaign, first, second, where))
+    return pairs
+
+
+def _pair(campaign: ProfiledCampaign, first: str, second: str, where: Where) -> Pair:
+    base = common_base(campaign, first, second)
+    question = f"Whether the effects of {first} and {second} add up."
+
+    def alone(name: str, other: str) -> Recipe:
+        return Recipe(
+            id=f"{name}-alone" if base == BASELINE else f"{name}-on-{base}",
+            title=f"{campaign.experiments[name].title}, without {other}",
+            group=INTERACTION,
+            hypothesis=question,
+            base=base,
+            parts=(name,),
+            reference=base,
+            unless_there=True,
+            where=where,
+        )
+
+    both = Recipe(
+        id=f"{first}-and-{second}",
+        title=f"{first} and {second} together",
+        group=INTERACTION,
+        hypothesis=question,
+        base=base,
+        parts=_in_order(campaign, (first, second)),
+        reference=base,
+        unless_there=True,
+        where=where,
+    )
+    return Pair(first=first, second=second, base=base, recipes=(alone(first, second), alone(second, first), both))
+
+
+def common_base(campaign: ProfiledCampaign, first: str, second: str) -> str:
+    """Return the arm with the longest stack that both experiments' stacks begin with and that has neither of them."""
+    base = BASELINE
+    for ours, theirs in zip(_stack(campaign, first)[:-1], _stack(campaign, second)[:-1], strict=False):
+        if ours != theirs:
+            break
+        base = ours
+    return base
+
+
+def _stack(campaign: ProfiledCampaign, name: str) -> tuple[str, ...]:
+    on = campaign.experiments[name].on
+    return (name,) if on == BASELINE else (*_stack(campaign, on), name)
+
+
+def _in_order(campaign: ProfiledCampaign, names: Sequence[str]) -> tuple[str, ...]:
+    """Sort as in the file, but each after the one it stands on."""
+    return tuple(name for name in order_by_reference(campaign.experiments) if name in names)
+
+
+def _require_experiment(campaign: ProfiledCampaign, name: str, where: Where) -> None:
+    if name not in campaign.experiments:
+        raise SpecError(f"there is no experiment `{name}`{did_you_mean(name, campaign.experiments)}", where)
+    if campaign.experiments[name].control:
+        raise SpecError(f"`{name}` is a control, so there is nothing to learn from it with others", where)
+
+
+def _refuse_same_knob(campaign: ProfiledCampaign, first: str, second: str, where: Where) -> None:
+    ours, theirs = (declared_change(campaign, name)[0] for name in (first, second))
+    for knob in ours:
+        if any(f"{knob}.".startswith(f"{other}.") or f"{other}.".startswith(f"{knob}.") for other in theirs):
+            raise SpecError(
+                f"`{first}` and `{second}` both change `{knob}`, so no arm can have the changes of both; "
+                "pair experiments that change different knobs",
+                where,
+            )
+    _refuse_same_code(campaign, first, second, where)
+
+
+def _refuse_same_code(campaign: ProfiledCampaign, first: str, second: str, where: Where) -> None:
+    ours, theirs = (campaign.experiments[name] for name in (first, second))
+    if (ours.ref and (theirs.ref or theirs.patch)) or (theirs.ref and ours.patch):
+        raise SpecError(
+            f"`{first}` and `{second}` exclude each other: a `ref` takes the whole code, and both change the code; "
+            "write the change of a `ref` as a `patch`",
+            where,
+        )
+
+
+def _leave_one_out(campaign: ProfiledCampaign) -> Iterator[Recipe]:
+    if not campaign.ablate:
+        return
+    parts = _parts(campaign)
+    everything = _in_order(campaign, [member for members in parts.values() for member in members])
+    yield Recipe(
+        id=FULL,
+        title="All parts together",
+        group=ABLATION,
+        hypothesis=f"What {', '.join(parts)} come to together.",
+        base=BASELINE,
+        parts=everything,
+        reference=BASELINE,
+        where=("ablate",),
+    )
+    for index, (name, members) in enumerate(parts.items()):
+        yield Recipe(
+            id=f"{FULL}-without-{name}",
+            title=f"All parts but {name}",
+            group=ABLATION,
+            hypothesis=f"What is {wording.listed(members)} worth where all other parts are there?",
+            base=BASELINE,
+            parts=tuple(member for member in everything if member not in members),
+            reference=FULL,
+            left_out=members,
+            where=("ablate", f"[{index}]"),
+        )
+
+
+def _parts(campaign: ProfiledCampaign) -> dict[str, tuple[str, ...]]:
+    """Return the parts of `ablate` by a name that may stand in an id."""
+    parts: dict[str, tuple[str, ...]] = {}
+    seen: dict[str, str] = {}
+    for index, entry in enumerate(campaign.ablate):
+        where: Where = ("ablate", f"[{index}]")
+        words = (entry,) if isinstance(entry, str) else entry
+        members = tuple(member for word in words for member in _members(campaign, word, where))
+        name = _part_name(words, members, index)
+        for member in members:
+            if member in seen:
+                raise SpecError(f"`{member}` is given twice, also in part `{seen[member]}`; name it once", where)
+            _refuse_excluded(campaign, member, seen, where)
+            seen[member] = name
+        if name in parts:
+            raise SpecError(f"two parts would be called `{name}`; name the experiments of one of them", where)
+        parts[name] = members
+    return parts
+
+
+def _members(campaign: ProfiledCampaign, word: str, where: Where) -> list[str]:
+    if not word.startswith(TAG):
+        _require_experiment(campaign, word, where)
+        return [word]
+    group = word.removeprefix(TAG)
+    members = [name for name, experiment in campaign.experiments.items() if experiment.group == group]
+    if not members:
+        groups = (experiment.group for experiment in campaign.experiments.values())
+        raise SpecError(f"no experiment is of the group `{group}`{did_you_mean(group, groups)}", where)
+    for name in members:
+        _require_experiment(campaign, name, where)
+    return members
+
+
+def _part_name(words: Sequence[str], members: Sequence[str], index: int) -> str:
+    spelt = (re.sub(r"[^A-Za-z0-9]+", "-", word.removeprefix(TAG)) if word.startswith(TAG) else word for word in words)
+    name = "-".join(stripped for word in spelt if (stripped := word.strip("-"))) or f"part-{index + 1}"
+    if len(f"{FULL}-without-{name}") <= MAX_ID_LENGTH or len(members) == 1:
+        return name
+    return f"{members[0]}-and-{len(members) - 1}-more"
+
+
+def _refuse_excluded(campaign: ProfiledCampaign, name: str, others: Iterable[str], where: Where) -> None:
+    change = declared_change(campaign, name)[0]
+    for other in others:
+        earlier = declared_change(campaign, other)[0]
+        for knob in change:
+            if knob in earlier and change[knob] != earlier[knob]:
+                raise SpecError(
+                    f"`{other}` and `{name}` exclude each other: `{knob}` is {earlier[knob]} in one and {change[knob]} "
+                    "in the other; leave one of them out",
+                    where,
+                )
+        _refuse_same_code(campaign, other, name, where)
+
+
+def _replicates(campaign: ProfiledCampaign) -> Iterator[Recipe]:
+    if campaign.aa and max(campaign.seeds) - min(campaign.seeds) >= AA_SEED_STEP:
+        raise SpecError(
+            f"A/A arms train at seeds {AA_SEED_STEP} apart, so the campaign's seeds must lie closer together than "
+            f"that, found {min(campaign.seeds)} and {max(campaign.seeds)}",
+            ("aa",),
+        )
+    for number in range(1, campaign.aa + 1):
+        shift = AA_SEED_STEP * number
+        yield Recipe(
+            id=f"AA{number}",
+            title=f"The baseline again, at seeds {shift} higher",
+            group=AA,
+            hypothesis="Nothing but the seed differs: a verdict of improved or regression is a false one.",
+            base=BASELINE,
+            reference=BASELINE,
+            control="aa",
+            seed_shift=shift,
+            where=("aa",),
+        )
+
+
+def refuse_name(recipe: Recipe, taken: Container[str]) -> None:
+    """Refuse a recipe whose arm could not have its name.
+
+    Raises:
+        SpecError: there is another experiment of the name, or it is too long.
+    """
+    if recipe.id in taken:
+        what = "and the file has an experiment of that name that is something else; rename that one"
+        raise SpecError(f"this makes an experiment `{recipe.id}`, {what}", recipe.where)
+    if len(recipe.id) > MAX_ID_LENGTH:
+        what = f"which is longer than {MAX_ID_LENGTH} letters; give its experiments shorter names"
+        raise SpecError(f"this makes an experiment `{recipe.id}`, {what}", recipe.where)

@@ -1,0 +1,224 @@
+"""`experiments.yaml` -> a typed campaign, strictly; every refusal says file and line.
+
+YAML 1.2 is read (`1e-3` is a number, `no` is a word), only plain values are built, a key given twice is refused with
+both lines, and unknown keys come with the nearest valid name.
+"""
+
+import re
+from collections.abc import Iterable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from orchestrator.campaign.configs import Where
+from orchestrator.campaign.fields import BASELINE, TAG, Seeds
+from orchestrator.campaign.generated import AA, ABLATION, INTERACTION
+from orchestrator.campaign.search_spec import CategoricalSpace, FloatSpace, IntSpace, ObjectiveSpec, SearchSpec
+from orchestrator.campaign.source import Source, T, ill_formed
+from orchestrator.campaign.spec import (
+    BaselineSpec,
+    CampaignSpec,
+    DataSpec,
+    ExperimentSpec,
+    JudgingSpec,
+    ProfiledCampaign,
+    ProfileSpec,
+    StagingSpec,
+)
+from orchestrator.errors import SpecError
+from orchestrator.runs.identity import MAX_ID_LENGTH
+from orchestrator.runs.order import GuardSpec
+from orchestrator.task.knobs import apply_change, did_you_mean, leaves
+
+MAX_RUNS = 100_000
+"""Most runs of a campaign, its experiments times its seeds; each has a folder."""
+SPACES: dict[str, type[Struct]] = {"float": FloatSpace, "int": IntSpace, "categorical": CategoricalSpace}
+
+
+def load_campaign(path: Path, text: str | None = None) -> tuple[CampaignSpec, Source]:
+    """Read and check a campaign file.
+
+    Args:
+        path: the file.
+        text: what is to be in it, where that is not there yet.
+
+    Raises:
+        SpecError: the file is missing, is not YAML, or says something that a campaign cannot say.
+    """
+    source = Source(path, text)
+    # Entry by entry, since a check of the whole file would not say which experiment it is about.
+    _convert_spaces(source)
+    kinds = (("experiments", ExperimentSpec), ("profiles", ProfileSpec), ("searches", SearchSpec))
+    for section, kind in kinds:
+        for name, entry in _at(source.values, (section,)).items():
+            is_experiment = section == "experiments"
+            wrong = wrong_id(name, _at(source.values, ("searches",))) if is_experiment else ill_formed(name)
+            if wrong:
+                raise source.refuse(wrong, (section, name))
+            source.convert(entry, kind, (section, name))
+    parts = (("guards", GuardSpec), ("judging", JudgingSpec), ("staging", StagingSpec), ("baseline", BaselineSpec))
+    for section, part in parts:
+        if section in source.values:
+            source.convert(source.values[section], part, (section,))
+    spec = source.convert(source.values, CampaignSpec, ())
+    _require_names(spec, source)
+    return spec, source
+
+
+def wrong_id(name: str, searches: Iterable[str]) -> str:
+    """Say why an experiment cannot have a name; nothing where it can."""
+    if wrong := ill_formed(name):
+        return wrong
+    if len(name) > MAX_ID_LENGTH:
+        return f"a name has at most {MAX_ID_LENGTH} letters, found {len(name)}: `{name}`"
+    if name == BASELINE:
+        return f"`{name}` is the experiment with no change, which is written at the head of the file; choose another"
+    search = next((search for search in searches if re.fullmatch(rf"{re.escape(search)}-t\d+", name)), None)
+    return f"`{name}` is what a trial of search `{search}` is called; choose another name" if search else ""
+
+
+def _convert_spaces(source: Source) -> None:
+    """Check the spaces of searches knob by knob: a check of a whole space would not say which knob it is about."""
+    searches = source.values.get("searches")
+    for name in searches if isinstance(searches, dict) else ():
+        for knob, within in _at(source.values, ("searches", name, "space")).items():
+            where: Where = ("searches", name, "space", knob)
+            kind = within.get("kind") if isinstance(within, dict) else within
+            if kind not in SPACES:
+                raise source.refuse(f"`kind` is {', '.join(SPACES)}, found `{kind}`", where)
+            source.convert(within, SPACES[kind], where)
+
+
+def _require_names(spec: CampaignSpec, source: Source) -> None:
+    for name, experiment in spec.experiments.items():
+        for profile in experiment.change_in:
+            if profile not in spec.profiles:
+                where: Where = ("experiments", name, "change_in", profile)
+                raise source.refuse(f"there is no profile `{profile}`{did_you_mean(profile, spec.profiles)}", where)
+    for name, search in spec.searches.items():
+        if search.on not in (BASELINE, *spec.experiments):
+            hint = did_you_mean(search.on, (BASELINE, *spec.experiments))
+            raise source.refuse(f"there is no experiment `{search.on}`{hint}", ("searches", name, "on"))
+    groups = [experiment.group for experiment in spec.experiments.values()]
+    groups += [
+        group for group, asked in ((AA, spec.aa), (ABLATION, spec.ablate), (INTERACTION, spec.interactions)) if asked
+    ]
+    known = (*spec.experiments, *(f"{TAG}{group}" for group in groups))
+    for profile, profile_spec in spec.profiles.items():
+        for index, name in enumerate(profile_spec.default_experiments):
+            if name not in known:
+                where = ("profiles", profile, "default_experiments", f"[{index}]")
+                raise source.refuse(f"there is no experiment `{name}`{did_you_mean(name, known)}", where)
+
+
+def at_profile(
+    spec: CampaignSpec, source: Source, profile: str | None, seeds: tuple[int, ...] | None = None
+) -> ProfiledCampaign:
+    """Put a profile's differences in place.
+
+    Raises:
+        SpecError: there is no such profile, or what it merges to is refused.
+    """
+    name = profile or spec.default_profile
+    if name not in spec.profiles:
+        raise SpecError(f"{source.path}: there is no profile `{name}`{did_you_mean(name, spec.profiles)}")
+    chosen = spec.profiles[name]
+    source.profile = name
+    seeds = seeds or seed_list(chosen.seeds or spec.seeds)
+    _require_few_runs(spec, source, seeds)
+    data = _merged(source, DataSpec, "data")
+    for search_name, search in spec.searches.items():
+        if search.objective.captures:
+            with source.locating():
+                objective_captures(search.objective, data, ("searches", search_name, "objective"))
+    return ProfiledCampaign(
+        name=spec.campaign,
+        title=spec.title,
+        task=chosen.task or spec.task,
+        profile=name,
+        about=chosen.about,
+        margin=chosen.margin or spec.margin,
+        seeds=seeds,
+        data=data,
+        guards=_merged(source, GuardSpec, "guards"),
+        baseline=_baseline(source),
+        experiments=spec.experiments,
+        judging=spec.judging,
+        staging=spec.staging,
+        default_experiments=chosen.default_experiments,
+        interactions=spec.interactions,
+        ablate=spec.ablate,
+        aa=spec.aa,
+        searches=spec.searches,
+    )
+
+
+def _require_few_runs(spec: CampaignSpec, source: Source, seeds: tuple[int, ...]) -> None:
+    num_arms = 1 + len(spec.experiments) + spec.aa
+    if num_arms * len(seeds) > MAX_RUNS:
+        found = f"{num_arms:,} experiments at {len(seeds):,} seeds are {num_arms * len(seeds):,} runs"
+        raise source.refuse(f"{found}, and a campaign has at most {MAX_RUNS:,}; ask for fewer seeds", ("seeds",))
+
+
+def seed_list(seeds: Seeds) -> tuple[int, ...]:
+    """Spell out `seeds: 3` as 0, 1, 2."""
+    return tuple(range(seeds)) if isinstance(seeds, int) else seeds
+
+
+def _at(values: dict[str, Any], where: Where) -> dict[str, Any]:
+    node: Any = values
+    for part in where:
+        node = node.get(part) if isinstance(node, dict) else None
+    return node if isinstance(node, dict) else {}
+
+
+def _merged(source: Source, kind: type[T], section: str) -> T:
+    """Replace the fields that the profile names, and check the outcome."""
+    values = _at(source.values, (section,)) | _at(source.values, ("profiles", source.profile, section))
+    return source.convert(values, kind, (section,))
+
+
+def _baseline(source: Source) -> BaselineSpec:
+    """Merge the profile's baseline knob by knob."""
+    values = deepcopy(_at(source.values, (BASELINE,)))
+    apply_change(values, dict(leaves(_at(source.values, ("profiles", source.profile, BASELINE)))))
+    return source.convert(values, BaselineSpec, (BASELINE,))
+
+
+MISLEADING = (
+    "validation accuracy misleads: models that validate best at the locations of their training often do worse at "
+    "a new one, as the source study says of its own"
+)
+
+
+def objective_captures(objective: ObjectiveSpec, data: DataSpec, where: Where) -> tuple[str, ...]:
+    """Return the captures that a search looks at.
+
+    Args:
+        objective: what the file says.
+        data: the captures and their roles at the campaign's profile.
+        where: the path of the objective in the file.
+
+    Raises:
+        SpecError: there is none, one is given twice, or it is one that a search must not look at.
+    """
+    captures = objective.captures or data.choose
+    here = (*where, "captures") if objective.captures else where
+    if not captures:
+        raise SpecError("a search needs a location to choose on; name one under `data.choose`", here)
+    for place, name in enumerate(captures):
+        if name in captures[:place]:
+            raise SpecError(f"`{name}` is given twice, so its bursts count twice; keep one", (*here, f"[{place}]"))
+        if name in data.report:
+            what = f"`{name}` is for the report alone: what is chosen on it says nothing about a new location"
+            raise SpecError(f"{what}; choose on {', '.join(data.choose) or 'a capture of `data.choose`'}", here)
+    if set(captures) <= set(data.choose):
+        return captures
+    if set(captures) != set(data.validate):
+        wanted = "captures of `data.choose`, or all of `data.validate`"
+        raise SpecError(f"an objective is on {wanted}, found {', '.join(captures)}", here)
+    if not objective.insist:
+        raise SpecError(f"{MISLEADING}; choose on a capture of `data.choose`, or say `insist: true`", here)
+    return captures

@@ -1,0 +1,92 @@
+"""Arms -> the ordered list of runs, each named by what it computes. Pure."""
+
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+
+from msgspec import Struct, structs
+
+from model.config import JobConfig
+from orchestrator.campaign.arms import Arm, find_interactions
+from orchestrator.campaign.generated import Interaction
+from orchestrator.campaign.spec import ProfiledCampaign
+from orchestrator.runs.identity import CodeAndData, identity_hash, run_id
+
+
+class PlannedRun(Struct, frozen=True, kw_only=True):
+    """One training to be done or already done."""
+
+    id: str
+    experiment: str
+    seed: int
+    config: JobConfig
+    identity: str
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What a campaign comes to at one profile."""
+
+    campaign: ProfiledCampaign
+    arms: dict[str, Arm]
+    runs: tuple[PlannedRun, ...]
+    run_of: dict[tuple[str, int], str]
+    """(experiment, the campaign's seed) -> run id; arms that are the same configuration share it."""
+    interactions: tuple[Interaction, ...] = ()
+    """Those whose four arms are all here."""
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """Its runs, in the order in which they are trained."""
+        return tuple(run.id for run in self.runs)
+
+
+def narrow(plan: Plan, names: Collection[str]) -> Plan:
+    """Keep some experiments of a plan, with their runs."""
+    run_of = {(name, seed): run_id for (name, seed), run_id in plan.run_of.items() if name in names}
+    kept = set(run_of.values())
+    return structs.replace(
+        plan,
+        arms={name: arm for name, arm in plan.arms.items() if name in names},
+        runs=tuple(run for run in plan.runs if run.id in kept),
+        run_of=run_of,
+        interactions=tuple(each for each in plan.interactions if set(each.cells) <= set(names)),
+    )
+
+
+def plan_runs(
+    campaign: ProfiledCampaign,
+    arms: Mapping[str, Arm],
+    inputs: CodeAndData,
+    code_trees: Mapping[str, str] = MappingProxyType({}),
+) -> Plan:
+    """Lay out the trainings: seed by seed, references before what is compared with them.
+
+    Going seed by seed interleaves an experiment with its reference, so that a drift of the machine hits both.
+
+    Args:
+        campaign: the campaign at its profile.
+        arms: the experiments that are wanted.
+        inputs: code and captures.
+        code_trees: experiment -> hash of its code, for those whose code is not that of `inputs`.
+    """
+    runs: dict[str, PlannedRun] = {}
+    ids: dict[str, str] = {}
+    run_of: dict[tuple[str, int], str] = {}
+    for seed in campaign.seeds:
+        for arm in arms.values():
+            config = structs.replace(arm.config, seed=seed + arm.seed_shift)
+            own = structs.replace(inputs, code_tree=code_trees.get(arm.id, inputs.code_tree))
+            identity = identity_hash(config, own)
+            known = ids.get(identity)
+            run_of[arm.id, seed] = known or run_id(arm.id, config.seed, identity)
+            if known is None:
+                new = PlannedRun(
+                    id=run_of[arm.id, seed], experiment=arm.id, seed=config.seed, config=config, identity=identity
+                )
+                runs[new.id], ids[identity] = new, new.id
+    return Plan(
+        campaign=campaign,
+        arms=dict(arms),
+        runs=tuple(runs.values()),
+        run_of=run_of,
+        interactions=find_interactions(campaign, arms),
+    )

@@ -1,0 +1,35 @@
+"""What the runs of a plan left, as far as it is believed. Of the rest a sentence each says why, and what to do."""
+
+import shlex
+from dataclasses import dataclass
+
+from orchestrator.campaign.plan import Plan
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.record import NotBelievedError, RunRecord, read_runs
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What is believed of the runs of a plan, and what is not."""
+
+    records: dict[str, RunRecord]
+    refused: dict[str, str]
+    """Run -> a sentence: its folder, what is wrong with it, and the command that trains it again."""
+
+
+def gather(layout: Layout, plan: Plan) -> Gathered:
+    """Read the run folders of a plan. A folder that cannot be read, or believed, keeps no other out."""
+    found = read_runs(layout, [run.id for run in plan.runs])
+    told = {
+        run_id: f"{error.what}; `{command_of(plan, run_id)}` sets it aside and trains the run again"
+        if isinstance(error, NotBelievedError)
+        else str(error)
+        for run_id, error in found.refused.items()
+    }
+    return Gathered(found.records, told)
+
+
+def command_of(plan: Plan, run_id: str) -> str:
+    """Return the command that trains a run of a plan."""
+    experiment, seed = next(cell for cell, planned in plan.run_of.items() if planned == run_id)
+    return f"knockout run {experiment} --profile {shlex.quote(plan.campaign.profile)} --seeds {seed}-{seed}"

@@ -1,0 +1,111 @@
+"""What `experiments.yaml` may say of a search: its space, its objective, its pruner. Frozen and closed. Pure."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from orchestrator.campaign.fields import BASELINE, ExperimentId, Reported, Seeds
+from orchestrator.closed import Config, Positive
+from orchestrator.task.knobs import Change
+
+
+class FloatSpace(Config, frozen=True, kw_only=True, tag_field="kind", tag="float"):
+    """A real number from `low` to `high`, both included."""
+
+    low: float
+    high: float
+    log: Annotated[bool, Meta(description="whether its logarithm is what is spread evenly")] = False
+    step: Annotated[Positive | None, Meta(description="only low, low + step, ... are tried")] = None
+    when: Annotated[Change, Meta(description="searched only where these knobs of the space have these values")] = {}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_range(self.low, self.high, log=self.log, has_step=self.step is not None)
+
+
+class IntSpace(Config, frozen=True, kw_only=True, tag_field="kind", tag="int"):
+    """A whole number from `low` to `high`, both included."""
+
+    low: int
+    high: int
+    log: bool = False
+    step: Annotated[int, Meta(ge=1)] | None = None
+    when: Change = {}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_range(self.low, self.high, log=self.log, has_step=self.step is not None)
+
+
+class CategoricalSpace(Config, frozen=True, kw_only=True, tag_field="kind", tag="categorical"):
+    """One of some values without an order."""
+
+    choices: Annotated[tuple[str | int | float | bool | None, ...], Meta(min_length=2)]
+    when: Change = {}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for place, choice in enumerate(self.choices):
+            if choice in self.choices[:place]:
+                raise ValueError(f"`choices` has {choice!r} twice; keep one of them")
+
+
+def _require_range(low: float, high: float, *, log: bool, has_step: bool) -> None:
+    if not low < high:
+        raise ValueError(f"low {low} must be below high {high}")
+    if log and low <= 0:
+        raise ValueError(f"with log, low must be above 0, found {low}")
+    if log and has_step:
+        raise ValueError("log and step exclude each other; leave one of them out")
+
+
+Space = FloatSpace | IntSpace | CategoricalSpace
+
+
+class ObjectiveSpec(Config, frozen=True, kw_only=True):
+    """What a search makes as high as it can: the accuracy on captures that nothing is reported on."""
+
+    captures: Annotated[tuple[str, ...], Meta(description="those of `choose`, if not said")] = ()
+    insist: Annotated[bool, Meta(description="whether validation accuracy alone will do, against the advice")] = False
+
+
+class MedianPruning(Config, frozen=True, kw_only=True, tag_field="kind", tag="median"):
+    """A point is given up once its best epoch lies below the median of the others' at the same epoch."""
+
+    startup_trials: Annotated[int, Meta(ge=1, description="points that are trained to their end first")] = 5
+    warmup_epochs: Annotated[int, Meta(ge=1, description="first epochs after which nothing is given up")] = 3
+
+
+class WilcoxonPruning(Config, frozen=True, kw_only=True, tag_field="kind", tag="wilcoxon"):
+    """A point is given up once its epochs lie below those of the best point, by the signed-rank test."""
+
+    p_threshold: Annotated[float, Meta(gt=0, lt=1, description="given up below this p-value")] = 0.1
+    warmup_epochs: Annotated[int, Meta(ge=1, description="first epochs after which nothing is given up")] = 3
+
+
+class PointSpec(Config, frozen=True, kw_only=True):
+    """A point that a search tries first."""
+
+    at: Annotated[Change, Meta(description="a value for every knob of the space", min_length=1)]
+    reported: Reported | None = None
+
+
+class SearchSpec(Config, frozen=True, kw_only=True):
+    """A search for the best values of some knobs on a stack."""
+
+    title: str
+    on: Annotated[ExperimentId, Meta(description="the stack it varies; its own values are the default point")] = (
+        BASELINE
+    )
+    space: Annotated[dict[str, Space], Meta(description="dotted knob -> where it may lie", min_length=1)]
+    sampler: Annotated[
+        Literal["tpe", "gp", "random"], Meta(description="who suggests; gp takes the noise of scores into account")
+    ] = "tpe"
+    pruner: Annotated[
+        MedianPruning | WilcoxonPruning | None,
+        Meta(description="who gives points up early, by their validation accuracy after each epoch; null: nobody"),
+    ] = None
+    trials: Annotated[int, Meta(ge=1, le=100_000, description="points to visit, in all")] = 50
+    seeds: Annotated[Seeds, Meta(description="seeds that each point is trained at")] = 1
+    objective: ObjectiveSpec = field(default_factory=ObjectiveSpec)
+    enqueue: Annotated[tuple[PointSpec, ...], Meta(description="points that are tried first")] = ()

@@ -1,0 +1,186 @@
+"""The typed campaign: what `experiments.yaml` may say. Frozen and closed. Pure."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from model.config import CaptureConfig
+from orchestrator.campaign.fields import BASELINE, MAX_SEEDS, ExperimentId, Named, Reported, SearchId, Seeds, Word
+from orchestrator.campaign.search_spec import SearchSpec
+from orchestrator.closed import Config
+from orchestrator.runs.order import GuardSpec
+from orchestrator.task.ask import EmulateSpec
+from orchestrator.task.knobs import Change
+
+
+class JudgingSpec(Config, frozen=True, kw_only=True):
+    """How verdicts are reached."""
+
+    level: Annotated[
+        float, Meta(gt=0, lt=0.5, description="chance of a false verdict; intervals cover one minus this")
+    ] = 0.05
+    correction: Annotated[
+        Literal["holm", "benjamini_hochberg"],
+        Meta(description="for testing many: holm bounds the chance of any false verdict, the other their share"),
+    ] = "holm"
+    family: Annotated[
+        Literal["campaign", "group"], Meta(description="what is tested together: all comparisons, or those of a group")
+    ] = "campaign"
+
+
+class StagingSpec(Config, frozen=True, kw_only=True):
+    """How seeds are given out: few to all, more to those that are undecided, fresh ones to what improved."""
+
+    screen_seeds: Annotated[int, Meta(ge=2, le=MAX_SEEDS, description="seeds that every experiment is given")] = 2
+    max_seeds: Annotated[
+        int, Meta(ge=2, le=MAX_SEEDS, description="seeds after which an experiment stays inconclusive")
+    ] = 10
+    confirm_seeds: Annotated[
+        int,
+        Meta(ge=2, le=MAX_SEEDS, description="seeds after those of max_seeds, on which an improvement is confirmed"),
+    ] = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_seeds < self.screen_seeds:
+            raise ValueError(
+                f"max_seeds {self.max_seeds} is fewer than the {self.screen_seeds} that every experiment is given "
+                "(screen_seeds); raise max_seeds"
+            )
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The numbers of seeds at which verdicts are given: each half as many again, up to the greatest number."""
+        numbers = [self.screen_seeds]
+        while numbers[-1] < self.max_seeds:
+            numbers.append(min(self.max_seeds, numbers[-1] + (numbers[-1] + 1) // 2))
+        return tuple(numbers)
+
+    @property
+    def fresh_seeds(self) -> range:
+        """The seeds of the confirmation: after all that a verdict may rest on, so that the two never overlap."""
+        return range(self.max_seeds, self.max_seeds + self.confirm_seeds)
+
+    def all_seeds(self, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        """Return some seeds and all that may be asked for, in their order."""
+        return tuple(sorted({*seeds, *range(self.fresh_seeds.stop)}))
+
+
+class DataSpec(Config, frozen=True, kw_only=True):
+    """The captures of a campaign; the fields are those of the job's `DataConfig`, and how to make them."""
+
+    captures: dict[str, CaptureConfig]
+    train: tuple[str, ...]
+    validate: tuple[str, ...]
+    report: tuple[str, ...]
+    choose: tuple[str, ...] = ()
+    layout: Literal["rffi-hdf5", "shards"] = "rffi-hdf5"
+    samples: int = 8192
+    sample_rate_hz: float = 1e6
+    emulate: EmulateSpec | None = None
+
+
+class ExperimentSpec(Config, frozen=True, kw_only=True):
+    """One named change to a declared reference."""
+
+    title: str
+    group: Annotated[str, Meta(description="the report's section, e.g. architecture")]
+    hypothesis: Annotated[str, Meta(description="why the change might matter")]
+    change: Annotated[Change, Meta(description="dotted knob -> value")] = {}
+    patch: Annotated[Word | None, Meta(description="a diff of files under model/, beside the campaign file")] = None
+    ref: Annotated[Word | None, Meta(description="a branch, tag or commit whose model/ is run")] = None
+    on: Annotated[ExperimentId, Meta(description="the stack it changes; baseline if not said")] = BASELINE
+    change_in: Annotated[
+        dict[str, Change], Meta(description="profile -> the change there, where `change` does not fit")
+    ] = {}
+    control: Annotated[
+        Literal["shuffled_labels"] | None,
+        Meta(description="shuffled_labels: trained on labels without meaning, so that scores must fall to chance"),
+    ] = None
+    reported: Reported | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.change or self.patch or self.ref or self.control):
+            raise ValueError("an experiment changes something: give it `change` (knobs), `patch` (a diff) or `ref`")
+        if self.patch and self.ref:
+            raise ValueError("an experiment's code comes from a `patch` or from a `ref`, not from both")
+
+
+class BaselineSpec(Config, frozen=True, kw_only=True):
+    """The experiment with no change. Each part is as in the job's config; what is not said is the source's."""
+
+    model: dict[str, Any] = {}
+    loss: dict[str, Any] = {}
+    augment: dict[str, Any] = {}
+    optim: dict[str, Any] = {}
+    runtime: dict[str, Any] = {}
+    title: str = "Baseline"
+    hypothesis: str = ""
+    reported: Reported | None = None
+
+
+class ProfileSpec(Config, frozen=True, kw_only=True):
+    """A scale of the same campaign: what differs from the rest of the file."""
+
+    about: Annotated[str, Meta(description="what may be concluded from it")] = ""
+    task: Annotated[str, Meta(description="the campaign's task, where it differs here")] = ""
+    data: Annotated[dict[str, Any], Meta(description="fields that replace those of `data`")] = {}
+    baseline: Annotated[dict[str, Any], Meta(description="merged into `baseline`")] = {}
+    guards: Annotated[dict[str, Any], Meta(description="fields that replace those of `guards`")] = {}
+    seeds: Seeds | None = None
+    margin: Annotated[float, Meta(gt=0)] | None = None
+    default_experiments: Annotated[
+        tuple[Named, ...], Meta(description="what a command means that names no experiment; all, if not said")
+    ] = ()
+
+
+class CampaignSpec(Config, frozen=True, kw_only=True):
+    """One `experiments.yaml`."""
+
+    campaign: ExperimentId
+    title: str
+    task: Annotated[str, Meta(description="what is learned from what; the report's first paragraph")]
+    margin: Annotated[float, Meta(gt=0, description="points of accuracy that would matter")]
+    seeds: Seeds
+    data: dict[str, Any]
+    guards: GuardSpec = field(default_factory=GuardSpec)
+    judging: JudgingSpec = field(default_factory=JudgingSpec)
+    staging: StagingSpec | None = None
+    default_profile: str = "quick"
+    profiles: Annotated[dict[str, ProfileSpec], Meta(min_length=1)]
+    baseline: BaselineSpec = field(default_factory=BaselineSpec)
+    experiments: dict[ExperimentId, ExperimentSpec] = {}
+    interactions: Annotated[
+        tuple[tuple[ExperimentId, ExperimentId], ...],
+        Meta(description="pairs of experiments; of each, neither, one, the other and both are run on one common base"),
+    ] = ()
+    ablate: Annotated[
+        tuple[Named | Annotated[tuple[Named, ...], Meta(min_length=1)], ...],
+        Meta(description="parts of a full stack, which is run with all of them and without each"),
+    ] = ()
+    aa: Annotated[int, Meta(ge=0, le=100, description="how many times the baseline is judged against itself")] = 0
+    searches: dict[SearchId, SearchSpec] = {}
+
+
+class ProfiledCampaign(Struct, frozen=True, kw_only=True):
+    """A campaign at one scale: the profile's differences are in place."""
+
+    name: str
+    title: str
+    task: str
+    profile: str
+    about: str
+    margin: float
+    seeds: tuple[int, ...]
+    data: DataSpec
+    guards: GuardSpec
+    baseline: BaselineSpec
+    experiments: dict[str, ExperimentSpec]
+    judging: JudgingSpec = field(default_factory=JudgingSpec)
+    staging: StagingSpec | None = None
+    default_experiments: tuple[str, ...] = ()
+    interactions: tuple[tuple[str, str], ...] = ()
+    ablate: tuple[str | tuple[str, ...], ...] = ()
+    aa: int = 0
+    searches: dict[str, SearchSpec] = {}

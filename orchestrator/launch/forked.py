@@ -1,0 +1,300 @@
+"""Jobs forked from one process that has everything imported: `model.standby`, one for each code tree.
+
+The same promises as `launchers.local.Job`, without paying for imports at each start.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from model.process import EXIT_CODE, GONE, STATE
+from model.run_folder import RunFolder
+from orchestrator.errors import UNKNOWN_STATUS
+from orchestrator.launch.local import KILL_SECONDS, Job, job_environment
+from orchestrator.launch.slots import Slot
+from orchestrator.processes import MARK, STANDBY_MARK, read_stat
+from orchestrator.runs.members import end_members, marks_of
+
+START_SECONDS = 120.0
+"""Longest wait for a fork: the first one also waits for the imports."""
+TELL_SECONDS = 2.0
+"""Longest wait for a standby process to tell how a job ended that is gone; it may be stopped itself."""
+CLOSE_SECONDS = 1.0
+"""Longest wait for a standby process that is to leave."""
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What a standby process says: a job was forked, or has ended."""
+
+    pid: int
+    status: int | None = None
+
+
+class Standby:
+    """A standby process of one code tree. Nothing here waits for it: it may be stopped, or still import."""
+
+    def __init__(self, code: Path, environment: dict[str, str]) -> None:
+        self.statuses: dict[int, int] = {}
+        self._starting: list[ForkedJob] = []
+        self._rest = b""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "model.standby"],
+            cwd=code,
+            env=job_environment() | environment | {MARK: STANDBY_MARK},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None
+        os.set_blocking(self._process.stdin.fileno(), False)
+
+    def ask(self, job: "ForkedJob", request: Mapping[str, object]) -> bool:
+        """Ask for a job; return whether the request could be sent. Its number is told later."""
+        assert self._process.stdin is not None
+        line = msgspec.json.encode(request) + b"\n"
+        try:
+            # Past Python's buffer, and without waiting: a process that is stopped reads nothing.
+            is_sent = os.write(self._process.stdin.fileno(), line) == len(line)
+        except (BrokenPipeError, BlockingIOError):
+            is_sent = False
+        if is_sent:
+            self._starting.append(job)
+        else:
+            self.kill()  # half a request must not be answered
+        return is_sent
+
+    @property
+    def answers(self) -> int:
+        """The file descriptor that becomes readable when something is said, such as how a job ended."""
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
+
+    def is_alive(self) -> bool:
+        """Whether the standby process is there."""
+        return self._process.poll() is None
+
+    def listen(self) -> None:
+        """Note what was said: which jobs were forked, and how jobs ended."""
+        assert self._process.stdout is not None
+        if self._process.stdout.closed or not select.select([self.answers], [], [], 0.0)[0]:
+            return
+        *lines, self._rest = (self._rest + os.read(self.answers, 65536)).split(b"\n")
+        for answer in (msgspec.json.decode(line, type=Answer) for line in lines):
+            if answer.status is not None:
+                self.statuses[answer.pid] = answer.status
+                continue
+            self.statuses.pop(answer.pid, None)  # an old job's, whose number is given again
+            if self._starting:
+                self._starting.pop(0).begin(answer.pid)
+
+    def kill(self) -> None:
+        """End the process at once, with a job that it has just forked and not yet told of; other jobs go on."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=CLOSE_SECONDS)
+        self._starting.clear()
+
+    def close(self) -> None:
+        """Let the process leave; jobs under way go on, and how they end is no longer told."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # it is gone already, and what it was told with it
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()  # it still imports, or is stopped
+        self._process.stdout.close()
+
+
+class ForkedJob:
+    """A training process that a standby process forks, in a process group of its own.
+
+    It has no number until the standby process tells it. Where that never happens, the job starts by itself.
+    """
+
+    def __init__(self, standby: Standby, folder: RunFolder, code: Path, data_folder: Path, slot: Slot) -> None:
+        self.slot, self.folder = slot, folder
+        self._standby, self._code, self._data_folder = standby, code, data_folder
+        self._pid: int | None = None
+        self._handle: int | None = None
+        """A file descriptor that means this process, whatever number it has, and can be read once it has ended."""
+        self._itself: Job | None = None
+        self._asked_at = time.monotonic()
+        self._gone_at: float | None = None
+        self._status: int | None = None
+        self._is_to_stop = False
+        request = {
+            "words": [str(folder.path.resolve()), "--data-folder", str(data_folder.resolve())],
+            "folder": str(code),
+            "log": str(folder.log.resolve()),
+            "environment": slot.environment | marks_of(folder),
+        }
+        if not standby.ask(self, request):
+            self._start_by_itself()
+
+    @property
+    def pid(self) -> int | None:
+        """Number of the process, and of its group; None while it starts."""
+        return self._itself.pid if self._itself is not None else self._pid
+
+    def begin(self, pid: int) -> None:
+        """Take the number that the standby process tells."""
+        self._pid = pid
+        with contextlib.suppress(ProcessLookupError):  # it has ended, and how is told next
+            self._handle = os.pidfd_open(pid)
+        if self._is_to_stop:
+            self._signal(signal.SIGTERM)
+
+    def exit_status(self) -> int | None:
+        """Return the exit status, negative for a signal, or None while the job starts or runs."""
+        if self._itself is not None:
+            return self._itself.exit_status()
+        if self._status is None:
+            self._standby.listen()
+            self._status = self._find_status()
+            if self._status is not None:
+                self._let_go()
+        return self._status
+
+    def _find_status(self) -> int | None:
+        if self._pid is None:
+            if not self._standby.is_alive() or time.monotonic() - self._asked_at > START_SECONDS:
+                return self._give_up_standby()
+            return None
+        if self._pid in self._standby.statuses:
+            return self._standby.statuses.pop(self._pid)
+        if self._is_there():
+            return None
+        self._gone_at = self._gone_at or time.monotonic()
+        if self._standby.is_alive() and time.monotonic() - self._gone_at < TELL_SECONDS:
+            return None
+        return self._read_status()
+
+    def _give_up_standby(self) -> int | None:
+        """Start by itself what the standby process did not start, unless it is to stop already."""
+        self._standby.kill()
+        if self._is_to_stop:
+            return UNKNOWN_STATUS
+        # Started by itself it says in its log why it cannot start.
+        self._start_by_itself()
+        return None
+
+    def _read_status(self) -> int:
+        """Ask the system how a job ended that its standby process cannot tell of; it knows until somebody has asked."""
+        fields = read_stat(self._pid) if self._pid is not None else None
+        told = int(fields[EXIT_CODE]) if fields is not None and fields[STATE] in GONE else 0
+        # It shows 0 to those who may not know.
+        return os.waitstatus_to_exitcode(told) if told else UNKNOWN_STATUS
+
+    def _start_by_itself(self) -> None:
+        self._itself = Job(self.folder, self._code, self._data_folder, self.slot)
+
+    def _is_there(self) -> bool:
+        return self._handle is not None and not select.select([self._handle], [], [], 0.0)[0]
+
+    def _let_go(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def ask_to_stop(self) -> None:
+        """Ask the job to finish its epoch, checkpoint and end; one that has no number yet is asked once it has."""
+        self._is_to_stop = True
+        if self._itself is not None:
+            self._itself.ask_to_stop()
+        elif self.exit_status() is None:
+            self._signal(signal.SIGTERM)
+
+    def pause(self) -> None:
+        """Let the job and all it started stand still."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused job go on."""
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End the job and all it started, at once; gives up on a process that the system cannot end."""
+        self._is_to_stop = True
+        if self._itself is None and self.exit_status() is None:
+            self._hear_number()
+            self._signal(signal.SIGKILL)
+        if self._itself is not None:
+            self._itself.kill()
+            return
+        if self._handle is not None:
+            select.select([self._handle], [], [], KILL_SECONDS)
+        end_members(self.folder)
+
+    def _hear_number(self) -> None:
+        """Wait until the standby process has told the job's number; it is ended where it does not."""
+        deadline = time.monotonic() + TELL_SECONDS
+        while self._pid is None and self._standby.is_alive() and time.monotonic() < deadline:
+            select.select([self._standby.answers], [], [], 0.05)
+            self._standby.listen()
+        if self._pid is None:
+            self._status = self._give_up_standby()
+
+    def _signal(self, number: signal.Signals) -> None:
+        # The leader lives, or waits to be asked how it ended: its number is not given again.
+        if self._pid is not None and self._is_there():
+            os.killpg(self._pid, number)
+
+
+AnyJob = Job | ForkedJob
+
+
+class Launcher:
+    """Starts jobs: from a standby process of their code where that can be, else each by itself."""
+
+    def __init__(self, data_folder: Path) -> None:
+        self.data_folder = data_folder
+        self._standbys: dict[tuple[str, tuple[tuple[str, str], ...]], Standby] = {}
+
+    def start(self, folder: RunFolder, code: Path, code_hash: str, slot: Slot) -> AnyJob:
+        """Start the job of a run folder in `code`, a folder that holds the code of that hash.
+
+        Raises:
+            OSError: the job's log cannot be written.
+        """
+        folder.log.open("ab").close()  # here it can be told, in a forked process nobody would hear it
+        standby = self._standby(code, code_hash, slot)
+        if standby is None:
+            return Job(folder, code, self.data_folder, slot)
+        return ForkedJob(standby, folder, code, self.data_folder, slot)
+
+    def _standby(self, code: Path, code_hash: str, slot: Slot) -> Standby | None:
+        if sys.platform != "linux":
+            return None  # elsewhere libraries that are loaded do not outlive a fork
+        # What is read when a process begins (threads, allocator) is the standby's; which GPU is the job's own.
+        shared = {name: value for name, value in slot.environment.items() if name != "CUDA_VISIBLE_DEVICES"}
+        key = (code_hash, tuple(sorted(shared.items())))
+        standby = self._standbys.get(key)
+        if standby is not None and not standby.is_alive():
+            standby.listen()
+            standby.close()
+        if standby is None or not standby.is_alive():
+            self._standbys[key] = Standby(code, shared)
+        return self._standbys[key]
+
+    def wait(self, seconds: float) -> None:
+        """Wait until something is said that was not heard yet, such as how a job ended, or so long."""
+        select.select([standby.answers for standby in self._standbys.values() if standby.is_alive()], [], [], seconds)
+
+    def close(self) -> None:
+        """Let all standby processes leave."""
+        for standby in self._standbys.values():
+            standby.close()
+        self._standbys.clear()

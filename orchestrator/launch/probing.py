@@ -1,0 +1,142 @@
+"""Timing a suspect run in turn with its reference before it is called too slow."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from model.run_folder import RunFolder
+from orchestrator.code.checkouts import Checkouts
+from orchestrator.errors import KnockoutError
+from orchestrator.launch.forked import AnyJob
+from orchestrator.launch.guards import Pace, Ruling, describe_release, fastest_pace, is_settled, rule_on_probe
+from orchestrator.launch.paired_probe import PairedProbe, Side
+from orchestrator.runs.order import GuardSpec, Order, read_order
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.probes import Measurement, Probe
+
+
+class Timing(Protocol):
+    """A probe under way, such as `PairedProbe`."""
+
+    is_over: bool
+    """Whether the last measurement is final."""
+
+    def measurement(self) -> Measurement:
+        """Return what was measured so far."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+StartProbe = Callable[[AnyJob], Timing]
+"""Starts to time a run against its reference, on the slot of its job, which is paused."""
+
+
+class CannotProbe:
+    """The place of a probe that could not be started."""
+
+    is_over = True
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+
+    def measurement(self) -> Measurement:
+        """Return no turns, and why."""
+        return Measurement(problem=self.problem)
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+
+@dataclass
+class Suspicion:
+    """A run that looks too slow, while it is timed. Its job is paused from the start until `settle` or `drop`."""
+
+    ruling: Ruling
+    job: AnyJob
+    timing: Timing
+    clock: Callable[[], float]
+    started: float
+
+    @classmethod
+    def raise_on(
+        cls, ruling: Ruling, job: AnyJob, start: StartProbe, clock: Callable[[], float] = time.monotonic
+    ) -> "Suspicion":
+        """Pause a job and start to time it."""
+        started = clock()
+        job.pause()
+        try:
+            timing = start(job)
+        except (KnockoutError, OSError, ValueError) as error:
+            timing = CannotProbe(str(error))
+        return cls(ruling, job, timing, clock, started)
+
+    def settle(self, guards: GuardSpec, count_epochs: Callable[[], int]) -> tuple[Ruling | None, Probe] | None:
+        """Return the ruling and the line about the probe once it has told enough; None while it goes on.
+
+        Args:
+            guards: the campaign's limits.
+            count_epochs: counts the epochs that the paused job has finished.
+        """
+        measurement = self.timing.measurement()
+        if not self.timing.is_over and not is_settled(guards, measurement):
+            # A probe that starts anew with smaller batches has let the job go on.
+            self.job.pause()
+            return None
+        self.timing.close()
+        ruling = rule_on_probe(self.ruling, guards, measurement)
+        said = ruling.reason if ruling is not None else describe_release(guards, measurement)
+        probe = Probe(
+            epoch=count_epochs(),
+            paused_seconds=self.clock() - self.started,
+            measurement=measurement,
+            is_slow=ruling is not None,
+            said=said,
+        )
+        if ruling is None:
+            self.job.resume()
+        return ruling, probe
+
+    def drop(self) -> None:
+        """End the probe without a word, and let the job go on."""
+        self.timing.close()
+        self.job.resume()
+
+
+@dataclass(frozen=True)
+class References:
+    """The runs that measure how fast others may be expected to be."""
+
+    layout: Layout
+    checkouts: Checkouts
+
+    def pace_of(self, order: Order) -> Callable[[], Pace | None]:
+        """Return what measures the first reference of a run that has come far enough."""
+        return lambda: next((pace for _, pace in self._measured(order)), None)
+
+    def _measured(self, order: Order) -> Iterator[tuple[RunFolder, Pace]]:
+        """Yield the references that have come far enough, in their order, with the pace of each."""
+        for run in order.references:
+            folder = self.layout.run(run)
+            # One that cannot be read is told of where it is trained.
+            with suppress(OSError, ValueError):
+                if (pace := fastest_pace(folder.read_epochs(), order.guards)) is not None:
+                    yield folder, pace
+
+    def probe_of(self, order: Order) -> StartProbe | None:
+        """Return what times a run in turn with its reference; None for one that has no reference."""
+
+        def start(job: AnyJob) -> Timing:
+            if job.pid is None:
+                raise ProcessLookupError("the job has no number yet")
+            first = next((folder for folder, _ in self._measured(order)), self.layout.run(order.references[0]))
+            sides = (self._side(self.layout.run(order.run)), self._side(first))
+            return PairedProbe(*sides, job.slot, job.pid)
+
+        return start if order.references else None
+
+    def _side(self, folder: RunFolder) -> Side:
+        experiment = folder.read_config().experiment
+        return Side(folder.config, self.checkouts.open(experiment, read_order(folder).code))

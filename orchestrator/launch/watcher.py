@@ -1,0 +1,298 @@
+"""Follows one live run from outside: reads its finished epochs, asks the guards, and settles how it ended."""
+
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from msgspec import Struct
+
+from model.endings import AWAY, CHANGED, HELD, INTERRUPTED, NO_SPACE
+from model.run_folder import EpochRecord, Result, RunFolder
+from orchestrator.errors import UNKNOWN_STATUS, FaultKind, kind_of_status
+from orchestrator.launch.forked import AnyJob
+from orchestrator.launch.guards import Pace, Ruling, rule
+from orchestrator.launch.probing import StartProbe, Suspicion
+from orchestrator.processes import Process, is_halted
+from orchestrator.runs.order import GuardSpec
+from orchestrator.runs.probes import append_probe, read_probes
+from orchestrator.runs.states import Failure, RunState
+
+STOPPING_STATUSES = (INTERRUPTED, -signal.SIGTERM, -signal.SIGINT)
+"""How a job ends that somebody asked to stop."""
+STOPPED = "stopped after an epoch; it goes on from there"
+CAN_GO_ON = {
+    **dict.fromkeys(STOPPING_STATUSES, STOPPED),
+    AWAY: "the system refused something that the job needs; it goes on from its last checkpoint once that is mended",
+    CHANGED: "a capture changed while the job trained; put it back, and it goes on from its last checkpoint",
+    NO_SPACE: "the disk is full; free some space, and it goes on from its last checkpoint",
+    HELD: "another job was at work in its folder, or has taken it over; it goes on from there",
+    UNKNOWN_STATUS: "the job is gone and nobody can tell how it ended; it goes on from its last checkpoint",
+}
+"""Exit status of a job that left no result and can go on -> what is said about it."""
+SAY_WHY = (AWAY, CHANGED, NO_SPACE)
+"""Of these statuses the last line of the log says more."""
+LOG_LINES = 40
+VMSTAT = Path("/proc/vmstat")
+
+
+def count_memory_kills(vmstat: Path = VMSTAT) -> int | None:
+    """Return how many processes the kernel has killed since it started for want of memory; None if it does not say."""
+    try:
+        counters = dict(line.split() for line in vmstat.read_text().splitlines())
+    except FileNotFoundError:
+        return None
+    return int(counters["oom_kill"]) if "oom_kill" in counters else None
+
+
+class Ending(Struct, frozen=True, kw_only=True):
+    """How a run ended."""
+
+    state: RunState
+    reason: str
+    result: Result | None = None
+    """None for a run that can go on."""
+    status: int | None = None
+    """Exit status of the job, where it left no result."""
+
+    @property
+    def is_disk_full(self) -> bool:
+        """Whether nothing more can be written."""
+        return self.status == NO_SPACE
+
+
+@dataclass
+class LiveRun:
+    """A run and the job that trains it. The clock and the count of kills stand here for tests to replace."""
+
+    id: str
+    num_epochs: int
+    """How many it has at most."""
+    folder: RunFolder
+    job: AnyJob
+    epochs: list[EpochRecord] = field(default_factory=list)
+    clock: Callable[[], float] = time.monotonic
+    count_memory_kills: Callable[[], int | None] = count_memory_kills
+
+    def __post_init__(self) -> None:
+        self._heard_at, self._log_bytes = self.clock(), self._measure_log()
+        self._asked_at: float | None = None
+        self._is_asked_to_stop = False
+        self._holder_before = self.folder.last_holder()
+        self._stamp: tuple[int, int] | None = None
+        self._stamp_before = self._stamp_epochs()
+        self._silent_seconds = 0.0
+        self._memory_kills = self.count_memory_kills()
+        self._probes = read_probes(self.folder)
+        self._suspicion: Suspicion | None = None
+
+    def read_epochs(self) -> bool:
+        """Read what the job has finished; return whether there is anything new."""
+        stamp = self._stamp_epochs()
+        if stamp == self._stamp:
+            return False
+        try:
+            epochs = self.folder.read_epochs()
+        except ValueError:
+            if stamp != self._stamp_before:
+                raise
+            return False  # the job mends what it found, by its checkpoint, before it trains
+        is_new = len(epochs) != len(self.epochs)
+        self.epochs, self._stamp = epochs, stamp
+        return is_new
+
+    def _stamp_epochs(self) -> tuple[int, int] | None:
+        """Tell whether the file of epochs has changed, without reading it."""
+        try:
+            found = self.folder.epochs.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_size
+
+    def check(
+        self,
+        guards: GuardSpec,
+        reference_pace: Callable[[], Pace | None],
+        other_load: Callable[[], str | None] = lambda: None,
+        start_probe: StartProbe | None = None,
+    ) -> Ruling | None:
+        """Ask the guards about new epochs, or about silence; a ruling has ended the job by the time it is returned.
+
+        Args:
+            guards: the campaign's limits.
+            reference_pace: measures the reference, if it has come far enough.
+            other_load: says what else the machine is busy with; asked only before a run is ruled too slow.
+            start_probe: times the run against its reference, before it is ruled too slow. Without one, such as while
+                jobs are to stop, no run is ruled slower than its reference, and a probe under way ends.
+        """
+        if self._suspicion is not None:
+            ruling = self._settle(self._suspicion, guards, start_probe)
+        else:
+            is_new = self.read_epochs()
+            ruling = self._rule(guards, reference_pace(), other_load) if is_new else None
+            if ruling is not None and ruling.state is RunState.TOO_SLOW:
+                ruling = self._suspect(ruling, start_probe)
+            ruling = ruling or self._rule_on_silence(guards, is_new=is_new)
+        if ruling is not None:
+            self.job.kill()
+            self._record_ruling(ruling)
+        return ruling
+
+    def ask_to_stop(self) -> None:
+        """Let the job finish its epoch and checkpoint; however it ends from now on, it was not its own doing."""
+        self._is_asked_to_stop = True
+        self.job.ask_to_stop()
+
+    def _rule(self, guards: GuardSpec, reference: Pace | None, other_load: Callable[[], str | None]) -> Ruling | None:
+        ruling = rule(self.epochs, guards, reference, probes=self._probes)
+        if ruling is None or ruling.state is not RunState.TOO_SLOW:
+            return ruling
+        return rule(self.epochs, guards, reference, other_load(), self._probes)
+
+    def _suspect(self, ruling: Ruling, start_probe: StartProbe | None) -> Ruling | None:
+        """Start to time a run that looks too slow; where that cannot be, only an absolute limit rules."""
+        if start_probe is None or self._asked_at is not None:
+            return None if ruling.is_relative else ruling
+        if self.job.exit_status() is None:
+            self._suspicion = Suspicion.raise_on(ruling, self.job, start_probe, self.clock)
+        return None
+
+    def _settle(self, suspicion: Suspicion, guards: GuardSpec, start_probe: StartProbe | None) -> Ruling | None:
+        """Rule by a probe once it has told enough. Meanwhile the job is paused, and its silence means nothing."""
+        self._heard_at = self.clock()
+        if start_probe is None:
+            self._suspicion = None
+            suspicion.drop()
+            return None
+        settled = suspicion.settle(guards, lambda: len(self.folder.read_epochs()))
+        if settled is None:
+            return None
+        ruling, probe = settled
+        self._suspicion = None
+        self._probes.append(probe)
+        # A disk that is full, or away, ends no training: this worker remembers the probe, and a later one asks again.
+        with suppress(OSError):
+            append_probe(self.folder, probe)
+        return ruling
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether its job stands still while it is timed against its reference."""
+        return self._suspicion is not None
+
+    def kill(self) -> None:
+        """End the job at once, and the probe that it may be paused for."""
+        self._end_probe()
+        self.job.kill()
+
+    def _end_probe(self) -> None:
+        if self._suspicion is not None:
+            self._suspicion.timing.close()
+            self._suspicion = None
+
+    def _rule_on_silence(self, guards: GuardSpec, *, is_new: bool) -> Ruling | None:
+        """Ask a job to stop that was silent for too long; rule that it hung if it is still there after its grace."""
+        now, log_bytes = self.clock(), self._measure_log()
+        if self._asked_at is not None:
+            if now - self._asked_at < guards.hang_grace_seconds or self.job.exit_status() is not None:
+                return None
+            if self._is_halted():
+                self._asked_at = now  # its grace begins once it can do as it was asked
+                return None
+            how = f"it was still there {now - self._asked_at:.0f} s later and was killed"
+            return Ruling(state=RunState.FAILED, failure=Failure.HUNG, reason=self._describe_hang(how))
+        if is_new or log_bytes != self._log_bytes:
+            self._heard_at, self._log_bytes = now, log_bytes
+        self._silent_seconds = now - self._heard_at
+        is_silent = guards.hang_seconds is not None and self._silent_seconds >= guards.hang_seconds
+        if is_silent and self.job.exit_status() is None:
+            if self._is_halted():
+                self._heard_at = now  # once it goes on it has all its time again
+            else:
+                self._asked_at = now
+                self.job.ask_to_stop()
+        return None
+
+    def _is_halted(self) -> bool:
+        """Whether the job is silent because somebody stopped it, or because a disk does not answer."""
+        return self.job.pid is not None and is_halted(self.job.pid)
+
+    def _measure_log(self) -> int:
+        return self.folder.log.stat().st_size if self.folder.log.exists() else 0
+
+    def _describe_hang(self, how: str) -> str:
+        since = f"after epoch {self.epochs[-1].epoch}" if self.epochs else "before the first epoch ended"
+        what = f"the job hung: no epoch and no line in its log for {self._silent_seconds:.0f} s {since}"
+        return with_log_tail(f"{what}; asked to stop, {how}", self.folder)
+
+    def _record_ruling(self, ruling: Ruling) -> None:
+        # The job may have finished in the moment before it was stopped; then its own result stands.
+        if self.folder.read_result() is None and not self._is_overtaken():
+            self.folder.write_result(
+                Result(state=ruling.state.value, reason=ruling.reason, failure=ruling.failure, epochs=len(self.epochs))
+            )
+
+    def _is_overtaken(self) -> bool:
+        """Whether another job has taken the folder since: then nothing that this one did counts."""
+        last = self.folder.last_holder()
+        is_own = last is not None and (last.host, last.pid) == (Process.own().host, self.job.pid)
+        return last != self._holder_before and not is_own
+
+    def end(self, status: int) -> Ending:
+        """Say how a run ended whose job is gone; a death that was its own doing becomes a result, with its cause."""
+        self._end_probe()
+        self.read_epochs()
+        result = self.folder.read_result()
+        if result is None:
+            cause = self._find_cause(status)
+            if cause is None or self._is_overtaken():
+                return Ending(state=RunState.INTERRUPTED, reason=self._describe_going_on(status), status=status)
+            failure, reason = cause
+            result = Result(state=RunState.FAILED.value, failure=failure.value, reason=reason, epochs=len(self.epochs))
+            self.folder.write_result(result)
+        return Ending(state=RunState(result.state), reason=result.reason, result=result)
+
+    def _describe_going_on(self, status: int) -> str:
+        said = CAN_GO_ON.get(
+            status, f"the job ended {describe_status(status)}, which was not its own doing; it goes on"
+        )
+        tail = self.folder.log_tail(1) if status in SAY_WHY else []
+        return f"{said}: {tail[0]}" if tail else said
+
+    def _find_cause(self, status: int) -> tuple[Failure, str] | None:
+        """Say by what doing of its own a job is gone that left no result; None if it is not known to be its own."""
+        if self._asked_at is not None:
+            return Failure.HUNG, self._describe_hang(f"it ended {describe_status(status)}")
+        if self._is_asked_to_stop:
+            return None
+        before, now = self._memory_kills, self.count_memory_kills()
+        if status == -signal.SIGKILL and before is not None and now is not None and now > before:
+            killed = f"the kernel killed {now - before} process{'' if now - before == 1 else 'es'} for want of memory"
+            what = f"the job died {describe_status(status)}, and {killed} meanwhile"
+            return Failure.OUT_OF_MEMORY, with_log_tail(what, self.folder)
+        if kind_of_status(status) is FaultKind.OWN_DOING:
+            return Failure.CRASHED, describe_death(status, self.folder)
+        return None
+
+
+def describe_status(status: int) -> str:
+    """Say how a process ended, by its status as `subprocess` gives it."""
+    if status >= 0:
+        return f"with exit status {status}"
+    known = {number.value: number.name for number in signal.Signals}
+    return f"by signal {known.get(-status, -status)}"
+
+
+def describe_death(status: int, folder: RunFolder) -> str:
+    """Say how a job died, with the last lines of its log."""
+    return with_log_tail(f"the job died {describe_status(status)}", folder)
+
+
+def with_log_tail(what: str, folder: RunFolder) -> str:
+    """Add the last lines of a job's log to what is said about it."""
+    tail = folder.log_tail(LOG_LINES)
+    if not tail:
+        return f"{what} and left no log"
+    return f"{what}; the last lines of {folder.log.name}:\n" + "\n".join(tail)
