@@ -21,12 +21,12 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 from scipy.stats import binom
 
 from benchmarks.page import publish
-from orchestrator.judgement import Verdict
 from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta
 from orchestrator.stats.multiplicity import ADJUST
 from orchestrator.stats.pairing import PairedDifferences
 from orchestrator.stats.variance import difference_spread, pool_spreads
-from orchestrator.verdicts import decide
+from orchestrator.verdicts.judge import decide
+from orchestrator.verdicts.judgement import Verdict
 
 Floats = NDArray[np.float64]
 Outcomes = NDArray[np.bool_]

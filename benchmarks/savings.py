@@ -18,13 +18,13 @@ from benchmarks.calibration import BURSTS_PER_DEVICE, DEVICE_SKILL_D, FOURFOLD, 
 from benchmarks.calibration import simulate as simulate_outcomes
 from benchmarks.page import publish
 from orchestrator.campaign.spec import StagingSpec
-from orchestrator.judgement import AtLook, Verdict
 from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta
 from orchestrator.stats.looks import Look, Progress, Weighed, replay, share_out
 from orchestrator.stats.multiplicity import ADJUST
 from orchestrator.stats.pairing import PairedDifferences
 from orchestrator.stats.variance import Spread, difference_spread, pool_spreads
-from orchestrator.verdicts import decide
+from orchestrator.verdicts.judge import decide
+from orchestrator.verdicts.judgement import AtLook, Verdict
 
 BEGIN, END = "<!-- begin: written by python -m benchmarks.savings -->", "<!-- end -->"
 STAGING = StagingSpec()

@@ -30,7 +30,7 @@ from orchestrator.campaign.captures import make_captures
 from orchestrator.campaign.selection import Request
 from orchestrator.launch.slots import make_own_slots
 from orchestrator.runs.paths import Layout, sqlite_url
-from orchestrator.searches import Search, open_search
+from orchestrator.search.open import Search, open_search
 
 BEGIN, END = "<!-- begin: written by python -m benchmarks.search -->", "<!-- end -->"
 NAME, PROFILE = "focal", "quick"

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterator
 
 from orchestrator import wording
-from orchestrator.arithmetic import (
+from orchestrator.stats.multiplicity import CORRECTION_NAME
+from orchestrator.verdicts.steps import (
     Arithmetic,
     ErrorStep,
     LookStep,
@@ -14,7 +15,6 @@ from orchestrator.arithmetic import (
     SignificanceStep,
     SpreadStep,
 )
-from orchestrator.stats.multiplicity import CORRECTION_NAME
 
 PLACES = 3
 """Of points, so that a reader can do the sums again."""

@@ -8,19 +8,19 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from orchestrator.arithmetic import Arithmetic, work_out
 from orchestrator.campaign.captures import missing_captures
 from orchestrator.campaign.plan import PlannedRun
 from orchestrator.campaign.records import gather
 from orchestrator.campaign.selection import Request, Study, collect_inputs, make_plan, open_study
 from orchestrator.campaign.snapshot import choose_plan
 from orchestrator.code.sources import ArmCode, Code, GitCode, look_at_code
-from orchestrator.deciding import among, judge_as_declared
 from orchestrator.errors import DataError, RunError, UsageError
 from orchestrator.runs.find import pick_run
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.record import require_sizes
 from orchestrator.runs.results import UNREADABLE
+from orchestrator.verdicts.staged import among, judge_as_declared
+from orchestrator.verdicts.steps import Arithmetic, work_out
 from orchestrator.why import Comparison, PastRun, compare
 
 _WITH_SEED = re.compile(r"-s\d")

@@ -19,9 +19,9 @@ from orchestrator import wording
 from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.plan import Plan
-from orchestrator.judgement import Judgement, Verdict
 from orchestrator.report_sections import Confirmation, confirmation, is_compared, marks
 from orchestrator.runs.record import RunRecord
+from orchestrator.verdicts.judgement import Judgement, Verdict
 from orchestrator.wording import one_line
 
 DOTS_PER_INCH = 150

@@ -8,10 +8,10 @@ from orchestrator.campaign.plan import Plan
 from orchestrator.files import is_there
 from orchestrator.launch.provenance import provenance
 from orchestrator.launch.slots import Slot
-from orchestrator.proof import find_confounds
 from orchestrator.runs.order import read_order
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.record import RunRecord, read_runs
+from orchestrator.verdicts.confounds import find_confounds
 
 
 def foresee_confounds(layout: Layout, plan: Plan, finished: Iterable[str], slot: Slot) -> list[str]:

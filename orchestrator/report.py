@@ -20,8 +20,6 @@ from markupsafe import Markup
 from orchestrator import figures, tables, wording
 from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.plan import Plan
-from orchestrator.judgement import Judgement, Verdict
-from orchestrator.ledger import describe_scorings, scorings
 from orchestrator.report_checks import audit_words, controls_words, interaction_rows, part_rows
 from orchestrator.report_place import point_latest, write_files
 from orchestrator.report_searches import search_rows
@@ -37,7 +35,9 @@ from orchestrator.report_sections import (
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.multiplicity import CORRECTION_NAME
-from orchestrator.verdicts import family_size
+from orchestrator.verdicts.judge import family_size
+from orchestrator.verdicts.judgement import Judgement, Verdict
+from orchestrator.verdicts.ledger import describe_scorings, scorings
 from orchestrator.wording import csv_cell, one_line, visible
 
 Records = Mapping[str, RunRecord]

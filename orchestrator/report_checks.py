@@ -11,7 +11,10 @@ from typing import Any
 from scipy.stats import norm
 
 from orchestrator import tables, wording
-from orchestrator.audit import (
+from orchestrator.campaign.plan import Plan
+from orchestrator.report_sections import interval_cell
+from orchestrator.runs.record import RunRecord
+from orchestrator.verdicts.claims import (
     POWER,
     AuditedClaim,
     Protocol,
@@ -22,13 +25,16 @@ from orchestrator.audit import (
     misstated,
     paired_detectable_points,
 )
-from orchestrator.campaign.plan import Plan
-from orchestrator.comparisons import interactions_of
-from orchestrator.controls import COVERAGE, Contribution, Shuffled, contributions, false_verdicts, shuffled_labels
-from orchestrator.interactions import Additivity, InteractionJudgement
-from orchestrator.judgement import Judgement
-from orchestrator.report_sections import interval_cell
-from orchestrator.runs.record import RunRecord
+from orchestrator.verdicts.controls import (
+    COVERAGE,
+    Contribution,
+    Shuffled,
+    contributions,
+    false_verdicts,
+    shuffled_labels,
+)
+from orchestrator.verdicts.interactions import Additivity, InteractionJudgement, interactions_of
+from orchestrator.verdicts.judgement import Judgement
 
 Records = Mapping[str, RunRecord]
 Judgements = Mapping[str, Judgement]

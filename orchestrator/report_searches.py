@@ -13,7 +13,7 @@ from orchestrator import wording
 from orchestrator.campaign.spec import ProfiledCampaign
 from orchestrator.files import read_plain
 from orchestrator.runs.paths import Layout
-from orchestrator.search_results import SUMMARY_FORMAT, Difference, SearchSummary
+from orchestrator.search.results import SUMMARY_FORMAT, Difference, SearchSummary
 
 UNREADABLE = "what it found cannot be read; `knockout search` with its name writes it again"
 

@@ -11,10 +11,10 @@ from orchestrator import wording
 from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.plan import Plan
-from orchestrator.judgement import Judgement, Verdict
-from orchestrator.ledger import SeedUse, seed_scores
 from orchestrator.runs.record import RunRecord
 from orchestrator.task.knobs import difference
+from orchestrator.verdicts.judgement import Judgement, Verdict
+from orchestrator.verdicts.ledger import SeedUse, seed_scores
 
 Records = Mapping[str, RunRecord]
 Judgements = Mapping[str, Judgement]

@@ -17,7 +17,7 @@ from scipy.interpolate import RBFInterpolator
 from orchestrator import wording
 from orchestrator.campaign.search_spec import CategoricalSpace, FloatSpace, IntSpace
 from orchestrator.figures import FAINT, INK, NAME_LETTERS, STYLE, to_png
-from orchestrator.search_results import Searched, TrialRecord
+from orchestrator.search.results import Searched, TrialRecord
 from orchestrator.wording import one_line
 
 Floats = NDArray[np.float64]

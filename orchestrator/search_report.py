@@ -11,12 +11,12 @@ import msgspec
 from scipy.stats import norm, t
 
 from orchestrator import wording
-from orchestrator.objective import burst_error
 from orchestrator.report_place import write_files
 from orchestrator.runs.paths import Layout
-from orchestrator.sampling import TOP_SHARE
+from orchestrator.search.objective import burst_error
+from orchestrator.search.results import Difference, Searched, SearchSummary, TrialRecord, as_trained
+from orchestrator.search.sampler import TOP_SHARE
 from orchestrator.search_figures import describe_history, describe_surface, draw_history, draw_surface
-from orchestrator.search_results import Difference, Searched, SearchSummary, TrialRecord, as_trained
 from orchestrator.task.knobs import Change
 from orchestrator.wording import csv_cell, one_line, visible
 

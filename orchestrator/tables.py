@@ -13,15 +13,14 @@ import pandas as pd
 from msgspec import structs
 
 from model.run_folder import EpochRecord
-from orchestrator.audit import AuditedClaim, audit
 from orchestrator.campaign.fields import BASELINE, Reported
 from orchestrator.campaign.generated import Interaction
 from orchestrator.campaign.plan import Plan, PlannedRun
-from orchestrator.comparisons import interactions_of
-from orchestrator.interactions import InteractionJudgement
-from orchestrator.judgement import Judgement, Verdict
-from orchestrator.ledger import Scoring, scorings, seed_scores
 from orchestrator.runs.record import Bursts, RunRecord
+from orchestrator.verdicts.claims import AuditedClaim, audit
+from orchestrator.verdicts.interactions import InteractionJudgement, interactions_of
+from orchestrator.verdicts.judgement import Judgement, Verdict
+from orchestrator.verdicts.ledger import Scoring, scorings, seed_scores
 
 Judgements = Mapping[str, Judgement]
 Records = Mapping[str, RunRecord]

@@ -13,7 +13,6 @@ from orchestrator.campaign.records import gather
 from orchestrator.campaign.selection import Study, make_plan
 from orchestrator.campaign.spec import StagingSpec
 from orchestrator.code.sources import find_code
-from orchestrator.deciding import Decision, NextRun, Standing, next_run, stand
 from orchestrator.errors import UsageError
 from orchestrator.launch.loop import Observer
 from orchestrator.ordering import RunOptions
@@ -21,6 +20,8 @@ from orchestrator.runs.paths import Layout, require_place
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.results import run_seconds
 from orchestrator.runs.states import RunState
+from orchestrator.verdicts.next_run import NextRun, next_run
+from orchestrator.verdicts.staged import Decision, Standing, stand
 
 
 @dataclass

@@ -16,9 +16,7 @@ from orchestrator.campaign.snapshot import choose_plan
 from orchestrator.code.checkouts import Checkouts
 from orchestrator.code.refs import BranchName
 from orchestrator.code.sources import Code, GitCode, find_code, look_at_code
-from orchestrator.deciding import among, judge_as_declared, left_out
 from orchestrator.errors import CodeError, RunError
-from orchestrator.judgement import Judgement, Verdict
 from orchestrator.launch.loop import Observer, never
 from orchestrator.launch.worker import build_worker
 from orchestrator.ordering import RunOptions, queue
@@ -31,6 +29,8 @@ from orchestrator.runs.order import read_order
 from orchestrator.runs.paths import Layout, require_place
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.results import count_ended, find_second_tries, finished_results
+from orchestrator.verdicts.judgement import Judgement, Verdict
+from orchestrator.verdicts.staged import among, judge_as_declared, left_out
 
 PART = (
     "this is a part of the campaign, of which {experiments} have runs too: where seeds are given out look by look, "

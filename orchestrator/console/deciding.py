@@ -11,10 +11,10 @@ from orchestrator.console.output import print_json, say
 from orchestrator.console.terminal import show
 from orchestrator.console.training import print_outcome
 from orchestrator.console.working import INTERRUPTED, print_failures
-from orchestrator.deciding import DecisionState
 from orchestrator.errors import UsageError
 from orchestrator.ordering import RunOptions
 from orchestrator.until_decided import Budget, Ended, choose_next, run_until_decided
+from orchestrator.verdicts.staged import DecisionState
 from orchestrator.wording import counted, describe_seconds
 
 

@@ -2,13 +2,13 @@
 
 import argparse
 
-from orchestrator import search_loop
 from orchestrator.console.asking import request_of, require_places
 from orchestrator.console.live import LiveTable
 from orchestrator.console.output import say
-from orchestrator.promoting import promote, require_begun
+from orchestrator.search import loop
+from orchestrator.search.open import SearchOptions, open_search, storage_file
+from orchestrator.search.promote import promote, require_begun
 from orchestrator.search_report import sentences, write_search_report
-from orchestrator.searches import SearchOptions, open_search, storage_file
 
 INTERRUPTED = 130
 
@@ -18,7 +18,7 @@ def run_search(options: argparse.Namespace) -> int:
     asked = open_search(request_of(options), options.search)
     require_places(asked.study.layout.runs, asked.study.layout.reports)
     with LiveTable() as table:
-        found = search_loop.search(asked, _options_of(options), table)
+        found = loop.search(asked, _options_of(options), table)
     say(problem for problem in found.problems if problem not in table.told)
     say(sentences(found))
     say([f"report: {write_search_report(found, asked.study.layout)}"])
@@ -34,7 +34,7 @@ def promote_winner(options: argparse.Namespace) -> int:
     asked = open_search(request_of(options), options.search)
     how = _options_of(options)
     require_begun(asked.name, storage_file(how.url or asked.study.layout.searches_url))
-    promoted = promote(options.file, search_loop.look(asked, how), options.experiment)
+    promoted = promote(options.file, loop.look(asked, how), options.experiment)
     name, profile = promoted.experiment, asked.study.campaign.profile
     return say(
         [

@@ -16,9 +16,9 @@ from orchestrator.console.output import say
 from orchestrator.console.terminal import OUT, cell, show, styled
 from orchestrator.console.working import INTERRUPTED, print_failures
 from orchestrator.errors import UsageError
-from orchestrator.judgement import Judgement
 from orchestrator.ordering import RunOptions
 from orchestrator.report_sections import Confirmation, confirmation, is_compared, marks
+from orchestrator.verdicts.judgement import Judgement
 
 
 def run_campaign(options: argparse.Namespace) -> int:

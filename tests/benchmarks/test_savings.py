@@ -20,7 +20,7 @@ from benchmarks.savings import (
     fixed,
     main,
 )
-from orchestrator.judgement import Verdict
+from orchestrator.verdicts.judgement import Verdict
 
 
 @pytest.fixture(scope="module")

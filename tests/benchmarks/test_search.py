@@ -7,7 +7,7 @@ import pytest
 from benchmarks.overhead import ROOT
 from benchmarks.search import BEGIN, END, NAME, PROFILE, Found, Visit, compare, main
 from orchestrator.campaign.selection import Request
-from orchestrator.searches import Search, open_search
+from orchestrator.search.open import Search, open_search
 
 
 @pytest.fixture(scope="module")

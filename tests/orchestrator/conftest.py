@@ -32,8 +32,8 @@ from orchestrator.runs.order import GuardSpec, place_run
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.record import Bursts, RunRecord
 from orchestrator.runs.states import RunState
-from orchestrator.searches import SearchOptions, open_search
-from orchestrator.searching import Trials, open_trials
+from orchestrator.search.open import SearchOptions, open_search
+from orchestrator.search.trials import Trials, open_trials
 from orchestrator.stats.pairing import PairedDifferences
 from tests.epochs import an_epoch
 from tests.results import write_done, write_scored

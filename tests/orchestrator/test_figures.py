@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from model.run_folder import Result
 from orchestrator.campaign.plan import Plan
 from orchestrator.figures import _Row, _write_words, draw_curves, draw_deltas
-from orchestrator.judgement import Verdict
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.estimate import Estimate
-from orchestrator.verdicts import judge
+from orchestrator.verdicts.judge import judge
+from orchestrator.verdicts.judgement import Verdict
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SLOW = Result(state="too_slow", reason="an epoch takes 14.50 s", epochs=2)

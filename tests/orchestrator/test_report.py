@@ -21,7 +21,7 @@ from orchestrator.report import render_markdown, render_page, write_report
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.record import RunRecord
-from orchestrator.verdicts import judge
+from orchestrator.verdicts.judge import judge
 from orchestrator.wording import visible
 
 ROOT = Path(__file__).parents[2]

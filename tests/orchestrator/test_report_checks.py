@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from orchestrator.audit import Standing
 from orchestrator.campaign.fields import Reported
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import BaselineSpec, JudgingSpec
-from orchestrator.interactions import Additivity
-from orchestrator.judgement import Verdict
 from orchestrator.report import render_markdown, render_page
 from orchestrator.report_checks import SAYS, audit_words, controls_words, interaction_rows, part_rows
 from orchestrator.runs.record import RunRecord
-from orchestrator.verdicts import judge
+from orchestrator.verdicts.claims import Standing
+from orchestrator.verdicts.interactions import Additivity
+from orchestrator.verdicts.judge import judge
+from orchestrator.verdicts.judgement import Verdict
 
 EXPERIMENTS: dict[str, dict[str, Any]] = {
     "E5": {"change": {"loss.kind": "focal"}, "reported": {"accuracy": 85.0, "delta": 1.0, "versus": "baseline"}},

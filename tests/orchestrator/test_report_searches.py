@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from orchestrator.campaign.plan import Plan
-from orchestrator.objective import combine
 from orchestrator.report import write_report
 from orchestrator.report_searches import search_rows
 from orchestrator.runs.paths import Layout
-from orchestrator.search_results import Difference, SearchSummary
-from orchestrator.verdicts import judge
+from orchestrator.search.objective import combine
+from orchestrator.search.results import Difference, SearchSummary
+from orchestrator.verdicts.judge import judge
 
 EXPERIMENTS = {"E5": {"change": {"loss.kind": "focal"}}}
 OUTCOMES = {"baseline": 0.80, "E5": [0.84, 0.86]}

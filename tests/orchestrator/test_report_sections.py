@@ -9,10 +9,10 @@ from msgspec import structs
 
 from model.run_folder import Result
 from orchestrator.campaign.spec import StagingSpec
-from orchestrator.deciding import judge_as_declared
 from orchestrator.report import render_markdown, render_page
 from orchestrator.report_sections import verdict_sentence
-from orchestrator.verdicts import judge
+from orchestrator.verdicts.judge import judge
+from orchestrator.verdicts.staged import judge_as_declared
 from tests.reports import EXPERIMENTS, SLOW, Render, renderer, section
 
 DIED = Result(state="failed", failure="out_of_memory", reason="the job held 3.9 GiB", epochs=1)

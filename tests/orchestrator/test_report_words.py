@@ -11,7 +11,7 @@ from msgspec import structs
 
 from orchestrator.campaign.spec import JudgingSpec, StagingSpec
 from orchestrator.report import _environment, _text, render_markdown, render_page
-from orchestrator.verdicts import judge
+from orchestrator.verdicts.judge import judge
 from tests.reports import EXPERIMENTS, OUTCOMES, SLOW, Render, renderer, section
 
 

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.search_spec import SearchSpec
-from orchestrator.objective import combine
+from orchestrator.search.objective import combine
+from orchestrator.search.results import Searched, TrialRecord
 from orchestrator.search_figures import _interpolate, describe_history, describe_surface, draw_surface
-from orchestrator.search_results import Searched, TrialRecord
 from orchestrator.task.knobs import Change
 
 RATE = {"kind": "float", "low": 1e-5, "high": 1e-1, "log": True}

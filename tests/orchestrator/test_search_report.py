@@ -10,11 +10,11 @@ from msgspec import structs
 
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.search_spec import SearchSpec
-from orchestrator.objective import combine
 from orchestrator.runs.paths import Layout
+from orchestrator.search.objective import combine
+from orchestrator.search.results import Searched, SearchSummary, TrialRecord
 from orchestrator.search_figures import draw_history, draw_surface
 from orchestrator.search_report import compare, render, sentences, summarise, write_search_report, write_table
-from orchestrator.search_results import Searched, SearchSummary, TrialRecord
 
 SPACE = {
     "loss.gamma": {"kind": "float", "low": 0.1, "high": 5.0},

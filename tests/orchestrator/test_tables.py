@@ -8,13 +8,9 @@ import pytest
 from msgspec import structs
 
 from model.run_folder import Result
-from orchestrator.audit import Standing
 from orchestrator.campaign.fields import Reported
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import StagingSpec
-from orchestrator.comparisons import interactions_of
-from orchestrator.deciding import judge_as_declared
-from orchestrator.judgement import Judgement, Verdict
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.estimate import Estimate
 from orchestrator.tables import (
@@ -30,7 +26,11 @@ from orchestrator.tables import (
     scores_table,
     seeds_table,
 )
-from orchestrator.verdicts import judge
+from orchestrator.verdicts.claims import Standing
+from orchestrator.verdicts.interactions import interactions_of
+from orchestrator.verdicts.judge import judge
+from orchestrator.verdicts.judgement import Judgement, Verdict
+from orchestrator.verdicts.staged import judge_as_declared
 
 SLOW = Result(state="too_slow", reason="median epoch takes 1.1 s, the budget is 1.0 s", epochs=3)
 EXPERIMENTS = {

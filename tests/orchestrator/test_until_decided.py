@@ -11,12 +11,12 @@ from orchestrator import until_decided
 from orchestrator.api.run import Trained
 from orchestrator.campaign.selection import Request, Study, open_study
 from orchestrator.console.live import LiveTable
-from orchestrator.deciding import DecisionState
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.ordering import RunOptions
 from orchestrator.queue.store import open_store
 from orchestrator.queueing import add
 from orchestrator.until_decided import Budget, Ended, choose_next, run_until_decided
+from orchestrator.verdicts.staged import DecisionState
 from tests.results import write_done
 
 STAGING = "staging: {screen_seeds: 2, max_seeds: 3, confirm_seeds: 2}"

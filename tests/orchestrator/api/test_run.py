@@ -11,7 +11,6 @@ from model.run_folder import Result
 from orchestrator.api.run import Outcome, outdated_keepers, report, run
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.selection import Request, open_study
-from orchestrator.judgement import Judgement, Verdict
 from orchestrator.ordering import RunOptions
 from orchestrator.processes import Process
 from orchestrator.queue.store import Store
@@ -19,7 +18,8 @@ from orchestrator.runs.paths import Layout
 from orchestrator.runs.probes import Measurement, Probe, append_probe
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.states import RunState
-from orchestrator.verdicts import judge
+from orchestrator.verdicts.judge import judge
+from orchestrator.verdicts.judgement import Judgement, Verdict
 from tests.orchestrator.conftest import build_plan
 from tests.results import write_done
 

@@ -13,7 +13,7 @@ from orchestrator.campaign.plan import Plan
 from orchestrator.errors import SpecError
 from orchestrator.runs.record import RunRecord
 from orchestrator.task.knobs import difference
-from orchestrator.verdicts import judge
+from orchestrator.verdicts.judge import judge
 
 FOCAL = {"change": {"loss.kind": "focal", "loss.gamma": 2.0}}
 WIDE = {"on": "E5", "change": {"model.num_heads": 4, "model.head_dim": 128}}

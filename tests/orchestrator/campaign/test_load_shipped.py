@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from model.config import decode_job
-from orchestrator.audit import find_protocol
 from orchestrator.campaign.plan import plan_runs
 from orchestrator.campaign.selection import Request, Study, open_study
 from orchestrator.runs.identity import CodeAndData
+from orchestrator.verdicts.claims import find_protocol
 
 FILE = Path(__file__).parents[3] / "experiments.yaml"
 PROFILES = ("paper", "quick", "rtl433")

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from orchestrator import search_loop
 from orchestrator.cli import main
-from orchestrator.search_results import Searched
-from orchestrator.searches import SearchOptions
+from orchestrator.search import loop
+from orchestrator.search.open import SearchOptions
+from orchestrator.search.results import Searched
 
 Lab = Any
 """That of conftest.py."""
@@ -28,9 +28,9 @@ def show(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
 
     def showing(*words: str, **ended: Any) -> tuple[int, str]:
         def pretend(asked: Any, options: SearchOptions, observer: Any) -> Searched:
-            return structs.replace(search_loop.look(asked, options), **ended)
+            return structs.replace(loop.look(asked, options), **ended)
 
-        monkeypatch.setattr(search_loop, "search", pretend)
+        monkeypatch.setattr(loop, "search", pretend)
         status = main([*words, "-f", str(lab.study.file)])
         said = capsys.readouterr()
         return status, said.out + said.err

@@ -13,7 +13,7 @@ from orchestrator.campaign.plan import Plan
 from orchestrator.console.training import print_outcome
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.estimate import Estimate
-from orchestrator.verdicts import judge
+from orchestrator.verdicts.judge import judge
 
 EXPERIMENTS = {"E5": {"change": {"loss.kind": "focal"}}, "null": {"control": "shuffled_labels"}}
 TOLD = Estimate(delta_points=1.0, low_points=0.5, high_points=1.5)

@@ -1,0 +1,115 @@
+"""Where Optuna keeps the trials of searches: opened, held against other searches, and what it refuses told."""
+
+import contextlib
+import fcntl
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage
+from sqlalchemy import make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from orchestrator.errors import QueueError, QueueLockedError
+from orchestrator.queue.database import DRIVERS, LOCK_SECONDS, connect_bounded, listen_for_refusals, make_file, name_of
+from orchestrator.queue.troubles import TRIALS, describe_trouble, find_remedy, is_refusal
+from orchestrator.runs.paths import Layout
+from orchestrator.search.open import storage_file
+
+HOLD_SECONDS = 60.0
+"""Longest wait for another search of the same folder that asks or tells just now."""
+HOLD_POLL_SECONDS = 0.02
+
+
+@contextlib.contextmanager
+def hold(layout: Layout) -> Iterator[None]:
+    """Keep every other search of this folder out; the lock ends with the process, however that ends.
+
+    Raises:
+        QueueLockedError: another search holds the folder for too long.
+        QueueError: the lock cannot be taken.
+    """
+    path = layout.searches_lock
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    except OSError as error:
+        raise QueueError(_describe_lock(layout, error)) from None
+    with file:
+        deadline = time.monotonic() + HOLD_SECONDS
+        while not _lock(file.fileno(), layout):
+            if time.monotonic() >= deadline:
+                raise QueueLockedError(
+                    f"{path}: another search has held this for {HOLD_SECONDS:g} s; let it go on, or end it"
+                )
+            time.sleep(HOLD_POLL_SECONDS)
+        yield
+
+
+def _lock(file: int, layout: Layout) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise QueueError(_describe_lock(layout, error)) from None
+    return True
+
+
+def _describe_lock(layout: Layout, error: OSError) -> str:
+    return (
+        f"{layout.searches_lock}: this cannot be locked, so that searches would be in each other's way: "
+        f"{error.strerror}; give the user who runs Knockout the right to write it, on a file system that has locks"
+    )
+
+
+def open_storage_study(layout: Layout, given_url: str | None, name: str) -> optuna.Study:
+    """Open the study of a search, making it if there is none; from then on its storage raises our errors.
+
+    Raises:
+        QueueError: the trials cannot be kept there.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = given_url or layout.searches_url
+    if storage_file(url) == layout.database.resolve():
+        what = f"the trials cannot be kept in {layout.database}: it is the queue's own, and `knockout rebuild` makes it"
+        raise QueueError(f"{what} again without them; name another database with --storage, or none")
+    try:
+        storage = RDBStorage(*_arguments(url))
+        listen_for_refusals(storage.engine, kept=TRIALS)
+        return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+    except (optuna.exceptions.OptunaError, SQLAlchemyError, ImportError, ValueError) as error:
+        raise QueueError(_describe_refusal(url, error)) from None
+
+
+def _arguments(url: str) -> tuple[str, dict[str, Any]]:
+    """Return where Optuna is to keep trials and how it connects: with a limit to every wait, where that is ours."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # Optuna says what is wrong with it.
+        return url, {}
+    driver = DRIVERS.get(parsed.drivername)
+    if driver == "sqlite":
+        make_file(parsed)
+        return url, {"connect_args": {"timeout": LOCK_SECONDS}}
+    if driver is None:
+        return url, {}
+    server: URL = parsed.set(drivername=driver)
+    limits = {"creator": connect_bounded(server), "pool_pre_ping": True, "pool_timeout": LOCK_SECONDS}
+    return server.render_as_string(hide_password=False), limits
+
+
+def _describe_refusal(url: str, error: BaseException) -> str:
+    """Say why trials cannot be kept: by the code of the database's own error, where it has one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        original = getattr(cause, "orig", None)
+        if isinstance(original, Exception) and is_refusal(original):
+            return describe_trouble(name_of(make_url(url)), str(original), find_remedy(original), TRIALS)
+        cause = cause.__cause__ or cause.__context__
+    # What follows the first line is the statement, and where to read about it.
+    said = str(error).partition("\n")[0]
+    return f"the trials cannot be kept at {url.partition('@')[2] or url}: {said}"

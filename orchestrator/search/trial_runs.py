@@ -1,0 +1,160 @@
+"""The runs of a search's trials: which they are, whether they are there already, and how they come into the queue."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from msgspec import structs
+
+from model.config import JobConfig
+from model.run_folder import Result
+from orchestrator.campaign.arms import Arm, branch_content
+from orchestrator.campaign.plan import PlannedRun
+from orchestrator.campaign.selection import Study
+from orchestrator.code.sources import Code, GitCode
+from orchestrator.queue.store import QueuedRun, Store
+from orchestrator.runs.consistency import why_not_believed
+from orchestrator.runs.doubtful import find_doubtful, set_aside
+from orchestrator.runs.find import find_same
+from orchestrator.runs.identity import CodeAndData, identity_hash, run_id
+from orchestrator.runs.order import Order, OrderedCode, place_run
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.results import read_result
+from orchestrator.runs.states import MOVES, OPEN, RunState
+from orchestrator.search.space import trial_config
+
+
+def base_code(code: Code, stack: Arm, now: datetime) -> OrderedCode:
+    """Fix the code of trials: the checkout's own commit, without a branch; of a stack with code of its own, that.
+
+    Raises:
+        CodeError: git refuses.
+    """
+    if not isinstance(code, GitCode) or stack.code or code.tree != "HEAD":
+        return code.commit(branch_content(stack), now)
+    commit = code.repository.base_commit
+    return OrderedCode(tree=code.code_hash, commit=commit, base_commit=commit)
+
+
+@dataclass(frozen=True)
+class TrialRuns:
+    """Names, places and reads the runs of trials on one stack."""
+
+    study: Study
+    store: Store
+    stack: Arm
+    seeds: tuple[int, ...]
+    inputs: CodeAndData
+    """With the code of the stack."""
+    code: OrderedCode
+
+    @property
+    def layout(self) -> Layout:
+        """Where the run folders lie."""
+        return self.study.layout
+
+    def plan(self, name: str, change: Mapping[str, Any]) -> list[PlannedRun]:
+        """Return the runs of a trial, one a seed; those of the same identity that are there, or that an experiment has.
+
+        Raises:
+            SpecError: the knobs do not go together.
+        """
+        config = trial_config(self.stack.config, change, name)
+        return [self._identify(structs.replace(config, seed=seed)) for seed in self.seeds]
+
+    def _identify(self, config: JobConfig) -> PlannedRun:
+        identity = identity_hash(config, self.inputs)
+        there = find_same(self.layout, identity, (path.name for path in self.layout.runs.glob(f"*-{identity[:8]}")))
+        if there is None:
+            name = self._experiments.get((config.seed, identity), config.experiment)
+        else:
+            name = self.layout.run(there).read_config().experiment
+        return PlannedRun(
+            id=there or run_id(name, config.seed, identity),
+            experiment=name,
+            seed=config.seed,
+            config=structs.replace(config, experiment=name),
+            identity=identity,
+        )
+
+    @cached_property
+    def _experiments(self) -> dict[tuple[int, str], str]:
+        """(seed, identity) -> the first experiment of the campaign that is this configuration and has this code."""
+        named: dict[tuple[int, str], str] = {}
+        for arm in self.study.every_arm.values():
+            for seed in self.seeds if arm.code == self.stack.code and not arm.seed_shift else ():
+                config = structs.replace(arm.config, seed=seed)
+                named.setdefault((seed, identity_hash(config, self.inputs)), arm.id)
+        return named
+
+    @cached_property
+    def _references(self) -> tuple[str, ...]:
+        """Runs that say how fast a trial may be expected to be: the stack's own."""
+        return tuple(run.id for run in self.plan(self.stack.id, {}))
+
+    def result(self, run: str) -> Result | None:
+        """Return how a run ended; None while it has not."""
+        return read_result(self.layout.run(run))
+
+    def is_cancelled(self, run: str) -> bool:
+        """Whether somebody has taken a run out of the queue."""
+        return any(row.state is RunState.CANCELLED for row in self.store.runs([run]))
+
+    def queue(self, run: PlannedRun, number: int) -> None:
+        """Let a run wait that has no result; what waits or runs already stays as it is."""
+        folder = self.layout.run(run.id)
+        rows = self.store.runs([run.id])
+        if self.result(run.id) is not None or (rows and rows[0].state in OPEN):
+            return
+        if not folder.order.exists():
+            place_run(folder, run.config, self._order(run, number))
+        if rows and RunState.QUEUED in MOVES[rows[0].state]:
+            self.store.move(run.id, rows[0].state, RunState.QUEUED)
+            return
+        # A row that says "ended" about a folder without a result is forgotten: the folders are the truth.
+        self.store.forget([run.id])
+        self.store.add([self._row(run)])
+
+    def why_not_believed(self, run: str) -> str | None:
+        """Say why the result of a run is not believed; None where it is, or where there is none."""
+        why = why_not_believed(self.layout.run(run))
+        return None if why is None else f"{run} is not believed: {why}"
+
+    def forget_failures(self, runs: Sequence[str]) -> None:
+        """Let the failed ones of a trial's runs be tried again, from their last checkpoints.
+
+        So is a run whose result is not believed, and one that was too slow where another of the trial's seeds is done.
+        """
+        doubted = [run for run in runs if self.why_not_believed(run) is not None]
+        set_aside(self.layout, find_doubtful(self.layout, doubted))
+        states = {run: result.state for run in runs if (result := self.result(run)) is not None}
+        forgotten = {RunState.FAILED} | ({RunState.TOO_SLOW} if RunState.DONE in states.values() else set())
+        for run, state in states.items():
+            if state in forgotten:
+                self.layout.run(run).result.unlink(missing_ok=True)
+
+    def cancel(self, runs: Sequence[str], reason: str) -> bool:
+        """Let no run wait any more; return whether none is at work either."""
+        rows = self.store.runs(runs)
+        for row in rows:
+            if row.state in (RunState.QUEUED, RunState.INTERRUPTED):
+                self.store.move(row.id, row.state, RunState.CANCELLED, reason)
+        return all(row.state is not RunState.RUNNING for row in rows)
+
+    def _row(self, run: PlannedRun) -> QueuedRun:
+        profile = self.study.campaign.profile
+        return QueuedRun(id=run.id, experiment=run.experiment, seed=run.seed, profile=profile, state=RunState.QUEUED)
+
+    def _order(self, run: PlannedRun, number: int) -> Order:
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
+        return Order(
+            run=run.id,
+            identity=run.identity,
+            queued=f"{now}/{number:06d}",
+            code=self.code,
+            captures=self.inputs.captures,
+            guards=self.study.campaign.guards,
+            references=tuple(name for name in self._references if name != run.id),
+        )

@@ -1,0 +1,252 @@
+"""Whether the effects of two experiments add up: the statistics of a 2 x 2. Pure.
+
+Axes: S seeds at which all four arms were scored, B bursts of one capture that all of their runs were scored on.
+
+The four arms stand on one base: neither change, the first, the second, both. Additivity is judged by the contrast
+
+    both - first - second + neither
+
+of correct or not at each seed and burst, so that what a seed or a burst does to all four cancels. Its mean is
+delta(both) - delta(first) - delta(second), each delta against the base; its error is estimated as for any difference.
+"""
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from enum import StrEnum
+from functools import reduce
+
+import numpy as np
+from msgspec import Struct, structs
+from numpy.typing import NDArray
+
+from orchestrator.campaign.generated import Interaction
+from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.spec import JudgingSpec, StagingSpec
+from orchestrator.runs.record import Bursts, RunRecord
+from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta
+from orchestrator.stats.multiplicity import ADJUST
+from orchestrator.stats.pairing import BurstOutcomes, PairedDifferences, pair_outcomes
+from orchestrator.stats.variance import Spread, difference_spread
+from orchestrator.verdicts.comparisons import configuration, outcomes_of, runs_of, spreads_of
+from orchestrator.verdicts.judgement import Judgement, Verdict
+
+
+class Additivity(StrEnum):
+    """What is concluded about two effects."""
+
+    ADDITIVE = "additive"
+    """Together they do what their sum says, within the margin."""
+    SYNERGY = "synergy"
+    """Together they do more than their sum."""
+    ANTAGONISM = "antagonism"
+    """Together they do less than their sum."""
+    INCONCLUSIVE = "inconclusive"
+    NEEDS_SEEDS = "needs_seeds"
+    WAITS = "waits"
+    """Seeds are given out look by look, and one of the four arms is undecided: numbers are of the last look."""
+
+
+class InteractionJudgement(Struct, frozen=True, kw_only=True):
+    """A pair's effects, all on the seeds and bursts that the four arms have in common; None cannot be computed."""
+
+    interaction: Interaction
+    first_points: float | None
+    """The first's effect on the base, percentage points."""
+    second_points: float | None
+    both_points: float | None
+    contrast: Estimate
+    """`delta_points` is `both_points` less the other two."""
+    adjusted_p_value: float | None
+    """Among the campaign's interactions, as `judging.correction` says."""
+    equivalence_p_value: float | None
+    """Of the two one-sided tests against a contrast as large as the margin; not adjusted."""
+    verdict: Additivity
+
+
+def interactions_of(
+    plan: Plan, records: Mapping[str, RunRecord], judgements: Mapping[str, Judgement]
+) -> list[InteractionJudgement]:
+    """Judge whether effects add up, for every pair whose four arms are in the plan.
+
+    Where seeds are given out look by look, a pair has its word once all four arms are decided or have had all their
+    seeds, on the runs asked for up to the look at which the last of them was. So no later run takes it back.
+
+    Args:
+        plan: as it was judged.
+        records: run id -> what the run left.
+        judgements: of the arms.
+
+    Raises:
+        RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
+    """
+    staging = plan.campaign.staging
+    if staging is None:
+        arms_of = {pair: _four_arms(plan, records, pair) for pair in plan.interactions}
+        return judge_interactions(arms_of, plan.campaign.judging, plan.campaign.margin)
+    arms_of = {pair: _four_arms(plan, _asked(plan, records, judgements, pair), pair) for pair in plan.interactions}
+    waiting = [pair for pair in arms_of if not all(_is_over(judgements, cell, staging) for cell in pair.cells)]
+    return judge_interactions(arms_of, plan.campaign.judging, plan.campaign.margin, waiting)
+
+
+def _is_over(judgements: Mapping[str, Judgement], name: str, staging: StagingSpec) -> bool:
+    """Whether the looks ask for no more runs of an arm by itself; the baseline is only ever asked for by others."""
+    found = judgements[name]
+    if found.reference is None or found.look_seeds == staging.max_seeds:
+        return True
+    if found.look_seeds is None:
+        return False
+    verdicts = (found.verdict, judgements[found.reference].verdict)
+    stopped = any(verdict is not None and verdict.is_stop for verdict in verdicts)
+    return stopped or found.verdict in (Verdict.IMPROVED, Verdict.REGRESSION, Verdict.NO_CHANGE)
+
+
+def _asked(
+    plan: Plan, records: Mapping[str, RunRecord], judgements: Mapping[str, Judgement], pair: Interaction
+) -> dict[str, RunRecord]:
+    """Keep the runs that the looks asked for, up to the last look at one of a pair's arms."""
+    given: dict[str, int] = {}
+    for name, found in judgements.items():
+        for side in (name, found.reference or name):
+            given[side] = max(given.get(side, 0), found.look_seeds or 0)
+    last = max(judgements[cell].look_seeds or 0 for cell in pair.cells)
+    kept = {run for (name, seed), run in plan.run_of.items() if seed < min(given.get(name, 0), last)}
+    return {run: record for run, record in records.items() if run in kept}
+
+
+Scored = Mapping[int, BurstOutcomes]
+"""Seed -> how the run did."""
+
+
+class FourArms(Struct, frozen=True, kw_only=True):
+    """The runs of a 2 x 2 on one capture."""
+
+    neither: Scored
+    first: Scored
+    second: Scored
+    both: Scored
+    spreads: tuple[Spread, ...] = ()
+    """Pooled over seeds, of all four in this order; empty where one has none: then the contrast's own seeds are all."""
+
+    @property
+    def sides(self) -> tuple[Scored, Scored, Scored, Scored]:
+        """All four."""
+        return self.neither, self.first, self.second, self.both
+
+
+def _four_arms(plan: Plan, records: Mapping[str, RunRecord], pair: Interaction) -> FourArms:
+    capture = plan.campaign.data.report[0]
+    neither, first, second, both = (outcomes_of(runs_of(plan, records, cell), capture) for cell in pair.cells)
+    pooled = spreads_of(plan, records)
+    known = [pooled[name] for cell in pair.cells if (name := configuration(plan, cell)) in pooled]
+    spreads = tuple(known) if len(known) == len(pair.cells) else ()
+    return FourArms(neither=neither, first=first, second=second, both=both, spreads=spreads)
+
+
+class Effects(Struct, frozen=True, kw_only=True):
+    """The differences to the base, and how far both together are from the sum of each."""
+
+    first: PairedDifferences
+    second: PairedDifferences
+    both: PairedDifferences
+    contrast: PairedDifferences
+    """-2 to 2."""
+
+
+def pair_cells(arms: FourArms) -> Effects:
+    """Join four arms on seed and burst; what one of them lacks is dropped and counted, never filled in.
+
+    Raises:
+        RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
+    """
+    seeds = set.intersection(*(set(side) for side in arms.sides))
+    dropped_seeds = set.union(*(set(side) for side in arms.sides)) - seeds
+    keys_RB = [side[seed].keys for side in arms.sides for seed in seeds]
+    common_B = reduce(np.intersect1d, keys_RB) if keys_RB else np.array([], dtype=np.str_)
+    num_seen = len(reduce(np.union1d, keys_RB)) if keys_RB else 0
+    neither, *others = [{seed: _restrict(side[seed], common_B) for seed in seeds} for side in arms.sides]
+    first, second, both = [pair_outcomes(side, neither) for side in others]
+    contrast = dataclasses.replace(
+        both,
+        difference_SB=both.difference_SB - first.difference_SB - second.difference_SB,
+        dropped_seeds=tuple(sorted(dropped_seeds | (seeds - set(both.seeds)))),
+        dropped_bursts=num_seen - len(common_B),
+    )
+    return Effects(first=first, second=second, both=both, contrast=contrast)
+
+
+def _restrict(run: BurstOutcomes, keys_B: NDArray[np.str_]) -> Bursts:
+    kept = np.isin(run.keys, keys_B)
+    return Bursts(keys=run.keys[kept], devices=run.devices[kept], correct=run.correct[kept])
+
+
+def contrast_spread(spreads: Sequence[Spread]) -> Spread:
+    """Return the variance of the contrast at one seed from that of its four arms, in the order of `FourArms`."""
+    neither, first, second, both = spreads
+    return difference_spread(difference_spread(both, first), difference_spread(second, neither))
+
+
+def judge_interactions(
+    arms_of: Mapping[Interaction, FourArms],
+    judging: JudgingSpec,
+    margin_points: float,
+    waiting: Collection[Interaction] = (),
+) -> list[InteractionJudgement]:
+    """Judge every pair of a campaign.
+
+    The rules, the first that fits: an arm is undecided, `waits`; fewer than two seeds with all four arms scored,
+    `needs_seeds`; two one-sided tests put the contrast inside the margin, `additive`; it stands off zero among all
+    interactions, `synergy` or `antagonism`; else `inconclusive`.
+
+    Args:
+        arms_of: each pair with its runs.
+        judging: level and correction.
+        margin_points: a contrast below this makes no difference.
+        waiting: pairs with an arm that is undecided; they count as compared, with p = 1, so that what they come to
+            never takes the word of another back.
+
+    Raises:
+        RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
+    """
+    judged = [_estimate(pair, arms, judging.level, margin_points) for pair, arms in arms_of.items()]
+    tested = {
+        index: 1.0 if found.interaction in waiting else found.contrast.p_value for index, found in enumerate(judged)
+    }
+    p_of = {index: p_value for index, p_value in tested.items() if p_value is not None}
+    adjusted = dict(zip(p_of, ADJUST[judging.correction](list(p_of.values())), strict=True))
+    with_p = [structs.replace(found, adjusted_p_value=adjusted.get(index)) for index, found in enumerate(judged)]
+    return [
+        structs.replace(found, adjusted_p_value=None, verdict=Additivity.WAITS)
+        if found.interaction in waiting
+        else structs.replace(found, verdict=_conclude(found, judging.level))
+        for found in with_p
+    ]
+
+
+def _estimate(pair: Interaction, arms: FourArms, level: float, margin_points: float) -> InteractionJudgement:
+    effects = pair_cells(arms)
+    contrast = estimate_delta(effects.contrast, contrast_spread(arms.spreads) if arms.spreads else None, level)
+    return InteractionJudgement(
+        interaction=pair,
+        first_points=_mean(effects.first),
+        second_points=_mean(effects.second),
+        both_points=_mean(effects.both),
+        contrast=contrast,
+        adjusted_p_value=None,
+        equivalence_p_value=equivalence_p_value(contrast, margin_points),
+        verdict=Additivity.NEEDS_SEEDS,
+    )
+
+
+def _mean(pairs: PairedDifferences) -> float | None:
+    return float(pairs.delta_points_by_seed.mean()) if pairs.num_seeds else None
+
+
+def _conclude(found: InteractionJudgement, level: float) -> Additivity:
+    delta = found.contrast.delta_points
+    if delta is None or found.adjusted_p_value is None or found.equivalence_p_value is None:
+        return Additivity.NEEDS_SEEDS
+    if found.equivalence_p_value < level:
+        return Additivity.ADDITIVE
+    if found.adjusted_p_value >= level:
+        return Additivity.INCONCLUSIVE
+    return Additivity.SYNERGY if delta > 0 else Additivity.ANTAGONISM

@@ -1,0 +1,164 @@
+"""How often the captures that are only for reporting were scored, by whom, and what each score is used for. Pure.
+
+A capture that is looked at often enough is no test any more, whoever looks: each scoring is counted, and the report
+says how many there were and what was chosen on them.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+from msgspec import Struct
+
+from orchestrator import wording
+from orchestrator.campaign.plan import Plan, PlannedRun
+from orchestrator.runs.record import RunRecord
+from orchestrator.stats.estimate import Estimate
+from orchestrator.verdicts.comparisons import accuracies_of, runs_of
+from orchestrator.verdicts.judgement import Judgement
+
+Judgements = Mapping[str, Judgement]
+
+
+class Scoring(Struct, frozen=True, kw_only=True):
+    """One pass over a reported capture with the weights of one training."""
+
+    capture: str
+    experiment: str
+    shared_by: tuple[str, ...]
+    """Other experiments that are the same configuration, and read the same scoring."""
+    seed: int
+    run: str
+    scored_by: str
+    """The run that was scored: itself, or the run of older code whose result it took."""
+    bursts: int
+    correct: int
+
+
+def scorings(plan: Plan, records: Mapping[str, RunRecord]) -> list[Scoring]:
+    """List every scoring of a reported capture by the runs of a plan, in its order, each once.
+
+    A run scores each such capture once, at its end. A result that was taken from a run of older code is that run's
+    scoring, and counts once however many runs took it.
+    """
+    found: dict[tuple[str, str], Scoring] = {}
+    for run in plan.runs:
+        for scoring in _scorings_of(plan, run, records.get(run.id)):
+            found.setdefault((scoring.capture, scoring.scored_by), scoring)
+    return list(found.values())
+
+
+def _scorings_of(plan: Plan, run: PlannedRun, record: RunRecord | None) -> list[Scoring]:
+    if record is None or record.result is None:
+        return []
+    scores = record.result.scores
+    return [
+        Scoring(
+            capture=capture,
+            experiment=run.experiment,
+            shared_by=tuple(name for (name, _), id in plan.run_of.items() if id == run.id and name != run.experiment),
+            seed=run.seed,
+            run=run.id,
+            scored_by=(record.provenance.get("accepted") or {}).get("run") or run.id,
+            bursts=scores[capture].bursts,
+            correct=scores[capture].correct,
+        )
+        for capture in plan.campaign.data.report
+        if capture in scores
+    ]
+
+
+def describe_scorings(plan: Plan, found: Sequence[Scoring]) -> list[str]:
+    """Say how often each reported capture was scored, what chose what was scored, and what nobody can count."""
+    data = plan.campaign.data
+    trials = "; their runs are scored here too, once each, which nothing reads and nobody counts"
+    looks = f"Searches may look at {wording.listed(data.choose)} alone{trials if plan.campaign.searches else ''}."
+    return [
+        *(_count(plan, capture, [each for each in found if each.capture == capture]) for capture in data.report),
+        f"Of each run, the epoch of the lowest validation loss (on {wording.listed(data.validate)}) was scored, once.",
+        *([looks] if data.choose else ()),
+        "Not counted, since no trace of them is left: results that a second try replaced, and what was scored by hand "
+        "with `python -m model.evaluate`. Runs of other code, seeds or profiles are in the reports on them.",
+    ]
+
+
+def _count(plan: Plan, capture: str, found: Sequence[Scoring]) -> str:
+    times = wording.counted(len(found), "time")
+    runs = wording.counted(len({each.scored_by for each in found}), "run")
+    configurations = wording.counted(len({each.experiment for each in found}), "configuration")
+    return (
+        f"{capture} was scored {times}, by {runs} of {configurations}, the baseline and controls among them; "
+        f"{_describe_choice(plan, capture)}."
+    )
+
+
+def _describe_choice(plan: Plan, capture: str) -> str:
+    """Say what was chosen on a capture; verdicts, and so seeds that are given out by them, rest on the first alone."""
+    if plan.campaign.staging is None or capture != plan.campaign.data.report[0]:
+        return "nothing was chosen on it"
+    return (
+        "which experiments were given more seeds was decided by verdicts on it, at levels that add up, "
+        "and nothing else was chosen on it"
+    )
+
+
+class SeedUse(StrEnum):
+    """What the score of an experiment at a seed is used for."""
+
+    LOOK = "look"
+    """Its mean and its verdict; where seeds are not given out look by look there is no other use."""
+    FRESH = "fresh"
+    """The confirmation of its improvement, and neither its mean nor its verdict."""
+    REFERENCE = "reference"
+    """Others are compared with it there, and nothing else."""
+
+
+class SeedScore(Struct, frozen=True, kw_only=True):
+    """What is known of an experiment at one seed."""
+
+    experiment: str
+    seed: int
+    accuracy_percent: float | None
+    """Of its run, whatever it is used for; None without a score."""
+    delta_points: float | None
+    """To the reference at the same seed, where the verdict rests on it."""
+    fresh_delta_points: float | None
+    """The same, where the confirmation rests on it."""
+    used_for: SeedUse | None
+    """None without a score, and while nothing rests on it."""
+
+
+def seed_scores(
+    plan: Plan, records: Mapping[str, RunRecord], judgements: Judgements, experiment: str
+) -> list[SeedScore]:
+    """List what is known of an experiment at each of the campaign's seeds."""
+    judgement = judgements[experiment]
+    fresh = judgement.fresh or Estimate()
+    accuracy_percent_of = accuracies_of(runs_of(plan, records, experiment), plan.campaign.data.report[0])
+    return [
+        SeedScore(
+            experiment=experiment,
+            seed=seed,
+            accuracy_percent=accuracy_percent_of.get(seed),
+            delta_points=judgement.delta_points_of.get(seed),
+            fresh_delta_points=fresh.delta_points_of.get(seed),
+            used_for=_use(plan, judgements, experiment, seed) if seed in accuracy_percent_of else None,
+        )
+        for seed in plan.campaign.seeds
+    ]
+
+
+def _use(plan: Plan, judgements: Judgements, experiment: str, seed: int) -> SeedUse | None:
+    """Say what a score is used for; twins share their runs, so that others may stand on a twin's."""
+    judgement, run = judgements[experiment], plan.run_of[experiment, seed]
+    if seed in judgement.accuracy_percent_of:
+        return SeedUse.LOOK
+    if judgement.fresh and _rests_on(judgement.fresh, seed):
+        return SeedUse.FRESH
+    others = [other for other in judgements.values() if other.reference and plan.run_of[other.reference, seed] == run]
+    is_reference = any(_rests_on(each, seed) for other in others for each in (other, other.fresh) if each)
+    return SeedUse.REFERENCE if is_reference else None
+
+
+def _rests_on(estimate: Estimate, seed: int) -> bool:
+    # Also where the other side has no score yet: that is what this one waits for.
+    return seed in estimate.seeds or seed in estimate.dropped_seeds

@@ -1,0 +1,356 @@
+"""A verdict worked out again from the raw counts, step by step, for a reader with a pocket calculator. Pure.
+
+`verdicts.judge` goes the same way for the whole campaign at once, by the same functions; every number here is, to the
+last digit, the one that the verdict rests on. `arithmetic_words` says them.
+"""
+
+from collections.abc import Mapping
+from functools import reduce
+
+import numpy as np
+from msgspec import Struct, structs
+
+from orchestrator.campaign.fields import BASELINE, Control
+from orchestrator.campaign.plan import Plan
+from orchestrator.runs.record import Bursts, RunRecord
+from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta, t_quantile
+from orchestrator.stats.pairing import PairedDifferences, pair_outcomes
+from orchestrator.stats.variance import Spread, arm_spreads, fit_prior, seed_spread
+from orchestrator.verdicts.comparisons import (
+    adjust,
+    comparison,
+    configuration,
+    distinct_p_values,
+    outcomes_of,
+    replicates_of,
+    runs_of,
+    score_table,
+    spread_between,
+    spreads_of,
+)
+from orchestrator.verdicts.judgement import Judgement, Verdict
+
+Records = Mapping[str, RunRecord]
+Judgements = Mapping[str, Judgement]
+
+
+class SeedStep(Struct, frozen=True, kw_only=True):
+    """The bursts of one seed that every run on either side was scored on."""
+
+    seed: int
+    experiment_correct: int
+    reference_correct: int
+    experiment_alone: int
+    """Bursts that only the experiment's run recognised."""
+    reference_alone: int
+    delta_points: float
+
+
+class PoolStep(Struct, frozen=True, kw_only=True):
+    """What the campaign's configurations show together of the spread over seeds."""
+
+    num_arms: int
+    """Configurations with a spread of their own."""
+    deviation_points: float
+    """The common standard deviation of one seed's score."""
+    degrees_of_freedom: float
+    """How much it weighs beside an arm's own; infinite where the arms differ no more than chance would have it."""
+
+
+class SpreadStep(Struct, frozen=True, kw_only=True):
+    """The standard deviation of one seed's score of one arm: by its own runs, and after pooling."""
+
+    side: str
+    """The experiment or its reference."""
+    arm: str
+    """The first arm of its configuration, whose runs it shares."""
+    own_points: float
+    own_degrees_of_freedom: float
+    pooled_points: float
+    pooled_degrees_of_freedom: float
+
+
+class ReplicateStep(Struct, frozen=True, kw_only=True):
+    """What runs that differ in nothing but their seed show of the spread: those of the baseline and of all A/A arms."""
+
+    accuracy_percent_of: dict[int, float]
+    """Seed that a run trained at -> accuracy."""
+    deviation_points: float
+    """Standard deviation of one run's score."""
+    degrees_of_freedom: float
+
+
+class DeviceStep(Struct, frozen=True, kw_only=True):
+    """One transmitter's bursts, each the mean over seeds of experiment minus reference."""
+
+    device: int
+    num_bursts: int
+    delta_points: float
+    variance_points2: float
+    """Its part of the sampling variance of the mean over all bursts."""
+
+
+class ErrorStep(Struct, frozen=True, kw_only=True):
+    """From the parts of the error to the interval."""
+
+    spread_points: float
+    """Standard deviation of the difference at one seed."""
+    spread_degrees_of_freedom: float
+    seed_error_points: float
+    burst_error_points: float
+    rest_error_points: float
+    error_points: float
+    degrees_of_freedom: float
+    quantile: float
+    low_points: float
+    high_points: float
+
+
+class SignificanceStep(Struct, frozen=True, kw_only=True):
+    """The tests against no difference and against the margin."""
+
+    t: float
+    """Difference over standard error."""
+    p_value: float
+    correction: str
+    family: str
+    rank: int
+    """Among the family's p-values, the smallest is 1."""
+    num_compared: int
+    adjusted_p_value: float
+    margin_points: float
+    equivalence_t: float
+    """How many standard errors the nearer end of the margin lies beyond the difference."""
+    equivalence_p_value: float
+
+
+class LookStep(Struct, frozen=True, kw_only=True):
+    """What was judged at one look of several, where seeds are given out look by look; taken over, not worked out."""
+
+    num_seeds: int
+    level: float
+    """What this look may spend of the level."""
+    error_points: float
+    degrees_of_freedom: float
+    low_points: float
+    high_points: float
+    p_value: float
+    adjusted_p_value: float
+    """Over the share of the level that the look may spend, and for the comparisons of the family."""
+    equivalence_p_value: float
+
+
+class Arithmetic(Struct, frozen=True, kw_only=True):
+    """All steps of one verdict; a step that the evidence does not reach is None or empty."""
+
+    experiment: str
+    reference: str | None
+    capture: str
+    level: float
+    verdict: Verdict | None
+    reason: str
+    control: Control | None = None
+    num_bursts: int
+    dropped_seeds: tuple[int, ...]
+    dropped_bursts: int
+    seeds: tuple[SeedStep, ...] = ()
+    delta_points: float | None = None
+    own_spread_points: float | None = None
+    """Standard deviation of the per-seed differences by themselves."""
+    pool: PoolStep | None = None
+    """None where too few configurations have two seeds, and for a control."""
+    spreads: tuple[SpreadStep, ...] = ()
+    """Of the experiment and its reference."""
+    replicates: ReplicateStep | None = None
+    """In the place of both, for an A/A arm."""
+    devices: tuple[DeviceStep, ...] = ()
+    error: ErrorStep | None = None
+    tests: SignificanceStep | None = None
+    at_look: LookStep | None = None
+    """In the place of all steps after `delta_points`, where seeds are given out look by look."""
+    left_out: tuple[str, ...] = ()
+    """A sentence for each run of the campaign whose folder cannot be read, or is not believed."""
+
+
+def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: str) -> Arithmetic:
+    """Work one verdict out from the counts of its runs.
+
+    Args:
+        plan: the whole campaign, since spreads are pooled over it and tests are corrected for it.
+        records: run id -> what the run left.
+        judgements: what was concluded.
+        experiment: an arm of the plan.
+    """
+    judgement, arm = judgements[experiment], plan.arms[experiment]
+    is_staged = plan.campaign.staging is not None
+    if is_staged:
+        # A look judges the runs that it asked for and no others.
+        plan = structs.replace(plan, campaign=structs.replace(plan.campaign, seeds=judgement.seeds))
+    pairs, sides = _join(plan, records, experiment)
+    steps = Arithmetic(
+        experiment=experiment,
+        reference=arm.reference,
+        capture=plan.campaign.data.report[0],
+        level=plan.campaign.judging.level,
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        control=arm.control,
+        num_bursts=pairs.num_bursts,
+        dropped_seeds=pairs.dropped_seeds,
+        dropped_bursts=pairs.dropped_bursts,
+        seeds=_count_seeds(pairs, sides),
+        delta_points=float(pairs.delta_points_by_seed.mean()) if pairs.num_seeds else None,
+        at_look=_look_step(judgement) if is_staged else None,
+    )
+    if is_staged:
+        return structs.replace(steps, dropped_seeds=judgement.dropped_seeds)
+    return _with_error(steps, plan, records, judgements, pairs) if pairs.num_seeds > 1 else steps
+
+
+def _look_step(judgement: Judgement) -> LookStep | None:
+    if judgement.error_points is None:
+        return None
+    values = {name: getattr(judgement, name) for name in LookStep.__struct_fields__ if name != "num_seeds"}
+    return LookStep(num_seeds=judgement.look_seeds or len(judgement.seeds), **values)
+
+
+def _scored(plan: Plan, records: Records, experiment: str) -> dict[int, Bursts]:
+    return outcomes_of(runs_of(plan, records, experiment), plan.campaign.data.report[0])
+
+
+def _join(
+    plan: Plan, records: Records, experiment: str
+) -> tuple[PairedDifferences, tuple[dict[int, Bursts], dict[int, Bursts]]]:
+    reference = plan.arms[experiment].reference
+    if reference is None:
+        return pair_outcomes({}, {}), ({}, {})
+    sides = _scored(plan, records, experiment), _scored(plan, records, reference)
+    return pair_outcomes(*sides), sides
+
+
+def _count_seeds(pairs: PairedDifferences, sides: tuple[dict[int, Bursts], dict[int, Bursts]]) -> tuple[SeedStep, ...]:
+    if not pairs.seeds:
+        return ()
+    common_B = reduce(np.intersect1d, [side[seed].keys for side in sides for seed in pairs.seeds])
+    correct = [
+        [int(side[seed].correct[np.isin(side[seed].keys, common_B)].sum()) for seed in pairs.seeds] for side in sides
+    ]
+    return tuple(
+        SeedStep(
+            seed=seed,
+            experiment_correct=ours,
+            reference_correct=theirs,
+            experiment_alone=int((difference_B > 0).sum()),
+            reference_alone=int((difference_B < 0).sum()),
+            delta_points=100.0 * ((ours - theirs) / pairs.num_bursts),
+        )
+        for seed, ours, theirs, difference_B in zip(pairs.seeds, *correct, pairs.difference_SB, strict=True)
+    )
+
+
+def _with_error(
+    steps: Arithmetic, plan: Plan, records: Records, judgements: Judgements, pairs: PairedDifferences
+) -> Arithmetic:
+    own, spreads = arm_spreads(*score_table(plan, records)), spreads_of(plan, records)
+    sides = (steps.experiment, steps.reference or BASELINE)
+    spread = spread_between(plan, spreads, *sides)
+    is_pooled = spread is not None and steps.control is None
+    estimate = estimate_delta(pairs, spread, steps.level)
+    return structs.replace(
+        steps,
+        own_spread_points=float(pairs.delta_points_by_seed.std(ddof=1)),
+        pool=_describe_pool(own) if is_pooled else None,
+        spreads=tuple(_spread_step(plan, side, own, spreads) for side in sides) if is_pooled else (),
+        replicates=_replicate_step(plan, records, spreads[steps.experiment]) if steps.control == "aa" else None,
+        devices=_split_devices(pairs),
+        error=_error_step(estimate, spread or seed_spread(pairs)),
+        tests=_test_step(plan, judgements, estimate, steps.experiment),
+    )
+
+
+def _describe_pool(own: Mapping[str, Spread]) -> PoolStep | None:
+    prior = fit_prior(list(own.values()))
+    if prior is None:
+        return None
+    return PoolStep(
+        num_arms=len(own),
+        deviation_points=prior.variance_points2**0.5,
+        degrees_of_freedom=prior.degrees_of_freedom,
+    )
+
+
+def _spread_step(plan: Plan, side: str, own: Mapping[str, Spread], pooled: Mapping[str, Spread]) -> SpreadStep:
+    arm = configuration(plan, side)
+    return SpreadStep(
+        side=side,
+        arm=arm,
+        own_points=own[arm].variance_points2 ** 0.5,
+        own_degrees_of_freedom=own[arm].degrees_of_freedom,
+        pooled_points=pooled[arm].variance_points2 ** 0.5,
+        pooled_degrees_of_freedom=pooled[arm].degrees_of_freedom,
+    )
+
+
+def _replicate_step(plan: Plan, records: Records, spread: Spread) -> ReplicateStep:
+    return ReplicateStep(
+        accuracy_percent_of=replicates_of(plan, records),
+        deviation_points=spread.variance_points2**0.5,
+        degrees_of_freedom=spread.degrees_of_freedom,
+    )
+
+
+def _split_devices(pairs: PairedDifferences) -> tuple[DeviceStep, ...]:
+    """Split the variance of the mean over bursts by device; empty where no device has two bursts."""
+    points_B = 100.0 * pairs.difference_SB.mean(axis=0, dtype=np.float64)
+    strata = {int(device): points_B[pairs.devices_B == device] for device in np.unique(pairs.devices_B)}
+    freedom = sum(len(stratum) - 1 for stratum in strata.values())
+    if not freedom:
+        return ()
+    pooled = sum(float(stratum.var()) * len(stratum) for stratum in strata.values()) / freedom
+    return tuple(
+        DeviceStep(
+            device=device,
+            num_bursts=len(stratum),
+            delta_points=float(stratum.mean()),
+            # A device with one burst takes the spread of the others.
+            variance_points2=(float(stratum.var(ddof=1)) if len(stratum) > 1 else pooled)
+            * len(stratum)
+            / pairs.num_bursts**2,
+        )
+        for device, stratum in strata.items()
+    )
+
+
+def _error_step(estimate: Estimate, spread: Spread) -> ErrorStep:
+    values = {name: getattr(estimate, name) for name in ErrorStep.__struct_fields__ if hasattr(estimate, name)}
+    return ErrorStep(
+        spread_points=spread.variance_points2**0.5,
+        spread_degrees_of_freedom=spread.degrees_of_freedom,
+        quantile=t_quantile(1 - estimate.level / 2, values["degrees_of_freedom"]),
+        **values,
+    )
+
+
+def _test_step(plan: Plan, judgements: Judgements, estimate: Estimate, experiment: str) -> SignificanceStep:
+    delta, error, p_value = estimate.delta_points, estimate.error_points, estimate.p_value
+    equivalence_p = equivalence_p_value(estimate, plan.campaign.margin)
+    assert delta is not None
+    assert error is not None
+    assert p_value is not None
+    assert equivalence_p is not None
+    family = judgements[experiment].family
+    of_family = {name: found.p_value for name, found in judgements.items() if found.family == family}
+    p_of = {name: p_value for name, p_value in of_family.items() if p_value is not None}
+    distinct, own = distinct_p_values(plan, p_of), comparison(plan, experiment)
+    return SignificanceStep(
+        t=delta / error,
+        p_value=p_value,
+        correction=plan.campaign.judging.correction,
+        family=family or "",
+        rank=1 + sum(other < distinct[own] for other in distinct.values()),
+        num_compared=len(distinct),
+        adjusted_p_value=adjust(plan, p_of)[own],
+        margin_points=plan.campaign.margin,
+        equivalence_t=(plan.campaign.margin - abs(delta)) / error,
+        equivalence_p_value=equivalence_p,
+    )

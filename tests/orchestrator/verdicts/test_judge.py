@@ -1,0 +1,366 @@
+"""Each rule of a verdict, in the order in which they are asked."""
+
+from collections.abc import Callable
+from math import ceil
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from statsmodels.stats.multitest import multipletests
+
+from model.run_folder import Result
+from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.spec import JudgingSpec
+from orchestrator.runs.record import RunRecord
+from orchestrator.stats.estimate import bursts_to_resolve
+from orchestrator.verdicts.judge import decide, family_size, judge
+from orchestrator.verdicts.judgement import Judgement, Verdict
+
+FOCAL = {"change": {"loss.kind": "focal"}}
+GAMMA = {"on": "E5", "change": {"loss.gamma": 3.0}}
+SLOW = Result(state="too_slow", reason="median epoch takes 1.1 s, the budget is 1.0 s", epochs=3)
+DIED = Result(state="failed", failure="out_of_memory", reason="the job held 3.9 GiB", epochs=1)
+CANCELLED = Result(state="cancelled", reason="stopped by a person", epochs=1)
+
+Builder = Callable[..., Plan]
+RunsOf = Callable[..., dict[str, RunRecord]]
+
+
+def outcomes(num_correct: int, num_bursts: int = 1000) -> NDArray[np.bool_]:
+    """The first bursts of every device are recognised, so that runs differ by as little as they can."""
+    per_device = num_bursts // 10
+    correct = np.zeros((10, per_device), dtype=np.bool_)
+    for index in range(num_correct):
+        correct[index % 10, index // 10] = True
+    return correct.ravel()
+
+
+@pytest.fixture
+def verdict_on(a_plan: Builder, runs_of: RunsOf) -> Callable[..., Judgement]:
+    """Judge E5 on the baseline from an outcome a seed on each side."""
+
+    def judged(experiment: Any, baseline: Any = 0.8, **fields: Any) -> Judgement:
+        plan = a_plan({"E5": FOCAL}, **fields)
+        return judge(plan, runs_of(plan, {"baseline": baseline, "E5": experiment}))["E5"]
+
+    return judged
+
+
+class TestStops:
+    @pytest.mark.parametrize("other", [SLOW, DIED, None])
+    def test_seeds_that_agree_make_an_experiment_too_slow_in_the_guards_words(
+        self, verdict_on: Any, other: Result | None
+    ) -> None:
+        found = verdict_on([SLOW, other])
+        assert (found.verdict, found.reason) == (Verdict.TOO_SLOW, SLOW.reason)
+
+    def test_a_slow_seed_that_another_contradicts_is_left_out_of_the_verdict_and_named(self, verdict_on: Any) -> None:
+        seeds = (0, 1, 2)
+        found = verdict_on([SLOW, 0.9, 0.9], [0.8] * 3, seeds=seeds)
+        assert (found.verdict, found.seeds) == (Verdict.INCONCLUSIVE, (1, 2))
+        assert (
+            "; left out: E5: seed 0 was ruled too slow, which a seed that is done contradicts; `knockout retry E5-s0-"
+            in (found.reason)
+        )
+        assert found.reason.endswith(f"` trains it on: {SLOW.reason}")
+
+    def test_a_slow_seed_beside_a_single_other_leaves_too_few_seeds_for_a_verdict(self, verdict_on: Any) -> None:
+        found = verdict_on([SLOW, 0.9])
+        assert found.verdict is Verdict.NEEDS_SEEDS
+        assert "seed 0 was ruled too slow, which a seed that is done contradicts" in found.reason
+
+    def test_every_seed_failed_makes_it_failed_with_class_and_reason(self, verdict_on: Any) -> None:
+        found = verdict_on([DIED, DIED])
+        assert (found.verdict, found.failure) == (Verdict.FAILED, "out_of_memory")
+        assert found.reason == "seeds 0 and 1 failed (out_of_memory): the job held 3.9 GiB"
+
+    @pytest.mark.parametrize("ending", [None, CANCELLED])
+    def test_experiment_of_which_no_run_ended_is_pending(self, verdict_on: Any, ending: Result | None) -> None:
+        assert verdict_on([ending, ending]).verdict is Verdict.PENDING
+
+    def test_failure_beside_an_unfinished_run_is_no_verdict_of_failure(self, verdict_on: Any) -> None:
+        assert verdict_on([DIED, None]).verdict is Verdict.NEEDS_SEEDS
+
+    def test_stopped_baseline_says_so(self, a_plan: Builder, runs_of: RunsOf) -> None:
+        plan = a_plan({"E5": FOCAL})
+        found = judge(plan, runs_of(plan, {"baseline": SLOW, "E5": 0.9}))
+        assert found["baseline"].verdict is Verdict.TOO_SLOW
+        assert found["E5"].verdict is Verdict.NEEDS_SEEDS
+        assert "the reference baseline: seeds 0 and 1 ended as too_slow: median epoch" in found["E5"].reason
+
+
+class TestSeeds:
+    @pytest.mark.parametrize("accuracy", [0.801, 0.9, 0.1])
+    def test_one_seed_is_below_the_floor_whatever_the_difference_is(self, verdict_on: Any, accuracy: float) -> None:
+        found = verdict_on([accuracy], seeds=(0,))
+        assert (found.verdict, found.low_points) == (Verdict.NEEDS_SEEDS, None)
+        assert (found.p_value, found.adjusted_p_value, found.equivalence_p_value) == (None, None, None)
+        assert found.reason.startswith("needs seeds: 1 of at least 2")
+
+    def test_seed_with_one_side_is_left_out_and_named(self, verdict_on: Any) -> None:
+        found = verdict_on([0.9, 0.9, DIED], seeds=(0, 1, 2))
+        assert (found.seeds, found.dropped_seeds) == ((0, 1), (2,))
+        assert "left out: E5: seed 2 failed (out_of_memory)" in found.reason
+
+    def test_bursts_that_not_every_run_saw_are_left_out_and_counted(
+        self, a_plan: Builder, a_run: Callable[..., RunRecord], runs_of: RunsOf
+    ) -> None:
+        plan = a_plan({"E5": FOCAL})
+        records = runs_of(plan, {"baseline": outcomes(800)})
+        for seed in (0, 1):
+            full = a_run(plan, "E5", seed, outcomes(800))
+            part = type(full.bursts["LocD"])(
+                keys=full.bursts["LocD"].keys[:-7],
+                devices=full.bursts["LocD"].devices[:-7],
+                correct=full.bursts["LocD"].correct[:-7],
+            )
+            full.bursts["LocD"] = part
+            records[full.id] = full
+        found = judge(plan, records)["E5"]
+        assert (found.num_bursts, found.dropped_bursts) == (993, 7)
+        assert "7 bursts that not every run was scored on" in found.reason
+
+    def test_run_without_predictions_gives_no_pair(self, a_plan: Builder, runs_of: RunsOf) -> None:
+        plan = a_plan({"E5": FOCAL})
+        records = runs_of(plan, {"baseline": 0.8, "E5": 0.9})
+        records[plan.run_of["E5", 1]].bursts.clear()
+        found = judge(plan, records)["E5"]
+        assert found.accuracy_percent == pytest.approx(90.0)
+        assert "seed 1 without predictions on LocD" in found.reason
+
+
+class TestIntervals:
+    def test_difference_that_stands_is_an_improvement(self, verdict_on: Any) -> None:
+        found = verdict_on([outcomes(n) for n in (899, 900, 901)], [outcomes(800)] * 3, seeds=(0, 1, 2))
+        assert found.verdict is Verdict.IMPROVED
+        assert found.low_points > 0
+        assert found.delta_points == pytest.approx(10.0)
+
+    def test_the_same_difference_the_other_way_is_a_regression(self, verdict_on: Any) -> None:
+        found = verdict_on([outcomes(n) for n in (699, 700, 701)], [outcomes(800)] * 3, seeds=(0, 1, 2))
+        assert found.verdict is Verdict.REGRESSION
+        assert found.high_points < 0
+
+    def test_interval_inside_the_margin_is_no_change_even_off_zero(self, verdict_on: Any) -> None:
+        found = verdict_on([outcomes(820)] * 3, [outcomes(800)] * 3, seeds=(0, 1, 2), margin=5.0)
+        assert found.low_points > 0
+        assert found.verdict is Verdict.NO_CHANGE
+
+    def test_interval_that_holds_zero_and_leaves_the_margin_is_inconclusive(self, verdict_on: Any) -> None:
+        found = verdict_on([0.80, 0.90], [0.80, 0.80])
+        assert found.verdict is Verdict.INCONCLUSIVE
+        assert "seeds to tell" in found.reason
+
+    def test_bursts_too_few_for_the_margin_are_said_to_be_so(self, verdict_on: Any) -> None:
+        won = np.array([True, True, False, False, False, False, False, False] * 10)
+        lost = np.array([False, True, True, False, False, False, False, False] * 10)
+        found = verdict_on([won, won], [lost, lost])
+        alone = f"the 80 bursts alone leave a standard error of {found.burst_error_points:.2f} points"
+        assert f"no number of seeds would tell: {alone}; it would take roughly " in found.reason
+        bursts = bursts_to_resolve(found, 1.0, 0.1)
+        assert f"roughly {ceil(bursts):,} bursts" in found.reason
+        assert bursts > 80
+
+    def test_no_change_needs_only_the_interval_of_one_minus_two_levels_inside(self, verdict_on: Any) -> None:
+        sides = ([outcomes(n) for n in (806, 813, 820)], [outcomes(800)] * 3)
+        found = verdict_on(*sides, seeds=(0, 1, 2), margin=2.55)
+        assert found.high_points > 2.55
+        assert found.equivalence_p_value < 0.05
+        assert found.verdict is Verdict.NO_CHANGE
+        assert found.reason.startswith(
+            "the 90 % interval lies within the margin of ±2.55 points (two one-sided tests, p "
+        )
+        strict = verdict_on(*sides, seeds=(0, 1, 2), margin=2.55, judging=JudgingSpec(level=0.01))
+        assert strict.verdict is Verdict.INCONCLUSIVE
+        assert strict.high_points > found.high_points
+
+    def test_level_decides_what_stands(self, verdict_on: Any) -> None:
+        sides = ([outcomes(n) for n in (830, 850, 870)], [outcomes(800)] * 3)
+        found = verdict_on(*sides, seeds=(0, 1, 2))
+        assert found.verdict is Verdict.IMPROVED
+        assert found.adjusted_p_value == found.p_value
+        strict = verdict_on(*sides, seeds=(0, 1, 2), judging=JudgingSpec(level=found.p_value / 2))
+        assert strict.verdict is Verdict.INCONCLUSIVE
+        assert strict.reason.startswith("the interval holds 0 and is not inside the margin; it would take ")
+
+    def test_spread_that_is_not_pooled_is_said_to_be_so(self, verdict_on: Any) -> None:
+        assert "known from its own 2 seeds alone (plain t): fewer than 4 configurations have two seeds" in (
+            verdict_on([0.8, 0.9]).reason
+        )
+
+    def test_difference_to_the_baseline_goes_past_the_reference(self, a_plan: Builder, runs_of: RunsOf) -> None:
+        plan = a_plan({"E5": FOCAL, "gamma": GAMMA})
+        found = judge(plan, runs_of(plan, {"baseline": 0.80, "E5": 0.85, "gamma": 0.87}))["gamma"]
+        assert (found.reference, found.delta_points) == ("E5", pytest.approx(2.0))
+        assert found.baseline_delta_points == pytest.approx(7.0)
+
+    def test_baseline_has_an_accuracy_and_no_verdict(self, a_plan: Builder, runs_of: RunsOf) -> None:
+        plan = a_plan({"E5": FOCAL})
+        found = judge(plan, runs_of(plan, {"baseline": [0.80, 0.82], "E5": 0.85}))["baseline"]
+        assert (found.verdict, found.delta_points) == (None, None)
+        assert found.accuracy_percent == pytest.approx(81.0)
+        assert found.accuracy_percent_of == pytest.approx({0: 80.0, 1: 82.0})
+
+
+class TestFamily:
+    @pytest.fixture
+    def many(self, a_plan: Builder, runs_of: RunsOf) -> tuple[Plan, dict[str, Judgement]]:
+        """Fourteen experiments, one of which is barely off zero by itself."""
+        names = [f"X{index}" for index in range(13)]
+        changes = {name: {"change": {"optim.clip_norm": 2.0 + index}} for index, name in enumerate(names)}
+        plan = a_plan({"E5": FOCAL} | changes)
+        accuracies = {name: [0.80, 0.795 + 0.001 * index] for index, name in enumerate(names)}
+        return plan, judge(plan, runs_of(plan, accuracies | {"baseline": 0.80, "E5": 0.828}, num_bursts=1000))
+
+    def test_interval_off_zero_that_fails_holm_is_inconclusive_and_says_why(self, many: Any) -> None:
+        found = many[1]["E5"]
+        assert found.low_points > 0
+        assert found.adjusted_p_value >= 0.05
+        assert found.verdict is Verdict.INCONCLUSIVE
+        assert found.reason.startswith("off zero alone, but not among 14 comparisons (Holm-adjusted p ")
+
+    def test_spread_over_seeds_is_pooled_over_the_campaign(self, many: Any) -> None:
+        plan, found = many
+        assert all(found[name].moderated for name in plan.arms if name != "baseline")
+        assert all(found[name].degrees_of_freedom > 1 for name in plan.arms if name != "baseline")
+
+    def test_benjamini_and_hochberg_is_used_where_the_campaign_says_so(self, judged_by: Any) -> None:
+        holm, other = judged_by(JudgingSpec()), judged_by(JudgingSpec(correction="benjamini_hochberg"))
+        p_values = [found.p_value for found in holm.values() if found.reference]
+        expected = multipletests(p_values, method="fdr_bh")[1]
+        assert [found.adjusted_p_value for found in other.values() if found.reference] == pytest.approx(expected)
+        assert "(Benjamini-Hochberg-adjusted p " in other["E5"].reason
+        assert other["E5"].adjusted_p_value <= holm["E5"].adjusted_p_value
+
+    def test_family_may_be_the_experiments_group(self, judged_by: Any) -> None:
+        together, apart = judged_by(JudgingSpec()), judged_by(JudgingSpec(family="group"))
+        assert {(found.family, found.num_compared) for found in together.values() if found.reference} == {
+            ("campaign", 4)
+        }
+        assert [(apart[name].family, apart[name].num_compared) for name in ("E5", "clip", "clip2", "clip3")] == [
+            ("loss", 1), ("size", 3), ("size", 3), ("size", 3)
+        ]  # fmt: skip
+        assert apart["E5"].adjusted_p_value == apart["E5"].p_value < together["E5"].adjusted_p_value
+        sizes = [apart[name] for name in ("clip", "clip2", "clip3")]
+        expected = multipletests([found.p_value for found in sizes], method="holm")[1]
+        assert [found.adjusted_p_value for found in sizes] == pytest.approx(expected)
+        assert "among 1 comparison of loss (" in apart["E5"].reason
+        assert (apart["baseline"].family, apart["baseline"].num_compared) == (None, None)
+
+    def test_controls_are_a_family_of_their_own(self, a_plan: Builder, runs_of: RunsOf) -> None:
+        clips = {f"clip{n}": {"change": {"optim.clip_norm": 2.0 + n}} for n in range(4)}
+        plan = a_plan({"E5": FOCAL, "shuffled": {"control": "shuffled_labels"}} | clips)
+        found = judge(plan, runs_of(plan, {"baseline": [0.8, 0.81], "E5": [0.82, 0.8], "shuffled": [0.1, 0.09]}
+                                    | {f"clip{n}": [0.8, 0.8 + 0.01 * n] for n in range(4)}))  # fmt: skip
+        assert (found["shuffled"].family, found["shuffled"].num_compared) == ("controls", 0)
+        assert (found["E5"].family, found["E5"].num_compared, family_size(found)) == ("campaign", 5, 5)
+        assert found["E5"].moderated
+        assert not found["shuffled"].moderated
+        assert found["shuffled"].verdict is None
+        assert "it is held against chance" in found["shuffled"].reason
+
+    @pytest.fixture
+    def judged_by(self, a_plan: Builder, runs_of: RunsOf) -> Callable[[JudgingSpec], dict[str, Judgement]]:
+        """Judge four experiments of two groups, one of them better, in other ways."""
+        clips = {f"clip{n or ''}": {"group": "size", "change": {"optim.clip_norm": 2.0 + n}} for n in (0, 2, 3)}
+
+        def judged(judging: JudgingSpec) -> dict[str, Judgement]:
+            plan = a_plan({"E5": FOCAL | {"group": "loss"}} | clips, seeds=(0, 1, 2), judging=judging)
+            shares = {"baseline": 0.80, "E5": 0.90, "clip": [0.82, 0.80, 0.81], "clip2": [0.79, 0.80, 0.83]}
+            return judge(plan, runs_of(plan, shares | {"clip3": [0.78, 0.80, 0.80]}, num_bursts=1000))
+
+        return judged
+
+    def test_comparison_and_its_mirror_image_count_once(self, a_plan: Builder, runs_of: RunsOf) -> None:
+        back = {"on": "gamma", "change": {"loss.gamma": 2.0}}
+        plan = a_plan({"E5": FOCAL, "gamma": GAMMA, "back": back})
+        found = judge(plan, runs_of(plan, {"baseline": 0.8, "E5": 0.83, "gamma": 0.82}))
+        assert plan.arms["back"].same_as == "E5"
+        assert family_size(found) == 2
+        assert found["back"].delta_points == pytest.approx(-found["gamma"].delta_points)
+        assert found["back"].adjusted_p_value == found["gamma"].adjusted_p_value
+        assert {found[name].num_compared for name in ("E5", "gamma", "back")} == {2}
+
+    def test_two_comparisons_are_too_few_to_pool(self, a_plan: Builder, runs_of: RunsOf) -> None:
+        plan = a_plan({"E5": FOCAL, "gamma": GAMMA})
+        found = judge(plan, runs_of(plan, {"baseline": 0.8, "E5": 0.83, "gamma": 0.82}))
+        assert not found["E5"].moderated
+        assert found["E5"].degrees_of_freedom == 1
+
+
+class TestConfounds:
+    OLD = {"environment": {"torch": "2.12.1"}}
+    NEW = {"environment": {"torch": "2.13.0"}}
+    BETTER = ([outcomes(n) for n in (899, 900, 901)], [outcomes(800)] * 3)
+
+    @pytest.fixture
+    def judged(self, a_plan: Builder, a_run: Callable[..., RunRecord]) -> Callable[..., Judgement]:
+        """Judge E5 from an outcome and an origin a seed, on a baseline of new torch."""
+
+        def judge_e5(ours: Any, origins: Any, theirs: Any = None) -> Judgement:
+            plan = a_plan({"E5": FOCAL}, seeds=tuple(range(len(ours))))
+            sides = {"E5": (ours, origins), "baseline": (theirs or [0.8] * len(ours), [self.NEW] * len(ours))}
+            records = [
+                a_run(plan, name, seed, results[seed], provenance=provenances[seed])
+                for name, (results, provenances) in sides.items()
+                for seed in plan.campaign.seeds
+            ]
+            return judge(plan, {record.id: record for record in records})["E5"]
+
+        return judge_e5
+
+    def test_improvement_of_one_change_is_a_keeper(self, judged: Any) -> None:
+        found = judged(self.BETTER[0], [self.NEW] * 3, self.BETTER[1])
+        assert (found.verdict, found.confounds, found.is_keeper) == (Verdict.IMPROVED, (), True)
+
+    def test_confounded_improvement_keeps_its_verdict_says_so_and_is_no_keeper(self, judged: Any) -> None:
+        found = judged(self.BETTER[0], [self.NEW, self.OLD, self.OLD], self.BETTER[1])
+        assert (found.verdict, found.is_keeper) == (Verdict.IMPROVED, False)
+        assert found.confounds == ("environment: torch 2.13.0 in baseline, 2.12.1 in E5 (seeds 1 and 2)",)
+        assert found.reason.endswith("; confounded: more than the declared change differs (environment)")
+
+    def test_only_an_improvement_is_a_keeper(self, judged: Any) -> None:
+        assert not judged(self.BETTER[1], [self.NEW] * 3, self.BETTER[0]).is_keeper
+
+    def test_seed_that_the_verdict_does_not_rest_on_confounds_nothing(self, judged: Any) -> None:
+        assert judged([0.9, 0.9, DIED], [self.NEW, self.NEW, self.OLD]).confounds == ()
+        assert len(judged([0.9, 0.9, 0.9], [self.NEW, self.NEW, self.OLD]).confounds) == 1
+
+    def test_stop_rests_on_the_runs_that_ended_on_both_sides(self, judged: Any) -> None:
+        found = judged([DIED, SLOW], [self.NEW, self.OLD])
+        assert found.confounds == ("environment: torch 2.13.0 in baseline, 2.12.1 in E5 (seed 1)",)
+        assert found.reason == f"{SLOW.reason}; confounded: more than the declared change differs (environment)"
+        assert judged([DIED, SLOW], [self.NEW, self.OLD], [0.8, None]).confounds == ()
+
+    def test_pending_experiment_and_baseline_are_never_confounded(self, judged: Any, verdict_on: Any) -> None:
+        assert judged([None, None], [self.OLD, self.OLD]).confounds == ()
+        assert verdict_on([0.9, 0.9]).confounds == ()
+
+    def test_stack_is_held_against_its_reference_and_not_against_the_baseline(
+        self, a_plan: Builder, runs_of: RunsOf
+    ) -> None:
+        plan = a_plan({"E5": FOCAL, "gamma": GAMMA, "back": {"on": "gamma", "change": {"loss.gamma": 2.0}}})
+        records = runs_of(plan, {"E5": 0.83, "gamma": 0.82}, provenance=self.OLD)
+        found = judge(plan, records | runs_of(plan, {"baseline": 0.8}, provenance=self.NEW))
+        assert [name for name in plan.arms if found[name].confounds] == ["E5"]
+
+
+def test_plan_without_a_single_record_is_judged_pending(a_plan: Builder) -> None:
+    found = judge(a_plan({"E5": FOCAL, "gamma": GAMMA}), {})
+    assert {judgement.verdict for judgement in found.values()} == {Verdict.PENDING}
+
+
+@pytest.mark.parametrize(
+    ("delta_points", "adjusted_p", "equivalence_p", "verdict"),
+    [
+        (0.5, 0.001, 0.049, Verdict.NO_CHANGE),
+        (0.5, 0.049, 0.05, Verdict.IMPROVED),
+        (-0.5, 0.049, 0.05, Verdict.REGRESSION),
+        (-0.5, 0.05, 0.05, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_inside_the_margin_comes_before_the_sign(
+    delta_points: float, adjusted_p: float, equivalence_p: float, verdict: Verdict
+) -> None:
+    assert decide(delta_points, adjusted_p, equivalence_p, 0.05) is verdict
