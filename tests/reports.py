@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from model.run_folder import Result
-from orchestrator.report import render_markdown
+from orchestrator.report.markdown import render_markdown
 from orchestrator.verdicts.judge import judge
 
 SLOW = Result(state="too_slow", reason="median epoch takes 1.1 s, the budget is 1.0 s", epochs=3)

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator import wording
+from orchestrator.api.queue import Queued, RunOptions, queue
 from orchestrator.campaign.arms import select_arms
 from orchestrator.campaign.plan import Plan, narrow
 from orchestrator.campaign.records import gather
@@ -19,12 +20,10 @@ from orchestrator.code.sources import Code, GitCode, find_code, look_at_code
 from orchestrator.errors import CodeError, RunError
 from orchestrator.launch.loop import Observer, never
 from orchestrator.launch.worker import build_worker
-from orchestrator.ordering import RunOptions, queue
 from orchestrator.queue.reconcile import reconcile
 from orchestrator.queue.store import QueuedRun, open_store
-from orchestrator.queueing import Queued
-from orchestrator.report import write_report
-from orchestrator.report_place import describe_latest
+from orchestrator.report.place import describe_latest
+from orchestrator.report.write import write_report
 from orchestrator.runs.order import read_order
 from orchestrator.runs.paths import Layout, require_place
 from orchestrator.runs.record import RunRecord

@@ -1,7 +1,7 @@
 """What the runs of a campaign left on disk, read into values. Reads run folders and nothing else."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,10 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     result: Result | None
     bursts: dict[str, Bursts]
     """Capture -> its bursts; empty unless the run was scored."""
+
+
+Records = Mapping[str, RunRecord]
+"""Run id -> what the run left."""
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,10 @@ class Judgement(Estimate, frozen=True, kw_only=True):
         return self.verdict is Verdict.IMPROVED and not self.confounds and self.is_confirmed is not False
 
 
+Judgements = Mapping[str, Judgement]
+"""Experiment -> its judgement."""
+
+
 class AtLook(Struct, frozen=True):
     """What of the level is spent at one look of several."""
 

@@ -14,9 +14,7 @@ from orchestrator.campaign.plan import Plan, PlannedRun
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.estimate import Estimate
 from orchestrator.verdicts.comparisons import accuracies_of, runs_of
-from orchestrator.verdicts.judgement import Judgement
-
-Judgements = Mapping[str, Judgement]
+from orchestrator.verdicts.judgement import Judgements
 
 
 class Scoring(Struct, frozen=True, kw_only=True):

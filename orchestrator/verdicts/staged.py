@@ -9,13 +9,11 @@ from orchestrator import wording
 from orchestrator.campaign.arms import select_arms
 from orchestrator.campaign.plan import Plan, narrow
 from orchestrator.campaign.spec import StagingSpec
-from orchestrator.runs.record import RunRecord
+from orchestrator.runs.record import Records
 from orchestrator.runs.states import RunState
 from orchestrator.stats.looks import Cell, Look, Progress, Weighed, replay, share_out
 from orchestrator.verdicts.judge import estimate_at, judge
 from orchestrator.verdicts.judgement import AtLook, Judgement, Verdict
-
-Records = Mapping[str, RunRecord]
 
 DEFINITE = (Verdict.IMPROVED, Verdict.REGRESSION, Verdict.NO_CHANGE)
 ENDED = (RunState.DONE, RunState.TOO_SLOW, RunState.FAILED)

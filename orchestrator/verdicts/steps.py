@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 
 from orchestrator.campaign.fields import BASELINE, Control
 from orchestrator.campaign.plan import Plan
-from orchestrator.runs.record import Bursts, RunRecord
+from orchestrator.runs.record import Bursts, Records
 from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta, t_quantile
 from orchestrator.stats.pairing import PairedDifferences, pair_outcomes
 from orchestrator.stats.variance import Spread, arm_spreads, fit_prior, seed_spread
@@ -28,10 +28,7 @@ from orchestrator.verdicts.comparisons import (
     spread_between,
     spreads_of,
 )
-from orchestrator.verdicts.judgement import Judgement, Verdict
-
-Records = Mapping[str, RunRecord]
-Judgements = Mapping[str, Judgement]
+from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
 
 
 class SeedStep(Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.schema import CreateSchema, DropSchema
 
 from model.run_folder import EpochRecord, LocationScore, Result
+from orchestrator.api.queue import Placing, add
 from orchestrator.campaign.arms import resolve_arms
 from orchestrator.campaign.fields import Reported
 from orchestrator.campaign.plan import Plan, plan_runs
@@ -26,7 +27,6 @@ from orchestrator.launch.provenance import write_provenance
 from orchestrator.launch.slots import Slot
 from orchestrator.processes import Process
 from orchestrator.queue.store import RUNS, QueuedRun, Store, open_store
-from orchestrator.queueing import Placing, add
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.order import GuardSpec, place_run
 from orchestrator.runs.paths import Layout
@@ -317,7 +317,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyFolder:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     monkeypatch.delenv("KNOCKOUT_DATABASE", raising=False)
     # Its captures are no captures, and asking `model` about them takes seconds.
-    monkeypatch.setattr("orchestrator.queueing.refuse_impossible", lambda study: None)
+    monkeypatch.setattr("orchestrator.api.queue.refuse_impossible", lambda study: None)
     return StudyFolder(tmp_path / "study")
 
 

@@ -8,10 +8,10 @@ import pytest
 from msgspec import structs
 
 from model.run_folder import Result
+from orchestrator.api.queue import RunOptions
 from orchestrator.api.run import Outcome, outdated_keepers, report, run
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.selection import Request, open_study
-from orchestrator.ordering import RunOptions
 from orchestrator.processes import Process
 from orchestrator.queue.store import Store
 from orchestrator.runs.paths import Layout

@@ -9,14 +9,14 @@ import pytest
 from msgspec import structs
 
 from model.run_folder import RunFolder
+from orchestrator.api.queue import Queued, add
 from orchestrator.api.run import report
-from orchestrator.arithmetic_words import say_steps
+from orchestrator.api.why import explain_verdict
 from orchestrator.campaign.records import Gathered, gather
 from orchestrator.campaign.selection import Request, make_plan, open_study
 from orchestrator.code.sources import find_code
-from orchestrator.explain import explain_verdict
 from orchestrator.queue.store import open_store
-from orchestrator.queueing import Queued, add
+from orchestrator.report.steps import say_steps
 from orchestrator.runs.order import read_order
 from orchestrator.runs.record import read_run
 from tests.results import write_done

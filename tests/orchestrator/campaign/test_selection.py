@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from model.config import DataConfig, locate_capture
+from orchestrator.api.queue import refuse_impossible
 from orchestrator.campaign.captures import make_captures, missing_captures, refuse_same_files, refuse_shared_bursts
 from orchestrator.campaign.selection import Request, open_study
-from orchestrator.cli import main
+from orchestrator.cli.main import main
 from orchestrator.errors import DataError, UsageError
-from orchestrator.queueing import refuse_impossible
 from orchestrator.runs.paths import Layout
 from orchestrator.task.ask import find_shared_bursts
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.api.queue import add
 from orchestrator.campaign.selection import Request, make_plan, open_study
 from orchestrator.campaign.snapshot import choose_plan, recall
 from orchestrator.campaign.spec import StagingSpec
 from orchestrator.code.sources import find_code
 from orchestrator.queue.store import open_store
-from orchestrator.queueing import add
 
 
 def request(study: Any, *experiments: str, **fields: Any) -> Request:

@@ -92,7 +92,7 @@ class TestWithoutGit:
             Git(repo)("version")
 
     def test_the_orchestrator_can_be_imported(self, nowhere: Path) -> None:
-        command = [sys.executable, "-c", "import orchestrator.cli, orchestrator.api.run, orchestrator.doctor"]
+        command = [sys.executable, "-c", "import orchestrator.cli.main, orchestrator.api.run, orchestrator.api.doctor"]
         assert subprocess.run(command, check=False, cwd=ROOT).returncode == 0
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from model.endings import AWAY, HELD, NO_SPACE
 from model.run_folder import EpochRecord, Result, RunFolder
+from orchestrator.api.queue import planned_rows
 from orchestrator.campaign.plan import Plan
 from orchestrator.errors import UNKNOWN_STATUS, CodeError, QueueError, QueueLockedError
 from orchestrator.launch.guards import SLOW_TURNS
@@ -24,7 +25,6 @@ from orchestrator.launch.watcher import LiveRun
 from orchestrator.launch.worker import Worker
 from orchestrator.processes import Process, birth_of
 from orchestrator.queue.store import RUNS, QueuedRun, Store, open_store
-from orchestrator.queueing import planned_rows
 from orchestrator.runs.order import AGAIN, GuardSpec, Order, OrderedCode, place_run, read_order, write_order
 from orchestrator.runs.paths import Layout
 from orchestrator.runs.probes import Measurement

@@ -12,7 +12,7 @@ import pytest
 
 from model.job_lock import Holder
 from model.process import own_place
-from orchestrator.cli import main
+from orchestrator.cli.main import main
 from orchestrator.processes import Process, birth_of, mark_of
 from orchestrator.queue.store import QueuedRun, Store, open_store
 from orchestrator.runs.results import describe_holder

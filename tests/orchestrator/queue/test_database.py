@@ -161,9 +161,8 @@ def test_a_file_system_without_locks_is_told_with_a_way_that_works(
         study.queue("E5-s0-00000001")
         study.layout.runs.mkdir()
     # SQLite waits for what it takes for another program's lock.
-    start = (
-        "import orchestrator.queue.database as d, orchestrator.cli as c, sys; d.LOCK_SECONDS = 0.1; sys.exit(c.main())"
-    )
+    imports = "import orchestrator.queue.database as d, orchestrator.cli.main as c, sys;"
+    start = f"{imports} d.LOCK_SECONDS = 0.1; sys.exit(c.main())"
     environment = os.environ | {"LD_PRELOAD": str(no_locks), "NO_LOCKS_ERRNO": str(number)}
     ended = subprocess.run(
         [sys.executable, "-c", start, *words, "-f", study.file],

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from model.run_folder import Result
 from orchestrator.campaign.selection import Request, make_plan, open_study
-from orchestrator.cli import main
+from orchestrator.cli.main import main
 from orchestrator.code.sources import find_code
 from orchestrator.errors import QueueLockedError
 from orchestrator.processes import Process, birth_of

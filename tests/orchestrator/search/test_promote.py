@@ -12,7 +12,7 @@ from msgspec import structs
 from orchestrator.campaign.load import load_campaign
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.search_spec import FloatSpace, SearchSpec
-from orchestrator.cli import main
+from orchestrator.cli.main import main
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.runs.states import RunState
 from orchestrator.search.objective import Score

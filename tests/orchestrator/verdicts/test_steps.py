@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from model.run_folder import Result
-from orchestrator.arithmetic_words import say_steps
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import JudgingSpec, StagingSpec
+from orchestrator.report.steps import say_steps
 from orchestrator.runs.record import Bursts, RunRecord
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.judgement import Judgement, Verdict

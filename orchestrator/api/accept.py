@@ -1,0 +1,98 @@
+"""`knockout why RUN --accept`: a result of older code stands for the run of today's, on the user's word."""
+
+import getpass
+import os
+import platform
+import shutil
+from typing import Any
+
+import msgspec
+
+from model.run_folder import RunFolder, write_atomically
+from orchestrator.api.why import Comparison, Match, match
+from orchestrator.campaign.selection import Request
+from orchestrator.errors import RunError, UsageError
+from orchestrator.runs.paths import Layout
+from orchestrator.runs.record import read_run
+from orchestrator.runs.results import describe_holder, read_result
+from orchestrator.runs.states import RunState
+
+
+def accept(layout: Layout, request: Request, word: str) -> list[str]:
+    """Give the run that would be trained now the result of an older one that differs in its code alone.
+
+    The copy says whose word it is taken on, and the report says it again.
+
+    Raises:
+        UsageError: more than the code differs, or there is nothing to take or no place for it.
+        RunError: a file of the result is gone, contradicts another, or cannot be written.
+        KnockoutError: as `explain.why`.
+    """
+    found = match(layout, request, word)
+    refuse_unless_code_alone(found.comparison)
+    _require_believed(layout, found.past.id)
+    if found.refusal is not None:
+        raise UsageError(f"{found.planned.id} would be rejected, so no result can stand for it: {found.refusal}")
+    target = layout.run(found.planned.id)
+    if read_result(target) is not None or describe_holder(target) is not None:
+        raise UsageError(f"{target.path} has its own result, or a job at work on it; there is nothing to accept")
+    try:
+        _copy(layout.run(found.past.id), target, found)
+    except OSError as error:
+        raise RunError(f"{found.past.id}: its result cannot be taken: {error}") from None
+    return [
+        f"{found.planned.id} takes the result of {found.past.id}; the report says that {_who()} vouched for it",
+        "`knockout report` judges with it",
+    ]
+
+
+def refuse_unless_code_alone(comparison: Comparison) -> None:
+    """Refuse what no word of a user's can make the same. Pure.
+
+    Raises:
+        UsageError: the run is the same already, has no scores, or differs in more than its code.
+    """
+    if comparison.is_same:
+        raise UsageError(f"{comparison.run} is what would be trained now, so its result is taken as it is")
+    if comparison.state != RunState.DONE:
+        raise UsageError(f"{comparison.run} is not done, so it has no result to accept")
+    if comparison.config or comparison.data or comparison.format or comparison.code is None:
+        raise UsageError(
+            f"{comparison.run} differs in more than its code, see `knockout why {comparison.run}`; "
+            "only a change of code can be vouched for"
+        )
+
+
+def _require_believed(layout: Layout, run_id: str) -> None:
+    """Refuse a result that contradicts itself; nobody can vouch for it."""
+    try:
+        read_run(run_id, layout.run(run_id))
+    except RunError as error:
+        raise RunError(f"{run_id}: its result cannot be taken: {error}") from None
+
+
+def _copy(source: RunFolder, target: RunFolder, found: Match) -> None:
+    target.path.mkdir(parents=True, exist_ok=True)
+    for before, after in ((source.epochs, target.epochs), (source.predictions, target.predictions)):
+        shutil.copyfile(before, after)
+    origin = msgspec.json.decode(source.provenance.read_bytes(), type=dict[str, Any])
+    accepted = {
+        "run": found.past.id,
+        "code_tree": found.code_tree,
+        "by": _who(),
+        "files": found.comparison.files or (),
+    }
+    origin |= {"run": found.planned.id, "identity": found.planned.identity, "accepted": accepted}
+    for path, value in ((target.provenance, origin), (target.config, found.planned.config)):
+        write_atomically(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    # Last, since it is what makes the run a finished one.
+    write_atomically(target.result, source.result.read_bytes())
+
+
+def _who() -> str:
+    try:
+        name = getpass.getuser()
+    except KeyError:
+        # A container may have no name for its user.
+        name = f"user {os.getuid()}"
+    return f"{name} on {platform.node()}"

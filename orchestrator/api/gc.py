@@ -1,0 +1,210 @@
+"""`knockout gc` and `knockout checkout`: worktrees and branches of experiments, outside the user's checkout."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from orchestrator.code.checkouts import Leftover, leftover_worktrees, lock_of
+from orchestrator.code.refs import BranchName, ExperimentCommit
+from orchestrator.code.repository import Repository
+from orchestrator.errors import CodeError
+from orchestrator.queue.control import reconciled
+from orchestrator.queue.reconcile import held_rows
+from orchestrator.queue.store import QueuedRun
+from orchestrator.runs.paths import Layout
+
+LITTER_SECONDS = 3600.0
+"""A half-written file of this age is nobody's any more."""
+
+
+class Tidying(Struct, frozen=True, kw_only=True):
+    """What `gc` removes and what it keeps."""
+
+    worktrees: tuple[Leftover, ...]
+    branches: tuple[ExperimentCommit, ...]
+    """To be retired: their commits stay under `refs/knockout/`."""
+    kept: dict[str, str]
+    """Branch or folder -> why it stays."""
+    litter: tuple[Path, ...] = ()
+    """Half-written files that a killed `queue add` left in run folders."""
+
+    def sentences(self, *, is_done: bool) -> list[str]:
+        """Say it to a person, before or after it is done."""
+        removed, retired = ("removed", "retired") if is_done else ("would remove", "would retire")
+        lines = [f"{removed} the worktree {left.path}: process {left.pid} is gone" for left in self.worktrees]
+        for branch in self.branches:
+            kept_ref = BranchName.parse(branch.branch).kept_ref
+            lines.append(f"{retired} {branch.branch}: its commit {branch.commit[:12]} stays as {kept_ref}")
+        lines += [f"{removed} the half-written file {path}" for path in self.litter]
+        lines += [f"kept {what}: {why}" for what, why in self.kept.items()]
+        is_any = self.worktrees or self.branches or self.litter
+        return lines if is_any else [*lines, "there is nothing to remove"]
+
+
+class Queue(Struct, frozen=True, kw_only=True):
+    """The queue's rows, and which of them a living process holds."""
+
+    rows: tuple[QueuedRun, ...] = ()
+    held: tuple[QueuedRun, ...] = ()
+
+
+def decide(
+    leftovers: Sequence[Leftover],
+    branches: Sequence[ExperimentCommit],
+    queue: Queue,
+    keepers: Mapping[str, str],
+    checked_out: Mapping[str, Path],
+) -> Tidying:
+    """Decide what goes: worktrees that no job runs in, and branches of experiments that are settled. Pure.
+
+    Args:
+        leftovers: worktrees whose `run` is gone.
+        branches: the branches of experiments that are open.
+        queue: every run that is known.
+        keepers: experiment -> commit of its keeper tag.
+        checked_out: branch -> the checkout that stands on it.
+    """
+    holders = [row.worker for row in queue.held if row.worker is not None]
+    in_use = [left for left in leftovers if any(left.is_of(holder) for holder in holders)]
+    kept = {str(left.path): "its job is still at work" for left in in_use}
+    retired = []
+    for branch in branches:
+        why = _why_kept(branch, queue, keepers, checked_out)
+        if why is None:
+            retired.append(branch)
+        else:
+            kept[branch.branch] = why
+    return Tidying(
+        worktrees=tuple(left for left in leftovers if left not in in_use), branches=tuple(retired), kept=kept
+    )
+
+
+def _why_kept(
+    branch: ExperimentCommit, queue: Queue, keepers: Mapping[str, str], checked_out: Mapping[str, Path]
+) -> str | None:
+    experiment = BranchName.parse(branch.branch).experiment
+    rows = [row for row in queue.rows if row.experiment == experiment]
+    open_rows = [row for row in rows if not row.state.is_final]
+    held = [row for row in queue.held if row.experiment == experiment]
+    if keepers.get(experiment) == branch.commit:
+        return f"it is the keeper keeper/{experiment}"
+    if branch.branch in checked_out:
+        return f"it is checked out at {checked_out[branch.branch]}"
+    if not rows:
+        return f"no run of {experiment} is known, so nobody can say that it is settled; `knockout rebuild` reads them"
+    if open_rows:
+        return f"{open_rows[0].id} is {open_rows[0].state.value}"
+    if held:
+        return f"process {held[0].pid} may still judge {held[0].id}"
+    return None
+
+
+def tidy(layout: Layout, *, dry_run: bool) -> list[str]:
+    """Remove what no run needs any more, or with `dry_run` say what would be removed; return it in sentences.
+
+    Raises:
+        CodeError: there is no repository.
+    """
+    repository = require_repository(layout)
+    tidying = decide(
+        leftover_worktrees(layout),
+        repository.open_branches(),
+        _read_queue(layout),
+        repository.keepers(),
+        repository.checked_out(),
+    )
+    litter, unread = find_litter(layout, time.time())
+    tidying = msgspec.structs.replace(tidying, litter=litter, kept=tidying.kept | unread)
+    return (tidying if dry_run else _remove(repository, tidying)).sentences(is_done=not dry_run)
+
+
+def _remove(repository: Repository, tidying: Tidying) -> Tidying:
+    """Remove what can be; what git refuses is kept, with its words."""
+    refused: dict[str, str] = {}
+    for leftover in tidying.worktrees:
+        try:
+            repository.remove_worktree(leftover.path)
+            lock_of(leftover.path).unlink(missing_ok=True)
+        except CodeError as error:
+            refused[str(leftover.path)] = str(error)
+    for branch in tidying.branches:
+        try:
+            repository.retire(branch)
+        except CodeError as error:
+            refused[branch.branch] = str(error)
+    for path in tidying.litter:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            refused[str(path)] = f"it cannot be removed: {error.strerror}"
+    return msgspec.structs.replace(
+        tidying,
+        worktrees=tuple(left for left in tidying.worktrees if str(left.path) not in refused),
+        branches=tuple(branch for branch in tidying.branches if branch.branch not in refused),
+        litter=tuple(path for path in tidying.litter if str(path) not in refused),
+        kept=tidying.kept | refused,
+    )
+
+
+def find_litter(layout: Layout, now: float) -> tuple[tuple[Path, ...], dict[str, str]]:
+    """Find files that were half written when a `queue add` was killed; younger ones may still be written.
+
+    Args:
+        layout: the campaign's folders.
+        now: seconds since 1970.
+
+    Returns:
+        The files; and each folder that could not be read, with the reason.
+    """
+    found: list[Path] = []
+    unread: dict[str, str] = {}
+    for folder in _list_folder(layout.runs, unread):
+        run = layout.run(folder.name)
+        starts = tuple(f".{whole.name}." for whole in (run.config, run.order))
+        halves = (path for path in _list_folder(folder, unread) if path.name.startswith(starts))
+        found += (half for half in halves if _is_older(half, now - LITTER_SECONDS))
+    return tuple(found), unread
+
+
+def _list_folder(folder: Path, unread: dict[str, str]) -> list[Path]:
+    """List a folder; one that is gone, or is a file, holds nothing, and one that cannot be read is noted."""
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        unread[str(folder)] = f"it cannot be read: {error.strerror}"
+        return []
+
+
+def _is_older(path: Path, moment: float) -> bool:
+    """Whether a file was last written before a moment; one that was renamed since it was listed is not there."""
+    try:
+        return path.stat().st_mtime < moment
+    except FileNotFoundError:
+        return False
+
+
+def require_repository(layout: Layout) -> Repository:
+    """Return the repository around the campaign.
+
+    Raises:
+        CodeError: there is none.
+    """
+    repository = Repository.find(layout.root)
+    if repository is None:
+        raise CodeError(
+            f"{layout.root}: no git repository holds this folder, so there are no branches or worktrees; "
+            "runs use a copy of the code, see results/code"
+        )
+    return repository
+
+
+def _read_queue(layout: Layout) -> Queue:
+    if not layout.has_queue:
+        return Queue()
+    with reconciled(layout) as store:
+        return Queue(rows=tuple(store.runs()), held=tuple(held_rows(store, layout)))

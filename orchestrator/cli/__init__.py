@@ -1,0 +1,1 @@
+"""The terminal: a face of `orchestrator.api`. Only here something is printed."""

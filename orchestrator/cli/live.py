@@ -1,0 +1,111 @@
+"""The runs under way: a table refreshed in place on a terminal, lines elsewhere."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from statistics import mean
+
+from rich.live import Live
+from rich.table import Table
+
+from orchestrator.cli.output import OUT, cell, show, styled
+from orchestrator.cli.streams import showing_progress
+from orchestrator.launch.watcher import LiveRun
+from orchestrator.queue.store import QueuedRun
+from orchestrator.runs.states import RunState
+from orchestrator.wording import one_line
+
+NUM_SHOWN = 5
+"""Of the runs that ended, and of those that wait, in the live table."""
+
+
+NEW_LINE = "\n"
+
+
+def is_table() -> bool:
+    """Whether the output is a terminal that can be drawn on."""
+    return OUT.is_terminal and not OUT.is_dumb_terminal
+
+
+class LiveTable:
+    """The runs under way, refreshed in place on a terminal, as lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = Live(console=OUT, refresh_per_second=4, transient=True)
+        self._ends = ExitStack()
+        self.told: set[str] = set()
+        """Problems that were said when they arose."""
+        self._told: set[tuple[str, str]] = set()
+
+    def __enter__(self) -> "LiveTable":
+        self._ends.enter_context(showing_progress())
+        self._ends.callback(self._live.stop)
+        if is_table():
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ends.close()
+
+    def show(self, rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> None:
+        """Take the queue's rows and the runs under way."""
+        if is_table():
+            self._live.update(self._table(rows, live))
+        for row in rows:
+            if row.state.is_final and (row.id, row.state) not in self._told:
+                self._told.add((row.id, row.state))
+                if not is_table():
+                    show(f"{row.id}: {row.state.value}; {one_line(row.reason.partition(NEW_LINE)[0])}")
+
+    def tell(self, problem: str) -> None:
+        """Say at once what keeps runs from being trained."""
+        if problem not in self.told:
+            self.told.add(problem)
+            show(problem)
+
+    def _table(self, rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> Table:
+        ended = [row for row in rows if row.state.is_final]
+        waiting = [row for row in rows if row.state is RunState.QUEUED]
+        title = f"{len(ended)} of {len(rows)} runs ended, {len(waiting)} waiting{_about(seconds_left(rows, live))}"
+        table = Table(title=title, title_justify="left")
+        for heading in ("experiment", "seed", "epoch", "val loss", "s/epoch", "state", "left"):
+            table.add_column(heading, justify="right" if heading not in ("experiment", "state") else "left")
+        followed = {run.id: run for run in live}
+        # A terminal may have 24 lines: what runs, the last that ended, and the next that wait.
+        for row in (*ended[-NUM_SHOWN:], *(row for row in rows if row.id in followed), *waiting[:NUM_SHOWN]):
+            cells = _live_cells(followed[row.id]) if row.id in followed else ["", "", ""]
+            remaining = _about(_run_seconds_left(followed[row.id])) if row.id in followed else ""
+            table.add_row(
+                cell(row.experiment), str(row.seed), *cells, styled(row.state.value), remaining.removeprefix(", ")
+            )
+        return table
+
+
+def _live_cells(live: LiveRun) -> list[str]:
+    if not live.epochs:
+        return [f"0/{live.num_epochs}", "", ""]
+    last = live.epochs[-1]
+    loss = "not finite" if last.val_loss is None else f"{last.val_loss:.3f}"
+    return [f"{last.epoch}/{live.num_epochs}", loss, f"{last.seconds:.2f}"]
+
+
+def _run_seconds_left(live: LiveRun) -> float | None:
+    if not live.epochs:
+        return None
+    return (live.num_epochs - len(live.epochs)) * live.epochs[-1].seconds
+
+
+def seconds_left(rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> float | None:
+    """Estimate the seconds until the last run ends, from the epochs under way; None before the first one."""
+    known = [seconds for run in live if (seconds := _run_seconds_left(run)) is not None]
+    if not known:
+        return None
+    whole_run = mean(run.epochs[-1].seconds * run.num_epochs for run in live if run.epochs)
+    waiting = sum(row.state is RunState.QUEUED for row in rows) * whole_run
+    return (sum(known) + waiting) / max(1, len(live))
+
+
+def _about(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    return f", about {minutes}:{rest:02d} left"

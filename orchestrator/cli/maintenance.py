@@ -1,0 +1,84 @@
+"""`doctor`, `data`, `gc`, `checkout`, `rebuild`: what is around the trainings."""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from orchestrator import __version__
+from orchestrator.api import checkout, doctor, gc
+from orchestrator.api.surroundings import Finding
+from orchestrator.campaign.captures import make_captures, refuse_shared_bursts
+from orchestrator.campaign.fields import BASELINE
+from orchestrator.campaign.selection import Request, open_study
+from orchestrator.cli.output import OUT, cell, layout_of, request_of, require_places, say, show
+from orchestrator.errors import DataError
+from orchestrator.queue import rebuild
+from orchestrator.runs.fingerprints import changed_captures, fingerprint_files
+from orchestrator.runs.paths import Layout
+from orchestrator.task.ask import EmulateSpec, emulate_captures, shard_captures
+
+
+def show_version(options: argparse.Namespace) -> int:
+    """Print the version, or what commands there are."""
+    print(f"knockout {__version__}" if options.version else "knockout: name a command; `knockout --help` lists them")
+    return 0 if options.version else 2
+
+
+def show_group_help(options: argparse.Namespace) -> int:
+    """Say what a command of two words can do."""
+    options.parser.print_help(sys.stderr)
+    return 2
+
+
+def rebuild_queue(options: argparse.Namespace) -> int:
+    """Make the database again from the run folders."""
+    return say(rebuild.rebuild(layout_of(options)).sentences())
+
+
+def collect_garbage(options: argparse.Namespace) -> int:
+    """Remove worktrees and branches that no run needs any more."""
+    return say(gc.tidy(layout_of(options), dry_run=options.dry_run))
+
+
+def check_out_experiment(options: argparse.Namespace) -> int:
+    """Put an experiment's newest commit into a new folder."""
+    return say(checkout.look(layout_of(options), options.experiment, options.path))
+
+
+def emulate(options: argparse.Namespace) -> int:
+    """Make emulated captures."""
+    require_places(options.folder)
+    spec = EmulateSpec(seed=options.seed, packets=options.packets, samples=options.samples)
+    show(emulate_captures(options.folder, spec).strip())
+    return 0
+
+
+def shard(options: argparse.Namespace) -> int:
+    """Cut shards out of a profile's captures, which are made first where they are missing and emulated."""
+    study = open_study(request_of(options))
+    require_places(options.out)
+    for line in make_captures(study).splitlines():
+        show(line)
+    data = study.arms[BASELINE].config.data
+    paths = [capture.path for capture in data.captures.values()]
+    hashes = fingerprint_files(paths, study.layout.root, study.layout.fingerprints)
+    refuse_shared_bursts([data], study.layout)
+    show(shard_captures(options.out, data, study.layout.root, hashes).strip())
+    for path in changed_captures(hashes, study.layout.root, study.layout.fingerprints):
+        raise DataError(f"{path}: the capture changed while shards were cut out of it; remove {options.out}, run again")
+    return 0
+
+
+def examine(options: argparse.Namespace) -> int:
+    """Check this machine."""
+    findings: Iterable[Finding] = doctor.examine(Layout(Path.cwd()))
+    if options.gpu:
+        study = open_study(Request(file=options.file, profile=options.profile, experiments=(BASELINE,)))
+        findings = doctor.examine_gpu(study.arms[BASELINE].config, study.layout.root)
+    is_bad = False
+    for finding in findings:
+        mark = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "bad": "[bold red]bad [/]"}[finding.kind]
+        OUT.print(f"{mark} {cell(finding.what)}", soft_wrap=True)
+        is_bad = is_bad or finding.kind == "bad"
+    return 2 if is_bad else 0

@@ -1,0 +1,55 @@
+"""Options that several commands share, and the numbers that they take."""
+
+import argparse
+import re
+
+MAX_SEEDS = 10_000
+"""Most seeds of a command, as of a campaign; `help` loads no type of the campaign file."""
+UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read `3` as seeds 0, 1, 2 and `2-4` as seeds 2, 3, 4."""
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of seeds (3) nor a range (2-4)")
+    first, last = (0, int(match[1]) - 1) if match[2] is None else (int(match[1]), int(match[2]))
+    if last < first:
+        raise argparse.ArgumentTypeError(f"{text!r} names no seed")
+    if last - first >= MAX_SEEDS:
+        raise argparse.ArgumentTypeError(f"{text!r} names more than {MAX_SEEDS:,} seeds")
+    return tuple(range(first, last + 1))
+
+
+def parse_budget(text: str) -> float:
+    """Read `90s`, `30m` and `2h` as seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; say 90s, 30m or 2h")
+    return float(match[1]) * UNIT_SECONDS[match[2]]
+
+
+def parse_positive(text: str) -> int:
+    """Read a whole number above 0."""
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def parse_natural(text: str) -> int:
+    """Read a whole number from 0."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def add_snapshot(verb: argparse.ArgumentParser) -> None:
+    """Let a command take uncommitted code."""
+    verb.add_argument(
+        "--snapshot", action="store_true", help="take uncommitted changes to model/ onto the experiments' branches"
+    )
+
+
+def add_json(verb: argparse.ArgumentParser) -> None:
+    """Let a program read what a command prints."""
+    verb.add_argument("--json", action="store_true", help="print JSON, for programs")

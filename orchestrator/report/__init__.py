@@ -1,0 +1,1 @@
+"""Words, tables, figures and pages of what was concluded. It concludes nothing."""

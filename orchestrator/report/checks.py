@@ -1,0 +1,238 @@
+"""What a report says about the protocols themselves, as words: the source's, and the campaign's own. Pure.
+
+The source's: what one run a side could have shown. The campaign's own: arms that must show nothing, whether effects add
+up, and what single parts are worth.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from scipy.stats import norm
+
+from orchestrator import wording
+from orchestrator.campaign.plan import Plan
+from orchestrator.report import tables
+from orchestrator.report.sections import interval_cell
+from orchestrator.runs.record import Records
+from orchestrator.verdicts.claims import (
+    POWER,
+    AuditedClaim,
+    Protocol,
+    RunNoise,
+    Standing,
+    audit,
+    find_protocol,
+    misstated,
+    paired_detectable_points,
+)
+from orchestrator.verdicts.controls import (
+    COVERAGE,
+    Contribution,
+    Shuffled,
+    contributions,
+    false_verdicts,
+    shuffled_labels,
+)
+from orchestrator.verdicts.interactions import Additivity, InteractionJudgement, interactions_of
+from orchestrator.verdicts.judgement import Judgement, Judgements
+
+
+def audit_words(plan: Plan, judgements: Judgements) -> dict[str, Any]:
+    """Lay out the audit of the source's claims: its sentences, what the numbers are, and the rows of its table."""
+    claims = audit(plan)
+    if not claims:
+        return {"rows": []}
+    protocol = find_protocol(plan)
+    frame = tables.audit_table(plan, judgements)
+    return {
+        "contradicted": str(Standing.CONTRADICTED),
+        "sentence": _count_standings(claims),
+        "scored_on": _describe_scored_on(plan, claims, protocol),
+        "bursts": _describe_bursts(claims, protocol),
+        "runs": _describe_noise(protocol.noise, protocol.level),
+        "smallest": _describe_smallest(claims, protocol),
+        "misstated": [_describe_misstated(claim) for claim in misstated(claims)],
+        "rows": [
+            _audit_row(plan, claim, judgements[claim.experiment], agreement)
+            for claim, agreement in zip(claims, frame["agreement"], strict=True)
+        ],
+    }
+
+
+def _count_standings(claims: Sequence[AuditedClaim]) -> str:
+    counts = Counter(claim.standing for claim in claims)
+    parts = [f"{counts[standing]} {standing}" for standing in Standing if counts[standing]]
+    return f"Of {wording.counted(len(claims), 'difference')} that the source reports: {wording.listed(parts)}."
+
+
+def _describe_scored_on(plan: Plan, claims: Sequence[AuditedClaim], protocol: Protocol) -> str:
+    """Say on how many bursts the source scored, and who says so."""
+    own = [claim for claim in claims if claim.num_bursts != protocol.num_bursts]
+    but = wording.listed(f"{claim.experiment} ({claim.num_bursts:,})" for claim in own)
+    whose = (
+        "as the campaign file says"
+        if protocol.is_declared
+        else f"as many as {tables.judged_capture(plan)} has here, since the campaign file does not say how many"
+    )
+    return f"{wording.counted(protocol.num_bursts, 'burst')}, {whose}{f'; but for {but}' if own else ''}"
+
+
+def _describe_bursts(claims: Sequence[AuditedClaim], protocol: Protocol) -> str:
+    errors = sorted(claim.burst_error_points for claim in claims if claim.burst_error_points is not None)
+    if not errors:
+        return "The source gives no accuracies, so there is no standard error."
+    paired = paired_detectable_points(protocol.num_bursts, protocol.level)
+    kindest = (
+        "so few bursts could show nothing"
+        if paired is None
+        else f"an exact McNemar test would then find {paired:.2f} points, were there no luck of the run"
+    )
+    return (
+        f"That is {wording.span(errors[0], errors[-1])} points here. It takes the two runs as scored on bursts of "
+        "their own, since the source does not say which bursts both recognised. The kindest pairing, in which the runs "
+        f"differ on no burst but those that the difference needs, is the other end: {kindest}."
+    )
+
+
+def _describe_noise(noise: RunNoise | None, level: float) -> str:
+    if noise is None:
+        return (
+            "The source reports no configuration twice, so nobody can say; what follows leaves it out, in its favour."
+        )
+    repeats = wording.listed(
+        f"{wording.listed(f'{name} ({wording.percent(value)})' for name, value in repeat.accuracy_percent_of.items())}"
+        for repeat in noise.repeats
+    )
+    low, high = noise.deviation_interval_points(level)
+    freedom = wording.counted(noise.degrees_of_freedom, "degree") + " of freedom"
+    return (
+        f"The source reports one configuration more than once: {repeats}. That is a standard deviation of "
+        f"{noise.deviation_points:.1f} points for a run and {2**0.5 * noise.deviation_points:.1f} for the difference "
+        f"of two. It rests on {freedom}, which is next to nothing: the standard deviation of a run may be anything "
+        f"from {low:.1f} to {high:.0f} points ({wording.coverage(level)})."
+    )
+
+
+def _describe_smallest(claims: Sequence[AuditedClaim], protocol: Protocol) -> str:
+    found = sorted(claim.detectable_points for claim in claims if claim.detectable_points is not None)
+    factor = norm.ppf(1 - protocol.level / 2) + norm.ppf(POWER)
+    reach = f", {wording.span(found[0], found[-1])} points" if found else ""
+    errors = f"{factor:.2f} standard errors{reach}"
+    return f"What a two-sided test at level {protocol.level:g} finds four times in five: {errors}."
+
+
+def _describe_misstated(claim: AuditedClaim) -> str:
+    return (
+        f"{claim.experiment} is reported as {wording.points(claim.delta_points)} to {claim.versus}; the two accuracies "
+        f"reported make it {wording.points(claim.accuracies_delta_points)}."
+    )
+
+
+def _audit_row(plan: Plan, claim: AuditedClaim, judgement: Judgement, agreement: str) -> dict[str, str]:
+    return {
+        "experiment": claim.experiment,
+        "claimed": wording.points(claim.delta_points),
+        "versus": claim.versus or wording.MISSING,
+        "smallest": wording.plain(claim.detectable_points, 1),
+        "standing": str(claim.standing),
+        "why": claim.why,
+        "delta": wording.points(judgement.delta_points),
+        "interval": interval_cell(plan, judgement),
+        "agreement": agreement,
+    }
+
+
+def controls_words(plan: Plan, records: Records, judgements: Judgements) -> dict[str, Any]:
+    """Lay out the arms that must show nothing: false verdicts among A/A arms, and shuffled labels beside chance."""
+    shuffled = shuffled_labels(plan, records)
+    return {
+        "aa": _describe_aa(plan, judgements),
+        "shuffled": [_shuffled_row(row) for row in shuffled],
+        "shuffled_sentence": _describe_shuffled(shuffled),
+        "shuffled_coverage": wording.coverage(1 - COVERAGE),
+    }
+
+
+def _describe_aa(plan: Plan, judgements: Judgements) -> str:
+    found = false_verdicts(plan, judgements)
+    if not found.num_arms:
+        return ""
+    named = f" ({wording.listed(found.wrong)})" if found.wrong else ""
+    return (
+        f"{wording.counted(found.num_arms, 'A/A arm')}: the baseline again under other seeds, judged like any "
+        f"experiment, so that every difference is luck. False verdicts (improved or regression): {len(found.wrong)} of "
+        f"{found.num_judged} judged{named}."
+    )
+
+
+def _shuffled_row(row: Shuffled) -> dict[str, str]:
+    return {
+        "run": row.run,
+        "experiment": row.experiment,
+        "accuracy": f"{wording.percent(row.accuracy_percent)} ({row.correct:,} of {row.bursts:,})",
+        "interval": f"{wording.percent(row.low_percent)} to {wording.percent(row.high_percent)}",
+        "chance": wording.percent(row.chance_percent),
+        "holds": "yes" if row.holds_chance else "no",
+    }
+
+
+def _describe_shuffled(rows: Sequence[Shuffled]) -> str:
+    if not rows:
+        return ""
+    outside = sum(not row.holds_chance for row in rows)
+    return (
+        f"{wording.counted(len(rows), 'run')} trained on shuffled labels; in {outside} the interval leaves out chance, "
+        "one over the number of transmitters. The interval is Clopper and Pearson's and takes bursts as independent; "
+        "those of one transmitter are alike, so a run just outside of it is a reason to look and no proof of a leak."
+    )
+
+
+SAYS = {
+    Additivity.ADDITIVE: "together they do what their sum says",
+    Additivity.SYNERGY: "together they do more than their sum",
+    Additivity.ANTAGONISM: "together they do less than their sum",
+    Additivity.INCONCLUSIVE: "nobody can tell yet whether they add up",
+    Additivity.NEEDS_SEEDS: "too few seeds have all four arms scored",
+    Additivity.WAITS: "one of the four arms is undecided: numbers are of the last look",
+}
+
+
+def interaction_rows(plan: Plan, records: Records, judgements: Judgements) -> list[dict[str, str]]:
+    """Lay out whether the effects of two experiments add up, a row a pair."""
+    return [_interaction_row(found) for found in interactions_of(plan, records, judgements)]
+
+
+def _interaction_row(found: InteractionJudgement) -> dict[str, str]:
+    pair, contrast = found.interaction, found.contrast
+    return {
+        "pair": f"{pair.first} and {pair.second}",
+        "on": pair.neither,
+        "first": wording.points(found.first_points),
+        "second": wording.points(found.second_points),
+        "both": wording.points(found.both_points),
+        "contrast": wording.points(contrast.delta_points),
+        "interval": wording.interval(contrast.interval_points),
+        "p": wording.probability(contrast.p_value),
+        "adjusted_p": wording.probability(found.adjusted_p_value),
+        "verdict": str(found.verdict),
+        "says": SAYS[found.verdict],
+    }
+
+
+def part_rows(plan: Plan, judgements: Judgements) -> list[dict[str, str]]:
+    """Lay out what each part of a full stack is worth in it, a row a part."""
+    return [_part_row(plan, found, judgements[found.experiment]) for found in contributions(plan, judgements)]
+
+
+def _part_row(plan: Plan, found: Contribution, judgement: Judgement) -> dict[str, str]:
+    low, high = found.low_points, found.high_points
+    ends = None if low is None or high is None else (low, high)
+    return {
+        "part": found.part,
+        "experiment": found.experiment,
+        "full": found.full,
+        "worth": wording.points(found.worth_points),
+        "interval": wording.interval_at(ends, judgement.level, plan.campaign.judging.level),
+        "verdict": str(found.verdict or wording.MISSING),
+    }

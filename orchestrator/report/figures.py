@@ -1,0 +1,317 @@
+"""The two figures of a report, as PNG bytes. Pure: the same values give the same bytes.
+
+Drawn on a canvas of their own, without pyplot and with matplotlib's own defaults, so that neither a window nor a user's
+style plays a part. Colours are those of Okabe and Ito, which colour-blind readers can tell apart; a marker and a word
+say the verdict again.
+"""
+
+import io
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from orchestrator import wording
+from orchestrator.campaign.arms import Arm
+from orchestrator.campaign.fields import BASELINE
+from orchestrator.campaign.plan import Plan
+from orchestrator.report.sections import Confirmation, confirmation, is_compared, marks
+from orchestrator.runs.record import RunRecord
+from orchestrator.verdicts.judgement import Judgement, Verdict
+from orchestrator.wording import one_line
+
+DOTS_PER_INCH = 150
+MAX_DOTS = 50_000
+"""Most of a picture's side: the writer of PNG refuses 2**16. A figure with thousands of rows is drawn less sharply."""
+NAME_LETTERS = 40
+"""Most letters of a group's name, or a capture's."""
+INK = "#222222"
+FAINT = "#8a8a8a"
+NUMBERS_SIZE = 8.0
+"""Of the numbers beside a row, in points."""
+CHARACTER_WIDTH = 0.68
+"""What a character of a difference with its interval takes at most on average, and a gap, in its size."""
+STYLE = ("default", {"text.parse_math": False})
+"""A dollar sign in a name of the campaign file is a dollar sign."""
+
+COLOUR = {
+    Verdict.IMPROVED: "#009E73",
+    Verdict.REGRESSION: "#D55E00",
+    Verdict.NO_CHANGE: "#0072B2",
+    Verdict.INCONCLUSIVE: "#6f6f6f",
+    Verdict.NEEDS_SEEDS: FAINT,
+    Verdict.TOO_SLOW: FAINT,
+    Verdict.FAILED: FAINT,
+    Verdict.PENDING: FAINT,
+}
+OPEN_COLOUR = {Confirmation.WAITS: COLOUR[Verdict.IMPROVED], Confirmation.NOT_CONFIRMED: COLOUR[Verdict.INCONCLUSIVE]}
+"""That of an improvement that fresh seeds have not confirmed; its marker is hollow."""
+MARKER = {
+    Verdict.IMPROVED: "^",
+    Verdict.REGRESSION: "v",
+    Verdict.NO_CHANGE: "s",
+    Verdict.INCONCLUSIVE: "o",
+}
+
+
+def to_png(figure: Figure) -> bytes:
+    """Write a figure as PNG; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    # Words beside the axes are part of the picture: the canvas grows to hold them.
+    dots = min(DOTS_PER_INCH, MAX_DOTS / max(figure.get_size_inches()))
+    figure.savefig(buffer, format="png", dpi=dots, metadata={"Software": None}, bbox_inches="tight")
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of the forest plot: an experiment at height y."""
+
+    y: float
+    arm: Arm
+    judgement: Judgement
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.judgement.verdict or Verdict.PENDING
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is an improvement that fresh seeds have not confirmed."""
+        return confirmation(self.judgement) in OPEN_COLOUR
+
+    @property
+    def colour(self) -> str:
+        found = confirmation(self.judgement)
+        return OPEN_COLOUR.get(found, COLOUR[self.verdict]) if found else COLOUR[self.verdict]
+
+    @property
+    def reported_points(self) -> float | None:
+        return self.arm.reported.delta if self.arm.reported else None
+
+
+def draw_deltas(plan: Plan, judgements: Mapping[str, Judgement]) -> bytes:
+    """Draw a forest plot: an experiment a row, its difference to the reference with its interval.
+
+    Rows are ordered by group and then by difference; experiments without a score stand last in their group, with their
+    word. A difference far beyond the others is drawn at the edge with an arrow and its number.
+    """
+    rows, headings = _lay_out_rows(plan, judgements)
+    with style.context(STYLE):
+        figure = Figure(figsize=(10.0, 1.6 + 0.26 * (len(rows) + 1.3 * len(headings))), layout="constrained")
+        axes, words = figure.subplots(1, 2, sharey=True, width_ratios=(0.74, 0.26))
+        limits = _limits(rows, plan.campaign.margin)
+        _draw_frame(axes, plan, limits)
+        for row in rows:
+            _draw_row(axes, row, limits)
+        _label_rows(axes, rows, headings)
+        _write_words(words, rows)
+        _draw_legend(figure, axes, plan, rows)
+        return to_png(figure)
+
+
+def _lay_out_rows(plan: Plan, judgements: Mapping[str, Judgement]) -> tuple[list[_Row], dict[str, float]]:
+    """Place rows from the top down, a heading above each group; y grows downwards."""
+    compared = [arm for arm in plan.arms.values() if arm.reference and is_compared(judgements[arm.id])]
+    rows: list[_Row] = []
+    headings: dict[str, float] = {}
+    y = 0.0
+    for group in dict.fromkeys(arm.group for arm in compared):
+        headings[group] = y
+        members = [arm for arm in compared if arm.group == group]
+        for arm in sorted(members, key=lambda arm: _order(judgements[arm.id])):
+            y += 1.0
+            rows.append(_Row(y, arm, judgements[arm.id]))
+        y += 1.3
+    return rows, headings
+
+
+def _order(judgement: Judgement) -> tuple[bool, float]:
+    return judgement.delta_points is None, -(judgement.delta_points or 0.0)
+
+
+def _limits(rows: Iterable[_Row], margin_points: float) -> tuple[float, float]:
+    """Choose the axis so that most rows are readable: it ends at three times the median row's reach."""
+    reaches = [_reach(row) for row in rows]
+    furthest = [max(abs(end) for end in reach) for reach in reaches if reach]
+    cap = max(4 * margin_points, 3 * median(furthest)) if furthest else 4 * margin_points
+    low = min([end for reach in reaches for end in reach] or [0.0])
+    high = max([end for reach in reaches for end in reach] or [0.0])
+    return 1.08 * max(-cap, min(low, -2 * margin_points)), 1.08 * min(cap, max(high, 2 * margin_points))
+
+
+def _reach(row: _Row) -> tuple[float, ...]:
+    ends = (*row.judgement.delta_points_of.values(), *(row.judgement.interval_points or ()), row.reported_points)
+    return tuple(end for end in ends if end is not None)
+
+
+def _draw_frame(axes: Axes, plan: Plan, limits: tuple[float, float]) -> None:
+    margin = plan.campaign.margin
+    axes.axvspan(-margin, margin, color="#e9eef4", zorder=0)
+    axes.axvline(0.0, color=INK, linewidth=0.9, zorder=1)
+    axes.set_xlim(limits)
+    name = one_line(plan.campaign.data.report[0], NAME_LETTERS)
+    axes.set_xlabel(f"difference to the reference, percentage points of {name} accuracy")
+    axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["left", "top", "right"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+
+
+def _draw_row(axes: Axes, row: _Row, limits: tuple[float, float]) -> None:
+    colour = row.colour
+    seeds = [points for points in row.judgement.delta_points_of.values() if limits[0] <= points <= limits[1]]
+    axes.plot(seeds, [row.y] * len(seeds), "o", color=colour, markerfacecolor="white", markersize=3.5, zorder=3)
+    delta = row.judgement.delta_points
+    if delta is not None and not limits[0] < delta < limits[1]:
+        _draw_arrow(axes, row, limits[0] if delta < 0 else limits[1])
+        return
+    _draw_reported(axes, row, limits)
+    if delta is None or row.judgement.interval_points is None:
+        return
+    low, high = row.judgement.interval_points
+    axes.plot([low, high], [row.y, row.y], color=colour, linewidth=1.8, zorder=2, solid_capstyle="butt")
+    # A run may be stopped at one seed after others were scored, so that any verdict can have an interval.
+    face = "white" if row.is_open else colour
+    axes.plot(delta, row.y, MARKER.get(row.verdict, "o"), color=colour, markerfacecolor=face, markersize=6.5, zorder=4)
+    for is_beyond, edge, marker in ((low < limits[0], limits[0], "<"), (high > limits[1], limits[1], ">")):
+        if is_beyond:
+            axes.plot(edge, row.y, marker, color=colour, markersize=5, clip_on=False)
+
+
+def _draw_reported(axes: Axes, row: _Row, limits: tuple[float, float]) -> None:
+    reported = row.reported_points
+    if reported is None:
+        return
+    if limits[0] <= reported <= limits[1]:
+        axes.plot(reported, row.y, "D", markerfacecolor="none", markeredgecolor=INK, markersize=6.5, zorder=5)
+        return
+    text = wording.points(reported)
+    is_left = reported < 0
+    axes.text(
+        limits[0] if is_left else limits[1],
+        row.y,
+        f"◂ reported {text}" if is_left else f"reported {text} ▸",
+        ha="left" if is_left else "right",
+        va="center",
+        fontsize=7.5,
+        color=INK,
+    )
+
+
+def _draw_arrow(axes: Axes, row: _Row, edge: float) -> None:
+    """Mark a difference that lies beyond the axis, with what the source reports beside it."""
+    inwards = 1 if edge < 0 else -1
+    text = wording.points(row.judgement.delta_points)
+    if row.reported_points is not None:
+        text += f"  (reported {wording.points(row.reported_points)})"
+    axes.annotate(
+        text,
+        xy=(edge, row.y),
+        xytext=(24 * inwards, 0),
+        textcoords="offset points",
+        ha="left" if inwards > 0 else "right",
+        va="center",
+        fontsize=8,
+        color=row.colour,
+        arrowprops={"arrowstyle": "-|>", "color": row.colour, "linewidth": 1.8, "shrinkA": 0, "shrinkB": 0},
+    )
+
+
+def _label_rows(axes: Axes, rows: Iterable[_Row], headings: Mapping[str, float]) -> None:
+    lines = [(row.y, f"{row.arm.id}  on {row.arm.reference}", "normal") for row in rows]
+    lines += [(y, one_line(group, NAME_LETTERS), "bold") for group, y in headings.items()]
+    axes.set_yticks([y for y, _, _ in lines], [text for _, text, _ in lines], fontsize=8.5, color=INK)
+    for label, (_, _, weight) in zip(axes.get_yticklabels(), lines, strict=True):
+        label.set_fontweight(weight)
+    axes.set_ylim(max((y for y, _, _ in lines), default=1.0) + 0.8, -0.8)
+
+
+def _write_words(axes: Axes, rows: Sequence[_Row]) -> None:
+    """Write the numbers and the verdict beside each row, the verdicts clear of the longest numbers."""
+    axes.set_axis_off()
+    numbers = [_numbers(row.judgement) for row in rows]
+    indent = NUMBERS_SIZE * CHARACTER_WIDTH * max((len(words) for words in numbers), default=0)
+    for row, words in zip(rows, numbers, strict=True):
+        axes.text(0.0, row.y, words, va="center", fontsize=NUMBERS_SIZE, color=INK)
+        axes.annotate(
+            f"{row.verdict}{marks(row.judgement)}",
+            xy=(0.0, row.y),
+            xytext=(indent, 0.0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
+            color=row.colour,
+        )
+
+
+def _numbers(judgement: Judgement) -> str:
+    words = f"{wording.points(judgement.delta_points)} {wording.interval(judgement.interval_points)}"
+    return words.replace(wording.MISSING, "")
+
+
+def _draw_legend(figure: Figure, axes: Axes, plan: Plan, rows: Iterable[_Row]) -> None:
+    verdicts = [verdict for verdict in MARKER if any(row.verdict is verdict for row in rows)]
+    for verdict in verdicts:
+        axes.plot(
+            [], [], MARKER[verdict] + "-", color=COLOUR[verdict], linewidth=1.8, markersize=6.5, label=str(verdict)
+        )
+    axes.plot([], [], "o", color=INK, markerfacecolor="white", markersize=3.5, label="one seed")
+    axes.plot([], [], "D", markerfacecolor="none", markeredgecolor=INK, markersize=6.5, label="reported by the source")
+    axes.fill_between([], [], color="#e9eef4", label=f"margin ±{plan.campaign.margin:g}")
+    figure.legend(loc="outside lower center", ncols=7, fontsize=8, frameon=False)
+
+
+LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#4B4B9B")
+"""Colours of Okabe and Ito, and two more that keep apart from them."""
+
+
+def draw_curves(plan: Plan, records: Mapping[str, RunRecord]) -> bytes:
+    """Draw validation loss and accuracy by epoch, a row a group of experiments, each line a median over seeds.
+
+    The baseline is the dark line in every row. A line is drawn as far as all of its runs went; a run that ended without
+    scores counts only where no other run of the experiment has any.
+    """
+    groups = list(dict.fromkeys(arm.group for arm in plan.arms.values() if arm.reference)) or [BASELINE]
+    with style.context(STYLE):
+        figure = Figure(figsize=(9.0, 0.9 + 2.1 * len(groups)), layout="constrained")
+        panels = figure.subplots(len(groups), 2, squeeze=False, sharex=True)
+        for (left, right), group in zip(panels, groups, strict=True):
+            for axes, field in ((left, "val_loss"), (right, "val_accuracy")):
+                _draw_group(axes, plan, records, (group, field))
+            left.set_ylabel(f"{one_line(group, NAME_LETTERS)}\nvalidation loss", fontsize=8.5)
+            right.set_ylabel("accuracy", fontsize=8.5)
+            right.set_ylim(-0.02, 1.02)
+            right.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        for axes in panels[-1]:
+            axes.set_xlabel("epoch", fontsize=8.5)
+        return to_png(figure)
+
+
+def _draw_group(axes: Axes, plan: Plan, records: Mapping[str, RunRecord], what: tuple[str, str]) -> None:
+    group, field = what
+    members = [arm for arm in plan.arms.values() if arm.group == group and arm.reference and arm.same_as is None]
+    for arm, colour in zip(members, itertools.cycle(LINES), strict=False):
+        axes.plot(*_median_curve(plan, records, arm.id, field), color=colour, linewidth=1.2, label=arm.id)
+    axes.plot(*_median_curve(plan, records, BASELINE, field), color=INK, linewidth=2.0, label=BASELINE, zorder=3)
+    axes.tick_params(labelsize=7.5)
+    axes.grid(color="#e5e5e5", linewidth=0.6)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _median_curve(
+    plan: Plan, records: Mapping[str, RunRecord], experiment: str, field: str
+) -> tuple[list[int], list[float]]:
+    """Return epochs and medians over the seeds, as far as all of the runs went."""
+    found = [records.get(plan.run_of[experiment, seed]) for seed in plan.campaign.seeds]
+    runs = [run for run in found if run is not None and run.epochs]
+    scored = [run for run in runs if run.result is not None and run.result.scores]
+    series = [[getattr(epoch, field) for epoch in run.epochs] for run in scored or runs]
+    values = [[value for value in column if value is not None] for column in zip(*series, strict=False)]
+    known = [(number, median(column)) for number, column in enumerate(values, start=1) if column]
+    return [number for number, _ in known], [value for _, value in known]

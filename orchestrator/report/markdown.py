@@ -1,0 +1,237 @@
+"""The report as Markdown: judgements and records -> the words of the template.
+
+No clock and no arithmetic in the template: what it prints is worked out here, as words.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import PackageLoader, StrictUndefined
+from jinja2.sandbox import SandboxedEnvironment
+
+from orchestrator import wording
+from orchestrator.campaign.fields import BASELINE
+from orchestrator.campaign.plan import Plan
+from orchestrator.report import tables
+from orchestrator.report.checks import audit_words, controls_words, interaction_rows, part_rows
+from orchestrator.report.sections import (
+    Confirmation,
+    confirmation,
+    describe_accepted,
+    interval_cell,
+    section,
+    summary_row,
+)
+from orchestrator.runs.record import Records, RunRecord
+from orchestrator.stats.multiplicity import CORRECTION_NAME
+from orchestrator.verdicts.judge import family_size
+from orchestrator.verdicts.judgement import Judgements, Verdict
+from orchestrator.verdicts.ledger import describe_scorings, scorings
+from orchestrator.wording import one_line, visible
+
+MAX_LETTERS = 2_000
+"""Most letters of a title, a name or a reason. What the campaign says of itself may be ten times as long."""
+NOTHING: Mapping[str, str] = {}
+ORDER = (
+    Verdict.IMPROVED,
+    Verdict.NO_CHANGE,
+    Verdict.INCONCLUSIVE,
+    Verdict.NEEDS_SEEDS,
+    Verdict.REGRESSION,
+    Verdict.TOO_SLOW,
+    Verdict.FAILED,
+    Verdict.PENDING,
+)
+"""In which order the summary lists the verdicts."""
+NEGATIVE = (Verdict.REGRESSION, Verdict.TOO_SLOW, Verdict.FAILED)
+CSV_FILES = {
+    "verdicts": "a row an experiment: accuracy, difference, interval, sources of error, p, verdict, confounds, reason; "
+    "means are over the seeds used for `look` in `seeds.csv`",
+    "seeds": "every score, of each experiment at each seed, with its difference and what it is used for",
+    "runs": "a row a training: state, scores, epochs, seconds, commit, branch, whose result it is",
+    "claims": "what the source reports beside what was found",
+    "audit": "what the source's protocol could have shown of each difference that it reports",
+    "interactions": "a row a pair of experiments: each effect, both together, what is left over, interval, p, verdict",
+    "ledger": "a row a scoring of a reported capture: which run, of which experiment, how many bursts it recognised",
+    "devices": "accuracy by transmitter, over the seeds that the means are over",
+    "epochs": "the training curves, of every run",
+}
+
+
+def make_environment() -> SandboxedEnvironment:
+    """Make the sandbox that the templates of this package are rendered in."""
+    environment = SandboxedEnvironment(
+        loader=PackageLoader("orchestrator.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["cell"] = escape_cell
+    environment.filters["text"] = escape_text
+    return environment
+
+
+def escape_cell(value: object) -> str:
+    """Make text fit for a cell of a Markdown table."""
+    return one_line(str(value), MAX_LETTERS).replace("|", "\\|")
+
+
+_CODE = re.compile(r"(`[^`]+`)")
+_MARKS = re.compile(r"[\\`*\[\]|~]|<(?=[\w/!?])|(?<!\w)_|_(?!\w)|^[#=+-](?=[\s#=+-])|(?<=^\d)[.)](?=\s)")
+
+
+def escape_text(value: object, limit: int = MAX_LETTERS) -> str:
+    """Make text of others stand for itself in Markdown, in a paragraph or a cell; words in backticks stay code."""
+    parts = _CODE.split(one_line(str(value), limit))
+    return "".join(escape_cell(part) if _CODE.fullmatch(part) else _MARKS.sub(r"\\\g<0>", part) for part in parts)
+
+
+def render_markdown(
+    plan: Plan,
+    records: Records,
+    judgements: Judgements,
+    searches: Sequence[Mapping[str, str]] = (),
+    left_out: Sequence[str] = (),
+) -> str:
+    """Render the report; `searches` are rows that stand in it as they are, `left_out` sentences about runs."""
+    context = {
+        "campaign": plan.campaign,
+        "is_emulated": plan.campaign.data.emulate is not None,
+        "judged": tables.judged_capture(plan),
+        "also_scored": wording.listed(plan.campaign.data.report[1:]) if plan.campaign.data.report[1:] else "",
+        "coverage": wording.coverage(plan.campaign.judging.level),
+        "confirming": wording.coverage(2 * plan.campaign.judging.level),
+        "compared": _describe_family(plan, judgements),
+        "headline": describe_outcome(plan, judgements),
+        "any_confounded": any(judgement.confounds for judgement in judgements.values()),
+        "summary": [summary_row(plan, judgements[name]) for name in _in_order(judgements)],
+        "sections": [
+            section(plan, records, judgements, name)
+            for name in _in_order(judgements)
+            if judgements[name].verdict not in NEGATIVE
+        ],
+        "negatives": _negatives(plan, judgements),
+        "claims": _claims(plan, judgements),
+        "audit": audit_words(plan, judgements),
+        "controls": controls_words(plan, records, judgements),
+        "interactions": interaction_rows(plan, records, judgements),
+        "parts": part_rows(plan, judgements),
+        "searches": searches,
+        "left_out": left_out,
+        "num_left_out": wording.counted(len(left_out), "run is", "runs are"),
+        "ledger": describe_scorings(plan, scorings(plan, records)),
+        "how": _how(plan, records),
+        "files": CSV_FILES,
+    }
+    # Once more over all of it: names stand in many places, and none may hold a sign that a screen obeys.
+    return visible(make_environment().get_template("report.md.j2").render(context))
+
+
+def _in_order(judgements: Judgements) -> list[str]:
+    """The baseline, then the verdicts in their order, larger differences first, then what is held against no other."""
+
+    def rank(name: str) -> tuple[int, float]:
+        judgement = judgements[name]
+        if judgement.verdict is None:
+            return (-1 if judgement.reference is None else len(ORDER)), 0.0
+        return ORDER.index(judgement.verdict), -(judgement.delta_points or 0.0)
+
+    return sorted(judgements, key=rank)
+
+
+def describe_outcome(plan: Plan, judgements: Judgements) -> str:
+    """Say how many experiments ended with which verdict, controls apart, and what to know about the counts."""
+    ideas = [arm for arm in plan.arms.values() if arm.reference and not arm.control]
+    counts = Counter(verdict for arm in ideas if (verdict := judgements[arm.id].verdict))
+    found = Counter(confirmation(judgements[arm.id]) for arm in ideas)
+    fresh = [f"{found[word]} {word}" for word in Confirmation if found[word]]
+    told = {Verdict.IMPROVED: f" ({wording.listed(fresh)})"} if fresh else {}
+    parts = [f"{counts[verdict]} {verdict}{told.get(verdict, '')}" for verdict in ORDER if counts[verdict]]
+    confounded = sum(bool(judgements[arm.id].confounds) for arm in ideas)
+    mark = f" Of these, {wording.counted(confounded, 'is', 'are')} confounded." if confounded else ""
+    twins = [f"{arm.id} (that of {arm.same_as})" for arm in plan.arms.values() if arm.same_as]
+    same = f" Trained once, since the configuration is another's: {wording.listed(twins)}." if twins else ""
+    apart = ", controls apart" if any(arm.control for arm in plan.arms.values()) else ""
+    return f"Of {wording.counted(sum(counts.values()), 'experiment')}{apart}: {wording.listed(parts)}.{mark}{same}"
+
+
+def _describe_family(plan: Plan, judgements: Judgements) -> str:
+    """Say what a difference must still stand among."""
+    judging = plan.campaign.judging
+    counts = wording.counted(family_size(judgements), "comparison")
+    which = f"the {counts} of this campaign" if judging.family == "campaign" else "those of its group"
+    return f"{which} ({CORRECTION_NAME[judging.correction]}, adjusted p below {judging.level:g})"
+
+
+def _negatives(plan: Plan, judgements: Judgements) -> dict[str, list[dict[str, Any]]]:
+    """Group what hurt or was stopped, for the table of negative results."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for name in _in_order(judgements):
+        if judgements[name].verdict in NEGATIVE:
+            groups.setdefault(plan.arms[name].group, []).append(summary_row(plan, judgements[name]))
+    return groups
+
+
+def _claims(plan: Plan, judgements: Judgements) -> dict[str, Any]:
+    frame = tables.claims_table(plan, judgements)
+    compared = frame[frame["experiment"] != BASELINE]
+    counts = Counter(compared["agreement"])
+    parts = [f"{count} {agreement}" for agreement, count in sorted(counts.items())]
+    rows = [_claim_row(row, interval_cell(plan, judgements[row["experiment"]])) for _, row in frame.iterrows()]
+    return {"sentence": wording.listed(parts), "rows": rows}
+
+
+def _claim_row(row: "pd.Series[Any]", interval: str) -> dict[str, str]:
+    known = {str(name): None if pd.isna(value) else value for name, value in row.items()}
+    reported = known["reported_outcome"] or wording.points(known["reported_delta_points"])
+    return {
+        "experiment": str(known["experiment"]),
+        "reported_accuracy": wording.percent(known["reported_accuracy_percent"]),
+        "reported": str(reported),
+        "versus": str(known["reported_versus"] or wording.MISSING),
+        "delta": wording.points(known["delta_points"]),
+        "interval": interval,
+        "agreement": str(known["agreement"]),
+        "why": str(known["why"] or ""),
+    }
+
+
+def _how(plan: Plan, records: Records) -> list[tuple[str, str]]:
+    """List how the campaign was run: counts from the records, versions from their provenance."""
+    runs = list(records.values())
+    seconds = sum(epoch.seconds for run in runs for epoch in run.epochs)
+    return [
+        ("trainings", f"{len(runs)} of {len(plan.runs)}, {sum(len(run.epochs) for run in runs)} epochs"),
+        ("training time", f"{seconds:,.0f} s in epochs{_describe_minutes(seconds)}, summed over runs"),
+        ("seeds", wording.listed(plan.campaign.seeds)),
+        ("code", _distinct(runs, lambda origin: str(origin.get("code_tree") or wording.NOT_RECORDED)[:12])),
+        ("base commit", _distinct(runs, lambda origin: str(origin.get("base_commit") or wording.NOT_RECORDED)[:12])),
+        ("host", _distinct(runs, lambda origin: str(origin.get("host") or wording.NOT_RECORDED))),
+        ("device", _distinct(runs, lambda origin: str(origin.get("device") or wording.NOT_RECORDED))),
+        ("environment", _distinct(runs, _describe_environment)),
+        *_captures(runs),
+        *(("results of older code", sentence) for sentence in describe_accepted(_in_plan(plan, records))),
+    ]
+
+
+def _describe_minutes(seconds: float) -> str:
+    return f" ({wording.counted(round(seconds / 60), 'minute')})" if seconds >= 60 else ""
+
+
+def _in_plan(plan: Plan, records: Records) -> list[RunRecord]:
+    return [records[run.id] for run in plan.runs if run.id in records]
+
+
+def _distinct(runs: Sequence[RunRecord], describe: Any) -> str:
+    return wording.listed(sorted({describe(run.provenance) for run in runs}))
+
+
+def _describe_environment(origin: Mapping[str, Any]) -> str:
+    environment = origin.get("environment") or {}
+    return ", ".join(f"{name} {version}" for name, version in environment.items() if version) or wording.NOT_RECORDED
+
+
+def _captures(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    hashes = {path: content for run in runs for path, content in (run.provenance.get("captures") or {}).items()}
+    return [(f"capture {Path(path).name}", f"SHA-256 {content[:16]}…") for path, content in sorted(hashes.items())]

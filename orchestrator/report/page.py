@@ -1,0 +1,35 @@
+"""The report as one HTML file."""
+
+import base64
+import re
+from collections.abc import Mapping
+
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from orchestrator.report.markdown import make_environment
+from orchestrator.report.sections import (
+    MARKS,
+    Confirmation,
+)
+from orchestrator.verdicts.judgement import Verdict
+from orchestrator.wording import one_line
+
+
+def render_page(title: str, markdown: str, pictures: Mapping[str, bytes]) -> str:
+    """Wrap the report as one HTML file that needs no other; HTML inside the Markdown is shown, never obeyed."""
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+    for name, data in pictures.items():
+        body = body.replace(f'src="{name}"', f'src="data:image/png;base64,{base64.b64encode(data).decode()}"')
+    cell = rf"<td>(({'|'.join(Verdict)})(?: \(({'|'.join(MARKS)})\))?)</td>"
+    body = re.sub(cell, _colour_cell, body)
+    environment = make_environment()
+    environment.autoescape = True
+    css = Markup(environment.loader.get_source(environment, "report.css")[0]) if environment.loader else ""
+    return environment.get_template("report.html.j2").render(title=one_line(title), css=css, body=Markup(body))
+
+
+def _colour_cell(cell: re.Match[str]) -> str:
+    """Give a verdict its colour, but for an improvement that fresh seeds have not confirmed."""
+    is_open = cell[3] in (Confirmation.WAITS, Confirmation.NOT_CONFIRMED)
+    return f"<td>{cell[1]}</td>" if is_open else f'<td class="{cell[2]}">{cell[1]}</td>'

@@ -1,0 +1,265 @@
+"""What is said of a search: its best point, how sure that is, and every point. The same trials give the same bytes."""
+
+import csv
+import io
+from collections.abc import Sequence
+from math import hypot, sqrt
+from pathlib import Path
+from statistics import mean, stdev
+
+import msgspec
+from scipy.stats import norm, t
+
+from orchestrator import wording
+from orchestrator.report.place import write_files
+from orchestrator.report.search_figures import describe_history, describe_surface, draw_history, draw_surface
+from orchestrator.runs.paths import Layout
+from orchestrator.search.objective import burst_error
+from orchestrator.search.results import Difference, Searched, SearchSummary, TrialRecord, as_trained
+from orchestrator.search.sampler import TOP_SHARE
+from orchestrator.task.knobs import Change
+from orchestrator.wording import csv_cell, one_line, visible
+
+LEVEL = 0.95
+MAX_LETTERS = 2_000
+"""Most letters of a title, a value or a note."""
+UNVISITED = {"too_slow": "was too slow", "failed": "failed"}
+"""States in which a point was not visited -> what is said of it."""
+TOO_HIGH = (
+    "The best of several noisy scores is too high, however carefully each was taken. What the point is worth is for "
+    "fresh seeds to say, at a location that the search never saw."
+)
+
+
+def compare(best: TrialRecord, other: TrialRecord, num_points: int) -> Difference:
+    """Compare the best of some points with another of them, in an interval that holds for all such comparisons at once.
+
+    Paired by seed, by Student's t, and at least as wide as the bursts of both make it (binomial, unpaired): a few
+    seeds may differ equally by luck. Of one seed, by the bursts alone. The best is one of N points because it scored
+    high, so each interval is that of Bonferroni for the N - 1 others.
+
+    Args:
+        best: the best point.
+        other: the one that it is compared with.
+        num_points: N, how many points have a score.
+    """
+    ours, theirs = best.score, other.score
+    assert ours is not None
+    assert theirs is not None
+    differences = [one - two for one, two in zip(ours.per_seed, theirs.per_seed, strict=True)]
+    tail = (1.0 - LEVEL) / 2 / max(1, num_points - 1)
+    of_bursts = hypot(burst_error(ours.per_seed, ours.bursts), burst_error(theirs.per_seed, theirs.bursts))
+    reach = float(norm.isf(tail)) * of_bursts
+    if ours.is_across_seeds:
+        of_seeds = stdev(differences) / sqrt(len(differences))
+        reach = max(reach, float(t.isf(tail, len(differences) - 1)) * of_seeds)
+    middle = mean(differences)
+    # Where nothing is known of the error, neither is anything of the difference.
+    low, high = (max(-100.0, middle - reach), min(100.0, middle + reach)) if reach else (-100.0, 100.0)
+    is_across_seeds = ours.is_across_seeds
+    return Difference(points=middle, low=low, high=high, is_across_seeds=is_across_seeds, best_of=num_points)
+
+
+def sentences(found: Searched) -> list[str]:
+    """Say what the search has found, and how sure that is."""
+    said = [_count(found)]
+    if found.exhausted and found.num_visited < found.spec.trials:
+        said.append(f"no new point is to be expected: {found.exhausted}")
+    said += [
+        f"{trial.arm} {UNVISITED[trial.state]} and counts for nothing: {trial.reason}" for trial in _unvisited(found)
+    ]
+    if not found.scored:
+        return said
+    best, *others = found.scored
+    assert best.score is not None
+    said.append(f"best: {name_point(best.change)} with {_score(best)} on {wording.listed(found.captures)}")
+    default = found.default_trial
+    if default is not None and default is not best:
+        said.append(_compare(found, default, f"the default point ({name_point(found.default)})"))
+    elif default is best:
+        said.append("that is the default point itself")
+    else:
+        said.append(f"the default point ({name_point(found.default)}) was not visited")
+    if others and others[0] is not default:
+        said.append(_compare(found, others[0], f"the runner-up ({name_point(others[0].change)})"))
+    return [*said, TOO_HIGH]
+
+
+def _count(found: Searched) -> str:
+    visited, wanted = found.num_visited, found.spec.trials
+    of = f"of {wanted}" if visited <= wanted else f"where the file wants {wanted}"
+    early = f", {len(found.pruned)} of them given up early" if found.pruned else ""
+    return f"search {found.name}: {wording.counted(visited, 'point')} visited {of}{early}, on {found.stack}"
+
+
+def _unvisited(found: Searched) -> list[TrialRecord]:
+    return [trial for trial in found.trials if trial.state in UNVISITED]
+
+
+def name_point(change: Change) -> str:
+    """Name a point by its values: loss.gamma 2.0, loss.label_smoothing 0.05."""
+    return ", ".join(f"{knob} {value}" for knob, value in change.items())
+
+
+def _score(trial: TrialRecord) -> str:
+    score = trial.score
+    assert score is not None
+    of = "over seeds" if score.is_across_seeds else "of the bursts alone, one seed"
+    if not score.standard_error:
+        return f"{score.mean:.1f} % (standard error unknown: nobody counted the bursts)"
+    return f"{score.mean:.1f} % (standard error {score.standard_error:.1f} points {of})"
+
+
+def _compare(found: Searched, other: TrialRecord, name: str) -> str:
+    difference = compare(found.scored[0], other, len(found.scored))
+    adjusted = f" {difference.adjusted}," if difference.adjusted else ""
+    ends = f"{difference.low:+.1f} to {difference.high:+.1f}"
+    interval = f"{difference.points:+.1f} points, 95 % interval{adjusted} {ends}"
+    if difference.is_told and difference.is_across_seeds:
+        return f"it is better than {name}: {interval}"
+    if difference.is_told:
+        return f"it scored higher than {name}: {interval} by the bursts alone; one seed cannot say that it is better"
+    return f"it cannot be told from {name}: {interval}"
+
+
+def write_search_report(found: Searched, layout: Layout) -> Path:
+    """Write the report of a search; return its Markdown file. The same trials give the same bytes.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    key = found.study.rpartition("/")[2]
+    folder = layout.search_report(found.campaign.name, found.name, found.campaign.profile, key)
+    figures = {"history.png": draw_history(found), "surface.png": draw_surface(found)}
+    drawn = {name: content for name, content in figures.items() if content}
+    said = {
+        "trials.csv": write_table(found),
+        "report.md": render(found, list(drawn)).encode(),
+        layout.search_summary(folder).name: msgspec.json.format(msgspec.json.encode(summarise(found))) + b"\n",
+    }
+    write_files(folder, drawn | said)
+    return folder / "report.md"
+
+
+def summarise(found: Searched) -> SearchSummary:
+    """Return what the report of the campaign lists of a search."""
+    best, default = next(iter(found.scored), None), found.default_trial
+    return SearchSummary(
+        campaign=found.campaign.name,
+        profile=found.campaign.profile,
+        search=found.name,
+        title=found.spec.title,
+        stack=found.stack,
+        captures=found.captures,
+        visited=found.num_visited,
+        wanted=found.spec.trials,
+        best=best.change if best else {},
+        score=best.score if best else None,
+        default_visited=default is not None,
+        to_default=compare(best, default, len(found.scored)) if best and default and default is not best else None,
+    )
+
+
+def render(found: Searched, figures: Sequence[str]) -> str:
+    """Write the report as Markdown."""
+    said = {"history.png": describe_history, "surface.png": describe_surface}
+    parts = [
+        f"# {one_line(found.spec.title, MAX_LETTERS)}",
+        f"Search `{found.name}` of campaign {found.campaign.name}, profile {found.campaign.profile}; "
+        f"every point at {wording.seeds(found.seeds)}, suggested by {_name_samplers(found)}.",
+        "\n".join(f"- {one_line(sentence, MAX_LETTERS)}" for sentence in sentences(found)),
+        *(f"![{figure.partition('.')[0]}]({figure})\n\n{said[figure](found)}" for figure in figures),
+        *_render_importance(found),
+        "## Points\n\n" + _render_points(found),
+        *_render_reported(found),
+    ]
+    return visible("\n\n".join(parts) + "\n")
+
+
+def _name_samplers(found: Searched) -> str:
+    """Name who suggested the points, in the order in which they did; they are changed in the middle of a search."""
+    known = dict.fromkeys(trial.sampler for trial in found.trials if trial.sampler)
+    return wording.listed(known or [found.spec.sampler])
+
+
+def _render_importance(found: Searched) -> list[str]:
+    if not found.importance:
+        return []
+    shares = [f"- {knob}: {100 * share:.0f} %" for knob, share in found.importance.items()]
+    how = (
+        f"By PED-ANOVA, from {len(found.scored)} points with a score: how far the best {100 * TOP_SHARE:.0f} % of them "
+        "lie elsewhere than all. So few points give a hint, not a measure."
+    )
+    return ["\n\n".join(["## What the score depends on", "\n".join(shares), how])]
+
+
+def _render_points(found: Searched) -> str:
+    rows = [
+        [
+            trial.arm if trial.again_of is None else f"{trial.arm}, {found.trials[trial.again_of].arm} again",
+            *(str(trial.change.get(knob, "")) for knob in found.spec.space),
+            _cell(trial),
+            ", ".join(trial.runs),
+        ]
+        for trial in found.trials
+    ]
+    return _render_table(["trial", *found.spec.space, "score", "runs"], rows)
+
+
+def _cell(trial: TrialRecord) -> str:
+    if trial.score is None:
+        return trial.state
+    error = trial.score.standard_error
+    return f"{trial.score.mean:.1f}" + (f" ± {error:.1f}" if error else "")
+
+
+def _render_reported(found: Searched) -> list[str]:
+    """Set the points of the source beside what it says of them."""
+    rows = []
+    for point in found.spec.enqueue:
+        at = as_trained(point.at, found.spec.space)
+        trial = next((each for each in (*found.scored, *found.trials) if each.change == at), None)
+        if point.reported is not None:
+            said = point.reported
+            score = f"{said.accuracy:.1f}" if said.accuracy is not None else wording.MISSING
+            rows.append([name_point(point.at), _cell(trial) if trial else "not visited", score, said.note or ""])
+    if not rows:
+        return []
+    ours, theirs = wording.listed(found.captures), wording.listed(found.campaign.data.report[:1])
+    heads = ["point", f"ours, on {ours}", f"the source, on {theirs}", "note"]
+    return ["## The source's points\n\n" + _render_table(heads, rows)]
+
+
+def _render_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(_escape(cell) for cell in line)} |" for line in lines)
+
+
+def _escape(cell: str) -> str:
+    return one_line(cell, MAX_LETTERS).replace("|", "\\|")
+
+
+def write_table(found: Searched) -> bytes:
+    """Write every trial as a line of a CSV file."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        [
+            "trial",
+            *(csv_cell(knob) for knob in found.spec.space),
+            "state",
+            "score",
+            "standard_error",
+            "runs",
+            "again_of",
+            "reason",
+        ]
+    )
+    for trial in found.trials:
+        values = [trial.change.get(knob, "") for knob in found.spec.space]
+        score = trial.score and f"{trial.score.mean:.4f}"
+        error = trial.score and trial.score.standard_error and f"{trial.score.standard_error:.4f}"
+        runs = " ".join(trial.runs)
+        cells = [trial.number, *values, trial.state, score, error or "", runs, trial.again_of, trial.reason]
+        writer.writerow([csv_cell(cell) for cell in cells])
+    return text.getvalue().encode()

@@ -1,0 +1,276 @@
+"""What a report says about a single experiment, as words: its row of the summary, and its section. Pure."""
+
+import json
+import shlex
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any
+
+from model.flags import to_flags
+from orchestrator import wording
+from orchestrator.campaign.arms import Arm
+from orchestrator.campaign.fields import BASELINE
+from orchestrator.campaign.plan import Plan
+from orchestrator.runs.record import Records, RunRecord
+from orchestrator.task.knobs import difference
+from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
+from orchestrator.verdicts.ledger import SeedUse, seed_scores
+
+CONFOUNDED = "confounded"
+"""What stands beside a verdict that is on more than the declared change."""
+USED_FOR = {
+    SeedUse.LOOK: "its mean",
+    SeedUse.FRESH: "its confirmation",
+    SeedUse.REFERENCE: "others, as their reference",
+    None: wording.MISSING,
+}
+
+
+class Confirmation(StrEnum):
+    """What fresh seeds say of an improvement, where the campaign asks them; it stands beside the verdict."""
+
+    CONFIRMED = "confirmed"
+    NOT_CONFIRMED = "not confirmed"
+    WAITS = "to be confirmed"
+
+
+MARKS = (CONFOUNDED, *Confirmation)
+"""What may stand in brackets beside a verdict."""
+
+
+def confirmation(judgement: Judgement) -> Confirmation | None:
+    """Say what fresh seeds say of an improvement; None of what they are not asked about."""
+    if judgement.fresh is None:
+        return None
+    if judgement.fresh.interval_points is None:
+        return Confirmation.WAITS
+    return Confirmation.CONFIRMED if judgement.is_confirmed else Confirmation.NOT_CONFIRMED
+
+
+def marks(judgement: Judgement) -> str:
+    """Write what stands beside a verdict, in brackets; nothing where it says all."""
+    found = (CONFOUNDED if judgement.confounds else None, confirmation(judgement))
+    return "".join(f" ({mark})" for mark in found if mark)
+
+
+def is_compared(judgement: Judgement) -> bool:
+    """Whether there is a verdict on a difference: on a baseline, and on labels without meaning, there is none."""
+    return judgement.verdict is not None
+
+
+def summary_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
+    """Lay out what a table says about an experiment, as words; `confounds` is a list of sentences."""
+    arm = plan.arms[judgement.experiment]
+    return {
+        "experiment": arm.id,
+        "title": arm.title,
+        "twin": f" (the configuration of {arm.same_as}, trained once)" if arm.same_as else "",
+        "on": arm.reference or wording.MISSING,
+        "accuracy": wording.percent(judgement.accuracy_percent),
+        "num_seeds": str(len(judgement.accuracy_percent_of) or wording.MISSING),
+        **_difference_cells(plan, judgement),
+        "fresh": _fresh(plan, judgement),
+        "verdict": f"{judgement.verdict or wording.MISSING}{marks(judgement)}",
+        "errors": _describe_errors(arm, judgement),
+        "confounds": list(judgement.confounds),
+        "reason": judgement.reason,
+        "change": _describe_change(arm),
+    }
+
+
+def _difference_cells(plan: Plan, judgement: Judgement) -> dict[str, str]:
+    if not is_compared(judgement):
+        return dict.fromkeys(("delta", "interval", "to_baseline"), wording.MISSING)
+    return {
+        "delta": wording.points(judgement.delta_points),
+        "interval": interval_cell(plan, judgement),
+        "to_baseline": wording.points(judgement.baseline_delta_points),
+    }
+
+
+def interval_cell(plan: Plan, judgement: Judgement) -> str:
+    """Write an interval for a column that is headed with the coverage of the campaign's level."""
+    return wording.interval_at(judgement.interval_points, judgement.level, plan.campaign.judging.level)
+
+
+def _fresh(plan: Plan, judgement: Judgement) -> str:
+    """Say what the seeds of the confirmation show by themselves."""
+    fresh = judgement.fresh
+    if fresh is None:
+        return wording.MISSING
+    if fresh.interval_points is None:
+        return "not yet"
+    ends = wording.interval_at(fresh.interval_points, fresh.level, plan.campaign.judging.level)
+    return f"{wording.points(fresh.delta_points)} {ends}, {confirmation(judgement)}"
+
+
+def _describe_change(arm: Arm) -> str:
+    knobs = [f"`{knob}: {json.dumps(value)}`" for knob, value in arm.change.items()]
+    return ", ".join([*_own_code(arm), *knobs])
+
+
+def _own_code(arm: Arm) -> list[str]:
+    """Say where the code of an experiment's own change comes from; nothing if it changes only knobs."""
+    if arm.patch:
+        return [f"the patch `{arm.patch}`"]
+    return [f"`model/` of `{arm.ref}`"] if arm.ref else []
+
+
+def section(plan: Plan, records: Records, judgements: Judgements, experiment: str) -> dict[str, Any]:
+    """Lay out the section of an experiment: what `summary_row` has, what changes, how to run it, and its seeds."""
+    arm, judgement = plan.arms[experiment], judgements[experiment]
+    before = plan.arms[arm.reference].config if arm.reference else None
+    changes = difference(before, arm.config) if before else {}
+    found = (records.get(plan.run_of[arm.id, seed]) for seed in plan.campaign.seeds)
+    runs = [run for run in found if run is not None]
+    return summary_row(plan, judgement) | {
+        "hypothesis": arm.hypothesis,
+        "says": verdict_sentence(plan, judgement),
+        "sentence": _sentence(judgement.reason),
+        "same_as": arm.same_as or "",
+        "twin_reported": _twin_reported(plan, arm),
+        "changes": [{"knob": knob, "old": _value(old), "new": _value(new)} for knob, (old, new) in changes.items()],
+        "code": _describe_code(arm, runs),
+        "accepted": describe_accepted(runs),
+        "command": _command(plan, arm),
+        "checkout": _checkout(arm, runs),
+        "training": _training_command(plan, arm),
+        "seeds": _seed_rows(plan, records, judgements, experiment),
+        "is_compared": is_compared(judgement),
+        "interval": "(no interval)" if judgement.low_points is None else interval_cell(plan, judgement),
+    }
+
+
+HELPS = {
+    None: "{name} helps: {beside}.",
+    Confirmation.CONFIRMED: "{name} helps: {beside}, and fresh seeds confirm it.",
+    Confirmation.WAITS: "{name} seems to help: {beside}; fresh seeds have yet to confirm it.",
+    Confirmation.NOT_CONFIRMED: "{name} seemed to help: {beside}; fresh seeds do not confirm it.",
+}
+
+
+def verdict_sentence(plan: Plan, judgement: Judgement) -> str:
+    """Say a verdict in one sentence that needs no other to be understood; nothing where there is no verdict."""
+    if judgement.verdict is None:
+        return ""
+    name, reference, capture = judgement.experiment, judgement.reference, plan.campaign.data.report[0]
+    change = wording.points(judgement.delta_points)
+    margin = f"the margin is ±{plan.campaign.margin:g}"
+    beside = f"{change} points on {capture} against {reference}"
+    sentences = {
+        Verdict.IMPROVED: HELPS[confirmation(judgement)].format(name=name, beside=beside),
+        Verdict.REGRESSION: f"{name} hurts: {beside}.",
+        Verdict.NO_CHANGE: f"{name} makes no difference that matters: {beside}, {margin}.",
+        Verdict.INCONCLUSIVE: f"Nobody can tell yet what {name} does: {beside}, and it may be luck.",
+        Verdict.NEEDS_SEEDS: f"{name} has too few seeds for a verdict.",
+        Verdict.TOO_SLOW: f"{name} was stopped because it is too slow.",
+        Verdict.FAILED: f"{name} failed in every run.",
+        Verdict.PENDING: f"{name} has not run yet.",
+    }
+    return sentences[judgement.verdict]
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}{'' if words.endswith('.') else '.'}"
+
+
+def _value(value: object) -> str:
+    return "not there" if value is None else f"`{json.dumps(value)}`"
+
+
+def _twin_reported(plan: Plan, arm: Arm) -> str:
+    """Say what the source's two numbers for one configuration tell about its noise."""
+    twin = plan.arms[arm.same_as] if arm.same_as else None
+    ours, theirs = arm.reported, twin.reported if twin else None
+    if twin is None or ours is None or theirs is None or ours.accuracy is None or theirs.accuracy is None:
+        return ""
+    apart = abs(ours.accuracy - theirs.accuracy)
+    return (
+        f"The source reports {wording.percent(ours.accuracy)} for {arm.id} and {wording.percent(theirs.accuracy)} for "
+        f"{twin.id}, so the {apart:.1f} points between them are its own noise: the luck of a single run."
+    )
+
+
+def _command(plan: Plan, arm: Arm) -> str:
+    seeds = plan.campaign.seeds
+    contiguous = seeds == tuple(range(seeds[0], seeds[-1] + 1))
+    words = f" --seeds {seeds[0]}-{seeds[-1]}" if contiguous else ""
+    return f"knockout run {arm.id} --profile {shlex.quote(plan.campaign.profile)}{words}"
+
+
+def _describe_code(arm: Arm, runs: Iterable[RunRecord]) -> str:
+    """Say how the code changes, and in which files as far as a run recorded it, which it does for its whole stack."""
+    files = dict.fromkeys(file for run in runs for file in run.provenance.get("code_changes") or ())
+    whose = ": " if len(arm.code) == 1 else "; with the code it stands on, against that of the campaign: "
+    listed = f"{whose}{', '.join(f'`{file}`' for file in files)}" if files else ""
+    return "".join(f"{source}{listed}" for source in _own_code(arm))
+
+
+def describe_accepted(runs: Iterable[RunRecord]) -> list[str]:
+    """Say which results come from runs of older code, and who vouched for them: a sentence for each change of code."""
+    taken: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for run in runs:
+        if accepted := run.provenance.get("accepted"):
+            who_and_files = accepted["by"], tuple(accepted["files"])
+            taken.setdefault(who_and_files, []).append(f"`{accepted['run']}` as `{run.id}`")
+    return [
+        f"{wording.listed(results)}: {by} vouched that the change of code makes no difference: "
+        f"{', '.join(f'`{file}`' for file in files) or 'files that nobody can name'}."
+        for (by, files), results in taken.items()
+    ]
+
+
+def _checkout(arm: Arm, runs: Iterable[RunRecord]) -> str:
+    """Say at which commit to train an experiment whose stack has code of its own; nothing for one of knobs alone."""
+    if not arm.code:
+        return ""
+    # The commit of a result of older code is not the one that the plan would train.
+    own = (run.provenance.get("commit") for run in runs if not run.provenance.get("accepted"))
+    commit = next((commit[:12] for commit in own if commit), "")
+    by_hand = f" (commit `{commit}`; `git worktree add FOLDER {commit}` makes one as well)" if commit else ""
+    return (
+        f"in the folder that `knockout checkout {arm.same_as or arm.id}` makes of its code{by_hand}, "
+        "with `--manifest` leading from there"
+    )
+
+
+def _training_command(plan: Plan, arm: Arm) -> str:
+    """Write the training of the first seed in the source's command line, on shards of the baseline's data."""
+    data = plan.arms[BASELINE].config.data
+    flags = to_flags(arm.config, "shards/manifest.json", f"saved_models/{arm.id}.pth", data)
+    return wording.shell_command(["python", "-m", "model.train", *flags])
+
+
+def _seed_rows(plan: Plan, records: Records, judgements: Judgements, experiment: str) -> list[dict[str, str]]:
+    rows, shift = [], plan.arms[experiment].seed_shift
+    for score in seed_scores(plan, records, judgements, experiment):
+        run = plan.run_of[experiment, score.seed]
+        origin = records[run].provenance if run in records else {}
+        delta = score.fresh_delta_points if score.used_for is SeedUse.FRESH else score.delta_points
+        rows.append(
+            {
+                "seed": f"{score.seed + shift} (beside {score.seed})" if shift else str(score.seed),
+                "accuracy": wording.percent(score.accuracy_percent),
+                "delta": wording.points(delta if is_compared(judgements[experiment]) else None),
+                "used_for": USED_FOR[score.used_for],
+                "run": run,
+                "commit": str(origin.get("commit") or wording.NOT_RECORDED)[:12],
+                "branch": str(origin.get("branch") or wording.NOT_RECORDED),
+            }
+        )
+    return rows
+
+
+def _describe_errors(arm: Arm, judgement: Judgement) -> str:
+    if judgement.error_points is None or not is_compared(judgement):
+        return ""
+    whose = "that of every run of the baseline" if arm.seed_shift else "pooled with that of the campaign's other arms"
+    borrowed = f" (their spread {whose})" if judgement.moderated else ""
+    return (
+        f"Standard error {judgement.error_points:.2f} points: {wording.plain(judgement.seed_error_points)} from seeds"
+        f"{borrowed}, {wording.plain(judgement.burst_error_points)} from bursts, "
+        f"{wording.plain(judgement.rest_error_points)} from both together, their squares added. "
+        f"p {wording.probability(judgement.p_value)}, adjusted {wording.probability(judgement.adjusted_p_value)}; "
+        f"against the margin {wording.probability(judgement.equivalence_p_value)}. "
+        f"Step by step: `knockout why {judgement.experiment}`."
+    )

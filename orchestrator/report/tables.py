@@ -1,0 +1,350 @@
+"""The campaign as pandas tables, one a question. Pure: a plan, its records and its judgements in, tables out.
+
+Accuracies are in percent, differences in percentage points, times in seconds. What is missing is NaN or empty in every
+column, never zero. "The judged capture" is the first name in the campaign's `data.report`; columns carry its name.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from msgspec import structs
+
+from model.run_folder import EpochRecord
+from orchestrator.campaign.fields import BASELINE, Reported
+from orchestrator.campaign.generated import Interaction
+from orchestrator.campaign.plan import Plan, PlannedRun
+from orchestrator.runs.record import Bursts, Records, RunRecord
+from orchestrator.verdicts.claims import AuditedClaim, audit
+from orchestrator.verdicts.interactions import InteractionJudgement, interactions_of
+from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
+from orchestrator.verdicts.ledger import Scoring, scorings, seed_scores
+
+Columns = dict[str, str]
+"""Name of a column -> its pandas type."""
+
+AGREE = "agree"
+DISAGREE = "disagree"
+CANNOT_TELL = "cannot tell"
+STOPPED = "stopped as reported"
+ESTIMATE = ("delta_points", "low_points", "high_points", "level")
+"""A difference with its interval, which covers one minus the level."""
+
+
+def _frame(rows: Sequence[Mapping[str, Any]], columns: Columns) -> pd.DataFrame:
+    # Typed column by column, so that an empty or all-missing column looks like any other.
+    cells = [[row.get(name) for name in columns] for row in rows]
+    return pd.DataFrame(cells, columns=list(columns), dtype=object).astype(columns)
+
+
+def runs_table(plan: Plan, records: Records) -> pd.DataFrame:
+    """Lay out the trainings, a row a run, in the order of the plan.
+
+    Columns: experiment, seed, run, shared_by (other experiments that are the same configuration), state (empty without
+    a result), <capture>_accuracy_percent for each scored capture, epochs (finished), best_epoch,
+    median_epoch_seconds (without warm-up epochs), training_seconds (all epochs), commit, branch, accepted_from (the
+    run of older code whose result this is, where somebody vouched for it), failure, reason.
+    """
+    captures = plan.arms[BASELINE].config.data.scored
+    columns = {
+        **dict.fromkeys(("experiment",), "str"),
+        "seed": "Int64",
+        **dict.fromkeys(("run", "shared_by", "state"), "str"),
+        **{f"{capture}_accuracy_percent": "float64" for capture in captures},
+        **dict.fromkeys(("epochs", "best_epoch"), "Int64"),
+        **dict.fromkeys(("median_epoch_seconds", "training_seconds"), "float64"),
+        **dict.fromkeys(("commit", "branch", "accepted_from", "failure", "reason"), "str"),
+    }
+    return _frame([_run_row(plan, run, records.get(run.id)) for run in plan.runs], columns)
+
+
+def _run_row(plan: Plan, run: PlannedRun, record: RunRecord | None) -> dict[str, Any]:
+    sharing = [name for (name, _), run_id in plan.run_of.items() if run_id == run.id and name != run.experiment]
+    row: dict[str, Any] = {
+        "experiment": run.experiment,
+        "seed": run.seed,
+        "run": run.id,
+        "shared_by": " ".join(sharing) or None,
+    }
+    if record is None:
+        return row
+    counted = [epoch.seconds for epoch in record.epochs if epoch.epoch > plan.campaign.guards.warmup_epochs]
+    row |= {
+        "epochs": len(record.epochs),
+        "median_epoch_seconds": median(counted) if counted else None,
+        "training_seconds": sum(epoch.seconds for epoch in record.epochs) if record.epochs else None,
+        "commit": record.provenance.get("commit"),
+        "branch": record.provenance.get("branch"),
+        "accepted_from": (record.provenance.get("accepted") or {}).get("run"),
+    }
+    return row | _result_cells(record)
+
+
+def _result_cells(record: RunRecord) -> dict[str, Any]:
+    if record.result is None:
+        return {}
+    scores = {f"{name}_accuracy_percent": 100.0 * score.accuracy for name, score in record.result.scores.items()}
+    kept = ("state", "best_epoch", "failure", "reason")
+    return {name: getattr(record.result, name) for name in kept} | scores
+
+
+def scores_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
+    """Lay out the verdicts, a row an experiment, in the order of the campaign file.
+
+    Columns: experiment, title, group, reference, same_as (the experiment whose runs it shares), verdict,
+    <judged>_accuracy_percent (mean over the seeds of its look: those used for `look` in `seeds_table`), num_scored (how
+    many these are), num_paired (those of them with both sides scored), delta_points with low_points and high_points
+    (its interval, of one minus level), its standard error error_points and the parts of that by what takes them away
+    (seed_error_points, burst_error_points, rest_error_points for either), degrees_of_freedom, moderated (whether the
+    seed part borrows from other arms), baseline_delta_points, p_value, adjusted_p_value (among the num_compared
+    comparisons of its family), equivalence_p_value (against the margin), num_bursts, dropped_seeds, dropped_bursts,
+    look_seeds (the look that the verdict is of, where there are several), fresh_delta_points with fresh_low_points,
+    fresh_high_points and fresh_level (on the confirmation's seeds alone), is_confirmed (empty while those seeds have
+    yet to run), confounded (what differs from the reference's runs beyond the declared change), reason.
+    """
+    columns = {
+        **dict.fromkeys(("experiment", "title", "group", "reference", "same_as", "verdict"), "str"),
+        f"{judged_capture(plan)}_accuracy_percent": "float64",
+        **dict.fromkeys(("num_scored", "num_paired"), "Int64"),
+        **dict.fromkeys(ESTIMATE, "float64"),
+        **dict.fromkeys(("error_points", "seed_error_points", "burst_error_points", "rest_error_points"), "float64"),
+        "degrees_of_freedom": "float64",
+        "moderated": "boolean",
+        **dict.fromkeys(("baseline_delta_points", "p_value", "adjusted_p_value", "equivalence_p_value"), "float64"),
+        "family": "str",
+        **dict.fromkeys(("num_compared", "num_bursts"), "Int64"),
+        "dropped_seeds": "str",
+        "dropped_bursts": "Int64",
+        "look_seeds": "Int64",
+        **{f"fresh_{name}": "float64" for name in ESTIMATE},
+        "is_confirmed": "boolean",
+        **dict.fromkeys(("confounded", "reason"), "str"),
+    }
+    return _frame([_score_row(plan, judgements[name]) for name in plan.arms], columns)
+
+
+def judged_capture(plan: Plan) -> str:
+    """Name the capture that verdicts are about."""
+    return plan.campaign.data.report[0]
+
+
+def _score_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
+    arm = plan.arms[judgement.experiment]
+    row = structs.asdict(judgement)
+    if judgement.reference is None:
+        # The baseline is compared with nothing, so counts of pairs do not apply to it.
+        row |= {"num_bursts": None, "dropped_bursts": None, "moderated": None, "level": None}
+    for name in ESTIMATE if judgement.fresh else ():
+        row[f"fresh_{name}"] = getattr(judgement.fresh, name)
+    if judgement.fresh and judgement.fresh.interval_points is None:
+        row["is_confirmed"] = None
+    return row | {
+        "title": arm.title,
+        "group": arm.group,
+        "same_as": arm.same_as,
+        f"{judged_capture(plan)}_accuracy_percent": judgement.accuracy_percent,
+        "num_scored": len(judgement.accuracy_percent_of),
+        "num_paired": len(judgement.seeds) if judgement.reference else None,
+        "dropped_seeds": " ".join(str(seed) for seed in judgement.dropped_seeds) or None,
+        "confounded": "; ".join(judgement.confounds) or None,
+    }
+
+
+def seeds_table(plan: Plan, records: Records, judgements: Judgements) -> pd.DataFrame:
+    """Lay out every score on the judged capture, a row an experiment and seed.
+
+    Columns: experiment, seed, <judged>_accuracy_percent, delta_points (to the reference at the same seed, where the
+    verdict rests on it), fresh_delta_points (the same, where the confirmation rests on it), used_for (`look`: its mean
+    and its verdict; `fresh`: its confirmation alone; `reference`: others alone are compared with it there; empty
+    without a score, or while nothing rests on it). The mean in `scores_table` is over the rows used for `look`.
+    """
+    accuracy = f"{judged_capture(plan)}_accuracy_percent"
+    columns = {"experiment": "str", "seed": "Int64"}
+    columns |= dict.fromkeys((accuracy, "delta_points", "fresh_delta_points"), "float64") | {"used_for": "str"}
+    scores = [score for name in plan.arms for score in seed_scores(plan, records, judgements, name)]
+    return _frame([structs.asdict(score) | {accuracy: score.accuracy_percent} for score in scores], columns)
+
+
+def claims_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
+    """Lay out what the source reports beside what was found, a row an experiment that it reports on.
+
+    `agree` takes more than an interval that holds the reported difference, since a wide one holds everything: the whole
+    interval must lie within max(margin, |reported difference|) of it, which tells the claim from nothing at all.
+
+    Columns: experiment, reference, reported_accuracy_percent, reported_delta_points, reported_versus,
+    reported_outcome, <judged>_accuracy_percent, delta_points, low_points and high_points (of one minus level), level,
+    verdict, agreement (agree, disagree, cannot tell, stopped as reported), why.
+    """
+    columns = {
+        **dict.fromkeys(("experiment", "reference"), "str"),
+        **dict.fromkeys(("reported_accuracy_percent", "reported_delta_points"), "float64"),
+        **dict.fromkeys(("reported_versus", "reported_outcome"), "str"),
+        f"{judged_capture(plan)}_accuracy_percent": "float64",
+        **dict.fromkeys(ESTIMATE, "float64"),
+        **dict.fromkeys(("verdict", "agreement", "why"), "str"),
+    }
+    rows = [_claim_row(plan, judgements[arm.id], arm.reported) for arm in plan.arms.values() if arm.reported]
+    return _frame(rows, columns)
+
+
+def _claim_row(plan: Plan, judgement: Judgement, reported: Reported) -> dict[str, Any]:
+    agreement, why = compare_with_claim(judgement, reported, plan.campaign.margin)
+    return structs.asdict(judgement) | {
+        "reported_accuracy_percent": reported.accuracy,
+        "reported_delta_points": reported.delta,
+        "reported_versus": reported.versus,
+        "reported_outcome": reported.outcome,
+        f"{judged_capture(plan)}_accuracy_percent": judgement.accuracy_percent,
+        "level": judgement.level if judgement.reference else None,
+        "agreement": agreement,
+        "why": why,
+    }
+
+
+def compare_with_claim(judgement: Judgement, reported: Reported, margin_points: float) -> tuple[str, str]:
+    """Return whether a judgement agrees with what the source reports, and why."""
+    if judgement.verdict is Verdict.PENDING:
+        return CANNOT_TELL, "not run"
+    if reported.outcome is not None:
+        return _compare_outcome(judgement, reported.outcome)
+    if judgement.verdict is not None and judgement.verdict.is_stop:
+        return DISAGREE, f"a score is reported, here it ended as {judgement.verdict}"
+    return _compare_delta(judgement, reported.delta, margin_points)
+
+
+def _compare_delta(judgement: Judgement, delta_points: float | None, margin_points: float) -> tuple[str, str]:
+    if delta_points is None:
+        return CANNOT_TELL, "no difference is reported, and an accuracy alone has no pair"
+    if judgement.interval_points is None:
+        return CANNOT_TELL, "no interval"
+    low, high = judgement.interval_points
+    if not low <= delta_points <= high:
+        return DISAGREE, "the interval leaves the reported difference out"
+    reach_points = max(margin_points, abs(delta_points))
+    if low < delta_points - reach_points or high > delta_points + reach_points:
+        return CANNOT_TELL, f"the interval holds it, but reaches more than {reach_points:.1f} points beyond it"
+    return AGREE, "the interval holds the reported difference"
+
+
+def _compare_outcome(judgement: Judgement, outcome: str) -> tuple[str, str]:
+    here = judgement.verdict or "scored"
+    if outcome in (here, judgement.failure):
+        stopped = judgement.verdict is not None and judgement.verdict.is_stop
+        return (STOPPED if stopped else AGREE), f"reported as {outcome}, and so here"
+    if here in (Verdict.INCONCLUSIVE, Verdict.NEEDS_SEEDS):
+        return CANNOT_TELL, f"reported as {outcome}, here {here}"
+    return DISAGREE, f"reported as {outcome}, here {judgement.failure or here}"
+
+
+def audit_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
+    """Lay out what the source's protocol could have shown, a row a difference that it reports, beside our replay.
+
+    Columns: the fields of `audit.AuditedClaim`, where `reported_delta_points` is the source's and `delta_points`,
+    `low_points`, `high_points` (of one minus `level`) are ours; standing is the verdict on the claim; agreement as in
+    `claims_table`.
+    """
+    words = dict.fromkeys(("standing", "why", "agreement"), "str")
+    numbers = [name for name in AuditedClaim.__struct_fields__ if name.endswith(("points", "value"))]
+    ours = dict.fromkeys(ESTIMATE, "float64")
+    columns = {"experiment": "str", "reported_delta_points": "float64", "versus": "str", "num_bursts": "Int64"}
+    columns |= {name: "float64" for name in numbers if name != "delta_points"} | ours | words
+    return _frame([_audit_row(plan, judgements[claim.experiment], claim) for claim in audit(plan)], columns)
+
+
+def _audit_row(plan: Plan, judgement: Judgement, claim: AuditedClaim) -> dict[str, Any]:
+    reported = Reported(delta=claim.delta_points)
+    return structs.asdict(claim) | {
+        "reported_delta_points": claim.delta_points,
+        **{name: getattr(judgement, name) for name in ESTIMATE},
+        "agreement": compare_with_claim(judgement, reported, plan.campaign.margin)[0],
+    }
+
+
+def interactions_table(plan: Plan, records: Records, judgements: Judgements) -> pd.DataFrame:
+    """Lay out whether the effects of two experiments add up, a row a pair.
+
+    Columns: first, second (experiments), neither, only_first, only_second, both (the four arms), num_seeds, num_bursts
+    (that the four have in common), first_points, second_points, both_points (each effect on `neither`), contrast_points
+    (both less the other two), low_points, high_points (of one minus `level`), level, error_points, degrees_of_freedom,
+    p_value, adjusted_p_value (among the pairs), equivalence_p_value, verdict.
+    """
+    effects = ("first_points", "second_points", "both_points", "contrast_points", *ESTIMATE[1:], "error_points")
+    tests = ("degrees_of_freedom", "p_value", "adjusted_p_value", "equivalence_p_value")
+    columns = {
+        **dict.fromkeys(Interaction.__struct_fields__, "str"),
+        **dict.fromkeys(("num_seeds", "num_bursts"), "Int64"),
+        **dict.fromkeys((*effects, *tests), "float64"),
+        "verdict": "str",
+    }
+    return _frame([_interaction_row(found) for found in interactions_of(plan, records, judgements)], columns)
+
+
+def _interaction_row(found: InteractionJudgement) -> dict[str, Any]:
+    return {
+        **structs.asdict(found.contrast),
+        **structs.asdict(found),
+        **structs.asdict(found.interaction),
+        "num_seeds": len(found.contrast.seeds),
+        "contrast_points": found.contrast.delta_points,
+    }
+
+
+def ledger_table(plan: Plan, records: Records) -> pd.DataFrame:
+    """Lay out the scorings of the reported captures, a row a scoring; columns are the fields of `ledger.Scoring`."""
+    integers = ("seed", "bursts", "correct")
+    columns = {name: "Int64" if name in integers else "str" for name in Scoring.__struct_fields__}
+    rows = [
+        structs.asdict(found) | {"shared_by": " ".join(found.shared_by) or None} for found in scorings(plan, records)
+    ]
+    return _frame(rows, columns)
+
+
+def devices_table(plan: Plan, records: Records, judgements: Judgements) -> pd.DataFrame:
+    """Lay out the judged capture by transmitter, a row an experiment and device, over the seeds of its mean.
+
+    Columns: experiment, device (0-based, as in the capture), num_seeds, num_bursts (over these seeds),
+    <judged>_accuracy_percent.
+    """
+    rows = [row for name in plan.arms for row in _device_rows(plan, records, judgements[name])]
+    counts = dict.fromkeys(("device", "num_seeds", "num_bursts"), "Int64")
+    return _frame(rows, {"experiment": "str", **counts, f"{judged_capture(plan)}_accuracy_percent": "float64"})
+
+
+def _device_rows(plan: Plan, records: Records, judgement: Judgement) -> list[dict[str, Any]]:
+    capture, experiment = judged_capture(plan), judgement.experiment
+    runs = [records.get(plan.run_of[experiment, seed]) for seed in judgement.accuracy_percent_of]
+    scored: list[Bursts] = [run.bursts[capture] for run in runs if run is not None and capture in run.bursts]
+    if not scored:
+        return []
+    devices = np.concatenate([bursts.devices for bursts in scored])
+    correct = np.concatenate([bursts.correct for bursts in scored])
+    return [
+        {
+            "experiment": experiment,
+            "device": int(device),
+            "num_seeds": sum(bool((bursts.devices == device).any()) for bursts in scored),
+            "num_bursts": int((devices == device).sum()),
+            f"{capture}_accuracy_percent": 100.0 * float(correct[devices == device].mean()),
+        }
+        for device in np.unique(devices)
+    ]
+
+
+def epochs_table(plan: Plan, records: Records) -> pd.DataFrame:
+    """Lay out the training curves, a row a run and epoch.
+
+    Columns: run, experiment, seed, then the fields of `epochs.jsonl`: epoch (from 1), seconds, train_loss, val_loss,
+    val_accuracy (share of 1), learning_rate, grad_norm, skipped_steps, bursts_per_second, peak_memory_bytes.
+    """
+    integers = ("epoch", "skipped_steps", "peak_memory_bytes")
+    columns: Columns = {"run": "str", "experiment": "str", "seed": "Int64"}
+    columns |= {name: "Int64" if name in integers else "float64" for name in EpochRecord.__struct_fields__}
+    planned = {run.id: run for run in plan.runs if run.id in records}
+    rows = [
+        {"run": run.id, "experiment": run.experiment, "seed": run.seed, **structs.asdict(epoch)}
+        for run in planned.values()
+        for epoch in records[run.id].epochs
+    ]
+    return _frame(rows, columns)

@@ -1,0 +1,148 @@
+"""The searches of a campaign stand in its report, and change nothing else of it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from orchestrator.campaign.plan import Plan
+from orchestrator.report.search_rows import search_rows
+from orchestrator.report.write import write_report
+from orchestrator.runs.paths import Layout
+from orchestrator.search.objective import combine
+from orchestrator.search.results import Difference, SearchSummary
+from orchestrator.verdicts.judge import judge
+
+EXPERIMENTS = {"E5": {"change": {"loss.kind": "focal"}}}
+OUTCOMES = {"baseline": 0.80, "E5": [0.84, 0.86]}
+BETTER = Difference(points=4.0, low=1.0, high=7.0, is_across_seeds=True)
+
+
+@pytest.fixture(scope="module")
+def plan(a_plan: Callable[..., Plan]) -> Plan:
+    return a_plan(EXPERIMENTS)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path)
+
+
+def write_summary(layout: Layout, key: str = "0a1b", **fields: Any) -> Path:
+    values = {
+        "campaign": "tiny",
+        "profile": "quick",
+        "search": "focal",
+        "title": "Focus",
+        "stack": "E5",
+        "captures": ("LocC",),
+        "visited": 5,
+        "wanted": 6,
+        "best": {"loss.gamma": 1.5, "loss.label_smoothing": 0.05},
+        "score": combine([(62.0, 10_000), (64.0, 10_000)]),
+        "default_visited": True,
+        "to_default": BETTER,
+    }
+    summary = SearchSummary(**values | fields)
+    path = layout.search_summary(layout.search_report(summary.campaign, summary.search, summary.profile, key))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(msgspec.json.encode(summary))
+    return path
+
+
+def row(plan: Plan, layout: Layout, **fields: Any) -> dict[str, str]:
+    write_summary(layout, **fields)
+    (only,) = search_rows(plan.campaign, layout)
+    return only
+
+
+def test_a_search_is_a_row_with_a_link_to_its_report(plan: Plan, layout: Layout) -> None:
+    assert row(plan, layout) == {
+        "name": "focal",
+        "title": "Focus, on E5",
+        "visited": "5 of 6",
+        "best": "loss.gamma 1.5, loss.label_smoothing 0.05",
+        "score": "63.0 ± 1.0 on LocC",
+        "to_default": "better: +4.0 [+1.0, +7.0]",
+        "link": "../tiny-search-focal-quick-0a1b/report.md",
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"to_default": msgspec.structs.replace(BETTER, low=-1.0)}, "cannot be told apart: +4.0 [−1.0, +7.0]"),
+        (
+            {"to_default": msgspec.structs.replace(BETTER, is_across_seeds=False)},
+            "higher, by the bursts of one seed alone: +4.0 [+1.0, +7.0]",
+        ),
+        (
+            {"to_default": msgspec.structs.replace(BETTER, best_of=12)},
+            "better: +4.0 [+1.0, +7.0], adjusted for the best of 12 points",
+        ),
+        ({"to_default": None}, "it is the default point"),
+        ({"to_default": None, "default_visited": False}, "the default point was not visited"),
+    ],
+)
+def test_a_row_says_whether_the_best_point_can_be_told_from_the_default(
+    plan: Plan, layout: Layout, fields: dict[str, Any], said: str
+) -> None:
+    assert row(plan, layout, **fields)["to_default"] == said
+
+
+def test_a_score_of_one_seed_is_said_to_be_that_of_its_bursts_alone(plan: Plan, layout: Layout) -> None:
+    assert row(plan, layout, score=combine([(60.0, 100)]))["score"] == "60.0 ± 4.8 on LocC, the bursts alone"
+
+
+def test_a_score_whose_bursts_nobody_counted_has_no_error(plan: Plan, layout: Layout) -> None:
+    assert row(plan, layout, score=combine([(60.0, 0)]))["score"] == "60.0 on LocC, nobody counted the bursts"
+
+
+def test_points_beyond_those_of_the_file_are_not_counted_as_some_of_them(plan: Plan, layout: Layout) -> None:
+    assert row(plan, layout, visited=10)["visited"] == "10"
+
+
+def test_a_search_without_a_point_has_none(plan: Plan, layout: Layout) -> None:
+    found = row(plan, layout, visited=0, best={}, score=None, to_default=None, default_visited=False)
+    assert (found["best"], found["score"], found["to_default"]) == ("no point was visited yet", "–", "–")
+
+
+def test_searches_of_other_campaigns_and_profiles_are_left_out(plan: Plan, layout: Layout) -> None:
+    write_summary(layout, profile="paper")
+    write_summary(layout, campaign="other")
+    write_summary(layout, campaign="tiny-search-x")
+    layout.report("tiny-search-old-quick-0a1b").mkdir()
+    assert search_rows(plan.campaign, layout) == []
+
+
+@pytest.mark.parametrize("content", [b"{", b"{}", b"another version's"])
+def test_a_summary_that_cannot_be_read_is_said_to_be_and_no_report_fails(
+    plan: Plan, layout: Layout, content: bytes
+) -> None:
+    path = write_summary(layout)
+    path.write_bytes(path.read_bytes().replace(b'"format":1', b'"format":2') if b"version" in content else content)
+    (found,) = search_rows(plan.campaign, layout)
+    assert found["best"] == "what it found cannot be read; `knockout search` with its name writes it again"
+    assert (found["name"], found["score"]) == ("tiny-search-focal-quick-0a1b", "–")
+
+
+def test_the_report_links_its_searches_and_nothing_else_of_it_changes(
+    plan: Plan, layout: Layout, runs_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    records = runs_of(plan, OUTCOMES)
+    judgements = judge(plan, records)
+    without = write_report(plan, records, judgements, layout).parent
+    write_summary(layout, title="Focus <b>|</b> *more*")
+    folder = write_report(plan, records, judgements, layout).parent
+    before, after = ((one / "report.md").read_text() for one in (without, folder))
+    start, end = after.index("## Searches"), after.index("## Controls")
+    assert after[:start] + after[end:] == before
+    link = "[focal](../tiny-search-focal-quick-0a1b/report.md)"
+    assert f"| {link} | Focus \\<b>\\|\\</b> \\*more\\*, on E5 | 5 of 6 |" in after
+    page = (folder / "report.html").read_text()
+    assert '<a href="../tiny-search-focal-quick-0a1b/report.md">focal</a>' in page
+    assert "Focus &lt;b&gt;|&lt;/b&gt; *more*, on E5" in page
+    for path in [*without.glob("*.csv"), *without.glob("*.png")]:
+        assert (folder / path.name).read_bytes() == path.read_bytes()

@@ -1,0 +1,179 @@
+"""What a report says of a single experiment: where its seeds were given out look by look, and where it is a control."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from model.run_folder import Result
+from orchestrator.campaign.spec import StagingSpec
+from orchestrator.report.markdown import render_markdown
+from orchestrator.report.page import render_page
+from orchestrator.report.sections import verdict_sentence
+from orchestrator.verdicts.judge import judge
+from orchestrator.verdicts.staged import judge_as_declared
+from tests.reports import EXPERIMENTS, SLOW, Render, renderer, section
+
+DIED = Result(state="failed", failure="out_of_memory", reason="the job held 3.9 GiB", epochs=1)
+
+Judged = Callable[[float | None], Any]
+
+
+@pytest.fixture
+def render(a_plan: Callable[..., Any], runs_of: Callable[..., Any]) -> Render:
+    return renderer(a_plan, runs_of)
+
+
+class TestStaged:
+    """Where seeds are given out look by look."""
+
+    @pytest.fixture
+    def staged(self, a_plan: Callable[..., Any], runs_of: Callable[..., Any]) -> Judged:
+        """A campaign in which E5 does so on fresh seeds."""
+
+        def judged(on_fresh: float | None) -> Any:
+            staging = StagingSpec(screen_seeds=2, max_seeds=4, confirm_seeds=2)
+            plan = a_plan(EXPERIMENTS, seeds=tuple(range(6)), staging=staging)
+            fresh = [] if on_fresh is None else [on_fresh] * 2
+            outcomes = {
+                "baseline": [0.8] * 6,
+                "E5": [0.95] * 4 + fresh,
+                "H2": [0.95] * 6,
+                "wide": SLOW,
+                "roll": [0.2] * 2,
+            }
+            records = runs_of(plan, outcomes)
+            plan, judgements = judge_as_declared(plan, records)
+            return plan, records, judgements
+
+        return judged
+
+    @pytest.fixture
+    def markdown(self, staged: Judged) -> str:
+        return render_markdown(*staged(0.95))
+
+    def cells(self, markdown: str, experiment: str) -> dict[str, str]:
+        lines = re.findall(r"^\| (.*) \|$", section(markdown, "## Result summary"), re.MULTILINE)
+        header, *rows = (line.split(" | ") for line in lines)
+        return dict(zip(header, next(row for row in rows if row[0] == experiment), strict=True))
+
+    def test_confirmation_stands_beside_the_difference_that_was_found(self, markdown: str) -> None:
+        found = self.cells(markdown, "E5")
+        assert (found["verdict"], found["delta"], found["seeds"]) == ("improved (confirmed)", "+15.0", "2")
+        assert re.fullmatch(r"\+15\.0 \[\+[\d.]+, \+[\d.]+\] \(90 %\), confirmed", found["on fresh seeds"])
+        assert self.cells(markdown, "roll")["on fresh seeds"] == "–"
+
+    def test_interval_of_a_look_names_its_own_coverage(self, markdown: str) -> None:
+        interval = self.cells(markdown, "E5")["95 % interval"]
+        coverage = re.fullmatch(r"\[\+[\d.]+, \+[\d.]+\] \(([\d.]+) %\)", interval)
+        assert coverage is not None
+        assert 95 < float(coverage[1]) < 100
+        assert f"{interval} against baseline: **improved (confirmed)**" in section(markdown, "### E5")
+        assert f" | {interval} | " in section(markdown, "## Reported and replayed")
+        assert f" | {interval} | " in section(markdown, "## What the source's protocol could have shown")
+
+    def test_how_to_read_it_is_said_where_there_are_looks_and_only_there(self, markdown: str, render: Render) -> None:
+        words = " ".join(section(markdown, "## How to read the verdicts").split())
+        assert "a one-sided test at the level 0.05 puts it above zero, which is to say that its 90 % interval" in words
+        assert "over the seeds of the look that its verdict is of" in words
+        assert "**(to be confirmed)**, beside improved" in words
+        assert "fresh seeds" not in section(render(), "## How to read the verdicts")
+        assert "fresh seeds" not in section(render(), "## Result summary")
+
+    def test_section_says_what_each_seed_is_used_for(self, markdown: str, render: Render) -> None:
+        rows = re.findall(
+            r"^\| (\d) \| [^|]+ \| ([^|]+) \| ([^|]+) \| `E5-s", section(markdown, "### E5"), re.MULTILINE
+        )
+        used = ["its mean"] * 2 + ["others, as their reference"] * 2 + ["its confirmation"] * 2
+        assert [use for _, _, use in rows] == used
+        assert [delta for _, delta, _ in rows] == ["+15.0"] * 2 + ["–"] * 2 + ["+15.0"] * 2
+        assert "| delta | used for | run |" in markdown
+        assert "| delta | run |" in render()
+
+    def test_coverage_of_the_fresh_interval_is_written_where_it_is_another(self, staged: Judged) -> None:
+        plan, records, judgements = staged(0.95)
+        fresh = structs.replace(judgements["E5"].fresh, level=0.1)
+        found = self.cells(
+            render_markdown(plan, records, judgements | {"E5": structs.replace(judgements["E5"], fresh=fresh)}), "E5"
+        )
+        assert found["on fresh seeds"].endswith("] (90 %), confirmed")
+
+    @pytest.mark.parametrize(
+        ("on_fresh", "mark", "words"),
+        [
+            (0.95, "confirmed", "E5 helps: {beside}, and fresh seeds confirm it."),
+            (0.8, "not confirmed", "E5 seemed to help: {beside}; fresh seeds do not confirm it."),
+            (None, "to be confirmed", "E5 seems to help: {beside}; fresh seeds have yet to confirm it."),
+        ],
+    )
+    def test_improvement_says_everywhere_what_fresh_seeds_say(
+        self, staged: Judged, on_fresh: float | None, mark: str, words: str
+    ) -> None:
+        plan, records, judgements = staged(on_fresh)
+        markdown = render_markdown(plan, records, judgements)
+        assert self.cells(markdown, "E5")["verdict"] == f"improved ({mark})"
+        assert f"1 improved (1 {mark})" in markdown.partition("\n## ")[0]
+        beside = "+15.0 points on LocD against baseline"
+        assert verdict_sentence(plan, judgements["E5"]) == words.format(beside=beside)
+        cell = f">improved ({mark})</td>"
+        is_coloured = f'<td class="improved"{cell}' in render_page("t", markdown, {})
+        assert is_coloured == (mark == "confirmed")
+        assert f"<td{cell}" in render_page("t", markdown, {}) or is_coloured
+
+
+def test_error_says_whose_spread_over_seeds_it_is(render: Render) -> None:
+    scored = {"baseline": [0.8, 0.82], "E5": [0.92, 0.9], "H2": [0.9, 0.91], "wide": [0.8, 0.78], "roll": [0.6, 0.61]}
+    markdown = render({**scored, "AA1": [0.81, 0.8]}, aa=1)
+    assert "from seeds (their spread pooled with that of the campaign's other arms)," in section(markdown, "### E5")
+    assert "from seeds (their spread that of every run of the baseline)," in section(markdown, "### AA1")
+
+
+class TestShuffled:
+    """Labels without meaning are held against chance."""
+
+    @pytest.fixture
+    def markdown(self, render: Render) -> str:
+        null = {"null": {"control": "shuffled_labels"}}
+        return render({"baseline": 0.8, "E5": 0.92, "null": [0.1, 0.12]}, EXPERIMENTS | null)
+
+    def test_difference_is_not_shown_and_the_chance_table_is(self, markdown: str) -> None:
+        assert "| null | Title of null | baseline | 11.0 % | – | – | – | – |\n" in section(
+            markdown, "## Result summary"
+        )
+        words = section(markdown, "### null")
+        assert "**Result.** 11.0 % on LocD.\n" in words
+        assert "Standard error" not in words
+        assert "Nobody can tell" not in markdown
+        assert "| null | `null-s0-" in section(markdown, "## Controls")
+
+    def test_row_stands_last(self, markdown: str) -> None:
+        names = re.findall(r"^\| (\w+) \|", section(markdown, "## Result summary"), re.MULTILINE)
+        assert (names[1], names[-1]) == ("baseline", "null")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        ([0.95, 0.95], "E5 helps: +15.0 points on LocD against baseline."),
+        ([0.60, 0.60], "E5 hurts: −20.0 points on LocD against baseline."),
+        ([0.82, 0.81], "Nobody can tell yet what E5 does: +1.5 points on LocD against baseline, and it may be luck."),
+        ([0.82, None], "E5 has too few seeds for a verdict."),
+        (SLOW, "E5 was stopped because it is too slow."),
+        (DIED, "E5 failed in every run."),
+        (None, "E5 has not run yet."),
+    ],
+)
+def test_verdict_is_one_sentence(
+    a_plan: Callable[..., Any], runs_of: Callable[..., Any], outcome: Any, words: str
+) -> None:
+    plan = a_plan({"E5": EXPERIMENTS["E5"]})
+    judgements = judge(plan, runs_of(plan, {"baseline": 0.80, "E5": outcome}))
+    assert verdict_sentence(plan, judgements["E5"]) == words
+    assert verdict_sentence(plan, judgements["baseline"]) == ""
+
+
+def test_no_change_is_one_sentence_with_its_margin(render: Render) -> None:
+    words = section(render({"baseline": 0.8, "E5": [0.81, 0.8]}, {"E5": EXPERIMENTS["E5"]}, margin=30.0), "### E5")
+    assert "**E5 makes no difference that matters: +0.5 points on LocD against baseline, the margin is ±30.**" in words
