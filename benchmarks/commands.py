@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.overhead import KNOCKOUT, build_repository, quiet_environment
 from benchmarks.timing import Row, time_in_turn
 from orchestrator.queue.store import QueuedRun, open_store
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.states import RunState
 
 NUM_RUNS, NUM_SEEDS = 10_000, 5
@@ -17,7 +17,7 @@ ROUNDS = 5
 
 def fill_queue(root: Path) -> None:
     """Put ten thousand runs into the queue, most of them done."""
-    store = open_store(Layout(root))
+    store = open_store(Paths(root))
     states = [RunState.DONE] * 8 + [RunState.QUEUED, RunState.FAILED]
     store.add(
         QueuedRun(

@@ -29,7 +29,7 @@ from benchmarks.timing import Row
 from orchestrator.campaign.captures import make_captures
 from orchestrator.campaign.selection import Request
 from orchestrator.launch.slots import make_own_slots
-from orchestrator.runs.paths import Layout, sqlite_url
+from orchestrator.runs.paths import Paths, sqlite_url
 from orchestrator.search.open import Search, open_search
 
 BEGIN, END = "<!-- begin: written by python -m benchmarks.search -->", "<!-- end -->"
@@ -132,9 +132,9 @@ def search_ours(root: Path) -> tuple[str, Found]:
     """Run `knockout search` with two slots; return the study's name too."""
     command = [str(KNOCKOUT), "search", NAME, "--profile", PROFILE, "--slots", str(AT_ONCE)]
     seconds = run_timed(command, root)
-    layout = Layout(root)
-    name, visits = read_study(layout.searches_url)
-    return name, Found(seconds, len(list(layout.runs.glob("*/result.json"))), visits)
+    paths = Paths(root)
+    name, visits = read_study(paths.searches_url)
+    return name, Found(seconds, len(list(paths.runs.glob("*/result.json"))), visits)
 
 
 def search_plainly(root: Path, search: Search, name: str) -> Found:

@@ -12,13 +12,13 @@ from model.run_folder import RunFolder, write_atomically
 from orchestrator.api.why import Comparison, Match, match
 from orchestrator.campaign.selection import Request
 from orchestrator.errors import RunError, UsageError
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import read_run
 from orchestrator.runs.results import describe_holder, read_result
 from orchestrator.runs.states import RunState
 
 
-def accept(layout: Layout, request: Request, word: str) -> list[str]:
+def accept(paths: Paths, request: Request, word: str) -> list[str]:
     """Give the run that would be trained now the result of an older one that differs in its code alone.
 
     The copy says whose word it is taken on, and the report says it again.
@@ -28,16 +28,16 @@ def accept(layout: Layout, request: Request, word: str) -> list[str]:
         RunError: a file of the result is gone, contradicts another, or cannot be written.
         KnockoutError: as `explain.why`.
     """
-    found = match(layout, request, word)
+    found = match(paths, request, word)
     refuse_unless_code_alone(found.comparison)
-    _require_believed(layout, found.past.id)
+    _require_believed(paths, found.past.id)
     if found.refusal is not None:
         raise UsageError(f"{found.planned.id} would be rejected, so no result can stand for it: {found.refusal}")
-    target = layout.run(found.planned.id)
+    target = paths.run(found.planned.id)
     if read_result(target) is not None or describe_holder(target) is not None:
         raise UsageError(f"{target.path} has its own result, or a job at work on it; there is nothing to accept")
     try:
-        _copy(layout.run(found.past.id), target, found)
+        _copy(paths.run(found.past.id), target, found)
     except OSError as error:
         raise RunError(f"{found.past.id}: its result cannot be taken: {error}") from None
     return [
@@ -63,10 +63,10 @@ def refuse_unless_code_alone(comparison: Comparison) -> None:
         )
 
 
-def _require_believed(layout: Layout, run_id: str) -> None:
+def _require_believed(paths: Paths, run_id: str) -> None:
     """Refuse a result that contradicts itself; nobody can vouch for it."""
     try:
-        read_run(run_id, layout.run(run_id))
+        read_run(run_id, paths.run(run_id))
     except RunError as error:
         raise RunError(f"{run_id}: its result cannot be taken: {error}") from None
 

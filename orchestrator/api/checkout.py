@@ -7,15 +7,15 @@ from orchestrator.api.gc import require_repository
 from orchestrator.code import worktrees
 from orchestrator.code.refs import KnownCommit
 from orchestrator.errors import UsageError
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.task.knobs import did_you_mean
 
 
-def look(layout: Layout, experiment: str, path: Path | None) -> list[str]:
+def look(paths: Paths, experiment: str, path: Path | None) -> list[str]:
     """Put the newest commit of an experiment into a new worktree; return where it is and how to remove it.
 
     Args:
-        layout: the campaign's folders.
+        paths: the campaign's folders.
         experiment: its id.
         path: the new folder; one beside the worktrees of runs, if not said.
 
@@ -23,9 +23,9 @@ def look(layout: Layout, experiment: str, path: Path | None) -> list[str]:
         UsageError: the folder is there already or in the user's checkout, or the experiment has no commit.
         CodeError: there is no repository, or git refuses.
     """
-    repository = require_repository(layout)
+    repository = require_repository(paths)
     newest = pick_commit(experiment, repository.known_commits())
-    folder = (path or layout.worktrees / f"look-{experiment}-{newest.commit[:12]}").resolve()
+    folder = (path or paths.worktrees / f"look-{experiment}-{newest.commit[:12]}").resolve()
     _refuse_folder(folder, repository.top)
     worktrees.add_whole(repository.git, newest.commit, folder)
     return [

@@ -22,7 +22,7 @@ from orchestrator.api.surroundings import (
 from orchestrator.code.repository import Repository
 from orchestrator.errors import CodeError, DataError
 from orchestrator.launch.slots import count_gpus, list_gpus, visible_devices
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.task.ask import Speed, measure_speed, run_marked_tests
 
 SPEED_EPOCHS = 10
@@ -32,18 +32,18 @@ SOURCE_LIMIT_SECONDS = 10
 GPU_PACKAGES = ("flash-linear-attention", "liger-kernel", "triton")
 
 
-def examine(layout: Layout) -> list[Finding]:
+def examine(paths: Paths) -> list[Finding]:
     """Look at Python, packages, GPUs, git, and what else trainings need."""
     return [
         check_cores(),
         _package("torch"),
         *_gpu(),
         check_compiler(),
-        _git(layout),
-        *check_places(layout),
+        _git(paths),
+        *check_places(paths),
         *check_home(),
-        *check_locks(layout),
-        check_disk(layout),
+        *check_locks(paths),
+        check_disk(paths),
         judge_terminal(sys.stdout.encoding or "utf-8"),
     ]
 
@@ -69,9 +69,9 @@ def _gpu() -> list[Finding]:
     return [judge_devices(os.environ, gpus, devices), *packages]
 
 
-def _git(layout: Layout) -> Finding:
+def _git(paths: Paths) -> Finding:
     try:
-        repository = Repository.find(layout.root)
+        repository = Repository.find(paths.root)
     except CodeError as error:
         return Finding(kind="bad", what=str(error))
     if repository is None:

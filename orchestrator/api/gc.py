@@ -14,7 +14,7 @@ from orchestrator.errors import CodeError
 from orchestrator.queue.control import reconciled
 from orchestrator.queue.reconcile import held_rows
 from orchestrator.queue.store import QueuedRun
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 
 LITTER_SECONDS = 3600.0
 """A half-written file of this age is nobody's any more."""
@@ -102,21 +102,21 @@ def _why_kept(
     return None
 
 
-def tidy(layout: Layout, *, dry_run: bool) -> list[str]:
+def tidy(paths: Paths, *, dry_run: bool) -> list[str]:
     """Remove what no run needs any more, or with `dry_run` say what would be removed; return it in sentences.
 
     Raises:
         CodeError: there is no repository.
     """
-    repository = require_repository(layout)
+    repository = require_repository(paths)
     tidying = decide(
-        leftover_worktrees(layout),
+        leftover_worktrees(paths),
         repository.open_branches(),
-        _read_queue(layout),
+        _read_queue(paths),
         repository.keepers(),
         repository.checked_out(),
     )
-    litter, unread = find_litter(layout, time.time())
+    litter, unread = find_litter(paths, time.time())
     tidying = msgspec.structs.replace(tidying, litter=litter, kept=tidying.kept | unread)
     return (tidying if dry_run else _remove(repository, tidying)).sentences(is_done=not dry_run)
 
@@ -149,11 +149,11 @@ def _remove(repository: Repository, tidying: Tidying) -> Tidying:
     )
 
 
-def find_litter(layout: Layout, now: float) -> tuple[tuple[Path, ...], dict[str, str]]:
+def find_litter(paths: Paths, now: float) -> tuple[tuple[Path, ...], dict[str, str]]:
     """Find files that were half written when a `queue add` was killed; younger ones may still be written.
 
     Args:
-        layout: the campaign's folders.
+        paths: the campaign's folders.
         now: seconds since 1970.
 
     Returns:
@@ -161,8 +161,8 @@ def find_litter(layout: Layout, now: float) -> tuple[tuple[Path, ...], dict[str,
     """
     found: list[Path] = []
     unread: dict[str, str] = {}
-    for folder in _list_folder(layout.runs, unread):
-        run = layout.run(folder.name)
+    for folder in _list_folder(paths.runs, unread):
+        run = paths.run(folder.name)
         starts = tuple(f".{whole.name}." for whole in (run.config, run.order))
         halves = (path for path in _list_folder(folder, unread) if path.name.startswith(starts))
         found += (half for half in halves if _is_older(half, now - LITTER_SECONDS))
@@ -188,23 +188,23 @@ def _is_older(path: Path, moment: float) -> bool:
         return False
 
 
-def require_repository(layout: Layout) -> Repository:
+def require_repository(paths: Paths) -> Repository:
     """Return the repository around the campaign.
 
     Raises:
         CodeError: there is none.
     """
-    repository = Repository.find(layout.root)
+    repository = Repository.find(paths.root)
     if repository is None:
         raise CodeError(
-            f"{layout.root}: no git repository holds this folder, so there are no branches or worktrees; "
+            f"{paths.root}: no git repository holds this folder, so there are no branches or worktrees; "
             "runs use a copy of the code, see results/code"
         )
     return repository
 
 
-def _read_queue(layout: Layout) -> Queue:
-    if not layout.has_queue:
+def _read_queue(paths: Paths) -> Queue:
+    if not paths.has_queue:
         return Queue()
-    with reconciled(layout) as store:
-        return Queue(rows=tuple(store.runs()), held=tuple(held_rows(store, layout)))
+    with reconciled(paths) as store:
+        return Queue(rows=tuple(store.runs()), held=tuple(held_rows(store, paths)))

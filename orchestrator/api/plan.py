@@ -10,11 +10,11 @@ from msgspec import Struct
 from model.run_folder import EpochRecord, RunFolder
 from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.captures import missing_captures, refuse_same_files
-from orchestrator.campaign.selection import Study, collect_inputs, make_plan
+from orchestrator.campaign.selection import Selection, collect_inputs, make_plan
 from orchestrator.code.sources import Code, find_code
 from orchestrator.launch.compilers import find_compiler_problem
 from orchestrator.launch.slots import make_own_slots
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.results import find_second_tries, folder_bytes, look_at_results, run_seconds
 from orchestrator.runs.states import RunState
 from orchestrator.wording import describe_bytes, describe_seconds
@@ -78,28 +78,28 @@ class Preview(Struct, frozen=True, kw_only=True):
     cost: Cost
 
 
-def preview(study: Study) -> Preview:
+def preview(selection: Selection) -> Preview:
     """Say what would be trained, what is there already, and what it would cost; starts nothing."""
-    code = find_code(study.layout, snapshot=True)
-    missing = missing_captures(study)
+    code = find_code(selection.paths, snapshot=True)
+    missing = missing_captures(selection)
     if missing:
         finished: dict[tuple[str, int], bool] = {}
         notes = [f"{len(missing)} captures are not there yet: {missing[0]}"]
         done: list[RunFolder] = []
     else:
-        inputs = collect_inputs(study, code)
-        refuse_same_files([arm.config.data for arm in study.arms.values()], inputs.captures)
-        plan = make_plan(study, code, inputs)
-        results, unreadable = look_at_results(study.layout, plan.run_ids)
-        again = find_second_tries(study.layout, plan.run_of, results)
+        inputs = collect_inputs(selection, code)
+        refuse_same_files([arm.config.data for arm in selection.arms.values()], inputs.captures)
+        plan = make_plan(selection, code, inputs)
+        results, unreadable = look_at_results(selection.paths, plan.run_ids)
+        again = find_second_tries(selection.paths, plan.run_of, results)
         finished = {key: run_id in results.keys() - again for key, run_id in plan.run_of.items()}
-        done = [study.layout.run(run_id) for run_id, result in results.items() if result.state == RunState.DONE]
+        done = [selection.paths.run(run_id) for run_id, result in results.items() if result.state == RunState.DONE]
         notes = [f"{run_id} would be left out: {why}" for run_id, why in unreadable.items()]
-    rows = tuple(_preview_row(arm, study.seeds, finished, code) for arm in study.arms.values())
+    rows = tuple(_preview_row(arm, selection.seeds, finished, code) for arm in selection.arms.values())
     count = sum(len(row.to_train) for row in rows)
-    unmet = find_unmet_need(study) if count else None
+    unmet = find_unmet_need(selection) if count else None
     return Preview(
-        rows=rows, notes=(*notes, *([unmet] if unmet else ()), code.note), cost=_cost(study.layout, count, done)
+        rows=rows, notes=(*notes, *([unmet] if unmet else ()), code.note), cost=_cost(selection.paths, count, done)
     )
 
 
@@ -124,11 +124,11 @@ def describe_change(arm: Arm) -> str:
     return ", ".join((*knobs, *code, *seeds))
 
 
-def _cost(layout: Layout, num_runs: int, done: Sequence[RunFolder]) -> Cost:
+def _cost(paths: Paths, num_runs: int, done: Sequence[RunFolder]) -> Cost:
     slots = make_own_slots(None)
     epochs = [records for folder in done[:NUM_MEASURED] if (records := _read_epochs(folder))]
     seconds, sizes = [run_seconds(records) for records in epochs], [*map(folder_bytes, done[:NUM_MEASURED])]
-    there = next(folder for folder in (layout.results, layout.root) if folder.exists())
+    there = next(folder for folder in (paths.results, paths.root) if folder.exists())
     return Cost(
         num_runs=num_runs,
         num_slots=len(slots),
@@ -146,8 +146,8 @@ def _read_epochs(folder: RunFolder) -> list[EpochRecord]:
         return []
 
 
-def find_unmet_need(study: Study) -> str | None:
+def find_unmet_need(selection: Selection) -> str | None:
     """Say what this machine lacks for the study's configurations; None if it has all."""
-    compiled = [arm.id for arm in study.arms.values() if arm.config.runtime.compile]
+    compiled = [arm.id for arm in selection.arms.values() if arm.config.runtime.compile]
     problem = find_compiler_problem() if compiled else None
     return None if problem is None else f"{', '.join(compiled)}: {problem}"

@@ -14,8 +14,8 @@ from orchestrator.campaign.arms import Arm, branch_content
 from orchestrator.campaign.captures import make_captures, refuse_shared_bursts
 from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.plan import Plan, PlannedRun
-from orchestrator.campaign.selection import Study, collect_inputs, make_plan
-from orchestrator.campaign.snapshot import remember
+from orchestrator.campaign.selection import Selection, collect_inputs, make_plan
+from orchestrator.campaign.snapshot import save_snapshot
 from orchestrator.code.sources import Code, find_code
 from orchestrator.errors import DataError, RunError
 from orchestrator.files import is_there
@@ -26,7 +26,7 @@ from orchestrator.queue.store import QueuedRun, Store, open_store
 from orchestrator.runs.doubtful import find_doubtful, set_aside
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.order import Order, OrderedCode, place_run, read_order
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import RunRecord, read_runs
 from orchestrator.runs.results import find_second_tries, finished_results, look_at_results
 from orchestrator.runs.states import Failure, RunState
@@ -34,11 +34,11 @@ from orchestrator.task.ask import describe_jobs
 from orchestrator.verdicts.confounds import find_confounds
 
 
-def foresee_confounds(layout: Layout, plan: Plan, finished: Iterable[str], slot: Slot) -> list[str]:
+def warn_of_confounds(paths: Paths, plan: Plan, finished: Iterable[str], slot: Slot) -> list[str]:
     """Say which experiments would be confounded if their missing runs were trained here and now.
 
     Args:
-        layout: the campaign's folders.
+        paths: the campaign's folders.
         plan: the campaign; each run that is not finished has its order.
         finished: runs that have their result.
         slot: a slot of the kind that would train the others.
@@ -52,16 +52,16 @@ def foresee_confounds(layout: Layout, plan: Plan, finished: Iterable[str], slot:
     planned = {run.id: run for run in plan.runs}
 
     def record(run_id: str) -> RunRecord | None:
-        folder = layout.run(run_id)
+        folder = paths.run(run_id)
         if run_id in done or is_there(folder.provenance):
-            return read_runs(layout, [run_id]).records.get(run_id)
+            return read_runs(paths, [run_id]).records.get(run_id)
         run = planned[run_id]
         return RunRecord(
             id=run_id,
             experiment=run.experiment,
             seed=run.seed,
             config=run.config,
-            provenance=provenance(read_order(folder), run.seed, layout.root, slot),
+            provenance=provenance(read_order(folder), run.seed, paths.root, slot),
             epochs=(),
             result=None,
             bursts={},
@@ -137,37 +137,37 @@ class Queued(Struct, frozen=True, kw_only=True):
         return self.plan.run_ids
 
 
-def queue(study: Study, store: Store, options: RunOptions) -> Queued:
+def queue(selection: Selection, store: Store, options: RunOptions) -> Queued:
     """Queue what is missing.
 
     Raises:
         KnockoutError: something is refused; nothing has been queued then.
     """
-    queued = add(study, store, snapshot=options.snapshot, retry=options.retry)
+    queued = add(selection, store, snapshot=options.snapshot, retry=options.retry)
     slot = make_own_slots(options.slots)[0]
-    warnings = foresee_confounds(study.layout, queued.plan, queued.finished, slot)
+    warnings = warn_of_confounds(selection.paths, queued.plan, queued.finished, slot)
     return msgspec.structs.replace(queued, notes=(*queued.notes, *warnings))
 
 
-def queue_alone(study: Study, options: RunOptions) -> tuple[Queued, list[QueuedRun]]:
+def queue_alone(selection: Selection, options: RunOptions) -> tuple[Queued, list[QueuedRun]]:
     """Queue what is missing, for others to train; return what came of it and the plan's rows.
 
     Raises:
         KnockoutError: something is refused; nothing has been queued then.
     """
-    store = open_store(study.layout)
+    store = open_store(selection.paths)
     try:
-        queued = queue(study, store, options)
+        queued = queue(selection, store, options)
         return queued, store.runs(queued.ids)
     finally:
         store.close()
 
 
-def add(study: Study, store: Store, *, snapshot: bool = False, retry: bool = False) -> Queued:
+def add(selection: Selection, store: Store, *, snapshot: bool = False, retry: bool = False) -> Queued:
     """Queue what has no result yet, after what waits already.
 
     Args:
-        study: the campaign.
+        selection: the campaign.
         store: the queue.
         snapshot: whether uncommitted changes to the code are taken onto the experiments' branches.
         retry: whether failed runs are queued again. A run that was ruled too slow although another seed was not is
@@ -176,32 +176,32 @@ def add(study: Study, store: Store, *, snapshot: bool = False, retry: bool = Fal
     Raises:
         KnockoutError: something is refused; nothing has been queued then.
     """
-    code = find_code(study.layout, snapshot=snapshot)
-    notes = (code.note, *make_captures(study).splitlines())
-    inputs = collect_inputs(study, code)
-    whole = make_plan(study, code, inputs)
-    plan = study.wants(whole)
-    reconcile(store, study.layout, end_jobs=False)
-    finished = finished_results(study.layout, plan.run_ids)
-    _, unreadable = look_at_results(study.layout, plan.run_ids)
-    doubtful = find_doubtful(study.layout, finished)
-    forget = find_second_tries(study.layout, plan.run_of, finished)
+    code = find_code(selection.paths, snapshot=snapshot)
+    notes = (code.note, *make_captures(selection).splitlines())
+    inputs = collect_inputs(selection, code)
+    whole = make_plan(selection, code, inputs)
+    plan = selection.wants(whole)
+    reconcile(store, selection.paths, end_jobs=False)
+    finished = finished_results(selection.paths, plan.run_ids)
+    _, unreadable = look_at_results(selection.paths, plan.run_ids)
+    doubtful = find_doubtful(selection.paths, finished)
+    forget = find_second_tries(selection.paths, plan.run_of, finished)
     forget |= {run_id for run_id, result in finished.items() if retry and result.state == RunState.FAILED}
     rejected = {
-        arm.id: refusal for arm in study.arms.values() if (refusal := code.code_of(arm.code).refusal) is not None
+        arm.id: refusal for arm in selection.arms.values() if (refusal := code.code_of(arm.code).refusal) is not None
     }
     again = forget | doubtful.keys()
     if len(finished) - len(again) < len(plan.runs):
-        refuse_impossible(study)
-        placing = Placing(study.layout, plan, inputs, code)
+        refuse_impossible(selection)
+        placing = Placing(selection.paths, plan, inputs, code)
         orders = placing.orders((finished.keys() - again) | unreadable.keys())
         # Only now: where something is refused, results stay on record.
-        notes += tuple(set_aside(study.layout, doubtful))
-        finished = finished_results(study.layout, plan.run_ids, forget)
+        notes += tuple(set_aside(selection.paths, doubtful))
+        finished = finished_results(selection.paths, plan.run_ids, forget)
         finished |= placing.place(store, orders, rejected)
     _list(store, plan, finished, unreadable)
     notes += tuple(f"{run_id} is left out: {why}" for run_id, why in unreadable.items())
-    if forgotten := remember(study, code, inputs):
+    if forgotten := save_snapshot(selection, code, inputs):
         notes += (forgotten,)
     return Queued(plan=plan, whole=whole, finished=frozenset(finished), rejected=rejected, notes=notes)
 
@@ -209,8 +209,8 @@ def add(study: Study, store: Store, *, snapshot: bool = False, retry: bool = Fal
 class Placing:
     """Gives each run its folder: the configuration, and what the queue needs to start it."""
 
-    def __init__(self, layout: Layout, plan: Plan, inputs: CodeAndData, code: Code) -> None:
-        self.layout, self.plan, self.inputs, self.code = layout, plan, inputs, code
+    def __init__(self, paths: Paths, plan: Plan, inputs: CodeAndData, code: Code) -> None:
+        self.paths, self.plan, self.inputs, self.code = paths, plan, inputs, code
         self.now = datetime.now().astimezone()
         self._codes: dict[str, OrderedCode] = {}
 
@@ -228,7 +228,7 @@ class Placing:
             row = open_rows.get(run.id)
             if run.id not in orders or (row and row.state is RunState.RUNNING):
                 continue
-            folder = self.layout.run(run.id)
+            folder = self.paths.run(run.id)
             place_run(folder, run.config, _in_its_place(folder, orders[run.id]) if row else orders[run.id])
             if run.experiment in rejected:
                 refused[run.id] = rejection(rejected[run.experiment])
@@ -297,17 +297,17 @@ def planned_rows(plan: Plan) -> list[QueuedRun]:
     ]
 
 
-def refuse_impossible(study: Study) -> None:
+def refuse_impossible(selection: Selection) -> None:
     """Ask `model` about every configuration before anything starts.
 
     Raises:
         DataError: one cannot be trained on this machine or on these captures, or what is scored is not unseen.
     """
-    if (problem := find_unmet_need(study)) is not None:
+    if (problem := find_unmet_need(selection)) is not None:
         raise DataError(problem)
-    arms = [arm for arm in study.arms.values() if not arm.code]
-    answers = describe_jobs([arm.config for arm in arms], study.layout.root, with_data=True)
+    arms = [arm for arm in selection.arms.values() if not arm.code]
+    answers = describe_jobs([arm.config for arm in arms], selection.paths.root, with_data=True)
     for arm, answer in zip(arms, answers, strict=True):
         if answer.problem is not None:
             raise DataError(f"{arm.id}: {answer.problem}")
-    refuse_shared_bursts([arm.config.data for arm in study.arms.values()], study.layout)
+    refuse_shared_bursts([arm.config.data for arm in selection.arms.values()], selection.paths)

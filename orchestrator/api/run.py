@@ -12,7 +12,7 @@ from orchestrator.api.queue import Queued, RunOptions, queue
 from orchestrator.campaign.arms import select_arms
 from orchestrator.campaign.plan import Plan, narrow
 from orchestrator.campaign.records import gather
-from orchestrator.campaign.selection import Request, Study, make_plan
+from orchestrator.campaign.selection import Request, Selection, make_plan
 from orchestrator.campaign.snapshot import choose_plan
 from orchestrator.code.checkouts import Checkouts
 from orchestrator.code.refs import BranchName
@@ -25,7 +25,7 @@ from orchestrator.queue.store import QueuedRun, open_store
 from orchestrator.report.place import describe_latest
 from orchestrator.report.write import write_report
 from orchestrator.runs.order import read_order
-from orchestrator.runs.paths import Layout, require_place
+from orchestrator.runs.paths import Paths, require_place
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.results import count_ended, find_second_tries, finished_results
 from orchestrator.verdicts.judgement import Judgement, Verdict
@@ -60,22 +60,22 @@ class Trained(Struct, frozen=True, kw_only=True):
     is_complete: bool = True
 
 
-def run(study: Study, options: RunOptions, observer: Observer) -> Outcome:
+def run(selection: Selection, options: RunOptions, observer: Observer) -> Outcome:
     """Queue what is missing, train it, judge, and write the report.
 
     Raises:
         KnockoutError: something is refused; nothing has been started then.
     """
-    require_place(study.layout.reports)
-    trained = train(study, options, observer)
+    require_place(selection.paths.reports)
+    trained = train(selection, options, observer)
     queued = trained.queued
-    if trained.is_complete and _has_second_tries(study.layout, queued.plan):
-        again = train(study, msgspec.structs.replace(options, retry=False), observer)
+    if trained.is_complete and _has_second_tries(selection.paths, queued.plan):
+        again = train(selection, msgspec.structs.replace(options, retry=False), observer)
         problems = tuple(dict.fromkeys((*trained.problems, *again.problems)))
         trained = Trained(queued=queued, problems=problems, is_complete=again.is_complete)
-    code = find_code(study.layout, snapshot=True)
-    outcome = conclude(study, make_plan(study.widened, code), code, queued.notes)
-    num_ended = count_ended(study.layout, queued.plan.run_ids)
+    code = find_code(selection.paths, snapshot=True)
+    outcome = conclude(selection, make_plan(selection.widened, code), code, queued.notes)
+    num_ended = count_ended(selection.paths, queued.plan.run_ids)
     return msgspec.structs.replace(
         outcome,
         is_complete=trained.is_complete,
@@ -85,47 +85,49 @@ def run(study: Study, options: RunOptions, observer: Observer) -> Outcome:
     )
 
 
-def _has_second_tries(layout: Layout, plan: Plan) -> bool:
-    return bool(find_second_tries(layout, plan.run_of, finished_results(layout, plan.run_ids)))
+def _has_second_tries(paths: Paths, plan: Plan) -> bool:
+    return bool(find_second_tries(paths, plan.run_of, finished_results(paths, plan.run_ids)))
 
 
-def train(study: Study, options: RunOptions, observer: Observer, is_time_up: Callable[[], bool] = never) -> Trained:
+def train(
+    selection: Selection, options: RunOptions, observer: Observer, is_time_up: Callable[[], bool] = never
+) -> Trained:
     """Queue what is missing and train it, until all has ended or the time is up.
 
     Raises:
         KnockoutError: something is refused; nothing has been started then.
     """
-    store = open_store(study.layout)
+    store = open_store(selection.paths)
     try:
-        queued = queue(study, store, options)
+        queued = queue(selection, store, options)
         if len(queued.finished) == len(queued.plan.runs):
             # The last job may have outlived its orchestrator, and ended while this command began.
-            reconcile(store, study.layout, end_jobs=False)
-            return Trained(queued=queued, problems=tuple(Checkouts(study.layout).remove_leftovers()))
-        worker = build_worker(store, study.layout, options.slots, ids=queued.ids, is_time_up=is_time_up)
+            reconcile(store, selection.paths, end_jobs=False)
+            return Trained(queued=queued, problems=tuple(Checkouts(selection.paths).remove_leftovers()))
+        worker = build_worker(store, selection.paths, options.slots, ids=queued.ids, is_time_up=is_time_up)
         is_complete = worker.drain(observer)
         return Trained(queued=queued, problems=tuple(worker.problems), is_complete=is_complete)
     finally:
         store.close()
 
 
-def conclude(study: Study, whole: Plan, code: Code, notes: tuple[str, ...]) -> Outcome:
+def conclude(selection: Selection, whole: Plan, code: Code, notes: tuple[str, ...]) -> Outcome:
     """Read what the runs left, judge it, write the report of what was asked for, and settle the branches."""
-    gathered = gather(study.layout, whole)
+    gathered = gather(selection.paths, whole)
     records = gathered.records
-    names = [name for name in study.arms if name in whole.arms]
+    names = [name for name in selection.arms if name in whole.arms]
     judged, found = judge_as_declared(among(whole, names, records), records)
     plan = narrow(judged, select_arms(judged.arms, names))
     judgements = {name: found[name] for name in plan.arms}
-    usual = select_arms(study.every_arm, study.campaign.default_experiments)
+    usual = select_arms(selection.every_arm, selection.campaign.default_experiments)
     others = [name for name in left_out(whole, judged, records) if name in usual]
     if others:
         notes = (*notes, PART.format(experiments=wording.listed(others)))
-    written = write_report(plan, records, judgements, study.layout, gathered.refused)
-    blocked = describe_latest(study.layout.latest_report, written.parent)
+    written = write_report(plan, records, judgements, selection.paths, gathered.refused)
+    blocked = describe_latest(selection.paths.latest_report, written.parent)
     outcome = Outcome(
         plan=plan,
-        rows=queue_rows(study.layout, plan),
+        rows=queue_rows(selection.paths, plan),
         judgements=judgements,
         report=written,
         notes=(*notes, blocked) if blocked else notes,
@@ -133,19 +135,19 @@ def conclude(study: Study, whole: Plan, code: Code, notes: tuple[str, ...]) -> O
     )
     if not isinstance(code, GitCode) or others:
         return outcome
-    refused = settle_branches(code, records, outcome, study.layout)
+    refused = settle_branches(code, records, outcome, selection.paths)
     notes = (*outcome.notes, *outdated_keepers(code.repository.keepers(), outcome.judgements))
     return msgspec.structs.replace(outcome, notes=notes, problems=(*outcome.problems, *refused))
 
 
-def settle_branches(code: GitCode, records: Mapping[str, RunRecord], outcome: Outcome, layout: Layout) -> list[str]:
+def settle_branches(code: GitCode, records: Mapping[str, RunRecord], outcome: Outcome, paths: Paths) -> list[str]:
     """Tag what improved; retire the branch of everything else that has a verdict and waits for no run.
 
     What improved only later is tagged although its branch is retired: its commit is still there. The report is written
     by then: what git refuses is returned in sentences, and done at the next report.
     """
     waits = {row.experiment for row in outcome.rows if not row.state.is_final}
-    commits = {record.provenance.get("commit") for record in records.values()} | ordered_commits(outcome.plan, layout)
+    commits = {record.provenance.get("commit") for record in records.values()} | ordered_commits(outcome.plan, paths)
     keepers = code.repository.keepers()
     refused = []
     opened = code.repository.open_branches()
@@ -175,17 +177,17 @@ def outdated_keepers(keepers: Mapping[str, str], judgements: Mapping[str, Judgem
     ]
 
 
-def ordered_commits(plan: Plan, layout: Layout) -> set[str | None]:
+def ordered_commits(plan: Plan, paths: Paths) -> set[str | None]:
     """Return the commits that the plan's runs were queued with: one that was rejected has no provenance."""
     commits: set[str | None] = set()
     for run in plan.runs:
         # One order that cannot be read, or is not there, keeps no other out.
         with contextlib.suppress(RunError):
-            commits.add(read_order(layout.run(run.id)).code.commit)
+            commits.add(read_order(paths.run(run.id)).code.commit)
     return commits
 
 
-def report(study: Study, request: Request) -> Outcome:
+def report(selection: Selection, request: Request) -> Outcome:
     """Judge what is there and write the report, without training.
 
     Where the file, the code or the captures have changed since runs were queued, it is of what was queued, unless more
@@ -195,15 +197,15 @@ def report(study: Study, request: Request) -> Outcome:
         DataError: captures are missing, so that nobody can say which runs belong to the campaign.
         RunError: the report cannot be written.
     """
-    require_place(study.layout.reports)
-    code = look_at_code(study.layout)
-    whole, sentence = choose_plan(study.widened, request.widened, code, needed=request.experiments)
-    return conclude(study, whole, code, (sentence,))
+    require_place(selection.paths.reports)
+    code = look_at_code(selection.paths)
+    whole, sentence = choose_plan(selection.widened, request.widened, code, needed=request.experiments)
+    return conclude(selection, whole, code, (sentence,))
 
 
-def queue_rows(layout: Layout, plan: Plan) -> list[QueuedRun]:
+def queue_rows(paths: Paths, plan: Plan) -> list[QueuedRun]:
     """Return the plan's rows of the queue."""
-    store = open_store(layout, to_read=True)
+    store = open_store(paths, to_read=True)
     try:
         return store.runs([planned.id for planned in plan.runs])
     finally:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from orchestrator.errors import explain_os_error
 from orchestrator.launch.compilers import find_compiler_problem
 from orchestrator.launch.slots import CONTAINER_MASK, MASK, THREAD_VARIABLES, Device, Gpu, usable_cores
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 
 MIN_FREE_BYTES = 2 * 10**9
 NO_GPU = "no NVIDIA GPU: profile `paper` cannot run here, `quick` and `rtl433` can"
@@ -57,12 +57,12 @@ def check_compiler() -> Finding:
     return Finding(kind="note", what=problem) if problem else Finding(kind="ok", what="a compiler for torch.compile")
 
 
-def check_places(layout: Layout) -> list[Finding]:
+def check_places(paths: Paths) -> list[Finding]:
     """Find out whether everything that is written has a place, and name those that are none."""
     places: dict[str, Callable[[], Path]] = {
-        "runs and the queue": lambda: layout.runs,
-        "reports": lambda: layout.reports,
-        "checkouts of experiments": lambda: layout.worktrees,
+        "runs and the queue": lambda: paths.runs,
+        "reports": lambda: paths.reports,
+        "checkouts of experiments": lambda: paths.worktrees,
         "temporary files": lambda: Path(tempfile.gettempdir()),
     }
     found = [Finding(kind="bad", what=f"{what}: {why}") for what, find in places.items() if (why := _explain(find))]
@@ -99,14 +99,14 @@ def check_home() -> list[Finding]:
     return [Finding(kind="note", what=f"the home folder {home} cannot be written; {MAKE_HOME}")]
 
 
-def check_locks(layout: Layout, locks: Mapping[str, Lock] | None = None) -> list[Finding]:
+def check_locks(paths: Paths, locks: Mapping[str, Lock] | None = None) -> list[Finding]:
     """Find out whether files can be locked where the runs lie; the queue and the run folders need it.
 
     Args:
-        layout: the campaign's folders.
+        paths: the campaign's folders.
         locks: what to try, by name; each takes a descriptor and an operation.
     """
-    folder = layout.results if layout.results.is_dir() else layout.root
+    folder = paths.results if paths.results.is_dir() else paths.root
     locks = locks or {"flock": fcntl.flock, "fcntl": fcntl.lockf}
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -130,9 +130,9 @@ def _try(lock: Lock, descriptor: int) -> OSError | None:
     return None
 
 
-def check_disk(layout: Layout) -> Finding:
+def check_disk(paths: Paths) -> Finding:
     """Say how much space is left."""
-    free = shutil.disk_usage(layout.root).free
+    free = shutil.disk_usage(paths.root).free
     what = f"{free / 1e9:.0f} GB free for results"
     return Finding(kind="ok" if free > MIN_FREE_BYTES else "bad", what=what)
 

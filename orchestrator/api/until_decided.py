@@ -11,12 +11,12 @@ from orchestrator.api.run import Outcome, Trained, conclude, train
 from orchestrator.campaign.captures import make_captures
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.records import gather
-from orchestrator.campaign.selection import Study, make_plan
+from orchestrator.campaign.selection import Selection, make_plan
 from orchestrator.campaign.spec import StagingSpec
 from orchestrator.code.sources import find_code
 from orchestrator.errors import UsageError
 from orchestrator.launch.loop import Observer
-from orchestrator.runs.paths import Layout, require_place
+from orchestrator.runs.paths import Paths, require_place
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.results import run_seconds
 from orchestrator.runs.states import RunState
@@ -50,7 +50,7 @@ class Ended(Struct, frozen=True, kw_only=True):
     is_budget_spent: bool
 
 
-def run_until_decided(study: Study, options: RunOptions, observer: Observer, budget: Budget) -> Ended:
+def run_until_decided(selection: Selection, options: RunOptions, observer: Observer, budget: Budget) -> Ended:
     """Train what the looks ask for until every experiment is decided or has had its seeds, or the budget is spent.
 
     What is under way when the budget is spent finishes its epoch and is kept.
@@ -59,30 +59,30 @@ def run_until_decided(study: Study, options: RunOptions, observer: Observer, bud
         UsageError: the campaign does not say how seeds are given out.
         KnockoutError: something is refused; nothing has been started then.
     """
-    staging = require_staging(study)
-    require_place(study.layout.reports)
-    make_captures(study)
+    staging = require_staging(selection)
+    require_place(selection.paths.reports)
+    make_captures(selection)
     rounds: list[Trained] = []
-    before, standing = None, _stand(study, staging)
+    before, standing = None, _stand(selection, staging)
     while (standing.wanted or options.retry) and standing.wanted != before and not budget.is_spent():
-        rounds.append(train(replace(study, cells=frozenset(standing.asked)), options, observer, budget.is_spent))
+        rounds.append(train(replace(selection, cells=frozenset(standing.asked)), options, observer, budget.is_spent))
         options = structs.replace(options, retry=False)
         if not rounds[-1].is_complete:
             break
-        before, standing = standing.wanted, _stand(study, staging)
-    standing = _stand(study, staging)
-    return _conclude(study, rounds, standing, is_budget_spent=bool(standing.wanted) and budget.is_spent())
+        before, standing = standing.wanted, _stand(selection, staging)
+    standing = _stand(selection, staging)
+    return _conclude(selection, rounds, standing, is_budget_spent=bool(standing.wanted) and budget.is_spent())
 
 
-def _conclude(study: Study, rounds: list[Trained], standing: Standing, *, is_budget_spent: bool) -> Ended:
-    code = find_code(study.layout, snapshot=True)
+def _conclude(selection: Selection, rounds: list[Trained], standing: Standing, *, is_budget_spent: bool) -> Ended:
+    code = find_code(selection.paths, snapshot=True)
     notes = dict.fromkeys((code.note, *(note for trained in rounds for note in trained.queued.notes)))
-    outcome = conclude(study, make_plan(study.widened, code), code, tuple(notes))
+    outcome = conclude(selection, make_plan(selection.widened, code), code, tuple(notes))
     trained_now = {
         run.id for trained in rounds for run in trained.queued.plan.runs if run.id not in trained.queued.finished
     }
-    num_trained = sum(study.layout.run(run_id).result.exists() for run_id in trained_now)
-    num_ended = sum(study.layout.run(run.id).result.exists() for run in outcome.plan.runs)
+    num_trained = sum(selection.paths.run(run_id).result.exists() for run_id in trained_now)
+    num_ended = sum(selection.paths.run(run.id).result.exists() for run in outcome.plan.runs)
     outcome = structs.replace(
         outcome,
         is_complete=is_budget_spent or all(trained.is_complete for trained in rounds),
@@ -98,46 +98,46 @@ def _conclude(study: Study, rounds: list[Trained], standing: Standing, *, is_bud
     )
 
 
-def choose_next(study: Study) -> NextRun | None:
+def choose_next(selection: Selection) -> NextRun | None:
     """Choose the run that would help most; None where nothing is left to tell. Trains nothing.
 
     Raises:
         UsageError: the campaign does not say how seeds are given out.
         DataError: captures are missing and cannot be made.
     """
-    staging = require_staging(study)
-    make_captures(study)
-    standing = _stand(study, staging)
-    return next_run(standing, _measured(study.layout, standing))
+    staging = require_staging(selection)
+    make_captures(selection)
+    standing = _stand(selection, staging)
+    return next_run(standing, _measured(selection.paths, standing))
 
 
-def require_staging(study: Study) -> StagingSpec:
+def require_staging(selection: Selection) -> StagingSpec:
     """Return how the campaign gives out seeds.
 
     Raises:
         UsageError: it does not say.
     """
-    if study.campaign.staging is None:
+    if selection.campaign.staging is None:
         raise UsageError(
             "the campaign does not say how seeds are given out; add "
             "`staging: {screen_seeds: 2, max_seeds: 10, confirm_seeds: 2}` to its file"
         )
-    return study.campaign.staging
+    return selection.campaign.staging
 
 
-def _stand(study: Study, staging: StagingSpec) -> Standing:
-    plan = make_plan(study, find_code(study.layout, snapshot=True))
-    return stand(plan, _read(study.layout, plan), staging)
+def _stand(selection: Selection, staging: StagingSpec) -> Standing:
+    plan = make_plan(selection, find_code(selection.paths, snapshot=True))
+    return stand(plan, _read(selection.paths, plan), staging)
 
 
-def _read(layout: Layout, plan: Plan) -> dict[str, RunRecord]:
-    return gather(layout, plan).records
+def _read(paths: Paths, plan: Plan) -> dict[str, RunRecord]:
+    return gather(paths, plan).records
 
 
-def _measured(layout: Layout, standing: Standing) -> Callable[[str], float | None]:
+def _measured(paths: Paths, standing: Standing) -> Callable[[str], float | None]:
     """Tell what a run of an experiment takes: the median of its own, else of all that are done."""
     seconds: dict[str, list[float]] = {}
-    records = _read(layout, standing.plan)
+    records = _read(paths, standing.plan)
     for run in standing.plan.runs:
         record = records.get(run.id)
         if record is not None and record.result is not None and record.result.state == RunState.DONE:

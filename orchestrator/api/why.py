@@ -14,13 +14,13 @@ from model.config import COSMETIC
 from orchestrator.campaign.captures import missing_captures
 from orchestrator.campaign.plan import PlannedRun
 from orchestrator.campaign.records import gather
-from orchestrator.campaign.selection import Request, Study, collect_inputs, make_plan, open_study
+from orchestrator.campaign.selection import Request, Selection, collect_inputs, make_plan, open_campaign
 from orchestrator.campaign.snapshot import choose_plan
 from orchestrator.code.sources import ArmCode, Code, GitCode, look_at_code
 from orchestrator.errors import DataError, RunError, UsageError
 from orchestrator.runs.find import pick_run
 from orchestrator.runs.identity import IDENTITY_FORMAT, CodeAndData
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import require_sizes
 from orchestrator.runs.results import UNREADABLE
 from orchestrator.runs.states import RunState
@@ -223,7 +223,7 @@ def is_experiment(request: Request, word: str) -> bool:
     Raises:
         SpecError: the campaign file is refused.
     """
-    return word in open_study(msgspec.structs.replace(request, everything=True)).every_arm
+    return word in open_campaign(msgspec.structs.replace(request, everything=True)).every_arm
 
 
 def explain_verdict(request: Request, experiment: str) -> Arithmetic:
@@ -237,25 +237,25 @@ def explain_verdict(request: Request, experiment: str) -> Arithmetic:
         DataError: captures are missing, so that nobody can say which runs belong to the campaign.
         RunError: a run folder cannot be read.
     """
-    study = open_study(request)
-    if experiment not in study.arms:
+    selection = open_campaign(request)
+    if experiment not in selection.arms:
         request = msgspec.structs.replace(request, everything=True)
-        study = open_study(request)
-    code = look_at_code(study.layout)
-    whole, _ = choose_plan(study.widened, request.widened, code, needed=(*request.experiments, experiment))
-    gathered = gather(study.layout, whole)
+        selection = open_campaign(request)
+    code = look_at_code(selection.paths)
+    whole, _ = choose_plan(selection.widened, request.widened, code, needed=(*request.experiments, experiment))
+    gathered = gather(selection.paths, whole)
     records = gathered.records
-    names = [name for name in study.arms if name in whole.arms]
+    names = [name for name in selection.arms if name in whole.arms]
     judged, judgements = judge_as_declared(among(whole, names, records), records)
     steps = work_out(judged, records, judgements, experiment)
     return msgspec.structs.replace(steps, left_out=tuple(gathered.refused.values()))
 
 
-def why(layout: Layout, request: Request, word: str) -> Comparison:
+def why(paths: Paths, request: Request, word: str) -> Comparison:
     """Compare a run folder with what the plan would train now for its experiment, seed and profile.
 
     Args:
-        layout: the campaign's folders.
+        paths: the campaign's folders.
         request: the campaign file; its profile, if it names one, takes the place of the run's.
         word: the run's id, or the beginning of it.
 
@@ -264,49 +264,51 @@ def why(layout: Layout, request: Request, word: str) -> Comparison:
         RunError: the run folder cannot be read.
         DataError: a capture is missing, so that nobody can say what would be trained.
     """
-    return match(layout, request, word).comparison
+    return match(paths, request, word).comparison
 
 
-def match(layout: Layout, request: Request, word: str) -> Match:
+def match(paths: Paths, request: Request, word: str) -> Match:
     """Find the run that is planned in the place of a run folder; the arguments and errors are those of `why`."""
-    past, names = read_past_run(layout, _pick(layout, request, word))
-    study = _open(msgspec.structs.replace(request, profile=request.profile or names.profile), names.experiment, past.id)
-    missing = missing_captures(study)
+    past, names = read_past_run(paths, _pick(paths, request, word))
+    selection = _open(
+        msgspec.structs.replace(request, profile=request.profile or names.profile), names.experiment, past.id
+    )
+    missing = missing_captures(selection)
     if missing:
         raise DataError(f"{missing[0]}: this capture is not there, so nobody can say what would be trained on it")
-    code = look_at_code(layout)
-    arm_code = code.code_of(study.arms[names.experiment].code)
-    inputs = msgspec.structs.replace(collect_inputs(study, code), code_tree=arm_code.hash)
-    shift = study.arms[names.experiment].seed_shift
+    code = look_at_code(paths)
+    arm_code = code.code_of(selection.arms[names.experiment].code)
+    inputs = msgspec.structs.replace(collect_inputs(selection, code), code_tree=arm_code.hash)
+    shift = selection.arms[names.experiment].seed_shift
     seed = names.seed - shift
-    at_seed = replace(study, campaign=msgspec.structs.replace(study.campaign, seeds=(seed,)))
+    at_seed = replace(selection, campaign=msgspec.structs.replace(selection.campaign, seeds=(seed,)))
     plan = make_plan(at_seed, code)
     planned_id = plan.run_of[names.experiment, seed]
     planned = next(run for run in plan.runs if run.id == planned_id)
     files = _changed_files(code, arm_code, past)
-    trained_seeds = tuple(seed + shift for seed in study.campaign.seeds)
+    trained_seeds = tuple(seed + shift for seed in selection.campaign.seeds)
     comparison = compare(past, planned, inputs, trained_seeds, files)
     return Match(past=past, planned=planned, code_tree=arm_code.hash, refusal=arm_code.refusal, comparison=comparison)
 
 
-def _pick(layout: Layout, request: Request, word: str) -> str:
+def _pick(paths: Paths, request: Request, word: str) -> str:
     """Find the run that is meant; a word that begins none and has no seed in it is an experiment's, misspelt."""
-    there = [path.name for path in layout.runs.iterdir() if path.is_dir()] if layout.runs.is_dir() else []
+    there = [path.name for path in paths.runs.iterdir() if path.is_dir()] if paths.runs.is_dir() else []
     if not any(run_id.startswith(word) for run_id in there) and not _WITH_SEED.search(word):
-        near = difflib.get_close_matches(word, open_study(request.widened).every_arm, n=1)
+        near = difflib.get_close_matches(word, open_campaign(request.widened).every_arm, n=1)
         if near:
             raise UsageError(f"there is no experiment or run `{word}`; did you mean the experiment `{near[0]}`?")
     return pick_run(word, there)
 
 
-def _open(request: Request, experiment: str, run_id: str) -> Study:
-    everything = open_study(msgspec.structs.replace(request, everything=True))
+def _open(request: Request, experiment: str, run_id: str) -> Selection:
+    everything = open_campaign(msgspec.structs.replace(request, everything=True))
     if experiment not in everything.arms:
         raise UsageError(
             f"{run_id}: {request.file} has no experiment `{experiment}` any more, so nothing would be trained in "
             "this run's place; write the experiment into it again to compare"
         )
-    return open_study(msgspec.structs.replace(request, experiments=(experiment,)))
+    return open_campaign(msgspec.structs.replace(request, experiments=(experiment,)))
 
 
 def _changed_files(code: Code, arm_code: ArmCode, past: PastRun) -> tuple[str, ...] | None:
@@ -318,13 +320,13 @@ def _changed_files(code: Code, arm_code: ArmCode, past: PastRun) -> tuple[str, .
     return None if files is None else tuple(files)
 
 
-def read_past_run(layout: Layout, run_id: str) -> tuple[PastRun, _Config]:
+def read_past_run(paths: Paths, run_id: str) -> tuple[PastRun, _Config]:
     """Read what a run was made of, also where another version of Knockout wrote it.
 
     Raises:
         RunError: a file is missing or broken.
     """
-    folder = layout.run(run_id)
+    folder = paths.run(run_id)
     try:
         require_sizes(folder)
         content = folder.config.read_bytes()

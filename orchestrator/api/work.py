@@ -6,7 +6,7 @@ from orchestrator.launch.loop import Observer
 from orchestrator.launch.worker import build_worker
 from orchestrator.queue.reconcile import requeue_interrupted
 from orchestrator.queue.store import QueuedRun, open_store
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.results import describe_forgotten
 
 
@@ -25,20 +25,20 @@ class Worked(Struct, frozen=True, kw_only=True):
     is_complete: bool
 
 
-def work(layout: Layout, options: WorkOptions, observer: Observer) -> Worked:
+def work(paths: Paths, options: WorkOptions, observer: Observer) -> Worked:
     """Train what waits, whoever queued it and whatever the campaign file says by now.
 
     Raises:
         QueueError: the queue cannot be used.
     """
-    store = open_store(layout)
+    store = open_store(paths)
     try:
         requeue_interrupted(store)
-        worker = build_worker(store, layout, options.slots, stays=options.stays)
+        worker = build_worker(store, paths, options.slots, stays=options.stays)
         is_complete = worker.drain(observer)
         # Asked only where nothing waited: who interrupts must not wait for a queue that is away.
         is_idle = is_complete and not worker.ended_rows()
-        forgotten = describe_forgotten(layout) if is_idle and not store.runs() else []
+        forgotten = describe_forgotten(paths) if is_idle and not store.runs() else []
         problems = (*worker.problems, *forgotten)
         return Worked(rows=worker.ended_rows(), problems=problems, is_complete=is_complete)
     finally:

@@ -13,7 +13,7 @@ from model.config import JobConfig
 from orchestrator.campaign.configs import ABSENT, baseline_config, declared_change, look_up, order_by_reference, put_on
 from orchestrator.campaign.fields import BASELINE, TAG, Control, Reported
 from orchestrator.campaign.generated import Interaction, Recipe, interaction_pairs, recipes, refuse_name
-from orchestrator.campaign.spec import ExperimentSpec, ProfiledCampaign
+from orchestrator.campaign.spec import Campaign, ExperimentSpec
 from orchestrator.code.steps import SPEC_FILE, BranchContent, CodeStep
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.task.knobs import Change, did_you_mean, leaves
@@ -60,7 +60,7 @@ def branch_content(arm: Arm) -> BranchContent:
     )
 
 
-def resolve_arms(campaign: ProfiledCampaign) -> dict[str, Arm]:
+def resolve_arms(campaign: Campaign) -> dict[str, Arm]:
     """Work out every experiment's stack, configuration and reference, in the order of the file; generated arms follow.
 
     Raises:
@@ -85,7 +85,7 @@ def resolve_arms(campaign: ProfiledCampaign) -> dict[str, Arm]:
     return _mark_same(in_file_order | _generate(campaign, in_file_order))
 
 
-def _resolve_arm(campaign: ProfiledCampaign, experiment_id: str, arms: Mapping[str, Arm]) -> Arm:
+def _resolve_arm(campaign: Campaign, experiment_id: str, arms: Mapping[str, Arm]) -> Arm:
     experiment, reference = campaign.experiments[experiment_id], arms[campaign.experiments[experiment_id].on]
     change, where = declared_change(campaign, experiment_id)
     if reference.control:
@@ -113,7 +113,7 @@ def _own_steps(changing: ExperimentSpec | Arm) -> tuple[CodeStep, ...]:
     return (CodeStep(patch=changing.patch, ref=changing.ref),) if changing.patch or changing.ref else ()
 
 
-def _generate(campaign: ProfiledCampaign, declared: Mapping[str, Arm]) -> dict[str, Arm]:
+def _generate(campaign: Campaign, declared: Mapping[str, Arm]) -> dict[str, Arm]:
     """Make the arms that the file asks for without spelling them out."""
     arms = dict(declared)
     for recipe in recipes(campaign):
@@ -189,7 +189,7 @@ def _find_same(arm: Arm, arms: Mapping[str, Arm]) -> str | None:
     return next(same, None)
 
 
-def find_interactions(campaign: ProfiledCampaign, arms: Mapping[str, Arm]) -> tuple[Interaction, ...]:
+def find_interactions(campaign: Campaign, arms: Mapping[str, Arm]) -> tuple[Interaction, ...]:
     """Find the four arms of each pair of `interactions` by their configurations; pairs that lack one are left out."""
     found = []
     for pair in interaction_pairs(campaign):

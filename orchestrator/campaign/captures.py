@@ -10,27 +10,27 @@ import msgspec
 
 from model.config import CapturePlace, DataConfig, variables_of
 from model.run_folder import write_atomically
-from orchestrator.campaign.selection import Study
+from orchestrator.campaign.selection import Selection
 from orchestrator.errors import DataError
 from orchestrator.runs.fingerprints import fingerprint_files
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.task.ask import EmulateSpec, emulate_captures, find_shared_bursts
 
 APART_FORMAT = 1
 """Raised when bursts that were found apart must be compared again."""
 
 
-def missing_captures(study: Study) -> list[Path]:
+def missing_captures(selection: Selection) -> list[Path]:
     """Return the capture files that are not there, as the campaign writes their paths.
 
     A link to a file that is not there, a folder, or a file that cannot be seen is none of these: its place is taken.
     """
-    return [Path(str(place)) for place in _missing(study)]
+    return [Path(str(place)) for place in _missing(selection)]
 
 
-def _missing(study: Study) -> list[CapturePlace]:
-    paths = dict.fromkeys(capture.path for capture in study.campaign.data.captures.values())
-    places = [CapturePlace(study.layout.root, path) for path in paths]
+def _missing(selection: Selection) -> list[CapturePlace]:
+    paths = dict.fromkeys(capture.path for capture in selection.campaign.data.captures.values())
+    places = [CapturePlace(selection.paths.root, path) for path in paths]
     return [place for place in places if _is_free(Path(place))]
 
 
@@ -45,18 +45,18 @@ def _is_free(path: Path) -> bool:
     return False
 
 
-def make_captures(study: Study) -> str:
+def make_captures(selection: Selection) -> str:
     """Make missing emulated captures; return what was said about them.
 
     Raises:
         DataError: captures are missing and the campaign does not say how to emulate them.
     """
-    missing = _missing(study)
+    missing = _missing(selection)
     if not missing:
         return ""
-    emulate = study.campaign.data.emulate
+    emulate = selection.campaign.data.emulate
     if emulate is None:
-        raise DataError(f"profile `{study.campaign.profile}` is skipped: {_explain_missing(missing[0])}")
+        raise DataError(f"profile `{selection.campaign.profile}` is skipped: {_explain_missing(missing[0])}")
     written = {Path(place).parent: Path(str(place)).parent for place in missing}
     return "".join(_emulate(folder, emulate, written[folder]) for folder in sorted(written))
 
@@ -83,7 +83,7 @@ def _explain_missing(place: CapturePlace) -> str:
     return f"its capture {place} is not there; correct `path` under `data.captures`"
 
 
-def refuse_shared_bursts(configs: Iterable[DataConfig], layout: Layout) -> None:
+def refuse_shared_bursts(configs: Iterable[DataConfig], paths: Paths) -> None:
     """Refuse captures that share bursts which their roles forbid, whatever the files are called.
 
     Each file is read once. What was found apart is remembered by the content of the files.
@@ -92,11 +92,11 @@ def refuse_shared_bursts(configs: Iterable[DataConfig], layout: Layout) -> None:
         DataError: roles share bursts, or a capture cannot be read.
     """
     for data in configs:
-        hashes = fingerprint_files(_paths_of(data), layout.root, layout.fingerprints)
-        found_apart = layout.bursts / f"{_content_key(data, hashes)}.apart"
+        hashes = fingerprint_files(_paths_of(data), paths.root, paths.fingerprints)
+        found_apart = paths.bursts / f"{_content_key(data, hashes)}.apart"
         if found_apart.is_file():
             continue
-        shared = find_shared_bursts(data, layout.root, hashes, layout.bursts)
+        shared = find_shared_bursts(data, paths.root, hashes, paths.bursts)
         if shared is not None:
             raise DataError(shared)
         with suppress(OSError):

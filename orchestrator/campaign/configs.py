@@ -9,7 +9,7 @@ import msgspec
 
 from model.config import COSMETIC, JobConfig, job_from_builtins
 from orchestrator.campaign.fields import BASELINE, SHUFFLED_LABELS
-from orchestrator.campaign.spec import ExperimentSpec, ProfiledCampaign
+from orchestrator.campaign.spec import Campaign, ExperimentSpec
 from orchestrator.errors import SpecError
 from orchestrator.task.knobs import Change, apply_change, describe_validation_error, did_you_mean, knob_names
 
@@ -19,7 +19,7 @@ ABSENT = object()
 """Stands for a knob that a configuration does not have."""
 
 
-def baseline_config(campaign: ProfiledCampaign) -> JobConfig:
+def baseline_config(campaign: Campaign) -> JobConfig:
     """Return the baseline's configuration with the campaign's first seed, all defaults filled in.
 
     Raises:
@@ -64,7 +64,7 @@ def order_by_reference(experiments: Mapping[str, ExperimentSpec]) -> list[str]:
     return ordered
 
 
-def declared_change(campaign: ProfiledCampaign, experiment_id: str) -> tuple[Change, Where]:
+def declared_change(campaign: Campaign, experiment_id: str) -> tuple[Change, Where]:
     """Return what an experiment changes at the campaign's profile, and where that stands."""
     experiment = campaign.experiments[experiment_id]
     where: Where = ("experiments", experiment_id)

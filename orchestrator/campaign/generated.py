@@ -11,7 +11,7 @@ from msgspec import Struct
 from orchestrator import wording
 from orchestrator.campaign.configs import Where, declared_change, order_by_reference
 from orchestrator.campaign.fields import AA_SEED_STEP, BASELINE, TAG, Control
-from orchestrator.campaign.spec import ProfiledCampaign
+from orchestrator.campaign.spec import Campaign
 from orchestrator.errors import SpecError
 from orchestrator.runs.identity import MAX_ID_LENGTH
 from orchestrator.task.knobs import did_you_mean
@@ -78,7 +78,7 @@ _KEPT = {
 """Group -> what it is kept for."""
 
 
-def recipes(campaign: ProfiledCampaign) -> list[Recipe]:
+def recipes(campaign: Campaign) -> list[Recipe]:
     """Return what the file asks for, each after what it is compared with.
 
     Raises:
@@ -94,7 +94,7 @@ def recipes(campaign: ProfiledCampaign) -> list[Recipe]:
     return [*of_pairs, *_leave_one_out(campaign), *_replicates(campaign)]
 
 
-def interaction_pairs(campaign: ProfiledCampaign) -> list[Pair]:
+def interaction_pairs(campaign: Campaign) -> list[Pair]:
     """Work out `interactions`.
 
     Raises:
@@ -114,7 +114,7 @@ def interaction_pairs(campaign: ProfiledCampaign) -> list[Pair]:
     return pairs
 
 
-def _pair(campaign: ProfiledCampaign, first: str, second: str, where: Where) -> Pair:
+def _pair(campaign: Campaign, first: str, second: str, where: Where) -> Pair:
     base = common_base(campaign, first, second)
     question = f"Whether the effects of {first} and {second} add up."
 
@@ -145,7 +145,7 @@ def _pair(campaign: ProfiledCampaign, first: str, second: str, where: Where) -> 
     return Pair(first=first, second=second, base=base, recipes=(alone(first, second), alone(second, first), both))
 
 
-def common_base(campaign: ProfiledCampaign, first: str, second: str) -> str:
+def common_base(campaign: Campaign, first: str, second: str) -> str:
     """Return the arm with the longest stack that both experiments' stacks begin with and that has neither of them."""
     base = BASELINE
     for ours, theirs in zip(_stack(campaign, first)[:-1], _stack(campaign, second)[:-1], strict=False):
@@ -155,24 +155,24 @@ def common_base(campaign: ProfiledCampaign, first: str, second: str) -> str:
     return base
 
 
-def _stack(campaign: ProfiledCampaign, name: str) -> tuple[str, ...]:
+def _stack(campaign: Campaign, name: str) -> tuple[str, ...]:
     on = campaign.experiments[name].on
     return (name,) if on == BASELINE else (*_stack(campaign, on), name)
 
 
-def _in_order(campaign: ProfiledCampaign, names: Sequence[str]) -> tuple[str, ...]:
+def _in_order(campaign: Campaign, names: Sequence[str]) -> tuple[str, ...]:
     """Sort as in the file, but each after the one it stands on."""
     return tuple(name for name in order_by_reference(campaign.experiments) if name in names)
 
 
-def _require_experiment(campaign: ProfiledCampaign, name: str, where: Where) -> None:
+def _require_experiment(campaign: Campaign, name: str, where: Where) -> None:
     if name not in campaign.experiments:
         raise SpecError(f"there is no experiment `{name}`{did_you_mean(name, campaign.experiments)}", where)
     if campaign.experiments[name].control:
         raise SpecError(f"`{name}` is a control, so there is nothing to learn from it with others", where)
 
 
-def _refuse_same_knob(campaign: ProfiledCampaign, first: str, second: str, where: Where) -> None:
+def _refuse_same_knob(campaign: Campaign, first: str, second: str, where: Where) -> None:
     ours, theirs = (declared_change(campaign, name)[0] for name in (first, second))
     for knob in ours:
         if any(f"{knob}.".startswith(f"{other}.") or f"{other}.".startswith(f"{knob}.") for other in theirs):
@@ -184,7 +184,7 @@ def _refuse_same_knob(campaign: ProfiledCampaign, first: str, second: str, where
     _refuse_same_code(campaign, first, second, where)
 
 
-def _refuse_same_code(campaign: ProfiledCampaign, first: str, second: str, where: Where) -> None:
+def _refuse_same_code(campaign: Campaign, first: str, second: str, where: Where) -> None:
     ours, theirs = (campaign.experiments[name] for name in (first, second))
     if (ours.ref and (theirs.ref or theirs.patch)) or (theirs.ref and ours.patch):
         raise SpecError(
@@ -194,7 +194,7 @@ def _refuse_same_code(campaign: ProfiledCampaign, first: str, second: str, where
         )
 
 
-def _leave_one_out(campaign: ProfiledCampaign) -> Iterator[Recipe]:
+def _leave_one_out(campaign: Campaign) -> Iterator[Recipe]:
     if not campaign.ablate:
         return
     parts = _parts(campaign)
@@ -223,7 +223,7 @@ def _leave_one_out(campaign: ProfiledCampaign) -> Iterator[Recipe]:
         )
 
 
-def _parts(campaign: ProfiledCampaign) -> dict[str, tuple[str, ...]]:
+def _parts(campaign: Campaign) -> dict[str, tuple[str, ...]]:
     """Return the parts of `ablate` by a name that may stand in an id."""
     parts: dict[str, tuple[str, ...]] = {}
     seen: dict[str, str] = {}
@@ -243,7 +243,7 @@ def _parts(campaign: ProfiledCampaign) -> dict[str, tuple[str, ...]]:
     return parts
 
 
-def _members(campaign: ProfiledCampaign, word: str, where: Where) -> list[str]:
+def _members(campaign: Campaign, word: str, where: Where) -> list[str]:
     if not word.startswith(TAG):
         _require_experiment(campaign, word, where)
         return [word]
@@ -265,7 +265,7 @@ def _part_name(words: Sequence[str], members: Sequence[str], index: int) -> str:
     return f"{members[0]}-and-{len(members) - 1}-more"
 
 
-def _refuse_excluded(campaign: ProfiledCampaign, name: str, others: Iterable[str], where: Where) -> None:
+def _refuse_excluded(campaign: Campaign, name: str, others: Iterable[str], where: Where) -> None:
     change = declared_change(campaign, name)[0]
     for other in others:
         earlier = declared_change(campaign, other)[0]
@@ -279,7 +279,7 @@ def _refuse_excluded(campaign: ProfiledCampaign, name: str, others: Iterable[str
         _refuse_same_code(campaign, other, name, where)
 
 
-def _replicates(campaign: ProfiledCampaign) -> Iterator[Recipe]:
+def _replicates(campaign: Campaign) -> Iterator[Recipe]:
     if campaign.aa and max(campaign.seeds) - min(campaign.seeds) >= AA_SEED_STEP:
         raise SpecError(
             f"A/A arms train at seeds {AA_SEED_STEP} apart, so the campaign's seeds must lie closer together than "

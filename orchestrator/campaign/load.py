@@ -19,11 +19,11 @@ from orchestrator.campaign.search_spec import CategoricalSpace, FloatSpace, IntS
 from orchestrator.campaign.source import Source, T, ill_formed
 from orchestrator.campaign.spec import (
     BaselineSpec,
+    Campaign,
     CampaignSpec,
     DataSpec,
     ExperimentSpec,
     JudgingSpec,
-    ProfiledCampaign,
     ProfileSpec,
     StagingSpec,
 )
@@ -115,7 +115,7 @@ def _require_names(spec: CampaignSpec, source: Source) -> None:
 
 def at_profile(
     spec: CampaignSpec, source: Source, profile: str | None, seeds: tuple[int, ...] | None = None
-) -> ProfiledCampaign:
+) -> Campaign:
     """Put a profile's differences in place.
 
     Raises:
@@ -133,7 +133,7 @@ def at_profile(
         if search.objective.captures:
             with source.locating():
                 objective_captures(search.objective, data, ("searches", search_name, "objective"))
-    return ProfiledCampaign(
+    return Campaign(
         name=spec.campaign,
         title=spec.title,
         task=chosen.task or spec.task,

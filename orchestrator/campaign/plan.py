@@ -8,7 +8,7 @@ from msgspec import Struct, structs
 from model.config import JobConfig
 from orchestrator.campaign.arms import Arm, find_interactions
 from orchestrator.campaign.generated import Interaction
-from orchestrator.campaign.spec import ProfiledCampaign
+from orchestrator.campaign.spec import Campaign
 from orchestrator.runs.identity import CodeAndData, identity_hash, run_id
 
 
@@ -25,7 +25,7 @@ class PlannedRun(Struct, frozen=True, kw_only=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """What a campaign comes to at one profile."""
 
-    campaign: ProfiledCampaign
+    campaign: Campaign
     arms: dict[str, Arm]
     runs: tuple[PlannedRun, ...]
     run_of: dict[tuple[str, int], str]
@@ -53,7 +53,7 @@ def narrow(plan: Plan, names: Collection[str]) -> Plan:
 
 
 def plan_runs(
-    campaign: ProfiledCampaign,
+    campaign: Campaign,
     arms: Mapping[str, Arm],
     inputs: CodeAndData,
     code_trees: Mapping[str, str] = MappingProxyType({}),

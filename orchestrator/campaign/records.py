@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 
 from orchestrator.campaign.plan import Plan
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import NotBelievedError, RunRecord, read_runs
 
 
@@ -17,9 +17,9 @@ class Gathered:
     """Run -> a sentence: its folder, what is wrong with it, and the command that trains it again."""
 
 
-def gather(layout: Layout, plan: Plan) -> Gathered:
+def gather(paths: Paths, plan: Plan) -> Gathered:
     """Read the run folders of a plan. A folder that cannot be read, or believed, keeps no other out."""
-    found = read_runs(layout, [run.id for run in plan.runs])
+    found = read_runs(paths, [run.id for run in plan.runs])
     told = {
         run_id: f"{error.what}; `{command_of(plan, run_id)}` sets it aside and trains the run again"
         if isinstance(error, NotBelievedError)

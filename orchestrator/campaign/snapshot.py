@@ -16,8 +16,8 @@ from orchestrator.campaign.arms import Arm, select_arms
 from orchestrator.campaign.captures import missing_captures
 from orchestrator.campaign.fields import TAG
 from orchestrator.campaign.plan import Plan, plan_runs
-from orchestrator.campaign.selection import Request, Study, make_plan, share_runs
-from orchestrator.campaign.spec import ProfiledCampaign
+from orchestrator.campaign.selection import Request, Selection, make_plan, share_runs
+from orchestrator.campaign.spec import Campaign
 from orchestrator.code.sources import Code, GitCode
 from orchestrator.errors import DataError
 from orchestrator.files import read_plain
@@ -33,7 +33,7 @@ QUEUED_BYTES = 2**28
 class QueuedCampaign(Struct, frozen=True, kw_only=True):
     """A campaign at one profile as it was when runs of it were last queued."""
 
-    campaign: ProfiledCampaign
+    campaign: Campaign
     arms: dict[str, Arm]
     """All of its experiments, also those that were not queued."""
     inputs: CodeAndData
@@ -67,43 +67,43 @@ class QueuedCampaign(Struct, frozen=True, kw_only=True):
         )
 
 
-def remember(study: Study, code: Code, inputs: CodeAndData) -> str | None:
+def save_snapshot(selection: Selection, code: Code, inputs: CodeAndData) -> str | None:
     """Write down the campaign that runs are queued of; say it where that cannot be done."""
     queued = QueuedCampaign(
-        campaign=study.campaign,
-        arms=study.every_arm,
+        campaign=selection.campaign,
+        arms=selection.every_arm,
         inputs=inputs,
-        code_trees={name: code.code_of(arm.code).hash for name, arm in study.every_arm.items() if arm.code},
+        code_trees={name: code.code_of(arm.code).hash for name, arm in selection.every_arm.items() if arm.code},
         commit=code.repository.base_commit if isinstance(code, GitCode) else None,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     try:
-        write_atomically(_path(study), msgspec.json.encode(queued))
+        write_atomically(_path(selection), msgspec.json.encode(queued))
     except OSError as error:
         return f"{FORGOTTEN}: {describe_system_error(error)}; {LATER}"
     return None
 
 
-def recall(study: Study) -> QueuedCampaign | None:
+def load_snapshot(selection: Selection) -> QueuedCampaign | None:
     """Read what was queued last of a campaign at its profile; None if nothing was, or nobody can read it."""
     try:
-        return msgspec.json.decode(read_plain(_path(study), QUEUED_BYTES), type=QueuedCampaign)
+        return msgspec.json.decode(read_plain(_path(selection), QUEUED_BYTES), type=QueuedCampaign)
     except (OSError, ValueError, RecursionError):
         return None
 
 
-def _path(study: Study) -> Path:
-    return study.layout.queued_campaign(study.campaign.name, study.campaign.profile)
+def _path(selection: Selection) -> Path:
+    return selection.paths.queued_campaign(selection.campaign.name, selection.campaign.profile)
 
 
-def choose_plan(study: Study, request: Request, code: Code, needed: Sequence[str] = ()) -> tuple[Plan, str]:
+def choose_plan(selection: Selection, request: Request, code: Code, needed: Sequence[str] = ()) -> tuple[Plan, str]:
     """Return the plan that is judged, and a sentence about whose it is.
 
     It is of the campaign as it is now; or as it was queued, where file, code or captures have changed since and more of
     that has ended.
 
     Args:
-        study: the campaign as it is now.
+        selection: the campaign as it is now.
         request: what was asked for.
         code: the code as it is now.
         needed: experiments that must be in the plan, beside those asked for.
@@ -111,13 +111,13 @@ def choose_plan(study: Study, request: Request, code: Code, needed: Sequence[str
     Raises:
         DataError: captures are missing, so that nobody can say which runs belong to the campaign.
     """
-    queued = recall(study)
+    queued = load_snapshot(selection)
     is_known = queued is not None and queued.has((*request.experiments, *needed))
-    before = share_runs(queued.plan(request), study.layout) if queued is not None and is_known else None
-    missing = missing_captures(study)
+    before = share_runs(queued.plan(request), selection.paths) if queued is not None and is_known else None
+    missing = missing_captures(selection)
     if not missing:
-        now = make_plan(study, code)
-        if before is None or count_ended(study.layout, before.run_ids) <= count_ended(study.layout, now.run_ids):
+        now = make_plan(selection, code)
+        if before is None or count_ended(selection.paths, before.run_ids) <= count_ended(selection.paths, now.run_ids):
             return now, code.note
     if queued is None or before is None:
         raise DataError(f"{missing[0]}: this capture is not there, so no run can belong to it; `knockout run` makes it")

@@ -163,7 +163,7 @@ class CampaignSpec(Config, frozen=True, kw_only=True):
     searches: dict[SearchId, SearchSpec] = {}
 
 
-class ProfiledCampaign(Struct, frozen=True, kw_only=True):
+class Campaign(Struct, frozen=True, kw_only=True):
     """A campaign at one scale: the profile's differences are in place."""
 
     name: str

@@ -10,12 +10,12 @@ from orchestrator.api import checkout, doctor, gc
 from orchestrator.api.surroundings import Finding
 from orchestrator.campaign.captures import make_captures, refuse_shared_bursts
 from orchestrator.campaign.fields import BASELINE
-from orchestrator.campaign.selection import Request, open_study
-from orchestrator.cli.output import OUT, cell, layout_of, request_of, require_places, say, show
+from orchestrator.campaign.selection import Request, open_campaign
+from orchestrator.cli.output import OUT, cell, paths_of, request_of, require_places, say, show
 from orchestrator.errors import DataError
 from orchestrator.queue import rebuild
 from orchestrator.runs.fingerprints import changed_captures, fingerprint_files
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.task.ask import EmulateSpec, emulate_captures, shard_captures
 
 
@@ -33,17 +33,17 @@ def show_group_help(options: argparse.Namespace) -> int:
 
 def rebuild_queue(options: argparse.Namespace) -> int:
     """Make the database again from the run folders."""
-    return say(rebuild.rebuild(layout_of(options)).sentences())
+    return say(rebuild.rebuild(paths_of(options)).sentences())
 
 
 def collect_garbage(options: argparse.Namespace) -> int:
     """Remove worktrees and branches that no run needs any more."""
-    return say(gc.tidy(layout_of(options), dry_run=options.dry_run))
+    return say(gc.tidy(paths_of(options), dry_run=options.dry_run))
 
 
 def check_out_experiment(options: argparse.Namespace) -> int:
     """Put an experiment's newest commit into a new folder."""
-    return say(checkout.look(layout_of(options), options.experiment, options.path))
+    return say(checkout.look(paths_of(options), options.experiment, options.path))
 
 
 def emulate(options: argparse.Namespace) -> int:
@@ -56,26 +56,26 @@ def emulate(options: argparse.Namespace) -> int:
 
 def shard(options: argparse.Namespace) -> int:
     """Cut shards out of a profile's captures, which are made first where they are missing and emulated."""
-    study = open_study(request_of(options))
+    selection = open_campaign(request_of(options))
     require_places(options.out)
-    for line in make_captures(study).splitlines():
+    for line in make_captures(selection).splitlines():
         show(line)
-    data = study.arms[BASELINE].config.data
+    data = selection.arms[BASELINE].config.data
     paths = [capture.path for capture in data.captures.values()]
-    hashes = fingerprint_files(paths, study.layout.root, study.layout.fingerprints)
-    refuse_shared_bursts([data], study.layout)
-    show(shard_captures(options.out, data, study.layout.root, hashes).strip())
-    for path in changed_captures(hashes, study.layout.root, study.layout.fingerprints):
+    hashes = fingerprint_files(paths, selection.paths.root, selection.paths.fingerprints)
+    refuse_shared_bursts([data], selection.paths)
+    show(shard_captures(options.out, data, selection.paths.root, hashes).strip())
+    for path in changed_captures(hashes, selection.paths.root, selection.paths.fingerprints):
         raise DataError(f"{path}: the capture changed while shards were cut out of it; remove {options.out}, run again")
     return 0
 
 
 def examine(options: argparse.Namespace) -> int:
     """Check this machine."""
-    findings: Iterable[Finding] = doctor.examine(Layout(Path.cwd()))
+    findings: Iterable[Finding] = doctor.examine(Paths(Path.cwd()))
     if options.gpu:
-        study = open_study(Request(file=options.file, profile=options.profile, experiments=(BASELINE,)))
-        findings = doctor.examine_gpu(study.arms[BASELINE].config, study.layout.root)
+        selection = open_campaign(Request(file=options.file, profile=options.profile, experiments=(BASELINE,)))
+        findings = doctor.examine_gpu(selection.arms[BASELINE].config, selection.paths.root)
     is_bad = False
     for finding in findings:
         mark = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "bad": "[bold red]bad [/]"}[finding.kind]

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from orchestrator.api.surroundings import explain_place
-from orchestrator.campaign.selection import Request, Study
+from orchestrator.campaign.selection import Request, Selection
 from orchestrator.errors import UsageError
 from orchestrator.queue.store import QueuedRun
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.states import RunState
 from orchestrator.wording import one_line, visible
 
@@ -43,9 +43,9 @@ def require_places(*places: Path) -> None:
             raise UsageError(problem)
 
 
-def print_left_out(options: argparse.Namespace, study: Study) -> None:
+def print_left_out(options: argparse.Namespace, selection: Selection) -> None:
     """Say how many of the file's experiments a command took that named none."""
-    taken, there = len(study.arms) - 1, len(study.campaign.experiments)
+    taken, there = len(selection.arms) - 1, len(selection.campaign.experiments)
     if taken < there and not options.experiments:
         say([f"{taken} of the file's {there} experiments: this profile's default ones; --all takes them all"])
 
@@ -76,7 +76,7 @@ def print_json(value: object) -> int:
     return 0
 
 
-def layout_of(options: argparse.Namespace) -> Layout:
+def paths_of(options: argparse.Namespace) -> Paths:
     """Find the folders of a campaign that need not be read; a typo in -f must not look like an empty queue.
 
     Raises:
@@ -84,7 +84,7 @@ def layout_of(options: argparse.Namespace) -> Layout:
     """
     if not options.file.is_file():
         raise UsageError(f"{options.file}: there is no such file; name the campaign with -f FILE")
-    return Layout(options.file.resolve().parent)
+    return Paths(options.file.resolve().parent)
 
 
 # Rich takes any digit for one of a size, also those that are no number.

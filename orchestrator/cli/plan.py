@@ -10,18 +10,18 @@ from rich.table import Table
 
 from orchestrator.api.plan import preview
 from orchestrator.campaign.schema import campaign_schema
-from orchestrator.campaign.selection import describe, open_study
+from orchestrator.campaign.selection import describe, open_campaign
 from orchestrator.cli.output import OUT, cell, print_json, print_left_out, request_of, say, show
 from orchestrator.task.knobs import difference
 
 
 def show_plan(options: argparse.Namespace) -> int:
     """Show what would run."""
-    study = open_study(request_of(options))
-    shown = preview(study)
+    selection = open_campaign(request_of(options))
+    shown = preview(selection)
     if options.json:
         return print_json(shown)
-    table = Table(title=cell(f"{study.campaign.name}, profile {study.campaign.profile}"), title_justify="left")
+    table = Table(title=cell(f"{selection.campaign.name}, profile {selection.campaign.profile}"), title_justify="left")
     for heading in ("experiment", "on", "change", "to train", "there already"):
         table.add_column(heading)
     for row in shown.rows:
@@ -31,7 +31,7 @@ def show_plan(options: argparse.Namespace) -> int:
     OUT.print(table)
     say(f"{row.experiment} would be rejected: {row.rejected}" for row in shown.rows if row.rejected)
     say((*shown.cost.sentences(), *shown.notes))
-    print_left_out(options, study)
+    print_left_out(options, selection)
     return 0
 
 
@@ -42,17 +42,17 @@ def _seeds(seeds: Sequence[int]) -> str:
 def show_experiment(options: argparse.Namespace) -> int:
     """Show an experiment worked out."""
     request = msgspec.structs.replace(request_of(options), experiments=(options.experiment,))
-    study = open_study(request)
-    arm = study.arms[options.experiment]
-    size = describe(study, arm.id)
-    before = study.arms[arm.reference].config if arm.reference else None
+    selection = open_campaign(request)
+    arm = selection.arms[options.experiment]
+    size = describe(selection, arm.id)
+    before = selection.arms[arm.reference].config if arm.reference else None
     changes = difference(before, arm.config) if before else {}
     if options.json:
         content = {"config": arm.config, "difference": changes, "tokens": size.tokens, "parameters": size.parameters}
         return print_json(content)
     show(f"{arm.id}: {arm.title}", style="bold")
-    stack = " + ".join(("baseline", *study.arms[arm.reference].stack)) if arm.reference else "none"
-    show(f"profile {study.campaign.profile}; reference: {stack}")
+    stack = " + ".join(("baseline", *selection.arms[arm.reference].stack)) if arm.reference else "none"
+    show(f"profile {selection.campaign.profile}; reference: {stack}")
     if arm.same_as:
         show(f"the same configuration as {arm.same_as}, so the two share their runs")
     for knob, (old, new) in changes.items():

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from orchestrator.api.queue import RunOptions, queue_alone
 from orchestrator.api.work import Worked, WorkOptions
 from orchestrator.api.work import work as train_waiting
-from orchestrator.campaign.selection import open_study
+from orchestrator.campaign.selection import open_campaign
 from orchestrator.cli.live import LiveTable
 from orchestrator.cli.output import (
     INTERRUPTED,
-    layout_of,
+    paths_of,
     print_failures,
     print_json,
     print_left_out,
@@ -37,16 +37,16 @@ NOTHING = "no run has been queued yet; `knockout run` starts, `knockout queue ad
 
 def show_status(options: argparse.Namespace) -> int:
     """Show where every run stands; with --watch, again and again until nothing waits or runs."""
-    layout = layout_of(options)
+    paths = paths_of(options)
     wanted = control.Wanted(experiments=tuple(options.experiments), profile=options.profile, seeds=options.seeds)
     told: frozenset[str] = frozenset()
     while True:
-        listing = control.list_rows(layout, wanted)
+        listing = control.list_rows(paths, wanted)
         rows = listing.rows
         told = _complain(listing.problems, told)
         if options.json:
             return print_json(rows)
-        say(_status_lines(rows) if rows else describe_forgotten(layout) or [NOTHING])
+        say(_status_lines(rows) if rows else describe_forgotten(paths) or [NOTHING])
         if not options.watch or not is_read() or not any(row.state in OPEN for row in rows):
             return 0
         time.sleep(WATCH_SECONDS)
@@ -71,7 +71,7 @@ def _status_lines(rows: Sequence[QueuedRun]) -> list[str]:
 
 def list_queue(options: argparse.Namespace) -> int:
     """List the runs that wait or run."""
-    listing = control.list_rows(layout_of(options))
+    listing = control.list_rows(paths_of(options))
     _complain(listing.problems)
     rows = [row for row in listing.rows if row.state in OPEN]
     if options.json:
@@ -88,37 +88,37 @@ def _where(row: QueuedRun) -> str:
 
 def cancel_runs(options: argparse.Namespace) -> int:
     """Take waiting runs out of the queue."""
-    return say(control.cancel(layout_of(options), options.runs))
+    return say(control.cancel(paths_of(options), options.runs))
 
 
 def retry_runs(options: argparse.Namespace) -> int:
     """Let failed runs wait again."""
     if bool(options.runs) == options.failed or (options.failure and not options.failed):
         raise UsageError("name the runs to try again, or say --failed for all that failed, with --class for some")
-    return say(control.retry(layout_of(options), options.runs, options.failure))
+    return say(control.retry(paths_of(options), options.runs, options.failure))
 
 
 def stop_workers(options: argparse.Namespace) -> int:
     """Ask every worker to end after its trainings' epochs."""
-    return say(control.stop(layout_of(options)))
+    return say(control.stop(paths_of(options)))
 
 
 def add_runs(options: argparse.Namespace) -> int:
     """Queue what has no result yet."""
-    study = open_study(request_of(options))
-    require_places(study.layout.runs)
-    queued, rows = queue_alone(study, RunOptions(snapshot=options.snapshot))
+    selection = open_campaign(request_of(options))
+    require_places(selection.paths.runs)
+    queued, rows = queue_alone(selection, RunOptions(snapshot=options.snapshot))
     say(queued.notes)
     say(f"{experiment} is rejected: {why}" for experiment, why in queued.rejected.items())
     say([f"{len(queued.plan.runs)} runs: {count_states(rows)}; `knockout work` trains what waits"])
-    print_left_out(options, study)
+    print_left_out(options, selection)
     return 1 if queued.rejected else 0
 
 
 def work(options: argparse.Namespace) -> int:
     """Train what waits, whoever queued it."""
     with LiveTable() as table:
-        worked = train_waiting(layout_of(options), WorkOptions(slots=options.slots, stays=options.stay), table)
+        worked = train_waiting(paths_of(options), WorkOptions(slots=options.slots, stays=options.stay), table)
     say(problem for problem in worked.problems if problem not in table.told)
     say([_count_ended(worked)])
     if not worked.is_complete:

@@ -13,7 +13,7 @@ from orchestrator.api import run
 from orchestrator.api.queue import RunOptions
 from orchestrator.api.run import Outcome
 from orchestrator.api.until_decided import Budget, Ended, choose_next, run_until_decided
-from orchestrator.campaign.selection import Study, open_study
+from orchestrator.campaign.selection import Selection, open_campaign
 from orchestrator.cli.live import LiveTable
 from orchestrator.cli.output import (
     INTERRUPTED,
@@ -39,11 +39,11 @@ def run_campaign(options: argparse.Namespace) -> int:
     """Queue and train what is missing, judge, and write the report."""
     if options.budget is not None:
         raise UsageError("--budget is for --until-decided; say both")
-    study = open_study(request_of(options))
+    selection = open_campaign(request_of(options))
     run_options = RunOptions(slots=options.slots, snapshot=options.snapshot, retry=options.retry)
-    require_places(study.layout.runs, study.layout.reports)
+    require_places(selection.paths.runs, selection.paths.reports)
     with LiveTable() as table:
-        outcome = run.run(study, run_options, table)
+        outcome = run.run(selection, run_options, table)
     for note in outcome.notes:
         show(note, style="dim")
     if outcome.num_finished_before == len(outcome.plan.runs):
@@ -51,7 +51,7 @@ def run_campaign(options: argparse.Namespace) -> int:
     else:
         show(f"{outcome.num_trained} runs trained, {outcome.num_finished_before} had their result already")
     print_outcome(outcome)
-    print_left_out(options, study)
+    print_left_out(options, selection)
     say(problem for problem in outcome.problems if problem not in table.told)
     if not outcome.is_complete:
         show("interrupted: finished epochs are kept, `knockout run` goes on from them")
@@ -62,9 +62,9 @@ def run_campaign(options: argparse.Namespace) -> int:
 def write_report(options: argparse.Namespace) -> int:
     """Judge what is there and write the report."""
     request = request_of(options)
-    study = open_study(request)
-    require_places(study.layout.reports)
-    outcome = run.report(study, request)
+    selection = open_campaign(request)
+    require_places(selection.paths.reports)
+    outcome = run.report(selection, request)
     say(outcome.notes)
     print_outcome(outcome)
     say(outcome.problems)
@@ -112,17 +112,17 @@ def _verdict_cells(name: str, judgement: Judgement) -> list[str]:
 
 def train_until_decided(options: argparse.Namespace) -> int:
     """Train what the looks ask for until every experiment is decided, has had its seeds, or the budget is spent."""
-    study = _open(options)
+    selection = _open(options)
     run_options = RunOptions(slots=options.slots, snapshot=options.snapshot, retry=options.retry)
-    require_places(study.layout.runs, study.layout.reports)
+    require_places(selection.paths.runs, selection.paths.reports)
     with LiveTable() as table:
-        ended = run_until_decided(study, run_options, table, Budget(time.monotonic, options.budget))
+        ended = run_until_decided(selection, run_options, table, Budget(time.monotonic, options.budget))
     outcome = ended.outcome
     for note in outcome.notes:
         show(note, style="dim")
     show(f"{outcome.num_trained} runs trained, {outcome.num_finished_before} had their result already")
     print_outcome(outcome)
-    print_left_out(options, study)
+    print_left_out(options, selection)
     say(problem for problem in outcome.problems if problem not in table.told)
     say(_sentences(ended))
     if not outcome.is_complete:
@@ -131,10 +131,10 @@ def train_until_decided(options: argparse.Namespace) -> int:
     return max(print_failures(outcome.rows), 1 if outcome.problems else 0)
 
 
-def _open(options: argparse.Namespace) -> Study:
+def _open(options: argparse.Namespace) -> Selection:
     if options.seeds is not None:
         raise UsageError("the looks choose the seeds themselves, as `staging` says; leave --seeds out")
-    return open_study(request_of(options))
+    return open_campaign(request_of(options))
 
 
 def _sentences(ended: Ended) -> list[str]:

@@ -15,12 +15,12 @@ INTERRUPTED = 130
 def run_search(options: argparse.Namespace) -> int:
     """Visit points, and say which is the best and how sure that is."""
     asked = open_search(request_of(options), options.search)
-    require_places(asked.study.layout.runs, asked.study.layout.reports)
+    require_places(asked.selection.paths.runs, asked.selection.paths.reports)
     with LiveTable() as table:
         found = loop.search(asked, _options_of(options), table)
     say(problem for problem in found.problems if problem not in table.told)
     say(sentences(found))
-    say([f"report: {write_search_report(found, asked.study.layout)}"])
+    say([f"report: {write_search_report(found, asked.selection.paths)}"])
     if not found.is_complete:
         more = f" with `--trials {found.num_left}`" if options.trials and found.num_left else ""
         say([f"stopped: what was trained is kept, the same command{more} goes on"])
@@ -32,9 +32,9 @@ def promote_winner(options: argparse.Namespace) -> int:
     """Make an experiment of the best point."""
     asked = open_search(request_of(options), options.search)
     how = _options_of(options)
-    require_begun(asked.name, storage_file(how.url or asked.study.layout.searches_url))
+    require_begun(asked.name, storage_file(how.url or asked.selection.paths.searches_url))
     promoted = promote(options.file, loop.look(asked, how), options.experiment)
-    name, profile = promoted.experiment, asked.study.campaign.profile
+    name, profile = promoted.experiment, asked.selection.campaign.profile
     return say(
         [
             f"{options.file}: {name} is the point of {promoted.trial.arm}",

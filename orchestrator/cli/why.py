@@ -4,17 +4,17 @@ import argparse
 
 from orchestrator.api.accept import accept
 from orchestrator.api.why import explain_verdict, is_experiment, why
-from orchestrator.cli.output import layout_of, print_json, request_of, say
+from orchestrator.cli.output import paths_of, print_json, request_of, say
 from orchestrator.report.steps import say_steps
 
 
 def explain_run(options: argparse.Namespace) -> int:
     """Say why a run is, or is not, what would be trained now; of an experiment, how its verdict came about."""
-    layout, request, word = layout_of(options), request_of(options), options.run
+    paths, request, word = paths_of(options), request_of(options), options.run
     if options.accept:
-        return say(accept(layout, request, word))
+        return say(accept(paths, request, word))
     if is_experiment(request, word):
         steps = explain_verdict(request, word)
         return print_json(steps) if options.json else say(say_steps(steps))
-    comparison = why(layout, request, word)
+    comparison = why(paths, request, word)
     return print_json(comparison) if options.json else say(comparison.sentences())

@@ -16,7 +16,7 @@ from orchestrator.errors import CodeError
 from orchestrator.processes import Process, birth_of, own_boot
 from orchestrator.runs.identity import ID_PATTERN
 from orchestrator.runs.order import AGAIN, OrderedCode
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 
 _WORKTREE = re.compile(
     rf"^(?P<id>{ID_PATTERN[1:-1]})-[0-9a-f]{{12}}-(?P<host>[0-9a-f]{{8}})-(?P<pid>\d{{1,10}})(-(?P<born>[0-9a-f]{{8}}))?$"
@@ -41,9 +41,9 @@ class Leftover:
         return process.pid == self.pid and self.born in ("", _short(process.born))
 
 
-def leftover_worktrees(layout: Layout) -> list[Leftover]:
+def leftover_worktrees(paths: Paths) -> list[Leftover]:
     """Return the worktrees of workers that died before they could remove them."""
-    names = ((path, _WORKTREE.match(path.name)) for path in sorted(layout.worktrees.glob("*-*")))
+    names = ((path, _WORKTREE.match(path.name)) for path in sorted(paths.worktrees.glob("*-*")))
     found = [(path, match) for path, match in names if match is not None]
     leftovers = [(Leftover(path, match["id"], int(match["pid"]), match["born"] or ""), match) for path, match in found]
     return [left for left, match in leftovers if (_is_gone(left) if _is_ours(match) else _is_abandoned(left.path))]
@@ -79,14 +79,14 @@ def _is_gone(leftover: Leftover) -> bool:
     return born is None or leftover.born not in ("", _short(born))
 
 
-def abandoned_locks(layout: Layout) -> list[Path]:
+def abandoned_locks(paths: Paths) -> list[Path]:
     """Return the locks of worktrees that are not there, and whose processes are gone."""
-    folder = lock_of(layout.worktrees / "any").parent
+    folder = lock_of(paths.worktrees / "any").parent
     locks = sorted(folder.iterdir()) if folder.is_dir() else []
     return [
         lock
         for lock in locks
-        if not (layout.worktrees / lock.name).exists() and _is_abandoned(layout.worktrees / lock.name)
+        if not (paths.worktrees / lock.name).exists() and _is_abandoned(paths.worktrees / lock.name)
     ]
 
 
@@ -112,7 +112,7 @@ class Checkouts:
     A worktree for each code: experiments that differ in knobs alone share one, since jobs only read it.
     """
 
-    layout: Layout
+    paths: Paths
     _folders: dict[str, Path] = field(default_factory=dict)
     _repository: Repository | None = None
     _locks: ExitStack = field(default_factory=ExitStack)
@@ -125,12 +125,12 @@ class Checkouts:
             CodeError: the code is not there any more, or git refuses.
         """
         if code.commit is None:
-            copy = self.layout.code_copy(code.tree)
+            copy = self.paths.code_copy(code.tree)
             if not copy.is_dir():
                 raise CodeError(f"{copy}: the copy of the code that the run was queued with is gone; {AGAIN}")
             require_copy(copy, code.tree)
             return copy
-        path = self._folders.get(code.tree, self.layout.worktrees / worktree_name(experiment, code.commit))
+        path = self._folders.get(code.tree, self.paths.worktrees / worktree_name(experiment, code.commit))
         folder = path / self._git().prefix
         # Somebody may have edited the first job's worktree, or emptied the cache, before the next one starts.
         if code.tree not in self._folders or hash_code_folder(folder / CODE, len(code.commit)) != code.tree:
@@ -160,14 +160,14 @@ class Checkouts:
 
     def _git(self) -> Repository:
         if self._repository is None:
-            self._repository = Repository(self.layout.root)
+            self._repository = Repository(self.paths.root)
         return self._repository
 
     def remove_leftovers(self) -> list[str]:
         """Remove worktrees of workers that died before they could; return what git refused."""
-        for lock in abandoned_locks(self.layout):
+        for lock in abandoned_locks(self.paths):
             lock.unlink(missing_ok=True)
-        return self._remove(leftover.path for leftover in leftover_worktrees(self.layout))
+        return self._remove(leftover.path for leftover in leftover_worktrees(self.paths))
 
     def close(self) -> list[str]:
         """Remove this process's worktrees; return what git refused.

@@ -20,7 +20,7 @@ from orchestrator.code.repository import Repository
 from orchestrator.code.steps import SPEC_FILE, BranchContent, CodeStep
 from orchestrator.errors import CodeError
 from orchestrator.runs.order import OrderedCode
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 
 LISTING = "listing"
 """File beside a copy of the code: what lies in it, to the byte."""
@@ -42,14 +42,14 @@ class ArmCode:
 class GitCode:
     """Code from the repository around the campaign: one branch an experiment."""
 
-    def __init__(self, repository: Repository, layout: Layout, *, snapshot: bool) -> None:
+    def __init__(self, repository: Repository, paths: Paths, *, snapshot: bool) -> None:
         changed = repository.uncommitted_code()
         if changed and not snapshot:
             raise CodeError(
                 f"uncommitted changes to the code that jobs run: {few(changed)}; commit them, or take them "
                 "onto the experiments' branches as they are with --snapshot"
             )
-        self.repository, self.layout = repository, layout
+        self.repository, self.paths = repository, paths
         self.tree = repository.snapshot_tree({}, with_code=True) if changed else "HEAD"
         repository.require_plain_code(self.tree)
         self.code_hash = repository.code_hash(self.tree)
@@ -73,7 +73,7 @@ class GitCode:
                 taken = take_ref(self.repository, before.tree, step.ref)
                 tree, beyond = taken.tree, tuple(taken.other_files)
             else:
-                patch = read_patch(self.layout.root / str(step.patch))
+                patch = read_patch(self.paths.root / str(step.patch))
                 tree = apply_patch(self.repository, before.tree, patch, str(step.patch))
         except RefusedError as error:
             # The attempt has an identity too: a patch that is mended is another run.
@@ -114,14 +114,14 @@ class GitCode:
 class CopiedCode:
     """Code outside a repository: a copy of the campaign's `model/`, or of the installed one."""
 
-    def __init__(self, layout: Layout, why: str = "no git repository holds it") -> None:
-        local = layout.root / CODE
+    def __init__(self, paths: Paths, why: str = "no git repository holds it") -> None:
+        local = paths.root / CODE
         self.source = local if (local / "__main__.py").exists() else Path(model.__file__).parent
         # Read once: what is copied later is what was hashed.
         self._files = read_code_folder(self.source)
         self._blobs = {path: blob_name(content) for path, content in self._files.items()}
         self.code_hash = hash_listing(self._blobs)
-        self.copy = layout.code_copy(self.code_hash)
+        self.copy = paths.code_copy(self.code_hash)
         self.note = f"code: a copy of {self.source}, since {why}; no branches are made"
 
     def code_of(self, steps: tuple[CodeStep, ...]) -> ArmCode:
@@ -162,30 +162,30 @@ class CopiedCode:
 Code = GitCode | CopiedCode
 
 
-def find_code(layout: Layout, *, snapshot: bool) -> Code:
+def find_code(paths: Paths, *, snapshot: bool) -> Code:
     """Choose where jobs' code comes from.
 
     Raises:
         CodeError: the repository is bare, has no commit, or has uncommitted changes to the code.
     """
-    repository = Repository.find(layout.root)
+    repository = Repository.find(paths.root)
     if repository is None:
-        return CopiedCode(layout)
+        return CopiedCode(paths)
     if not repository.has_code() and not repository.uncommitted_code():
-        return CopiedCode(layout)
-    return GitCode(repository, layout, snapshot=snapshot)
+        return CopiedCode(paths)
+    return GitCode(repository, paths, snapshot=snapshot)
 
 
-def look_at_code(layout: Layout) -> Code:
+def look_at_code(paths: Paths) -> Code:
     """Choose the code that results are compared with, where nothing is trained: without git, that of the folder.
 
     Raises:
         CodeError: git is there, and refuses.
     """
     try:
-        return find_code(layout, snapshot=True)
+        return find_code(paths, snapshot=True)
     except NoGitError as error:
-        return CopiedCode(layout, why=str(error))
+        return CopiedCode(paths, why=str(error))
 
 
 def require_copy(copy: Path, code_hash: str) -> None:

@@ -13,7 +13,7 @@ from orchestrator.launch.forked import AnyJob
 from orchestrator.launch.guards import Pace, Ruling, describe_release, fastest_pace, is_settled, rule_on_probe
 from orchestrator.launch.paired_probe import PairedProbe, Side
 from orchestrator.runs.order import GuardSpec, Order, read_order
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.probes import Measurement, Probe
 
 
@@ -109,7 +109,7 @@ class Suspicion:
 class References:
     """The runs that measure how fast others may be expected to be."""
 
-    layout: Layout
+    paths: Paths
     checkouts: Checkouts
 
     def pace_of(self, order: Order) -> Callable[[], Pace | None]:
@@ -119,7 +119,7 @@ class References:
     def _measured(self, order: Order) -> Iterator[tuple[RunFolder, Pace]]:
         """Yield the references that have come far enough, in their order, with the pace of each."""
         for run in order.references:
-            folder = self.layout.run(run)
+            folder = self.paths.run(run)
             # One that cannot be read is told of where it is trained.
             with suppress(OSError, ValueError):
                 if (pace := fastest_pace(folder.read_epochs(), order.guards)) is not None:
@@ -131,8 +131,8 @@ class References:
         def start(job: AnyJob) -> Timing:
             if job.pid is None:
                 raise ProcessLookupError("the job has no number yet")
-            first = next((folder for folder, _ in self._measured(order)), self.layout.run(order.references[0]))
-            sides = (self._side(self.layout.run(order.run)), self._side(first))
+            first = next((folder for folder, _ in self._measured(order)), self.paths.run(order.references[0]))
+            sides = (self._side(self.paths.run(order.run)), self._side(first))
             return PairedProbe(*sides, job.slot, job.pid)
 
         return start if order.references else None

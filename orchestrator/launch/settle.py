@@ -10,11 +10,11 @@ from orchestrator.launch.watcher import STOPPING_STATUSES
 from orchestrator.runs.consistency import why_not_believed
 from orchestrator.runs.fingerprints import changed_captures
 from orchestrator.runs.order import Order
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.states import Failure
 
 
-def refuse_doubtful(layout: Layout, folder: RunFolder, order: Order) -> str | None:
+def refuse_doubtful(paths: Paths, folder: RunFolder, order: Order) -> str | None:
     """Set aside a result that cannot be believed; return why, in a sentence; None where it stands.
 
     Where a capture has other bytes than those that the run is named by, nobody knows since when. Then no epoch counts.
@@ -24,7 +24,7 @@ def refuse_doubtful(layout: Layout, folder: RunFolder, order: Order) -> str | No
         OSError: a file cannot be set aside.
     """
     try:
-        changed = changed_captures(order.captures, layout.root, layout.fingerprints)
+        changed = changed_captures(order.captures, paths.root, paths.fingerprints)
     except DataError as error:
         folder.set_result_aside()
         return f"{error}; its result cannot be checked and is set aside: run again to score it"
@@ -34,7 +34,7 @@ def refuse_doubtful(layout: Layout, folder: RunFolder, order: Order) -> str | No
             if path.exists():
                 folder.set_aside(path)
         return (
-            f"{layout.root / changed[0]}: the capture changed while the run trained, so its result is set aside; "
+            f"{paths.root / changed[0]}: the capture changed while the run trained, so its result is set aside; "
             "put the capture back and run again, or queue a run on the new one"
         )
     reason = why_not_believed(folder)

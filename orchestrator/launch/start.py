@@ -16,7 +16,7 @@ from orchestrator.queue.reconcile import clear
 from orchestrator.queue.store import QueuedRun
 from orchestrator.runs.fingerprints import changed_captures
 from orchestrator.runs.order import AGAIN, Order, read_order
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.task.ask import check_job
 
 
@@ -40,7 +40,7 @@ class Task:
 class Starter:
     """Starts the jobs of one worker."""
 
-    layout: Layout
+    paths: Paths
     launcher: Launcher
     checkouts: Checkouts
     _checked: dict[str | None, str | None] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Starter:
             RunError, CodeError, DataError: the folder, the code or a capture is not as it was queued.
             OSError, ValueError: a file of the run cannot be read or written.
         """
-        folder = self.layout.run(claimed.id)
+        folder = self.paths.run(claimed.id)
         order, config = read_order(folder), folder.read_config()
         if config.runtime.compile and (lacking := find_compiler_problem()) is not None:
             raise RunError(lacking)
@@ -66,19 +66,19 @@ class Starter:
         problem = self._check(folder, order, code) if order.code.is_own else None
         if problem is not None:
             raise RejectedError(problem)
-        write_provenance(folder, order, self.layout.root, slot)
+        write_provenance(folder, order, self.paths.root, slot)
         job = self.launcher.start(folder, code, order.code.tree, with_first_threads(folder, slot))
         live = LiveRun(id=claimed.id, num_epochs=config.optim.epochs, folder=folder, job=job)
         return Task(claimed, order, live, slot)
 
     def _require_captures(self, order: Order) -> None:
         """Refuse to train on other bursts than those that the run is named by."""
-        other = changed_captures(order.captures, self.layout.root, self.layout.fingerprints)
+        other = changed_captures(order.captures, self.paths.root, self.paths.fingerprints)
         if other:
-            raise DataError(f"{self.layout.root / other[0]}: the capture has changed since the run was queued; {AGAIN}")
+            raise DataError(f"{self.paths.root / other[0]}: the capture has changed since the run was queued; {AGAIN}")
 
     def _check(self, folder: RunFolder, order: Order, code: Path) -> str | None:
         """Ask code that is not the campaign's own whether it can do this job; once for each experiment."""
         if order.code.commit not in self._checked:
-            self._checked[order.code.commit] = check_job(folder.path, code, self.layout.root)
+            self._checked[order.code.commit] = check_job(folder.path, code, self.paths.root)
         return self._checked[order.code.commit]

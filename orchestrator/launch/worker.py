@@ -31,7 +31,7 @@ from orchestrator.processes import Process
 from orchestrator.queue.reconcile import reconcile
 from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.runs.members import end_members
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.states import OPEN, Failure, RunState
 
 POLL_SECONDS = 0.05
@@ -50,7 +50,7 @@ class Worker:
     """One `run` or `work`: takes what waits, of all or of some runs, until nothing does."""
 
     store: Store
-    layout: Layout
+    paths: Paths
     slots: list[Slot]
     launcher: Launcher
     ids: tuple[str, ...] | None = None
@@ -66,9 +66,9 @@ class Worker:
 
     def __post_init__(self) -> None:
         self.process = Process.own()
-        self.checkouts = Checkouts(self.layout)
-        self.starter = Starter(self.layout, self.launcher, self.checkouts)
-        self.references = References(self.layout, self.checkouts)
+        self.checkouts = Checkouts(self.paths)
+        self.starter = Starter(self.paths, self.launcher, self.checkouts)
+        self.references = References(self.paths, self.checkouts)
         self._held: dict[str, QueuedRun] = {}
         """Claims that have not ended."""
         self._untold: list[tuple[QueuedRun, RunState, str, str | None]] = []
@@ -150,7 +150,7 @@ class Worker:
         if self._beats.is_due():
             self._beat()
         if not self.is_stopping and self._reconciles.is_due():
-            reconcile(self.store, self.layout, end_jobs=True)
+            reconcile(self.store, self.paths, end_jobs=True)
             self._attempt(self.checkouts.remove_leftovers)
         if self.is_stopping:
             return bool(self.tasks)
@@ -249,13 +249,13 @@ class Worker:
     def _plan_retry(self, claimed: QueuedRun) -> Retry | None:
         num_epochs = 0
         with suppress(OSError, ValueError):  # it is read again when it starts, and told of there
-            num_epochs = len(self.layout.run(claimed.id).read_epochs())
+            num_epochs = len(self.paths.run(claimed.id).read_epochs())
         return plan_retry(self._tried.get(claimed.id), num_epochs, time.monotonic())
 
     def _reject(self, claimed: QueuedRun, problem: str) -> None:
         result = Result(state=RunState.FAILED.value, failure=Failure.REJECTED.value, reason=problem, epochs=0)
         try:
-            self.layout.run(claimed.id).write_result(result)
+            self.paths.run(claimed.id).write_result(result)
         except OSError as error:
             self._interrupt(claimed, f"it is rejected, but its folder cannot be written: {error}", is_passing=True)
         else:
@@ -314,7 +314,7 @@ class Worker:
 
     def _doubt(self, task: Task) -> Ending | None:
         """Return how a run ended whose result is not believed; None where it is."""
-        reason = refuse_doubtful(self.layout, task.live.folder, task.order)
+        reason = refuse_doubtful(self.paths, task.live.folder, task.order)
         return Ending(state=RunState.INTERRUPTED, reason=reason) if reason is not None else None
 
     def _endure(self, task: Task, error: OSError) -> Ending | None:
@@ -392,6 +392,6 @@ class Worker:
         self.store.dismiss(self.process)
 
 
-def build_worker(store: Store, layout: Layout, slots: int | None, **options: Any) -> Worker:
+def build_worker(store: Store, paths: Paths, slots: int | None, **options: Any) -> Worker:
     """Make a worker of this machine; `options` are fields of `Worker`."""
-    return Worker(store=store, layout=layout, slots=make_own_slots(slots), launcher=Launcher(layout.root), **options)
+    return Worker(store=store, paths=paths, slots=make_own_slots(slots), launcher=Launcher(paths.root), **options)

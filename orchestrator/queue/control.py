@@ -11,7 +11,7 @@ from orchestrator.queue.reconcile import ask_job_to_stop, reconcile
 from orchestrator.queue.store import QueuedRun, Store, open_store
 from orchestrator.runs.find import pick_run
 from orchestrator.runs.order import read_order
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.results import describe_holder, find_holder, has_job, read_result, remove_result
 from orchestrator.runs.states import Failure, RunState
 
@@ -34,12 +34,12 @@ class Listing(Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def reconciled(layout: Layout, *, to_read: bool = False) -> Iterator[Store]:
+def reconciled(paths: Paths, *, to_read: bool = False) -> Iterator[Store]:
     """Open the queue, once it says what lives and what the run folders say; one that only reads is left as it is."""
-    store = open_store(layout, to_read=to_read)
+    store = open_store(paths, to_read=to_read)
     try:
         if not store.only_reads:
-            reconcile(store, layout, end_jobs=False)
+            reconcile(store, paths, end_jobs=False)
         yield store
     finally:
         store.close()
@@ -61,13 +61,13 @@ class Wanted(Struct, frozen=True, kw_only=True):
         )
 
 
-def list_rows(layout: Layout, wanted: Wanted | None = None) -> Listing:
+def list_rows(paths: Paths, wanted: Wanted | None = None) -> Listing:
     """Return the runs that are known, in the order of the queue, and what of it cannot be read."""
-    if not layout.has_queue:
+    if not paths.has_queue:
         return Listing()
-    with reconciled(layout, to_read=True) as store:
+    with reconciled(paths, to_read=True) as store:
         rows = store.runs()
-        shown = [_told_of_orphan(layout, row) for row in rows if wanted is None or wanted.holds(row)]
+        shown = [_told_of_orphan(paths, row) for row in rows if wanted is None or wanted.holds(row)]
         return Listing(rows=tuple(shown), problems=tuple(store.unreadable.values()))
 
 
@@ -77,13 +77,13 @@ def is_orphan(row: QueuedRun) -> bool:
     return worker is not None and worker.is_here and not worker.is_alive
 
 
-def _told_of_orphan(layout: Layout, row: QueuedRun) -> QueuedRun:
+def _told_of_orphan(paths: Paths, row: QueuedRun) -> QueuedRun:
     if not is_orphan(row):
         return row
     try:
-        reason = ORPHANED if find_holder(layout.run(row.id)) is not None else row.reason
+        reason = ORPHANED if find_holder(paths.run(row.id)) is not None else row.reason
     except OSError as error:
-        reason = UNTOLD.format(folder=layout.run(row.id).path, why=error.strerror)
+        reason = UNTOLD.format(folder=paths.run(row.id).path, why=error.strerror)
     return msgspec.structs.replace(row, reason=reason)
 
 
@@ -93,14 +93,14 @@ def count_states(rows: Sequence[QueuedRun]) -> str:
     return ", ".join(f"{states.count(state):,} {state}" for state in STATES if state in states)
 
 
-def cancel(layout: Layout, words: Sequence[str]) -> list[str]:
+def cancel(paths: Paths, words: Sequence[str]) -> list[str]:
     """Cancel waiting runs, all of those named or none; return what was done in sentences.
 
     Raises:
         UsageError: a run is not known, or does not wait.
     """
-    _require_known(layout, words)
-    with reconciled(layout) as store:
+    _require_known(paths, words)
+    with reconciled(paths) as store:
         rows = {row.id: row for row in store.runs()}
         ids = list(dict.fromkeys(pick_run(word, rows) for word in words))
         for run_id in ids:
@@ -111,9 +111,9 @@ def cancel(layout: Layout, words: Sequence[str]) -> list[str]:
     return [*done, *(f"{run_id} is not in the queue any more" for run_id in gone), *problems]
 
 
-def _require_known(layout: Layout, words: Sequence[str]) -> None:
+def _require_known(paths: Paths, words: Sequence[str]) -> None:
     """Refuse what is named where there is no queue; none is made for that."""
-    if not layout.has_queue:
+    if not paths.has_queue:
         for word in words:
             pick_run(word, {})
 
@@ -150,7 +150,7 @@ def refuse_unless_waiting(row: QueuedRun) -> None:
     raise UsageError(f"{row.id} is {row.state.value}, not waiting: {how}")
 
 
-def retry(layout: Layout, words: Sequence[str], failure: str | None = None) -> list[str]:
+def retry(paths: Paths, words: Sequence[str], failure: str | None = None) -> list[str]:
     """Let failed runs wait again: those named, or all, or all of a class; return what was done in sentences.
 
     A run that was ruled too slow waits again where it is named, and another seed of the same configuration is done.
@@ -162,10 +162,10 @@ def retry(layout: Layout, words: Sequence[str], failure: str | None = None) -> l
     """
     if failure is not None and failure not in tuple(Failure):
         raise UsageError(f"there is no class of failures `{failure}`; there are {', '.join(Failure)}")
-    _require_known(layout, words)
-    if not layout.has_queue:
+    _require_known(paths, words)
+    if not paths.has_queue:
         return [NONE_FAILED]
-    with reconciled(layout) as store:
+    with reconciled(paths) as store:
         rows = {row.id: row for row in store.runs()}
         problems = list(store.unreadable.values())
         named = [rows[pick_run(word, rows)] for word in words] or [
@@ -174,25 +174,25 @@ def retry(layout: Layout, words: Sequence[str], failure: str | None = None) -> l
         if not named:
             return [NONE_FAILED + (f" with {failure}" if failure else ""), *problems]
         for row in named:
-            _refuse_unless_in_doubt(layout, row, rows.values())
-        return [*_retry_rows(layout, store, named, are_asked_for=bool(words)), *problems]
+            _refuse_unless_in_doubt(paths, row, rows.values())
+        return [*_retry_rows(paths, store, named, are_asked_for=bool(words)), *problems]
 
 
-def _retry_rows(layout: Layout, store: Store, rows: Sequence[QueuedRun], *, are_asked_for: bool) -> list[str]:
-    refused = {row.id: why for row in rows if (why := _why_in_vain(layout, row)) is not None}
+def _retry_rows(paths: Paths, store: Store, rows: Sequence[QueuedRun], *, are_asked_for: bool) -> list[str]:
+    refused = {row.id: why for row in rows if (why := _why_in_vain(paths, row)) is not None}
     if are_asked_for and refused:
         raise UsageError("; ".join(refused.values()))
     for row in rows:
         if row.id not in refused:
             try:
-                _let_wait_again(layout, store, row)
+                _let_wait_again(paths, store, row)
             except RunError as error:
                 refused[row.id] = str(error)
     waits = [f"{row.id} waits again ({row.failure or row.state.value})" for row in rows if row.id not in refused]
     return [*waits, *refused.values(), *(["`knockout work` trains what waits"] if waits else [])]
 
 
-def _refuse_unless_in_doubt(layout: Layout, row: QueuedRun, rows: Iterable[QueuedRun]) -> None:
+def _refuse_unless_in_doubt(paths: Paths, row: QueuedRun, rows: Iterable[QueuedRun]) -> None:
     """Say why a run is not tried again.
 
     Raises:
@@ -207,27 +207,27 @@ def _refuse_unless_in_doubt(layout: Layout, row: QueuedRun, rows: Iterable[Queue
         for other in rows
         if (other.experiment, other.profile, other.state) == (row.experiment, row.profile, RunState.DONE)
     ]
-    if not any(_is_same_but_for_seed(layout, row, other) for other in others):
+    if not any(_is_same_but_for_seed(paths, row, other) for other in others):
         raise UsageError(
             f"{row.id} is too_slow, and no other seed of its configuration is done; its ruling stands. "
             "To train it all the same, set other `guards` and move its folder away"
         )
 
 
-def _is_same_but_for_seed(layout: Layout, row: QueuedRun, other: QueuedRun) -> bool:
+def _is_same_but_for_seed(paths: Paths, row: QueuedRun, other: QueuedRun) -> bool:
     """Whether two runs have the same code and configuration; what cannot be read is not."""
     with suppress(RunError, OSError, ValueError):
-        folders = (layout.run(row.id), layout.run(other.id))
+        folders = (paths.run(row.id), paths.run(other.id))
         one, two = ((read_order(folder).code.tree, folder.read_config()) for folder in folders)
         return one == (two[0], msgspec.structs.replace(two[1], seed=one[1].seed))
     return False
 
 
-def _why_in_vain(layout: Layout, row: QueuedRun) -> str | None:
+def _why_in_vain(paths: Paths, row: QueuedRun) -> str | None:
     """Say why a failed run cannot go on as it was queued; None if it can."""
     try:
-        code = read_order(layout.run(row.id)).code
-        read_result(layout.run(row.id))
+        code = read_order(paths.run(row.id)).code
+        read_result(paths.run(row.id))
     except RunError as error:
         return str(error)
     if row.failure != Failure.REJECTED or code.commit is not None:
@@ -235,38 +235,38 @@ def _why_in_vain(layout: Layout, row: QueuedRun) -> str | None:
     return f"{row.id} has no code to train, its patch or ref was refused; correct that and queue it again"
 
 
-def _let_wait_again(layout: Layout, store: Store, row: QueuedRun) -> None:
-    folder = layout.run(row.id)
+def _let_wait_again(paths: Paths, store: Store, row: QueuedRun) -> None:
+    folder = paths.run(row.id)
     result = read_result(folder)
     if result is not None and result.state == row.state:
         remove_result(folder)
     store.move(row.id, row.state, RunState.QUEUED)
 
 
-def stop(layout: Layout) -> list[str]:
+def stop(paths: Paths) -> list[str]:
     """Ask every worker to let its trainings finish their epoch and to end; return whom, in sentences."""
-    if not layout.has_queue:
-        return _stop_strays(layout, set()) or ["nobody is at work"]
-    with reconciled(layout) as store:
+    if not paths.has_queue:
+        return _stop_strays(paths, set()) or ["nobody is at work"]
+    with reconciled(paths) as store:
         workers = store.workers()
         store.ask_to_stop(workers)
         followed = {row.id for row in store.runs(states=(RunState.RUNNING,)) if not is_orphan(row)}
         problems = list(store.unreadable.values())
     asked = [ASKED.format(who=f"process {worker.pid} on {worker.host}") for worker in workers]
-    asked += _stop_strays(layout, followed)
+    asked += _stop_strays(paths, followed)
     return [*(asked or ["nobody is at work"]), *problems]
 
 
-def _stop_strays(layout: Layout, followed: Collection[str]) -> list[str]:
+def _stop_strays(paths: Paths, followed: Collection[str]) -> list[str]:
     """Ask what is at work in run folders that no worker follows, whatever the queue says of them."""
-    folders = sorted(layout.runs.iterdir()) if layout.runs.is_dir() else []
-    strays = [path.name for path in folders if path.name not in followed and has_job(layout.run(path.name))]
-    return [told for run_id in strays if (told := _ask_job_to_stop(layout, run_id)) is not None]
+    folders = sorted(paths.runs.iterdir()) if paths.runs.is_dir() else []
+    strays = [path.name for path in folders if path.name not in followed and has_job(paths.run(path.name))]
+    return [told for run_id in strays if (told := _ask_job_to_stop(paths, run_id)) is not None]
 
 
-def _ask_job_to_stop(layout: Layout, run_id: str) -> str | None:
+def _ask_job_to_stop(paths: Paths, run_id: str) -> str | None:
     """Ask the job in a run's folder to finish its epoch; return what came of it, nothing if there is none."""
-    folder = layout.run(run_id)
+    folder = paths.run(run_id)
     try:
         is_asked = ask_job_to_stop(folder)
     except PermissionError:

@@ -12,7 +12,7 @@ from orchestrator.errors import QueueError, QueueLockedError, RunError
 from orchestrator.queue.reconcile import held_rows
 from orchestrator.queue.store import QueuedRun, Store, drop_tables, open_store
 from orchestrator.runs.order import read_order
-from orchestrator.runs.paths import Layout, sqlite_url
+from orchestrator.runs.paths import Paths, sqlite_url
 from orchestrator.runs.results import find_holder, has_job, read_result
 from orchestrator.runs.states import RunState
 
@@ -46,100 +46,100 @@ class _Origin(Struct, frozen=True):
     started: str
 
 
-def rebuild(layout: Layout) -> Rebuilt:
+def rebuild(paths: Paths) -> Rebuilt:
     """Put a new database in the place of the old one, once it is complete.
 
     Raises:
         RunError: there are no run folders, or somebody is at work on runs.
         QueueError: the database is locked, or cannot be replaced.
     """
-    _refuse_held(layout, list_folders(layout))
-    rebuilt = read_rows(layout)
+    _refuse_held(paths, list_folders(paths))
+    rebuilt = read_rows(paths)
     # Asked again: reading thousands of folders takes long enough for a `run` to begin.
-    if layout.has_own_database:
-        _replace_file(layout, rebuilt)
+    if paths.has_own_database:
+        _replace_file(paths, rebuilt)
     else:
-        _refuse_held(layout, list_folders(layout))
-        store = _open_any_version(layout)
+        _refuse_held(paths, list_folders(paths))
+        store = _open_any_version(paths)
         store.replace_all(rebuilt.rows)
         store.close()
     return rebuilt
 
 
-def _open_any_version(layout: Layout) -> Store:
+def _open_any_version(paths: Paths) -> Store:
     """Open a database that others may share; what another version made in it gives way."""
     try:
-        return open_store(layout)
+        return open_store(paths)
     except QueueLockedError:
         raise
     except QueueError:
-        drop_tables(layout.database_url)
-        return open_store(layout)
+        drop_tables(paths.database_url)
+        return open_store(paths)
 
 
-def _replace_file(layout: Layout, rebuilt: Rebuilt) -> None:
+def _replace_file(paths: Paths, rebuilt: Rebuilt) -> None:
     try:
-        _write_file(layout, rebuilt)
+        _write_file(paths, rebuilt)
     except OSError as error:
         raise QueueError(
-            f"{layout.database}: the queue cannot be replaced: {error.strerror}; move it away, or give the user who "
+            f"{paths.database}: the queue cannot be replaced: {error.strerror}; move it away, or give the user who "
             "runs Knockout the right to write it, and rebuild"
         ) from None
 
 
-def _write_file(layout: Layout, rebuilt: Rebuilt) -> None:
-    with tempfile.TemporaryDirectory(dir=layout.results, prefix="rebuild-") as folder:
-        complete = Path(folder) / layout.database.name
+def _write_file(paths: Paths, rebuilt: Rebuilt) -> None:
+    with tempfile.TemporaryDirectory(dir=paths.results, prefix="rebuild-") as folder:
+        complete = Path(folder) / paths.database.name
         store = Store(sqlite_url(complete))
         store.add(rebuilt.rows)
         store.close()
-        _refuse_held(layout, list_folders(layout))
+        _refuse_held(paths, list_folders(paths))
         for ending in ("-wal", "-shm"):
             # The old file's log must not be replayed into the new one.
-            layout.database.with_name(layout.database.name + ending).unlink(missing_ok=True)
-        complete.replace(layout.database)
+            paths.database.with_name(paths.database.name + ending).unlink(missing_ok=True)
+        complete.replace(paths.database)
 
 
-def list_folders(layout: Layout) -> list[Path]:
+def list_folders(paths: Paths) -> list[Path]:
     """Return all that lies where the run folders lie, in the order of the names.
 
     Raises:
         RunError: there are no run folders, or they cannot be listed.
     """
     try:
-        return sorted(layout.runs.iterdir())
+        return sorted(paths.runs.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(
-            f"{layout.runs}: there are no run folders to make the queue from; `knockout run` starts some"
+            f"{paths.runs}: there are no run folders to make the queue from; `knockout run` starts some"
         ) from None
     except OSError as error:
         raise RunError(
-            f"{layout.runs}: the run folders cannot be listed: {error.strerror}; give the user who runs "
+            f"{paths.runs}: the run folders cannot be listed: {error.strerror}; give the user who runs "
             "Knockout the right to read there"
         ) from None
 
 
-def _refuse_held(layout: Layout, folders: Sequence[Path]) -> None:
-    jobs = [path.name for path in folders if has_job(layout.run(path.name))]
-    held = [(row.id, f"process {row.pid} on {row.host}") for row in _read_held(layout)]
+def _refuse_held(paths: Paths, folders: Sequence[Path]) -> None:
+    jobs = [path.name for path in folders if has_job(paths.run(path.name))]
+    held = [(row.id, f"process {row.pid} on {row.host}") for row in _read_held(paths)]
     for run_id, who in [*held, *((job, "its job") for job in jobs)]:
         raise RunError(
-            f"{layout.runs / run_id} is held by {who}; `knockout stop` lets it finish its epoch, then rebuild"
+            f"{paths.runs / run_id} is held by {who}; `knockout stop` lets it finish its epoch, then rebuild"
         )
 
 
-def _read_held(layout: Layout) -> list[QueuedRun]:
-    if not layout.has_queue:
+def _read_held(paths: Paths) -> list[QueuedRun]:
+    if not paths.has_queue:
         return []
     try:
-        store = open_store(layout)
+        store = open_store(paths)
     except QueueLockedError:
         raise
     except QueueError:
         # A queue that is broken, or another version's, is what a rebuild is for.
         return []
     try:
-        return held_rows(store, layout)
+        return held_rows(store, paths)
     except QueueLockedError:
         raise
     except QueueError:
@@ -148,13 +148,13 @@ def _read_held(layout: Layout) -> list[QueuedRun]:
         store.close()
 
 
-def read_rows(layout: Layout) -> Rebuilt:
+def read_rows(paths: Paths) -> Rebuilt:
     """Read every run folder into a row; the first queued comes first."""
     rows: list[tuple[str, str, QueuedRun]] = []
     unreadable: list[str] = []
-    for path in list_folders(layout):
+    for path in list_folders(paths):
         try:
-            rows.append(_read_row(layout.run(path.name)))
+            rows.append(_read_row(paths.run(path.name)))
         except NotADirectoryError:
             unreadable.append(f"{path}: this is a file, and no run folder")
         except OSError as error:

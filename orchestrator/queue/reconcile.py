@@ -15,7 +15,7 @@ from orchestrator.errors import RunError
 from orchestrator.processes import Process, ask_to_end
 from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.runs.members import end_members, members_of
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.results import describe_holder, has_job, read_result
 from orchestrator.runs.states import Failure, RunState
 
@@ -44,21 +44,21 @@ def decide_loss(row: QueuedRun, num_epochs: int) -> Loss:
     return Loss(losses=losses, is_final=True, reason=reason)
 
 
-def reconcile(store: Store, layout: Layout, *, end_jobs: bool) -> list[QueuedRun]:
+def reconcile(store: Store, paths: Paths, *, end_jobs: bool) -> list[QueuedRun]:
     """Settle running rows whose worker is gone; return them.
 
     Args:
         store: the queue.
-        layout: the campaign's folders.
+        paths: the campaign's folders.
         end_jobs: whether to end jobs that outlived their worker. Otherwise they go on, and so do their rows.
 
     """
     rows = store.runs(states=(RunState.RUNNING,))
     lives = _living(store, rows)
-    lost = [row for row in rows if row.id not in lives and _is_over(layout.run(row.id), end_jobs=end_jobs)]
+    lost = [row for row in rows if row.id not in lives and _is_over(paths.run(row.id), end_jobs=end_jobs)]
     for row in lost:
         try:
-            _settle(store, layout.run(row.id), row)
+            _settle(store, paths.run(row.id), row)
         except (RunError, OSError) as error:
             # Of one folder that cannot be read the others must not be kept waiting.
             store.end(row, RunState.INTERRUPTED, reason=str(error))
@@ -140,12 +140,12 @@ def _count_epochs(folder: RunFolder) -> int:
         ) from None
 
 
-def held_rows(store: Store, layout: Layout) -> list[QueuedRun]:
+def held_rows(store: Store, paths: Paths) -> list[QueuedRun]:
     """Return the rows that a living worker other than this process has, or whose job lives."""
     own = Process.own()
     rows = store.runs()
     lives = _living(store, [row for row in rows if row.worker != own])
-    return [row for row in rows if row.id in lives or (row.state is RunState.RUNNING and has_job(layout.run(row.id)))]
+    return [row for row in rows if row.id in lives or (row.state is RunState.RUNNING and has_job(paths.run(row.id)))]
 
 
 def requeue_interrupted(store: Store, ids: list[str] | None = None) -> None:

@@ -34,7 +34,7 @@ from orchestrator.errors import QueueError
 from orchestrator.processes import Process, uptime_seconds
 from orchestrator.queue.database import connect, is_read_only, name_of
 from orchestrator.queue.rows import METADATA, RUNS, WORKERS, Heartbeat, QueuedRun, read_row, read_worker
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.states import MOVES, RunState
 
 __all__ = [
@@ -312,25 +312,25 @@ def is_believed_alive(worker: Process, age_seconds: float) -> bool:
     return age_seconds < min(LEASE_SECONDS, max(NAMESAKE_SECONDS, uptime_seconds()))
 
 
-def open_store(layout: Layout, *, to_read: bool = False) -> Store:
+def open_store(paths: Paths, *, to_read: bool = False) -> Store:
     """Open the queue of a results folder, making it if there is none.
 
     Args:
-        layout: the folders.
+        paths: the folders.
         to_read: whether a queue that cannot be written will do.
 
     Raises:
         QueueError: it cannot be opened, or another version made it.
     """
-    if layout.has_own_database:
+    if paths.has_own_database:
         try:
-            layout.results.mkdir(parents=True, exist_ok=True)
+            paths.results.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise QueueError(
-                f"{layout.results}: this folder cannot be made: {error.strerror}; move away what is "
+                f"{paths.results}: this folder cannot be made: {error.strerror}; move away what is "
                 "in its place, or give the user who runs Knockout the right to write there"
             ) from None
-    return Store(layout.database_url, only_reads=to_read and is_read_only(layout.database_url))
+    return Store(paths.database_url, only_reads=to_read and is_read_only(paths.database_url))
 
 
 def drop_tables(url: str) -> None:

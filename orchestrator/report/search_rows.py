@@ -10,18 +10,18 @@ from urllib.parse import quote
 import msgspec
 
 from orchestrator import wording
-from orchestrator.campaign.spec import ProfiledCampaign
+from orchestrator.campaign.spec import Campaign
 from orchestrator.files import read_plain
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.search.results import SUMMARY_FORMAT, Difference, SearchSummary
 
 UNREADABLE = "what it found cannot be read; `knockout search` with its name writes it again"
 
 
-def search_rows(campaign: ProfiledCampaign, layout: Layout) -> list[dict[str, str]]:
+def search_rows(campaign: Campaign, paths: Paths) -> list[dict[str, str]]:
     """Lay out the searches of a campaign at its profile that have a report, as words, in the order of their folders."""
     rows = []
-    for path in layout.search_summaries(campaign.name):
+    for path in paths.search_summaries(campaign.name):
         found = _read(path)
         if found is None or (found.campaign, found.profile) == (campaign.name, campaign.profile):
             words = _words(found) if found else _unreadable(path.parent.name)

@@ -13,7 +13,7 @@ from scipy.stats import norm, t
 from orchestrator import wording
 from orchestrator.report.place import write_files
 from orchestrator.report.search_figures import describe_history, describe_surface, draw_history, draw_surface
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.search.objective import burst_error
 from orchestrator.search.results import Difference, Searched, SearchSummary, TrialRecord, as_trained
 from orchestrator.search.sampler import TOP_SHARE
@@ -122,20 +122,20 @@ def _compare(found: Searched, other: TrialRecord, name: str) -> str:
     return f"it cannot be told from {name}: {interval}"
 
 
-def write_search_report(found: Searched, layout: Layout) -> Path:
+def write_search_report(found: Searched, paths: Paths) -> Path:
     """Write the report of a search; return its Markdown file. The same trials give the same bytes.
 
     Raises:
         RunError: it cannot be written.
     """
     key = found.study.rpartition("/")[2]
-    folder = layout.search_report(found.campaign.name, found.name, found.campaign.profile, key)
+    folder = paths.search_report(found.campaign.name, found.name, found.campaign.profile, key)
     figures = {"history.png": draw_history(found), "surface.png": draw_surface(found)}
     drawn = {name: content for name, content in figures.items() if content}
     said = {
         "trials.csv": write_table(found),
         "report.md": render(found, list(drawn)).encode(),
-        layout.search_summary(folder).name: msgspec.json.format(msgspec.json.encode(summarise(found))) + b"\n",
+        paths.search_summary(folder).name: msgspec.json.format(msgspec.json.encode(summarise(found))) + b"\n",
     }
     write_files(folder, drawn | said)
     return folder / "report.md"

@@ -12,14 +12,14 @@ from orchestrator.report.markdown import MAX_LETTERS, NOTHING, render_markdown
 from orchestrator.report.page import render_page
 from orchestrator.report.place import point_latest, write_files
 from orchestrator.report.search_rows import search_rows
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import Records
 from orchestrator.verdicts.judgement import Judgements
 from orchestrator.wording import csv_cell, one_line
 
 
 def write_report(
-    plan: Plan, records: Records, judgements: Judgements, layout: Layout, refused: Mapping[str, str] = NOTHING
+    plan: Plan, records: Records, judgements: Judgements, paths: Paths, refused: Mapping[str, str] = NOTHING
 ) -> Path:
     """Write the report into a folder named by its contents, point `latest` to it, and return `report.md`.
 
@@ -27,7 +27,7 @@ def write_report(
         plan: what was to be run.
         records: run -> what it left.
         judgements: experiment -> what is concluded.
-        layout: where reports lie.
+        paths: where reports lie.
         refused: run -> why what its folder says is not believed.
 
     Raises:
@@ -38,14 +38,14 @@ def write_report(
     content["deltas.png"] = figures.draw_deltas(plan, judgements)
     content["curves.png"] = figures.draw_curves(plan, records)
     # Without the folder of the campaign, which is no part of what was found.
-    left_out = [sentence.replace(f"{layout.root}/", "") for sentence in refused.values()]
-    markdown = render_markdown(plan, records, judgements, search_rows(plan.campaign, layout), left_out)
+    left_out = [sentence.replace(f"{paths.root}/", "") for sentence in refused.values()]
+    markdown = render_markdown(plan, records, judgements, search_rows(plan.campaign, paths), left_out)
     content["report.md"] = markdown.encode()
     pictures = {name: data for name, data in content.items() if name.endswith(".png")}
     content["report.html"] = render_page(plan.campaign.title, markdown, pictures).encode()
-    folder = layout.report(f"{plan.campaign.name}-{_hash(content)}")
+    folder = paths.report(f"{plan.campaign.name}-{_hash(content)}")
     write_files(folder, content)
-    point_latest(layout.latest_report, folder)
+    point_latest(paths.latest_report, folder)
     return folder / "report.md"
 
 

@@ -4,31 +4,31 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import NotBelievedError, read_runs
 
 
-def find_doubtful(layout: Layout, run_ids: Iterable[str]) -> dict[str, NotBelievedError]:
+def find_doubtful(paths: Paths, run_ids: Iterable[str]) -> dict[str, NotBelievedError]:
     """Return the runs whose files contradict each other, with what is wrong.
 
     A folder that the system does not let us read is none of them: that may pass, and says nothing about the run.
     """
-    refused = read_runs(layout, run_ids).refused
+    refused = read_runs(paths, run_ids).refused
     return {run_id: error for run_id, error in refused.items() if isinstance(error, NotBelievedError)}
 
 
-def set_aside(layout: Layout, doubtful: Mapping[str, NotBelievedError]) -> list[str]:
+def set_aside(paths: Paths, doubtful: Mapping[str, NotBelievedError]) -> list[str]:
     """Move what is not believed out of the way, so that it is trained again; return what was done, in sentences.
 
     Of a result that is doubtful alone, the checkpoint stays: the run goes on from there, and is scored again.
     """
     said = []
     for run_id, error in doubtful.items():
-        folder = layout.run(run_id)
+        folder = paths.run(run_id)
         if error.is_result_alone:
             place = folder.set_result_aside()
         else:
-            place = _free_place(layout.results / "set-aside" / run_id)
+            place = _free_place(paths.results / "set-aside" / run_id)
             place.parent.mkdir(parents=True, exist_ok=True)
             # Another command may have set it aside just now.
             with contextlib.suppress(FileNotFoundError):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from orchestrator.errors import RunError, UsageError
 from orchestrator.files import is_there
 from orchestrator.runs.order import read_order
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 
 NUM_LISTED = 5
 """Of the runs that a word may mean, in the message about it."""
@@ -36,13 +36,13 @@ def _nearest(word: str, known: Sequence[str]) -> str:
     return max(known, key=lambda run_id: difflib.SequenceMatcher(None, word, run_id[: len(word)]).ratio())
 
 
-def find_same(layout: Layout, identity: str, names: Iterable[str]) -> str | None:
+def find_same(paths: Paths, identity: str, names: Iterable[str]) -> str | None:
     """Return the first of some run folders, by name, whose order has this identity."""
-    return next((name for name in sorted(names) if _identity(layout, name) == identity), None)
+    return next((name for name in sorted(names) if _identity(paths, name) == identity), None)
 
 
-def _identity(layout: Layout, name: str) -> str | None:
-    folder = layout.run(name)
+def _identity(paths: Paths, name: str) -> str | None:
+    folder = paths.run(name)
     try:
         return read_order(folder).identity if is_there(folder.config) else None
     except (OSError, RunError):

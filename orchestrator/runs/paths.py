@@ -19,7 +19,7 @@ CACHE_VARIABLE = "XDG_CACHE_HOME"
 
 
 @dataclass(frozen=True)
-class Layout:
+class Paths:
     """Where things lie, seen from the folder of the campaign file."""
 
     root: Path

@@ -17,7 +17,7 @@ from orchestrator.errors import RunError
 from orchestrator.files import SMALL_BYTES, require_plain
 from orchestrator.runs.consistency import contradiction, disagreement, wrong_epochs
 from orchestrator.runs.order import Order, read_order
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.predictions import SPOILT, read_predictions
 from orchestrator.wording import one_line
 
@@ -183,12 +183,12 @@ def _read_provenance(folder: RunFolder) -> dict[str, Any]:
     return msgspec.json.decode(content, type=dict[str, Any])
 
 
-def read_runs(layout: Layout, run_ids: Iterable[str]) -> Evidence:
+def read_runs(paths: Paths, run_ids: Iterable[str]) -> Evidence:
     """Read the folders of those runs that have one; one that cannot be read, or believed, keeps no other out."""
     records: dict[str, RunRecord] = {}
     refused: dict[str, RunError] = {}
     for run_id in run_ids:
-        folder = layout.run(run_id)
+        folder = paths.run(run_id)
         try:
             # Asked first: a folder in which nobody has written a configuration is no run.
             folder.config.stat()

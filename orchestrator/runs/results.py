@@ -6,7 +6,7 @@ from statistics import median
 from model.run_folder import EpochRecord, HeldError, Holder, Result, RunFolder
 from orchestrator.errors import RunError
 from orchestrator.runs.members import members_of
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.probes import read_probes
 from orchestrator.runs.states import RunState
 
@@ -33,13 +33,13 @@ def read_result(folder: RunFolder) -> Result | None:
         ) from None
 
 
-def look_at_results(layout: Layout, run_ids: Iterable[str]) -> tuple[dict[str, Result], dict[str, str]]:
+def look_at_results(paths: Paths, run_ids: Iterable[str]) -> tuple[dict[str, Result], dict[str, str]]:
     """Return the results that are there already, and a sentence for each run whose result cannot be read."""
     finished: dict[str, Result] = {}
     unreadable: dict[str, str] = {}
     for run_id in run_ids:
         try:
-            result = read_result(layout.run(run_id))
+            result = read_result(paths.run(run_id))
         except RunError as error:
             unreadable[run_id] = str(error)
         else:
@@ -48,20 +48,20 @@ def look_at_results(layout: Layout, run_ids: Iterable[str]) -> tuple[dict[str, R
     return finished, unreadable
 
 
-def finished_results(layout: Layout, run_ids: Iterable[str], forget: Collection[str] = ()) -> dict[str, Result]:
+def finished_results(paths: Paths, run_ids: Iterable[str], forget: Collection[str] = ()) -> dict[str, Result]:
     """Return the results that are there already.
 
     Args:
-        layout: the campaign's folders.
+        paths: the campaign's folders.
         run_ids: the runs.
         forget: runs that are to be trained again; their results are removed, and not returned.
 
     Raises:
         RunError: a failed run's result cannot be removed.
     """
-    finished, _ = look_at_results(layout, run_ids)
+    finished, _ = look_at_results(paths, run_ids)
     for run_id in finished.keys() & set(forget):
-        remove_result(layout.run(run_id))
+        remove_result(paths.run(run_id))
     return {run_id: result for run_id, result in finished.items() if run_id not in forget}
 
 
@@ -80,9 +80,9 @@ def remove_result(folder: RunFolder) -> None:
         ) from None
 
 
-def count_ended(layout: Layout, run_ids: Iterable[str]) -> int:
+def count_ended(paths: Paths, run_ids: Iterable[str]) -> int:
     """Count the runs that have ended."""
-    return len(look_at_results(layout, run_ids)[0])
+    return len(look_at_results(paths, run_ids)[0])
 
 
 def find_holder(folder: RunFolder) -> str | None:
@@ -128,9 +128,9 @@ def has_job(folder: RunFolder) -> bool:
         return False
 
 
-def describe_forgotten(layout: Layout) -> list[str]:
+def describe_forgotten(paths: Paths) -> list[str]:
     """Say how many run folders without a result an empty queue does not know of; nothing if there are none."""
-    count = sum(_is_unfinished(layout.run(path.parent.name)) for path in layout.runs.glob("*/order.json"))
+    count = sum(_is_unfinished(paths.run(path.parent.name)) for path in paths.runs.glob("*/order.json"))
     if count == 0:
         return []
     runs = "1 run folder has" if count == 1 else f"{count} run folders have"
@@ -169,12 +169,12 @@ def find_contradicted(run_of: RunOf, results: Mapping[str, Result]) -> set[str]:
     }
 
 
-def find_second_tries(layout: Layout, run_of: RunOf, results: Mapping[str, Result]) -> set[str]:
+def find_second_tries(paths: Paths, run_of: RunOf, results: Mapping[str, Result]) -> set[str]:
     """Return the contradicted runs that a probe has ruled too slow once: they are tried again, and only once."""
     return {
         run
         for run in find_contradicted(run_of, results)
-        if sum(probe.is_slow for probe in read_probes(layout.run(run))) == 1
+        if sum(probe.is_slow for probe in read_probes(paths.run(run))) == 1
     }
 
 

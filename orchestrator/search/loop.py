@@ -31,13 +31,13 @@ def search(asked: Search, options: SearchOptions, observer: Observer) -> Searche
     Raises:
         KnockoutError: something is refused; nothing has been started then.
     """
-    require_place(asked.study.layout.reports)
-    store = open_store(asked.study.layout)
+    require_place(asked.selection.paths.reports)
+    store = open_store(asked.selection.paths)
     try:
         trials = open_trials(asked, store, options)
-        make_captures(asked.study)
+        make_captures(asked.selection)
         require_trainable(asked)
-        reconcile(store, asked.study.layout, end_jobs=False)
+        reconcile(store, asked.selection.paths, end_jobs=False)
         searcher = Searcher(trials, store, options)
         is_complete = searcher.go_on(observer)
         found = trials.read(is_complete=is_complete, problems=tuple(searcher.problems))
@@ -52,7 +52,7 @@ def look(asked: Search, options: SearchOptions) -> Searched:
     Raises:
         KnockoutError: something is refused.
     """
-    store = open_store(asked.study.layout)
+    store = open_store(asked.selection.paths)
     try:
         return open_trials(asked, store, options).read()
     finally:
@@ -67,10 +67,10 @@ def require_trainable(asked: Search) -> None:
     """
     if asked.stack.code:
         return
-    problem = describe_jobs([asked.stack.config], asked.study.layout.root, with_data=True)[0].problem
+    problem = describe_jobs([asked.stack.config], asked.selection.paths.root, with_data=True)[0].problem
     if problem is not None:
         raise DataError(f"{asked.stack.id}: {problem}")
-    refuse_shared_bursts([asked.stack.config.data], asked.study.layout)
+    refuse_shared_bursts([asked.stack.config.data], asked.selection.paths)
 
 
 @dataclass
@@ -93,8 +93,8 @@ class Searcher:
 
     def go_on(self, observer: Observer) -> bool:
         """Search until the target is reached; return whether it was (a request to stop returns False)."""
-        layout = self.trials.runs.layout
-        worker = build_worker(self.store, layout, self.options.slots, ids=())
+        paths = self.trials.runs.paths
+        worker = build_worker(self.store, paths, self.options.slots, ids=())
         worker.is_time_up = lambda: self._turn(worker)
         self.trials.stop_run = partial(self._stop_run, worker)
         with self.trials.held():

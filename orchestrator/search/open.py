@@ -10,7 +10,7 @@ from sqlalchemy.exc import ArgumentError
 from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.load import load_campaign, objective_captures, seed_list
 from orchestrator.campaign.search_spec import SearchSpec
-from orchestrator.campaign.selection import Request, Study, open_study
+from orchestrator.campaign.selection import Request, Selection, open_campaign
 from orchestrator.errors import UsageError
 from orchestrator.search.space import require_possible
 from orchestrator.task.knobs import did_you_mean
@@ -33,7 +33,7 @@ class Search:
 
     name: str
     spec: SearchSpec
-    study: Study
+    selection: Selection
     stack: Arm
     captures: tuple[str, ...]
     """Those that it looks at."""
@@ -51,18 +51,18 @@ def open_search(request: Request, name: str) -> Search:
         SpecError: the campaign file is refused.
         UsageError: there is no search of that name.
     """
-    study = open_study(request)
-    searches = study.campaign.searches
+    selection = open_campaign(request)
+    searches = selection.campaign.searches
     if name not in searches:
         hint = did_you_mean(name, searches) if searches else "; write one under `searches:`"
         raise UsageError(f"there is no search `{name}`{hint}")
-    spec, stack = searches[name], study.every_arm[searches[name].on]
+    spec, stack = searches[name], selection.every_arm[searches[name].on]
     _, source = load_campaign(request.file)
-    source.profile = study.campaign.profile
+    source.profile = selection.campaign.profile
     with source.locating():
-        captures = objective_captures(spec.objective, study.campaign.data, ("searches", name, "objective"))
+        captures = objective_captures(spec.objective, selection.campaign.data, ("searches", name, "objective"))
         require_possible(name, spec, stack.config)
-    return Search(name, spec, study, stack, captures)
+    return Search(name, spec, selection, stack, captures)
 
 
 def storage_file(url: str) -> Path | None:

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from orchestrator.campaign.search_spec import SearchSpec, Space
-from orchestrator.campaign.spec import ProfiledCampaign
+from orchestrator.campaign.spec import Campaign
 from orchestrator.search.objective import Score
 from orchestrator.search.space import suggest
 from orchestrator.task.knobs import Change
@@ -44,7 +44,7 @@ class Searched(Struct, frozen=True, kw_only=True):
     """A search as far as it has come."""
 
     name: str
-    campaign: ProfiledCampaign
+    campaign: Campaign
     spec: SearchSpec
     stack: str
     captures: tuple[str, ...]

@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from orchestrator.errors import QueueError, QueueLockedError
 from orchestrator.queue.database import DRIVERS, LOCK_SECONDS, connect_bounded, listen_for_refusals, make_file, name_of
 from orchestrator.queue.troubles import TRIALS, describe_trouble, find_remedy, is_refusal
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.search.open import storage_file
 
 HOLD_SECONDS = 60.0
@@ -24,22 +24,22 @@ HOLD_POLL_SECONDS = 0.02
 
 
 @contextlib.contextmanager
-def hold(layout: Layout) -> Iterator[None]:
+def hold(paths: Paths) -> Iterator[None]:
     """Keep every other search of this folder out; the lock ends with the process, however that ends.
 
     Raises:
         QueueLockedError: another search holds the folder for too long.
         QueueError: the lock cannot be taken.
     """
-    path = layout.searches_lock
+    path = paths.searches_lock
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
     except OSError as error:
-        raise QueueError(_describe_lock(layout, error)) from None
+        raise QueueError(_describe_lock(paths, error)) from None
     with file:
         deadline = time.monotonic() + HOLD_SECONDS
-        while not _lock(file.fileno(), layout):
+        while not _lock(file.fileno(), paths):
             if time.monotonic() >= deadline:
                 raise QueueLockedError(
                     f"{path}: another search has held this for {HOLD_SECONDS:g} s; let it go on, or end it"
@@ -48,33 +48,33 @@ def hold(layout: Layout) -> Iterator[None]:
         yield
 
 
-def _lock(file: int, layout: Layout) -> bool:
+def _lock(file: int, paths: Paths) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
-        raise QueueError(_describe_lock(layout, error)) from None
+        raise QueueError(_describe_lock(paths, error)) from None
     return True
 
 
-def _describe_lock(layout: Layout, error: OSError) -> str:
+def _describe_lock(paths: Paths, error: OSError) -> str:
     return (
-        f"{layout.searches_lock}: this cannot be locked, so that searches would be in each other's way: "
+        f"{paths.searches_lock}: this cannot be locked, so that searches would be in each other's way: "
         f"{error.strerror}; give the user who runs Knockout the right to write it, on a file system that has locks"
     )
 
 
-def open_storage_study(layout: Layout, given_url: str | None, name: str) -> optuna.Study:
+def open_storage_study(paths: Paths, given_url: str | None, name: str) -> optuna.Study:
     """Open the study of a search, making it if there is none; from then on its storage raises our errors.
 
     Raises:
         QueueError: the trials cannot be kept there.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    url = given_url or layout.searches_url
-    if storage_file(url) == layout.database.resolve():
-        what = f"the trials cannot be kept in {layout.database}: it is the queue's own, and `knockout rebuild` makes it"
+    url = given_url or paths.searches_url
+    if storage_file(url) == paths.database.resolve():
+        what = f"the trials cannot be kept in {paths.database}: it is the queue's own, and `knockout rebuild` makes it"
         raise QueueError(f"{what} again without them; name another database with --storage, or none")
     try:
         storage = RDBStorage(*_arguments(url))

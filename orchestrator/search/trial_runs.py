@@ -12,7 +12,7 @@ from model.config import JobConfig
 from model.run_folder import Result
 from orchestrator.campaign.arms import Arm, branch_content
 from orchestrator.campaign.plan import PlannedRun
-from orchestrator.campaign.selection import Study
+from orchestrator.campaign.selection import Selection
 from orchestrator.code.sources import Code, GitCode
 from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.runs.consistency import why_not_believed
@@ -20,7 +20,7 @@ from orchestrator.runs.doubtful import find_doubtful, set_aside
 from orchestrator.runs.find import find_same
 from orchestrator.runs.identity import CodeAndData, identity_hash, run_id
 from orchestrator.runs.order import Order, OrderedCode, place_run
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.results import read_result
 from orchestrator.runs.states import MOVES, OPEN, RunState
 from orchestrator.search.space import trial_config
@@ -42,7 +42,7 @@ def base_code(code: Code, stack: Arm, now: datetime) -> OrderedCode:
 class TrialRuns:
     """Names, places and reads the runs of trials on one stack."""
 
-    study: Study
+    selection: Selection
     store: Store
     stack: Arm
     seeds: tuple[int, ...]
@@ -51,9 +51,9 @@ class TrialRuns:
     code: OrderedCode
 
     @property
-    def layout(self) -> Layout:
+    def paths(self) -> Paths:
         """Where the run folders lie."""
-        return self.study.layout
+        return self.selection.paths
 
     def plan(self, name: str, change: Mapping[str, Any]) -> list[PlannedRun]:
         """Return the runs of a trial, one a seed; those of the same identity that are there, or that an experiment has.
@@ -66,11 +66,11 @@ class TrialRuns:
 
     def _identify(self, config: JobConfig) -> PlannedRun:
         identity = identity_hash(config, self.inputs)
-        there = find_same(self.layout, identity, (path.name for path in self.layout.runs.glob(f"*-{identity[:8]}")))
+        there = find_same(self.paths, identity, (path.name for path in self.paths.runs.glob(f"*-{identity[:8]}")))
         if there is None:
             name = self._experiments.get((config.seed, identity), config.experiment)
         else:
-            name = self.layout.run(there).read_config().experiment
+            name = self.paths.run(there).read_config().experiment
         return PlannedRun(
             id=there or run_id(name, config.seed, identity),
             experiment=name,
@@ -83,7 +83,7 @@ class TrialRuns:
     def _experiments(self) -> dict[tuple[int, str], str]:
         """(seed, identity) -> the first experiment of the campaign that is this configuration and has this code."""
         named: dict[tuple[int, str], str] = {}
-        for arm in self.study.every_arm.values():
+        for arm in self.selection.every_arm.values():
             for seed in self.seeds if arm.code == self.stack.code and not arm.seed_shift else ():
                 config = structs.replace(arm.config, seed=seed)
                 named.setdefault((seed, identity_hash(config, self.inputs)), arm.id)
@@ -96,7 +96,7 @@ class TrialRuns:
 
     def result(self, run: str) -> Result | None:
         """Return how a run ended; None while it has not."""
-        return read_result(self.layout.run(run))
+        return read_result(self.paths.run(run))
 
     def is_cancelled(self, run: str) -> bool:
         """Whether somebody has taken a run out of the queue."""
@@ -104,7 +104,7 @@ class TrialRuns:
 
     def queue(self, run: PlannedRun, number: int) -> None:
         """Let a run wait that has no result; what waits or runs already stays as it is."""
-        folder = self.layout.run(run.id)
+        folder = self.paths.run(run.id)
         rows = self.store.runs([run.id])
         if self.result(run.id) is not None or (rows and rows[0].state in OPEN):
             return
@@ -119,7 +119,7 @@ class TrialRuns:
 
     def why_not_believed(self, run: str) -> str | None:
         """Say why the result of a run is not believed; None where it is, or where there is none."""
-        why = why_not_believed(self.layout.run(run))
+        why = why_not_believed(self.paths.run(run))
         return None if why is None else f"{run} is not believed: {why}"
 
     def forget_failures(self, runs: Sequence[str]) -> None:
@@ -128,12 +128,12 @@ class TrialRuns:
         So is a run whose result is not believed, and one that was too slow where another of the trial's seeds is done.
         """
         doubted = [run for run in runs if self.why_not_believed(run) is not None]
-        set_aside(self.layout, find_doubtful(self.layout, doubted))
+        set_aside(self.paths, find_doubtful(self.paths, doubted))
         states = {run: result.state for run in runs if (result := self.result(run)) is not None}
         forgotten = {RunState.FAILED} | ({RunState.TOO_SLOW} if RunState.DONE in states.values() else set())
         for run, state in states.items():
             if state in forgotten:
-                self.layout.run(run).result.unlink(missing_ok=True)
+                self.paths.run(run).result.unlink(missing_ok=True)
 
     def cancel(self, runs: Sequence[str], reason: str) -> bool:
         """Let no run wait any more; return whether none is at work either."""
@@ -144,7 +144,7 @@ class TrialRuns:
         return all(row.state is not RunState.RUNNING for row in rows)
 
     def _row(self, run: PlannedRun) -> QueuedRun:
-        profile = self.study.campaign.profile
+        profile = self.selection.campaign.profile
         return QueuedRun(id=run.id, experiment=run.experiment, seed=run.seed, profile=profile, state=RunState.QUEUED)
 
     def _order(self, run: PlannedRun, number: int) -> Order:
@@ -155,6 +155,6 @@ class TrialRuns:
             queued=f"{now}/{number:06d}",
             code=self.code,
             captures=self.inputs.captures,
-            guards=self.study.campaign.guards,
+            guards=self.selection.campaign.guards,
             references=tuple(name for name in self._references if name != run.id),
         )

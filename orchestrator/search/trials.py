@@ -52,19 +52,19 @@ def open_trials(asked: Search, store: Store, options: SearchOptions) -> "Trials"
     Raises:
         KnockoutError: code, captures or storage are refused.
     """
-    study, stack = asked.study, asked.stack
-    code = find_code(study.layout, snapshot=options.snapshot)
-    make_captures(study)
-    inputs = structs.replace(collect_inputs(study, code), code_tree=code.code_of(stack.code).hash)
+    selection, stack = asked.selection, asked.stack
+    code = find_code(selection.paths, snapshot=options.snapshot)
+    make_captures(selection)
+    inputs = structs.replace(collect_inputs(selection, code), code_tree=code.code_of(stack.code).hash)
     ordered = base_code(code, stack, datetime.now().astimezone())
-    runs = TrialRuns(study, store, stack, asked.seeds, inputs, ordered)
+    runs = TrialRuns(selection, store, stack, asked.seeds, inputs, ordered)
     compared = identity_hash(structs.replace(stack.config, seed=0), inputs)
     same = msgspec.json.encode([compared, asked.spec.space, asked.captures, asked.seeds])
     key = f"{zlib.crc32(same):08x}"
-    name = f"{study.campaign.name}/{study.campaign.profile}/{asked.name}/{key}"
+    name = f"{selection.campaign.name}/{selection.campaign.profile}/{asked.name}/{key}"
     # Two that make the tables at once would be in each other's way.
-    with hold(study.layout):
-        return Trials(asked, runs, open_storage_study(study.layout, options.url, name), Process.own())
+    with hold(selection.paths):
+        return Trials(asked, runs, open_storage_study(selection.paths, options.url, name), Process.own())
 
 
 def _leave(run: str) -> None:
@@ -84,7 +84,7 @@ class Trials:
 
     def held(self) -> contextlib.AbstractContextManager[None]:
         """Keep every other search of this folder from asking and telling."""
-        return hold(self.runs.layout)
+        return hold(self.runs.paths)
 
     def all(self) -> list[FrozenTrial]:
         """Return every trial, those that wait to be asked for among them."""
@@ -188,7 +188,7 @@ class Trials:
                 self._tell_score(trial, ended)
 
     def _tell_score(self, trial: FrozenTrial, results: list[Result]) -> None:
-        folders = [self.runs.layout.run(run) for run in trial.user_attrs[RUNS]]
+        folders = [self.runs.paths.run(run) for run in trial.user_attrs[RUNS]]
         scores = [
             score_run(result, folder.read_epochs(), self.asked.captures)
             for folder, result in zip(folders, results, strict=True)
@@ -247,7 +247,7 @@ class Trials:
     def _report(self, trial: FrozenTrial) -> bool:
         """Tell Optuna of a trial's new epochs; return whether there are any."""
         matched = mean_by_epoch if isinstance(self.asked.spec.pruner, MedianPruning) else each_by_epoch
-        epochs = [self.runs.layout.run(run).read_epochs() for run in runs_of(trial)]
+        epochs = [self.runs.paths.run(run).read_epochs() for run in runs_of(trial)]
         new = [(step, value) for step, value in matched(epochs) if step not in trial.intermediate_values]
         for step, value in new:
             self._trial(trial).report(value, step)
@@ -255,7 +255,7 @@ class Trials:
 
     def _describe_pruning(self, trial: FrozenTrial) -> str:
         pruner = self.asked.spec.pruner
-        epochs = [len(self.runs.layout.run(run).read_epochs()) for run in runs_of(trial)]
+        epochs = [len(self.runs.paths.run(run).read_epochs()) for run in runs_of(trial)]
         against = "the median of the others" if isinstance(pruner, MedianPruning) else "the best point"
         return f"given up after {wording.counted(max(epochs), 'epoch')}: its validation accuracy lies below {against}"
 
@@ -278,7 +278,7 @@ class Trials:
         asked = self.asked
         return Searched(
             name=asked.name,
-            campaign=asked.study.campaign,
+            campaign=asked.selection.campaign,
             spec=asked.spec,
             stack=asked.stack.id,
             captures=asked.captures,

@@ -20,8 +20,8 @@ from orchestrator.api.queue import Placing, add
 from orchestrator.campaign.arms import resolve_arms
 from orchestrator.campaign.fields import Reported
 from orchestrator.campaign.plan import Plan, plan_runs
-from orchestrator.campaign.selection import Request, collect_inputs, make_plan, open_study
-from orchestrator.campaign.spec import BaselineSpec, DataSpec, ExperimentSpec, ProfiledCampaign
+from orchestrator.campaign.selection import Request, collect_inputs, make_plan, open_campaign
+from orchestrator.campaign.spec import BaselineSpec, Campaign, DataSpec, ExperimentSpec
 from orchestrator.code.sources import find_code
 from orchestrator.launch.provenance import write_provenance
 from orchestrator.launch.slots import Slot
@@ -29,7 +29,7 @@ from orchestrator.processes import Process
 from orchestrator.queue.store import RUNS, QueuedRun, Store, open_store
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.order import GuardSpec, place_run
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import Bursts, RunRecord
 from orchestrator.runs.states import RunState
 from orchestrator.search.open import SearchOptions, open_search
@@ -63,7 +63,7 @@ def build_plan(experiments: Mapping[str, Mapping[str, Any]], **fields: Any) -> P
     }
     specs = {name: build_experiment(name, **experiment) for name, experiment in experiments.items()}
     given = {"data": msgspec.convert(data | fields.pop("data", {}), DataSpec), "experiments": specs}
-    campaign = ProfiledCampaign(**values | given | fields)
+    campaign = Campaign(**values | given | fields)
     hashes = {capture.path: f"da7a{name}" for name, capture in campaign.data.captures.items()}
     return plan_runs(campaign, resolve_arms(campaign), CodeAndData(code_tree="c0de", captures=hashes))
 
@@ -201,7 +201,7 @@ class StudyFolder:
     """A campaign in a git repository, with captures that are never opened and runs that were never trained."""
 
     def __init__(self, root: Path) -> None:
-        self.layout = Layout(root)
+        self.paths = Paths(root)
         self.file = root / "experiments.yaml"
         (root / "model").mkdir(parents=True)
         (root / "data").mkdir()
@@ -216,7 +216,7 @@ class StudyFolder:
     def git(self, *words: str) -> str:
         identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
         command = ["git", *identity, *words]
-        return subprocess.run(command, cwd=self.layout.root, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(command, cwd=self.paths.root, check=True, capture_output=True, text=True).stdout.strip()
 
     def commit(self) -> None:
         self.git("add", "-A")
@@ -229,15 +229,15 @@ class StudyFolder:
 
     def start(self, experiment: str, seed: int = 0, *, num_epochs: int = 1, profile: str = "quick") -> str:
         """Give a run its branch and its folder, as when it is queued and started, with epochs; return its id."""
-        study = open_study(Request(file=self.file, profile=profile, seeds=(seed,), experiments=(experiment,)))
-        code = find_code(self.layout, snapshot=True)
+        study = open_campaign(Request(file=self.file, profile=profile, seeds=(seed,), experiments=(experiment,)))
+        code = find_code(self.paths, snapshot=True)
         inputs = collect_inputs(study, code)
         plan = make_plan(study, code, inputs)
         run = next(run for run in plan.runs if run.id == plan.run_of[experiment, seed])
-        folder = self.layout.run(run.id)
-        order = Placing(self.layout, plan, inputs, code).order_of(run, 0)
+        folder = self.paths.run(run.id)
+        order = Placing(self.paths, plan, inputs, code).order_of(run, 0)
         place_run(folder, run.config, order)
-        write_provenance(folder, order, self.layout.root, Slot("cpu0", {}))
+        write_provenance(folder, order, self.paths.root, Slot("cpu0", {}))
         for number in range(1, num_epochs + 1):
             folder.append_epoch(build_epoch(number, seed))
         return run.id
@@ -245,12 +245,12 @@ class StudyFolder:
     def train(self, run_id: str, num_epochs: int = 1) -> str:
         """Give a run epochs; their median takes a second."""
         for number in range(1, num_epochs + 1):
-            self.layout.run(run_id).append_epoch(build_epoch(number, 0))
+            self.paths.run(run_id).append_epoch(build_epoch(number, 0))
         return run_id
 
     def end(self, run_id: str, state: str = "done", failure: str | None = None) -> str:
         """Give a run a result."""
-        folder = self.layout.run(run_id)
+        folder = self.paths.run(run_id)
         if state == "done":
             write_done(folder)
         else:
@@ -259,8 +259,8 @@ class StudyFolder:
 
     def add(self, *experiments: str, seeds: tuple[int, ...] = (0,)) -> tuple[str, ...]:
         """Queue experiments and their references, as `knockout queue add` does without asking `model`; return ids."""
-        study = open_study(Request(file=self.file, profile="quick", seeds=seeds, experiments=experiments))
-        store = open_store(self.layout)
+        study = open_campaign(Request(file=self.file, profile="quick", seeds=seeds, experiments=experiments))
+        store = open_store(self.paths)
         try:
             return add(study, store, snapshot=True).ids
         finally:
@@ -269,7 +269,7 @@ class StudyFolder:
     def queue(self, run_id: str, state: str = "queued", **columns: Any) -> str:
         """Put a run into the queue, in any state; `columns` are those of the row."""
         experiment, _, rest = run_id.rpartition("-")[0].rpartition("-s")
-        store = open_store(self.layout)
+        store = open_store(self.paths)
         row = QueuedRun(id=run_id, experiment=experiment, seed=int(rest), profile="quick", state=RunState(state))
         store.add([row])
         with store.engine.begin() as connection:
@@ -371,11 +371,11 @@ class SearchLab:
 
     def __init__(self, study: StudyFolder) -> None:
         self.study = study
-        (study.layout.root / "data" / "LocC.h5").write_bytes(b"LocC")
+        (study.paths.root / "data" / "LocC.h5").write_bytes(b"LocC")
         capture = "    LocC: {path: data/LocC.h5, devices: [0, 10], packets: [0, 6]}\n"
         study.edit("  train: [LocA]\n", f"{capture}  train: [LocA]\n  choose: [LocC]\n")
         study.file.write_text(study.file.read_text() + SEARCHES)
-        self.store: Store = open_store(study.layout)
+        self.store: Store = open_store(study.paths)
 
     asked = property(lambda self: open_search(Request(file=self.study.file), "focal"))
 
@@ -385,7 +385,7 @@ class SearchLab:
         return trials
 
     def end(self, run: str, accuracy: float = 0.5, state: str = "done", failure: str | None = None) -> None:
-        folder = self.study.layout.run(run)
+        folder = self.study.paths.run(run)
         if state == "done":
             place = np.arange(100) / 100
             scored = folder.read_config().data.scored

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.api.accept import accept
-from orchestrator.campaign.selection import Request, make_plan, open_study
+from orchestrator.campaign.selection import Request, make_plan, open_campaign
 from orchestrator.cli.main import main
 from orchestrator.code.sources import find_code
 from orchestrator.errors import KnockoutError, RunError, UsageError
@@ -24,22 +24,22 @@ from tests.results import write_done
 def trained(study: Any) -> str:
     """A run that is done, with predictions; the code has changed since."""
     run_id = study.start("E5", num_epochs=2)
-    write_done(study.layout.run(run_id), correct=4, epochs=2)
+    write_done(study.paths.run(run_id), correct=4, epochs=2)
     edit_code(study)
     return str(run_id)
 
 
 def edit_code(study: Any) -> None:
-    (study.layout.root / "model" / "__main__.py").write_text("print('one')\n# said\n")
+    (study.paths.root / "model" / "__main__.py").write_text("print('one')\n# said\n")
 
 
 def planned_id(study: Any) -> str:
-    opened = open_study(Request(file=study.file, experiments=("E5",)))
-    return make_plan(opened, find_code(study.layout, snapshot=True)).run_of["E5", 0]
+    opened = open_campaign(Request(file=study.file, experiments=("E5",)))
+    return make_plan(opened, find_code(study.paths, snapshot=True)).run_of["E5", 0]
 
 
 def take(study: Any, run_id: str) -> list[str]:
-    return accept(study.layout, Request(file=study.file), run_id)
+    return accept(study.paths, Request(file=study.file), run_id)
 
 
 def test_the_result_stands_for_todays_run(study: Any, trained: str) -> None:
@@ -47,9 +47,9 @@ def test_the_result_stands_for_todays_run(study: Any, trained: str) -> None:
     assert target != trained
     said = take(study, trained)
     assert said[0].startswith(f"{target} takes the result of {trained}; the report says that ")
-    opened = open_study(Request(file=study.file, experiments=("E5",)))
-    plan = make_plan(opened, find_code(study.layout, snapshot=True))
-    results = finished_results(study.layout, plan.run_ids)
+    opened = open_campaign(Request(file=study.file, experiments=("E5",)))
+    plan = make_plan(opened, find_code(study.paths, snapshot=True))
+    results = finished_results(study.paths, plan.run_ids)
     assert {run_id: result.state for run_id, result in results.items()} == {target: "done"}
 
 
@@ -57,7 +57,7 @@ def test_an_accepted_run_is_a_finished_one(study: Any, trained: str) -> None:
     """Law 2: a finished run is never trained again."""
     take(study, trained)
     study.add("E5")
-    store = open_store(study.layout)
+    store = open_store(study.paths)
     states = {row.id: row.state for row in store.runs()}
     store.close()
     assert states[planned_id(study)] is RunState.DONE
@@ -66,11 +66,11 @@ def test_an_accepted_run_is_a_finished_one(study: Any, trained: str) -> None:
 def test_the_provenance_says_on_whose_word(study: Any, trained: str) -> None:
     target = planned_id(study)
     take(study, trained)
-    old, new = (json.loads(study.layout.run(run_id).provenance.read_bytes()) for run_id in (trained, target))
+    old, new = (json.loads(study.paths.run(run_id).provenance.read_bytes()) for run_id in (trained, target))
     accepted = new.pop("accepted")
     assert accepted == {
         "run": trained,
-        "code_tree": find_code(study.layout, snapshot=True).code_hash,
+        "code_tree": find_code(study.paths, snapshot=True).code_hash,
         "by": f"{getpass.getuser()} on {platform.node()}",
         "files": ["model/__main__.py (+1 -0)"],
     }
@@ -83,7 +83,7 @@ def test_the_provenance_says_on_whose_word(study: Any, trained: str) -> None:
 def test_the_reports_data_is_read_from_the_copy(study: Any, trained: str) -> None:
     target = planned_id(study)
     take(study, trained)
-    old, new = (read_run(run_id, study.layout.run(run_id)) for run_id in (trained, target))
+    old, new = (read_run(run_id, study.paths.run(run_id)) for run_id in (trained, target))
     assert (new.epochs, new.result, new.config) == (old.epochs, old.result, old.config)
     assert new.bursts["LocD"].correct.tolist() == [True] * 4 + [False] * 6
     assert new.provenance["accepted"]["run"] == trained
@@ -100,7 +100,7 @@ def test_a_user_without_a_name_vouches_by_number(study: Any, trained: str, monke
 def test_the_command_line_accepts_and_then_takes_the_run_as_it_is(
     study: Any, trained: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(study.layout.root)
+    monkeypatch.chdir(study.paths.root)
     target = planned_id(study)
     assert main(["why", trained, "--accept"]) == 0
     said = capsys.readouterr().out.splitlines()
@@ -113,11 +113,11 @@ def test_the_command_line_accepts_and_then_takes_the_run_as_it_is(
 
 
 def refuse(study: Any, run_id: str, error: type[KnockoutError], words: str) -> None:
-    before = sorted(study.layout.runs.glob("*/result.json"))
+    before = sorted(study.paths.runs.glob("*/result.json"))
     with pytest.raises(error) as raised:
         take(study, run_id)
     assert words in str(raised.value)
-    assert sorted(study.layout.runs.glob("*/result.json")) == before
+    assert sorted(study.paths.runs.glob("*/result.json")) == before
 
 
 class TestRefusals:
@@ -142,7 +142,7 @@ class TestRefusals:
         if what == "config":
             study.edit("loss.gamma: 2.0", "loss.gamma: 1.0")
         else:
-            (study.layout.root / "data" / "LocD.h5").write_bytes(b"other bursts")
+            (study.paths.root / "data" / "LocD.h5").write_bytes(b"other bursts")
         words = f"{run_id} differs in more than its code, see `knockout why {run_id}`; only a change of code can"
         refuse(study, run_id, UsageError, words)
 
@@ -152,18 +152,18 @@ class TestRefusals:
 
     def test_a_run_whose_place_a_job_is_at_work_in(self, study: Any, trained: str) -> None:
         target = study.start("E5")
-        with study.layout.run(target).hold():
+        with study.paths.run(target).hold():
             refuse(study, trained, UsageError, f"{target} has its own result, or a job at work on it")
 
     @pytest.mark.parametrize("name", ["predictions", "epochs"])
     def test_a_run_that_has_lost_a_file(self, study: Any, trained: str, name: str) -> None:
-        getattr(study.layout.run(trained), name).unlink()
+        getattr(study.paths.run(trained), name).unlink()
         refuse(study, trained, RunError, f"{trained}: its result cannot be taken: ")
 
     def test_a_run_whose_code_of_today_is_refused(self, study: Any) -> None:
         patched = "  P1: {title: Patched, group: code, hypothesis: Why., patch: p1.diff}\n"
         study.file.write_text(study.file.read_text() + patched)
-        patch = study.layout.root / "p1.diff"
+        patch = study.paths.root / "p1.diff"
         diff = "--- a/model/__main__.py\n+++ b/model/__main__.py\n@@ -1 +1 @@\n-print('{}')\n+print('two')\n"
         patch.write_text(diff.format("one"))
         run_id = study.end(study.start("P1"))

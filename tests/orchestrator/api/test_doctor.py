@@ -5,7 +5,7 @@ import pytest
 
 from orchestrator.api import doctor
 from orchestrator.api.doctor import check_cuda_tests, examine_gpu, judge_speed
-from orchestrator.campaign.selection import Request, open_study
+from orchestrator.campaign.selection import Request, open_campaign
 from orchestrator.errors import DataError
 from orchestrator.task.ask import Speed, measure_speed
 
@@ -35,7 +35,7 @@ def test_slower_than_the_source_is_noted_and_slower_than_its_guard_is_bad(second
 
 @pytest.mark.skipif(doctor.count_gpus() > 0, reason="there is a GPU here")
 def test_without_a_gpu_nothing_is_checked_and_that_is_said() -> None:
-    config = open_study(Request(file=ROOT / "experiments.yaml", profile="paper")).arms["baseline"].config
+    config = open_campaign(Request(file=ROOT / "experiments.yaml", profile="paper")).arms["baseline"].config
     (finding,) = examine_gpu(config, ROOT)
     assert finding.kind == "bad"
     assert "no NVIDIA GPU here" in finding.what
@@ -61,7 +61,7 @@ def test_only_the_tests_marked_cuda_are_run(tmp_path: Path, body: str, kind: str
 
 def test_the_speed_check_trains_for_real(monkeypatch: pytest.MonkeyPatch) -> None:
     """On this machine's processor, the quick baseline on a few bursts; on a GPU the same with the paper's."""
-    study = open_study(Request(file=ROOT / "experiments.yaml", profile="quick", experiments=("baseline",)))
+    study = open_campaign(Request(file=ROOT / "experiments.yaml", profile="quick", experiments=("baseline",)))
     config = study.arms["baseline"].config
     captures = {
         name: msgspec.structs.replace(capture, packets=(start := capture.packets[0], start + 1))
@@ -74,7 +74,7 @@ def test_the_speed_check_trains_for_real(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.skipif(doctor.count_gpus() > 0, reason="there is a GPU here")
 def test_a_speed_check_that_cannot_run_says_why() -> None:
-    study = open_study(Request(file=ROOT / "experiments.yaml", profile="quick", experiments=("baseline",)))
+    study = open_campaign(Request(file=ROOT / "experiments.yaml", profile="quick", experiments=("baseline",)))
     config = study.arms["baseline"].config
     with pytest.raises(DataError, match="there is no CUDA GPU here"):
         measure_speed(config, 1, "cuda")

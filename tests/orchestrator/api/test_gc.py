@@ -25,7 +25,7 @@ Knockout = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def knockout(study: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Knockout:
-    monkeypatch.chdir(study.layout.root)
+    monkeypatch.chdir(study.paths.root)
 
     def call(*words: str) -> tuple[int, str, str]:
         status = main(list(words))
@@ -38,7 +38,7 @@ def knockout(study: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 @pytest.fixture
 def branch(study: Any) -> Branch:
     """Give an experiment a branch."""
-    repository = Repository(study.layout.root)
+    repository = Repository(study.paths.root)
 
     def make(experiment: str, content: bytes = b"{}", now: datetime = NOW) -> ExperimentCommit:
         tree = repository.snapshot_tree({SPEC_FILE: content}, with_code=False)
@@ -95,7 +95,7 @@ class TestGc:
 
     def test_keeps_a_keeper_and_retires_its_older_branch(self, study: Any, branch: Branch, knockout: Knockout) -> None:
         older, keeper = branch("E5", b"1"), branch("E5", b"2")
-        Repository(study.layout.root).keep(keeper, "E5", "{}")
+        Repository(study.paths.root).keep(keeper, "E5", "{}")
         study.queue("E5-s0-00000000", "done")
         assert f"kept {keeper.branch}: it is the keeper keeper/E5\n" in knockout("gc")[1]
         assert refs(study) == {f"refs/heads/{keeper.branch}", "refs/knockout/E5/20260219_010041"}
@@ -110,13 +110,13 @@ class TestGc:
         made = branch("E5")
         study.queue("E5-s0-00000000", "done")
         study.git("checkout", "--quiet", made.branch)
-        assert f"kept {made.branch}: it is checked out at {study.layout.root}\n" in knockout("gc")[1]
+        assert f"kept {made.branch}: it is checked out at {study.paths.root}\n" in knockout("gc")[1]
         assert study.git("rev-parse", "HEAD") == made.commit
 
     def test_keeps_a_branch_whose_runs_nobody_knows(self, study: Any, branch: Branch, knockout: Knockout) -> None:
         branch("E5")
         assert "no run of E5 is known, so nobody can say that it is settled; `knockout rebuild`" in knockout("gc")[1]
-        assert not study.layout.database.exists()
+        assert not study.paths.database.exists()
         assert len(refs(study)) == 1
 
     def test_an_experiment_is_not_another_whose_name_it_begins(
@@ -138,7 +138,7 @@ class TestGc:
         assert "retired" in knockout("gc")[1]
 
     def test_sweeps_what_a_killed_queue_add_left_half_written(self, study: Any, knockout: Knockout) -> None:
-        folder = study.layout.run(study.start("E5"))
+        folder = study.paths.run(study.start("E5"))
         old, young = folder.path / ".order.json.abc", folder.path / ".config.json.def"
         for path in (old, young):
             path.write_text("{")
@@ -152,7 +152,7 @@ class TestGc:
         self, study: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """As while a `queue add` writes: a file that was listed has its whole name by the time it is looked at."""
-        folder = study.layout.run(study.start("E5"))
+        folder = study.paths.run(study.start("E5"))
         (folder.path / ".order.json.abc").write_text("{")
         whole = Path.stat
 
@@ -161,12 +161,12 @@ class TestGc:
             return whole(path, **options)
 
         monkeypatch.setattr(Path, "stat", stat)
-        assert find_litter(study.layout, 1e12) == ((), {})
+        assert find_litter(study.paths, 1e12) == ((), {})
 
     def test_a_folder_that_cannot_be_read_is_told_once_and_keeps_no_other(
         self, study: Any, knockout: Knockout, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        folders = [study.layout.run(study.start(name)).path for name in ("E5", "H2")]
+        folders = [study.paths.run(study.start(name)).path for name in ("E5", "H2")]
         for folder in folders:
             (folder / ".order.json.abc").write_text("{")
             os.utime(folder / ".order.json.abc", (0, 0))
@@ -184,15 +184,15 @@ class TestGc:
         assert f"removed the half-written file {folders[1]}/.order.json.abc\n" in said
 
     def test_files_and_pipes_among_the_run_folders_are_passed_over(self, study: Any, knockout: Knockout) -> None:
-        study.layout.runs.mkdir(parents=True)
-        (study.layout.runs / ".DS_Store").write_bytes(b"1")
-        os.mkfifo(study.layout.runs / "pipe")
+        study.paths.runs.mkdir(parents=True)
+        (study.paths.runs / ".DS_Store").write_bytes(b"1")
+        os.mkfifo(study.paths.runs / "pipe")
         assert knockout("gc") == (0, "there is nothing to remove\n", "")
 
     def test_a_file_that_cannot_be_removed_is_told(
         self, study: Any, knockout: Knockout, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        half = study.layout.run(study.start("E5")).path / ".order.json.abc"
+        half = study.paths.run(study.start("E5")).path / ".order.json.abc"
         half.write_text("{")
         os.utime(half, (0, 0))
 
@@ -211,20 +211,20 @@ class TestGc:
         """A process number is believed only with its birth."""
         made = branch("E5")
         earlier = gone(os.getpid())
-        path = study.layout.worktrees / worktree_name("E5", made.commit, earlier)
-        Repository(study.layout.root).add_worktree(made.commit, path)
+        path = study.paths.worktrees / worktree_name("E5", made.commit, earlier)
+        Repository(study.paths.root).add_worktree(made.commit, path)
         run_id = study.start("E5")
         study.queue(run_id, "running", host=earlier.host, pid=earlier.pid, born="boot/2")
-        with study.layout.run(run_id).hold():
+        with study.paths.run(run_id).hold():
             assert f"removed the worktree {path}: process {earlier.pid} is gone\n" in knockout("gc")[1]
 
     def test_a_worktree_that_git_keeps_is_told_and_keeps_no_other(
         self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
     ) -> None:
-        made, layout = branch("E5"), study.layout
-        paths = [layout.worktrees / worktree_name(name, made.commit, gone(dead_pid)) for name in ("E5", "H2")]
+        made, paths = branch("E5"), study.paths
+        paths = [paths.worktrees / worktree_name(name, made.commit, gone(dead_pid)) for name in ("E5", "H2")]
         for path in paths:
-            Repository(layout.root).add_worktree(made.commit, path)
+            Repository(paths.root).add_worktree(made.commit, path)
         study.git("worktree", "lock", str(paths[0]))
         said = knockout("gc")[1]
         assert f"kept {paths[0]}: " in said
@@ -235,24 +235,24 @@ class TestGc:
     def test_removes_worktrees_of_dead_processes_only(
         self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
     ) -> None:
-        made, layout = branch("E5"), study.layout
+        made, paths = branch("E5"), study.paths
         names = [*(worktree_name("E5", made.commit, of) for of in (gone(dead_pid), None)), "look-E5-123456789012"]
         for name in names:
-            Repository(layout.root).add_worktree(made.commit, layout.worktrees / name)
+            Repository(paths.root).add_worktree(made.commit, paths.worktrees / name)
         said = knockout("gc")[1]
-        assert f"removed the worktree {layout.worktrees / names[0]}: process {dead_pid} is gone\n" in said
-        assert sorted(path.name for path in layout.worktrees.iterdir()) == sorted(names[1:])
+        assert f"removed the worktree {paths.worktrees / names[0]}: process {dead_pid} is gone\n" in said
+        assert sorted(path.name for path in paths.worktrees.iterdir()) == sorted(names[1:])
         assert study.git("worktree", "list").count("\n") == 2
 
     def test_keeps_the_worktree_of_a_job_that_outlived_its_run(
         self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
     ) -> None:
         made = branch("E5")
-        path = study.layout.worktrees / worktree_name("E5", made.commit, gone(dead_pid))
-        Repository(study.layout.root).add_worktree(made.commit, path)
+        path = study.paths.worktrees / worktree_name("E5", made.commit, gone(dead_pid))
+        Repository(study.paths.root).add_worktree(made.commit, path)
         run_id = study.start("E5")
         study.queue(run_id, "running", host=Process.own().host, pid=dead_pid, born="boot/1")
-        with study.layout.run(run_id).hold():
+        with study.paths.run(run_id).hold():
             assert f"kept {path}: its job is still at work\n" in knockout("gc")[1]
             assert path.is_dir()
         # Once the job has ended too, nobody needs it.
@@ -265,12 +265,12 @@ class TestGc:
         made = branch("E5")
         branch("H2")
         study.queue("E5-s0-00000000", "done")
-        path = study.layout.worktrees / worktree_name("E5", made.commit, gone(dead_pid))
-        Repository(study.layout.root).add_worktree(made.commit, path)
-        before = (refs(study), checkout_hash(study.layout.root), study.git("worktree", "list"))
+        path = study.paths.worktrees / worktree_name("E5", made.commit, gone(dead_pid))
+        Repository(study.paths.root).add_worktree(made.commit, path)
+        before = (refs(study), checkout_hash(study.paths.root), study.git("worktree", "list"))
         status, would, _ = knockout("gc", "--dry-run")
         assert status == 0
-        assert (refs(study), checkout_hash(study.layout.root), study.git("worktree", "list")) == before
+        assert (refs(study), checkout_hash(study.paths.root), study.git("worktree", "list")) == before
         assert path.is_dir()
         assert would.count("would ") == 2
         did = knockout("gc")[1]
@@ -282,16 +282,16 @@ class TestGc:
         """Law 6: the user's checkout and index are never touched."""
         made = branch("E5")
         study.queue("E5-s0-00000000", "done")
-        path = study.layout.worktrees / worktree_name("E5", made.commit, gone(dead_pid))
-        Repository(study.layout.root).add_worktree(made.commit, path)
-        (study.layout.root / "idea.txt").write_text("half an idea\n")
-        (study.layout.root / "model" / "__main__.py").write_text("print('two')\n")
+        path = study.paths.worktrees / worktree_name("E5", made.commit, gone(dead_pid))
+        Repository(study.paths.root).add_worktree(made.commit, path)
+        (study.paths.root / "idea.txt").write_text("half an idea\n")
+        (study.paths.root / "model" / "__main__.py").write_text("print('two')\n")
         study.git("add", "idea.txt")
         status = study.git("status", "--porcelain=v2", "--branch")
-        before = checkout_hash(study.layout.root)
+        before = checkout_hash(study.paths.root)
         assert knockout("gc")[0] == 0
         assert knockout("checkout", "E5")[0] == 0
-        assert checkout_hash(study.layout.root) == before
+        assert checkout_hash(study.paths.root) == before
         assert study.git("status", "--porcelain=v2", "--branch") == status
 
     def test_outside_a_repository_there_is_nothing_to_tidy(
@@ -307,7 +307,7 @@ class TestCheckout:
     def test_puts_the_newest_commit_into_a_new_worktree(self, study: Any, branch: Branch, knockout: Knockout) -> None:
         branch("E5", b"1")
         newest = branch("E5", b"2", NOW.replace(year=2027))
-        folder = study.layout.worktrees / f"look-E5-{newest.commit[:12]}"
+        folder = study.paths.worktrees / f"look-E5-{newest.commit[:12]}"
         status, said, _ = knockout("checkout", "E5")
         assert status == 0
         assert said.splitlines() == [
@@ -321,7 +321,7 @@ class TestCheckout:
     def test_a_retired_experiment_and_a_keeper_without_a_branch_are_found(
         self, study: Any, branch: Branch, knockout: Knockout
     ) -> None:
-        repository = Repository(study.layout.root)
+        repository = Repository(study.paths.root)
         repository.retire(branch("E5"))
         assert "from refs/knockout/E5/20260219_010041: " in knockout("checkout", "E5")[1]
         keeper = branch("H2")
@@ -332,7 +332,7 @@ class TestCheckout:
     def test_the_folder_may_be_named(self, study: Any, branch: Branch, knockout: Knockout) -> None:
         branch("E5")
         assert knockout("checkout", "E5", "--path", "../look")[0] == 0
-        assert (study.layout.root.parent / "look" / "model" / "__main__.py").exists()
+        assert (study.paths.root.parent / "look" / "model" / "__main__.py").exists()
 
     def test_a_folder_that_is_there_is_refused(self, study: Any, branch: Branch, knockout: Knockout) -> None:
         branch("E5")
@@ -348,8 +348,8 @@ class TestCheckout:
         branch("E5")
         status, _, said = knockout("checkout", "E5", "--path", "look")
         assert status == 2
-        assert f"lies inside your checkout {study.layout.root}; name a folder outside of it" in said
-        assert not (study.layout.root / "look").exists()
+        assert f"lies inside your checkout {study.paths.root}; name a folder outside of it" in said
+        assert not (study.paths.root / "look").exists()
 
     def test_an_experiment_without_a_commit_is_told(self, branch: Branch, knockout: Knockout) -> None:
         assert knockout("checkout", "E6") == (

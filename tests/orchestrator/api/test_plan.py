@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.api.plan import Cost, PreviewRow, describe_change, preview
-from orchestrator.campaign.selection import Request, open_study
+from orchestrator.campaign.selection import Request, open_campaign
 from orchestrator.cli.main import main
 from orchestrator.errors import DataError
 from orchestrator.wording import describe_bytes, describe_seconds
@@ -27,7 +27,7 @@ DIFF = """\
 
 
 def preview_rows(study: Any) -> dict[str, PreviewRow]:
-    return {row.experiment: row for row in preview(open_study(Request(file=study.file))).rows}
+    return {row.experiment: row for row in preview(open_campaign(Request(file=study.file))).rows}
 
 
 def build_cost(**fields: Any) -> Cost:
@@ -36,7 +36,7 @@ def build_cost(**fields: Any) -> Cost:
 
 
 def test_a_new_campaign_trains_every_seed_of_everything(study: Any) -> None:
-    shown = preview(open_study(Request(file=study.file)))
+    shown = preview(open_campaign(Request(file=study.file)))
     assert [(row.experiment, row.reference, row.change, row.to_train, row.finished) for row in shown.rows] == [
         ("baseline", None, "", (0, 1), ()),
         ("E5", "baseline", 'loss.kind: "focal", loss.gamma: 2.0', (0, 1), ()),
@@ -49,11 +49,11 @@ def test_a_new_campaign_trains_every_seed_of_everything(study: Any) -> None:
 def test_a_compiler_that_is_missing_is_told(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setenv("CC", "no-such-compiler")
-    told = preview(open_study(Request(file=study.file))).notes[0]
+    told = preview(open_campaign(Request(file=study.file))).notes[0]
     assert told.startswith("baseline, E5, H2: `runtime.compile: true` cannot work here: C")
     assert "names `no-such-compiler`" in told
     study.edit("experiments:\n", "baseline: {runtime: {compile: false}}\nexperiments:\n")
-    assert not any("compile" in note for note in preview(open_study(Request(file=study.file))).notes)
+    assert not any("compile" in note for note in preview(open_campaign(Request(file=study.file))).notes)
 
 
 def test_what_has_its_result_is_not_trained(study: Any) -> None:
@@ -73,14 +73,14 @@ def test_an_experiment_that_equals_another_trains_nothing_of_its_own(study: Any)
 
 def test_a_change_of_code_alone_is_named(study: Any) -> None:
     study.file.write_text(study.file.read_text() + PATCHED)
-    (study.layout.root / "p1.diff").write_text(DIFF)
+    (study.paths.root / "p1.diff").write_text(DIFF)
     row = preview_rows(study)["P1"]
     assert (row.reference, row.change, row.to_train, row.rejected) == ("E5", "patch p1.diff", (0, 1), None)
 
 
 def test_a_change_of_knobs_and_code_names_both(study: Any) -> None:
     study.file.write_text(study.file.read_text() + PATCHED.replace("patch:", "change: {optim.epochs: 7}, patch:"))
-    arm = open_study(Request(file=study.file)).arms["P1"]
+    arm = open_campaign(Request(file=study.file)).arms["P1"]
     assert describe_change(arm) == "optim.epochs: 7, patch p1.diff"
 
 
@@ -94,13 +94,13 @@ def test_code_that_is_refused_is_told_and_nothing_of_it_is_trained(
     study: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study.file.write_text(study.file.read_text() + PATCHED)
-    (study.layout.root / "p1.diff").write_text(DIFF.replace("one", "three"))
-    shown = preview(open_study(Request(file=study.file)))
+    (study.paths.root / "p1.diff").write_text(DIFF.replace("one", "three"))
+    shown = preview(open_campaign(Request(file=study.file)))
     row = next(row for row in shown.rows if row.experiment == "P1")
     assert row.rejected is not None
     assert "p1.diff" in row.rejected
     assert (row.to_train, shown.cost.num_runs) == ((), 6)
-    monkeypatch.chdir(study.layout.root)
+    monkeypatch.chdir(study.paths.root)
     assert main(["plan"]) == 0
     said = capsys.readouterr().out
     assert f"P1 would be rejected: {row.rejected}\n" in said
@@ -109,35 +109,35 @@ def test_code_that_is_refused_is_told_and_nothing_of_it_is_trained(
 
 
 def test_captures_that_are_not_there_yet_are_told(study: Any) -> None:
-    path = study.layout.root / "data" / "LocA.h5"
+    path = study.paths.root / "data" / "LocA.h5"
     path.unlink()
-    shown = preview(open_study(Request(file=study.file)))
+    shown = preview(open_campaign(Request(file=study.file)))
     assert shown.notes[0] == f"1 captures are not there yet: {path}"
     assert (shown.cost.num_runs, shown.cost.run_seconds) == (6, None)
 
 
 def test_a_copy_of_what_is_trained_on_is_not_reported_on(study: Any) -> None:
-    shutil.copy(study.layout.root / "data" / "LocA.h5", study.layout.root / "data" / "LocD.h5")
+    shutil.copy(study.paths.root / "data" / "LocA.h5", study.paths.root / "data" / "LocD.h5")
     with pytest.raises(
         DataError, match=r"share bursts; .* must be unseen; .* same content: data/LocA\.h5, data/LocD\.h5"
     ):
-        preview(open_study(Request(file=study.file)))
+        preview(open_campaign(Request(file=study.file)))
 
 
 def test_a_plan_starts_nothing_and_writes_no_queue(study: Any) -> None:
     before = study.git("status", "--porcelain=v2", "--branch"), study.git("for-each-ref")
-    preview(open_study(Request(file=study.file)))
+    preview(open_campaign(Request(file=study.file)))
     assert (study.git("status", "--porcelain=v2", "--branch"), study.git("for-each-ref")) == before
     # Hashes of captures that are a moment old are not remembered.
-    assert {path.name for path in study.layout.results.glob("*")} <= {"fingerprints.json"}
+    assert {path.name for path in study.paths.results.glob("*")} <= {"fingerprints.json"}
 
 
 class TestCost:
     def test_it_is_measured_on_the_runs_that_are_done(self, study: Any) -> None:
-        done = study.layout.run(study.end(study.start("E5", num_epochs=3)))
+        done = study.paths.run(study.end(study.start("E5", num_epochs=3)))
         # A run that a guard stopped has not cost what a whole one costs.
         study.end(study.start("baseline", num_epochs=1), "too_slow")
-        cost = preview(open_study(Request(file=study.file))).cost
+        cost = preview(open_campaign(Request(file=study.file))).cost
         # The first epoch took nine seconds, the others one: the median counts.
         assert cost.run_seconds == 3.0
         assert cost.run_bytes == sum(path.stat().st_size for path in done.path.iterdir())
@@ -147,7 +147,7 @@ class TestCost:
     def test_another_profiles_runs_do_not_count(self, study: Any) -> None:
         study.edit("paper: {}", "paper: {baseline: {optim: {epochs: 7}}}")
         study.end(study.start("E5", profile="paper"))
-        assert preview(open_study(Request(file=study.file))).cost.run_seconds is None
+        assert preview(open_campaign(Request(file=study.file))).cost.run_seconds is None
 
     def test_time_and_disk_are_told(self) -> None:
         assert build_cost().sentences() == [

@@ -10,7 +10,7 @@ from model.run_folder import Result
 from orchestrator.api import queue as api_queue
 from orchestrator.api.queue import Queued, add, planned_rows
 from orchestrator.campaign.plan import Plan
-from orchestrator.campaign.selection import Request, Study, open_study
+from orchestrator.campaign.selection import Request, Selection, open_campaign
 from orchestrator.code.checkouts import Checkouts
 from orchestrator.errors import CodeError, DataError
 from orchestrator.launch.provenance import write_provenance
@@ -40,11 +40,11 @@ class Queue:
     """Queues experiments of a study, and reads the queue."""
 
     def __init__(self, study: StudyFolder) -> None:
-        self.study, self.layout = study, study.layout
-        self.store: Store = open_store(study.layout)
+        self.study, self.paths = study, study.paths
+        self.store: Store = open_store(study.paths)
 
-    def open(self, *experiments: str, seeds: tuple[int, ...] = (0,)) -> Study:
-        return open_study(Request(file=self.study.file, profile="quick", seeds=seeds, experiments=experiments))
+    def open(self, *experiments: str, seeds: tuple[int, ...] = (0,)) -> Selection:
+        return open_campaign(Request(file=self.study.file, profile="quick", seeds=seeds, experiments=experiments))
 
     def add(self, *experiments: str, seeds: tuple[int, ...] = (0,), **options: bool) -> Queued:
         return add(self.open(*experiments, seeds=seeds), self.store, **options)
@@ -59,7 +59,7 @@ class Queue:
         return next(row.id for row in self.rows() if short(row.id) == name)
 
     def order(self, name: str) -> Order:
-        return read_order(self.layout.run(self.id_of(name)))
+        return read_order(self.paths.run(self.id_of(name)))
 
     def claim(self, name: str) -> QueuedRun:
         claimed = self.store.claim(Process.own(), [self.id_of(name)])
@@ -88,7 +88,7 @@ def queue(study: StudyFolder) -> Iterator[Queue]:
 @pytest.fixture
 def patched(queue: Queue) -> Queue:
     """A study with two patches, of which only the first fits the code."""
-    root = queue.layout.root
+    root = queue.paths.root
     (root / "fits.patch").write_text(PATCH.format(word="two"))
     (root / "misses.patch").write_text(PATCH.format(word="three").replace("-print('one')", "-print('nought')"))
     queue.study.file.write_text(queue.study.file.read_text() + WITH_PATCHES)
@@ -118,18 +118,18 @@ def test_law_1_adding_twice_changes_nothing(queue: Queue) -> None:
     """The same spec gives the same ids."""
     first = queue.add("E5", seeds=(0, 1))
     rows = queue.rows()
-    before = {path: path.read_bytes() for path in queue.layout.runs.rglob("*.json")}
+    before = {path: path.read_bytes() for path in queue.paths.runs.rglob("*.json")}
     branches = queue.study.git("branch", "--list")
     second = queue.add("E5", seeds=(0, 1))
     assert second.ids == first.ids
     assert queue.rows() == rows
-    assert {path: path.read_bytes() for path in queue.layout.runs.rglob("*.json")} == before
+    assert {path: path.read_bytes() for path in queue.paths.runs.rglob("*.json")} == before
     assert queue.study.git("branch", "--list") == branches
 
 
 def test_a_run_folder_holds_all_that_is_needed_to_start_it_later(queue: Queue) -> None:
     (run_id,) = queue.add("baseline").ids
-    folder, order = queue.layout.run(run_id), queue.order("baseline-s0")
+    folder, order = queue.paths.run(run_id), queue.order("baseline-s0")
     assert {file.name for file in folder.path.iterdir()} == {"config.json", "order.json"}
     assert folder.read_config().experiment == "baseline"
     assert run_id.endswith(order.identity[:8])
@@ -153,17 +153,17 @@ def test_what_was_queued_is_what_is_trained_whatever_is_edited_afterwards(queue:
     queue.study.commit()
     queue.add("E5")
     order = queue.order("E5-s0")
-    before = {path: path.read_bytes() for path in queue.layout.runs.rglob("*.json")}
+    before = {path: path.read_bytes() for path in queue.paths.runs.rglob("*.json")}
     queue.study.edit("epoch_seconds: 10", "epoch_seconds: 99")
     queue.study.edit("loss.gamma: 2.0", "loss.gamma: 5.0")
-    (queue.layout.root / "model" / "__main__.py").write_text("print('two')\n")
+    (queue.paths.root / "model" / "__main__.py").write_text("print('two')\n")
     queue.study.commit()
     queue.add("E5")
     assert len(queue.rows()) == 4
     assert {path: path.read_bytes() for path in before} == before
     assert order.guards.epoch_seconds == 10
-    assert json.loads(queue.layout.run(order.run).config.read_text())["loss"]["gamma"] == 2.0
-    checkouts = Checkouts(queue.layout)
+    assert json.loads(queue.paths.run(order.run).config.read_text())["loss"]["gamma"] == 2.0
+    checkouts = Checkouts(queue.paths)
     assert (checkouts.open("E5", order.code) / "model" / "__main__.py").read_text() == "print('one')\n"
     checkouts.close()
 
@@ -171,11 +171,11 @@ def test_what_was_queued_is_what_is_trained_whatever_is_edited_afterwards(queue:
 def test_what_has_a_result_is_not_queued(queue: Queue) -> None:
     queue.add("baseline")
     run_id = queue.end("baseline-s0")
-    before = queue.layout.run(run_id).order.read_bytes()
+    before = queue.paths.run(run_id).order.read_bytes()
     queued = queue.add("E5")
     assert queued.finished == {run_id}
     assert queue.states() == {"baseline-s0": RunState.DONE, "E5-s0": RunState.QUEUED}
-    assert queue.layout.run(run_id).order.read_bytes() == before
+    assert queue.paths.run(run_id).order.read_bytes() == before
 
 
 def test_where_all_have_results_model_is_asked_nothing(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,14 +197,14 @@ def test_a_result_that_the_queue_does_not_know_is_taken_over(queue: Queue) -> No
 def test_a_row_that_says_ended_about_a_folder_without_a_result_waits_again(queue: Queue, state: str) -> None:
     queue.add("baseline")
     run_id = queue.end("baseline-s0", state)
-    queue.layout.run(run_id).result.unlink()
+    queue.paths.run(run_id).result.unlink()
     assert queue.add("baseline").finished == frozenset()
     assert queue.states() == {"baseline-s0": RunState.QUEUED}
 
 
 def test_a_waiting_run_whose_order_is_gone_gets_one_again(queue: Queue) -> None:
     (run_id,) = queue.add("baseline").ids
-    queue.layout.run(run_id).order.unlink()
+    queue.paths.run(run_id).order.unlink()
     queue.add("baseline")
     assert queue.order("baseline-s0").run == run_id
 
@@ -220,11 +220,11 @@ def test_what_was_interrupted_or_cancelled_waits_again(queue: Queue) -> None:
 def test_a_run_under_way_is_left_alone(queue: Queue) -> None:
     queue.add("baseline")
     claimed = queue.claim("baseline-s0")
-    before = queue.layout.run(claimed.id).order.read_bytes()
+    before = queue.paths.run(claimed.id).order.read_bytes()
     queue.study.edit("profiles:", "guards: {epoch_seconds: 10}\nprofiles:")
     queue.add("baseline")
     assert queue.rows() == [claimed]
-    assert queue.layout.run(claimed.id).order.read_bytes() == before
+    assert queue.paths.run(claimed.id).order.read_bytes() == before
 
 
 def test_adding_a_waiting_run_again_gives_it_the_guards_of_now(queue: Queue) -> None:
@@ -241,13 +241,13 @@ def test_a_failed_run_is_trained_again_only_where_that_is_asked_for(queue: Queue
     assert queue.states()["baseline-s0"] is RunState.FAILED
     assert queue.add("E5", retry=True).finished == {done}
     assert queue.states() == {"E5-s0": RunState.DONE, "baseline-s0": RunState.QUEUED}
-    assert not queue.layout.run(failed).result.exists()
+    assert not queue.paths.run(failed).result.exists()
 
 
 def note_ruling(queue: Queue, run_id: str) -> None:
     """Note that a probe has ruled a run too slow."""
     slow = Probe(epoch=1, paused_seconds=1.0, measurement=Measurement(), is_slow=True, said="an epoch takes too long")
-    append_probe(queue.layout.run(run_id), slow)
+    append_probe(queue.paths.run(run_id), slow)
 
 
 def test_a_run_that_a_probe_ruled_too_slow_against_another_seed_is_tried_again_once(queue: Queue) -> None:
@@ -257,7 +257,7 @@ def test_a_run_that_a_probe_ruled_too_slow_against_another_seed_is_tried_again_o
     order = queue.order("E5-s0")
     assert queue.add("E5", seeds=(0, 1)).finished == {done}
     assert queue.states()["E5-s0"] is RunState.QUEUED
-    assert queue.layout.run(slow).read_result() is None
+    assert queue.paths.run(slow).read_result() is None
     assert queue.order("E5-s0").identity == order.identity
     queue.end("E5-s0", "too_slow")
     note_ruling(queue, slow)
@@ -297,8 +297,8 @@ def test_where_something_is_refused_nothing_is_queued_and_failures_stay_on_recor
     with pytest.raises((CodeError, DataError), match=r"git refuses the branch|heads 3 do not divide 64"):
         queue.add("H2", retry=True)
     assert queue.rows() == rows
-    assert [folder.name for folder in queue.layout.runs.iterdir()] == [failed]
-    assert queue.layout.run(failed).result.exists()
+    assert [folder.name for folder in queue.paths.runs.iterdir()] == [failed]
+    assert queue.paths.run(failed).result.exists()
 
 
 def test_code_that_is_refused_rejects_its_runs_with_gits_words_and_the_others_wait(patched: Queue) -> None:
@@ -313,7 +313,7 @@ def test_code_that_is_refused_rejects_its_runs_with_gits_words_and_the_others_wa
     rejected = Result(state="failed", failure="rejected", reason=queued.rejected["P2"], epochs=0)
     rows = {row.id: row for row in patched.rows()}
     for run_id in queued.finished:
-        assert patched.layout.run(run_id).read_result() == rejected
+        assert patched.paths.run(run_id).read_result() == rejected
         assert (rows[run_id].state, rows[run_id].reason, rows[run_id].failure) == (
             RunState.FAILED,
             rejected.reason,
@@ -327,14 +327,14 @@ def test_code_of_its_own_is_in_the_order(patched: Queue) -> None:
     assert own.is_own
     assert own.tree != plain.tree
     assert own.changes == ("model/__main__.py (+1 -1)",)
-    checkouts = Checkouts(patched.layout)
+    checkouts = Checkouts(patched.paths)
     assert (checkouts.open("P1", own) / "model" / "__main__.py").read_text() == "print('two')\n"
     checkouts.close()
 
 
 def test_a_patch_that_was_mended_is_another_run(patched: Queue) -> None:
     (refused,) = patched.add("P2").finished
-    (patched.layout.root / "misses.patch").write_text(PATCH.format(word="three"))
+    (patched.paths.root / "misses.patch").write_text(PATCH.format(word="three"))
     patched.study.commit()
     queued = patched.add("P2")
     assert queued.rejected == {}
@@ -342,7 +342,7 @@ def test_a_patch_that_was_mended_is_another_run(patched: Queue) -> None:
 
 
 def test_outside_a_repository_code_of_its_own_is_rejected_and_the_rest_waits(patched: Queue) -> None:
-    (patched.layout.root / ".git").rename(patched.layout.root.parent / "moved.git")
+    (patched.paths.root / ".git").rename(patched.paths.root.parent / "moved.git")
     queued = patched.add("P1")
     assert "needs a git repository around" in queued.rejected["P1"]
     assert patched.states() == {"baseline-s0": RunState.QUEUED, "P1-s0": RunState.FAILED}
@@ -352,11 +352,11 @@ def test_outside_a_repository_code_of_its_own_is_rejected_and_the_rest_waits(pat
 
 def test_a_run_that_goes_on_after_it_was_queued_again_keeps_its_provenance(queue: Queue) -> None:
     (run_id,) = queue.add("baseline").ids
-    folder = queue.layout.run(run_id)
-    write_provenance(folder, queue.order("baseline-s0"), queue.layout.root, Slot("cpu0", {}))
+    folder = queue.paths.run(run_id)
+    write_provenance(folder, queue.order("baseline-s0"), queue.paths.root, Slot("cpu0", {}))
     before = folder.provenance.read_bytes()
     queue.add("baseline")
-    write_provenance(folder, queue.order("baseline-s0"), queue.layout.root, Slot("cpu1", {}))
+    write_provenance(folder, queue.order("baseline-s0"), queue.paths.root, Slot("cpu1", {}))
     assert folder.provenance.read_bytes() == before
 
 

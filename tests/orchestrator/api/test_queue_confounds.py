@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from orchestrator.api.queue import foresee_confounds
-from orchestrator.campaign.selection import Request, make_plan, open_study
+from orchestrator.api.queue import warn_of_confounds
+from orchestrator.campaign.selection import Request, make_plan, open_campaign
 from orchestrator.code.sources import find_code
 from orchestrator.launch.slots import Slot
 
@@ -12,8 +12,8 @@ CPU = Slot("cpu0", {})
 
 
 def foresee(study: Any, *finished: str, slot: Slot = CPU) -> list[str]:
-    opened = open_study(Request(file=study.file, profile="quick", seeds=(0,), experiments=("E5",)))
-    return foresee_confounds(study.layout, make_plan(opened, find_code(study.layout, snapshot=True)), finished, slot)
+    opened = open_campaign(Request(file=study.file, profile="quick", seeds=(0,), experiments=("E5",)))
+    return warn_of_confounds(study.paths, make_plan(opened, find_code(study.paths, snapshot=True)), finished, slot)
 
 
 def test_what_was_trained_here_with_the_same_packages_is_no_confound(study: Any) -> None:
@@ -24,7 +24,7 @@ def test_what_was_trained_here_with_the_same_packages_is_no_confound(study: Any)
 
 def test_a_reference_trained_with_another_torch_is_told_before_the_experiment_starts(study: Any) -> None:
     baseline = study.end(study.start("baseline"))
-    path = study.layout.run(baseline).provenance
+    path = study.paths.run(baseline).provenance
     origin = json.loads(path.read_bytes())
     origin["environment"]["torch"] = "1.0"
     path.write_text(json.dumps(origin))
@@ -43,7 +43,7 @@ def test_a_reference_trained_on_a_cpu_confounds_what_a_gpu_is_to_train(study: An
 
 def test_of_many_differences_the_first_is_said_and_the_others_are_counted(study: Any) -> None:
     baseline = study.end(study.start("baseline"))
-    path = study.layout.run(baseline).provenance
+    path = study.paths.run(baseline).provenance
     origin = json.loads(path.read_bytes())
     origin["environment"] |= {"torch": "1.0", "numpy": "1.0", "h5py": "1.0"}
     path.write_text(json.dumps(origin))
@@ -59,7 +59,7 @@ def test_an_experiment_that_was_refused_has_nothing_to_compare_and_is_counted(st
     study.end(study.start("baseline"))
     baseline, refused = sorted(study.add("E5"), key=lambda run: run.startswith("E5"))
     assert foresee(study, baseline, refused) == []
-    study.layout.run(baseline).result.unlink()
+    study.paths.run(baseline).result.unlink()
     (sentence,) = foresee(study, refused)
     assert sentence == "1 experiment has no two runs that were both started, so there is nothing to compare: E5"
 
@@ -75,7 +75,7 @@ def test_seeds_that_are_not_wanted_yet_are_left_out(study: Any) -> None:
     study.commit()
     baseline = study.end(study.start("baseline"))
     study.add("E5")
-    opened = open_study(Request(file=study.file, profile="quick", seeds=(0,), experiments=("E5",)))
-    whole = make_plan(opened, find_code(study.layout, snapshot=True))
+    opened = open_campaign(Request(file=study.file, profile="quick", seeds=(0,), experiments=("E5",)))
+    whole = make_plan(opened, find_code(study.paths, snapshot=True))
     assert len(opened.wants(whole).runs) < len(whole.runs)
-    assert foresee_confounds(study.layout, opened.wants(whole), [baseline], CPU) == []
+    assert warn_of_confounds(study.paths, opened.wants(whole), [baseline], CPU) == []

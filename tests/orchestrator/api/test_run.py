@@ -11,10 +11,10 @@ from model.run_folder import Result
 from orchestrator.api.queue import RunOptions
 from orchestrator.api.run import Outcome, outdated_keepers, report, run
 from orchestrator.campaign.plan import Plan
-from orchestrator.campaign.selection import Request, open_study
+from orchestrator.campaign.selection import Request, open_campaign
 from orchestrator.processes import Process
 from orchestrator.queue.store import Store
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.probes import Measurement, Probe, append_probe
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.states import RunState
@@ -31,15 +31,15 @@ class EndingWorker:
 
     tries: ClassVar[list[list[str]]] = []
 
-    def __init__(self, store: Store, layout: Layout, slots: int | None, ids: tuple[str, ...], **options: Any) -> None:
-        self.store, self.layout, self.ids, self.problems = store, layout, ids, [f"a word of try {len(self.tries)}"]
+    def __init__(self, store: Store, paths: Paths, slots: int | None, ids: tuple[str, ...], **options: Any) -> None:
+        self.store, self.paths, self.ids, self.problems = store, paths, ids, [f"a word of try {len(self.tries)}"]
 
     def drain(self, observer: object) -> bool:
         self.tries.append([])
         while (claimed := self.store.claim(Process.own(), self.ids)) is not None:
             self.tries[-1].append(claimed.id.rpartition("-")[0])
             state = "too_slow" if claimed.id.startswith("E5-s0") else "done"
-            folder = self.layout.run(claimed.id)
+            folder = self.paths.run(claimed.id)
             if state == "done":
                 write_done(folder)
             else:
@@ -57,11 +57,11 @@ def test_a_slow_seed_that_another_contradicts_is_tried_again_once_by_the_same_co
     monkeypatch.setattr(EndingWorker, "tries", [])
     request = Request(file=study.file, profile="quick", seeds=(0, 1), experiments=("E5",))
     monkeypatch.setattr("orchestrator.api.run.conclude", lambda study, plan, code, notes: OUTCOME)
-    outcome = run(open_study(request), RunOptions(), object())
+    outcome = run(open_campaign(request), RunOptions(), object())
     assert EndingWorker.tries == [["baseline-s0", "E5-s0", "baseline-s1", "E5-s1"], ["E5-s0"]]
     assert (outcome.num_trained, outcome.num_finished_before) == (4, 0)
     assert outcome.problems == ("a word of try 0", "a word of try 1")
-    run(open_study(request), RunOptions(), object())
+    run(open_campaign(request), RunOptions(), object())
     assert len(EndingWorker.tries) == 2
 
 
@@ -91,7 +91,7 @@ def test_a_report_needs_no_git(study: Any, monkeypatch: pytest.MonkeyPatch, tmp_
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     request = Request(file=study.file, profile="quick", seeds=(0,))
-    outcome = report(open_study(request), request)
+    outcome = report(open_campaign(request), request)
     assert "since git cannot be run: there is no such program" in outcome.notes[0]
     assert outcome.report.is_file()
     assert set(outcome.judgements) == {"baseline", "E5", "H2"}

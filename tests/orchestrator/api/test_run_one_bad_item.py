@@ -81,11 +81,11 @@ def gone() -> dict[str, Any]:
 @pytest.fixture
 def queued(study: Any, gone: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
     """A run whose worker is gone, one that waits, and one that failed; the first has no folder yet."""
-    monkeypatch.chdir(study.layout.root)
+    monkeypatch.chdir(study.paths.root)
     study.queue(BAD, "running", attempt=1, **gone)
     study.queue(WAITS)
     study.queue(FAILED, "failed", failure="crashed")
-    study.layout.runs.mkdir()
+    study.paths.runs.mkdir()
     return study
 
 
@@ -104,17 +104,17 @@ def say_all(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
 def test_a_folder_that_cannot_be_read_keeps_no_command_from_the_others(
     queued: Any, spoil: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spoil(queued.layout.runs / BAD)
+    spoil(queued.paths.runs / BAD)
     said = say_all(capsys)
     assert all(run_id in said["status"] for run_id in (BAD, WAITS, FAILED))
     assert f"{WAITS} is cancelled" in said["cancel"]
-    assert f"left out: {queued.layout.runs / BAD}: " in said["rebuild"]
+    assert f"left out: {queued.paths.runs / BAD}: " in said["rebuild"]
 
 
 def test_files_that_are_no_runs_are_told_by_rebuild_alone(queued: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    (queued.layout.runs / ".DS_Store").write_text("Finder's")
+    (queued.paths.runs / ".DS_Store").write_text("Finder's")
     said = say_all(capsys)
-    assert f"left out: {queued.layout.runs / '.DS_Store'}: this is a file, and no run folder" in said["rebuild"]
+    assert f"left out: {queued.paths.runs / '.DS_Store'}: this is a file, and no run folder" in said["rebuild"]
     assert "DS_Store" not in said["status"] + said["stop"]
 
 
@@ -122,7 +122,7 @@ def test_a_row_of_another_version_is_told_once_by_every_command(
     queued: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     queued.queue("H2-s0-00000001", state="queued")
-    store = open_store(queued.layout)
+    store = open_store(queued.paths)
     with store.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE runs SET state = 'paused' WHERE id = 'H2-s0-00000001'")
     store.close()
@@ -140,7 +140,7 @@ def shared(queued: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         importlib.import_module(f"orchestrator.console.{module}")
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         root = Path(folder) / "study"
-        shutil.copytree(queued.layout.root, root, symlinks=True)
+        shutil.copytree(queued.paths.root, root, symlinks=True)
         Path(folder).chmod(0o755)
         (root / "results" / "runs" / BAD).mkdir()
         open_to_all(root)
@@ -186,13 +186,13 @@ def test_a_queue_that_cannot_be_written_is_listed_as_it_is(shared: Path, capsys:
 
 def test_runs_that_can_be_read_are_queued_beside_one_that_cannot(study: Any) -> None:
     ids = study.add("H2")
-    folder = study.layout.run(ids[0]).path
+    folder = study.paths.run(ids[0]).path
     shutil.rmtree(folder)
     have_folders_for_files(folder)
-    store = open_store(study.layout)
+    store = open_store(study.paths)
     store.forget(ids)
     store.close()
     assert study.add("H2") == ids
-    store = open_store(study.layout)
+    store = open_store(study.paths)
     assert [(row.id, row.state) for row in store.runs()] == [(run_id, RunState.QUEUED) for run_id in ids[1:]]
     store.close()

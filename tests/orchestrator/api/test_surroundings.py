@@ -17,7 +17,7 @@ from orchestrator.api.surroundings import (
     judge_terminal,
 )
 from orchestrator.launch.slots import Gpu, visible_devices
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 
 EIGHT = [Gpu(index, f"GPU-{index}", "H100") for index in range(8)]
 
@@ -61,40 +61,40 @@ def test_a_missing_compiler_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "study").mkdir()
-    return Layout(tmp_path / "study")
+    return Paths(tmp_path / "study")
 
 
-def test_places_that_are_not_there_yet_are_none_to_complain_about(layout: Layout) -> None:
-    assert [finding.kind for finding in check_places(layout)] == ["ok"]
-    assert list(layout.root.iterdir()) == []
+def test_places_that_are_not_there_yet_are_none_to_complain_about(paths: Paths) -> None:
+    assert [finding.kind for finding in check_places(paths)] == ["ok"]
+    assert list(paths.root.iterdir()) == []
 
 
-def test_a_file_where_a_folder_should_be_is_named(layout: Layout) -> None:
-    layout.results.write_text("")
-    layout.reports.write_text("")
-    told = [finding.what for finding in check_places(layout)]
+def test_a_file_where_a_folder_should_be_is_named(paths: Paths) -> None:
+    paths.results.write_text("")
+    paths.reports.write_text("")
+    told = [finding.what for finding in check_places(paths)]
     assert told == [
-        f"runs and the queue: {layout.results} must be a folder, and is none; rename or remove it",
-        f"reports: {layout.reports} must be a folder, and is none; rename or remove it",
+        f"runs and the queue: {paths.results} must be a folder, and is none; rename or remove it",
+        f"reports: {paths.reports} must be a folder, and is none; rename or remove it",
     ]
 
 
-def test_a_place_that_only_can_be_read_is_named(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != layout.root)
-    told = [finding.what for finding in check_places(layout)]
-    assert told[0].startswith(f"runs and the queue: this user cannot write to {layout.root}; ")
+def test_a_place_that_only_can_be_read_is_named(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != paths.root)
+    told = [finding.what for finding in check_places(paths)]
+    assert told[0].startswith(f"runs and the queue: this user cannot write to {paths.root}; ")
     assert len(told) == 2
 
 
-def test_without_a_home_folder_the_variable_is_named(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(layout: Layout) -> Path:
+def test_without_a_home_folder_the_variable_is_named(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(paths: Paths) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(Layout, "worktrees", property(refuse))
-    [finding] = check_places(layout)
+    monkeypatch.setattr(Paths, "worktrees", property(refuse))
+    [finding] = check_places(paths)
     told = "checkouts of experiments: this user has no home folder; set HOME to a folder that can be written"
     assert (finding.kind, finding.what) == ("bad", told)
 
@@ -112,35 +112,35 @@ def test_a_home_folder_that_cannot_be_written_is_noted(
     assert f"the home folder {tmp_path / name} {told}; set HOME to" in finding.what
 
 
-def test_without_temporary_files_the_place_is_told(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_temporary_files_the_place_is_told(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> str:
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
 
     monkeypatch.setattr("tempfile.gettempdir", refuse)
-    [finding] = check_places(layout)
+    [finding] = check_places(paths)
     assert finding.what.startswith("temporary files: No usable temporary directory found; ")
 
 
-def test_locks_are_tried_where_the_runs_lie(layout: Layout) -> None:
-    [finding] = check_locks(layout)
-    assert (finding.kind, finding.what) == ("ok", f"files can be locked in {layout.root}")
+def test_locks_are_tried_where_the_runs_lie(paths: Paths) -> None:
+    [finding] = check_locks(paths)
+    assert (finding.kind, finding.what) == ("ok", f"files can be locked in {paths.root}")
 
 
-def test_each_lock_that_does_not_work_is_named(layout: Layout) -> None:
+def test_each_lock_that_does_not_work_is_named(paths: Paths) -> None:
     def refuse(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    layout.results.mkdir()
-    [finding] = check_locks(layout, {"flock": refuse, "fcntl": lambda descriptor, operation: None})
+    paths.results.mkdir()
+    [finding] = check_locks(paths, {"flock": refuse, "fcntl": lambda descriptor, operation: None})
     assert finding.kind == "bad"
-    assert finding.what.startswith(f"{layout.results}: flock does not work (No locks available)")
-    assert list(layout.results.iterdir()) == []
+    assert finding.what.startswith(f"{paths.results}: flock does not work (No locks available)")
+    assert list(paths.results.iterdir()) == []
 
 
-def test_a_full_disk_is_bad(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "GB free for results" in check_disk(layout).what
+def test_a_full_disk_is_bad(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "GB free for results" in check_disk(paths).what
     monkeypatch.setattr("orchestrator.api.surroundings.MIN_FREE_BYTES", 10**18)
-    assert check_disk(layout).kind == "bad"
+    assert check_disk(paths).kind == "bad"
 
 
 @pytest.mark.parametrize(("encoding", "kind"), [("utf-8", "ok"), ("UTF8", "ok"), ("utf_8", "ok"), ("ascii", "note")])

@@ -11,7 +11,7 @@ from orchestrator.api import until_decided
 from orchestrator.api.queue import RunOptions, add
 from orchestrator.api.run import Trained
 from orchestrator.api.until_decided import Budget, Ended, choose_next, run_until_decided
-from orchestrator.campaign.selection import Request, Study, open_study
+from orchestrator.campaign.selection import Request, Selection, open_campaign
 from orchestrator.cli.live import LiveTable
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.queue.store import open_store
@@ -34,8 +34,8 @@ class Ender:
     rounds: list[list[tuple[str, int]]] = field(default_factory=list)
     retried: list[bool] = field(default_factory=list)
 
-    def __call__(self, study: Study, options: RunOptions, observer: Any, is_time_up: Callable[[], bool]) -> Trained:
-        store = open_store(study.layout)
+    def __call__(self, study: Selection, options: RunOptions, observer: Any, is_time_up: Callable[[], bool]) -> Trained:
+        store = open_store(study.paths)
         try:
             queued = add(study, store, snapshot=True, retry=options.retry)
         finally:
@@ -46,7 +46,7 @@ class Ender:
         self.now += self.seconds
         if self.result is not None:
             for run in waiting:
-                folder = study.layout.run(run.id)
+                folder = study.paths.run(run.id)
                 if self.result is UNTOLD:
                     write_done(folder)
                 else:
@@ -59,14 +59,14 @@ DIED = Result(state="failed", failure="crashed", reason="it crashed", epochs=1)
 
 
 @pytest.fixture
-def opened(study: Any) -> Study:
+def opened(study: Any) -> Selection:
     study.edit("seeds: 2\n", f"seeds: 2\n{STAGING}\n")
     study.commit()
-    return open_study(Request(file=study.file, profile="quick"))
+    return open_campaign(Request(file=study.file, profile="quick"))
 
 
 @pytest.fixture
-def decide(opened: Study, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
+def decide(opened: Selection, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
     """Run the loop with an ender."""
 
     def run(ender: Ender, budget_seconds: float | None = None, *, retry: bool = False) -> Ended:
@@ -77,13 +77,13 @@ def decide(opened: Study, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ende
     return run
 
 
-def test_a_budget_of_nothing_trains_nothing_and_queues_nothing(decide: Any, opened: Study) -> None:
+def test_a_budget_of_nothing_trains_nothing_and_queues_nothing(decide: Any, opened: Selection) -> None:
     ender = Ender(UNTOLD)
     ended = decide(ender, 0.0)
     assert ender.rounds == []
     assert ended.is_budget_spent
     assert ended.num_wanted == len(SCREENED)
-    assert not opened.layout.runs.exists()
+    assert not opened.paths.runs.exists()
 
 
 def test_undecided_experiments_are_given_seeds_look_by_look_until_they_have_had_all(decide: Any) -> None:
@@ -139,22 +139,22 @@ def test_failed_runs_are_trained_again_once_and_only_where_that_is_asked_for(dec
     assert (sorted(again.rounds[0]), again.retried) == (sorted(SCREENED), [True])
 
 
-def test_the_next_run_is_chosen_without_training(opened: Study) -> None:
+def test_the_next_run_is_chosen_without_training(opened: Selection) -> None:
     found = choose_next(opened)
     assert found is not None
     assert (found.seed, found.seconds) == (0, None)
-    assert not opened.layout.runs.exists()
+    assert not opened.paths.runs.exists()
 
 
 def test_a_campaign_without_staging_is_told_what_to_write(study: Any) -> None:
-    unstaged = open_study(Request(file=study.file, profile="quick"))
+    unstaged = open_campaign(Request(file=study.file, profile="quick"))
     with pytest.raises(UsageError, match=r"add `staging: \{screen_seeds: 2, max_seeds: 10, confirm_seeds: 2\}` to its"):
         choose_next(unstaged)
 
 
-def test_a_plain_run_of_a_staged_campaign_queues_the_seeds_of_the_file(study: Any, opened: Study) -> None:
+def test_a_plain_run_of_a_staged_campaign_queues_the_seeds_of_the_file(study: Any, opened: Selection) -> None:
     study.add("E5", seeds=(0, 1))
-    assert len(list(opened.layout.runs.iterdir())) == 4
+    assert len(list(opened.paths.runs.iterdir())) == 4
     assert opened.seeds == (0, 1)
     assert opened.campaign.seeds == (0, 1, 2, 3, 4)
 
@@ -162,4 +162,4 @@ def test_a_plain_run_of_a_staged_campaign_queues_the_seeds_of_the_file(study: An
 def test_more_seeds_at_most_than_at_least_are_wanted(study: Any) -> None:
     study.edit("seeds: 2\n", "seeds: 2\nstaging: {screen_seeds: 4, max_seeds: 3}\n")
     with pytest.raises(SpecError, match=r"max_seeds 3 is fewer than the 4 that every experiment is given"):
-        open_study(Request(file=study.file, profile="quick"))
+        open_campaign(Request(file=study.file, profile="quick"))

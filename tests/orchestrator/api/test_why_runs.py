@@ -16,7 +16,7 @@ Ask = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def ask(study: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Ask:
     """Ask why; return the exit status, and what was said on stdout and stderr."""
-    monkeypatch.chdir(study.layout.root)
+    monkeypatch.chdir(study.paths.root)
 
     def why(*words: str) -> tuple[int, str, str]:
         status = main(["why", *words])
@@ -70,15 +70,15 @@ def test_a_changed_knob_is_named_with_both_values(study: Any, ask: Ask) -> None:
 
 def test_a_knob_that_an_older_version_did_not_have_is_absent(study: Any, ask: Ask) -> None:
     run_id = study.end(study.start("E5"))
-    edit_json(study.layout.run(run_id).config, lambda config: config["optim"].pop("epochs"))
+    edit_json(study.paths.run(run_id).config, lambda config: config["optim"].pop("epochs"))
     study.edit("loss.gamma: 2.0", "loss.gamma: 1.0")
     assert "config: optim.epochs: absent -> " in ask(run_id)[1]
 
 
 def test_changed_code_is_listed_file_by_file(study: Any, ask: Ask) -> None:
     run_id = study.end(study.start("E5"))
-    (study.layout.root / "model" / "__main__.py").write_text("print('two')\nprint('three')\n")
-    (study.layout.root / "notes.txt").write_text("no code\n")
+    (study.paths.root / "model" / "__main__.py").write_text("print('two')\nprint('three')\n")
+    (study.paths.root / "notes.txt").write_text("no code\n")
     uncommitted = ask(run_id)[1]
     assert uncommitted.splitlines()[1].startswith("code: model/ has another hash: ")
     assert uncommitted.splitlines()[2:] == ["  model/__main__.py (+2 -1)"]
@@ -88,14 +88,14 @@ def test_changed_code_is_listed_file_by_file(study: Any, ask: Ask) -> None:
 
 def test_code_of_a_commit_that_is_not_here_is_only_told_by_its_hash(study: Any, ask: Ask) -> None:
     run_id = study.end(study.start("E5"))
-    (study.layout.root / "model" / "new.py").write_text("x = 1\n")
-    edit_json(study.layout.run(run_id).provenance, lambda origin: origin.update(commit="0123456789" * 4))
+    (study.paths.root / "model" / "new.py").write_text("x = 1\n")
+    edit_json(study.paths.run(run_id).provenance, lambda origin: origin.update(commit="0123456789" * 4))
     assert "its commit is not in this repository, so nobody can say which files differ" in ask(run_id)[1]
 
 
 def test_a_changed_capture_is_named_and_a_moved_one_is_the_same(study: Any, ask: Ask) -> None:
     run_id = study.end(study.start("E5"))
-    data = study.layout.root / "data"
+    data = study.paths.root / "data"
     (data / "LocA.h5").rename(data / "moved.h5")
     study.edit("data/LocA.h5", "data/moved.h5")
     assert "the same" in ask(run_id)[1]
@@ -106,7 +106,7 @@ def test_a_changed_capture_is_named_and_a_moved_one_is_the_same(study: Any, ask:
 
 
 def test_an_identity_hashed_in_another_way_is_a_matter_of_format(study: Any, ask: Ask) -> None:
-    folder = study.layout.run(study.end(study.start("E5"))).path
+    folder = study.paths.run(study.end(study.start("E5"))).path
     old = folder.with_name("E5-s0-00000000")
     folder.rename(old)
     edit_json(old / "provenance.json", lambda origin: origin.update(identity="0" * 64))
@@ -114,7 +114,7 @@ def test_an_identity_hashed_in_another_way_is_a_matter_of_format(study: Any, ask
 
 
 def test_a_configuration_of_another_format_is_a_matter_of_format(study: Any, ask: Ask) -> None:
-    folder = study.layout.run(study.end(study.start("E5"))).path
+    folder = study.paths.run(study.end(study.start("E5"))).path
     old = folder.with_name("E5-s0-00000000")
     folder.rename(old)
     edit_json(old / "config.json", lambda config: config.update(format=0))
@@ -130,7 +130,7 @@ def test_a_run_that_an_earlier_experiment_has_too_is_told(study: Any, ask: Ask) 
     study.edit("loss.gamma: 3.0", "loss.gamma: 2.0")
     assert "takes this result" in ask(run_id)[1]
     own = run_id.replace("K1", "E5")
-    shutil.copytree(study.layout.run(run_id).path, study.layout.run(own).path)
+    shutil.copytree(study.paths.run(run_id).path, study.paths.run(own).path)
     assert f"identity: the same, but the plan counts it as {own}" in ask(run_id)[1]
 
 
@@ -151,11 +151,11 @@ def test_another_profile_may_be_asked_about(study: Any, ask: Ask) -> None:
 
 def test_why_leaves_no_trace_in_the_users_checkout(study: Any, ask: Ask) -> None:
     run_id = study.end(study.start("E5"))
-    (study.layout.root / "model" / "new.py").write_text("x = 1\n")
+    (study.paths.root / "model" / "new.py").write_text("x = 1\n")
     before = study.git("status", "--porcelain=v2", "--branch")
-    index = (study.layout.root / ".git" / "index").read_bytes()
+    index = (study.paths.root / ".git" / "index").read_bytes()
     ask(run_id)
-    assert (study.layout.root / ".git" / "index").read_bytes() == index
+    assert (study.paths.root / ".git" / "index").read_bytes() == index
     assert study.git("status", "--porcelain=v2", "--branch") == before
 
 
@@ -172,7 +172,7 @@ class TestAPatch:
 
     def patch(self, study: Any, word: str) -> None:
         diff = f"--- a/model/__main__.py\n+++ b/model/__main__.py\n@@ -1 +1 @@\n-print('one')\n+print('{word}')\n"
-        (study.layout.root / "p1.diff").write_text(diff)
+        (study.paths.root / "p1.diff").write_text(diff)
 
     def test_an_unchanged_one_is_the_same(self, patched: str, ask: Ask) -> None:
         assert "the same: `knockout run` takes this result" in ask(patched)[1]
@@ -184,7 +184,7 @@ class TestAPatch:
         assert lines[2:] == ["  model/__main__.py (+1 -1)"]
 
     def test_one_that_is_refused_now_has_no_files_to_compare(self, study: Any, patched: str, ask: Ask) -> None:
-        (study.layout.root / "p1.diff").unlink()
+        (study.paths.root / "p1.diff").unlink()
         lines = ask(patched)[1].splitlines()
         assert lines[1].startswith("code: model/ has another hash: ")
         assert "nobody can say which files differ" in lines[2]
@@ -223,11 +223,11 @@ class TestVerdict:
         assert "H3 against E5 on LocD: pending" in ask("H3")[1]
 
     def test_captures_that_are_gone_leave_what_was_queued(self, study: Any, ask: Ask) -> None:
-        (study.layout.root / "data" / "LocD.h5").rename(study.layout.root / "data" / "away.h5")
+        (study.paths.root / "data" / "LocD.h5").rename(study.paths.root / "data" / "away.h5")
         assert "LocD.h5: this capture is not there, so no run can belong to it" in ask("E5")[2]
-        (study.layout.root / "data" / "away.h5").rename(study.layout.root / "data" / "LocD.h5")
+        (study.paths.root / "data" / "away.h5").rename(study.paths.root / "data" / "LocD.h5")
         study.add("E5")
-        (study.layout.root / "data" / "LocD.h5").unlink()
+        (study.paths.root / "data" / "LocD.h5").unlink()
         assert ask("E5")[1].startswith("E5 against baseline on LocD: pending\n")
 
     def test_experiment_outside_the_default_ones_is_judged_among_all(self, study: Any, ask: Ask) -> None:
@@ -237,7 +237,7 @@ class TestVerdict:
 
 def score(study: Any, run_id: str, correct: int) -> None:
     """Give a run a result and predictions on ten bursts, of which it recognises the first `correct`."""
-    write_done(study.layout.run(run_id), correct)
+    write_done(study.paths.run(run_id), correct)
 
 
 class TestRefusals:
@@ -261,7 +261,7 @@ class TestRefusals:
 
     def test_a_broken_folder(self, study: Any, ask: Ask) -> None:
         run_id = study.start("E5")
-        study.layout.run(run_id).provenance.write_text("{")
+        study.paths.run(run_id).provenance.write_text("{")
         status, _, said = ask(run_id)
         assert status == 2
         assert "this run folder cannot be read: " in said
@@ -269,7 +269,7 @@ class TestRefusals:
 
     def test_a_capture_that_is_missing(self, study: Any, ask: Ask) -> None:
         run_id = study.start("E5")
-        (study.layout.root / "data" / "LocA.h5").unlink()
+        (study.paths.root / "data" / "LocA.h5").unlink()
         status, _, said = ask(run_id)
         assert status == 2
         assert "LocA.h5: this capture is not there, so nobody can say what would be trained on it" in said

@@ -7,7 +7,7 @@ import pytest
 
 from model.config import decode_job
 from orchestrator.campaign.plan import plan_runs
-from orchestrator.campaign.selection import Request, Study, open_study
+from orchestrator.campaign.selection import Request, Selection, open_campaign
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.verdicts.claims import find_protocol
 
@@ -31,8 +31,8 @@ OUTCOMES = {
 }
 
 
-def study_at(profile: str) -> Study:
-    return open_study(Request(file=FILE, profile=profile, everything=True))
+def study_at(profile: str) -> Selection:
+    return open_campaign(Request(file=FILE, profile=profile, everything=True))
 
 
 def test_every_result_of_the_source_is_an_experiment() -> None:
@@ -84,5 +84,5 @@ def test_each_changes_something_at_every_profile_and_only_k1_takes_a_change_back
 
 
 def test_the_quick_profile_takes_a_part_of_them_unless_asked_for_all() -> None:
-    few = open_study(Request(file=FILE, profile="quick"))
+    few = open_campaign(Request(file=FILE, profile="quick"))
     assert {"baseline", "E5", "H2", "I1", "K1"} <= set(few.arms) < set(study_at("quick").arms)

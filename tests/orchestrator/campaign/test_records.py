@@ -13,7 +13,7 @@ from orchestrator.api.queue import Queued, add
 from orchestrator.api.run import report
 from orchestrator.api.why import explain_verdict
 from orchestrator.campaign.records import Gathered, gather
-from orchestrator.campaign.selection import Request, make_plan, open_study
+from orchestrator.campaign.selection import Request, make_plan, open_campaign
 from orchestrator.code.sources import find_code
 from orchestrator.queue.store import open_store
 from orchestrator.report.steps import say_steps
@@ -28,8 +28,8 @@ def ended(study: Any) -> dict[tuple[str, int], RunFolder]:
     study.add("E5", seeds=(0, 1))
     folders = {}
     for number, (experiment, seed) in enumerate((name, seed) for name in ("baseline", "E5") for seed in (0, 1)):
-        path = next(study.layout.runs.glob(f"{experiment}-s{seed}-*"))
-        folder = study.layout.run(path.name)
+        path = next(study.paths.runs.glob(f"{experiment}-s{seed}-*"))
+        folder = study.paths.run(path.name)
         write_done(folder, 5 + number % 3)
         folders[experiment, seed] = folder
     return folders
@@ -41,14 +41,14 @@ def spoil_result(folder: RunFolder) -> None:
 
 
 def gathered(study: Any) -> Gathered:
-    opened = open_study(Request(file=study.file, experiments=("E5",), seeds=(0, 1)))
-    return gather(study.layout, make_plan(opened, find_code(study.layout, snapshot=True)))
+    opened = open_campaign(Request(file=study.file, experiments=("E5",), seeds=(0, 1)))
+    return gather(study.paths, make_plan(opened, find_code(study.paths, snapshot=True)))
 
 
 def queue_again(study: Any) -> Queued:
-    store = open_store(study.layout)
+    store = open_store(study.paths)
     try:
-        return add(open_study(Request(file=study.file, experiments=("E5",), seeds=(0, 1))), store, snapshot=True)
+        return add(open_campaign(Request(file=study.file, experiments=("E5",), seeds=(0, 1))), store, snapshot=True)
     finally:
         store.close()
 
@@ -67,11 +67,13 @@ def test_what_is_not_believed_is_told_once_with_the_command_that_trains_it_again
 def test_the_report_is_of_the_others_and_lists_what_is_left_out(study: Any, ended: Any) -> None:
     folder = ended["E5", 1]
     spoil_result(folder)
-    outcome = report(open_study(Request(file=study.file, everything=True)), Request(file=study.file, everything=True))
+    outcome = report(
+        open_campaign(Request(file=study.file, everything=True)), Request(file=study.file, everything=True)
+    )
     text = outcome.report.read_text()
     assert "**1 run is left out.**" in text
     assert text.count(f"results/runs/{folder.path.name}: this run is not believed") == 1
-    assert str(study.layout.root) not in text
+    assert str(study.paths.root) not in text
     assert len(outcome.judgements["baseline"].accuracy_percent_of) == 2
     assert list(outcome.judgements["E5"].accuracy_percent_of) == [0]
     assert [problem.partition(":")[0] for problem in outcome.problems] == [str(folder.path)]
@@ -99,7 +101,7 @@ def test_a_folder_that_contradicts_itself_is_set_aside_whole(study: Any, ended: 
         write_done(folder)
         folder.provenance.write_text('{"run": "H2-s0-12345678"}')
         assert len(queue_again(study).finished) == 3
-    aside = study.layout.results / "set-aside"
+    aside = study.paths.results / "set-aside"
     kept = [folder.path.name, f"{folder.path.name}-2"][:number]
     assert sorted(path.name for path in aside.iterdir()) == kept
     assert not folder.provenance.exists()

@@ -14,10 +14,10 @@ import pytest
 from model.config import DataConfig, locate_capture
 from orchestrator.api.queue import refuse_impossible
 from orchestrator.campaign.captures import make_captures, missing_captures, refuse_same_files, refuse_shared_bursts
-from orchestrator.campaign.selection import Request, open_study
+from orchestrator.campaign.selection import Request, open_campaign
 from orchestrator.cli.main import main
 from orchestrator.errors import DataError, UsageError
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.task.ask import find_shared_bursts
 
 CAMPAIGN = """\
@@ -48,21 +48,21 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_profiles_default_experiments_bring_their_references(file: Path) -> None:
-    assert list(open_study(Request(file=file)).arms) == ["baseline", "wide", "wide-mlp"]
+    assert list(open_campaign(Request(file=file)).arms) == ["baseline", "wide", "wide-mlp"]
 
 
 def test_a_profile_that_names_none_means_all(file: Path) -> None:
-    assert list(open_study(Request(file=file, profile="paper")).arms) == ["baseline", "wide", "wide-mlp", "deep"]
+    assert list(open_campaign(Request(file=file, profile="paper")).arms) == ["baseline", "wide", "wide-mlp", "deep"]
 
 
 def test_all_and_names_go_before_the_default(file: Path) -> None:
-    assert "deep" in open_study(Request(file=file, everything=True)).arms
-    assert list(open_study(Request(file=file, experiments=("deep",))).arms) == ["baseline", "deep"]
+    assert "deep" in open_campaign(Request(file=file, everything=True)).arms
+    assert list(open_campaign(Request(file=file, experiments=("deep",))).arms) == ["baseline", "deep"]
 
 
 def test_names_and_all_at_once_are_refused(file: Path) -> None:
     with pytest.raises(UsageError, match="name experiments, or say --all, not both"):
-        open_study(Request(file=file, experiments=("deep",), everything=True))
+        open_campaign(Request(file=file, experiments=("deep",), everything=True))
 
 
 def test_a_plan_says_how_many_experiments_it_leaves_out(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +73,7 @@ def test_a_plan_says_how_many_experiments_it_leaves_out(file: Path, capsys: pyte
 
 
 def test_captures_that_are_missing_are_named(file: Path) -> None:
-    study = open_study(Request(file=file))
+    study = open_campaign(Request(file=file))
     assert missing_captures(study) == [file.parent / "a.h5", file.parent / "d.h5"]
     with pytest.raises(DataError) as raised:
         make_captures(study)
@@ -86,7 +86,7 @@ def test_captures_that_are_missing_are_named(file: Path) -> None:
 def test_captures_that_are_there_are_left_as_they_are(file: Path) -> None:
     for name in ("a.h5", "d.h5"):
         (file.parent / name).write_bytes(b"bursts")
-    assert make_captures(open_study(Request(file=file))) == ""
+    assert make_captures(open_campaign(Request(file=file))) == ""
     assert (file.parent / "a.h5").read_bytes() == b"bursts"
 
 
@@ -106,7 +106,7 @@ def test_a_variable_in_a_path_stands_for_its_value_or_its_default(
     if value:
         monkeypatch.setenv("KNOCKOUT_TEST_A", value)
     file.write_text(CAMPAIGN.replace("path: d.h5", f'path: "{written}"'))
-    capture = open_study(Request(file=file)).campaign.data.captures["D"]
+    capture = open_campaign(Request(file=file)).campaign.data.captures["D"]
     assert capture.path == written
     assert locate_capture(file.parent, capture.path) == file.parent / path
 
@@ -118,7 +118,7 @@ def test_a_file_that_a_variable_names_wrongly_is_told_without_its_value(
     (file.parent / "a.h5").write_bytes(b"bursts")
     file.write_text(CAMPAIGN.replace("path: d.h5", 'path: "${KNOCKOUT_TEST_A}/d.h5"'))
     with pytest.raises(DataError, match="is not there; correct the variable KNOCKOUT_TEST_A, or `path`") as raised:
-        make_captures(open_study(Request(file=file)))
+        make_captures(open_campaign(Request(file=file)))
     assert "hunter2" not in str(raised.value)
 
 
@@ -127,7 +127,7 @@ def test_a_variable_that_is_not_set_is_told_by_name(file: Path, monkeypatch: pyt
     (file.parent / "a.h5").write_bytes(b"bursts")
     file.write_text(CAMPAIGN.replace("path: d.h5", 'path: "${KNOCKOUT_TEST_A}"'))
     with pytest.raises(DataError) as raised:
-        make_captures(open_study(Request(file=file)))
+        make_captures(open_campaign(Request(file=file)))
     assert str(raised.value) == (
         "profile `quick` is skipped: where its captures are is for the variable KNOCKOUT_TEST_A to say, and it is not "
         "set; run again with KNOCKOUT_TEST_A=PATH"
@@ -146,7 +146,7 @@ def roles(file: Path) -> DataConfig:
     for seed, name in enumerate(("a.h5", "d.h5")):
         write_bursts(file.parent / name, seed)
     file.write_text(CAMPAIGN.replace("report: [D]", "report: [D]\n  samples: 64"))
-    return open_study(Request(file=file)).arms["baseline"].config.data
+    return open_campaign(Request(file=file)).arms["baseline"].config.data
 
 
 @pytest.fixture
@@ -165,13 +165,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[DataConfig]:
 def test_captures_that_were_found_apart_are_compared_once(
     file: Path, roles: DataConfig, asked: list[DataConfig]
 ) -> None:
-    layout = Layout(file.parent)
+    paths = Paths(file.parent)
     shuffled = msgspec.structs.replace(roles, shuffled_labels=True)
     for _ in range(2):
-        refuse_shared_bursts([roles, shuffled, roles], layout)
+        refuse_shared_bursts([roles, shuffled, roles], paths)
     assert asked == [roles]
     write_bursts(file.parent / "d.h5", 2)
-    refuse_shared_bursts([roles], layout)
+    refuse_shared_bursts([roles], paths)
     assert asked == [roles, roles]
 
 
@@ -181,7 +181,7 @@ def test_a_copy_under_another_name_is_refused_each_time(file: Path, roles: DataC
         with pytest.raises(
             DataError, match=r"^`report: D` and `train: A` share 8 bursts by content, .* must be unseen"
         ):
-            refuse_shared_bursts([roles], Layout(file.parent))
+            refuse_shared_bursts([roles], Paths(file.parent))
     assert asked == [roles, roles]
 
 
@@ -190,7 +190,7 @@ def test_where_nothing_can_be_remembered_captures_are_compared_each_time(
 ) -> None:
     (file.parent / "results").write_text("a file")
     for _ in range(2):
-        refuse_shared_bursts([roles], Layout(file.parent))
+        refuse_shared_bursts([roles], Paths(file.parent))
     assert len(asked) == 2
 
 
@@ -198,7 +198,7 @@ def test_a_spoilt_capture_is_told_when_bursts_are_compared(file: Path, roles: Da
     with h5py.File(file.parent / "d.h5", "r+") as opened:
         opened["data"][2] = np.nan
     with pytest.raises(DataError, match=r"^.*d\.h5: has NaN"):
-        refuse_shared_bursts([roles], Layout(file.parent))
+        refuse_shared_bursts([roles], Paths(file.parent))
 
 
 @pytest.mark.parametrize(("reported", "refused"), [("0" * 64, True), ("1" * 64, False)])
@@ -225,7 +225,7 @@ def test_what_lies_in_a_captures_place_is_not_made_up_anew(
 ) -> None:
     (file.parent / "a.h5").write_bytes(b"bursts")
     make(file.parent / "d.h5")
-    study = open_study(Request(file=file))
+    study = open_campaign(Request(file=file))
     assert missing_captures(study) == []
     assert make_captures(study) == ""
 
@@ -235,7 +235,7 @@ def test_captures_that_are_there_are_kept_where_others_are_made_up(tmp_path: Pat
     emulated = CAMPAIGN.replace("a.h5", "LocA.h5").replace("d.h5", "LocD.h5")
     file.write_text(emulated.replace("train: [A]", "train: [A]\n  emulate: {seed: 1, packets: 2, samples: 64}"))
     (tmp_path / "LocA.h5").write_bytes(b"a month of work")
-    assert "LocD.h5: 10 emulated devices" in make_captures(open_study(Request(file=file)))
+    assert "LocD.h5: 10 emulated devices" in make_captures(open_campaign(Request(file=file)))
     assert (tmp_path / "LocA.h5").read_bytes() == b"a month of work"
     assert (tmp_path / "LocD.h5").is_file()
 
@@ -246,4 +246,4 @@ def test_configurations_that_this_machine_cannot_compile_are_refused(
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.raises(DataError, match=r"baseline, wide, wide-mlp: `runtime.compile: true` cannot work here"):
-        refuse_impossible(open_study(Request(file=file)))
+        refuse_impossible(open_campaign(Request(file=file)))

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from orchestrator.campaign.plan import Plan
-from orchestrator.campaign.selection import Request, make_plan, open_study, share_runs
+from orchestrator.campaign.selection import Request, make_plan, open_campaign, share_runs
 from orchestrator.campaign.snapshot import choose_plan
 from orchestrator.code.sources import find_code
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 
 StudyFolder = Any
 """That of conftest.py."""
@@ -31,7 +31,7 @@ def request_of(study: StudyFolder, *experiments: str) -> Request:
 
 
 def plan_of(study: StudyFolder, *experiments: str) -> Plan:
-    return make_plan(open_study(request_of(study, *experiments)), find_code(study.layout, snapshot=True))
+    return make_plan(open_campaign(request_of(study, *experiments)), find_code(study.paths, snapshot=True))
 
 
 def test_an_experiment_of_another_name_takes_the_run_and_stays_what_it_is(study: StudyFolder, renamed: str) -> None:
@@ -39,12 +39,12 @@ def test_an_experiment_of_another_name_takes_the_run_and_stays_what_it_is(study:
     assert plan.run_of["F1", 0] == renamed
     assert {run.id: run.experiment for run in plan.runs}[renamed] == "F1"
     assert renamed in study.add("F1")
-    assert not list(study.layout.runs.glob("F1-*"))
+    assert not list(study.paths.runs.glob("F1-*"))
 
 
 def test_a_run_of_its_own_comes_first(study: StudyFolder, renamed: str) -> None:
-    own = study.layout.run(renamed.replace("E5", "F1"))
-    shutil.copytree(study.layout.run(renamed).path, own.path)
+    own = study.paths.run(renamed.replace("E5", "F1"))
+    shutil.copytree(study.paths.run(renamed).path, own.path)
     assert plan_of(study, "F1").run_of["F1", 0] == own.path.name
 
 
@@ -52,12 +52,12 @@ def test_a_run_of_its_own_comes_first(study: StudyFolder, renamed: str) -> None:
 def test_a_folder_that_does_not_say_what_it_is_stands_for_nothing(
     study: StudyFolder, renamed: str, missing: str
 ) -> None:
-    (study.layout.run(renamed).path / missing).unlink()
+    (study.paths.run(renamed).path / missing).unlink()
     assert plan_of(study, "F1").run_of["F1", 0] == renamed.replace("E5", "F1")
 
 
 def test_the_same_first_letters_of_an_identity_are_not_the_same_run(study: StudyFolder, renamed: str) -> None:
-    order = study.layout.run(renamed).order
+    order = study.paths.run(renamed).order
     whole = plan_of(study, "F1").runs[-1].identity
     order.write_text(order.read_text().replace(whole, whole[:8] + "0" * (len(whole) - 8)))
     assert plan_of(study, "F1").run_of["F1", 0] == renamed.replace("E5", "F1")
@@ -66,13 +66,13 @@ def test_the_same_first_letters_of_an_identity_are_not_the_same_run(study: Study
 def test_a_campaign_as_it_was_queued_finds_them_too(study: StudyFolder, renamed: str) -> None:
     study.add("F1")
     study.end(study.start("baseline"))
-    (study.layout.root / "model" / "__main__.py").write_text("print('two')\n")
+    (study.paths.root / "model" / "__main__.py").write_text("print('two')\n")
     request = request_of(study, "F1")
-    plan, note = choose_plan(open_study(request), request, find_code(study.layout, snapshot=True))
+    plan, note = choose_plan(open_campaign(request), request, find_code(study.paths, snapshot=True))
     assert plan.run_of["F1", 0] == renamed
     assert "as it was queued" in note
 
 
 def test_where_nothing_was_trained_a_plan_is_as_it_is(study: StudyFolder, a_plan: Any) -> None:
     plan = a_plan({"E5": {"change": {"loss.kind": "focal"}}})
-    assert share_runs(plan, Layout(study.layout.root)) == plan
+    assert share_runs(plan, Paths(study.paths.root)) == plan

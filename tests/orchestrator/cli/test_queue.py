@@ -21,7 +21,7 @@ HEAVY = {"pandas", "numpy", "scipy", "matplotlib", "torch", "git", "optuna", "ru
 
 @pytest.fixture(autouse=True)
 def in_the_campaigns_folder(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(study.layout.root)
+    monkeypatch.chdir(study.paths.root)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_of_many_runs_those_done_are_counted_and_not_listed(
 def test_an_empty_queue_is_said_and_no_database_is_made(study: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status"]) == 0
     assert capsys.readouterr().out == "no run has been queued yet; `knockout run` starts, `knockout queue add` queues\n"
-    assert not study.layout.database.exists()
+    assert not study.paths.database.exists()
 
 
 def test_a_run_whose_worker_is_gone_waits_again_and_says_so(study: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,7 +104,7 @@ def test_a_run_whose_worker_is_gone_waits_again_and_says_so(study: Any, capsys: 
 def test_a_run_whose_job_outlived_its_worker_is_still_under_way(study: Any, capsys: pytest.CaptureFixture[str]) -> None:
     run_id = study.start("E5")
     study.queue(run_id, "running", host=Process.own().host, pid=2**22 + 1, born=f"{own_place()}/1")
-    with study.layout.run(run_id).hold():
+    with study.paths.run(run_id).hold():
         assert main(["status"]) == 0
         assert main(["queue", "list"]) == 0
     status, _, listed = capsys.readouterr().out.splitlines()
@@ -123,7 +123,7 @@ def test_watching_ends_when_nothing_waits_or_runs(
 
     def cancel(seconds: float) -> None:
         seen.append(seconds)
-        store = open_store(study.layout)
+        store = open_store(study.paths)
         store.move("E5-s0-1", RunState.QUEUED, RunState.CANCELLED)
         store.close()
 
@@ -150,10 +150,10 @@ def test_a_look_at_the_queue_loads_nothing_heavy(study: Any, three: None, words:
 
 def test_an_emptied_queue_is_told_where_runs_wait_for_it(study: Any, capsys: pytest.CaptureFixture[str]) -> None:
     study.add("E5")
-    study.layout.database.write_bytes(b"")
+    study.paths.database.write_bytes(b"")
     assert main(["status"]) == 0
     told = "the queue is empty, but 2 run folders have no result yet: `knockout rebuild` lets such runs wait again\n"
     assert capsys.readouterr().out == told
-    study.end(next(path.name for path in study.layout.runs.iterdir()))
+    study.end(next(path.name for path in study.paths.runs.iterdir()))
     assert main(["status"]) == 0
     assert "but 1 run folder has no result yet" in capsys.readouterr().out

@@ -43,7 +43,7 @@ def test_a_search_says_what_is_best_and_where_its_report_is(lab: Lab, show: Show
     assert status == 0
     assert "best: loss.gamma 3.0, loss.label_smoothing 0.0 with 70.0 %" in said
     report = said.partition("report: ")[2].strip()
-    assert report.startswith(str(lab.study.layout.root / "reports" / "tiny-search-focal-quick-"))
+    assert report.startswith(str(lab.study.paths.root / "reports" / "tiny-search-focal-quick-"))
 
 
 def test_a_search_that_was_stopped_says_how_to_go_on(show: Show) -> None:

@@ -23,7 +23,7 @@ from orchestrator.code.sources import CopiedCode, GitCode, find_code, look_at_co
 from orchestrator.errors import CodeError
 from orchestrator.processes import Process
 from orchestrator.runs.order import OrderedCode
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 
 NOW = datetime(2026, 2, 19, 1, 0, 41, tzinfo=UTC)
 FOCAL = {"change": {"loss.kind": "focal", "loss.gamma": 2.0}}
@@ -35,25 +35,25 @@ def plan(a_plan: Callable[..., Plan]) -> Plan:
 
 
 @pytest.fixture
-def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     root = tmp_path / "study"
     (root / "model").mkdir(parents=True)
     (root / "model" / "__main__.py").write_text("print('one')\n")
-    return Layout(root)
+    return Paths(root)
 
 
 @pytest.fixture
-def committed(layout: Layout) -> Layout:
+def committed(paths: Paths) -> Paths:
     identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
     for words in (("init", "--quiet"), ("add", "-A"), ("commit", "--quiet", "-m", "start")):
-        subprocess.run(["git", *identity, *words], cwd=layout.root, check=True)
-    return layout
+        subprocess.run(["git", *identity, *words], cwd=paths.root, check=True)
+    return paths
 
 
-def git(layout: Layout, *words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=layout.root, check=True, capture_output=True, text=True)
+def git(paths: Paths, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=paths.root, check=True, capture_output=True, text=True)
     return done.stdout.strip()
 
 
@@ -62,7 +62,7 @@ def a_dead_process() -> Process:
     return msgspec.structs.replace(Process.own(), pid=int(said), born="boot/1")
 
 
-def test_code_in_a_repository_is_checked_out_and_cleaned_up(committed: Layout, plan: Plan) -> None:
+def test_code_in_a_repository_is_checked_out_and_cleaned_up(committed: Paths, plan: Plan) -> None:
     code = find_code(committed, snapshot=False)
     assert isinstance(code, GitCode)
     checkouts = Checkouts(committed)
@@ -73,7 +73,7 @@ def test_code_in_a_repository_is_checked_out_and_cleaned_up(committed: Layout, p
     assert list(committed.worktrees.iterdir()) == []
 
 
-def test_an_experiment_is_checked_out_once(committed: Layout, plan: Plan) -> None:
+def test_an_experiment_is_checked_out_once(committed: Paths, plan: Plan) -> None:
     ordered = find_code(committed, snapshot=False).commit(branch_content(plan.arms["E5"]), NOW)
     checkouts = Checkouts(committed)
     assert checkouts.open("E5", ordered) == checkouts.open("E5", ordered)
@@ -81,7 +81,7 @@ def test_an_experiment_is_checked_out_once(committed: Layout, plan: Plan) -> Non
     checkouts.close()
 
 
-def test_the_order_of_an_experiment_names_its_branch_commit_base_and_code(committed: Layout, plan: Plan) -> None:
+def test_the_order_of_an_experiment_names_its_branch_commit_base_and_code(committed: Paths, plan: Plan) -> None:
     code = find_code(committed, snapshot=False)
     ordered = code.commit(branch_content(plan.arms["E5"]), NOW)
     assert ordered == OrderedCode(
@@ -93,7 +93,7 @@ def test_the_order_of_an_experiment_names_its_branch_commit_base_and_code(commit
 
 
 def test_the_code_of_an_order_is_that_of_its_commit_whatever_the_folder_holds_by_then(
-    committed: Layout, plan: Plan
+    committed: Paths, plan: Plan
 ) -> None:
     ordered = find_code(committed, snapshot=False).commit(branch_content(plan.arms["E5"]), NOW)
     (committed.root / "model" / "__main__.py").write_text("print('two')\n")
@@ -102,7 +102,7 @@ def test_the_code_of_an_order_is_that_of_its_commit_whatever_the_folder_holds_by
     checkouts.close()
 
 
-def test_a_commit_that_is_gone_is_refused_each_time(committed: Layout) -> None:
+def test_a_commit_that_is_gone_is_refused_each_time(committed: Paths) -> None:
     checkouts = Checkouts(committed)
     for _ in range(2):
         with pytest.raises(CodeError, match=r"commit 0{12}, which .* is not in the repository; queue the run again"):
@@ -110,7 +110,7 @@ def test_a_commit_that_is_gone_is_refused_each_time(committed: Layout) -> None:
     checkouts.close()
 
 
-def test_a_worktree_of_a_process_that_died_is_removed(committed: Layout, plan: Plan) -> None:
+def test_a_worktree_of_a_process_that_died_is_removed(committed: Paths, plan: Plan) -> None:
     checkouts = Checkouts(committed)
     alive = checkouts.open("E5", find_code(committed, snapshot=False).commit(branch_content(plan.arms["E5"]), NOW))
     dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
@@ -122,54 +122,54 @@ def test_a_worktree_of_a_process_that_died_is_removed(committed: Layout, plan: P
 
 
 @pytest.mark.parametrize("name", ["look-E5-123456789012", "E5-0123456789ab", "E5-0123456789ab-mine", "notes-1"])
-def test_other_folders_beside_the_worktrees_are_no_leftovers(layout: Layout, name: str) -> None:
-    (layout.worktrees / name).mkdir(parents=True)
-    assert leftover_worktrees(layout) == []
+def test_other_folders_beside_the_worktrees_are_no_leftovers(paths: Paths, name: str) -> None:
+    (paths.worktrees / name).mkdir(parents=True)
+    assert leftover_worktrees(paths) == []
 
 
-def test_a_leftover_says_whose_it_was(layout: Layout) -> None:
+def test_a_leftover_says_whose_it_was(paths: Paths) -> None:
     dead = a_dead_process()
-    path = layout.worktrees / worktree_name("pool-mean", "0123456789abcdef", dead)
+    path = paths.worktrees / worktree_name("pool-mean", "0123456789abcdef", dead)
     path.mkdir(parents=True)
-    (leftover,) = leftover_worktrees(layout)
+    (leftover,) = leftover_worktrees(paths)
     assert (leftover.path, leftover.experiment, leftover.pid) == (path, "pool-mean", dead.pid)
     assert leftover.is_of(dead)
     assert not leftover.is_of(msgspec.structs.replace(dead, born="boot/2"))
 
 
-def test_a_worktree_of_a_number_that_another_process_has_by_now_is_a_leftover(layout: Layout) -> None:
+def test_a_worktree_of_a_number_that_another_process_has_by_now_is_a_leftover(paths: Paths) -> None:
     other = msgspec.structs.replace(Process.own(), born="boot/1")
-    path = layout.worktrees / worktree_name("E5", "0123456789ab", other)
-    for folder in (path, layout.worktrees / worktree_name("E5", "0123456789ab")):
+    path = paths.worktrees / worktree_name("E5", "0123456789ab", other)
+    for folder in (path, paths.worktrees / worktree_name("E5", "0123456789ab")):
         folder.mkdir(parents=True)
-    assert [leftover.path for leftover in leftover_worktrees(layout)] == [path]
+    assert [leftover.path for leftover in leftover_worktrees(paths)] == [path]
 
 
 @pytest.fixture
-def of_a_container(layout: Layout) -> Path:
+def of_a_container(paths: Paths) -> Path:
     """The worktree of a process that this name space cannot look up."""
     name = worktree_name("E5", "0123456789ab")
-    path = layout.worktrees / re.sub(r"-[0-9a-f]{8}-(\d+)-", r"-0c0ffee0-\1-", name)
+    path = paths.worktrees / re.sub(r"-[0-9a-f]{8}-(\d+)-", r"-0c0ffee0-\1-", name)
     path.mkdir(parents=True)
     lock_of(path).parent.mkdir()
     return path
 
 
-def test_the_worktree_of_a_container_is_left_over_once_its_lock_is_free(layout: Layout, of_a_container: Path) -> None:
+def test_the_worktree_of_a_container_is_left_over_once_its_lock_is_free(paths: Paths, of_a_container: Path) -> None:
     with job_lock.hold(lock_of(of_a_container)):
-        assert leftover_worktrees(layout) == []
-    assert [left.path for left in leftover_worktrees(layout)] == [of_a_container]
+        assert leftover_worktrees(paths) == []
+    assert [left.path for left in leftover_worktrees(paths)] == [of_a_container]
 
 
 @pytest.mark.parametrize("born", [None, "another boot/1/2"])
 def test_the_worktree_of_another_machine_is_nobodys_to_remove(
-    layout: Layout, of_a_container: Path, born: str | None
+    paths: Paths, of_a_container: Path, born: str | None
 ) -> None:
     lock_of(of_a_container).write_bytes(msgspec.json.encode(job_lock.Holder(pid=7, host="there", born=born)))
-    assert leftover_worktrees(layout) == []
+    assert leftover_worktrees(paths) == []
 
 
-def test_a_worktree_is_locked_as_long_as_its_process_has_it(committed: Layout, plan: Plan) -> None:
+def test_a_worktree_is_locked_as_long_as_its_process_has_it(committed: Paths, plan: Plan) -> None:
     code = GitCode(Repository(committed.root), committed, snapshot=False).commit(branch_content(plan.arms["E5"]), NOW)
     checkouts = Checkouts(committed)
     folder = checkouts.open("E5", code)
@@ -181,33 +181,33 @@ def test_a_worktree_is_locked_as_long_as_its_process_has_it(committed: Layout, p
     assert not lock.exists()
 
 
-def test_a_worktree_that_an_older_version_named_by_the_number_alone_is_kept_while_that_lives(layout: Layout) -> None:
+def test_a_worktree_that_an_older_version_named_by_the_number_alone_is_kept_while_that_lives(paths: Paths) -> None:
     host = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
     own, dead = (f"E5-0123456789ab-{host}-{pid}" for pid in (os.getpid(), a_dead_process().pid))
     for name in (own, dead):
-        (layout.worktrees / name).mkdir(parents=True)
-    assert [leftover.path.name for leftover in leftover_worktrees(layout)] == [dead]
+        (paths.worktrees / name).mkdir(parents=True)
+    assert [leftover.path.name for leftover in leftover_worktrees(paths)] == [dead]
 
 
 def test_a_worktree_of_another_container_with_this_ones_name_is_no_leftover(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (layout.worktrees / worktree_name("E5", "0123456789ab", a_dead_process())).mkdir(parents=True)
+    (paths.worktrees / worktree_name("E5", "0123456789ab", a_dead_process())).mkdir(parents=True)
     (tmp_path / "pid").symlink_to("pid:[1]")
     monkeypatch.setattr("orchestrator.code.checkouts.PID_NAMESPACE", tmp_path / "pid")
-    assert leftover_worktrees(layout) == []
+    assert leftover_worktrees(paths) == []
 
 
 def test_a_worktree_of_another_machine_that_shares_the_home_is_no_leftover(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (layout.worktrees / worktree_name("E5", "0123456789ab", a_dead_process())).mkdir(parents=True)
-    assert len(leftover_worktrees(layout)) == 1
+    (paths.worktrees / worktree_name("E5", "0123456789ab", a_dead_process())).mkdir(parents=True)
+    assert len(leftover_worktrees(paths)) == 1
     monkeypatch.setattr("orchestrator.code.sources.socket.gethostname", lambda: "elsewhere")
-    assert leftover_worktrees(layout) == []
+    assert leftover_worktrees(paths) == []
 
 
-def test_uncommitted_code_is_refused_unless_it_is_taken_along(committed: Layout, plan: Plan) -> None:
+def test_uncommitted_code_is_refused_unless_it_is_taken_along(committed: Paths, plan: Plan) -> None:
     (committed.root / "model" / "new.py").write_text("x = 1\n")
     with pytest.raises(CodeError, match=r"uncommitted changes .*: model/new\.py; commit them, or .* with --snapshot"):
         find_code(committed, snapshot=False)
@@ -218,7 +218,7 @@ def test_uncommitted_code_is_refused_unless_it_is_taken_along(committed: Layout,
     checkouts.close()
 
 
-def test_a_worktree_that_was_edited_between_two_jobs_is_refused(committed: Layout, plan: Plan) -> None:
+def test_a_worktree_that_was_edited_between_two_jobs_is_refused(committed: Paths, plan: Plan) -> None:
     """What was hashed is what is read: also by the second job."""
     ordered = find_code(committed, snapshot=False).commit(branch_content(plan.arms["E5"]), NOW)
     checkouts = Checkouts(committed)
@@ -229,7 +229,7 @@ def test_a_worktree_that_was_edited_between_two_jobs_is_refused(committed: Layou
     checkouts.close()
 
 
-def test_a_worktree_that_a_cleaner_of_caches_took_is_made_again(committed: Layout, plan: Plan) -> None:
+def test_a_worktree_that_a_cleaner_of_caches_took_is_made_again(committed: Paths, plan: Plan) -> None:
     ordered = find_code(committed, snapshot=False).commit(branch_content(plan.arms["E5"]), NOW)
     checkouts = Checkouts(committed)
     folder = checkouts.open("E5", ordered)
@@ -238,7 +238,7 @@ def test_a_worktree_that_a_cleaner_of_caches_took_is_made_again(committed: Layou
     checkouts.close()
 
 
-def test_hidden_edits_are_refused_or_taken_along(committed: Layout, plan: Plan) -> None:
+def test_hidden_edits_are_refused_or_taken_along(committed: Paths, plan: Plan) -> None:
     git(committed, "update-index", "--skip-worktree", "model/__main__.py")
     (committed.root / "model" / "__main__.py").write_text("print('two')\n")
     with pytest.raises(CodeError, match=r"uncommitted changes to the code that jobs run: model/__main__\.py \(git ov"):
@@ -252,7 +252,7 @@ def test_hidden_edits_are_refused_or_taken_along(committed: Layout, plan: Plan) 
 
 
 @pytest.mark.parametrize("name", ["linked.py", "__pycache__/a.pyc"])
-def test_a_base_that_holds_what_a_patch_may_not_bring_is_refused(committed: Layout, name: str) -> None:
+def test_a_base_that_holds_what_a_patch_may_not_bring_is_refused(committed: Paths, name: str) -> None:
     path = committed.root / "model" / name
     path.parent.mkdir(exist_ok=True)
     path.symlink_to("__main__.py") if name == "linked.py" else path.write_bytes(b"1")
@@ -269,55 +269,55 @@ class TestWithoutGit:
         (tmp_path / "bin").mkdir()
         monkeypatch.setenv("PATH", str(tmp_path / "bin"))
 
-    def test_code_in_a_repository_cannot_be_queued(self, layout: Layout) -> None:
-        (layout.root / ".git").mkdir()
+    def test_code_in_a_repository_cannot_be_queued(self, paths: Paths) -> None:
+        (paths.root / ".git").mkdir()
         with pytest.raises(CodeError, match="git cannot be run: there is no such program; install git"):
-            find_code(layout, snapshot=False)
+            find_code(paths, snapshot=False)
 
-    def test_code_in_a_repository_is_looked_at_as_it_lies_there(self, layout: Layout) -> None:
-        (layout.root / ".git").mkdir()
-        code = look_at_code(layout)
-        assert code.code_hash == hash_code_folder(layout.root / "model")
+    def test_code_in_a_repository_is_looked_at_as_it_lies_there(self, paths: Paths) -> None:
+        (paths.root / ".git").mkdir()
+        code = look_at_code(paths)
+        assert code.code_hash == hash_code_folder(paths.root / "model")
         assert "since git cannot be run: " in code.note
 
-    def test_code_outside_a_repository_is_copied(self, layout: Layout) -> None:
-        assert isinstance(find_code(layout, snapshot=False), CopiedCode)
+    def test_code_outside_a_repository_is_copied(self, paths: Paths) -> None:
+        assert isinstance(find_code(paths, snapshot=False), CopiedCode)
 
 
-def test_outside_a_repository_the_code_is_copied_once(layout: Layout, plan: Plan) -> None:
-    code = find_code(layout, snapshot=False)
+def test_outside_a_repository_the_code_is_copied_once(paths: Paths, plan: Plan) -> None:
+    code = find_code(paths, snapshot=False)
     assert isinstance(code, CopiedCode)
     first, second = (code.commit(branch_content(plan.arms["E5"]), NOW) for _ in range(2))
     assert first == second == OrderedCode(tree=code.code_hash)
-    checkouts = Checkouts(layout)
+    checkouts = Checkouts(paths)
     folder = checkouts.open("E5", first)
     assert (folder / "model" / "__main__.py").read_text() == "print('one')\n"
     checkouts.close()
     assert folder.exists()
 
 
-def test_a_copy_of_the_code_that_is_gone_is_refused(layout: Layout, plan: Plan) -> None:
-    ordered = find_code(layout, snapshot=False).commit(branch_content(plan.arms["E5"]), NOW)
-    shutil.rmtree(layout.code_copy(ordered.tree))
+def test_a_copy_of_the_code_that_is_gone_is_refused(paths: Paths, plan: Plan) -> None:
+    ordered = find_code(paths, snapshot=False).commit(branch_content(plan.arms["E5"]), NOW)
+    shutil.rmtree(paths.code_copy(ordered.tree))
     words = r"the copy of the code that the run was queued with is gone; queue the run again"
     with pytest.raises(CodeError, match=f"{ordered.tree[:12]}: {words}"):
-        Checkouts(layout).open("E5", ordered)
+        Checkouts(paths).open("E5", ordered)
 
 
-def test_a_copy_of_the_code_that_was_edited_is_refused(layout: Layout, plan: Plan) -> None:
-    code = find_code(layout, snapshot=False)
+def test_a_copy_of_the_code_that_was_edited_is_refused(paths: Paths, plan: Plan) -> None:
+    code = find_code(paths, snapshot=False)
     ordered = code.commit(branch_content(plan.arms["E5"]), NOW)
-    copy = layout.code_copy(ordered.tree)
+    copy = paths.code_copy(ordered.tree)
     (copy / "model" / "__main__.py").write_text("print('edited')\n")
     for refused in (
-        lambda: Checkouts(layout).open("E5", ordered),
+        lambda: Checkouts(paths).open("E5", ordered),
         lambda: code.commit(branch_content(plan.arms["E5"]), NOW),
     ):
         with pytest.raises(CodeError, match=r"this copy of the code is not what it was .*: rm -r "):
             refused()
 
 
-def test_data_that_the_code_writes_beside_itself_is_no_edit(committed: Layout, plan: Plan) -> None:
+def test_data_that_the_code_writes_beside_itself_is_no_edit(committed: Paths, plan: Plan) -> None:
     ordered = find_code(committed, snapshot=False).commit(branch_content(plan.arms["E5"]), NOW)
     checkouts = Checkouts(committed)
     folder = checkouts.open("E5", ordered)
@@ -329,28 +329,28 @@ def test_data_that_the_code_writes_beside_itself_is_no_edit(committed: Layout, p
     checkouts.close()
 
 
-def test_what_is_copied_is_what_was_hashed(layout: Layout, plan: Plan) -> None:
-    code = find_code(layout, snapshot=False)
-    (layout.root / "model" / "__main__.py").write_text("print('two')\n")
+def test_what_is_copied_is_what_was_hashed(paths: Paths, plan: Plan) -> None:
+    code = find_code(paths, snapshot=False)
+    (paths.root / "model" / "__main__.py").write_text("print('two')\n")
     ordered = code.commit(branch_content(plan.arms["E5"]), NOW)
-    assert hash_code_folder(layout.code_copy(ordered.tree) / "model") == ordered.tree
+    assert hash_code_folder(paths.code_copy(ordered.tree) / "model") == ordered.tree
 
 
-def test_a_copy_that_cannot_be_written_is_told(layout: Layout, plan: Plan) -> None:
-    code = find_code(layout, snapshot=False)
-    layout.results.write_text("a file where a folder should be\n")
+def test_a_copy_that_cannot_be_written_is_told(paths: Paths, plan: Plan) -> None:
+    code = find_code(paths, snapshot=False)
+    paths.results.write_text("a file where a folder should be\n")
     with pytest.raises(CodeError, match=r"results.*: a copy of the code is to be written here: "):
         code.commit(branch_content(plan.arms["E5"]), NOW)
 
 
 def test_a_folder_without_code_takes_the_installed_one(tmp_path: Path) -> None:
-    code = find_code(Layout(tmp_path), snapshot=False)
+    code = find_code(Paths(tmp_path), snapshot=False)
     assert isinstance(code, CopiedCode)
     assert (code.source / "gated_delta.py").exists()
 
 
 def test_experiments_of_one_code_share_a_worktree_and_others_have_their_own(
-    committed: Layout, a_plan: Callable[..., Plan]
+    committed: Paths, a_plan: Callable[..., Plan]
 ) -> None:
     plan, checkouts = a_plan({"E5": FOCAL, "H2": {"change": {"model.depth": 2}}}), Checkouts(committed)
     code = find_code(committed, snapshot=False)
@@ -365,11 +365,11 @@ def test_experiments_of_one_code_share_a_worktree_and_others_have_their_own(
     assert list(committed.worktrees.iterdir()) == []
 
 
-def test_a_lock_without_a_worktree_is_removed_once_its_process_is_gone(layout: Layout, of_a_container: Path) -> None:
+def test_a_lock_without_a_worktree_is_removed_once_its_process_is_gone(paths: Paths, of_a_container: Path) -> None:
     lock = lock_of(of_a_container)
     of_a_container.rmdir()
     with job_lock.hold(lock):
-        assert abandoned_locks(layout) == []
-    assert abandoned_locks(layout) == [lock]
-    Checkouts(layout).remove_leftovers()
+        assert abandoned_locks(paths) == []
+    assert abandoned_locks(paths) == [lock]
+    Checkouts(paths).remove_leftovers()
     assert not lock.exists()

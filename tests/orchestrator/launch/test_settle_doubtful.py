@@ -16,7 +16,7 @@ from tests.results import write_done
 @pytest.fixture
 def folder(study: Any) -> RunFolder:
     """A run that has just ended."""
-    run: RunFolder = study.layout.run(study.start("E5"))
+    run: RunFolder = study.paths.run(study.start("E5"))
     write_done(run)
     run.append_epoch(an_epoch())
     run.checkpoint.write_bytes(b"checkpoint")
@@ -28,13 +28,13 @@ def names(folder: RunFolder) -> set[str]:
 
 
 def capture(study: Any, order: Order) -> Path:
-    path: Path = study.layout.root / next(iter(order.captures))
+    path: Path = study.paths.root / next(iter(order.captures))
     return path
 
 
 def test_a_result_stands_where_nothing_speaks_against_it(study: Any, folder: RunFolder) -> None:
     before = names(folder)
-    assert refuse_doubtful(study.layout, folder, read_order(folder)) is None
+    assert refuse_doubtful(study.paths, folder, read_order(folder)) is None
     assert names(folder) == before
 
 
@@ -42,7 +42,7 @@ def test_no_epoch_counts_where_a_capture_has_other_bytes(study: Any, folder: Run
     order = read_order(folder)
     path = capture(study, order)
     path.write_bytes(path.read_bytes() + b"more")
-    reason = refuse_doubtful(study.layout, folder, order)
+    reason = refuse_doubtful(study.paths, folder, order)
     assert reason == (
         f"{path}: the capture changed while the run trained, so its result is set aside; put the capture back and run "
         "again, or queue a run on the new one"
@@ -55,7 +55,7 @@ def test_no_epoch_counts_where_a_capture_has_other_bytes(study: Any, folder: Run
 def test_where_a_capture_is_away_the_checkpoint_stays(study: Any, folder: RunFolder) -> None:
     order = read_order(folder)
     capture(study, order).unlink()
-    reason = refuse_doubtful(study.layout, folder, order)
+    reason = refuse_doubtful(study.paths, folder, order)
     assert reason is not None
     assert reason.endswith("its result cannot be checked and is set aside: run again to score it")
     assert (folder.result.exists(), folder.checkpoint.exists()) == (False, True)
@@ -65,7 +65,7 @@ def test_a_result_that_its_predictions_contradict_is_scored_again(study: Any, fo
     with np.load(folder.predictions) as arrays:
         spoilt = {name: arrays[name][:-1] for name in arrays.files}
     np.savez(folder.predictions, **spoilt)
-    reason = refuse_doubtful(study.layout, folder, read_order(folder))
+    reason = refuse_doubtful(study.paths, folder, read_order(folder))
     assert reason is not None
     assert reason.endswith("the result is set aside: run again to score it anew")
     assert (folder.result.exists(), folder.predictions.exists(), folder.checkpoint.exists()) == (False, False, True)

@@ -26,7 +26,7 @@ from orchestrator.launch.worker import Worker
 from orchestrator.processes import Process, birth_of
 from orchestrator.queue.store import RUNS, QueuedRun, Store, open_store
 from orchestrator.runs.order import AGAIN, GuardSpec, Order, OrderedCode, place_run, read_order, write_order
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.probes import Measurement
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.states import RunState
@@ -152,11 +152,11 @@ class Yard:
     """A queue whose runs have their folders, and the workers that drain it."""
 
     def __init__(self, root: Path, a_plan: Callable[..., Plan]) -> None:
-        self.layout, self.a_plan = Layout(root), a_plan
-        self.store = open_store(self.layout)
+        self.paths, self.a_plan = Paths(root), a_plan
+        self.store = open_store(self.paths)
         self.launcher = ScriptedLauncher({})
         self.ids: dict[str, str] = {}
-        copy = self.layout.code_copy(TREE) / "model"
+        copy = self.paths.code_copy(TREE) / "model"
         copy.mkdir(parents=True)
         (copy / "__main__.py").write_text("print('one')\n")
 
@@ -175,11 +175,11 @@ class Yard:
                 self.store.add([row])
 
     def folder(self, name: str) -> RunFolder:
-        return self.layout.run(self.ids[name])
+        return self.paths.run(self.ids[name])
 
     def worker(self, slots: list[Slot] = CPU_SLOTS, *, names: Sequence[str] | None = None, **options: Any) -> Worker:
         ids = None if names is None else tuple(self.ids[name] for name in names)
-        return Worker(self.store, self.layout, slots, self.launcher, ids=ids, **options)
+        return Worker(self.store, self.paths, slots, self.launcher, ids=ids, **options)
 
     def outcomes(self) -> dict[str, tuple[RunState, str]]:
         return {row.id.partition("-")[0]: (row.state, row.reason) for row in self.store.runs()}
@@ -418,7 +418,7 @@ def spoil_order(yard: Yard) -> str:
 def spoil_code(yard: Yard) -> str:
     order = read_order(yard.folder("E1"))
     write_order(yard.folder("E1"), msgspec.structs.replace(order, code=OrderedCode(tree="0ther")))
-    copy = yard.layout.code_copy("0ther")
+    copy = yard.paths.code_copy("0ther")
     return f"{copy}: the copy of the code that the run was queued with is gone; {AGAIN}"
 
 
@@ -428,11 +428,11 @@ def spoil_config(yard: Yard) -> str:
 
 
 def spoil_capture(yard: Yard) -> str:
-    (yard.layout.root / "LocA.h5").write_bytes(b"other bursts")
+    (yard.paths.root / "LocA.h5").write_bytes(b"other bursts")
     order = read_order(yard.folder("E1"))
     write_order(yard.folder("E1"), msgspec.structs.replace(order, captures={"LocA.h5": "da7a"}))
     changed = "the capture has changed since the run was queued; queue the run again with `knockout queue add`"
-    return f"{yard.layout.root / 'LocA.h5'}: {changed}"
+    return f"{yard.paths.root / 'LocA.h5'}: {changed}"
 
 
 def test_a_run_that_cannot_be_compiled_here_is_left_for_another_machine(
@@ -498,7 +498,7 @@ sys.exit(2 if problem else 0)
 
 @pytest.mark.parametrize("problem", ["", "model.dim 16 is too small for this code"])
 def test_code_that_is_not_the_campaigns_own_is_asked_once_whether_it_can(empty_yard: Yard, problem: str) -> None:
-    copy = empty_yard.layout.code_copy("5e1f") / "model"
+    copy = empty_yard.paths.code_copy("5e1f") / "model"
     copy.mkdir(parents=True)
     (copy / "__init__.py").touch()
     (copy / "__main__.py").write_text(CHECKS)
@@ -836,7 +836,7 @@ def build_suspect(build_yard: YardBuilder, a_run: Callable[..., RunRecord]) -> Y
     launcher.looks["E1"] = LONG
     references = ("H2-s0-00000000", "E5-s0-00000000", yard.ids["E0"])
     write_order(yard.folder("E1"), msgspec.structs.replace(read_order(yard.folder("E1")), references=references))
-    unreadable = RunFolder(yard.layout.runs / references[1])
+    unreadable = RunFolder(yard.paths.runs / references[1])
     unreadable.path.mkdir()
     unreadable.epochs.write_text('{"epoch": 1}\n')
     for record in a_run(yard.plan, "E1", 0).epochs:
@@ -853,7 +853,7 @@ def test_a_slow_run_is_timed_on_its_slot_against_the_first_reference_that_has_co
     state, reason = yard.outcomes()["E1"]
     assert state is RunState.TOO_SLOW
     assert reason.startswith("an epoch takes 2.2 s, 2.20 x the reference's 1 s")
-    code = yard.layout.code_copy(TREE)
+    code = yard.paths.code_copy(TREE)
     arm, reference = (Side(yard.folder(name).config, code) for name in ("E1", "E0"))
     ((*sides, slot, paused_group),) = told_probe.started
     assert (sides, slot.name, paused_group) == ([arm, reference], "cpu1", os.getpid())
@@ -898,34 +898,34 @@ def test_runs_are_trained_with_the_code_and_the_guards_that_they_were_queued_wit
     study.edit("profiles:", "guards: {memory_bytes: 1000}\nprofiles:")
     (run_id, *_) = study.add("baseline")
     study.edit("memory_bytes: 1000", "memory_bytes: 1000000000000")
-    (study.layout.root / "model" / "__main__.py").write_text("print('two')\n")
-    study.layout.run(run_id).append_epoch(a_run(a_plan({}), "baseline", 0).epochs[0])
-    launcher, store = ScriptedLauncher({"baseline": [DONE]}), open_store(study.layout)
+    (study.paths.root / "model" / "__main__.py").write_text("print('two')\n")
+    study.paths.run(run_id).append_epoch(a_run(a_plan({}), "baseline", 0).epochs[0])
+    launcher, store = ScriptedLauncher({"baseline": [DONE]}), open_store(study.paths)
     seen: list[str] = []
     monkeypatch.setattr(
         launcher, "close", lambda: seen.append((launcher.codes[0] / "model" / "__main__.py").read_text())
     )
-    assert Worker(store, study.layout, CPU_SLOTS, launcher).drain(Onlooker())
+    assert Worker(store, study.paths, CPU_SLOTS, launcher).drain(Onlooker())
     (row,) = store.runs()
     store.close()
     assert seen == ["print('one')\n"]
     assert (row.state, row.failure) == (RunState.FAILED, "out_of_memory")
-    assert list(study.layout.worktrees.iterdir()) == []
+    assert list(study.paths.worktrees.iterdir()) == []
 
 
 def test_a_mistake_in_the_middle_leaves_no_worktree_behind(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     study.add("baseline")
-    launcher, store = ScriptedLauncher({"baseline": [DONE]}), open_store(study.layout)
+    launcher, store = ScriptedLauncher({"baseline": [DONE]}), open_store(study.paths)
     launcher.looks = {"baseline": LONG}
 
     def fail() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        Worker(store, study.layout, CPU_SLOTS, launcher).drain(Onlooker({1: fail}))
+        Worker(store, study.paths, CPU_SLOTS, launcher).drain(Onlooker({1: fail}))
     store.close()
     assert len(launcher.codes) == 1
-    assert list(study.layout.worktrees.iterdir()) == []
+    assert list(study.paths.worktrees.iterdir()) == []
 
 
 def test_a_second_interrupt_asks_nothing_of_a_queue_that_is_away(

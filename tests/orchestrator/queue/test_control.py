@@ -23,7 +23,7 @@ ADA = Process("ada", 12, "boot/3")
 
 @pytest.fixture(autouse=True)
 def in_the_campaigns_folder(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(study.layout.root)
+    monkeypatch.chdir(study.paths.root)
 
 
 @pytest.fixture
@@ -47,14 +47,14 @@ def columns(worker: Process) -> dict[str, Any]:
 
 def beat(study: Any, *workers: Process) -> None:
     """Let workers say that they live."""
-    store = open_store(study.layout)
+    store = open_store(study.paths)
     for worker in workers:
         store.beat(worker)
     store.close()
 
 
 def rows_of(study: Any) -> dict[str, QueuedRun]:
-    store = open_store(study.layout)
+    store = open_store(study.paths)
     rows = store.runs()
     store.close()
     return {row.id: row for row in rows}
@@ -93,7 +93,7 @@ class TestList:
     ) -> None:
         assert main(["queue", "list"]) == 0
         assert capsys.readouterr().out == "no run waits and none is under way\n"
-        assert not study.layout.database.exists()
+        assert not study.paths.database.exists()
 
 
 class TestCancel:
@@ -103,7 +103,7 @@ class TestCancel:
         said = capsys.readouterr().out
         assert "E5-s0-1 is cancelled; the next `knockout run` or `queue add` that plans it queues it again\n" in said
         assert list(states(study).values()) == ["cancelled", "queued", "cancelled"]
-        store = open_store(study.layout)
+        store = open_store(study.paths)
         claimed = store.claim(Process.own(), ids)
         assert claimed is not None
         assert claimed.id == ids[1]
@@ -142,14 +142,14 @@ class TestCancel:
     def test_an_unknown_run_is_told(self, study: Any, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["cancel", "E5-s0-1"]) == 2
         assert "there is no run `E5-s0-1`; there is none at all yet" in capsys.readouterr().err
-        assert not study.layout.database.exists()
+        assert not study.paths.database.exists()
 
 
 @pytest.fixture
 def failed(study: Any) -> list[str]:
     """Three failed runs: out of memory, crashed, out of memory; each was queued with its code."""
     ids = list(study.add("H2"))
-    store = open_store(study.layout)
+    store = open_store(study.paths)
     for run_id, failure in zip(ids, ("out_of_memory", "crashed", "out_of_memory"), strict=True):
         study.end(run_id, "failed", failure)
         fail(store, run_id, failure)
@@ -165,7 +165,7 @@ def fail(store: Store, run_id: str, failure: str) -> None:
 
 def end(study: Any, run_id: str, state: RunState) -> None:
     """Let a worker end a run."""
-    store = open_store(study.layout)
+    store = open_store(study.paths)
     claimed = store.claim(Process.own(), [run_id])
     assert claimed is not None
     study.end(run_id, state.value)
@@ -174,14 +174,14 @@ def end(study: Any, run_id: str, state: RunState) -> None:
 
 
 def has_result(study: Any, run_id: str) -> bool:
-    return bool(study.layout.run(run_id).result.exists())
+    return bool(study.paths.run(run_id).result.exists())
 
 
 class TestRetry:
     def test_a_named_run_waits_again_without_its_result(
         self, study: Any, failed: list[str], capsys: pytest.CaptureFixture[str]
     ) -> None:
-        order = study.layout.run(failed[1]).order.read_bytes()
+        order = study.paths.run(failed[1]).order.read_bytes()
         assert main(["retry", "E5-s0"]) == 0
         assert capsys.readouterr().out.splitlines() == [
             f"{failed[1]} waits again (crashed)",
@@ -192,15 +192,15 @@ class TestRetry:
         row = rows_of(study)[failed[1]]
         assert (row.reason, row.failure, row.attempt) == ("", None, 1)
         # What it is to be trained with is what it was queued with.
-        assert study.layout.run(failed[1]).order.read_bytes() == order
+        assert study.paths.run(failed[1]).order.read_bytes() == order
 
     def test_the_code_it_was_queued_with_stays_whatever_the_checkout_holds_by_now(
         self, study: Any, failed: list[str]
     ) -> None:
-        before = json.loads(study.layout.run(failed[1]).order.read_bytes())["code"]
-        (study.layout.root / "model" / "__main__.py").write_text("print('two')\n")
+        before = json.loads(study.paths.run(failed[1]).order.read_bytes())["code"]
+        (study.paths.root / "model" / "__main__.py").write_text("print('two')\n")
         assert main(["retry", failed[1]]) == 0
-        assert json.loads(study.layout.run(failed[1]).order.read_bytes())["code"] == before
+        assert json.loads(study.paths.run(failed[1]).order.read_bytes())["code"] == before
 
     def test_all_failed_runs_wait_again(self, study: Any, failed: list[str]) -> None:
         study.queue("K1-s0-00000000", "done")
@@ -220,7 +220,7 @@ class TestRetry:
     ) -> None:
         assert main(["retry", "--failed"]) == 0
         assert capsys.readouterr().out == "no run has failed\n"
-        assert not study.layout.database.exists()
+        assert not study.paths.database.exists()
 
     def test_a_class_that_is_not_there_is_refused(self, study: Any, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["retry", "--failed", "--class", "tired"]) == 2
@@ -265,11 +265,11 @@ class TestRetry:
         self, study: Any, failed: list[str], capsys: pytest.CaptureFixture[str]
     ) -> None:
         """Its patch or ref was refused when it was queued, so that it would be refused for ever."""
-        folder = study.layout.run(failed[1])
+        folder = study.paths.run(failed[1])
         order = json.loads(folder.order.read_bytes())
         order["code"] |= {"commit": None}
         folder.order.write_text(json.dumps(order))
-        store = open_store(study.layout)
+        store = open_store(study.paths)
         store.move(failed[1], RunState.FAILED, RunState.QUEUED)
         fail(store, failed[1], "rejected")
         store.close()
@@ -286,7 +286,7 @@ class TestRetry:
     def test_a_run_that_nobody_can_start_is_refused(
         self, study: Any, failed: list[str], capsys: pytest.CaptureFixture[str]
     ) -> None:
-        path = study.layout.run(failed[0]).order
+        path = study.paths.run(failed[0]).order
         path.unlink()
         assert main(["retry", failed[0]]) == 2
         said = capsys.readouterr().err
@@ -304,14 +304,14 @@ class TestStop:
         assert sorted(capsys.readouterr().out.splitlines()) == sorted(
             f"asked to stop: process {worker.pid} on {worker.host} {lets}" for worker in (here, ADA)
         )
-        store = open_store(study.layout)
+        store = open_store(study.paths)
         assert all(store.beat(worker).is_asked_to_stop for worker in (here, ADA))
         store.close()
 
     def test_nobody_at_work_is_said(self, study: Any, gone: Process, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["stop"]) == 0
         assert capsys.readouterr().out == "nobody is at work\n"
-        assert not study.layout.database.exists()
+        assert not study.paths.database.exists()
         beat(study, gone)
         assert main(["stop"]) == 0
         assert capsys.readouterr().out == "nobody is at work\n"
@@ -323,7 +323,7 @@ class TestStop:
         study.queue(run_id, "running", host=Process.own().host, pid=2**22 + 1, born=f"{own_place()}/1")
         asked: list[Process] = []
         monkeypatch.setattr("orchestrator.queue.reconcile.ask_to_end", asked.append)
-        with study.layout.run(run_id).hold():
+        with study.paths.run(run_id).hold():
             assert main(["stop"]) == 0
         assert capsys.readouterr().out == (
             f"asked to stop: the job of {run_id}, whose worker is gone, finishes what epochs are under way, keeps the "
@@ -335,7 +335,7 @@ class TestStop:
         self, study: Any, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """A daemon keeps the lock although its job and worker are gone, and the queue may know nothing of it."""
-        folder = study.layout.run(study.start("E5"))
+        folder = study.paths.run(study.start("E5"))
         daemon = "import fcntl, sys, time; file = open(sys.argv[1], 'ab+'); fcntl.flock(file, fcntl.LOCK_EX); print(); "
         command = [sys.executable, "-uc", daemon + "time.sleep(60)", str(folder.lock)]
         gone = Holder(pid=2**22 + 1, host=Process.own().host, born=f"{own_place()}/1", attempt=1)

@@ -159,7 +159,7 @@ def test_a_file_system_without_locks_is_told_with_a_way_that_works(
 ) -> None:
     if words != ["work"]:
         study.queue("E5-s0-00000001")
-        study.layout.runs.mkdir()
+        study.paths.runs.mkdir()
     # SQLite waits for what it takes for another program's lock.
     imports = "import orchestrator.queue.database as d, orchestrator.cli.main as c, sys;"
     start = f"{imports} d.LOCK_SECONDS = 0.1; sys.exit(c.main())"

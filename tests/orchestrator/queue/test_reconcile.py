@@ -16,7 +16,7 @@ from model.run_folder import Result
 from orchestrator.processes import Process, birth_of
 from orchestrator.queue.reconcile import MAX_LOSSES, clear, decide_loss, held_rows, reconcile, requeue_interrupted
 from orchestrator.queue.store import QueuedRun, Store
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.states import RunState
 from tests.epochs import an_epoch
 
@@ -43,9 +43,9 @@ def a_row(**fields: Any) -> QueuedRun:
 
 
 @pytest.fixture
-def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     monkeypatch.delenv("KNOCKOUT_DATABASE", raising=False)
-    root = Layout(tmp_path)
+    root = Paths(tmp_path)
     root.run(RUN).path.mkdir(parents=True)
     return root
 
@@ -59,11 +59,11 @@ def store(database_url: str) -> Iterator[Store]:
 
 
 @pytest.fixture
-def start_job(layout: Layout) -> Iterator[Callable[[str], "subprocess.Popen[str]"]]:
+def start_job(paths: Paths) -> Iterator[Callable[[str], "subprocess.Popen[str]"]]:
     with ExitStack() as stack:
 
         def start(host: str = HOST) -> "subprocess.Popen[str]":
-            command = [sys.executable, "-c", JOB, str(layout.run(RUN).lock), host]
+            command = [sys.executable, "-c", JOB, str(paths.run(RUN).lock), host]
             job = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
             stack.callback(job.communicate)
             stack.callback(job.kill)
@@ -74,10 +74,10 @@ def start_job(layout: Layout) -> Iterator[Callable[[str], "subprocess.Popen[str]
         yield start
 
 
-def lose(store: Store, layout: Layout, *, end_jobs: bool = False) -> QueuedRun:
+def lose(store: Store, paths: Paths, *, end_jobs: bool = False) -> QueuedRun:
     """Let a worker claim the run and die; return the row as it is afterwards."""
     assert store.claim(DEAD) is not None
-    assert [row.id for row in reconcile(store, layout, end_jobs=end_jobs)] == [RUN]
+    assert [row.id for row in reconcile(store, paths, end_jobs=end_jobs)] == [RUN]
     return store.runs()[0]
 
 
@@ -103,104 +103,102 @@ def test_a_loss_says_who_went_away_and_when(num_epochs: int, since: str) -> None
     )
 
 
-def test_a_dead_workers_run_with_a_result_is_settled_with_it(store: Store, layout: Layout) -> None:
-    layout.run(RUN).write_result(Result(state="failed", reason="nan", failure="nonfinite", epochs=2))
-    row = lose(store, layout)
+def test_a_dead_workers_run_with_a_result_is_settled_with_it(store: Store, paths: Paths) -> None:
+    paths.run(RUN).write_result(Result(state="failed", reason="nan", failure="nonfinite", epochs=2))
+    row = lose(store, paths)
     assert (row.state, row.reason, row.failure, row.losses) == (RunState.FAILED, "nan", "nonfinite", 0)
 
 
-def test_a_dead_workers_run_without_a_result_waits_again_and_its_losses_are_counted(
-    store: Store, layout: Layout
-) -> None:
-    layout.run(RUN).append_epoch(an_epoch())
+def test_a_dead_workers_run_without_a_result_waits_again_and_its_losses_are_counted(store: Store, paths: Paths) -> None:
+    paths.run(RUN).append_epoch(an_epoch())
     for losses in (1, 2):
-        row = lose(store, layout)
+        row = lose(store, paths)
         assert (row.state, row.losses, row.epochs_at_loss) == (RunState.QUEUED, losses, 1)
         assert row.reason == f"process {DEAD.pid} on {HOST} went away after epoch 1"
-    layout.run(RUN).append_epoch(an_epoch(2))
-    assert (lose(store, layout).losses, store.runs()[0].epochs_at_loss) == (1, 2)
+    paths.run(RUN).append_epoch(an_epoch(2))
+    assert (lose(store, paths).losses, store.runs()[0].epochs_at_loss) == (1, 2)
 
 
-def test_a_run_whose_folder_is_gone_waits_again(store: Store, layout: Layout) -> None:
-    layout.run(RUN).path.rmdir()
-    assert lose(store, layout).state is RunState.QUEUED
+def test_a_run_whose_folder_is_gone_waits_again(store: Store, paths: Paths) -> None:
+    paths.run(RUN).path.rmdir()
+    assert lose(store, paths).state is RunState.QUEUED
 
 
-def test_a_run_lost_too_often_without_progress_has_failed_and_its_folder_says_so(store: Store, layout: Layout) -> None:
+def test_a_run_lost_too_often_without_progress_has_failed_and_its_folder_says_so(store: Store, paths: Paths) -> None:
     for _ in range(MAX_LOSSES - 1):
-        assert lose(store, layout).state is RunState.QUEUED
-        assert layout.run(RUN).read_result() is None
-    row = lose(store, layout)
+        assert lose(store, paths).state is RunState.QUEUED
+        assert paths.run(RUN).read_result() is None
+    row = lose(store, paths)
     assert (row.state, row.failure) == (RunState.FAILED, "lost")
-    result = json.loads(layout.run(RUN).result.read_text())
+    result = json.loads(paths.run(RUN).result.read_text())
     assert (result["state"], result["failure"], result["reason"]) == ("failed", "lost", row.reason)
     assert row.reason.startswith("lost 5 times in a row before its first epoch")
 
 
-def test_a_run_that_is_asked_for_again_may_be_lost_as_often_as_a_new_one(store: Store, layout: Layout) -> None:
+def test_a_run_that_is_asked_for_again_may_be_lost_as_often_as_a_new_one(store: Store, paths: Paths) -> None:
     for _ in range(MAX_LOSSES):
-        lose(store, layout)
-    layout.run(RUN).result.unlink()
+        lose(store, paths)
+    paths.run(RUN).result.unlink()
     assert store.move(RUN, RunState.FAILED, RunState.QUEUED)
-    row = lose(store, layout)
+    row = lose(store, paths)
     assert (row.state, row.losses) == (RunState.QUEUED, 1)
 
 
 def test_a_job_that_outlived_its_worker_goes_on_and_so_does_its_row(
-    store: Store, layout: Layout, start_job: Callable[..., "subprocess.Popen[str]"]
+    store: Store, paths: Paths, start_job: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
     job = start_job()
     store.claim(DEAD)
-    assert reconcile(store, layout, end_jobs=False) == []
+    assert reconcile(store, paths, end_jobs=False) == []
     assert (job.poll(), store.runs()[0].state) == (None, RunState.RUNNING)
-    assert [row.id for row in held_rows(store, layout)] == [RUN]
+    assert [row.id for row in held_rows(store, paths)] == [RUN]
 
 
 def test_a_job_that_outlived_its_worker_is_ended_where_that_is_wanted(
-    store: Store, layout: Layout, start_job: Callable[..., "subprocess.Popen[str]"]
+    store: Store, paths: Paths, start_job: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
     job = start_job()
-    assert lose(store, layout, end_jobs=True).state is RunState.QUEUED
+    assert lose(store, paths, end_jobs=True).state is RunState.QUEUED
     assert job.wait(timeout=10) < 0
 
 
 def test_a_job_of_another_host_is_never_killed(
-    store: Store, layout: Layout, start_job: Callable[..., "subprocess.Popen[str]"]
+    store: Store, paths: Paths, start_job: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
     job = start_job("elsewhere")
     store.claim(DEAD)
-    assert reconcile(store, layout, end_jobs=True) == []
-    assert clear(layout.run(RUN)) == f"process {job.pid} on elsewhere is at work on it"
+    assert reconcile(store, paths, end_jobs=True) == []
+    assert clear(paths.run(RUN)) == f"process {job.pid} on elsewhere is at work on it"
     assert (job.poll(), store.runs()[0].state) == (None, RunState.RUNNING)
 
 
 def test_a_living_workers_rows_are_left_alone_even_if_the_table_of_workers_forgot_it(
-    store: Store, layout: Layout, sleeper: "subprocess.Popen[bytes]"
+    store: Store, paths: Paths, sleeper: "subprocess.Popen[bytes]"
 ) -> None:
     worker = Process(HOST, sleeper.pid, str(birth_of(sleeper.pid)))
     store.beat(worker)
     claimed = store.claim(worker)
-    assert reconcile(store, layout, end_jobs=True) == []
+    assert reconcile(store, paths, end_jobs=True) == []
     store.dismiss(worker)
-    assert reconcile(store, layout, end_jobs=True) == []
+    assert reconcile(store, paths, end_jobs=True) == []
     assert store.runs() == [claimed]
-    assert held_rows(store, layout) == [claimed]
+    assert held_rows(store, paths) == [claimed]
 
 
-def test_a_worker_of_another_host_has_its_rows_as_long_as_its_heart_beats(store: Store, layout: Layout) -> None:
+def test_a_worker_of_another_host_has_its_rows_as_long_as_its_heart_beats(store: Store, paths: Paths) -> None:
     store.beat(AWAY)
     claimed = store.claim(AWAY)
-    assert reconcile(store, layout, end_jobs=True) == []
-    assert held_rows(store, layout) == [claimed]
+    assert reconcile(store, paths, end_jobs=True) == []
+    assert held_rows(store, paths) == [claimed]
     store.dismiss(AWAY)
-    assert [row.id for row in reconcile(store, layout, end_jobs=True)] == [RUN]
+    assert [row.id for row in reconcile(store, paths, end_jobs=True)] == [RUN]
     assert store.runs()[0].reason == "process 7 on elsewhere went away before its first epoch"
 
 
-def test_what_this_process_has_claimed_itself_is_not_held_by_another(store: Store, layout: Layout) -> None:
+def test_what_this_process_has_claimed_itself_is_not_held_by_another(store: Store, paths: Paths) -> None:
     store.claim(Process.own())
-    assert held_rows(store, layout) == []
-    assert reconcile(store, layout, end_jobs=True) == []
+    assert held_rows(store, paths) == []
+    assert reconcile(store, paths, end_jobs=True) == []
 
 
 def test_runs_that_were_stopped_wait_again_all_or_those_asked_for(store: Store) -> None:
@@ -211,18 +209,16 @@ def test_runs_that_were_stopped_wait_again_all_or_those_asked_for(store: Store) 
     assert {row.state for row in store.runs()} == {RunState.QUEUED}
 
 
-def test_a_folder_that_cannot_be_read_is_told_in_its_row_and_keeps_no_other_waiting(
-    store: Store, layout: Layout
-) -> None:
-    layout.run(RUN).epochs.write_text('{"epoch": 1}\n')
+def test_a_folder_that_cannot_be_read_is_told_in_its_row_and_keeps_no_other_waiting(store: Store, paths: Paths) -> None:
+    paths.run(RUN).epochs.write_text('{"epoch": 1}\n')
     store.add([a_row(id="H2-s0-00000000")])
     for _ in range(2):
         store.claim(DEAD)
-    assert len(reconcile(store, layout, end_jobs=False)) == 2
+    assert len(reconcile(store, paths, end_jobs=False)) == 2
     rows = {row.id: row for row in store.runs()}
     assert rows[RUN].state is RunState.INTERRUPTED
     assert rows[RUN].reason == (
-        f"{layout.run(RUN).epochs}: a finished line cannot be read: Object missing required field `seconds`; move "
-        f"{layout.run(RUN).path} away to train it again"
+        f"{paths.run(RUN).epochs}: a finished line cannot be read: Object missing required field `seconds`; move "
+        f"{paths.run(RUN).path} away to train it again"
     )
     assert rows["H2-s0-00000000"].state is RunState.QUEUED

@@ -32,7 +32,7 @@ from orchestrator.queue.store import (
     is_believed_alive,
     open_store,
 )
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.states import MOVES, RunState
 
 IDS = [f"E{number}-s0-00000000" for number in range(12)]
@@ -436,10 +436,10 @@ def test_a_queue_is_made_in_a_results_folder_that_is_not_there_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("KNOCKOUT_DATABASE", raising=False)
-    layout = Layout(tmp_path / "what? 100%41 #1")
-    store = open_store(layout)
-    assert store.name == str(layout.database)
-    assert layout.database.exists()
+    paths = Paths(tmp_path / "what? 100%41 #1")
+    store = open_store(paths)
+    assert store.name == str(paths.database)
+    assert paths.database.exists()
     store.close()
 
 
@@ -464,7 +464,7 @@ def test_what_lies_where_the_queue_should_is_named(tmp_path: Path, monkeypatch: 
     else:
         (tmp_path / what).mkdir(parents=True)
     with pytest.raises(QueueError, match=f"{what}: .*; .*give the user who runs Knockout the right to"):
-        open_store(Layout(tmp_path))
+        open_store(Paths(tmp_path))
 
 
 @pytest.mark.parametrize("is_log_left", [False, True])

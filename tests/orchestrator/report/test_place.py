@@ -9,7 +9,7 @@ import pytest
 from orchestrator.api import run as api_run
 from orchestrator.api.queue import RunOptions
 from orchestrator.api.run import report, run
-from orchestrator.campaign.selection import Request, open_study
+from orchestrator.campaign.selection import Request, open_campaign
 from orchestrator.cli.live import LiveTable
 from orchestrator.errors import RunError
 from orchestrator.report.place import describe_latest, point_latest, write_files
@@ -28,14 +28,14 @@ def put_dangling_link(path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_told_before_anything_starts(
     study: Any, put: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(study.layout.reports)
+    put(study.paths.reports)
     monkeypatch.setattr(api_run, "train", lambda *_: pytest.fail("it trained"))
     request = Request(file=study.file)
     words = r"reports: the report cannot be written \(.*\); give the user who runs Knockout the right"
     with pytest.raises(RunError, match=words):
-        run(open_study(request), RunOptions(snapshot=True), LiveTable())
+        run(open_campaign(request), RunOptions(snapshot=True), LiveTable())
     with pytest.raises(RunError, match=words):
-        report(open_study(request), request)
+        report(open_campaign(request), request)
 
 
 def test_asking_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -84,8 +84,8 @@ def test_a_link_to_another_report_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_the_place_of_latest_is_a_note_of_the_report(study: Any) -> None:
-    study.layout.latest_report.mkdir(parents=True)
+    study.paths.latest_report.mkdir(parents=True)
     request = Request(file=study.file)
-    outcome = report(open_study(request), request)
+    outcome = report(open_campaign(request), request)
     assert outcome.report.is_file()
     assert [note for note in outcome.notes if "latest is no link" in note]

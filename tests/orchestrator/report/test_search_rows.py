@@ -10,7 +10,7 @@ import pytest
 from orchestrator.campaign.plan import Plan
 from orchestrator.report.search_rows import search_rows
 from orchestrator.report.write import write_report
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.search.objective import combine
 from orchestrator.search.results import Difference, SearchSummary
 from orchestrator.verdicts.judge import judge
@@ -26,11 +26,11 @@ def plan(a_plan: Callable[..., Plan]) -> Plan:
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
+def paths(tmp_path: Path) -> Paths:
+    return Paths(tmp_path)
 
 
-def write_summary(layout: Layout, key: str = "0a1b", **fields: Any) -> Path:
+def write_summary(paths: Paths, key: str = "0a1b", **fields: Any) -> Path:
     values = {
         "campaign": "tiny",
         "profile": "quick",
@@ -46,20 +46,20 @@ def write_summary(layout: Layout, key: str = "0a1b", **fields: Any) -> Path:
         "to_default": BETTER,
     }
     summary = SearchSummary(**values | fields)
-    path = layout.search_summary(layout.search_report(summary.campaign, summary.search, summary.profile, key))
+    path = paths.search_summary(paths.search_report(summary.campaign, summary.search, summary.profile, key))
     path.parent.mkdir(parents=True)
     path.write_bytes(msgspec.json.encode(summary))
     return path
 
 
-def row(plan: Plan, layout: Layout, **fields: Any) -> dict[str, str]:
-    write_summary(layout, **fields)
-    (only,) = search_rows(plan.campaign, layout)
+def row(plan: Plan, paths: Paths, **fields: Any) -> dict[str, str]:
+    write_summary(paths, **fields)
+    (only,) = search_rows(plan.campaign, paths)
     return only
 
 
-def test_a_search_is_a_row_with_a_link_to_its_report(plan: Plan, layout: Layout) -> None:
-    assert row(plan, layout) == {
+def test_a_search_is_a_row_with_a_link_to_its_report(plan: Plan, paths: Paths) -> None:
+    assert row(plan, paths) == {
         "name": "focal",
         "title": "Focus, on E5",
         "visited": "5 of 6",
@@ -87,55 +87,55 @@ def test_a_search_is_a_row_with_a_link_to_its_report(plan: Plan, layout: Layout)
     ],
 )
 def test_a_row_says_whether_the_best_point_can_be_told_from_the_default(
-    plan: Plan, layout: Layout, fields: dict[str, Any], said: str
+    plan: Plan, paths: Paths, fields: dict[str, Any], said: str
 ) -> None:
-    assert row(plan, layout, **fields)["to_default"] == said
+    assert row(plan, paths, **fields)["to_default"] == said
 
 
-def test_a_score_of_one_seed_is_said_to_be_that_of_its_bursts_alone(plan: Plan, layout: Layout) -> None:
-    assert row(plan, layout, score=combine([(60.0, 100)]))["score"] == "60.0 ± 4.8 on LocC, the bursts alone"
+def test_a_score_of_one_seed_is_said_to_be_that_of_its_bursts_alone(plan: Plan, paths: Paths) -> None:
+    assert row(plan, paths, score=combine([(60.0, 100)]))["score"] == "60.0 ± 4.8 on LocC, the bursts alone"
 
 
-def test_a_score_whose_bursts_nobody_counted_has_no_error(plan: Plan, layout: Layout) -> None:
-    assert row(plan, layout, score=combine([(60.0, 0)]))["score"] == "60.0 on LocC, nobody counted the bursts"
+def test_a_score_whose_bursts_nobody_counted_has_no_error(plan: Plan, paths: Paths) -> None:
+    assert row(plan, paths, score=combine([(60.0, 0)]))["score"] == "60.0 on LocC, nobody counted the bursts"
 
 
-def test_points_beyond_those_of_the_file_are_not_counted_as_some_of_them(plan: Plan, layout: Layout) -> None:
-    assert row(plan, layout, visited=10)["visited"] == "10"
+def test_points_beyond_those_of_the_file_are_not_counted_as_some_of_them(plan: Plan, paths: Paths) -> None:
+    assert row(plan, paths, visited=10)["visited"] == "10"
 
 
-def test_a_search_without_a_point_has_none(plan: Plan, layout: Layout) -> None:
-    found = row(plan, layout, visited=0, best={}, score=None, to_default=None, default_visited=False)
+def test_a_search_without_a_point_has_none(plan: Plan, paths: Paths) -> None:
+    found = row(plan, paths, visited=0, best={}, score=None, to_default=None, default_visited=False)
     assert (found["best"], found["score"], found["to_default"]) == ("no point was visited yet", "–", "–")
 
 
-def test_searches_of_other_campaigns_and_profiles_are_left_out(plan: Plan, layout: Layout) -> None:
-    write_summary(layout, profile="paper")
-    write_summary(layout, campaign="other")
-    write_summary(layout, campaign="tiny-search-x")
-    layout.report("tiny-search-old-quick-0a1b").mkdir()
-    assert search_rows(plan.campaign, layout) == []
+def test_searches_of_other_campaigns_and_profiles_are_left_out(plan: Plan, paths: Paths) -> None:
+    write_summary(paths, profile="paper")
+    write_summary(paths, campaign="other")
+    write_summary(paths, campaign="tiny-search-x")
+    paths.report("tiny-search-old-quick-0a1b").mkdir()
+    assert search_rows(plan.campaign, paths) == []
 
 
 @pytest.mark.parametrize("content", [b"{", b"{}", b"another version's"])
 def test_a_summary_that_cannot_be_read_is_said_to_be_and_no_report_fails(
-    plan: Plan, layout: Layout, content: bytes
+    plan: Plan, paths: Paths, content: bytes
 ) -> None:
-    path = write_summary(layout)
+    path = write_summary(paths)
     path.write_bytes(path.read_bytes().replace(b'"format":1', b'"format":2') if b"version" in content else content)
-    (found,) = search_rows(plan.campaign, layout)
+    (found,) = search_rows(plan.campaign, paths)
     assert found["best"] == "what it found cannot be read; `knockout search` with its name writes it again"
     assert (found["name"], found["score"]) == ("tiny-search-focal-quick-0a1b", "–")
 
 
 def test_the_report_links_its_searches_and_nothing_else_of_it_changes(
-    plan: Plan, layout: Layout, runs_of: Callable[..., Any], tmp_path: Path
+    plan: Plan, paths: Paths, runs_of: Callable[..., Any], tmp_path: Path
 ) -> None:
     records = runs_of(plan, OUTCOMES)
     judgements = judge(plan, records)
-    without = write_report(plan, records, judgements, layout).parent
-    write_summary(layout, title="Focus <b>|</b> *more*")
-    folder = write_report(plan, records, judgements, layout).parent
+    without = write_report(plan, records, judgements, paths).parent
+    write_summary(paths, title="Focus <b>|</b> *more*")
+    folder = write_report(plan, records, judgements, paths).parent
     before, after = ((one / "report.md").read_text() for one in (without, folder))
     start, end = after.index("## Searches"), after.index("## Controls")
     assert after[:start] + after[end:] == before

@@ -12,7 +12,7 @@ from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.search_spec import SearchSpec
 from orchestrator.report.search_figures import draw_history, draw_surface
 from orchestrator.report.searches import compare, render, sentences, summarise, write_search_report, write_table
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.search.objective import combine
 from orchestrator.search.results import Searched, SearchSummary, TrialRecord
 
@@ -236,7 +236,7 @@ def test_of_equal_scores_the_earlier_point_is_the_best(found: Found) -> None:
 
 def test_the_report_has_every_point_and_the_source_beside_ours(found: Found, tmp_path: Any) -> None:
     slow = a_trial(3, None, "too_slow")
-    report = write_search_report(found([60.0], [62.0], more=[slow], importance={"loss.gamma": 0.8}), Layout(tmp_path))
+    report = write_search_report(found([60.0], [62.0], more=[slow], importance={"loss.gamma": 0.8}), Paths(tmp_path))
     text = report.read_text()
     assert report.parent.name == "tiny-search-focal-quick-0a1b"
     assert "| focal-t001 | 1.5 | 0.05 | 62.0 ± 4.8 | focal-t001-s0 |" in text
@@ -252,8 +252,8 @@ def test_the_report_has_every_point_and_the_source_beside_ours(found: Found, tmp
 def test_beside_the_report_a_program_reads_the_best_point_and_how_it_stands_to_the_default(
     found: Found, tmp_path: Any
 ) -> None:
-    report = write_search_report(found([60.0], [62.0]), Layout(tmp_path))
-    summary = msgspec.json.decode(Layout(tmp_path).search_summary(report.parent).read_bytes(), type=SearchSummary)
+    report = write_search_report(found([60.0], [62.0]), Paths(tmp_path))
+    summary = msgspec.json.decode(Paths(tmp_path).search_summary(report.parent).read_bytes(), type=SearchSummary)
     assert (summary.campaign, summary.profile, summary.search) == ("tiny", "quick", "focal")
     assert (summary.visited, summary.wanted, summary.default_visited) == (2, 5, True)
     assert summary.best == {"loss.gamma": 1.5, "loss.label_smoothing": 0.05}
@@ -271,7 +271,7 @@ def test_a_best_point_that_is_the_default_is_compared_with_nothing(found: Found)
 
 def test_the_same_trials_give_the_same_report(found: Found, tmp_path: Any) -> None:
     searched = found([60.0], [62.0], [55.0], [57.0], [58.0])
-    folders = [write_search_report(searched, Layout(tmp_path / name)).parent for name in ("one", "two")]
+    folders = [write_search_report(searched, Paths(tmp_path / name)).parent for name in ("one", "two")]
     contents = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in folders]
     assert contents[0] == contents[1]
     assert contents[0]["surface.png"].startswith(PNG)

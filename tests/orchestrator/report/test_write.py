@@ -21,7 +21,7 @@ from orchestrator.report.markdown import render_markdown
 from orchestrator.report.page import render_page
 from orchestrator.report.write import write_report
 from orchestrator.runs.identity import CodeAndData
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import RunRecord
 from orchestrator.verdicts.judge import judge
 from orchestrator.wording import visible
@@ -49,7 +49,7 @@ def plan(a_plan: Builder) -> Plan:
 def folder(plan: Plan, runs_of: RunsOf, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A written report of `OUTCOMES`."""
     records = runs_of(plan, OUTCOMES)
-    return write_report(plan, records, judge(plan, records), Layout(tmp_path_factory.mktemp("reported"))).parent
+    return write_report(plan, records, judge(plan, records), Paths(tmp_path_factory.mktemp("reported"))).parent
 
 
 @pytest.fixture(scope="module")
@@ -90,17 +90,17 @@ class TestFolder:
     def test_same_results_give_the_same_bytes(self, plan: Plan, runs_of: RunsOf, folder: Path, tmp_path: Path) -> None:
         """Law 8: the report is the same bytes for the same results."""
         records = dict(reversed(runs_of(plan, OUTCOMES).items()))
-        again = write_report(plan, records, judge(plan, records), Layout(tmp_path)).parent
+        again = write_report(plan, records, judge(plan, records), Paths(tmp_path)).parent
         assert again.name == folder.name
         assert contents(again) == contents(folder)
 
     def test_another_result_gives_another_folder_and_latest_is_the_newest(
         self, plan: Plan, runs_of: RunsOf, folder: Path, tmp_path: Path
     ) -> None:
-        latest = Layout(shutil.copytree(folder.parents[1], tmp_path / "copy", symlinks=True)).latest_report
+        latest = Paths(shutil.copytree(folder.parents[1], tmp_path / "copy", symlinks=True)).latest_report
         assert latest.resolve().name == folder.name
         records = runs_of(plan, OUTCOMES | {"H2": [0.85, 0.835]})
-        second = write_report(plan, records, judge(plan, records), Layout(tmp_path / "copy")).parent
+        second = write_report(plan, records, judge(plan, records), Paths(tmp_path / "copy")).parent
         assert latest.resolve() == second.resolve()
         assert {path.name for path in latest.parent.iterdir()} == {"latest", folder.name, second.name}
         assert second.name != folder.name
@@ -261,7 +261,7 @@ class TestTextOfOthers:
         plan = a_plan(experiments, title=f"A title {HOSTILE}", task=HOSTILE, about=HOSTILE)
         origin = {"commit": HOSTILE, "branch": f"={HOSTILE}", "host": HOSTILE, "environment": {"torch": HOSTILE}}
         records = runs_of(plan, {"baseline": 0.5, "E5": 0.6, "H2": died}, provenance=origin)
-        return write_report(plan, records, judge(plan, records), Layout(tmp_path), {"E5": f"E5: {HOSTILE}"}).parent
+        return write_report(plan, records, judge(plan, records), Paths(tmp_path), {"E5": f"E5: {HOSTILE}"}).parent
 
     def test_hidden_signs_are_shown_as_their_codes(self, folder: Path) -> None:
         for path in folder.iterdir():

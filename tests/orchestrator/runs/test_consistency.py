@@ -15,7 +15,7 @@ from orchestrator.runs.states import RunState
 @pytest.fixture
 def folder(study: Any) -> RunFolder:
     """A run that is done, as it was queued, started and scored."""
-    run: RunFolder = study.layout.run(study.end(study.start("E5")))
+    run: RunFolder = study.paths.run(study.end(study.start("E5")))
     return run
 
 

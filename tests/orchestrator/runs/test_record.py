@@ -16,7 +16,7 @@ from model.config import JobConfig
 from model.run_folder import LocationScore, Result, RunFolder
 from orchestrator.campaign.plan import Plan
 from orchestrator.errors import RunError
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import NotBelievedError, RunRecord, read_run, read_runs
 from tests.epochs import an_epoch
 
@@ -57,7 +57,7 @@ def write_run(folder: RunFolder, run: RunRecord, config: JobConfig | None = None
 def written(a_plan: Callable[..., Plan], a_run: Callable[..., RunRecord], tmp_path: Path) -> tuple[str, RunFolder]:
     """A finished run, as orchestrator and job leave it."""
     run = a_run(a_plan({"E5": {"change": {"loss.kind": "focal"}}}), "E5", 1, num_epochs=2)
-    folder = Layout(tmp_path).run(run.id)
+    folder = Paths(tmp_path).run(run.id)
     write_run(folder, run)
     return run.id, folder
 
@@ -86,8 +86,8 @@ def test_captures_are_kept_apart_whatever_their_names(
     }
     data = {"captures": captures, "validate": ["LocD"], "report": ["day 2/LocD"]}
     run = a_run(a_plan({"E5": {"change": {"loss.kind": "focal"}}}, data=data), "E5", 0)
-    write_run(Layout(tmp_path).run(run.id), run)
-    assert set(read_run(run.id, Layout(tmp_path).run(run.id)).bursts) == {"LocD", "day 2/LocD"}
+    write_run(Paths(tmp_path).run(run.id), run)
+    assert set(read_run(run.id, Paths(tmp_path).run(run.id)).bursts) == {"LocD", "day 2/LocD"}
 
 
 def test_a_run_that_has_not_ended_has_neither_result_nor_bursts(written: tuple[str, RunFolder]) -> None:
@@ -153,15 +153,15 @@ def test_pickled_arrays_are_refused_unopened(written: tuple[str, RunFolder], tmp
 
 def test_only_runs_that_have_a_folder_are_read(written: tuple[str, RunFolder], tmp_path: Path) -> None:
     (tmp_path / "results" / "runs" / "E5-s9-0000").mkdir()
-    found = read_runs(Layout(tmp_path), [written[0], "E5-s9-0000", "baseline-s0-1111"])
+    found = read_runs(Paths(tmp_path), [written[0], "E5-s9-0000", "baseline-s0-1111"])
     assert (list(found.records), found.refused) == ([written[0]], {})
 
 
 def test_a_folder_that_cannot_be_read_keeps_no_other_out(written: tuple[str, RunFolder], tmp_path: Path) -> None:
-    broken = Layout(tmp_path).run("E5-s9-0000")
+    broken = Paths(tmp_path).run("E5-s9-0000")
     broken.path.mkdir()
     broken.config.write_text("{")
-    found = read_runs(Layout(tmp_path), [broken.path.name, written[0]])
+    found = read_runs(Paths(tmp_path), [broken.path.name, written[0]])
     assert list(found.records) == [written[0]]
     assert "E5-s9-0000: this run folder cannot be read: " in str(found.refused["E5-s9-0000"])
 
@@ -179,7 +179,7 @@ def test_what_the_system_refuses_says_nothing_about_the_run(
             return stat(path, **how)
 
         monkeypatch.setattr(Path, "stat", refuse)
-        found = read_runs(Layout(tmp_path), [run_id])
+        found = read_runs(Paths(tmp_path), [run_id])
         assert found.records == {}
         assert words in str(found.refused[run_id])
         assert not isinstance(found.refused[run_id], NotBelievedError)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.campaign.plan import Plan
-from orchestrator.campaign.selection import Request, make_plan, open_study
+from orchestrator.campaign.selection import Request, make_plan, open_campaign
 from orchestrator.code.sources import find_code
 from orchestrator.errors import RunError
 from orchestrator.runs.results import describe_holder, finished_results, read_result
@@ -25,30 +25,30 @@ def ids(study: Any) -> list[str]:
 
 
 def plan_of(study: Any) -> Plan:
-    opened = open_study(Request(file=study.file, seeds=(0,)))
-    return make_plan(opened, find_code(study.layout, snapshot=True))
+    opened = open_campaign(Request(file=study.file, seeds=(0,)))
+    return make_plan(opened, find_code(study.paths, snapshot=True))
 
 
 def test_runs_with_a_result_are_finished(study: Any, ids: list[str]) -> None:
-    found = finished_results(study.layout, plan_of(study).run_ids)
+    found = finished_results(study.paths, plan_of(study).run_ids)
     assert {run_id: result.state for run_id, result in found.items()} == {ids[0]: "done", ids[1]: "failed"}
 
 
 def test_results_may_be_forgotten(study: Any, ids: list[str]) -> None:
-    found = finished_results(study.layout, plan_of(study).run_ids, ids[1:])
+    found = finished_results(study.paths, plan_of(study).run_ids, ids[1:])
     assert list(found) == ids[:1]
-    assert [study.layout.run(run_id).result.exists() for run_id in ids] == [True, False, False]
+    assert [study.paths.run(run_id).result.exists() for run_id in ids] == [True, False, False]
 
 
 def test_a_result_of_another_version_is_refused(study: Any, ids: list[str]) -> None:
-    folder = study.layout.run(ids[0])
+    folder = study.paths.run(ids[0])
     folder.result.write_text('{"format": 1, "state": "done", "unknown": 1}')
     with pytest.raises(RunError, match=f"; move {re.escape(str(folder.path))} away to train it again"):
         read_result(folder)
 
 
 def test_a_job_at_work_is_told_and_gone_once_it_ends(study: Any, ids: list[str]) -> None:
-    folder = study.layout.run(ids[2])
+    folder = study.paths.run(ids[2])
     assert describe_holder(folder) is None
     with folder.hold():
         assert describe_holder(folder) == f"process {os.getpid()} on {platform.node()} is at work on it"
@@ -57,7 +57,7 @@ def test_a_job_at_work_is_told_and_gone_once_it_ends(study: Any, ids: list[str])
 
 def test_a_lock_that_no_job_took_is_told(study: Any, ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.job_lock.LOCK_SECONDS", 0.05)
-    folder = study.layout.run(ids[2])
+    folder = study.paths.run(ids[2])
     with folder.lock.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         told = describe_holder(folder)

@@ -74,7 +74,7 @@ def go_on(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Sear
 
     def going(ends: Callable[[str], dict[str, Any]], trials: int | None = None) -> tuple[Searcher, Searched]:
         monkeypatch.setattr(
-            "orchestrator.search.loop.build_worker", lambda store, layout, slots, ids: InstantWorker(lab, ends)
+            "orchestrator.search.loop.build_worker", lambda store, paths, slots, ids: InstantWorker(lab, ends)
         )
         searcher = Searcher(lab.open(), lab.store, SearchOptions(trials=trials))
         assert searcher.go_on(Unseen())

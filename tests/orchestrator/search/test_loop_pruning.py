@@ -26,7 +26,7 @@ def train(lab: Lab) -> Callable[..., None]:
     """Give a run epochs of these validation accuracies, after those that it has."""
 
     def training(run: str, *accuracies: float) -> None:
-        folder = lab.study.layout.run(run)
+        folder = lab.study.paths.run(run)
         for number, accuracy in enumerate(accuracies, start=len(folder.read_epochs()) + 1):
             folder.append_epoch(an_epoch(number, val_accuracy=accuracy))
 
@@ -186,8 +186,8 @@ def test_a_point_of_the_file_or_an_experiment_goes_on(
     default, ours = runs_of(trials, 0)[0], runs_of(trials, 1)[0]
     assert (default[:3], ours[:6]) == ("E5-", "focal-")
     run, same = (ours, 1) if attributes else (default, 0)
-    lab.study.layout.run(run).result.unlink()
-    lab.study.layout.run(run).epochs.unlink()
+    lab.study.paths.run(run).result.unlink()
+    lab.study.paths.run(run).epochs.unlink()
     trials.study.enqueue_trial(trials.all()[same].params, user_attrs=attributes)
     trials.ask()
     assert runs_of(trials, 3) == [run]

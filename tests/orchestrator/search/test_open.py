@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.campaign.selection import Request, open_study
+from orchestrator.campaign.selection import Request, open_campaign
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.runs.paths import sqlite_url
 from orchestrator.search.open import open_search, storage_file
@@ -70,7 +70,7 @@ def test_the_line_told_is_the_knobs(lab: Lab) -> None:
 def test_a_report_capture_is_refused_whichever_command_reads_the_file(lab: Lab) -> None:
     lab.study.edit("trials: 6", "objective: {captures: [LocD]}")
     with pytest.raises(SpecError, match="`LocD` is for the report alone"):
-        open_study(Request(file=lab.study.file))
+        open_campaign(Request(file=lab.study.file))
 
 
 @pytest.mark.parametrize("name", ["optuna.db", "a b%.db"])

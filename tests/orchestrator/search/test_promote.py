@@ -198,7 +198,7 @@ def test_a_search_without_a_file_of_trials_has_none_and_no_file_is_made(tmp_path
 def test_the_command_makes_no_trials_where_there_are_none(lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["promote", "focal", "-f", str(lab.study.file)]) == 2
     assert "`focal` has no finished trial yet" in capsys.readouterr().err
-    assert not (lab.study.layout.results / "optuna.db").exists()
+    assert not (lab.study.paths.results / "optuna.db").exists()
 
 
 @pytest.fixture

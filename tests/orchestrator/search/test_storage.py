@@ -9,32 +9,32 @@ import pytest
 from sqlalchemy import make_url, text
 
 from orchestrator.errors import QueueError, QueueLockedError
-from orchestrator.runs.paths import Layout
+from orchestrator.runs.paths import Paths
 from orchestrator.search.storage import hold, open_storage_study
 from tests.proxy import Proxy
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
+def paths(tmp_path: Path) -> Paths:
     (tmp_path / "results").mkdir()
-    return Layout(tmp_path)
+    return Paths(tmp_path)
 
 
-def test_a_spoilt_file_of_trials_is_told_with_what_to_do(layout: Layout) -> None:
-    (layout.results / "optuna.db").write_bytes(b"garbage, and no database at all " * 200)
+def test_a_spoilt_file_of_trials_is_told_with_what_to_do(paths: Paths) -> None:
+    (paths.results / "optuna.db").write_bytes(b"garbage, and no database at all " * 200)
     with pytest.raises(QueueError) as refusal:
-        open_storage_study(layout, None, "focal")
+        open_storage_study(paths, None, "focal")
     assert str(refusal.value) == (
-        f"{layout.results / 'optuna.db'}: the trials cannot be used: file is not a database; move it away: the next "
+        f"{paths.results / 'optuna.db'}: the trials cannot be used: file is not a database; move it away: the next "
         "search begins anew, and takes the runs that are there already"
     )
 
 
 def test_a_file_of_trials_that_another_holds_is_waited_for_by_the_search(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.search.storage.LOCK_SECONDS", 0.05)
-    study, other = (open_storage_study(layout, None, "focal") for _ in range(2))
+    study, other = (open_storage_study(paths, None, "focal") for _ in range(2))
     with other._storage._backend.engine.connect() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         with pytest.raises(QueueLockedError, match=r"the trials cannot be used: .*; another program holds it"):
@@ -44,13 +44,13 @@ def test_a_file_of_trials_that_another_holds_is_waited_for_by_the_search(
 
 
 def test_a_silent_server_of_trials_is_given_up_and_asked_anew(
-    layout: Layout, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+    paths: Paths, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.queue.postgresql.SILENCE_SECONDS", 0.5)
     monkeypatch.setattr("orchestrator.queue.postgresql.LOCK_SECONDS", 1.0)
     url = make_url(postgresql_url)
     with Proxy(url.host or "", url.port or 5432) as proxy:
-        study = open_storage_study(layout, url.set(port=proxy.port).render_as_string(hide_password=False), "focal")
+        study = open_storage_study(paths, url.set(port=proxy.port).render_as_string(hide_password=False), "focal")
         study.tell(study.ask(), 0.5)
         proxy.is_silent = True
         with pytest.raises(QueueLockedError, match=r"the trials cannot be used: .*--storage names the right server"):
@@ -60,8 +60,8 @@ def test_a_silent_server_of_trials_is_given_up_and_asked_anew(
         study._storage._backend.engine.dispose()
 
 
-def test_a_table_of_trials_that_is_gone_is_told(layout: Layout, postgresql_url: str) -> None:
-    study = open_storage_study(layout, postgresql_url, "focal")
+def test_a_table_of_trials_that_is_gone_is_told(paths: Paths, postgresql_url: str) -> None:
+    study = open_storage_study(paths, postgresql_url, "focal")
     engine = study._storage._backend.engine
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE trials CASCADE"))
@@ -71,30 +71,30 @@ def test_a_table_of_trials_that_is_gone_is_told(layout: Layout, postgresql_url: 
 
 
 def test_a_search_that_stands_still_keeps_no_other_waiting_for_ever(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.search.storage.HOLD_SECONDS", 0.1)
-    with layout.searches_lock.open("ab") as file:
+    with paths.searches_lock.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with (
             pytest.raises(QueueLockedError, match=r"optuna\.lock: another search has held this for 0\.1 s"),
-            hold(layout),
+            hold(paths),
         ):
             pass
-    with hold(layout):
-        assert layout.searches_lock.exists()
+    with hold(paths):
+        assert paths.searches_lock.exists()
 
 
-def test_a_lock_that_cannot_be_made_is_a_sentence(layout: Layout) -> None:
-    layout.searches_lock.mkdir()
-    with pytest.raises(QueueError, match=r"this cannot be locked, .*: Is a directory; give the user"), hold(layout):
+def test_a_lock_that_cannot_be_made_is_a_sentence(paths: Paths) -> None:
+    paths.searches_lock.mkdir()
+    with pytest.raises(QueueError, match=r"this cannot be locked, .*: Is a directory; give the user"), hold(paths):
         pass
 
 
-def test_a_group_that_shares_the_results_shares_the_trials(layout: Layout) -> None:
+def test_a_group_that_shares_the_results_shares_the_trials(paths: Paths) -> None:
     before = os.umask(0o002)
     try:
-        open_storage_study(layout, None, "focal")
+        open_storage_study(paths, None, "focal")
     finally:
         os.umask(before)
-    assert stat.S_IMODE((layout.results / "optuna.db").stat().st_mode) == 0o664
+    assert stat.S_IMODE((paths.results / "optuna.db").stat().st_mode) == 0o664

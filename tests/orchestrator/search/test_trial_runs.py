@@ -16,7 +16,7 @@ CHANGE = {"loss.gamma": 3.0, "loss.label_smoothing": 0.0}
 
 
 def code_of(lab: Lab, *, snapshot: bool = False) -> OrderedCode:
-    return base_code(find_code(lab.study.layout, snapshot=snapshot), lab.asked.stack, datetime.now(UTC))
+    return base_code(find_code(lab.study.paths, snapshot=snapshot), lab.asked.stack, datetime.now(UTC))
 
 
 def test_code_that_is_committed_needs_no_branch(lab: Lab) -> None:
@@ -25,7 +25,7 @@ def test_code_that_is_committed_needs_no_branch(lab: Lab) -> None:
 
 
 def test_code_that_is_not_committed_is_on_a_branch_of_the_stack(lab: Lab) -> None:
-    (lab.study.layout.root / "model" / "__main__.py").write_text("print('two')\n")
+    (lab.study.paths.root / "model" / "__main__.py").write_text("print('two')\n")
     code = code_of(lab, snapshot=True)
     assert str(code.branch).startswith("experiment/E5-")
     assert code.tree != code_of_head(lab)
@@ -75,7 +75,7 @@ def test_a_run_that_is_being_trained_stays_as_it_is(lab: Lab) -> None:
     lab.study.queue(run.id, "running")
     runs.queue(run, 0)
     assert lab.state_of(run.id) is RunState.RUNNING
-    assert not lab.study.layout.run(run.id).order.exists()
+    assert not lab.study.paths.run(run.id).order.exists()
 
 
 def test_a_slow_run_is_forgotten_beside_a_seed_that_is_done(lab: Lab) -> None:

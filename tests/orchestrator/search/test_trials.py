@@ -69,7 +69,7 @@ def test_a_trial_is_a_run_that_waits_with_the_commit_of_the_checkout_and_no_bran
 ) -> None:
     trials = ask(2)
     (run,) = runs_of(trials, 1)
-    order, config = read_order(lab.study.layout.run(run)), lab.study.layout.run(run).read_config()
+    order, config = read_order(lab.study.paths.run(run)), lab.study.paths.run(run).read_config()
     assert run.startswith("focal-t001-s0-")
     assert lab.state_of(run) is RunState.QUEUED
     assert (order.code.commit, order.code.branch) == (lab.study.git("rev-parse", "HEAD"), None)
@@ -84,7 +84,7 @@ def test_the_default_point_is_the_run_of_the_stack_and_the_others_are_paced_by_i
     (default,), (other,) = runs_of(trials, 0), runs_of(trials, 1)
     assert default.startswith("E5-s0-")
     assert lab.study.add("E5") == (lab.study.add("E5")[0], default)
-    assert read_order(lab.study.layout.run(other)).references == (default,)
+    assert read_order(lab.study.paths.run(other)).references == (default,)
 
 
 def test_a_trial_that_equals_a_finished_run_costs_nothing(lab: Lab, ask: Callable[..., Trials]) -> None:
@@ -128,7 +128,7 @@ def test_a_trial_that_failed_is_tried_once_more_and_not_twice(lab: Lab, ask: Cal
     again = trials.all()[2]
     assert (again.params, again.user_attrs["again_of"]) == (trials.all()[1].params, 1)
     assert (runs_of(trials, 2), lab.state_of(run)) == ([run], RunState.QUEUED)
-    assert lab.study.layout.run(run).read_result() is None
+    assert lab.study.paths.run(run).read_result() is None
     lab.end(run, state="failed", failure="crashed")
     trials.settle()
     assert states(trials) == [TrialState.RUNNING, TrialState.FAIL, TrialState.FAIL]
@@ -152,7 +152,7 @@ def test_a_trial_whose_result_is_not_believed_is_trained_once_more(lab: Lab, ask
     trials = ask(2)
     (run,) = runs_of(trials, 1)
     lab.end(run, 0.4)
-    folder = lab.study.layout.run(run)
+    folder = lab.study.paths.run(run)
     said = folder.result.read_text()
     folder.result.write_text(
         said.replace('"correct": 40', '"correct": 90').replace('"accuracy": 0.4', '"accuracy": 0.9')
@@ -278,7 +278,7 @@ def test_a_point_that_was_not_trained_is_written_with_as_many_digits_as_the_othe
 
 def test_a_search_that_goes_on_suggests_what_it_would_have_suggested(lab: Lab, ask: Callable[..., Trials]) -> None:
     asked = [trial.params for trial in ask(4).all()]
-    (lab.study.layout.results / "optuna.db").unlink()
+    (lab.study.paths.results / "optuna.db").unlink()
     ask(2)
     ask(2)
     assert [trial.params for trial in lab.open().all()] == asked
@@ -338,11 +338,11 @@ def test_a_refusal_of_the_storage_is_one_line_without_statements(lab: Lab, url: 
 @pytest.mark.parametrize("name", ["knockout.db", "link.db"])
 def test_trials_are_not_kept_in_the_queues_own_database(lab: Lab, name: str) -> None:
     """`rebuild` makes that anew of the run folders."""
-    results = lab.study.layout.results
+    results = lab.study.paths.results
     (results / "link.db").symlink_to("knockout.db")
     with pytest.raises(QueueError, match=r"it is the queue's own, and `knockout rebuild` makes it again without them"):
         open_trials(lab.asked, lab.store, SearchOptions(url=f"sqlite:///{results}/../results/{name}"))
-    assert "studies" not in inspect(create_engine(lab.study.layout.database_url)).get_table_names()
+    assert "studies" not in inspect(create_engine(lab.study.paths.database_url)).get_table_names()
 
 
 def test_a_search_that_is_not_there_is_a_mistake(lab: Lab) -> None:
@@ -353,7 +353,7 @@ def test_a_search_that_is_not_there_is_a_mistake(lab: Lab) -> None:
 def test_the_dashboard_of_optuna_opens_the_storage(lab: Lab, ask: Callable[..., Trials]) -> None:
     dashboard = pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")
     name = ask(2).study.study_name
-    application = dashboard.wsgi(optuna.storages.RDBStorage(lab.study.layout.searches_url))
+    application = dashboard.wsgi(optuna.storages.RDBStorage(lab.study.paths.searches_url))
 
     def get(path: str) -> tuple[str, str]:
         statuses: list[str] = []
