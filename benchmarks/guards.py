@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.page import publish
-from model.run_folder import RunFolder
+from model.train.run_folder import RunFolder
 from orchestrator.launch.forked import AnyJob
 from orchestrator.launch.guards import Pace, fastest_pace, rule
 from orchestrator.launch.local import Job

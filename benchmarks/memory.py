@@ -22,8 +22,8 @@ def peak_kibibytes() -> int:
 def measure(rule: str) -> int:
     """Return by how many KiB the process grows over what it needs with its model and its bursts."""
     from benchmarks.step import with_transformers_rule
-    from model.classifier import Classifier, initialize
     from model.config import ModelConfig
+    from model.studies.radio.network import Classifier, initialize
 
     config = ModelConfig()
     network = Classifier(config, 10, config.num_tokens(SAMPLES), "torch")

@@ -1,6 +1,6 @@
 """The gated delta rule by itself, forward and backward, fp32.
 
-Letters as in model/gated_delta.py.
+Letters as in model/layers/gated_delta.py.
 """
 
 import inspect
@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers.models.qwen3_next.modeling_qwen3_next import torch_chunk_gated_delta_rule
 
 from benchmarks.timing import Row, time_in_turn
-from model.gated_delta import CHUNK_SIZE, chunked
+from model.layers.gated_delta import CHUNK_SIZE, chunked
 
 SHAPES = ((8, 257, 8, 64, 128), (64, 65, 4, 16, 32), (64, 32, 4, 16, 32))
 """Bursts, tokens, heads, key width, value width; the last one is profile quick's."""

@@ -39,8 +39,8 @@ PLAIN = """\
 import json, sys, zlib
 from pathlib import Path
 import optuna
-from model.job import run_job
-from model.run_folder import RunFolder
+from model.train.job import run_job
+from model.train.run_folder import RunFolder
 name, (job, space, points, trials) = sys.argv[1], json.loads(Path("plain.json").read_text())
 study = optuna.create_study(storage="sqlite:///plain.db", study_name=name, direction="maximize")
 for point in points:

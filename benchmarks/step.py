@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import model.layers
+import model.layers.blocks
 from benchmarks.rule import transformers_rule
 from benchmarks.timing import ROUNDS, Row, time_in_turn
 from model.augment import build_augment
 from model.augment.channel import Multipath
-from model.classifier import Classifier, initialize
 from model.config import AugmentConfig, ModelConfig
+from model.studies.radio.network import Classifier, initialize
 
 QUICK = ModelConfig(dim=64, depth=2, num_heads=4, head_dim=16, mlp_multiple=32)
 BATCH, SAMPLES, CLASSES = 64, 1024, 10
@@ -26,7 +26,7 @@ def _rule_of_transformers(q: Tensor, k: Tensor, v: Tensor, *, log_decay_BTH: Ten
 
 
 def with_transformers_rule() -> contextlib.AbstractContextManager[object]:
-    return mock.patch.object(model.layers, "chunked", _rule_of_transformers)
+    return mock.patch.object(model.layers.blocks, "chunked", _rule_of_transformers)
 
 
 @contextlib.contextmanager

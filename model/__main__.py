@@ -10,10 +10,10 @@ import msgspec
 from model.data.captures import CaptureAwayError, CaptureChangedError, CaptureError
 from model.describe import describe
 from model.endings import REFUSED, describe_system_error
-from model.evaluate import JobError
-from model.job import run_alone, train_alone
-from model.own_code import ForeignCodeError, require_own_code
-from model.run_folder import Result, RunFolder
+from model.studies.radio.evaluate import JobError
+from model.train.job import run_alone, train_alone
+from model.train.own_code import ForeignCodeError, require_own_code
+from model.train.run_folder import Result, RunFolder
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,13 +12,13 @@ import msgspec
 import torch
 from msgspec import Struct
 
-from model.classifier import Classifier, count_parameters
 from model.config import CapturePlace, JobConfig
 from model.data.alike import require_layout, require_one_rate
 from model.data.batches import device_classes
 from model.data.captures import CaptureError, open_bursts
-from model.evaluate import JobError, choose_device
-from model.trainer import require_possible
+from model.studies.radio.evaluate import JobError, choose_device
+from model.studies.radio.network import Classifier, count_parameters
+from model.train.trainer import require_possible
 
 
 class Description(Struct, frozen=True, kw_only=True):

@@ -32,10 +32,10 @@ from model.config import DataConfig, JobConfig, decode_job
 from model.data.batches import BurstSet, device_classes
 from model.data.captures import Bursts
 from model.data.unchanged import CaptureStamps
-from model.evaluate import choose_device, score
-from model.job import is_out_of_memory
-from model.own_code import require_own_code
-from model.trainer import Trainer
+from model.studies.radio.evaluate import choose_device, score
+from model.train.job import is_out_of_memory
+from model.train.own_code import require_own_code
+from model.train.trainer import Trainer
 
 TURN_SECONDS = 0.3
 """A turn has as many batches as take so long: each begins with cold caches, which are no part of what it costs."""

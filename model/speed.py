@@ -17,9 +17,9 @@ import numpy as np
 from msgspec import Struct
 
 from model.config import CaptureConfig, DataConfig, JobConfig, decode_job
-from model.evaluate import JobError, choose_device
-from model.job import run_job
-from model.run_folder import RunFolder
+from model.studies.radio.evaluate import JobError, choose_device
+from model.train.job import run_job
+from model.train.run_folder import RunFolder
 
 BLOCK_BURSTS = 256
 

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from model.__main__ import main as do_job
 from model.endings import status_of
-from model.own_code import require_own_code
+from model.train.own_code import require_own_code
 
 
 class Request(Struct, frozen=True, kw_only=True):

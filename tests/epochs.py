@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import structs
 
-from model.run_folder import EpochRecord
+from model.train.run_folder import EpochRecord
 
 PLAIN = EpochRecord(
     epoch=1,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from model.run_folder import Result
+from model.train.run_folder import Result
 from orchestrator.report.markdown import render_markdown
 from orchestrator.verdicts.judge import judge
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from model.run_folder import RunFolder
+from model.train.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 KNOCKOUT = Path(sys.executable).parent / "knockout"

@@ -45,17 +45,17 @@ def weekend(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, dict[str, 
     study = make_study(tmp_path_factory.mktemp("weekend"), CODE)
     said: dict[str, str] = {}
     patches = {
-        "soft": diff(study, "model/losses.py", '"""', '"""Softer. '),
+        "soft": diff(study, "model/train/losses.py", '"""', '"""Softer. '),
         "stale": STALE,
         "outside": OUTSIDE,
-        "broken": diff(study, "model/losses.py", "import torch", "import torch_of_tomorrow\nimport torch"),
+        "broken": diff(study, "model/train/losses.py", "import torch", "import torch_of_tomorrow\nimport torch"),
     }
     (study.repo / "changes").mkdir()
     for name, patch in patches.items():
         (study.repo / "changes" / f"{name}.diff").write_text(patch)
     study.commit("changes")
     study.git("switch", "--quiet", "-c", "idea")
-    study.edit("model/pooling.py", '"""', '"""An idea. ')
+    study.edit("model/layers/pooling.py", '"""', '"""An idea. ')
     study.commit("an idea")
     study.git("switch", "--quiet", "main")
     said["plan"] = study.must("plan")
@@ -65,7 +65,7 @@ def weekend(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, dict[str, 
     said["again"] = study.must("queue", "add", "E5", "tag:code", status=1)
     said["list"] = study.must("queue", "list")
     # Sunday: a colleague edits the code and the file, and leaves the checkout dirty.
-    study.edit("model/losses.py", '"""', '"""Edited on Sunday. ')
+    study.edit("model/train/losses.py", '"""', '"""Edited on Sunday. ')
     study.edit("experiments.yaml", "loss.gamma: 2.0", "loss.gamma: 9.0")
     study.commit("sunday")
     (study.repo / "model" / "half.py").write_text("half an idea\n")
@@ -91,10 +91,10 @@ def test_each_run_was_trained_once_from_exactly_the_code_that_was_queued(
         assert row["attempt"] == 1
         assert said["work"].count(f"{run_id}: done") == 1
         origin = json.loads((study.runs / run_id / "provenance.json").read_bytes())
-        code = study.git("show", f"{origin['commit']}:model/losses.py")
+        code = study.git("show", f"{origin['commit']}:model/train/losses.py")
         assert not code.startswith('"""Edited on Sunday')
         assert code.startswith('"""Softer. ') == (row["experiment"] in ("Soft", "OnSoft"))
-        pooling = study.git("show", f"{origin['commit']}:model/pooling.py")
+        pooling = study.git("show", f"{origin['commit']}:model/layers/pooling.py")
         assert pooling.startswith('"""An idea. ') == (row["experiment"] == "Branch")
     gammas = [json.loads((study.runs / run / "config.json").read_bytes()) for run in done]
     assert {config["loss"].get("gamma") for config in gammas} == {None, 2.0}
@@ -130,7 +130,7 @@ def test_the_report_is_of_what_was_queued_and_says_so(weekend: tuple[Study, dict
     assert "`loss.gamma`" in report
     assert "9.0" not in report
     assert "changes/soft.diff" in report
-    assert "model/losses.py (+1 -1)" in report
+    assert "model/train/losses.py (+1 -1)" in report
     assert "torch_of_tomorrow" in report
 
 

@@ -20,8 +20,8 @@ from model.augment.test_time import ChangedCopies, build_test_time
 from model.augment.timing import Crop, Roll
 from model.augment.transform import Conditions, Transform
 from model.config import AugmentConfig
-from model.losses import Blend
 from model.streams import generator
+from model.train.losses import Blend
 
 __all__ = [
     "INTERPOLATION_ERROR",

@@ -4,14 +4,14 @@ import torch
 from torch import Generator, Tensor
 
 from model.config import MixupConfig
-from model.losses import Blend
+from model.train.losses import Blend
 
 
 class Mixup:
     """Mixup (Zhang et al. 2018, arXiv 1710.09412): share x_b + (1 - share) x_partner(b), share ~ Beta(alpha, alpha).
 
     Each burst has a share of its own, and its partner comes from a random permutation of the batch, so that each burst
-    is partner once, maybe of itself. The targets follow in the loss: see `model.losses.blended_loss`.
+    is partner once, maybe of itself. The targets follow in the loss: see `model.train.losses.blended_loss`.
     """
 
     def __init__(self, config: MixupConfig) -> None:

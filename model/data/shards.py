@@ -30,7 +30,7 @@ from model.data.captures import Bursts, CaptureError, open_bursts, read_bursts
 from model.data.disk_space import explain, require_space
 from model.data.plain_rows import SHARD_DTYPE, open_shard
 from model.data.unchanged import SHARD_SUFFIX, stamp_captures
-from model.run_folder import stream_atomically, write_atomically
+from model.train.run_folder import stream_atomically, write_atomically
 
 MANIFEST = "manifest.json"
 BLOCK_BYTES = 32 * 2**20

@@ -28,7 +28,7 @@ from model.config import CapturePlace, DataConfig
 from model.config.data import HELD_OUT, ONCE
 from model.data.captures import Bursts, CaptureError, open_bursts, read_bursts
 from model.data.unchanged import stamp_captures
-from model.run_folder import write_atomically
+from model.train.run_folder import write_atomically
 
 FORMAT = 1
 """Raised with every change that gives other hashes."""

@@ -17,7 +17,8 @@ Stamp = tuple[int, int, int, int]
 MISSING = (errno.ENOENT, errno.ENOTDIR)
 SHARD_SUFFIX = ".npy"
 MAKE = (
-    "correct `path` in the campaign file, or make emulated captures with `python -m model.data.emulate --folder FOLDER`"
+    "correct `path` in the campaign file, or make emulated captures with "
+    "`python -m model.studies.radio.data --folder FOLDER`"
 )
 REMAKE = "make it again with `knockout data shard`"
 PUT_BACK = "put the capture back as it was and run again to go on, or queue a run on the new one"

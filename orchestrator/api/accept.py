@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from model.run_folder import RunFolder, write_atomically
+from model.train.run_folder import RunFolder, write_atomically
 from orchestrator.api.why import Comparison, Match, match
 from orchestrator.campaign.selection import Request
 from orchestrator.errors import RunError, UsageError

@@ -7,7 +7,7 @@ from statistics import mean
 import msgspec
 from msgspec import Struct
 
-from model.run_folder import EpochRecord, RunFolder
+from model.train.run_folder import EpochRecord, RunFolder
 from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.captures import missing_captures, refuse_same_files
 from orchestrator.campaign.selection import Selection, collect_inputs, make_plan

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import Struct
 
-from model.run_folder import Result, RunFolder
+from model.train.run_folder import Result, RunFolder
 from orchestrator import wording
 from orchestrator.api.plan import find_unmet_need
 from orchestrator.campaign.arms import Arm, branch_content

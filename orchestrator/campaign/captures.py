@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from model.config import CapturePlace, DataConfig, variables_of
-from model.run_folder import write_atomically
+from model.train.run_folder import write_atomically
 from orchestrator.campaign.selection import Selection
 from orchestrator.errors import DataError
 from orchestrator.runs.fingerprints import fingerprint_files

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from model.endings import describe_system_error
-from model.run_folder import write_atomically
+from model.train.run_folder import write_atomically
 from orchestrator.campaign.arms import Arm, select_arms
 from orchestrator.campaign.captures import missing_captures
 from orchestrator.campaign.fields import TAG

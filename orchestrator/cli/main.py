@@ -359,7 +359,7 @@ def _add_data(verbs: Verbs) -> None:
         kinds,
         "shard",
         "maintenance.shard",
-        "cut the bursts that a profile uses out of its captures, for `python -m model.train`",
+        "cut the bursts that a profile uses out of its captures, for `python -m model.studies.radio.by_hand`",
         "One file a capture, float32 and uncompressed, and manifest.json, which says what they are. Shards that are\n"
         "there already are left as they are; a folder that holds anything else is refused.",
     )

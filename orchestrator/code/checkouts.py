@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model import job_lock
+from model.train import job_lock
 from orchestrator.code.blobs import CODE
 from orchestrator.code.folders import hash_code_folder
 from orchestrator.code.repository import Repository

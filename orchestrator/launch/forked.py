@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from model.process import EXIT_CODE, GONE, STATE
-from model.run_folder import RunFolder
+from model.train.run_folder import RunFolder
 from orchestrator.errors import UNKNOWN_STATUS
 from orchestrator.launch.local import KILL_SECONDS, Job, job_environment
 from orchestrator.launch.slots import Slot

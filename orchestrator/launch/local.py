@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from model.run_folder import RunFolder
+from model.train.run_folder import RunFolder
 from orchestrator.launch.slots import Slot
 from orchestrator.processes import MARK
 from orchestrator.runs.members import end_members, marks_of

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from model.run_folder import RunFolder
+from model.train.run_folder import RunFolder
 from orchestrator.code.checkouts import Checkouts
 from orchestrator.errors import KnockoutError
 from orchestrator.launch.forked import AnyJob

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from model.run_folder import RunFolder, write_atomically
+from model.train.run_folder import RunFolder, write_atomically
 from orchestrator.launch.slots import Slot, name_gpu
 from orchestrator.runs.order import Order
 

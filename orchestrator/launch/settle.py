@@ -4,7 +4,7 @@ import msgspec
 from msgspec import Struct
 
 from model.endings import AWAY, HELD, find_system_error
-from model.run_folder import Result, RunFolder
+from model.train.run_folder import Result, RunFolder
 from orchestrator.errors import UNKNOWN_STATUS, DataError, FaultKind, kind_of_errno, kind_of_status
 from orchestrator.launch.watcher import STOPPING_STATUSES
 from orchestrator.runs.consistency import why_not_believed

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.run_folder import RunFolder
+from model.train.run_folder import RunFolder
 from orchestrator.code.checkouts import Checkouts
 from orchestrator.errors import DataError, RunError
 from orchestrator.launch.compilers import find_compiler_problem

@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from model.endings import AWAY, CHANGED, HELD, INTERRUPTED, NO_SPACE
-from model.run_folder import EpochRecord, Result, RunFolder
+from model.train.run_folder import EpochRecord, Result, RunFolder
 from orchestrator.errors import UNKNOWN_STATUS, FaultKind, kind_of_status
 from orchestrator.launch.forked import AnyJob
 from orchestrator.launch.guards import Pace, Ruling, rule

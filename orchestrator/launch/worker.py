@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import structs
 
 from model.endings import AWAY
-from model.run_folder import Result
+from model.train.run_folder import Result
 from orchestrator.code.checkouts import Checkouts
 from orchestrator.errors import CodeError, DataError, QueueLockedError, RunError
 from orchestrator.launch.contention import find_other_load

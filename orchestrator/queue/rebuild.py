@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from model.run_folder import Result, RunFolder
+from model.train.run_folder import Result, RunFolder
 from orchestrator.errors import QueueError, QueueLockedError, RunError
 from orchestrator.queue.reconcile import held_rows
 from orchestrator.queue.store import QueuedRun, Store, drop_tables, open_store

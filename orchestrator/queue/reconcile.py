@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from model.run_folder import HeldError, Result, RunFolder
+from model.train.run_folder import HeldError, Result, RunFolder
 from orchestrator.errors import RunError
 from orchestrator.processes import Process, ask_to_end
 from orchestrator.queue.store import QueuedRun, Store

@@ -29,7 +29,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine, Row
 from sqlalchemy.sql.dml import ReturningUpdate, Update
 
-from model.run_folder import Result
+from model.train.run_folder import Result
 from orchestrator.errors import QueueError
 from orchestrator.processes import Process, uptime_seconds
 from orchestrator.queue.database import connect, is_read_only, name_of

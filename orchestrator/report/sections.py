@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
-from model.flags import to_flags
+from model.studies.radio.flags import to_flags
 from orchestrator import wording
 from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.fields import BASELINE
@@ -238,7 +238,7 @@ def _training_command(plan: Plan, arm: Arm) -> str:
     """Write the training of the first seed in the source's command line, on shards of the baseline's data."""
     data = plan.arms[BASELINE].config.data
     flags = to_flags(arm.config, "shards/manifest.json", f"saved_models/{arm.id}.pth", data)
-    return wording.shell_command(["python", "-m", "model.train", *flags])
+    return wording.shell_command(["python", "-m", "model.studies.radio.by_hand", *flags])
 
 
 def _seed_rows(plan: Plan, records: Records, judgements: Judgements, experiment: str) -> list[dict[str, str]]:

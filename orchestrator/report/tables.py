@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from msgspec import structs
 
-from model.run_folder import EpochRecord
+from model.train.run_folder import EpochRecord
 from orchestrator.campaign.fields import BASELINE, Reported
 from orchestrator.campaign.generated import Interaction
 from orchestrator.campaign.plan import Plan, PlannedRun

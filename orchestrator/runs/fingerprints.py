@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from model.config import CapturePlace
-from model.run_folder import write_atomically
+from model.train.run_folder import write_atomically
 from orchestrator.errors import DataError
 
 TICK_NS = 100_000_000

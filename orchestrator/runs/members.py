@@ -2,7 +2,7 @@
 
 import signal
 
-from model.run_folder import RunFolder
+from model.train.run_folder import RunFolder
 from orchestrator.processes import MARK, Process, find_members, mark_of, signal_group
 
 

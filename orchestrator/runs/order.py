@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from model.config import JobConfig
-from model.run_folder import RunFolder, write_atomically
+from model.train.run_folder import RunFolder, write_atomically
 from orchestrator.closed import Config, Positive
 from orchestrator.errors import RunError
 from orchestrator.files import read_plain

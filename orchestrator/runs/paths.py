@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from model.endings import describe_system_error
-from model.run_folder import RunFolder
+from model.train.run_folder import RunFolder
 from orchestrator.errors import RunError
 
 DATABASE_VARIABLE = "KNOCKOUT_DATABASE"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.config import JobConfig
 from model.endings import describe_system_error
-from model.run_folder import EpochRecord, Result, RunFolder
+from model.train.run_folder import EpochRecord, Result, RunFolder
 from orchestrator.errors import RunError
 from orchestrator.files import SMALL_BYTES, require_plain
 from orchestrator.runs.consistency import contradiction, disagreement, wrong_epochs

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import median
 
-from model.run_folder import EpochRecord, HeldError, Holder, Result, RunFolder
+from model.train.run_folder import EpochRecord, HeldError, Holder, Result, RunFolder
 from orchestrator.errors import RunError
 from orchestrator.runs.members import members_of
 from orchestrator.runs.paths import Paths

@@ -6,7 +6,7 @@ from statistics import mean, stdev
 
 from msgspec import Struct
 
-from model.run_folder import EpochRecord, Result
+from model.train.run_folder import EpochRecord, Result
 
 
 class Score(Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.nodes import MappingNode, Node
 
-from model.run_folder import write_atomically
+from model.train.run_folder import write_atomically
 from orchestrator import wording
 from orchestrator.campaign.arms import resolve_arms
 from orchestrator.campaign.load import at_profile, load_campaign, wrong_id

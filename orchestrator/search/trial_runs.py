@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import structs
 
 from model.config import JobConfig
-from model.run_folder import Result
+from model.train.run_folder import Result
 from orchestrator.campaign.arms import Arm, branch_content
 from orchestrator.campaign.plan import PlannedRun
 from orchestrator.campaign.selection import Selection

@@ -19,7 +19,7 @@ import optuna
 from msgspec import structs
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from model.run_folder import Result
+from model.train.run_folder import Result
 from orchestrator import wording
 from orchestrator.campaign.captures import make_captures
 from orchestrator.campaign.search_spec import MedianPruning

@@ -139,7 +139,7 @@ def emulate_captures(folder: Path, spec: EmulateSpec, *, keep: bool = False) -> 
     # Not resolved: what is said of the folder must name it as it is asked for.
     options = {"--folder": folder.absolute(), "--seed": spec.seed, "--packets": spec.packets, "--samples": spec.samples}
     words = [str(word) for pair in options.items() for word in pair]
-    return _ask(["model.data.emulate", *words, *["--keep"] * keep], b"", INSTALLED).decode(errors="replace")
+    return _ask(["model.studies.radio.data", *words, *["--keep"] * keep], b"", INSTALLED).decode(errors="replace")
 
 
 class Speed(Struct, frozen=True, kw_only=True):

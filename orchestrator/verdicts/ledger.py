@@ -75,7 +75,8 @@ def describe_scorings(plan: Plan, found: Sequence[Scoring]) -> list[str]:
         f"Of each run, the epoch of the lowest validation loss (on {wording.listed(data.validate)}) was scored, once.",
         *([looks] if data.choose else ()),
         "Not counted, since no trace of them is left: results that a second try replaced, and what was scored by hand "
-        "with `python -m model.evaluate`. Runs of other code, seeds or profiles are in the reports on them.",
+        "with `python -m model.studies.radio.evaluate`. "
+        "Runs of other code, seeds or profiles are in the reports on them.",
     ]
 
 

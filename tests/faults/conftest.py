@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.page import around_marks, publish
-from model.data.emulate import Emulation, write_capture
+from model.studies.radio.data import Emulation, write_capture
 from tests.faults.campaigns import ALL
 from tests.faults.machine import Counts, Machine
 from tests.faults.namespaces import SpacedMachine

@@ -125,7 +125,7 @@ def delete_branch(storm: Storm) -> None:
 @kind("checkout edited", "the user breaks the code that jobs run, and mends it later")
 def edit_checkout(storm: Storm) -> None:
     storm.restore_checkout()
-    for name in ("model/__main__.py", "model/run_folder.py", "notes.md"):
+    for name in ("model/__main__.py", "model/train/run_folder.py", "notes.md"):
         path = storm.machine.repo / name
         storm.edited[path] = path.read_text()
         path.write_text(BROKEN)

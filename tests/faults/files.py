@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from model.run_folder import RunFolder
+from model.train.run_folder import RunFolder
 from tests.faults.kinds import Kinds
 from tests.faults.machine import sleep_for
 from tests.faults.storm import Storm

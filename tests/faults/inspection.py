@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from model.config import JobConfig
-from model.run_folder import EpochRecord, RunFolder
+from model.train.run_folder import EpochRecord, RunFolder
 from tests.faults.machine import Counts, Machine
 from tests.study_harness import wait_for
 

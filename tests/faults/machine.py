@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from model.process import birth_of
-from model.run_folder import RunFolder
+from model.train.run_folder import RunFolder
 from tests.study_harness import Study, wait_for
 
 MAX_ROUNDS = 20

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from model.run_folder import RunFolder
+from model.train.run_folder import RunFolder
 from tests.faults.kinds import Kinds
 from tests.faults.machine import COMMAND_SECONDS, Machine, sleep_for
 from tests.faults.storm import Storm

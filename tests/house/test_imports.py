@@ -24,16 +24,16 @@ FRONT_DOOR = {
     "model",
     "model.config",
     "model.endings",
-    "model.flags",
-    "model.job_lock",
+    "model.studies.radio.flags",
+    "model.train.job_lock",
     "model.process",
-    "model.run_folder",
+    "model.train.run_folder",
 }
 LAZY = {
-    ("model/layers.py", "liger_kernel.transformers"),
-    ("model/layers.py", "fla.layers.gated_deltanet"),
-    ("model/mamba.py", "fla.layers.mamba2"),
-    ("model/mamba.py", "transformers.models.mamba2.modeling_mamba2"),
+    ("model/layers/blocks.py", "liger_kernel.transformers"),
+    ("model/layers/blocks.py", "fla.layers.gated_deltanet"),
+    ("model/layers/mamba.py", "fla.layers.mamba2"),
+    ("model/layers/mamba.py", "transformers.models.mamba2.modeling_mamba2"),
 }
 """Imports inside a function, each a heavy package that only a run that needs it may load."""
 IMPORTED = (".LigerRMSNorm", ".GatedDeltaNet", ".Mamba2", ".mamba2_chunk_scan")

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from model.config import JobConfig, job_from_builtins
-from model.job import run_job
-from model.run_folder import EpochRecord, RunFolder
+from model.train.job import run_job
+from model.train.run_folder import EpochRecord, RunFolder
 
 torch.set_num_threads(1)  # small tensors: more threads only get in each other's way
 

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 import torch
 
-from model.classifier import count_parameters
 from model.config import JobConfig
 from model.describe import describe, main
-from model.trainer import build_model
+from model.studies.radio.network import count_parameters
+from model.train.trainer import build_model
 
 JobBuilder = Callable[..., JobConfig]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from model import job_lock
 from model.__main__ import main
 from model.endings import AWAY, HELD
-from model.run_folder import RunFolder
+from model.train import job_lock
+from model.train.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 FolderBuilder = Callable[..., RunFolder]

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from model.augment import build_augment, normalize_rms
-from model.classifier import Classifier, initialize
 from model.config import AugmentConfig, JobConfig, ModelConfig
 from model.data.batches import open_role
-from model.evaluate import load_classifier
-from model.job import run_job
-from model.run_folder import RunFolder
-from model.trainer import Trainer, peak_memory_bytes
+from model.studies.radio.evaluate import load_classifier
+from model.studies.radio.network import Classifier, initialize
+from model.train.job import run_job
+from model.train.run_folder import RunFolder
+from model.train.trainer import Trainer, peak_memory_bytes
 
 pytestmark = [
     pytest.mark.cuda,

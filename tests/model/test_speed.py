@@ -11,9 +11,9 @@ import pytest
 from model import speed
 from model.config import JobConfig
 from model.endings import NO_SPACE
-from model.evaluate import JobError
-from model.run_folder import RunFolder
 from model.speed import Speed, main, measure, write_noise
+from model.studies.radio.evaluate import JobError
+from model.train.run_folder import RunFolder
 
 JobBuilder = Callable[..., JobConfig]
 

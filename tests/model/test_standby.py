@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from model.endings import AWAY, HELD
-from model.run_folder import RunFolder
 from model.standby import warm_up
+from model.train.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 FolderBuilder = Callable[..., RunFolder]

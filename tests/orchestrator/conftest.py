@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import create_engine, make_url
 from sqlalchemy.schema import CreateSchema, DropSchema
 
-from model.run_folder import EpochRecord, LocationScore, Result
+from model.train.run_folder import EpochRecord, LocationScore, Result
 from orchestrator.api.queue import Placing, add
 from orchestrator.campaign.arms import resolve_arms
 from orchestrator.campaign.fields import Reported

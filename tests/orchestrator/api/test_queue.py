@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from model.run_folder import Result
+from model.train.run_folder import Result
 from orchestrator.api import queue as api_queue
 from orchestrator.api.queue import Queued, add, planned_rows
 from orchestrator.campaign.plan import Plan

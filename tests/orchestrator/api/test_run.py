@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 from msgspec import structs
 
-from model.run_folder import Result
+from model.train.run_folder import Result
 from orchestrator.api.queue import RunOptions
 from orchestrator.api.run import Outcome, outdated_keepers, report, run
 from orchestrator.campaign.plan import Plan

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from model.run_folder import Result
+from model.train.run_folder import Result
 from orchestrator.api import until_decided
 from orchestrator.api.queue import RunOptions, add
 from orchestrator.api.run import Trained

@@ -88,12 +88,12 @@ def test_a_capture_that_has_moved_is_the_same_and_one_with_other_bursts_is_not(p
 
 
 def test_changed_code_is_told_with_its_files(planned: PlannedRun) -> None:
-    found = compare_with(planned, OTHER_CODE, ("model/job.py (+1 -0)",), id="E5-s1-00000000")
+    found = compare_with(planned, OTHER_CODE, ("model/train/job.py (+1 -0)",), id="E5-s1-00000000")
     assert found.code == Change(before="c0de", after="0ther")
     assert found.sentences() == [
         f"E5-s1-00000000: not what `knockout run` would train now, which is {planned.id}",
         "code: model/ has another hash: c0de -> 0ther",
-        "  model/job.py (+1 -0)",
+        "  model/train/job.py (+1 -0)",
     ]
 
 

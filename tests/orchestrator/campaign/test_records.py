@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from model.run_folder import RunFolder
+from model.train.run_folder import RunFolder
 from orchestrator.api.queue import Queued, add
 from orchestrator.api.run import report
 from orchestrator.api.why import explain_verdict

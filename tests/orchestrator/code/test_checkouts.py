@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from model import job_lock
+from model.train import job_lock
 from orchestrator.campaign.arms import branch_content
 from orchestrator.campaign.plan import Plan
 from orchestrator.code.checkouts import Checkouts, abandoned_locks, leftover_worktrees, lock_of, worktree_name

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from model.run_folder import RunFolder
+from model.train.run_folder import RunFolder
 from orchestrator.errors import UNKNOWN_STATUS
 from orchestrator.launch.forked import AnyJob, ForkedJob, Launcher
 from orchestrator.launch.local import Job

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.run_folder import EpochRecord
+from model.train.run_folder import EpochRecord
 from orchestrator.launch.guards import (
     SLOW_TURNS,
     Pace,

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from model.run_folder import Result, RunFolder
+from model.train.run_folder import Result, RunFolder
 from orchestrator.errors import CodeError
 from orchestrator.launch.forked import AnyJob
 from orchestrator.launch.guards import SLOW_TURNS, Pace

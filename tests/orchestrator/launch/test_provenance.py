@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from model.run_folder import RunFolder
+from model.train.run_folder import RunFolder
 from orchestrator.campaign.plan import Plan
 from orchestrator.launch import provenance
 from orchestrator.launch.provenance import PACKAGES, environment, with_first_threads, write_provenance
@@ -23,8 +23,8 @@ CODE = OrderedCode(
     commit="c1",
     branch="experiment/E5-20260219_010041",
     base_commit="b0",
-    changes=("model/losses.py +3 -1",),
-    differs_beyond=("model/norms.py",),
+    changes=("model/train/losses.py +3 -1",),
+    differs_beyond=("model/layers/norms.py",),
 )
 
 
@@ -59,8 +59,8 @@ def test_it_holds_code_data_seed_and_machine(queued: tuple[RunFolder, Order], tm
         "commit": "c1",
         "base_commit": "b0",
         "code_tree": "c0de",
-        "code_changes": ["model/losses.py +3 -1"],
-        "code_differs_beyond": ["model/norms.py"],
+        "code_changes": ["model/train/losses.py +3 -1"],
+        "code_differs_beyond": ["model/layers/norms.py"],
         "captures": {"LocA.h5": "da7a"},
         "data_folder": str(tmp_path),
         "host": platform.node(),

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.run_folder import RunFolder
+from model.train.run_folder import RunFolder
 from orchestrator.launch.settle import refuse_doubtful
 from orchestrator.runs.order import Order, read_order
 from tests.epochs import an_epoch

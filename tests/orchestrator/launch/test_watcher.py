@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from model.endings import AWAY, HELD, NO_SPACE
-from model.job_lock import Holder
-from model.run_folder import Result, RunFolder
+from model.train.job_lock import Holder
+from model.train.run_folder import Result, RunFolder
 from orchestrator.launch.guards import Pace
 from orchestrator.launch.local import Job
 from orchestrator.launch.slots import Slot

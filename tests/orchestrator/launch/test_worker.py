@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from model.endings import AWAY, HELD, NO_SPACE
-from model.run_folder import EpochRecord, Result, RunFolder
+from model.train.run_folder import EpochRecord, Result, RunFolder
 from orchestrator.api.queue import planned_rows
 from orchestrator.campaign.plan import Plan
 from orchestrator.errors import UNKNOWN_STATUS, CodeError, QueueError, QueueLockedError

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from model.job_lock import Holder
 from model.process import own_place
+from model.train.job_lock import Holder
 from orchestrator.cli.main import main
 from orchestrator.processes import Process, birth_of, mark_of
 from orchestrator.queue.store import QueuedRun, Store, open_store

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model.run_folder import Result
+from model.train.run_folder import Result
 from orchestrator.campaign.selection import Request, make_plan, open_campaign
 from orchestrator.cli.main import main
 from orchestrator.code.sources import find_code

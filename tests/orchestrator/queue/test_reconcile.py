@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.run_folder import Result
+from model.train.run_folder import Result
 from orchestrator.processes import Process, birth_of
 from orchestrator.queue.reconcile import MAX_LOSSES, clear, decide_loss, held_rows, reconcile, requeue_interrupted
 from orchestrator.queue.store import QueuedRun, Store

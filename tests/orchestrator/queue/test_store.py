@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import event, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from model.run_folder import Result
+from model.train.run_folder import Result
 from orchestrator.errors import QueueError, QueueLockedError
 from orchestrator.processes import Process, birth_of
 from orchestrator.queue.store import (

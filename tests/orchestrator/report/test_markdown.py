@@ -199,14 +199,14 @@ def test_results_of_older_code_are_said_with_who_vouched_for_them(
             "run": f"E5-s{seed}-1a2b3c4d",
             "code_tree": "c0de",
             "by": "Ada <ada@example.org>",
-            "files": ["model/losses.py (+3 -1)", "model/job.py (+1 -0)"],
+            "files": ["model/train/losses.py (+3 -1)", "model/train/job.py (+1 -0)"],
         }
         run = a_run(plan, "E5", seed, 0.9, provenance={"code_tree": "c0de" if seed else "01d", "accepted": accepted})
         records[run.id] = run
     markdown = render_markdown(plan, records, judge(plan, records))
     taken = " and ".join(f"`E5-s{seed}-1a2b3c4d` as `{plan.run_of['E5', seed]}`" for seed in (0, 1))
     told = f"{taken}: Ada \\<ada@example.org> vouched that the change of code makes no difference: "
-    files = "`model/losses.py (+3 -1)`, `model/job.py (+1 -0)`."
+    files = "`model/train/losses.py (+3 -1)`, `model/train/job.py (+1 -0)`."
     assert f"- {told}{files}\n" in section(markdown, "### E5")
     assert f"| results of older code | {told}{files} |\n" in section(markdown, "## How it was run")
     assert "older code" not in section(markdown, "### baseline")
@@ -215,7 +215,10 @@ def test_results_of_older_code_are_said_with_who_vouched_for_them(
 
 
 class TestCode:
-    CODE = {"commit": "0123456789abcdef", "code_changes": ["model/losses.py (+3 -1)", "model/job.py (+1 -0)"]}
+    CODE = {
+        "commit": "0123456789abcdef",
+        "code_changes": ["model/train/losses.py (+3 -1)", "model/train/job.py (+1 -0)"],
+    }
 
     @pytest.fixture
     def told(self, a_plan: Callable[..., Any], runs_of: Callable[..., Any]) -> Callable[..., str]:
@@ -235,12 +238,12 @@ class TestCode:
     )
     def test_stands_beside_the_knobs(self, told: Callable[..., str], own: dict[str, str], words: str) -> None:
         found = section(told({"E5": 0.9}, E5=EXPERIMENTS["E5"] | own), "### E5")
-        listed = f"- {words}: `model/losses.py (+3 -1)`, `model/job.py (+1 -0)`\n"
+        listed = f"- {words}: `model/train/losses.py (+3 -1)`, `model/train/job.py (+1 -0)`\n"
         assert f"**What changes**, against baseline:\n\n{listed}\n| knob | before | after |" in found
 
     def test_of_a_stack_is_said_to_be_that_of_all_of_it(self, told: Callable[..., str]) -> None:
         stack = {"E5": EXPERIMENTS["E5"] | {"ref": "focal"}, "H2": EXPERIMENTS["H2"] | {"patch": "gamma.diff"}}
-        listed = "`model/losses.py (+3 -1)`, `model/job.py (+1 -0)`\n"
+        listed = "`model/train/losses.py (+3 -1)`, `model/train/job.py (+1 -0)`\n"
         told_of = "- the patch `gamma.diff`; with the code it stands on, against that of the campaign: "
         assert f"{told_of}{listed}" in section(told({"E5": 0.9, "H2": 0.9}, **stack), "### H2")
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from model.run_folder import Result
+from model.train.run_folder import Result
 from orchestrator.campaign.spec import StagingSpec
 from orchestrator.report.markdown import render_markdown
 from orchestrator.report.page import render_page

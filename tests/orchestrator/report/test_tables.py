@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from msgspec import structs
 
-from model.run_folder import Result
+from model.train.run_folder import Result
 from orchestrator.campaign.fields import Reported
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import StagingSpec

@@ -12,8 +12,8 @@ import msgspec
 import pandas as pd
 import pytest
 
-from model.flags import PROFILE, parse
-from model.run_folder import Result
+from model.studies.radio.flags import PROFILE, parse
+from model.train.run_folder import Result
 from orchestrator.campaign.arms import resolve_arms
 from orchestrator.campaign.load import at_profile, load_campaign
 from orchestrator.campaign.plan import Plan, plan_runs
@@ -77,7 +77,7 @@ def rows_of(markdown: str, heading: str) -> list[list[str]]:
 
 
 def training_commands(markdown: str) -> dict[str, list[str]]:
-    """The words of `python -m model.train` in each experiment's section."""
+    """The words of `python -m model.studies.radio.by_hand` in each experiment's section."""
     blocks = re.findall(r"^### (\S+): .*?^```bash\n(.*?)^```$", markdown, re.DOTALL | re.MULTILINE)
     return {name: shlex.split(text.replace(" \\\n", " ")) for name, text in blocks}
 
@@ -214,7 +214,7 @@ class TestTrainingCommand:
         commands = training_commands(render(plan, {}))
         assert set(commands) == set(arms)
         for name, words in commands.items():
-            assert words[:3] == ["python", "-m", "model.train"]
+            assert words[:3] == ["python", "-m", "model.studies.radio.by_hand"]
             command, config = parse(words[3:]), arms[name].config
             assert (str(command.manifest), str(command.save_path)) == (
                 "shards/manifest.json",
@@ -230,11 +230,17 @@ class TestTrainingCommand:
         assert "--set" not in commands["baseline"]
 
     def test_says_which_shards_it_needs(self, markdown: str) -> None:
-        assert "`knockout data shard --out shards --profile quick`:\n\n```bash\npython -m model.train" in markdown
+        assert (
+            "`knockout data shard --out shards --profile quick`:\n\n```bash\npython -m model.studies.radio.by_hand"
+            in markdown
+        )
 
     def test_is_code_in_the_page(self, folder: Path) -> None:
         page = (folder / "report.html").read_text()
-        assert '<pre><code class="language-bash">python -m model.train --manifest shards/manifest.json' in page
+        assert (
+            '<pre><code class="language-bash">python -m model.studies.radio.by_hand --manifest shards/manifest.json'
+            in page
+        )
 
 
 HOSTILE = "\x1b]52;c;cm0=\x07\u202eevil\u2066\x9b31m\u200b\u2028"

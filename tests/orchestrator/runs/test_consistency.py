@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from model.run_folder import Result, RunFolder
+from model.train.run_folder import Result, RunFolder
 from orchestrator.runs.consistency import contradiction, why_not_believed
 from orchestrator.runs.order import Order, read_order
 from orchestrator.runs.states import RunState

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from model.run_folder import RunFolder
+from model.train.run_folder import RunFolder
 from orchestrator.errors import RunError
 from orchestrator.runs.order import GuardSpec, Order, OrderedCode, read_order, write_order
 
@@ -15,7 +15,7 @@ ORDER = Order(
     identity="3466db1c" * 8,
     queued="2026-11-22T07:10:00Z",
     code=OrderedCode(
-        tree="c0de", commit="abc", branch="experiment/E5", changes=("model/losses.py +3 -1",), is_own=True
+        tree="c0de", commit="abc", branch="experiment/E5", changes=("model/train/losses.py +3 -1",), is_own=True
     ),
     captures={"data/LocA.h5": "da7a"},
     guards=GuardSpec(epoch_seconds=10.0),

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.config import JobConfig
-from model.run_folder import LocationScore, Result, RunFolder
+from model.train.run_folder import LocationScore, Result, RunFolder
 from orchestrator.campaign.plan import Plan
 from orchestrator.errors import RunError
 from orchestrator.runs.paths import Paths

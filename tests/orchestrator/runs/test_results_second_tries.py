@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from model.run_folder import Result
+from model.train.run_folder import Result
 from orchestrator.campaign.plan import Plan
 from orchestrator.runs.results import find_contradicted
 

@@ -5,7 +5,7 @@ from math import sqrt
 import msgspec
 import pytest
 
-from model.run_folder import LocationScore, Result
+from model.train.run_folder import LocationScore, Result
 from orchestrator.campaign.load import objective_captures
 from orchestrator.campaign.search_spec import ObjectiveSpec
 from orchestrator.campaign.spec import DataSpec

@@ -30,7 +30,7 @@ ACCEPTED = {
     "run": "E5-s0-1a2b3c4d",
     "code_tree": ORIGIN["code_tree"],
     "by": "Ada <ada@example.org>",
-    "files": ["model/losses.py (+3 -1)"],
+    "files": ["model/train/losses.py (+3 -1)"],
 }
 Compare = Callable[..., tuple[str, ...]]
 
@@ -145,23 +145,23 @@ class TestCode:
             assert bool(find_confounds(plan.arms[name], plan.arms["full"], {0: (run, full)})) is confounded
 
     def test_code_beyond_that_of_a_ref_is_a_confound_file_by_file(self, compare: Compare) -> None:
-        beyond = self.OTHER | {"code_differs_beyond": ["model/norms.py (+1 -1)", "model/job.py (+2 -0)"]}
+        beyond = self.OTHER | {"code_differs_beyond": ["model/layers/norms.py (+1 -1)", "model/train/job.py (+2 -0)"]}
         assert compare(beyond, ref="focal", seeds=2) == (
-            "code: model/norms.py (+1 -1) differs in E5 beyond its own change (seeds 0 and 1)",
-            "code: model/job.py (+2 -0) differs in E5 beyond its own change (seeds 0 and 1)",
+            "code: model/layers/norms.py (+1 -1) differs in E5 beyond its own change (seeds 0 and 1)",
+            "code: model/train/job.py (+2 -0) differs in E5 beyond its own change (seeds 0 and 1)",
         )
 
     def test_patch_of_the_reference_must_be_in_both(self, compare: Compare) -> None:
-        patched = self.OTHER | {"code_differs_beyond": ["model/norms.py (+1 -1)"]}
+        patched = self.OTHER | {"code_differs_beyond": ["model/layers/norms.py (+1 -1)"]}
         assert compare(patched, patched, name="H2") == ()
         assert compare(ORIGIN, patched, name="H2")[0].startswith("code: model/ beefbeefbeef in E5, c0dec0dec0de in H2")
 
     def test_code_that_the_reference_differs_in_as_well_is_no_confound(self, compare: Compare) -> None:
-        theirs = ORIGIN | {"code_differs_beyond": ["model/norms.py"]}
-        ours = self.OTHER | {"code_differs_beyond": ["model/norms.py", "model/job.py"]}
+        theirs = ORIGIN | {"code_differs_beyond": ["model/layers/norms.py"]}
+        ours = self.OTHER | {"code_differs_beyond": ["model/layers/norms.py", "model/train/job.py"]}
         assert compare(theirs, theirs, name="H2", patch="heads.diff") == ()
         assert compare(ours, theirs, name="H2", ref="heads") == (
-            "code: model/job.py differs in H2 beyond its own change (seed 0)",
+            "code: model/train/job.py differs in H2 beyond its own change (seed 0)",
         )
 
     def test_result_of_older_code_that_was_vouched_for_counts_as_the_code_of_the_plan(self, compare: Compare) -> None:

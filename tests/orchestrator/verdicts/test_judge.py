@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from statsmodels.stats.multitest import multipletests
 
-from model.run_folder import Result
+from model.train.run_folder import Result
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import JudgingSpec
 from orchestrator.runs.record import RunRecord

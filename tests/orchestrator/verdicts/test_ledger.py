@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from model.run_folder import Result
+from model.train.run_folder import Result
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.search_spec import FloatSpace, SearchSpec
 from orchestrator.campaign.spec import StagingSpec
@@ -102,4 +102,4 @@ def test_giving_out_seeds_is_said_to_be_a_choice_on_the_judged_capture_alone(a_p
 def test_what_left_no_trace_is_said_to_be_uncounted(plan: Plan) -> None:
     uncounted = describe_scorings(plan, [])[-1]
     assert "results that a second try replaced" in uncounted
-    assert "by hand with `python -m model.evaluate`" in uncounted
+    assert "by hand with `python -m model.studies.radio.evaluate`" in uncounted

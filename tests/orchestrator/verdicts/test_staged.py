@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 from numpy.typing import NDArray
 
-from model.run_folder import Result
+from model.train.run_folder import Result
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import StagingSpec
 from orchestrator.runs.record import RunRecord

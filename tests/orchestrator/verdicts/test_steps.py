@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from model.run_folder import Result
+from model.train.run_folder import Result
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import JudgingSpec, StagingSpec
 from orchestrator.report.steps import say_steps

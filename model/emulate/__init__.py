@@ -1,0 +1,1 @@
+"""The physics of emulated bursts: transmitters, channels and waveforms."""

@@ -1,0 +1,1 @@
+"""What a network is made of: the gated delta rule, its blocks, patches, norms and pooling."""

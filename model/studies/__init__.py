@@ -1,0 +1,1 @@
+"""What is studied: each its network, its data and its commands."""

@@ -1,0 +1,149 @@
+"""Train on shards with the source study's command line: a thin face over the same configuration and trainer.
+
+    python -m model.studies.radio.by_hand --manifest ./shards/manifest.json --arch gateddeltanet --batch_size 128 \
+        --epochs 600 --lr 3e-4 --dim 512 --depth 4 --heads 8 --head_dim 64 --pooling last --patch_size 64 \
+        --weight_decay 0.0 --patch_embed_type causal_conv --augment --compile --label_smoothing 0.05 \
+        --focal_loss --save_path ./saved_models/focal_loss.pth
+
+The run folder `<save_path>.run` holds epochs, checkpoint and scores, as that of any run: the same command goes on where
+it was stopped. On a CPU `--compile` is accepted and left out, with a note: compiling costs minutes there and gains
+less.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from model.config import JobConfig, differing_knobs
+from model.data.captures import CaptureError
+from model.data.shards import Manifest, read_manifest
+from model.endings import INTERRUPTED
+from model.studies.radio.evaluate import JobError, choose_device
+from model.studies.radio.flags import Command, FlagError, parse
+from model.train.checkpoint import read_checkpoint, write_checkpoint
+from model.train.job import run_job
+from model.train.run_folder import RunFolder, stream_atomically, write_atomically
+
+Tell = Callable[[str], object]
+
+
+def run_folder_of(save_path: Path) -> RunFolder:
+    """Return the run folder beside a `--save_path`."""
+    return RunFolder(save_path.with_name(f"{save_path.name}.run"))
+
+
+def train(command: Command, tell: Tell) -> int:
+    """Train, or go on training, what a command line says; return the process's exit status.
+
+    Raises:
+        FlagError: a value is outside its range.
+        CaptureError: the manifest or a shard is missing or does not fit.
+        JobError: the machine cannot do it, or the run folder holds another training.
+    """
+    device = choose_device(command.device)
+    manifest = read_manifest(command.manifest)
+    config = fit_to_device(command.job(manifest.data(), device.type), device.type, tell)
+    folder = run_folder_of(command.save_path)
+    _claim(folder, config, manifest)
+    status = run_job(folder, command.manifest.parent, device.type, tell)
+    if status == INTERRUPTED:
+        tell("the same command goes on from there")
+    elif status == 0:
+        _write_best(folder, command.save_path)
+        tell(f"best model: {command.save_path}")
+    _tell_result(folder, tell)
+    return status
+
+
+def fit_to_device(config: JobConfig, device_type: str, tell: Tell) -> JobConfig:
+    """Leave compiling out where there is no CUDA, and refuse half precision there.
+
+    Raises:
+        JobError: fp16 is asked for where there is no CUDA.
+    """
+    if device_type == "cuda":
+        return config
+    if config.runtime.precision == "fp16":
+        raise JobError(f"--precision fp16 needs CUDA, and this is {device_type}; say auto, fp32 or bf16")
+    if config.runtime.compile:
+        tell(f"--compile is left out: on {device_type} compiling costs minutes and gains less")
+    return msgspec.structs.replace(config, runtime=msgspec.structs.replace(config.runtime, compile=False))
+
+
+def _claim(folder: RunFolder, config: JobConfig, manifest: Manifest) -> None:
+    """Begin a run folder, or check that the one that is there is of the same training on the same shards."""
+    origin = {"shards": {name: shard.sha256 for name, shard in manifest.captures.items()}}
+    if not folder.config.exists():
+        write_atomically(folder.provenance, _json(origin))
+        write_atomically(folder.config, _json(config))
+        return
+    try:
+        begun, shards = folder.read_config(), msgspec.json.decode(folder.provenance.read_bytes())
+    except (msgspec.MsgspecError, FileNotFoundError) as error:
+        raise JobError(f"{folder.path}: this is no run folder of this version ({error}); remove it") from None
+    other = differing_knobs(begun, config)
+    if shards != origin:
+        other.append("the shards' content")
+    if other:
+        raise JobError(
+            f"{folder.path} holds another training, which differs in {', '.join(other)}; "
+            "name another --save_path, or remove that folder"
+        )
+
+
+def _json(content: object) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+
+
+def _write_best(folder: RunFolder, save_path: Path) -> None:
+    """Write the parameters of the best epoch, in the form of a checkpoint without what training needs."""
+    content = read_checkpoint(folder.checkpoint, "cpu")
+    kept = {name: content[name] for name in ("format", "config", "best_epoch", "best_loss")}
+    kept["best_model"] = content["best_model"] or content["model"]
+    stream_atomically(save_path, lambda file: write_checkpoint(file, kept))
+
+
+def _tell_result(folder: RunFolder, tell: Tell) -> None:
+    result = folder.read_result()
+    if result is None:
+        return
+    tell(f"{result.state}: {result.reason}")
+    for name, score in result.scores.items():
+        tell(f"{name}: accuracy {score.accuracy:.4f} ({score.correct} of {score.bursts} bursts)")
+
+
+def tell_terminal(line: str) -> None:
+    """Print a line. Where nobody takes it, such as a `head` that has gone, training goes on and that is said once."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with contextlib.suppress(OSError):
+            print(
+                f"model.studies.radio.by_hand: nothing more is shown ({error.strerror}); training goes on",
+                file=sys.stderr,
+            )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 trained, 1 it failed, 2 a mistake in the command or the data.
+
+    After these the same command goes on: 65 a shard changed, 69 the system refused something, 74 the disk is full, 75
+    another process trains there, 130 interrupted.
+    """
+    try:
+        command = parse(sys.argv[1:] if arguments is None else arguments)
+        return train(command, tell_terminal)
+    except (FlagError, CaptureError, JobError) as error:
+        print(f"model.studies.radio.by_hand: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"model.studies.radio.by_hand: {error.filename}: {error.strerror}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

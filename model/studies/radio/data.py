@@ -1,0 +1,273 @@
+"""Write emulated captures `LocA.h5` to `LocD.h5` in the layout of `model.data.captures`. No torch.
+
+    python -m model.studies.radio.data --folder data
+
+Ten LoRa transmitters of one model (`model.emulate.transmitter`) are captured at four locations
+(`model.emulate.channel`). The captures are made up from a seed: they show that the pipeline works, not how well radios
+can be told apart.
+
+Shapes: K traits, P packets, S samples.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from model.data.disk_space import explain, require_space
+from model.emulate.channel import LOCATIONS, Location, digitise, draw_echoes, propagate
+from model.emulate.transmitter import (
+    NUM_TRAITS,
+    DeviceModel,
+    Difficulty,
+    Moment,
+    Oscillator,
+    draw_devices,
+    hardware_at,
+    transmit,
+)
+from model.emulate.waveform import Complexes, Reals
+
+VERSION = 1
+"""Raised with every change that gives other bytes for the same seed."""
+
+NUM_DEVICES = 10
+
+MIN_SAMPLES = 64
+"""Fewer samples would hold little more than the switch-on ramp."""
+
+MAX_SEED = 2**63 - 1
+"""The largest that HDF5 can record as an attribute."""
+
+BLOCK_PACKETS = 20
+"""Packets computed at a time, always so many: a packet's last bit does not depend on how many are asked for."""
+
+
+class Stream(IntEnum):
+    """What random numbers are for: each has a stream of its own, so that more of one does not shift another."""
+
+    DEVICES = 0
+    ECHOES = 1
+    SESSION = 2
+    PACKETS = 3
+    PHASE_NOISE = 4
+    FADING = 5
+    NOISE = 6
+
+
+PACKET_STREAMS = (Stream.PACKETS, Stream.PHASE_NOISE, Stream.FADING, Stream.NOISE)
+
+
+@dataclass(frozen=True)
+class Emulation:
+    """What is emulated: with `LOCATIONS`, all that the files follow from."""
+
+    seed: int = 1
+    num_packets: int = 100
+    """Packets of each device at each location."""
+    num_samples: int = 8192
+    sample_rate_hz: float = 1e6
+    start_s: float = 8e-6
+    """Time from the window's first sample to switch-on."""
+    start_jitter_s: float = 0.5e-6
+    """Standard deviation of the receiver's error in finding the packet."""
+    difficulty: Difficulty = field(default_factory=Difficulty)
+    device_model: DeviceModel = field(default_factory=DeviceModel)
+    oscillator: Oscillator = field(default_factory=Oscillator)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of one location's file, but for some of its head."""
+        rows = NUM_DEVICES * self.num_packets
+        return rows * (2 * self.num_samples * 4 + 8 + 4 + 4)
+
+    def stream(self, purpose: Stream, *key: int) -> np.random.Generator:
+        """Return the random numbers of one purpose, location and device."""
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(purpose, *key)))
+
+
+@dataclass(frozen=True)
+class Session:
+    """One device's stay at one location: what all its packets there have in common."""
+
+    location: Location
+    echoes_T: Complexes
+    score_K: Reals
+    """Standard scores of the hardware as it is in this session."""
+    carrier_hz: float
+    warm_up_hz: float
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive packets of one device at one location, as they are written."""
+
+    x_PS: Complexes
+    snr_db_P: Reals
+    removed_hz_P: Reals
+    """Carrier offset that the receiver took off."""
+
+
+def emulate_packets(emulation: Emulation, location: int, device: int) -> Iterator[Block]:
+    """Emulate the packets of one device at one location, in blocks of at most `BLOCK_PACKETS`.
+
+    Args:
+        emulation: what is emulated.
+        location: position in `LOCATIONS`.
+        device: which transmitter, counted from 0.
+    """
+    session = _begin_session(emulation, location, device)
+    streams = {purpose: emulation.stream(purpose, location, device) for purpose in PACKET_STREAMS}
+    for first in range(0, emulation.num_packets, BLOCK_PACKETS):
+        block = _emulate_block(emulation, session, streams, first)
+        kept = emulation.num_packets - first
+        yield Block(block.x_PS[:kept], block.snr_db_P[:kept], block.removed_hz_P[:kept])
+
+
+def write_capture(path: Path, emulation: Emulation, location: int) -> None:
+    """Write the capture of one location, atomically; the same emulation gives the same bytes.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        unfinished = Path(folder) / path.name
+        # HDF5 crashes the process where it cannot write what it has begun, so the room is asked for first.
+        with unfinished.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, emulation.num_bytes)
+        with h5py.File(unfinished, "w", libver="earliest") as file:
+            _fill_capture(file, emulation, location)
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+
+
+def _begin_session(emulation: Emulation, location: int, device: int) -> Session:
+    difficulty, oscillator = emulation.difficulty, emulation.oscillator
+    devices = emulation.stream(Stream.DEVICES)
+    score_K = draw_devices(devices, NUM_DEVICES)[device]
+    device_hz = oscillator.device_spread_hz * devices.standard_normal(NUM_DEVICES)[device]
+    drift = emulation.stream(Stream.SESSION, location, device)
+    drift_hz, warm_up_hz = drift.standard_normal(2) * (oscillator.session_drift_hz, oscillator.warm_up_hz)
+    return Session(
+        location=LOCATIONS[location],
+        echoes_T=draw_echoes(LOCATIONS[location].multipath, emulation.stream(Stream.ECHOES, location)),
+        score_K=score_K + difficulty.session_drift * drift.standard_normal(NUM_TRAITS),
+        carrier_hz=float(device_hz + drift_hz),
+        warm_up_hz=float(warm_up_hz),
+    )
+
+
+def _emulate_block(
+    emulation: Emulation, session: Session, streams: dict[Stream, np.random.Generator], first_packet: int
+) -> Block:
+    packets = streams[Stream.PACKETS]
+    difficulty, rate_hz = emulation.difficulty, emulation.sample_rate_hz
+    place = session.location
+    jitter_PK = difficulty.packet_jitter * packets.standard_normal((BLOCK_PACKETS, NUM_TRAITS))
+    hardware = hardware_at(difficulty.device_spread * (session.score_K + jitter_PK), emulation.device_model)
+    carrier_hz_P = _carrier_offsets(emulation.oscillator, session, packets, first_packet)
+    grid_hz = place.receiver.carrier_grid_hz
+    removed_hz_P = grid_hz * np.rint(carrier_hz_P / grid_hz)
+    moment = Moment(
+        start_s=emulation.start_s + emulation.start_jitter_s * packets.standard_normal(BLOCK_PACKETS),
+        carrier_offset_hz=carrier_hz_P - removed_hz_P,
+        phase_rad=packets.uniform(0, 2 * np.pi, size=BLOCK_PACKETS),
+    )
+    snr_db_P = packets.uniform(place.min_snr_db, place.max_snr_db, size=BLOCK_PACKETS)
+    x_PS = transmit(hardware, moment, emulation.num_samples, rate_hz, streams[Stream.PHASE_NOISE])
+    x_PS = propagate(x_PS, place, session.echoes_T, rate_hz, streams[Stream.FADING])
+    x_PS = digitise(x_PS, place.receiver, snr_db_P, streams[Stream.NOISE])
+    return Block(x_PS, snr_db_P, removed_hz_P)
+
+
+def _carrier_offsets(oscillator: Oscillator, session: Session, rng: np.random.Generator, first_packet: int) -> Reals:
+    """Return the carrier offset of each packet: the session's, what is left of the warm-up, and jitter."""
+    packet_P = np.arange(first_packet, first_packet + BLOCK_PACKETS)
+    warm_up_hz_P = session.warm_up_hz * np.exp(-packet_P / oscillator.warm_up_packets)
+    jitter_hz_P = oscillator.packet_jitter_hz * rng.standard_normal(BLOCK_PACKETS)
+    return session.carrier_hz + warm_up_hz_P + jitter_hz_P
+
+
+def _fill_capture(file: Any, emulation: Emulation, location: int) -> None:
+    """Fill an HDF5 file open for writing. h5py has no types, hence Any."""
+    num_rows, num_samples = NUM_DEVICES * emulation.num_packets, emulation.num_samples
+    file.attrs["emulated"] = "knockout"
+    file.attrs["version"] = VERSION
+    file.attrs["seed"] = emulation.seed
+    file.attrs["sample_rate"] = emulation.sample_rate_hz
+    labels = np.repeat(np.arange(1.0, NUM_DEVICES + 1), emulation.num_packets)
+    # Without creation times, so that the bytes follow from the seed alone.
+    file.create_dataset("label", data=labels[None], track_times=False)
+    data = file.create_dataset("data", (num_rows, 2 * num_samples), dtype="<f4", track_times=False)
+    snr_db_N, removed_hz_N = np.empty((2, num_rows), dtype=np.float32)
+    row = 0
+    for device in range(NUM_DEVICES):
+        for block in emulate_packets(emulation, location, device):
+            rows = slice(row, row + len(block.x_PS))
+            data[rows] = np.concatenate([block.x_PS.real, block.x_PS.imag], axis=1)
+            snr_db_N[rows], removed_hz_N[rows] = block.snr_db_P, block.removed_hz_P
+            row = rows.stop
+    file.create_dataset("SNR", data=snr_db_N[None], track_times=False)
+    file.create_dataset("CFO", data=removed_hz_N[None], track_times=False)
+
+
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
+    """Make an argument's type: a whole number from `least` to `most`."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"`{text}` is not a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m model.studies.radio.data",
+        description="Write captures of emulated transmitters; the same arguments give the same bytes.",
+    )
+    parser.add_argument("--folder", type=Path, required=True, help="where LocA.h5 to LocD.h5 go")
+    seed, packets, samples = _whole_number(0, MAX_SEED), _whole_number(1, 10**6), _whole_number(MIN_SAMPLES, 10**6)
+    parser.add_argument("--seed", type=seed, default=1, help="(%(default)s)")
+    parser.add_argument("--packets", type=packets, default=100, help="of each device at each location (%(default)s)")
+    parser.add_argument("--samples", type=samples, default=8192, help="of each packet (%(default)s)")
+    parser.add_argument("--keep", action="store_true", help="leave files that are there as they are")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the captures of all locations, and say which; 2 is what cannot be done, said in a sentence."""
+    chosen = _build_parser().parse_args(arguments)
+    emulation = Emulation(seed=chosen.seed, num_packets=chosen.packets, num_samples=chosen.samples)
+    paths = [chosen.folder / f"{place.name}.h5" for place in LOCATIONS]
+    path = chosen.folder
+    try:
+        wanted = [path for path in paths if not (chosen.keep and os.path.lexists(path))]
+        require_space(chosen.folder, len(wanted) * emulation.num_bytes, sum(map(_size, wanted)))
+        for path in wanted:
+            write_capture(path, emulation, paths.index(path))
+            print(f"{path}: {NUM_DEVICES} emulated devices x {chosen.packets} packets of {chosen.samples} samples")
+    except (OSError, RuntimeError) as error:
+        # h5py raises either when the disk is full.
+        print(f"model.studies.radio.data: {path} cannot be written: {explain(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

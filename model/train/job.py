@@ -1,0 +1,224 @@
+"""A run folder in, results in the run folder out."""
+
+import contextlib
+import errno
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.augment import build_test_time
+from model.config import JobConfig
+from model.data.batches import BurstSet, open_role
+from model.data.captures import CaptureAwayError, CaptureChangedError
+from model.data.unchanged import stamp_captures
+from model.endings import (
+    AWAY,
+    CHANGED,
+    DISK_FULL,
+    HELD,
+    INTERRUPTED,
+    describe_system_error,
+    find_system_error,
+    status_of,
+)
+from model.studies.radio.evaluate import Scores, Views, choose_device, score
+from model.train.run_folder import EpochRecord, HeldError, Result, RunFolder
+from model.train.trainer import NonFiniteError, Trainer
+
+OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""What torch says when memory is gone and it raises a plain `RuntimeError`: no class and no number tells it."""
+CUDA_OWN_DOING = (700, 710)
+"""CUDA's numbers for an illegal address and a failed assertion. Nobody knows whose doing other errors of a GPU are."""
+
+Tell = Callable[[str], object]
+
+
+class StopRequest:
+    """Remembers that the job was asked to stop; it finishes its epoch first, a second request ends it at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        signal.signal(number, signal.SIG_DFL)
+
+    def __call__(self) -> bool:
+        """Whether the job was asked to stop."""
+        return self.asked
+
+
+def run_job(folder: RunFolder, data_folder: Path, device_name: str = "auto", tell: Tell = lambda _: None) -> int:
+    """Train what `config.json` says, score it, and write `result.json`; return the process's exit status.
+
+    Raises:
+        JobError: the machine cannot do what is asked.
+        CaptureError: a capture is missing or does not fit.
+        OSError: the folder cannot be written, or a file not read.
+    """
+    return run_alone(folder, lambda held: train_alone(held, data_folder, device_name, tell), tell)
+
+
+def run_alone(folder: RunFolder, work: Callable[[RunFolder], int], tell: Tell) -> int:
+    """Do `work` in a folder that no other job may write; return its exit status, or one of an ending that can go on.
+
+    What stands in the folder then is whole, and no result is among it: the run can go on from there.
+    """
+    try:
+        with folder.hold() as held:
+            return work(held)
+    except HeldError as error:
+        status, sentence = HELD, str(error)
+    except CaptureChangedError as error:
+        status, sentence = CHANGED, f"{error}; what was saved before is kept"
+    except Exception as error:
+        found = status_of(error) or status_of_device(error)
+        if found is None:
+            raise
+        status, sentence = found, describe_passing(error, folder)
+    with contextlib.suppress(OSError):  # the log may be what fails
+        tell(sentence)
+    return status
+
+
+def describe_passing(error: BaseException, folder: RunFolder) -> str:
+    """Say what a job met that can pass, and what to do."""
+    if isinstance(error, CaptureAwayError):
+        return str(error)
+    found = find_system_error(error)
+    if found is None:
+        return f"the GPU failed: {error}; run again to go on"
+    if found.errno in DISK_FULL:
+        return f"the disk is full: {describe_system_error(found)} in {folder.path}, free some and run again to go on"
+    return f"the system refused: {describe_system_error(found)}; run again to go on once that is mended"
+
+
+def status_of_device(error: BaseException) -> int | None:
+    """Return the exit status of a job whose GPU failed and that can go on; None for any other error."""
+    if not isinstance(error, torch.AcceleratorError) or is_out_of_memory(error):
+        return None
+    return None if getattr(error, "error_code", None) in CUDA_OWN_DOING else AWAY
+
+
+def train_alone(folder: RunFolder, data_folder: Path, device_name: str, tell: Tell) -> int:
+    """Do as `run_job` does, in a folder that is held.
+
+    A loss that is not finite and memory that runs out end the run as failed, each with its class.
+    """
+    result = folder.read_result()
+    if result is not None:
+        return 0 if result.state == "done" else 1
+    stop = StopRequest()
+    try:
+        return _train(folder, data_folder, device_name, stop, tell)
+    except NonFiniteError as error:
+        return _fail(folder, "nonfinite", str(error))
+    except (MemoryError, OSError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _fail(folder, "out_of_memory", describe_out_of_memory(error, len(folder.read_epochs())))
+
+
+def _train(folder: RunFolder, data_folder: Path, device_name: str, stop: StopRequest, tell: Tell) -> int:
+    config = folder.read_config()
+    device = choose_device(device_name)
+    # On CUDA some operations have no deterministic form and would raise; there the seeds alone are promised.
+    torch.use_deterministic_algorithms(mode=device.type == "cpu")
+    stamps = stamp_captures(config.data, data_folder)
+    train, validate = (
+        open_role(config.data, names, data_folder) for names in (config.data.train, config.data.validate)
+    )
+    trainer = Trainer(config, train, validate, device, before_save=stamps.require_unchanged)
+    trainer.resume(folder, tell)
+    tell(f"{config.experiment}, seed {config.seed}, on {device.type}, from epoch {trainer.progress.epoch + 1}")
+    if not trainer.fit(folder, stop, lambda record: tell(describe_epoch(record))):
+        tell("asked to stop; the checkpoint holds all finished epochs")
+        return INTERRUPTED
+    _finish(folder, trainer, data_folder)
+    return 0
+
+
+def _fail(folder: RunFolder, failure: str, reason: str) -> int:
+    epochs = len(folder.read_epochs())
+    folder.write_result(Result(state="failed", failure=failure, reason=reason, epochs=epochs))
+    return 1
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the machine or the GPU has no memory left."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+    )
+
+
+def describe_out_of_memory(error: BaseException, num_epochs: int) -> str:
+    """Say when memory ran out, and what was asked of it."""
+    when = f"after epoch {num_epochs}" if num_epochs else "before the end of the first epoch"
+    asked = " ".join(str(error).split())
+    return f"the job ran out of memory {when}" + (f": {asked}" if asked else "")
+
+
+def describe_epoch(record: EpochRecord) -> str:
+    """Say how an epoch went, for the log."""
+    losses = f"train loss {_number(record.train_loss)}, val loss {_number(record.val_loss)}"
+    skipped = f", {record.skipped_steps} steps skipped" if record.skipped_steps else ""
+    return f"epoch {record.epoch}: {losses}, val accuracy {record.val_accuracy:.3f}, {record.seconds:.2f} s{skipped}"
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4f}"
+
+
+def _finish(folder: RunFolder, trainer: Trainer, data_folder: Path) -> None:
+    """Score the best epoch's model once on every held-out capture; the result is written last."""
+    config, progress = trainer.config, trainer.progress
+    trainer.restore_best()
+    scores = {name: _score_capture(trainer, config, name, data_folder) for name in config.data.scored}
+    arrays = {
+        f"{name}/{field}": values
+        for name, (bursts, scored) in scores.items()
+        for field, values in _arrays(bursts, scored)
+    }
+    trainer.before_save()
+    folder.write_predictions(lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+    early = progress.epoch < config.optim.epochs
+    why = f"no lower validation loss for {config.optim.early_stopping} epochs" if early else "all epochs trained"
+    folder.write_result(
+        Result(
+            state="done",
+            reason=f"{why}; scored epoch {progress.best_epoch} of {progress.epoch}, lowest validation loss",
+            best_epoch=progress.best_epoch,
+            epochs=progress.epoch,
+            scores={name: scored.summary() for name, (_, scored) in scores.items()},
+        )
+    )
+
+
+def _score_capture(trainer: Trainer, config: JobConfig, name: str, folder: Path) -> tuple[BurstSet, Scores]:
+    bursts = open_role(config.data, (name,), folder)
+    views = Views(copies=build_test_time(config.test_time, config.seed, bursts.sample_rate_hz))
+    return bursts, score(trainer.forward, bursts, trainer.loss, trainer.device, trainer.autocast, views=views)
+
+
+def _arrays(bursts: BurstSet, scored: Scores) -> list[tuple[str, NDArray[np.generic]]]:
+    return [
+        ("key", bursts.keys),
+        ("device", bursts.devices),
+        ("label", scored.classes.numpy()),
+        ("logits", scored.logits.numpy()),
+    ]
