@@ -8,6 +8,9 @@ from enum import StrEnum
 from model import endings
 from model.endings import DISK_FULL, describe_system_error
 
+INTERRUPTED = endings.INTERRUPTED
+"""Exit status of a command that was interrupted; shells and schedulers know it."""
+
 
 class KnockoutError(Exception):
     """What went wrong, where, what was found, what was wanted, what to do next."""

@@ -7,8 +7,8 @@ from statistics import mean
 from rich.live import Live
 from rich.table import Table
 
-from orchestrator.cli.output import OUT, cell, show, styled
 from orchestrator.cli.streams import showing_progress
+from orchestrator.cli.terminal import OUT, cell, show, styled
 from orchestrator.launch.watcher import LiveRun
 from orchestrator.queue.store import QueuedRun
 from orchestrator.runs.states import RunState

@@ -9,16 +9,24 @@ import sys
 from pathlib import Path
 from typing import TypeAlias
 
-from orchestrator.cli.options import add_json, add_snapshot, parse_budget, parse_natural, parse_positive, parse_seeds
-from orchestrator.cli.search_options import PROMOTE, SEARCH, add_search_options
+from orchestrator.cli.options import (
+    PROMOTE,
+    SEARCH,
+    add_json,
+    add_search_options,
+    add_snapshot,
+    parse_budget,
+    parse_natural,
+    parse_positive,
+    parse_seeds,
+)
 from orchestrator.cli.streams import Streams
-from orchestrator.errors import KnockoutError, explain_os_error
+from orchestrator.errors import INTERRUPTED, KnockoutError, explain_os_error
 from orchestrator.wording import visible
 
 EPILOG = """\
 exit status: 0 all well; 1 a run failed; 2 a mistake in the command, the campaign file or the data; 130 interrupted
 """
-INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -225,7 +233,7 @@ def _add_queue(verbs: Verbs) -> None:
     verb = _add_verb(
         kinds,
         "add",
-        "queue.add_runs",
+        "work.add_runs",
         "queue what has no result yet, for `knockout work`",
         "Each run keeps the code, the configuration and the guards that it is queued with, whatever becomes of\n"
         "the file and the checkout before it is trained.",
@@ -238,7 +246,7 @@ def _add_work(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "work",
-        "queue.work",
+        "work.work",
         "train what waits in the queue, until nothing does",
         "Several may be at work at once, also on several machines that share the folder and, by KNOCKOUT_DATABASE,\n"
         "the queue. Ctrl-C as for `run`; `knockout report` judges what is there.",

@@ -11,7 +11,9 @@ from orchestrator.api.surroundings import Finding
 from orchestrator.campaign.captures import make_captures, refuse_shared_bursts
 from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.selection import Request, open_campaign
-from orchestrator.cli.output import OUT, cell, paths_of, request_of, require_places, say, show
+from orchestrator.cli.asking import request_of, require_places
+from orchestrator.cli.output import paths_of, say
+from orchestrator.cli.terminal import OUT, cell, show
 from orchestrator.errors import DataError
 from orchestrator.queue import rebuild
 from orchestrator.runs.fingerprints import changed_captures, fingerprint_files

@@ -11,7 +11,9 @@ from rich.table import Table
 from orchestrator.api.plan import preview
 from orchestrator.campaign.schema import campaign_schema
 from orchestrator.campaign.selection import describe, open_campaign
-from orchestrator.cli.output import OUT, cell, print_json, print_left_out, request_of, say, show
+from orchestrator.cli.asking import print_left_out, request_of
+from orchestrator.cli.output import print_json, say
+from orchestrator.cli.terminal import OUT, cell, show
 from orchestrator.task.knobs import difference
 
 

@@ -14,21 +14,12 @@ from orchestrator.api.queue import RunOptions
 from orchestrator.api.run import Outcome
 from orchestrator.api.until_decided import Budget, Ended, choose_next, run_until_decided
 from orchestrator.campaign.selection import Selection, open_campaign
+from orchestrator.cli.asking import print_left_out, request_of, require_places
 from orchestrator.cli.live import LiveTable
-from orchestrator.cli.output import (
-    INTERRUPTED,
-    OUT,
-    cell,
-    print_failures,
-    print_json,
-    print_left_out,
-    request_of,
-    require_places,
-    say,
-    show,
-    styled,
-)
-from orchestrator.errors import UsageError
+from orchestrator.cli.output import print_json, say
+from orchestrator.cli.terminal import OUT, cell, show, styled
+from orchestrator.cli.work import print_failures
+from orchestrator.errors import INTERRUPTED, UsageError
 from orchestrator.report.sections import Confirmation, confirmation, is_compared, marks
 from orchestrator.verdicts.judgement import Judgement
 from orchestrator.verdicts.staged import DecisionState

@@ -2,14 +2,14 @@
 
 import argparse
 
+from orchestrator.cli.asking import request_of, require_places
 from orchestrator.cli.live import LiveTable
-from orchestrator.cli.output import request_of, require_places, say
+from orchestrator.cli.output import say
+from orchestrator.errors import INTERRUPTED
 from orchestrator.report.searches import sentences, write_search_report
 from orchestrator.search import loop
 from orchestrator.search.open import SearchOptions, open_search, storage_file
 from orchestrator.search.promote import promote, require_begun
-
-INTERRUPTED = 130
 
 
 def run_search(options: argparse.Namespace) -> int:

@@ -4,7 +4,8 @@ import argparse
 
 from orchestrator.api.accept import accept
 from orchestrator.api.why import explain_verdict, is_experiment, why
-from orchestrator.cli.output import paths_of, print_json, request_of, say
+from orchestrator.cli.asking import request_of
+from orchestrator.cli.output import paths_of, print_json, say
 from orchestrator.report.steps import say_steps
 
 

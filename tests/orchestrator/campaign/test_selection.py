@@ -158,7 +158,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[DataConfig]:
         found.append(data)
         return find_shared_bursts(data, *rest)
 
-    monkeypatch.setattr("orchestrator.campaign.selection.find_shared_bursts", counting)
+    monkeypatch.setattr("orchestrator.campaign.captures.find_shared_bursts", counting)
     return found
 
 

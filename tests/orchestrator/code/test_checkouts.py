@@ -203,7 +203,7 @@ def test_a_worktree_of_another_machine_that_shares_the_home_is_no_leftover(
 ) -> None:
     (paths.worktrees / worktree_name("E5", "0123456789ab", a_dead_process())).mkdir(parents=True)
     assert len(leftover_worktrees(paths)) == 1
-    monkeypatch.setattr("orchestrator.code.sources.socket.gethostname", lambda: "elsewhere")
+    monkeypatch.setattr("orchestrator.code.checkouts.socket.gethostname", lambda: "elsewhere")
     assert leftover_worktrees(paths) == []
 
 
@@ -346,7 +346,7 @@ def test_a_copy_that_cannot_be_written_is_told(paths: Paths, plan: Plan) -> None
 def test_a_folder_without_code_takes_the_installed_one(tmp_path: Path) -> None:
     code = find_code(Paths(tmp_path), snapshot=False)
     assert isinstance(code, CopiedCode)
-    assert (code.source / "gated_delta.py").exists()
+    assert (code.source / "standby.py").exists()
 
 
 def test_experiments_of_one_code_share_a_worktree_and_others_have_their_own(

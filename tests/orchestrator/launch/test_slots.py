@@ -5,7 +5,6 @@ import sys
 import pynvml
 import pytest
 
-from orchestrator.launch import local
 from orchestrator.launch.slots import Device, Gpu, Slot, count_gpus, make_own_slots, make_slots, name_gpu
 
 TWO = [Device("2", "gpu2"), Device("5", "gpu5")]
@@ -44,8 +43,10 @@ def test_a_job_does_not_find_gpus_that_are_hidden_where_containers_start() -> No
 def test_the_machine_has_slots_for_the_gpus_of_the_mask_only(
     mask: str, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "list_gpus", lambda: [Gpu(index, f"GPU-{index}", "H100") for index in range(8)])
-    monkeypatch.setattr(local, "usable_cores", lambda: 1)
+    monkeypatch.setattr(
+        "orchestrator.launch.slots.list_gpus", lambda: [Gpu(index, f"GPU-{index}", "H100") for index in range(8)]
+    )
+    monkeypatch.setattr("orchestrator.launch.slots.usable_cores", lambda: 1)
     monkeypatch.delenv("NVIDIA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", mask)
     assert [slot.name for slot in make_own_slots(None)] == names

@@ -124,7 +124,7 @@ def test_without_control_groups_nothing_is_limited(tmp_path: Path) -> None:
 def test_a_process_that_is_bound_to_one_core_has_one() -> None:
     program = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
-        "from orchestrator.launch.local import make_own_slots; slots = make_own_slots(None);"
+        "from orchestrator.launch.slots import make_own_slots; slots = make_own_slots(None);"
         "print(len(slots), slots[0].environment['OMP_NUM_THREADS'])"
     )
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
