@@ -47,7 +47,7 @@ def comments(path: Path) -> Iterator[str]:
 
 def sentences(text: str) -> Iterator[str]:
     for part in BREAKS.split(HEADINGS.sub("\n\n", text)):
-        words = re.sub(r"`[^`]*`", "code", re.sub(r"\s+", " ", part))
+        words = re.sub(r"`[^`]*`", "Code", re.sub(r"\s+", " ", part))
         yield from (one for one in re.split(r"(?<=[.!?:])\s+(?=[A-Z`\"(])", words) if not one.startswith("Source"))
 
 
@@ -74,5 +74,5 @@ def test_algorithms_are_commented() -> None:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_sentences_of_the_pages_are_short(path: Path) -> None:
     prose = re.sub(r"(?ms)^```.*?^```|^<!--.*?-->|^\|.*?$|<[^>]+>", "", path.read_text())
-    prose = re.sub(r"(?m)^#+ .*$", "", prose)
+    prose = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", re.sub(r"(?m)^#+ .*$", "", prose))
     assert long_ones(prose) == []
