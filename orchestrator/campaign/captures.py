@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 
 from model.config import CapturePlace, DataConfig, variables_of
-from model.train.run_folder import write_atomically
 from orchestrator.campaign.selection import Selection
 from orchestrator.errors import DataError
+from orchestrator.files import write_atomically
 from orchestrator.runs.fingerprints import fingerprint_files
 from orchestrator.runs.paths import Paths
 from orchestrator.task.ask import EmulateSpec, emulate_captures, find_shared_bursts

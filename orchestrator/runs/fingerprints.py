@@ -13,8 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from model.config import CapturePlace
-from model.train.run_folder import write_atomically
 from orchestrator.errors import DataError
+from orchestrator.files import write_atomically
 
 TICK_NS = 100_000_000
 """Longest time for which a file system gives two changes the same time; the kernel's clock ticks each 4 to 10 ms."""

@@ -6,10 +6,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from model.config import JobConfig
-from model.train.run_folder import RunFolder, write_atomically
+from model.train.run_folder import RunFolder
 from orchestrator.closed import Config, Positive
 from orchestrator.errors import RunError
-from orchestrator.files import read_plain
+from orchestrator.files import read_plain, write_json
 
 ORDER_FORMAT = 1
 AGAIN = "queue the run again with `knockout queue add`"
@@ -91,7 +91,7 @@ class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def write_order(folder: RunFolder, order: Order) -> None:
     """Write it, whole or not at all."""
-    write_atomically(folder.order, msgspec.json.format(msgspec.json.encode(order), indent=2) + b"\n")
+    write_json(folder.order, order)
 
 
 def read_order(folder: RunFolder) -> Order:
@@ -118,5 +118,5 @@ def place_run(folder: RunFolder, config: JobConfig, order: Order) -> None:
         # A run that is another's under its own name keeps the name of its folder, also where it is placed anew.
         name = folder.path.name.rpartition("-")[0].removesuffix(f"-s{config.seed}")
         named = msgspec.structs.replace(config, experiment=name or config.experiment)
-        write_atomically(folder.config, msgspec.json.format(msgspec.json.encode(named), indent=2) + b"\n")
+        write_json(folder.config, named)
     write_order(folder, order)

@@ -11,7 +11,8 @@ from statistics import median
 import msgspec
 from msgspec import Struct
 
-from model.train.run_folder import EpochRecord, RunFolder, write_atomically
+from model.train.run_folder import EpochRecord, RunFolder
+from orchestrator.files import write_atomically
 
 TURNS = 13
 """Pairs of turns that a probe takes at most."""
