@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from orchestrator.code.checkouts import Leftover, leftover_worktrees, lock_of
+from orchestrator.code.checkouts import Leftover, leftover_worktrees
 from orchestrator.code.refs import BranchName, ExperimentCommit
 from orchestrator.code.repository import Repository
 from orchestrator.errors import CodeError
@@ -118,16 +118,16 @@ def tidy(paths: Paths, *, dry_run: bool) -> list[str]:
     )
     litter, unread = find_litter(paths, time.time())
     tidying = msgspec.structs.replace(tidying, litter=litter, kept=tidying.kept | unread)
-    return (tidying if dry_run else _remove(repository, tidying)).sentences(is_done=not dry_run)
+    return (tidying if dry_run else _remove(repository, paths, tidying)).sentences(is_done=not dry_run)
 
 
-def _remove(repository: Repository, tidying: Tidying) -> Tidying:
+def _remove(repository: Repository, paths: Paths, tidying: Tidying) -> Tidying:
     """Remove what can be; what git refuses is kept, with its words."""
     refused: dict[str, str] = {}
     for leftover in tidying.worktrees:
         try:
             repository.remove_worktree(leftover.path)
-            lock_of(leftover.path).unlink(missing_ok=True)
+            paths.worktree_lock(leftover.path).unlink(missing_ok=True)
         except CodeError as error:
             refused[str(leftover.path)] = str(error)
     for branch in tidying.branches:

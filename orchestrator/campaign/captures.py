@@ -93,7 +93,7 @@ def refuse_shared_bursts(configs: Iterable[DataConfig], paths: Paths) -> None:
     """
     for data in configs:
         hashes = fingerprint_files(_paths_of(data), paths.root, paths.fingerprints)
-        found_apart = paths.bursts / f"{_content_key(data, hashes)}.apart"
+        found_apart = paths.found_apart(_content_key(data, hashes))
         if found_apart.is_file():
             continue
         shared = find_shared_bursts(data, paths.root, hashes, paths.bursts)

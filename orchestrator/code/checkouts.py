@@ -46,7 +46,11 @@ def leftover_worktrees(paths: Paths) -> list[Leftover]:
     names = ((path, _WORKTREE.match(path.name)) for path in sorted(paths.worktrees.glob("*-*")))
     found = [(path, match) for path, match in names if match is not None]
     leftovers = [(Leftover(path, match["id"], int(match["pid"]), match["born"] or ""), match) for path, match in found]
-    return [left for left, match in leftovers if (_is_gone(left) if _is_ours(match) else _is_abandoned(left.path))]
+    return [
+        left
+        for left, match in leftovers
+        if (_is_gone(left) if _is_ours(match) else _is_abandoned(paths.worktree_lock(left.path)))
+    ]
 
 
 def _is_ours(match: re.Match[str]) -> bool:
@@ -54,12 +58,11 @@ def _is_ours(match: re.Match[str]) -> bool:
     return match["host"] == (_own_host() if match["born"] is not None else _short(socket.gethostname()))
 
 
-def _is_abandoned(path: Path) -> bool:
+def _is_abandoned(lock: Path) -> bool:
     """Whether the process of a worktree is gone that ran in another name space of this boot: its lock is free then.
 
     Of another machine nobody can tell here: machines may share a home, and their locks may be each its own.
     """
-    lock = lock_of(path)
     last = job_lock.last_holder(lock)
     if last is None or not (last.born or "").startswith(f"{own_boot()}/"):
         return False
@@ -69,11 +72,6 @@ def _is_abandoned(path: Path) -> bool:
         return False
 
 
-def lock_of(worktree: Path) -> Path:
-    """Return the file that is locked as long as the process of a worktree lives."""
-    return worktree.parent.with_name(f"{worktree.parent.name}.locks") / worktree.name
-
-
 def _is_gone(leftover: Leftover) -> bool:
     born = birth_of(leftover.pid)
     return born is None or leftover.born not in ("", _short(born))
@@ -81,13 +79,8 @@ def _is_gone(leftover: Leftover) -> bool:
 
 def abandoned_locks(paths: Paths) -> list[Path]:
     """Return the locks of worktrees that are not there, and whose processes are gone."""
-    folder = lock_of(paths.worktrees / "any").parent
-    locks = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [
-        lock
-        for lock in locks
-        if not (paths.worktrees / lock.name).exists() and _is_abandoned(paths.worktrees / lock.name)
-    ]
+    locks = sorted(paths.worktree_locks.iterdir()) if paths.worktree_locks.is_dir() else []
+    return [lock for lock in locks if not (paths.worktrees / lock.name).exists() and _is_abandoned(lock)]
 
 
 def worktree_name(experiment: str, commit: str, process: Process | None = None) -> str:
@@ -149,8 +142,9 @@ class Checkouts:
     def _lock(self, path: Path) -> None:
         """Show other name spaces that this process lives; it may make a worktree more than once."""
         if path not in self._locked:
-            lock_of(path).parent.mkdir(parents=True, exist_ok=True)
-            self._locks.enter_context(job_lock.hold(lock_of(path)))
+            lock = self.paths.worktree_lock(path)
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            self._locks.enter_context(job_lock.hold(lock))
             self._locked.add(path)
 
     def _require(self, commit: str) -> None:
@@ -178,7 +172,7 @@ class Checkouts:
         self._folders.clear()
         refused = self._remove(folders)
         for path in self._locked:
-            lock_of(path).unlink(missing_ok=True)
+            self.paths.worktree_lock(path).unlink(missing_ok=True)
         self._locked.clear()
         self._locks.close()
         return refused
@@ -188,7 +182,7 @@ class Checkouts:
         for folder in folders:
             try:
                 self._git().remove_worktree(folder)
-                lock_of(folder).unlink(missing_ok=True)
+                self.paths.worktree_lock(folder).unlink(missing_ok=True)
             except CodeError as error:
                 refused.append(str(error))
         return refused

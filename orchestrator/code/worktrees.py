@@ -8,11 +8,12 @@ import contextlib
 import shlex
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from orchestrator.code.blobs import CODE, EXECUTABLE, blob_name, fault_of
 from orchestrator.code.folders import is_code_unchanged, list_code
 from orchestrator.code.git import Git, GitError, parts
+from orchestrator.code.steps import SPEC_FILE
 from orchestrator.errors import CodeError
 
 AS_COMMITTED = (
@@ -26,7 +27,7 @@ ADD = ("worktree", "add", "--detach", "--force", "--force")
 `git worktree prune` would do that too, and with it remove what another process is about to make."""
 HALF_MADE = "initializing"
 """Reason of the lock that git holds while it makes a worktree, and that stays until its files are written."""
-SPEC_FOLDER = ".knockout"
+SPEC_FOLDER = str(PurePosixPath(SPEC_FILE).parent)
 """Folder of an experiment's commit that says what the experiment is."""
 Files = Mapping[str, tuple[str, str]]
 """Path from the top of the repository -> mode and blob."""

@@ -94,9 +94,9 @@ def _write_file(paths: Paths, rebuilt: Rebuilt) -> None:
         store.add(rebuilt.rows)
         store.close()
         _refuse_held(paths, list_folders(paths))
-        for ending in ("-wal", "-shm"):
-            # The old file's log must not be replayed into the new one.
-            paths.database.with_name(paths.database.name + ending).unlink(missing_ok=True)
+        # SQLite would replay the old file's log into the new one.
+        for log in paths.database_logs:
+            log.unlink(missing_ok=True)
         complete.replace(paths.database)
 
 

@@ -28,7 +28,7 @@ def set_aside(paths: Paths, doubtful: Mapping[str, NotBelievedError]) -> list[st
         if error.is_result_alone:
             place = folder.set_result_aside()
         else:
-            place = _free_place(paths.results / "set-aside" / run_id)
+            place = _free_place(paths.set_aside(run_id))
             place.parent.mkdir(parents=True, exist_ok=True)
             # Another command may have set it aside just now.
             with contextlib.suppress(FileNotFoundError):

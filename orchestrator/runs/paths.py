@@ -35,6 +35,12 @@ class Paths:
         return self.results / "knockout.db"
 
     @property
+    def database_logs(self) -> tuple[Path, Path]:
+        """The files that SQLite keeps beside the queue: its log, and the log's index."""
+        log, index = (self.database.with_name(f"{self.database.name}{ending}") for ending in ("-wal", "-shm"))
+        return log, index
+
+    @property
     def database_url(self) -> str:
         """Where the queue is: the file beside the run folders, unless KNOCKOUT_DATABASE names another."""
         return os.environ.get(DATABASE_VARIABLE) or sqlite_url(self.database)
@@ -60,6 +66,14 @@ class Paths:
     def run(self, run_id: str) -> RunFolder:
         """Return the folder of one run."""
         return RunFolder(self.runs / run_id)
+
+    def ordered_runs(self) -> list[RunFolder]:
+        """Return the folders of all runs that were ever queued, in no order."""
+        return [self.run(path.parent.name) for path in self.runs.glob(f"*/{self.run('').order.name}")]
+
+    def set_aside(self, run_id: str) -> Path:
+        """Return where a run folder goes whose files contradict each other."""
+        return self.results / "set-aside" / run_id
 
     def code_copy(self, code_hash: str) -> Path:
         """Return where a copy of code lies that no repository holds."""
@@ -88,6 +102,10 @@ class Paths:
     def bursts(self) -> Path:
         """Hashes of bursts, kept so that captures are compared by content once."""
         return self.results / "bursts"
+
+    def found_apart(self, key: str) -> Path:
+        """Return the file that marks captures as checked: their roles share no burst. `key` is a hash of both."""
+        return self.bursts / f"{key}.apart"
 
     @property
     def reports(self) -> Path:
@@ -126,6 +144,19 @@ class Paths:
         if cache is None:
             return self.results / "worktrees"
         return cache / "knockout" / f"{self.root.name}-{_short_hash(str(self.root.resolve()))}"
+
+    def look(self, experiment: str, commit: str) -> Path:
+        """Return where `knockout checkout` puts an experiment's commit for a person to look at."""
+        return self.worktrees / f"look-{experiment}-{commit[:12]}"
+
+    @property
+    def worktree_locks(self) -> Path:
+        """The locks of the worktrees, one file each."""
+        return self.worktrees.with_name(f"{self.worktrees.name}.locks")
+
+    def worktree_lock(self, worktree: Path) -> Path:
+        """Return the file that is locked as long as the process of a worktree lives."""
+        return self.worktree_locks / worktree.name
 
 
 def _find_cache() -> Path | None:

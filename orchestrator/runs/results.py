@@ -130,7 +130,7 @@ def has_job(folder: RunFolder) -> bool:
 
 def describe_forgotten(paths: Paths) -> list[str]:
     """Say how many run folders without a result an empty queue does not know of; nothing if there are none."""
-    count = sum(_is_unfinished(paths.run(path.parent.name)) for path in paths.runs.glob("*/order.json"))
+    count = sum(map(_is_unfinished, paths.ordered_runs()))
     if count == 0:
         return []
     runs = "1 run folder has" if count == 1 else f"{count} run folders have"

@@ -222,15 +222,15 @@ class TestGc:
         self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
     ) -> None:
         made, paths = branch("E5"), study.paths
-        paths = [paths.worktrees / worktree_name(name, made.commit, gone(dead_pid)) for name in ("E5", "H2")]
-        for path in paths:
+        made_there = [paths.worktrees / worktree_name(name, made.commit, gone(dead_pid)) for name in ("E5", "H2")]
+        for path in made_there:
             Repository(paths.root).add_worktree(made.commit, path)
-        study.git("worktree", "lock", str(paths[0]))
+        study.git("worktree", "lock", str(made_there[0]))
         said = knockout("gc")[1]
-        assert f"kept {paths[0]}: " in said
-        assert f"git worktree unlock {paths[0]}" in said
-        assert f"removed the worktree {paths[1]}" in said
-        assert [path.exists() for path in paths] == [True, False]
+        assert f"kept {made_there[0]}: " in said
+        assert f"git worktree unlock {made_there[0]}" in said
+        assert f"removed the worktree {made_there[1]}" in said
+        assert [path.exists() for path in made_there] == [True, False]
 
     def test_removes_worktrees_of_dead_processes_only(
         self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int

@@ -16,7 +16,7 @@ import pytest
 from model.train import job_lock
 from orchestrator.campaign.arms import branch_content
 from orchestrator.campaign.plan import Plan
-from orchestrator.code.checkouts import Checkouts, abandoned_locks, leftover_worktrees, lock_of, worktree_name
+from orchestrator.code.checkouts import Checkouts, abandoned_locks, leftover_worktrees, worktree_name
 from orchestrator.code.folders import hash_code_folder
 from orchestrator.code.repository import Repository
 from orchestrator.code.sources import CopiedCode, GitCode, find_code, look_at_code
@@ -151,12 +151,12 @@ def of_a_container(paths: Paths) -> Path:
     name = worktree_name("E5", "0123456789ab")
     path = paths.worktrees / re.sub(r"-[0-9a-f]{8}-(\d+)-", r"-0c0ffee0-\1-", name)
     path.mkdir(parents=True)
-    lock_of(path).parent.mkdir()
+    paths.worktree_lock(path).parent.mkdir()
     return path
 
 
 def test_the_worktree_of_a_container_is_left_over_once_its_lock_is_free(paths: Paths, of_a_container: Path) -> None:
-    with job_lock.hold(lock_of(of_a_container)):
+    with job_lock.hold(paths.worktree_lock(of_a_container)):
         assert leftover_worktrees(paths) == []
     assert [left.path for left in leftover_worktrees(paths)] == [of_a_container]
 
@@ -165,7 +165,9 @@ def test_the_worktree_of_a_container_is_left_over_once_its_lock_is_free(paths: P
 def test_the_worktree_of_another_machine_is_nobodys_to_remove(
     paths: Paths, of_a_container: Path, born: str | None
 ) -> None:
-    lock_of(of_a_container).write_bytes(msgspec.json.encode(job_lock.Holder(pid=7, host="there", born=born)))
+    paths.worktree_lock(of_a_container).write_bytes(
+        msgspec.json.encode(job_lock.Holder(pid=7, host="there", born=born))
+    )
     assert leftover_worktrees(paths) == []
 
 
@@ -174,7 +176,7 @@ def test_a_worktree_is_locked_as_long_as_its_process_has_it(committed: Paths, pl
     checkouts = Checkouts(committed)
     folder = checkouts.open("E5", code)
     (worktree,) = committed.worktrees.iterdir()
-    lock, holder = lock_of(worktree), job_lock.find_holder(lock_of(worktree))
+    holder = job_lock.find_holder(lock := committed.worktree_lock(worktree))
     assert holder is not None
     assert (holder.pid, folder.is_relative_to(worktree)) == (os.getpid(), True)
     assert checkouts.close() == []
@@ -366,7 +368,7 @@ def test_experiments_of_one_code_share_a_worktree_and_others_have_their_own(
 
 
 def test_a_lock_without_a_worktree_is_removed_once_its_process_is_gone(paths: Paths, of_a_container: Path) -> None:
-    lock = lock_of(of_a_container)
+    lock = paths.worktree_lock(of_a_container)
     of_a_container.rmdir()
     with job_lock.hold(lock):
         assert abandoned_locks(paths) == []
