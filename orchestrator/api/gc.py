@@ -111,10 +111,10 @@ def tidy(paths: Paths, *, dry_run: bool) -> list[str]:
     repository = require_repository(paths)
     tidying = decide(
         leftover_worktrees(paths),
-        repository.open_branches(),
+        repository.branches.list_open(),
         _read_queue(paths),
-        repository.keepers(),
-        repository.checked_out(),
+        repository.branches.list_keepers(),
+        repository.branches.list_checked_out(),
     )
     litter, unread = find_litter(paths, time.time())
     tidying = msgspec.structs.replace(tidying, litter=litter, kept=tidying.kept | unread)
@@ -132,7 +132,7 @@ def _remove(repository: Repository, paths: Paths, tidying: Tidying) -> Tidying:
             refused[str(leftover.path)] = str(error)
     for branch in tidying.branches:
         try:
-            repository.retire(branch)
+            repository.branches.retire(branch)
         except CodeError as error:
             refused[branch.branch] = str(error)
     for path in tidying.litter:

@@ -49,7 +49,7 @@ def beat(study: Any, *workers: Process) -> None:
     """Let workers say that they live."""
     store = open_store(study.paths)
     for worker in workers:
-        store.beat(worker)
+        store.send_heartbeat(worker)
     store.close()
 
 
@@ -305,7 +305,7 @@ class TestStop:
             f"asked to stop: process {worker.pid} on {worker.host} {lets}" for worker in (here, ADA)
         )
         store = open_store(study.paths)
-        assert all(store.beat(worker).is_asked_to_stop for worker in (here, ADA))
+        assert all(store.send_heartbeat(worker).is_asked_to_stop for worker in (here, ADA))
         store.close()
 
     def test_nobody_at_work_is_said(self, study: Any, gone: Process, capsys: pytest.CaptureFixture[str]) -> None:
