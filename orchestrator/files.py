@@ -4,6 +4,7 @@ A pipe would make a reader wait for ever, and a huge file would fill the memory.
 """
 
 import errno
+import hashlib
 import os
 import secrets
 import stat
@@ -15,6 +16,8 @@ SMALL_BYTES = 16 * 2**20
 """Largest JSON file that is read, in bytes; no run, search or campaign writes one that large."""
 LARGE_BYTES = 2**30
 """Largest file that is read with a line for each epoch, or a number for each item, in bytes."""
+UNREADABLE = (OSError, ValueError, RecursionError)
+"""Errors of reading and decoding a missing, cut or spoilt JSON file; msgspec's errors are ValueErrors."""
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 """Errors by which a file system says that it cannot flush a folder."""
 
@@ -61,6 +64,11 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def content_hash(content: bytes) -> str:
+    """Return the SHA-256 of some bytes in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def format_json(value: object) -> bytes:

@@ -1,6 +1,5 @@
 """The captures of a campaign: whether they are there, how missing ones are made, and that roles share no burst."""
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -11,7 +10,7 @@ import msgspec
 from model.config import CapturePlace, DataConfig, variables_of
 from orchestrator.campaign.selection import Selection
 from orchestrator.errors import DataError
-from orchestrator.files import write_atomically
+from orchestrator.files import content_hash, write_atomically
 from orchestrator.runs.fingerprints import fingerprint_files
 from orchestrator.runs.paths import Paths
 from orchestrator.task.ask import EmulateSpec, emulate_captures, find_shared_bursts
@@ -144,4 +143,4 @@ def _content_key(data: DataConfig, hashes: Mapping[str, str]) -> str:
         return hashes[capture.path], capture.devices, capture.packets
 
     roles = [list(map(content, names)) for names in (data.train, data.validate, data.choose, data.report)]
-    return hashlib.sha256(msgspec.json.encode([APART_FORMAT, roles, data.samples, data.layout])).hexdigest()
+    return content_hash(msgspec.json.encode([APART_FORMAT, roles, data.samples, data.layout]))

@@ -19,7 +19,7 @@ from orchestrator.campaign.selection import Request, Selection, make_plan, share
 from orchestrator.campaign.spec import Campaign
 from orchestrator.code.sources import Code, GitCode
 from orchestrator.errors import DataError
-from orchestrator.files import read_plain, write_atomically
+from orchestrator.files import UNREADABLE, read_plain, write_atomically
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.results import count_ended
 
@@ -87,7 +87,7 @@ def load_snapshot(selection: Selection) -> QueuedCampaign | None:
     """Read what was queued last of a campaign at its profile; None if nothing was, or nobody can read it."""
     try:
         return msgspec.json.decode(read_plain(_path(selection), QUEUED_BYTES), type=QueuedCampaign)
-    except (OSError, ValueError, RecursionError):
+    except UNREADABLE:
         return None
 
 

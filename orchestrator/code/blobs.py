@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from importlib.machinery import all_suffixes
 from pathlib import Path, PurePosixPath
 
+from orchestrator.files import content_hash
+
 CODE = "model"
 """The folder whose code a job runs."""
 EXECUTABLE = "100755"
@@ -97,7 +99,7 @@ def hash_listing(blobs: Mapping[str, str]) -> str:
     Args:
         blobs: path from the campaign's folder -> git's name of the content.
     """
-    return hashlib.sha256(write_listing(blobs)).hexdigest()
+    return content_hash(write_listing(blobs))
 
 
 def write_listing(blobs: Mapping[str, str]) -> bytes:

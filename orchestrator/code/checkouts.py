@@ -15,8 +15,9 @@ from model.train import job_lock
 from orchestrator.code.blobs import CODE
 from orchestrator.code.folders import hash_code_folder
 from orchestrator.code.repository import Repository
-from orchestrator.code.sources import content_hash, require_copy
+from orchestrator.code.sources import require_copy
 from orchestrator.errors import CodeError
+from orchestrator.files import content_hash
 from orchestrator.processes import Process, birth_of, own_boot
 from orchestrator.runs.identity import ID_PATTERN
 from orchestrator.runs.order import AGAIN, OrderedCode

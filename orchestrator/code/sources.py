@@ -3,7 +3,6 @@
 It is fixed when runs are queued. Later changes of the user's files do not reach them.
 """
 
-import hashlib
 import os
 import shlex
 import tempfile
@@ -22,6 +21,7 @@ from orchestrator.code.refs import ExperimentCommit
 from orchestrator.code.repository import Repository
 from orchestrator.code.steps import SPEC_FILE, BranchContent, CodeStep
 from orchestrator.errors import CodeError
+from orchestrator.files import content_hash
 from orchestrator.runs.order import OrderedCode
 from orchestrator.runs.paths import Paths
 
@@ -237,8 +237,3 @@ def require_copy(copy: Path, code_hash: str) -> None:
             f"{copy}: this copy of the code is not what it was when runs were queued with it; remove it, and queue the "
             f"runs again: rm -r {shlex.quote(str(copy))}"
         )
-
-
-def content_hash(content: bytes) -> str:
-    """Return the SHA-256 of some bytes as hex digits."""
-    return hashlib.sha256(content).hexdigest()

@@ -15,7 +15,7 @@ from model.train.run_folder import HeldError, Result, RunFolder
 from orchestrator.errors import RunError
 from orchestrator.processes import Process, ask_to_end
 from orchestrator.queue.store import QueuedRun, Store
-from orchestrator.runs.members import end_members, members_of
+from orchestrator.runs.members import end_members, list_members
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.results import describe_holder, has_job, read_result
 from orchestrator.runs.states import Failure, RunState
@@ -101,7 +101,7 @@ def end_remaining_jobs(folder: RunFolder) -> str | None:
         refused = end_members(folder)
         if refused:
             return f"{refused[0]} is at work on it, and belongs to another user"
-        if not members_of(folder):
+        if not list_members(folder):
             # No process here: the holder is on another machine, in another name space, or of another user.
             return describe_holder(folder)
         time.sleep(0.01)
@@ -119,7 +119,7 @@ def ask_job_to_stop(folder: RunFolder) -> bool:
         if holder is not None and holder.is_here and holder.is_alive:
             ask_to_end(Process(holder.host, holder.pid, holder.born or ""))
             return True
-    members = members_of(folder)
+    members = list_members(folder)
     for member in members:
         ask_to_end(member)
     return bool(members)

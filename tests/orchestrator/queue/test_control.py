@@ -13,7 +13,7 @@ import pytest
 from model.process import own_place
 from model.train.job_lock import Holder
 from orchestrator.cli.main import main
-from orchestrator.processes import Process, birth_of, mark_of
+from orchestrator.processes import Process, birth_of, run_mark
 from orchestrator.queue.store import QueuedRun, Store, open_store
 from orchestrator.runs.results import describe_holder
 from orchestrator.runs.states import Failure, RunState
@@ -340,7 +340,7 @@ class TestStop:
         command = [sys.executable, "-uc", daemon + "time.sleep(60)", str(folder.lock)]
         gone = Holder(pid=2**22 + 1, host=Process.own().host, born=f"{own_place()}/1", attempt=1)
         folder.lock.write_bytes(msgspec.json.encode(gone))
-        environment = {**os.environ, "KNOCKOUT_RUN": mark_of(folder.path)}
+        environment = {**os.environ, "KNOCKOUT_RUN": run_mark(folder.path)}
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as left:
             assert left.stdout is not None
             left.stdout.readline()
