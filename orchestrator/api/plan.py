@@ -15,7 +15,7 @@ from orchestrator.code.sources import Code, find_code
 from orchestrator.launch.compilers import find_compiler_problem
 from orchestrator.launch.slots import make_own_slots
 from orchestrator.runs.paths import Paths
-from orchestrator.runs.results import find_second_tries, folder_bytes, look_at_results, run_seconds
+from orchestrator.runs.results import find_second_tries, folder_bytes, read_results, run_seconds
 from orchestrator.runs.states import RunState
 from orchestrator.wording import describe_bytes, describe_seconds
 
@@ -90,7 +90,7 @@ def preview(selection: Selection) -> Preview:
         inputs = collect_inputs(selection, code)
         refuse_same_files([arm.config.data for arm in selection.arms.values()], inputs.captures)
         plan = make_plan(selection, code, inputs)
-        results, unreadable = look_at_results(selection.paths, plan.run_ids)
+        results, unreadable = read_results(selection.paths, plan.run_ids)
         again = find_second_tries(selection.paths, plan.run_of, results)
         finished = {key: run_id in results.keys() - again for key, run_id in plan.run_of.items()}
         done = [selection.paths.run(run_id) for run_id, result in results.items() if result.state == RunState.DONE]

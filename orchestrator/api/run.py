@@ -136,7 +136,7 @@ def conclude(selection: Selection, whole: Plan, code: Code, notes: tuple[str, ..
     if not isinstance(code, GitCode) or others:
         return outcome
     refused = settle_branches(code, records, outcome, selection.paths)
-    notes = (*outcome.notes, *outdated_keepers(code.repository.keepers(), outcome.judgements))
+    notes = (*outcome.notes, *outdated_keepers(code.repository.branches.list_keepers(), outcome.judgements))
     return msgspec.structs.replace(outcome, notes=notes, problems=(*outcome.problems, *refused))
 
 
@@ -148,10 +148,10 @@ def settle_branches(code: GitCode, records: Mapping[str, RunRecord], outcome: Ou
     """
     waits = {row.experiment for row in outcome.rows if not row.state.is_final}
     commits = {record.provenance.get("commit") for record in records.values()} | ordered_commits(outcome.plan, paths)
-    keepers = code.repository.keepers()
+    keepers = code.repository.branches.list_keepers()
     refused = []
-    opened = code.repository.open_branches()
-    for commit in (*opened, *code.repository.retired_branches()):
+    opened = code.repository.branches.list_open()
+    for commit in (*opened, *code.repository.branches.list_retired()):
         name = BranchName.parse(commit.branch).experiment
         judgement = outcome.judgements.get(name)
         if judgement is None or judgement.verdict is Verdict.PENDING or name in waits:

@@ -18,11 +18,11 @@ from orchestrator.campaign.selection import Request, Selection, collect_inputs, 
 from orchestrator.campaign.snapshot import choose_plan
 from orchestrator.code.sources import ArmCode, Code, GitCode, look_at_code
 from orchestrator.errors import DataError, RunError, UsageError
+from orchestrator.files import UNREADABLE
 from orchestrator.runs.find import pick_run
 from orchestrator.runs.identity import IDENTITY_FORMAT, CodeAndData
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import require_sizes
-from orchestrator.runs.results import UNREADABLE
 from orchestrator.runs.states import RunState
 from orchestrator.task.knobs import leaves
 from orchestrator.verdicts.staged import among, judge_as_declared
@@ -334,7 +334,7 @@ def read_past_run(paths: Paths, run_id: str) -> tuple[PastRun, _Config]:
         config = msgspec.json.decode(content, type=dict[str, Any])
         origin = msgspec.json.decode(folder.provenance.read_bytes(), type=_Origin)
         result = folder.read_result()
-    except (*UNREADABLE, RecursionError) as error:
+    except UNREADABLE as error:
         raise RunError(
             f"{folder.path}: this run folder cannot be read: {error}; delete it to train the run again"
         ) from None

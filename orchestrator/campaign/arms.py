@@ -16,6 +16,7 @@ from orchestrator.campaign.generated import Interaction, Recipe, interaction_pai
 from orchestrator.campaign.spec import Campaign, ExperimentSpec
 from orchestrator.code.steps import SPEC_FILE, BranchContent, CodeStep
 from orchestrator.errors import SpecError, UsageError
+from orchestrator.files import format_json
 from orchestrator.task.knobs import Change, did_you_mean, leaves
 
 
@@ -56,7 +57,7 @@ def branch_content(arm: Arm) -> BranchContent:
         experiment=arm.id,
         steps=arm.code,
         message=f"{arm.id}: {arm.title}\n\nOne change to {arm.reference or 'nothing'}; see {SPEC_FILE}.",
-        spec=msgspec.json.format(msgspec.json.encode(arm), indent=2) + b"\n",
+        spec=format_json(arm),
     )
 
 

@@ -173,7 +173,7 @@ class Worker:
                 task.live.ask_to_stop()
 
     def _beat(self) -> None:
-        heartbeat = self.store.beat(self.process)
+        heartbeat = self.store.send_heartbeat(self.process)
         if heartbeat.is_asked_to_stop:
             self._stop()
         for run_id in sorted(self._held.keys() - heartbeat.held):
@@ -389,7 +389,7 @@ class Worker:
         for claimed in tuple(self._held.values()):
             has_waited = "ran out of memory and waited for a second try"
             self._end(claimed, RunState.INTERRUPTED, has_waited if claimed.id in self._alone else "stopped at once")
-        self.store.dismiss(self.process)
+        self.store.workers.dismiss(self.process)
 
 
 def build_worker(store: Store, paths: Paths, slots: int | None, **options: Any) -> Worker:

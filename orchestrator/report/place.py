@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from model.train.run_folder import write_atomically
+from orchestrator.files import write_atomically
 from orchestrator.runs.paths import refuse_report
 
 

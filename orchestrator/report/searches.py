@@ -7,10 +7,10 @@ from math import hypot, sqrt
 from pathlib import Path
 from statistics import mean, stdev
 
-import msgspec
 from scipy.stats import norm, t
 
 from orchestrator import wording
+from orchestrator.files import format_json
 from orchestrator.report.place import write_files
 from orchestrator.report.search_figures import describe_history, describe_surface, draw_history, draw_surface
 from orchestrator.runs.paths import Paths
@@ -135,7 +135,7 @@ def write_search_report(found: Searched, paths: Paths) -> Path:
     said = {
         "trials.csv": write_table(found),
         "report.md": render(found, list(drawn)).encode(),
-        paths.search_summary(folder).name: msgspec.json.format(msgspec.json.encode(summarise(found))) + b"\n",
+        paths.search_summary(folder).name: format_json(summarise(found)),
     }
     write_files(folder, drawn | said)
     return folder / "report.md"

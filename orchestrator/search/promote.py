@@ -15,11 +15,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.nodes import MappingNode, Node
 
-from model.train.run_folder import write_atomically
 from orchestrator import wording
 from orchestrator.campaign.arms import resolve_arms
 from orchestrator.campaign.load import at_profile, load_campaign, wrong_id
 from orchestrator.errors import SpecError, UsageError
+from orchestrator.files import write_atomically
 from orchestrator.search.results import Searched, TrialRecord
 from orchestrator.search.space import what_moves
 from orchestrator.task.knobs import Change

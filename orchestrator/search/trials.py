@@ -124,7 +124,7 @@ class Trials:
 
     def take_over(self) -> None:
         """Make the trials of searches that are gone this one's; one without runs yet is asked for again."""
-        living = {_named(worker) for worker in self.runs.store.workers()} | {_named(self.process)}
+        living = {_named(worker) for worker in self.runs.store.workers.list_living()} | {_named(self.process)}
         for trial in self.under_way():
             owner = trial.user_attrs.get(OWNER)
             if RUNS not in trial.user_attrs:

@@ -1,4 +1,4 @@
-"""Dotted knobs (`loss.gamma`) over the job's configuration: their names, how to set one, what was meant. Pure."""
+"""Dotted knobs (`loss.gamma`) of the job's configuration: their names, changes, differences and suggestions. Pure."""
 
 import difflib
 import re
@@ -38,7 +38,7 @@ def _structs(annotation: Any) -> list[type[Struct]]:
 
 
 def knob_names(config: type[Struct], prefix: str = "") -> tuple[str, ...]:
-    """Every dotted name that a change may set: sections, and the fields inside them in any of their kinds."""
+    """Return every dotted name that a change may set: sections, and their fields in all kinds of a section."""
     names: dict[str, None] = {}
     hints = typing.get_type_hints(config, include_extras=True)
     for name in (*_tag_field(config), *config.__struct_fields__):
@@ -54,7 +54,7 @@ def _tag_field(config: type[Struct]) -> tuple[str, ...]:
 
 
 def structs_at(config: type[Struct], path: tuple[str, ...]) -> list[type[Struct]]:
-    """Return the struct types that a path through the configuration may lead to."""
+    """Return the struct types that a path of fields may lead to; a section has one for each of its kinds."""
     found = [config]
     for part in path:
         hints = [typing.get_type_hints(struct, include_extras=True).get(part) for struct in found]
@@ -65,7 +65,7 @@ def structs_at(config: type[Struct], path: tuple[str, ...]) -> list[type[Struct]
 def apply_change(values: dict[str, Any], change: Change) -> None:
     """Set dotted knobs in a plain configuration, in place.
 
-    A new `kind` keeps only what the new kind also has, so that `loss.kind: focal` needs no word about the rest.
+    A new `kind` drops the fields that it does not have. So `loss.kind: focal` alone is a complete change.
     """
     for knob, value in change.items():
         *parents, leaf = knob.split(".")
@@ -94,7 +94,7 @@ def difference(before: JobConfig, after: JobConfig) -> dict[str, tuple[Any, Any]
 
 
 def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Walk nested mappings: dotted name and value of each leaf; an empty mapping is a leaf."""
+    """Yield dotted name and value of each leaf in nested mappings; an empty mapping is a leaf."""
     for key, value in values.items():
         if isinstance(value, dict) and value:
             yield from leaves(value, f"{prefix}{key}.")
@@ -103,7 +103,7 @@ def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def describe_validation_error(error: msgspec.ValidationError, root: type[Struct]) -> tuple[str, tuple[str, ...]]:
-    """Turn msgspec's words into a sentence with the valid names, and the path of keys it is about."""
+    """Return a sentence about an error of msgspec, with the valid names, and the path of keys to its place."""
     match = _AT.match(str(error))
     what, path_text = (match["what"], match["path"] or "") if match else (str(error), "")
     path = tuple(part for part in path_text.replace("[...]", "").split(".") if part)
@@ -132,7 +132,7 @@ def _without_effect(name: str, structs: list[type[Struct]]) -> str:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """End a message with the nearest valid name, or with all of them when none is near."""
+    """Return the end of a message: the nearest valid name, or all names if none is near."""
     valid = list(dict.fromkeys(names))
     near = difflib.get_close_matches(name, valid, n=1)
     return f"; did you mean `{near[0]}`?" if near else f"; there are {', '.join(valid)}"

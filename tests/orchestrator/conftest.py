@@ -26,7 +26,8 @@ from orchestrator.code.sources import find_code
 from orchestrator.launch.provenance import write_provenance
 from orchestrator.launch.slots import Slot
 from orchestrator.processes import Process
-from orchestrator.queue.store import RUNS, QueuedRun, Store, open_store
+from orchestrator.queue.store import QueuedRun, Store, open_store
+from orchestrator.queue.tables import RUNS
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.order import GuardSpec, place_run
 from orchestrator.runs.paths import Paths
