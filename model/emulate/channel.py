@@ -1,6 +1,6 @@
-"""What happens to a packet between the transmitter and the file: multipath, the receiver, noise. No torch.
+"""A packet's way from the transmitter to the file: multipath, the receiver, noise. No torch.
 
-Shapes: P packets, S samples, F frequencies of the padded transform, T taps.
+Letters: P packets, S samples, F frequencies of the padded transform, T taps.
 """
 
 import cmath
@@ -18,19 +18,19 @@ class Multipath:
 
     Source: T. S. Rappaport, Wireless Communications, chapter 5; indoor delays after A. Saleh and R. Valenzuela, "A
     statistical model for indoor multipath propagation", IEEE Journal on Selected Areas in Communications 5 (2), 1987.
-    A packet is far shorter than the coherence time of a few hertz of Doppler, so that its taps stand still.
+    With a few hertz of Doppler the coherence time is far longer than a packet, so its taps stay constant.
     """
 
     delays_s: tuple[float, ...]
     powers_db: tuple[float, ...]
-    """Mean power of each tap over the first one's."""
+    """Mean power of each tap, divided by that of the first tap."""
     rician_k_db: float
-    """Power of the part of each tap that all packets of the location share, over the part that fades."""
+    """Power of each tap's constant part, shared by all packets of the location, over that of its fading part."""
 
 
 @dataclass(frozen=True)
 class Receiver:
-    """A direct-conversion receiver: its imperfections lie on every packet of its location.
+    """A direct-conversion receiver. Its imperfections change every packet of its location.
 
     Source: B. Razavi, RF Microelectronics, chapter 4; Valkama et al. 2001 for the I/Q imbalance.
     """
@@ -38,7 +38,7 @@ class Receiver:
     iq_gain_db: float
     iq_phase_deg: float
     leakage_db: float
-    """Power of the constant offset over the signal's."""
+    """Power of the constant offset, divided by that of the signal."""
     tilt_db: float
     """Slope of the passband over 125 kHz."""
     cutoff_hz: float = 300e3
@@ -46,19 +46,19 @@ class Receiver:
     adc_bits: int = 12
     """The gain control sets the signal's root mean square to an eighth of full scale."""
     carrier_grid_hz: float = 120.0
-    """The receiver takes the carrier offset off to the nearest multiple of this: what stays is less than half of it."""
+    """The receiver removes the carrier offset to the nearest multiple of this; at most half of it remains."""
 
 
 @dataclass(frozen=True)
 class Location:
-    """A place where captures were made: its channel, its receiver and how strong the signal is there."""
+    """A place of captures: its channel, its receiver and its signal-to-noise ratios."""
 
     name: str
     multipath: Multipath
     receiver: Receiver
     min_snr_db: float
     max_snr_db: float
-    """SNR ~ U(min, max) for each packet, over the whole sampled band."""
+    """SNR ~ U(min, max) in dB for each packet, over the whole sampled band."""
 
 
 LOCATIONS = (
@@ -93,11 +93,11 @@ LOCATIONS = (
         max_snr_db=30.0,
     ),
 )
-"""The four locations in the order of their names; LocD differs most from the others."""
+"""The four locations in the order of their names. LocD differs most from the others."""
 
 
 def draw_echoes(multipath: Multipath, rng: np.random.Generator) -> Complexes:
-    """Draw the part of the taps that all packets of a location share, complex [T]."""
+    """Draw the constant part of the taps, shared by all packets of a location, complex [T]."""
     echoes_T = rotation(rng.uniform(0, 2 * np.pi, size=len(multipath.powers_db)))
     echoes_T *= 10 ** (np.array(multipath.powers_db) / 20)
     return echoes_T
@@ -119,7 +119,7 @@ def propagate(
 
 
 def digitise(x_PS: Complexes, receiver: Receiver, snr_db_P: Reals, rng: np.random.Generator) -> Complexes:
-    """Add noise, the receiver's image and offset, and round to the converter's steps; the result's RMS is 1/8."""
+    """Add noise, the receiver's image and offset, and round to the converter's steps; the RMS becomes 1/8."""
     power_P1 = np.mean(x_PS.real**2 + x_PS.imag**2, axis=1, keepdims=True)
     x_PS = x_PS / np.sqrt(power_P1)
     x_PS += _complex_normal(rng, x_PS.shape) * 10 ** (-snr_db_P[:, None] / 20)
