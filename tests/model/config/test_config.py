@@ -8,11 +8,9 @@ import msgspec
 import pytest
 
 from model.config import (
-    AugmentConfig,
     FocalConfig,
     JobConfig,
     ModelConfig,
-    MultipathConfig,
     NoiseConfig,
     decode_job,
     job_from_builtins,
@@ -180,9 +178,3 @@ def test_every_knob_that_takes_a_number_says_what_it_is() -> None:
     for config in (ModelConfig, FocalConfig):
         properties = msgspec.json.schema(config)["$defs"][config.__name__]["properties"]
         assert all("description" in told for name, told in properties.items() if name != "kind"), config
-
-
-def test_leaving_a_transform_out_is_null_and_not_an_empty_one() -> None:
-    augment = job_from_builtins(values(augment={"multipath": None})).augment
-    assert augment == AugmentConfig(multipath=None)
-    assert augment != AugmentConfig(multipath=MultipathConfig())
