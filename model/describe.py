@@ -35,6 +35,7 @@ def describe(config: JobConfig, data_folder: Path | None) -> Description:
     """Build the network without memory for its parameters, and open the captures if a folder is given."""
     problem = None
     num_classes = len({device for name in config.data.train for device in range(*config.data.captures[name].devices)})
+    # The device `meta` has shapes but no numbers, so a large network costs nothing.
     with torch.device("meta"):
         model = Classifier(config.model, num_classes, config.model.num_tokens(config.data.samples), "torch")
     if data_folder is not None:

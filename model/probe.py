@@ -104,6 +104,7 @@ class Prober:
         self.trainer = Trainer(RadioStudy(self.config), *self._make_sets(1), device)
         for _ in range(WARM_UP):
             self.take_turn()
+        # This turn is timed after the warm-up, and only to choose how many batches a turn has.
         batch_seconds = self.take_turn() / self.turns_per_epoch
         sets = self._make_sets(max(1, math.ceil(TURN_SECONDS / batch_seconds)))
         self.trainer.train, self.trainer.validate = sets

@@ -43,6 +43,7 @@ def measure(config: JobConfig, epochs: int, device_name: str, folder: Path) -> S
         JobError: the machine cannot do what the configuration asks, or the loss was not finite.
     """
     data = write_noise(config.data, folder)
+    # Noise has no pattern to learn, so patience must not end the run early.
     optim = msgspec.structs.replace(config.optim, epochs=epochs, early_stopping=epochs)
     run = RunFolder(folder / "run")
     run.path.mkdir()

@@ -73,10 +73,12 @@ def fork_job(request: Request) -> int:
     heard, told = os.pipe()
     pid = os.fork()
     if pid == 0:
+        # A session of its own: the job survives a signal to the standby's group, and can be signalled alone.
         os.setsid()
         os.close(told)
         become_job(request)
     os.close(told)
+    # The pipe's end tells the parent that `setsid` is done; without it a signal to the new group could come too early.
     os.read(heard, 1)  # ends when the child has closed its side
     os.close(heard)
     return pid

@@ -31,6 +31,7 @@ class Multipath:
 
     def grid_step_samples(self, sample_rate_hz: float) -> int:
         """Return the largest grid step, in samples, that keeps the error below `INTERPOLATION_ERROR`."""
+        # Solve h^2 / 8 * curvature = `INTERPOLATION_ERROR` for h, at the largest Doppler.
         curvature = math.sqrt(self.config.num_rays) * (2 * math.pi * self.config.max_doppler_hz) ** 2
         return max(1, math.floor(math.sqrt(8 * INTERPOLATION_ERROR / curvature) * sample_rate_hz))
 
@@ -51,6 +52,7 @@ class Multipath:
         """Draw amplitudes [B, P, 1] whose squares fall off exponentially with delay and sum to 1."""
         spread_s_B1 = uniform(self.config.min_delay_spread_s, self.config.max_delay_spread_s, (batch, 1), stream)
         delay_s_P = torch.arange(self.config.num_taps, device=stream.device) / sample_rate_hz
+        # A softmax of -delay / spread is the exponential profile, normalised, and cannot underflow to 0 / 0.
         power_BP = torch.softmax(-delay_s_P / spread_s_B1, dim=1)
         return power_BP.sqrt()[..., None]
 

@@ -94,6 +94,7 @@ class BurstSet:
 
     def _read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         x_B2S = np.empty((len(indices), 2, self.parts[0].samples), dtype=np.float32)
+        # The part of a burst is the last one that starts at or before its number.
         part_of = np.searchsorted(self._starts, indices, side="right") - 1
         for number in np.unique(part_of):
             places = np.flatnonzero(part_of == number)
@@ -118,6 +119,7 @@ def one_ahead(take: Callable[[Tensor], Batch], indices: Sequence[Tensor]) -> Ite
 
     An error of `take` is raised here, in place of its batch. Leaving early waits for the batch that is being read.
     """
+    # One thread is enough: a second one would only compete for the same disk.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as reader:
         waiting: Future[Batch] | None = None
         for chosen in indices:

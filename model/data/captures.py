@@ -350,6 +350,7 @@ def _read_chunks(
 ) -> None:
     """Read rows through h5py, each once, adjacent rows in one read."""
     _check_rows(bursts, rows, data.shape[0])
+    # Sorted rows let adjacent ones share one read; `number_of` undoes the sorting.
     distinct, number_of = np.unique(rows, return_inverse=True)
     iq_n2S = np.empty((len(distinct), *x_B2S.shape[1:]), dtype=np.float32)
     for start, stop in _blocks(distinct, bursts.samples * data.dtype.itemsize):

@@ -109,11 +109,13 @@ def propagate(
     """Send packets through the location's channel and the receiver's filter; `rng` draws the fading."""
     multipath, receiver = location.multipath, location.receiver
     frequency_F = frequencies_hz(x_PS.shape[1], sample_rate_hz)
+    # Rician fading: a constant part of k / (k + 1) of each tap's power, a complex normal part of 1 / (k + 1).
     k = 10 ** (multipath.rician_k_db / 10)
     fading_PT = _complex_normal(rng, (len(x_PS), len(echoes_T))) * np.abs(echoes_T)
     taps_PT = (np.sqrt(k) * echoes_T + fading_PT) / np.sqrt(k + 1)
     response_PF = np.zeros((len(x_PS), len(frequency_F)), dtype=np.complex128)
     for delay_s, tap_P in zip(multipath.delays_s, taps_PT.T, strict=True):
+        # A delay is a phase slope in frequency, so echoes need not fall on samples.
         response_PF += tap_P[:, None] * rotation(-2 * np.pi * delay_s * frequency_F)
     return filtered(x_PS, response_PF * _passband(receiver, frequency_F))
 
@@ -122,10 +124,13 @@ def digitise(x_PS: Complexes, receiver: Receiver, snr_db_P: Reals, rng: np.rando
     """Add noise, the receiver's image and offset, and round to the converter's steps; the RMS becomes 1/8."""
     power_P1 = np.mean(x_PS.real**2 + x_PS.imag**2, axis=1, keepdims=True)
     x_PS = x_PS / np.sqrt(power_P1)
+    # The signal has power 1 here, so the noise's amplitude follows from the SNR alone.
     x_PS += _complex_normal(rng, x_PS.shape) * 10 ** (-snr_db_P[:, None] / 20)
+    # The imbalance comes after the noise, because the mixer distorts both.
     skew = cmath.rect(10 ** (receiver.iq_gain_db / 20), math.radians(receiver.iq_phase_deg))
     offset = cmath.rect(10 ** (receiver.leakage_db / 20), math.pi / 4)
     x_PS = (1 + skew.conjugate()) / 2 * x_PS + (1 - skew) / 2 * x_PS.conj() + offset
+    # Full scale is from -1 to 1. The signal is scaled to 1/8, so its peaks stay far from clipping.
     step = 2.0 ** (1 - receiver.adc_bits)
     digital_PS: Complexes = np.round(x_PS / (8 * step)) * step
     return digital_PS

@@ -148,6 +148,7 @@ def draw_devices(rng: np.random.Generator, num_devices: int) -> Reals:
     Each trait is a Latin hypercube sample (M. D. McKay et al., Technometrics 21 (2), 1979). Its values always cover the
     whole spread. So every seed gives devices that are about equally hard to tell apart.
     """
+    # One device a stratum of equal probability, in a random order for each trait.
     strata_DK = rng.permuted(np.tile(np.arange(num_devices)[:, None], NUM_TRAITS), axis=0)
     quantiles_DK = (strata_DK + rng.uniform(size=strata_DK.shape)) / num_devices
     scores = [NormalDist().inv_cdf(quantile) for quantile in quantiles_DK.flat]
@@ -178,14 +179,18 @@ def transmit(
     Returns:
         Packets, complex [P, S], at unit amplitude after settling.
     """
+    # Before switch-on the time is 0, and so is the ramp's amplitude: nothing is sent.
     t_PS = np.maximum(np.arange(num_samples) / sample_rate_hz - moment.start_s[:, None], 0.0)
     drive_PS = _modulator(hardware, LoraPreamble().at(t_PS))
+    # The order is that of the hardware: modulator, ramp, oscillator, amplifier, filter.
     drive_PS *= _switch_on(hardware, t_PS)
     power_PS = drive_PS.real**2 + drive_PS.imag**2
     phase_PS = _carrier_phase(hardware, moment, t_PS)
     phase_PS += _phase_noise(hardware, t_PS.shape, sample_rate_hz, rng)
+    # The amplifier's phase depends on the power at its input (Saleh); at amplitude 1 the fraction is 1.
     phase_PS += np.deg2rad(hardware.am_pm_deg) * (2 * power_PS / (1 + power_PS))
     drive_PS *= rotation(phase_PS)
+    # Rapp's model: linear for small amplitudes, at most `saturation` for large ones.
     drive_PS /= (1 + (power_PS / hardware.saturation**2) ** RAPP_SMOOTHNESS) ** (0.5 / RAPP_SMOOTHNESS)
     return _transmit_filter(hardware, drive_PS, sample_rate_hz)
 
@@ -207,6 +212,7 @@ def _switch_on(hardware: Hardware, t_PS: Reals) -> Reals:
 def _carrier_phase(hardware: Hardware, moment: Moment, t_PS: Reals) -> Reals:
     """Return the carrier's phase in radians: that of its offset and of the settling synthesiser."""
     settled_PS = 1 - np.exp(-t_PS / hardware.settling_time_s)
+    # The integral over time of an offset that decays exponentially.
     settling_cycles_PS = hardware.settling_offset_hz * hardware.settling_time_s * settled_PS
     offset_cycles_PS = moment.carrier_offset_hz[:, None] * t_PS
     phase_PS: Reals = moment.phase_rad[:, None] + 2 * np.pi * (offset_cycles_PS + settling_cycles_PS)

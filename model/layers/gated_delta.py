@@ -145,6 +145,7 @@ def _write(chunk: _Chunk, inverse_RCc: Tensor, said_RCV: Tensor | None) -> Tenso
 
     `said_RCV` is beta times the value that the state at the chunk's start stores under each key.
     """
+    # Eq. 8 there solves for all writes of a chunk at once: the inverse times what each token wants to add to the state.
     target_RCV = chunk.v_RCV * chunk.beta_RC1
     return torch.bmm(inverse_RCc, target_RCV if said_RCV is None else target_RCV.sub_(said_RCV))
 
@@ -157,6 +158,7 @@ def _forward_chunk(chunk: _Chunk, state_RKV: Tensor | None) -> tuple[Tensor, Ten
     # the inverse, which forward and backward share. `unitriangular` takes the diagonal as 1 and does not read it.
     identity = torch.eye(size, dtype=pairs_RXc.dtype, device=pairs_RXc.device).expand_as(chunk.decay_RCc)
     inverse_RCc = torch.linalg.solve_triangular(pairs_RXc[:, size:], identity, upper=False, unitriangular=True)
+    # The state is zero in the first chunk, so its products are left out.
     if state_RKV is None:
         written_RCV = _write(chunk, inverse_RCc, None)
         o_RCV = torch.bmm(pairs_RXc[:, :size], written_RCV)
@@ -176,6 +178,7 @@ def _write_again(chunk: _Chunk, kept: _Kept) -> Tensor:
 
 
 def _next_state(chunk: _Chunk, written_RCV: Tensor, state_RKV: Tensor | None) -> Tensor:
+    # A write decays from its token to the chunk's end, the old state over the whole chunk.
     keys_RKC = (chunk.k_RCK * chunk.to_end_RC1).mT
     if state_RKV is None:
         return torch.bmm(keys_RKC, written_RCV)
@@ -196,16 +199,19 @@ class _ChunkGrads(NamedTuple):
 def _backward_chunk(chunk: _Chunk, kept: _Kept, grad_o_RCV: Tensor, grad_next_RKV: Tensor | None) -> _ChunkGrads:
     """Go back through `_next_state` and `_forward_chunk`."""
     size, key_width = chunk.k_RCK.shape[1:]
+    # The gradient flows in reverse: outputs and next state, then writes, then the triangular system, then its inputs.
     pairs_RXc, written_RCV = _pairs(chunk), _write_again(chunk, kept)
     grad_written_RCV = torch.bmm(pairs_RXc[:, :size].mT, grad_o_RCV)
     grad_sums_RC1, grad_k_RCK = torch.zeros_like(chunk.beta_RC1), torch.zeros_like(chunk.k_RCK)
     if grad_next_RKV is not None:
         grad_written_RCV.baddbmm_(chunk.k_RCK * chunk.to_end_RC1, grad_next_RKV)
         grad_k_RCK = _backward_keys(chunk, torch.bmm(written_RCV, grad_next_RKV.mT), grad_sums_RC1)
+    # The gradient of a solve is a solve with the transposed matrix, and the inverse is already there.
     grad_target_RCV = torch.bmm(kept.inverse_RCc.mT, grad_written_RCV)
     # Reads of queries and corrections of keys enter every formula alike, except for the sign: one product serves both.
     grad_RXV = torch.cat([grad_o_RCV, -grad_target_RCV], dim=1)
     grad_pairs_RXc = torch.bmm(grad_RXV, written_RCV.mT)
+    # A token corrects only the writes before it. The diagonal of the keys' pairs was never read.
     grad_pairs_RXc[:, size:].tril_(-1)
     _add_difference_sums(pairs_RXc.mul_(grad_pairs_RXc), grad_sums_RC1)
     _scale_both(grad_pairs_RXc, chunk.decay_RCc)
@@ -232,6 +238,7 @@ def _backward_chunk(chunk: _Chunk, kept: _Kept, grad_o_RCV: Tensor, grad_next_RK
 def _add_difference_sums(weighted_RXc: Tensor, grad_sums_RC1: Tensor) -> None:
     """Add the gradient through exp(sums[C] - sums[c]) to that of the sums; it comes multiplied by that exponential."""
     size = weighted_RXc.shape[-1]
+    # exp(a - b) has the derivative exp(a - b) by a and minus that by b, and the product with it is already here.
     grad_sums_RC1 += weighted_RXc.view(-1, 2, size, size).sum((1, 3))[..., None]
     grad_sums_RC1 -= weighted_RXc.sum(1)[..., None]
 
@@ -280,6 +287,7 @@ class _ChunkedRule(torch.autograd.Function):
             o_RCV, written_RCV, of_chunk = _forward_chunk(chunk, state_RKV)
             _put(o_BTHV, span, o_RCV)
             kept += of_chunk
+            # Nobody reads the state after the last chunk.
             if span.stop < v_BTHV.shape[1]:
                 state_RKV = _next_state(chunk, written_RCV, state_RKV)
         ctx.save_for_backward(*inputs, *kept)
@@ -293,6 +301,7 @@ class _ChunkedRule(torch.autograd.Function):
         grad_state_RKV = None
         for number, span in reversed(list(enumerate(_spans(grad_o_BTHV.shape[1])))):
             of_chunk = _Kept(*kept[2 * number : 2 * number + 2])
+            # A chunk's inputs are prepared again: it costs less time than keeping them costs memory.
             of_inputs = _backward_chunk(_prepare(span, *inputs), of_chunk, _rows(grad_o_BTHV, span), grad_state_RKV)
             grad_state_RKV = of_inputs.state_RKV
             for grad, rows in zip(grads, of_inputs[:5], strict=True):

@@ -41,6 +41,7 @@ class Mamba2(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Mix tokens causally; [B, T, D] in and out."""
+        # One projection gives gate, inputs and time steps, in fla's order, so that both layers share their parameters.
         widths = [self.inner_width, self.inner_width + 2 * self.state_width, self.num_heads]
         gate_BTI, inputs_BTC, dt_BTH = torch.split(self.in_proj(x_BTD), widths, dim=-1)
         widths = [self.inner_width, self.state_width, self.state_width]
@@ -57,6 +58,7 @@ class Mamba2(nn.Module):
             dt_bias=self.dt_bias,
             dt_softplus=True,
         )
+        # The gate comes before the norm, as in fla's layer.
         return torch.as_tensor(self.out_proj(self.norm(y_BTHV.flatten(2) * F.silu(gate_BTI.float()))))
 
 

@@ -30,6 +30,7 @@ class _RMSNorm(torch.autograd.Function):
         x, weight_V, per_root = ctx.saved_tensors
         normed = x * per_root
         weighted = grad * normed
+        # Scaling x does not change its norm's output, so the gradient has no part along x: subtract that part.
         mean = (weighted @ weight_V).div_(x.shape[-1]).unsqueeze(-1)
         grad_x = (grad * weight_V).addcmul_(normed, mean, value=-1).mul_(per_root)
         return grad_x, weighted.flatten(0, -2).sum(0)

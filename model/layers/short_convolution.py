@@ -28,6 +28,7 @@ class _CausalConvSilu(torch.autograd.Function):
     def backward(ctx: Any, grad_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         padded, taps_WD, bias_D = ctx.saved_tensors
         size, num_tokens = taps_WD.shape[0], grad_BTD.shape[1]
+        # Computing the convolution again is cheaper than keeping its output for SiLU's gradient.
         grad_BTD = torch.ops.aten.silu_backward(grad_BTD, _convolve(padded, taps_WD, bias_D))
         grad_padded, grad_taps_WD = torch.zeros_like(padded), torch.empty_like(taps_WD)
         for tap in range(size):

@@ -34,6 +34,7 @@ class _Hashing(io.BytesIO):
 
 def write_checkpoint(file: BinaryIO, content: dict[str, Any]) -> None:
     """Write a checkpoint with its checksum into an open file."""
+    # Hash while writing: a second pass over the file would read it back from the disk.
     hashing = _Hashing(file)
     torch.save(content, hashing)
     file.write(MARK + hashing.hash.digest())
@@ -52,6 +53,7 @@ def read_checkpoint(path: Path, device: torch.device | str) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: this checkpoint is not whole: its checksum does not fit its {len(content)} bytes"
         )
+    # `weights_only` unpickles no code, since a checkpoint may come from somebody else.
     loaded = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
     if not isinstance(loaded, dict):
         raise CheckpointError(f"{path}: this is no checkpoint of a run, it holds a {type(loaded).__name__}")

@@ -55,6 +55,7 @@ class StopRequest:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
+        # The second signal gets the default handler, which ends the process at once.
         signal.signal(number, signal.SIG_DFL)
 
     def __call__(self) -> bool:
@@ -205,6 +206,7 @@ def _finish(folder: RunFolder, trainer: Trainer, data_folder: Path) -> None:
         for name, (bursts, scored) in scores.items()
         for field, values in _arrays(bursts, scored)
     }
+    # Scoring read the captures once more. If one changed since, its scores must not be saved.
     trainer.before_save()
     folder.write_predictions(lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
     early = progress.epoch < config.optim.epochs

@@ -84,7 +84,9 @@ def hold(path: Path) -> Iterator[Holder]:
     with path.open("ab+") as file:
         _take(file, path)
         before = _decode(_read(file))
+        # One process can take a folder twice, so the attempt tells its two jobs apart.
         mine = Holder.own(attempt=before.attempt + 1 if before else 1)
+        # Rewrite in place. A renamed file would be another file, and the lock stays with the old one.
         file.truncate(0)
         file.write(msgspec.json.encode(mine) + b"\n")
         file.flush()
@@ -93,6 +95,7 @@ def hold(path: Path) -> Iterator[Holder]:
 
 
 def _take(file: BinaryIO, path: Path) -> None:
+    # Poll instead of blocking: `flock` without a limit could wait for ever for a stopped process.
     deadline = time.monotonic() + LOCK_SECONDS
     while (lock := _lock(file, fcntl.LOCK_EX)) is not _Lock.TAKEN:
         holder = _decode(_read(file))

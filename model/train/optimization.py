@@ -22,6 +22,7 @@ def build_optimizers(config: OptimConfig, model: nn.Module) -> list[Optimizer]:
 
     Muon's steps are scaled to AdamW's usual size (arXiv 2502.16982, eq. 4), so that one learning rate serves both.
     """
+    # Muon orthogonalises the matrices inside the network. Vectors, embeddings and heads stay with AdamW.
     matrices = {} if config.optimizer == "adamw" else _block_matrices(model)
     rest = [parameter for name, parameter in model.named_parameters() if name not in matrices]
     rate, decay = config.learning_rate, config.weight_decay
@@ -56,6 +57,7 @@ class Schedule:
     def after_epoch(self, val_loss: float | None) -> None:
         """Count one epoch, with its validation loss, None if not finite. A plateau cannot begin in the warm-up."""
         self.epoch += 1
+        # In the warm-up the rate rises by step. A plateau there would lower a rate that is not yet reached.
         if self.by_loss is not None and val_loss is not None and self.epoch > self.warmup_epochs:
             self.by_loss.step(val_loss)
 
@@ -96,4 +98,5 @@ def _build_by_step(config: OptimConfig, optimizer: Optimizer, steps_per_epoch: i
 
 
 def _warmup(optimizer: Optimizer, steps: int) -> LinearLR:
+    # The first step already moves: its rate is one part of `steps` + 1, not 0.
     return LinearLR(optimizer, start_factor=1 / (steps + 1), total_iters=steps)

@@ -256,11 +256,13 @@ class RunFolder:
         self.require_hold()
         is_new = not self.epochs.exists()
         with self.epochs.open("ab+") as file:
+            # A job killed while writing leaves half a line. Appending to it would spoil two epochs.
             _cut_torn_line(file)
             file.write(msgspec.json.encode(record) + b"\n")
             file.flush()
             os.fsync(file.fileno())
         if is_new:
+            # A new file's name is on the disk only after its folder is flushed too.
             sync_folder(self.path)
 
     def read_epochs(self) -> list[EpochRecord]:

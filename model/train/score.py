@@ -97,6 +97,7 @@ def score(
         Logits in float32 on the CPU, averaged over the views by `mean_scores`; true classes; and the mean loss.
     """
     if isinstance(model, nn.Module):
+        # No dropout while scoring. A compiled network is a module too.
         model.eval()
     names, logits = burst_names(bursts), list[Tensor]()
     with torch.inference_mode(), autocast():

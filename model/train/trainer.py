@@ -173,9 +173,11 @@ class Trainer:
             loss = self.study.loss(self.training_outputs(x_B2S), class_B, blend)
         torch.autograd.backward(self.scaler.scale(loss))
         for optimizer in self.optimizers:
+            # Clipping compares the true gradient with `clip_norm`, so the loss's scale is taken out first.
             self.scaler.unscale_(optimizer)
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
         values = float(loss.detach()), float(grad_norm)
+        # A step that is not finite moves nothing: neither parameters, nor the optimiser's moments, nor the schedule.
         if all(map(math.isfinite, values)):
             self._move()
         # With fp16 the loss is scaled up, so that small gradients do not vanish. `update` halves the scale after an
@@ -199,6 +201,7 @@ class Trainer:
 
     def _keep_best(self, epoch: int, loss: float) -> None:
         self.progress.best_loss, self.progress.best_epoch = loss, epoch
+        # On the CPU, so that the best epoch takes no memory of the GPU.
         self.progress.best_model = {
             name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()
         }

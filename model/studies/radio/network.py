@@ -177,6 +177,7 @@ def _fill_a_log(start: Tensor, stream: Generator) -> None:
 
 def _fill_dt_bias(start: Tensor, stream: Generator) -> None:
     """As fla: time steps log-uniform in (0.001, 0.1), kept as the inverse of softplus."""
+    # x + log(1 - exp(-x)) is the inverse of softplus, written so that small steps keep their digits.
     steps = start.uniform_(math.log(0.001), math.log(0.1), generator=stream).exp().clamp_(min=1e-4)
     start.copy_(steps + torch.log(-torch.expm1(-steps)))
 

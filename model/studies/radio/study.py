@@ -42,6 +42,7 @@ class RadioStudy:
 
     def loss(self, outputs: tuple[Tensor, ...], class_B: Tensor, blend: Blend | None) -> Tensor:
         """Return the loss of the head, plus the weighted loss of the auxiliary head if there is one; a scalar."""
+        # Class scores in float32: under half precision a softmax of them loses small probabilities.
         losses = [blended_loss(self.class_loss, logits_BC.float(), class_B, blend) for logits_BC in outputs]
         aux_head = self.config.model.aux_head
         return losses[0] if aux_head is None else losses[0] + aux_head.weight * losses[1]
