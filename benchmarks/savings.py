@@ -1,9 +1,9 @@
-"""`python -m benchmarks.savings`: what giving out seeds look by look saves, and at which error, by simulation.
+"""`python -m benchmarks.savings`: simulate the trainings that a sequential campaign saves, and its errors.
 
-The campaigns are those of `benchmarks.calibration`: 45 arms, crossed effects of seeds and bursts, spreads that differ.
-The looks, their levels and who is given more seeds are `orchestrator.stats.looks`, the code that a campaign runs with.
+The campaigns are those of `benchmarks.calibration`: 45 arms, crossed effects of seeds and bursts, different spreads.
+`orchestrator.stats.looks` plans the looks and their levels, and gives out seeds, as in a real campaign.
 
-Axes: A arms, the first of which is the reference of all others, S seeds, B bursts.
+Letters: A arms, the first of which is the reference of all others, S seeds, B bursts.
 """
 
 import argparse
@@ -35,23 +35,23 @@ DEVICES_B = np.repeat(np.arange(len(DEVICE_SKILL_D)), BURSTS_PER_DEVICE)
 
 @dataclass(frozen=True)
 class Setting:
-    """What is true of the experiments of a campaign, and what would matter."""
+    """The true effects of a campaign's experiments, and the margin that would matter."""
 
     margin_points: float
     delta_points: tuple[float, ...]
-    """True differences to the reference, over and over."""
+    """True differences to the reference in points, repeated over all arms."""
 
 
 NOTHING = Setting(MARGIN_POINTS, (0.0,))
 AT_MARGIN = Setting(MARGIN_POINTS, (MARGIN_POINTS,))
 FINE = Setting(MARGIN_POINTS, (*[0.0] * 7, 4.0, -4.0, -8.0, 1.5))
-"""Most ideas do nothing, some help, some harm, some do half of what would matter; the effects are near the margin."""
+"""Most ideas have no effect, some help, some harm, some have half the margin's effect; effects are near the margin."""
 COARSE = Setting(2 * MARGIN_POINTS, (*[0.0] * 7, 8.0, -8.0, -16.0, 3.0))
-"""The same at twice the size beside the same spread."""
+"""The same at twice the size, with the same spread."""
 
 
 def brien_fleming(fraction: float) -> float:
-    """Return the share spent by then, nearly all of it late: the power family with exponent 3, close to that shape.
+    """Return the share of the level spent by a time, nearly all of it late: the power family with exponent 3.
 
     Source: Kim and DeMets, Design and analysis of group sequential tests based on the type I error spending rate
     function (1987).
@@ -61,7 +61,7 @@ def brien_fleming(fraction: float) -> float:
 
 @dataclass(frozen=True)
 class Design:
-    """How seeds are given out, and which share of the level each look has."""
+    """The numbers of seeds at the looks, and each look's share of the level."""
 
     name: str
     looks: tuple[Look, ...]
@@ -69,7 +69,7 @@ class Design:
 
 
 def fixed(num_seeds: int) -> Design:
-    """All arms at so many seeds, looked at once."""
+    """Return the design in which all arms have this many seeds and one look."""
     return Design(f"fixed, {num_seeds} seeds", (Look(num_seeds, 1.0, 1.0),), is_staged=False)
 
 
@@ -83,7 +83,7 @@ GRIDS = tuple(fixed(num_seeds) for num_seeds in (2, 3, 5, 8, 10))
 
 @dataclass
 class Campaign:
-    """One simulated campaign, and what a design concludes of it."""
+    """One simulated campaign, and the conclusions of a design."""
 
     correct_ASB: Outcomes
     margin_points: float
@@ -100,7 +100,7 @@ class Campaign:
         return pool_spreads(points, self.correct_ASB.shape[2])
 
     def estimate(self, arm: int, seeds: Sequence[int], spreads: dict[str, Spread], level: float) -> Estimate:
-        """Estimate an arm's difference to the first."""
+        """Estimate an arm's difference to the first arm."""
         difference_SB = self.correct_ASB[arm, seeds].astype(np.int8) - self.correct_ASB[0, seeds]
         spread = difference_spread(spreads[str(arm)], spreads["0"])
         return estimate_delta(PairedDifferences(difference_SB, tuple(seeds), DEVICES_B), spread, level)
@@ -126,12 +126,12 @@ class Campaign:
         }
 
     def judge(self, design: Design) -> Progress:
-        """Go through the looks of a design; all runs have ended, so that none is missing."""
+        """Go through the looks of a design; no run is missing, because all have ended."""
         references = {str(arm): "0" if arm else None for arm in range(len(self.correct_ASB))}
         return replay(references, design.looks, lambda cell: True, self.weigh)
 
     def confirm(self, progress: Progress) -> tuple[list[Estimate], int]:
-        """Estimate what improved on fresh seeds alone; return that and how many trainings it takes."""
+        """Estimate the improved arms on fresh seeds only; return the estimates and the number of trainings."""
         improved = [arm for arm, verdict in self.verdicts.items() if verdict is Verdict.IMPROVED]
         fresh = STAGING.fresh_seeds
         seeds_of = {int(name): [*range(num_seeds)] for name, num_seeds in progress.given.items()}
@@ -144,28 +144,28 @@ class Campaign:
 
 @dataclass
 class Counted:
-    """What a design came to over simulated campaigns, a number a campaign."""
+    """A design's counts over simulated campaigns, one number a campaign."""
 
     trainings: list[int] = field(default_factory=list)
     confirming: list[int] = field(default_factory=list)
     false_any: list[bool] = field(default_factory=list)
-    """Whether an experiment of nothing was called an effect, or an effect by the wrong sign."""
+    """Whether an experiment without effect was called one, or an effect got the wrong sign."""
     found: list[float] = field(default_factory=list)
-    """Share of the true effects above the margin that were called by their sign."""
+    """Share of the true effects above the margin that got their sign."""
     equal: list[float] = field(default_factory=list)
-    """Share of the experiments of nothing that were called no_change."""
+    """Share of the experiments without effect that were called no_change."""
     false_equal: list[float] = field(default_factory=list)
-    """Share of no_change among experiments at the margin or beyond."""
+    """Share of no_change among experiments at or beyond the margin."""
     untold: list[float] = field(default_factory=list)
     excess: list[float] = field(default_factory=list)
-    """Points by which an improvement was larger than the truth where it was found."""
+    """Points by which the estimate of a found improvement exceeds the truth."""
     fresh_excess: list[float] = field(default_factory=list)
     """The same on fresh seeds."""
     confirmed: list[bool] = field(default_factory=list)
 
 
 def count(design: Design, setting: Setting, num_campaigns: int) -> Counted:
-    """Simulate campaigns and let a design judge them; designs are given the same campaigns."""
+    """Simulate campaigns and let a design judge them; all designs get the same campaigns."""
     truth = setting.delta_points
     delta_points_A = np.array([0.0, *(truth[arm % len(truth)] for arm in range(NUM_COMPARED))])
     rng = np.random.default_rng([20261122, round(100 * float(np.abs(delta_points_A).sum()))])
@@ -211,7 +211,7 @@ def _count_confirmed(counted: Counted, campaign: Campaign, progress: Progress, d
 
 
 def error_lines(num_campaigns: int) -> Iterator[str]:
-    """Count what goes wrong where there is nothing to find, and at the margin."""
+    """Yield rows with the rates of false verdicts, without any effect and at the margin."""
     yield "| design | campaigns of nothing with a false verdict | false no_change at the margin |"
     yield "| --- | --- | --- |"
     for design in (STAGED, LATE, CARELESS, fixed(5)):
@@ -220,7 +220,7 @@ def error_lines(num_campaigns: int) -> Iterator[str]:
 
 
 def saving_lines(setting: Setting, num_campaigns: int) -> Iterator[str]:
-    """Count trainings, and what they told."""
+    """Yield rows with the number of trainings and their discoveries."""
     yield "| design | trainings | effects found | nothing called no_change | not told | false verdict in a campaign |"
     yield "| --- | --- | --- | --- | --- | --- |"
     grids = {design: count(design, setting, num_campaigns) for design in GRIDS}
@@ -254,7 +254,7 @@ def _percent(shares: Sequence[float]) -> str:
 
 
 def lines(num_campaigns: int) -> Iterator[str]:
-    """Simulate, and yield both tables line by line."""
+    """Simulate and yield both tables, line by line."""
     yield f"45 arms, level {LEVEL:g}, {num_campaigns} campaigns a line; half of it at the margin, a quarter below."
     yield f"Margin {MARGIN_POINTS:g} points:"
     yield ""
