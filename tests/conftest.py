@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent
-LONG = (ROOT, ROOT / "faults")
+LONG = (ROOT / "flows", ROOT / "faults")
 """Folders of tests that train for real, or kill what does."""
 
 # A shell starts `make test &` with interrupts ignored, and what is started from here inherits that: tests that

@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.page import around_marks, publish
 from model.studies.radio.data import Emulation, write_capture
+from tests.builders.study_harness import ROOT
 from tests.faults.campaigns import ALL
 from tests.faults.machine import Counts, Machine
 from tests.faults.namespaces import SpacedMachine
@@ -20,11 +21,10 @@ from tests.faults.places import small_disk
 from tests.faults.silence import forget_queue_file, needs_server, schema_behind_proxy
 from tests.faults.table import MARKS, add_up, table_lines
 from tests.faults.users import TeamMachine, needs_users, team_folder
-from tests.study_harness import ROOT
 
 FRONT_DOOR = (
-    "__init__.py", "config", "endings.py", "files.py", "job_lock.py", "own_code.py", "process.py", "run_folder.py",
-    "standby.py",
+    "__init__.py", "config", "endings.py", "files.py", "process.py", "standby.py", "train/__init__.py",
+    "train/job_lock.py", "train/own_code.py", "train/run_folder.py",
 )  # fmt: skip
 """What the fake job keeps of `model/`."""
 CAMPAIGN = Path(__file__).with_name("experiments.yaml").read_text()

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from model.train.run_folder import RunFolder
+from tests.builders.study_harness import wait_for
 from tests.faults.kinds import Kinds
 from tests.faults.machine import sleep_for
 from tests.faults.storm import Storm
-from tests.study_harness import wait_for
 
 FILES = Kinds("files change under a run")
 LOOK_SECONDS = 10.0

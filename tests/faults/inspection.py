@@ -9,8 +9,8 @@ from typing import Any
 
 from model.config import JobConfig
 from model.train.run_folder import EpochRecord, RunFolder
+from tests.builders.study_harness import wait_for
 from tests.faults.machine import Counts, Machine
-from tests.study_harness import wait_for
 
 QUEUED_BY_ADD = (".config.json.", ".order.json.")
 TOTALS = (

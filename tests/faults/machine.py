@@ -21,7 +21,7 @@ import msgspec
 
 from model.process import birth_of
 from model.train.run_folder import RunFolder
-from tests.study_harness import Study, wait_for
+from tests.builders.study_harness import Study, wait_for
 
 MAX_ROUNDS = 20
 TRACEBACK = "Traceback (most recent call last)"

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.builders.study_harness import KNOCKOUT, wait_for
 from tests.faults.conftest import Machine
-from tests.study_harness import KNOCKOUT, wait_for
 
 TOLD = "knockout: nothing more is shown here: "
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from model.train.run_folder import RunFolder
+from tests.builders.study_harness import KNOCKOUT
 from tests.faults.kinds import Kinds
 from tests.faults.machine import COMMAND_SECONDS, Machine, sleep_for
 from tests.faults.storm import Storm
-from tests.study_harness import KNOCKOUT
 
 USERS = Kinds("two users share a study")
 GROUP = 61_100

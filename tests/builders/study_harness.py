@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 from model.train.run_folder import RunFolder
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KNOCKOUT = Path(sys.executable).parent / "knockout"
 BASE = """\
 campaign: tiny

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.study_harness import Study, make_study
+from tests.builders.study_harness import Study, make_study
 
 CODE = """\
 seeds: 1

@@ -6,7 +6,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from tests.study_harness import make_study, wait_for
+from tests.builders.study_harness import make_study, wait_for
 
 SEARCH = """\
 data:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.study_harness import BASE, Study
+from tests.builders.study_harness import BASE, Study
 
 STAGED = """\
 margin: 60.0

@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.code.checkouts import worktree_name
 from orchestrator.processes import Process
-from tests.study_harness import BASE, Study, make_study, wait_for
+from tests.builders.study_harness import BASE, Study, make_study, wait_for
 
 TWO_EXPERIMENTS = """\
 experiments:

@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from tests.study_harness import BASE, Study
+from tests.builders.study_harness import BASE, Study
 
 SECRET = "hunter2-correct-horse"
 """What the variable holds: a folder of captures, and a word that nobody should read."""
