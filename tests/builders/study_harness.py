@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 from ruamel.yaml import YAML
 
 from model.train.run_folder import RunFolder
@@ -52,8 +53,19 @@ experiments:
 """
 IGNORED = "/data/\n/results\n/reports/\n__pycache__/\n"
 NO_GIT_SETTINGS = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
-WAIT_SECONDS = 60.0
-"""Longest wait for something that must happen; nothing is known by waiting alone."""
+POLL_SECONDS = 0.03
+"""Time between two looks: one at all processes of a machine costs some milliseconds."""
+FAKE_JOB = Path(__file__).with_name("fake_job")
+FRONT_DOOR = (
+    "__init__.py", "config", "endings.py", "files.py", "process.py", "standby.py", "train/__init__.py",
+    "train/job_lock.py", "train/own_code.py", "train/run_folder.py",
+)  # fmt: skip
+"""What the fake job keeps of `model/`."""
+FONTS = Path(matplotlib.get_cachedir())
+"""Where matplotlib keeps its list of the machine's fonts."""
+NO_BYTE_CODE = shutil.ignore_patterns("__pycache__")
+WAIT_SECONDS = 300.0
+"""Longest wait for something that must happen: a machine with other work is slow. Nothing is known by waiting alone."""
 
 
 def wait_for(is_so: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS) -> Any:
@@ -62,7 +74,7 @@ def wait_for(is_so: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS)
     while not (found := is_so()):
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds:.0f} s in vain: {what}")
-        time.sleep(0.01)
+        time.sleep(POLL_SECONDS)
     return found
 
 
@@ -80,6 +92,8 @@ class Study:
         self.repo, self.cache = folder / "study", folder / "cache"
         self.git_settings = dict(NO_GIT_SETTINGS)
         quiet = {**self.git_settings, "XDG_CACHE_HOME": str(self.cache), "COLUMNS": "200"}
+        # To list the machine's fonts takes seconds: one list serves all studies.
+        quiet["MPLCONFIGDIR"] = str(FONTS)
         self.environment = {**os.environ, **quiet, **environment}
         self.environment.pop("KNOCKOUT_DATABASE", None)
 
@@ -91,8 +105,19 @@ class Study:
         (self.repo / "experiments.yaml").write_text(text.getvalue())
 
     def copy_model(self) -> None:
-        """Give it the code of a job that is shipped."""
-        shutil.copytree(ROOT / "model", self.repo / "model", ignore=shutil.ignore_patterns("__pycache__"))
+        """Give the study the code of the shipped job."""
+        shutil.copytree(ROOT / "model", self.repo / "model", ignore=NO_BYTE_CODE)
+
+    def copy_fake_job(self) -> None:
+        """Give the study a job that keeps the contract of a run folder, starts at once and trains nothing."""
+        for name in FRONT_DOOR:
+            source, target = ROOT / "model" / name, self.repo / "model" / name
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=NO_BYTE_CODE)
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, target)
+        shutil.copytree(FAKE_JOB, self.repo, dirs_exist_ok=True, ignore=NO_BYTE_CODE)
 
     def make_repository(self) -> None:
         """Make the folder a git repository, with all that is in it as the first commit of `main`."""
@@ -127,7 +152,7 @@ class Study:
     def knockout(self, *words: str) -> "subprocess.CompletedProcess[str]":
         command = self.command(*words)
         return subprocess.run(
-            command, cwd=self.repo, env=self.environment, capture_output=True, text=True, timeout=300, check=False
+            command, cwd=self.repo, env=self.environment, capture_output=True, text=True, timeout=600, check=False
         )
 
     def must(self, *words: str, status: int = 0) -> str:

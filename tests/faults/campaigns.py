@@ -41,11 +41,14 @@ class Campaign:
         return range(self.num_machines if MOMENTS else 1)
 
 
-CAMPAIGNS = (
-    Campaign(DEATHS, quick=24, share=0.34, num_works=2, num_machines=2),
-    Campaign(joined("what runs read, call and say", (FILES, ERRORS, OUTPUTS)), quick=12, share=0.44, num_machines=4),
+DYING = Campaign(DEATHS, quick=len(DEATHS.by_name), share=0.34, num_works=2, num_machines=2)
+FAILING = Campaign(
+    joined("what runs read, call and say", (FILES, ERRORS, OUTPUTS)), quick=12, share=0.44, num_machines=4
+)
+PLACES = (
     Campaign(DISKS, quick=2, share=0.06, machine="small_machine"),
     Campaign(USERS, quick=2, share=0.06, machine="team_machine"),
     Campaign(NAMESPACES, quick=2, share=0.06, machine="spaced_machine", num_works=2),
     Campaign(SILENCE, quick=2, share=0.04, machine="served_machine"),
 )
+CAMPAIGNS = (DYING, FAILING, *PLACES)

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.page import around_marks, publish
-from model.studies.radio.data import Emulation, write_capture
-from tests.builders.study_harness import ROOT
+from tests.builders.fake_study import write_captures
 from tests.faults.campaigns import ALL
 from tests.faults.machine import Counts, Machine
 from tests.faults.namespaces import SpacedMachine
@@ -22,11 +21,6 @@ from tests.faults.silence import forget_queue_file, needs_server, schema_behind_
 from tests.faults.table import MARKS, add_up, table_lines
 from tests.faults.users import TeamMachine, needs_users, team_folder
 
-FRONT_DOOR = (
-    "__init__.py", "config", "endings.py", "files.py", "process.py", "standby.py", "train/__init__.py",
-    "train/job_lock.py", "train/own_code.py", "train/run_folder.py",
-)  # fmt: skip
-"""What the fake job keeps of `model/`."""
 CAMPAIGN = Path(__file__).with_name("experiments.yaml").read_text()
 SHIPPED_CODE = """\
 data: {emulate: {seed: 3, packets: 8, samples: 256}}
@@ -38,18 +32,6 @@ PAGE = os.environ.get("FAULTS_PAGE")
 DISK_BYTES = 64 * 2**20
 FAULTS = "faults: "
 """Before the name of a campaign of faults, in what a test's report carries, from another process too."""
-
-
-def copy_fake_job(repo: Path) -> None:
-    for name in FRONT_DOOR:
-        source, target = ROOT / "model" / name, repo / "model" / name
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target)
-    fake = ROOT / "tests" / "faults" / "fake_job"
-    shutil.copytree(fake, repo, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def make_repository_in_use(machine: Machine) -> None:
@@ -64,19 +46,27 @@ def make_repository_in_use(machine: Machine) -> None:
     (repo / "idea.txt").write_text("half an idea\n")
 
 
+def make_queued(folder: Path, *words: str) -> Path:
+    """Return a new study with the fake job, after `queue add` with these words."""
+    machine = Machine(folder)
+    machine.copy_fake_job()
+    machine.write_campaign(CAMPAIGN)
+    make_repository_in_use(machine)
+    write_captures(machine, "LocA", "LocD")
+    machine.must("queue", "add", *words)
+    return machine.repo
+
+
 @pytest.fixture(scope="session")
 def queued_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study whose runs wait; tests work on copies."""
-    machine = Machine(tmp_path_factory.mktemp("template"))
-    copy_fake_job(machine.repo)
-    machine.write_campaign(CAMPAIGN)
-    make_repository_in_use(machine)
-    (machine.repo / "data").mkdir()
-    emulation = Emulation(seed=3, num_packets=8, num_samples=256)
-    for location, name in enumerate(("LocA", "LocD")):
-        write_capture(machine.repo / "data" / f"{name}.h5", emulation, location)
-    machine.must("queue", "add")
-    return machine.repo
+    return make_queued(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="session")
+def short_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study in which two runs wait; tests work on copies."""
+    return make_queued(tmp_path_factory.mktemp("short"), "baseline")
 
 
 def lend(machine: Machine) -> Iterator[Machine]:
@@ -97,6 +87,14 @@ def machine(queued_study: Path, tmp_path: Path) -> Iterator[Machine]:
     """A machine on which six runs of the fake job wait."""
     machine = Machine(tmp_path)
     copy_study(queued_study, machine)
+    yield from lend(machine)
+
+
+@pytest.fixture
+def short_machine(short_study: Path, tmp_path: Path) -> Iterator[Machine]:
+    """A machine on which two runs of the fake job wait."""
+    machine = Machine(tmp_path)
+    copy_study(short_study, machine)
     yield from lend(machine)
 
 

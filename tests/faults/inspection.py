@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from model.config import JobConfig
-from model.train.run_folder import EpochRecord, RunFolder
+from model.train.run_folder import SET_ASIDE, EpochRecord, RunFolder
 from tests.builders.study_harness import wait_for
 from tests.faults.machine import Counts, Machine
 
@@ -88,13 +88,18 @@ def check_journal(machine: Machine) -> None:
     ended: set[str] = set()
     doubted: set[str] = set()
     scored_again = {folder.path.name for folder in machine.folders() if any(folder.path.glob("result.json.*"))}
+    began_anew = {
+        folder.path.name
+        for folder in machine.folders()
+        if folder.path.name in machine.forgotten and any(folder.path.glob(f"epochs.jsonl{SET_ASIDE}"))
+    }
     workers: dict[str, list[str]] = {}
     for kind, run, pid, number in map(str.split, machine.journal.read_text().splitlines()):
         if kind == "doubted":
             doubted.add(run)
             continue
-        if run in doubted and (kind, number) == ("trained", "1"):
-            doubted.remove(run)
+        if (kind, number) == ("trained", "1") and (run in doubted or (finished[run] and run in began_anew)):
+            (doubted if run in doubted else began_anew).remove(run)
             ended.discard(run)
             finished[run] = 0
         if kind in ("saved", "recorded"):

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from model.process import birth_of
-from model.train.run_folder import RunFolder
+from model.train.run_folder import SET_ASIDE, RunFolder
 from tests.builders.study_harness import Study, wait_for
 
 MAX_ROUNDS = 20
@@ -279,10 +279,17 @@ class Machine(Study):
         now = folder.epochs.read_bytes().split(b"\n")[:-1] if folder.epochs.is_file() else []
         if now[: len(before)] != before and folder.path.name in self.may_change:
             self.may_change.remove(folder.path.name)
-        elif now[: len(before)] != before:
+        elif now[: len(before)] != before and not self._are_set_aside(folder, before):
             self.counts["epochs lost"] += max(1, len(before) - len(now))
             self.lose(f"{folder.path.name}: had {len(before)} finished epochs, now {len(now)}")
         self.finished_lines[folder.path.name] = now
+
+    def _are_set_aside(self, folder: RunFolder, lines: list[bytes]) -> bool:
+        """Return whether lines lie in the file that was set aside since a fault changed the run's capture."""
+        aside = folder.epochs.with_name(folder.epochs.name + SET_ASIDE)
+        if folder.path.name not in self.forgotten or not aside.is_file():
+            return False
+        return aside.read_bytes().split(b"\n")[: len(lines)] == lines
 
     def _find_failure(self, folder: RunFolder) -> None:
         """Nothing of all that happens here is a run's own doing."""

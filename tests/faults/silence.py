@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.schema import CreateSchema, DropSchema
 
 from tests.faults.kinds import Kinds
-from tests.faults.machine import sleep_for
+from tests.faults.machine import parent_of, sleep_for
 from tests.faults.storm import MOMENTS, Storm
 
 SILENCE = Kinds("the database's server is silent or away")
@@ -131,10 +131,24 @@ def proxy_of(storm: Storm) -> Proxy:
     return proxy
 
 
+@contextlib.contextmanager
+def silence(storm: Storm) -> Iterator[None]:
+    """Keep everything back; a `work` may refuse to begin meanwhile, but one that has begun must go on.
+
+    A `work` has begun when it has a standby: it starts that after it has opened the queue and claimed a run.
+    """
+    machine = storm.machine
+    with proxy_of(storm).silent():
+        before = {work.pid for work in machine.works}
+        machine.excused |= before - {parent_of(pid) for pid in machine.standbys()}
+        yield
+        machine.excused |= {work.pid for work in machine.works} - before
+
+
 @SILENCE.kind("a silent database", "the proxy keeps packets back for 1 to 12 s", needs=needs_server, weight=3)
 def be_silent(storm: Storm) -> None:
     storm.wait(storm.machine.jobs)
-    with proxy_of(storm).silent():
+    with silence(storm):
         sleep_for(storm.random.uniform(1.0, 12.0 if MOMENTS else 3.0))
     storm.machine.keep_working(1)
 
@@ -143,9 +157,9 @@ def be_silent(storm: Storm) -> None:
 def be_silent_for_long(storm: Storm) -> None:
     storm.wait(storm.machine.jobs)
     works = tuple(storm.machine.living_works())
-    with proxy_of(storm).silent():
+    with silence(storm):
         sleep_for(LONG_SECONDS if MOMENTS else 1.0)
-    if ended := [work for work in works if work.poll() not in (None, 0)]:
+    if ended := [work for work in works if work.pid not in storm.machine.excused and work.poll() not in (None, 0)]:
         storm.machine.lose(f"`work` ended with status {ended[0].returncode} since the database was silent")
 
 
@@ -157,7 +171,7 @@ def reset(storm: Storm) -> None:
 @SILENCE.kind("interrupted while silent", "two SIGINT to `work`: it must end", needs=needs_server)
 def interrupt_while_silent(storm: Storm) -> None:
     storm.wait(storm.machine.jobs)
-    with proxy_of(storm).silent():
+    with silence(storm):
         work = storm.pick_work()
         for _ in range(2):
             storm.machine.kill([work.pid], "INT")
@@ -168,14 +182,14 @@ def interrupt_while_silent(storm: Storm) -> None:
 @SILENCE.kind("a command while silent", "`status` must end with a sentence", needs=needs_server)
 def ask_while_silent(storm: Storm) -> None:
     storm.wait(storm.machine.jobs)
-    with proxy_of(storm).silent():
+    with silence(storm):
         storm.machine.may_refuse("status")
 
 
 @SILENCE.kind("kill -9 of `work` while silent", "its jobs go on; the next one takes the runs", needs=needs_server)
 def kill_while_silent(storm: Storm) -> None:
     storm.wait(storm.machine.jobs)
-    with proxy_of(storm).silent():
+    with silence(storm):
         storm.machine.kill([storm.pick_work().pid])
         sleep_for(storm.random.uniform(0.1, 1.0))
 

@@ -15,6 +15,8 @@ from tests.faults.machine import Counts, Machine
 MOMENTS = int(os.environ.get("FAULTS_MOMENTS", "0"))
 """How many faults of all kinds a soak makes; 0 for the few that every run of the tests makes."""
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
+REFILL_SEEDS = 6 if MOMENTS else 2
+"""How many more seeds are queued where few runs wait: each run has to be finished at the end."""
 KIND = "kind: "
 """Before the name of a kind in the counts of a machine."""
 
@@ -82,7 +84,7 @@ class Storm:
         """Queue more before everything is done."""
         if sum(not folder.result.exists() for folder in self.machine.folders()) < 4:
             self.restore_checkout()
-            self.num_seeds += 6
+            self.num_seeds += REFILL_SEEDS
             self.machine.must("queue", "add", "--seeds", str(self.num_seeds))
 
     # ---- choices

@@ -72,6 +72,7 @@ class TeamMachine(Machine):
         settings.write_text("[safe]\n\tdirectory = *\n")
         self.git_settings = {**self.git_settings, "GIT_CONFIG_GLOBAL": str(settings)}
         self.environment |= self.git_settings
+        del self.environment["MPLCONFIGDIR"]  # another user cannot write there
         self.caches = []
         for person in PEOPLE:
             home = root / f"home-{person}"

@@ -1,6 +1,7 @@
 """The value of a variable in a capture's path stands nowhere but in the call that opens the file."""
 
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -20,16 +21,8 @@ data:
 baseline:
   optim: {epochs: 1}
 """
+COMMANDS = ("plan",), ("run",), ("report",), ("show", "E5"), ("why", "E5"), ("data", "shard", "--out", "shards")
 WRITTEN = "${KNOCKOUT_TEST_SECRET}/LocD.h5"
-
-
-@pytest.fixture
-def study(tmp_path: Path) -> Study:
-    study = Study(tmp_path, KNOCKOUT_TEST_SECRET=str(tmp_path / SECRET))
-    study.write_campaign(BASE, PATHS)
-    study.copy_model()
-    study.make_repository()
-    return study
 
 
 def find_secret(folder: Path) -> list[Path]:
@@ -42,40 +35,70 @@ def all_objects(study: Study) -> str:
     return "\n".join(study.git("cat-file", "-p", name) for name in hashes)
 
 
-def test_the_value_is_neither_printed_nor_written_nor_committed(study: Study, tmp_path: Path) -> None:
-    commands = ("plan",), ("run",), ("report",), ("show", "E5"), ("why", "E5"), ("data", "shard", "--out", "shards")
-    said = [study.knockout(*words) for words in commands]
-    assert [done.returncode for done in said] == [0] * len(said), [done.stderr for done in said]
-    # Where it is wrong, a sentence names the variable.
-    (tmp_path / SECRET / "LocD.h5").write_bytes(b"no HDF5")
-    said += [study.knockout(*words) for words in (("plan",), ("run",))]
-    assert WRITTEN in said[-1].stderr
-    assert not [done.args for done in said if SECRET in done.stdout + done.stderr]
-    assert sorted(path.name for path in (tmp_path / SECRET).iterdir())
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Study, Path]]:
+    """A study in which many commands have read captures of the folder, and that folder."""
+    folder = tmp_path_factory.mktemp("variables")
+    study = Study(folder, KNOCKOUT_TEST_SECRET=str(folder / SECRET))
+    study.write_campaign(BASE, PATHS)
+    study.copy_model()
+    study.make_repository()
+    for words in COMMANDS:
+        assert SECRET not in study.must(*words)
+    yield study, folder / SECRET
+    # Whatever a test did with it.
+    assert find_secret(study.repo) == []
+
+
+def test_the_value_is_neither_printed_nor_written_nor_committed(used: tuple[Study, Path]) -> None:
+    study, folder = used
+    assert {"LocA.h5", "LocD.h5"} <= {path.name for path in folder.iterdir()}
     assert find_secret(study.repo) == []
     objects = all_objects(study)
     assert "${KNOCKOUT_TEST_SECRET}/LocA.h5" in objects
     assert SECRET not in objects
 
 
-def test_captures_that_do_not_go_together_are_told_without_the_value(study: Study, tmp_path: Path) -> None:
-    assert SECRET not in study.must("data", "shard", "--out", "shards")
-    trained, reported = (tmp_path / SECRET / name for name in ("LocA.h5", "LocD.h5"))
-    kept = reported.read_bytes()
+def break_as_no_hdf5(folder: Path) -> None:
+    (folder / "LocD.h5").write_bytes(b"no HDF5")
 
-    def refused(words: str) -> None:
-        done = study.knockout("run")
-        assert (done.returncode, words in done.stderr) == (2, True), done.stderr
-        assert WRITTEN in done.stderr
-        assert SECRET not in done.stdout + done.stderr
 
-    shutil.copy(trained, reported)
-    refused("share 60 bursts by content")
-    reported.write_bytes(kept)
-    with h5py.File(reported, "r+") as file:
+def break_as_a_copy(folder: Path) -> None:
+    shutil.copy(folder / "LocA.h5", folder / "LocD.h5")
+
+
+def break_by_another_rate(folder: Path) -> None:
+    with h5py.File(folder / "LocD.h5", "r+") as file:
         file.attrs["sample_rate"] = 2e6
-    refused("all captures need one rate")
-    reported.unlink()
-    reported.mkdir()
-    refused("is a folder, it must be a file")
-    assert find_secret(study.repo) == []
+
+
+def break_by_a_folder(folder: Path) -> None:
+    (folder / "LocD.h5").unlink()
+    (folder / "LocD.h5").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("break_capture", "message"),
+    [
+        (break_as_no_hdf5, "cannot be read as HDF5"),
+        (break_as_a_copy, "share 60 bursts by content"),
+        (break_by_another_rate, "all captures need one rate"),
+        (break_by_a_folder, "is a folder, it must be a file"),
+    ],
+)
+def test_a_wrong_capture_is_named_without_the_value(
+    used: tuple[Study, Path], break_capture: Callable[[Path], None], message: str
+) -> None:
+    study, folder = used
+    capture = folder / "LocD.h5"
+    content = capture.read_bytes()
+    try:
+        break_capture(folder)
+        done = study.knockout("run")
+    finally:
+        if capture.is_dir():
+            capture.rmdir()
+        capture.write_bytes(content)
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+    assert WRITTEN in done.stderr
+    assert SECRET not in done.stdout + done.stderr

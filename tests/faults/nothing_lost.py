@@ -1,23 +1,26 @@
-"""Faults of all kinds at random moments: every run ends once, with the numbers of one that was never stopped."""
+"""One campaign of faults on one machine, from the first fault to the last look."""
 
 import time
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
-from tests.faults.campaigns import CAMPAIGNS, Campaign
+from tests.faults.campaigns import Campaign
+from tests.faults.machine import Counts
 from tests.faults.storm import SEED, Storm
 
-MACHINES = [
-    pytest.param(campaign, number, id=f"{campaign.kinds.title}-{number}")
-    for campaign in CAMPAIGNS
-    for number in campaign.numbers
-]
+
+def machines_of(*campaigns: Campaign) -> list[object]:
+    """Return a parameter for each machine of the campaigns: the campaign and the machine's number."""
+    return [
+        pytest.param(campaign, number, id=f"{campaign.kinds.title}-{number}")
+        for campaign in campaigns
+        for number in campaign.numbers
+    ]
 
 
-@pytest.mark.parametrize(("campaign", "number"), MACHINES)
-def test_nothing_is_lost_when(campaign: Campaign, number: int, request: pytest.FixtureRequest, tell: Any) -> None:
-    """Laws 2, 3, 4 and 6: no run is trained again, no finished epoch is lost, and the checkout is not touched."""
+def hurt(campaign: Campaign, number: int, request: pytest.FixtureRequest, tell: Callable[[str, Counts], None]) -> None:
+    """Make a campaign's faults at random moments, and require that nothing is lost."""
     if not campaign.kinds.possible():
         pytest.skip("; ".join(sorted(set(campaign.kinds.impossible().values()))))
     machine, started = request.getfixturevalue(campaign.machine), time.monotonic()
