@@ -25,7 +25,7 @@ def require_own_code() -> None:
     """
     if _Checked.num_modules == len(sys.modules):
         return
-    home = Path(__file__).resolve().parent
+    home = Path(__file__).resolve().parents[1]
     for name in sorted(name for name in sys.modules if name.startswith("model.")):
         file = getattr(sys.modules[name], "__file__", None)
         if file is not None and not Path(file).resolve().is_relative_to(home):
