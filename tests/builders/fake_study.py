@@ -1,4 +1,4 @@
-"""A study whose job starts at once and trains nothing; what it keeps is the contract of a run folder."""
+"""A study whose job starts at once and trains nothing; the job keeps the contract of a run folder."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""A study as its user has it: a small campaign in a folder, mostly a git repository, and the command line in it.
+"""A user's study: a folder with a small campaign, in most tests a git repository, and the command line in it.
 
-`BASE` is its campaign, and each test lays over it, as YAML, what that test is about.
+`BASE` is the campaign. A test writes its own part as YAML, which is laid over `BASE`.
 """
 
 import functools
@@ -69,7 +69,7 @@ WAIT_SECONDS = 300.0
 
 
 def wait_for(is_so: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS) -> Any:
-    """Wait until something is so, and return what was found."""
+    """Wait until `is_so` returns a true value, and return that value."""
     deadline = time.monotonic() + seconds
     while not (found := is_so()):
         if time.monotonic() > deadline:
@@ -79,14 +79,14 @@ def wait_for(is_so: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS)
 
 
 def merge(base: Any, over: Any) -> Any:
-    """Lay `over` on `base`: mappings key by key, anything else in its place."""
+    """Lay `over` on `base`: mappings are merged key by key, any other value is replaced."""
     if not (isinstance(base, dict) and isinstance(over, dict)):
         return over
     return base | {key: merge(base.get(key), value) for key, value in over.items()}
 
 
 class Study:
-    """A study in a folder, its environment with a cache beside it, and what its user does there."""
+    """A study in a folder, with a cache beside it, and the commands that its user runs there."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.repo, self.cache = folder / "study", folder / "cache"
@@ -98,7 +98,7 @@ class Study:
         self.environment.pop("KNOCKOUT_DATABASE", None)
 
     def write_campaign(self, *pieces: str) -> None:
-        """Write the campaign that pieces of YAML make, each laid over those before."""
+        """Write a campaign made of pieces of YAML; each piece is laid over the earlier ones."""
         self.repo.mkdir(exist_ok=True)
         text = io.StringIO()
         YAML().dump(functools.reduce(merge, map(YAML(typ="safe").load, pieces)), text)
@@ -120,14 +120,14 @@ class Study:
         shutil.copytree(FAKE_JOB, self.repo, dirs_exist_ok=True, ignore=NO_BYTE_CODE)
 
     def make_repository(self) -> None:
-        """Make the folder a git repository, with all that is in it as the first commit of `main`."""
+        """Make the folder a git repository; the first commit of `main` holds all its files."""
         (self.repo / ".gitignore").write_text(IGNORED)
         self.git("init", "--quiet", "--initial-branch=main")
         self.commit("start")
 
     def git(self, *words: str) -> str:
         identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
-        # Looking must not write: a plain `git status` refreshes the index.
+        # A plain `git status` refreshes the index, and a test that looks must write nothing.
         quiet = {**os.environ, **self.git_settings, "GIT_OPTIONAL_LOCKS": "0"}
         done = subprocess.run(
             ["git", *identity, *words], cwd=self.repo, env=quiet, check=True, capture_output=True, text=True
@@ -146,7 +146,7 @@ class Study:
         path.write_text(text.replace(old, new, 1))
 
     def command(self, *words: str) -> list[str]:
-        """Return what is started for a command."""
+        """Return the command line of a command."""
         return [str(KNOCKOUT), *words]
 
     def knockout(self, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -166,12 +166,12 @@ class Study:
         return json.loads(self.must(*words, "--json"))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return what the queue knows of each run."""
+        """Return the row of each run in the queue."""
         rows: list[dict[str, Any]] = self.ask("status")
         return rows
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
-        """Start a command and go on."""
+        """Start a command and do not wait for its end."""
         output, command = subprocess.PIPE, self.command(*words)
         return subprocess.Popen(command, cwd=self.repo, env=self.environment, stdout=output, stderr=output, text=True)
 
@@ -181,7 +181,7 @@ class Study:
         return self.repo / "results" / "runs"
 
     def folders(self) -> list[RunFolder]:
-        """Return the run folders; what else lies among them is none."""
+        """Return the run folders; a folder without a configuration is none."""
         folders = [RunFolder(path) for path in sorted(self.runs.iterdir())] if self.runs.exists() else []
         return [folder for folder in folders if folder.config.is_file()]
 
@@ -190,7 +190,7 @@ class Study:
 
 
 def make_study(folder: Path, *pieces: str, **environment: str) -> Study:
-    """Return a study in a new repository: the campaign `BASE` with what is laid over it, and the code of a job."""
+    """Return a study in a new repository: `BASE` with pieces of YAML laid over it, and the code of the shipped job."""
     study = Study(folder, **environment)
     study.copy_model()
     study.write_campaign(BASE, *pieces)

@@ -1,4 +1,4 @@
-"""The campaigns of faults: which kinds share a machine, and how many faults each one makes."""
+"""The campaigns of faults: which kinds share a machine, and how many faults a campaign makes."""
 
 from dataclasses import dataclass
 
@@ -21,14 +21,14 @@ class Campaign:
 
     kinds: Kinds
     quick: int
-    """How many faults every run of the tests makes."""
+    """How many faults `make test` makes."""
     share: float
-    """Of the faults of a soak."""
+    """Share of all faults that a soak makes."""
     machine: str = "machine"
-    """The fixture that lends it."""
+    """Name of the fixture that returns the machine."""
     num_works: int = 1
     num_machines: int = 1
-    """On how many machines one after the other, in a soak."""
+    """Number of machines that a soak uses, one after the other."""
 
     @property
     def moments(self) -> int:

@@ -34,7 +34,7 @@ RUN_FILES = {
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, str]:
-    """A study whose campaign has run, with an unsaved idea of the user's, and what was printed."""
+    """Return a study whose campaign has run beside an uncommitted file of the user, and what `run` printed."""
     study = make_study(tmp_path_factory.mktemp("study"), TWO_EXPERIMENTS)
     (study.repo / "idea.txt").write_text("half an idea\n")
     before = study.git("status", "--porcelain=v2", "--branch")

@@ -1,4 +1,4 @@
-"""A search in a temporary git repository, through the real command line; killed in the middle and gone on with."""
+"""A search in a temporary git repository, through the real command line: killed, continued, shared and pruned."""
 
 import signal
 from pathlib import Path
@@ -82,8 +82,8 @@ searches:
 """
 
 
-def test_a_point_that_does_not_learn_is_given_up_and_waits_for_nobody(tmp_path: Path) -> None:
-    """Nearly all of the space is too slow to learn anything, so that one of three points at least is."""
+def test_a_point_that_does_not_learn_is_pruned_and_does_not_wait(tmp_path: Path) -> None:
+    """In nearly all of the space a run learns nothing, so at least one of the three points is pruned."""
     study = make_study(tmp_path, SEARCH, PRUNED, PYTHONWARNINGS="error")
     said = study.must("search", "focal", "--workers", "1")
     trials = trials_of(study.repo)

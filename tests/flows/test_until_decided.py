@@ -1,4 +1,4 @@
-"""A campaign that gives out its seeds itself, through the real command line."""
+"""A campaign that adds seeds until each experiment is decided, through the real command line."""
 
 import pandas as pd
 import pytest

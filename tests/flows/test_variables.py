@@ -1,4 +1,4 @@
-"""The value of a variable in a capture's path stands nowhere but in the call that opens the file."""
+"""The value of a variable in a capture's path is used to open the file, and is shown and written nowhere."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ import pytest
 from tests.builders.study_harness import BASE, Study
 
 SECRET = "hunter2-correct-horse"
-"""What the variable holds: a folder of captures, and a word that nobody should read."""
+"""Value of the variable: the folder of the captures, and a word that nobody should read."""
 PATHS = """\
 seeds: 1
 data:
@@ -30,14 +30,14 @@ def find_secret(folder: Path) -> list[Path]:
 
 
 def all_objects(study: Study) -> str:
-    """Everything that git holds, as text."""
+    """Return every object that git holds, as text."""
     hashes = study.git("cat-file", "--batch-all-objects", "--batch-check=%(objectname)").split()
     return "\n".join(study.git("cat-file", "-p", name) for name in hashes)
 
 
 @pytest.fixture(scope="module")
 def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Study, Path]]:
-    """A study in which many commands have read captures of the folder, and that folder."""
+    """Return a study in which many commands have read the captures, and the folder of the captures."""
     folder = tmp_path_factory.mktemp("variables")
     study = Study(folder, KNOCKOUT_TEST_SECRET=str(folder / SECRET))
     study.write_campaign(BASE, PATHS)
@@ -46,7 +46,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Study, Path
     for words in COMMANDS:
         assert SECRET not in study.must(*words)
     yield study, folder / SECRET
-    # Whatever a test did with it.
+    # The tests that spoil a capture must leave nothing either.
     assert find_secret(study.repo) == []
 
 
