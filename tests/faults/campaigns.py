@@ -26,6 +26,8 @@ class Campaign:
     """Share of all faults that a soak makes."""
     machine: str = "machine"
     """Name of the fixture that returns the machine."""
+    has_report: bool = False
+    """Whether `make test` makes a report at the end, which takes seconds; a soak always makes one."""
     num_works: int = 1
     num_machines: int = 1
     """Number of machines that a soak uses, one after the other."""
@@ -41,9 +43,13 @@ class Campaign:
         return range(self.num_machines if MOMENTS else 1)
 
 
-DYING = Campaign(DEATHS, quick=len(DEATHS.by_name), share=0.34, num_works=2, num_machines=2)
+DYING = Campaign(DEATHS, quick=len(DEATHS.by_name), share=0.34, has_report=True, num_works=2, num_machines=2)
 FAILING = Campaign(
-    joined("what runs read, call and say", (FILES, ERRORS, OUTPUTS)), quick=12, share=0.44, num_machines=4
+    joined("what runs read, call and say", (FILES, ERRORS, OUTPUTS)),
+    quick=12,
+    share=0.44,
+    has_report=True,
+    num_machines=4,
 )
 PLACES = (
     Campaign(DISKS, quick=2, share=0.06, machine="small_machine"),

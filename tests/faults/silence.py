@@ -1,4 +1,4 @@
-"""Kinds of faults: the database's server is silent, away, or cuts connections; a proxy stands before a real one."""
+"""Kinds of faults: the database's server is silent or cuts connections; a proxy before a real server does that."""
 
 import contextlib
 import os
@@ -27,18 +27,18 @@ RESET = struct.pack("ii", 1, 0)
 
 
 def needs_server() -> str | None:
-    """Say why there is no server here; None if there is one."""
+    """Return why there is no server here; None if there is one."""
     return None if SERVER else "KNOCKOUT_TEST_DATABASE holds no URL; `.ci/postgres make test` starts a server"
 
 
 class Proxy:
-    """Passes bytes on between clients and a server; or keeps them back, or refuses everybody."""
+    """Passes bytes on between clients and a server, keeps them back, or resets the connections."""
 
     def __init__(self, host: str, port: int) -> None:
         self._server = (host, port)
         self._is_over = False
         self._flow = threading.Lock()
-        """Held by whoever lets bytes pass, or keeps them back."""
+        """Held by the thread that passes bytes on, or by the test that keeps them back."""
         self._asked_to_cut = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -74,7 +74,7 @@ class Proxy:
             if content := source.recv(65536):
                 self._other[source].sendall(content)
                 return
-        self._close(source)  # one side is gone, so the other is closed as well
+        self._close(source)  # one end is gone, so the proxy closes the other end too
 
     def _close(self, source: socket.socket) -> None:
         for one in (source, self._other[source]):
@@ -90,12 +90,12 @@ class Proxy:
             self._close(next(iter(self._other)))
 
     def cut(self) -> None:
-        """Reset every connection that there is."""
+        """Reset every open connection."""
         self._asked_to_cut.set()
 
     @contextlib.contextmanager
     def silent(self) -> Iterator[None]:
-        """Keep everything back, as a network that drops packets does; what was sent arrives later."""
+        """Keep all bytes back, as a network that drops packets does; they arrive later."""
         with self._flow:
             yield
 
@@ -133,9 +133,9 @@ def proxy_of(storm: Storm) -> Proxy:
 
 @contextlib.contextmanager
 def silence(storm: Storm) -> Iterator[None]:
-    """Keep everything back; a `work` may refuse to begin meanwhile, but one that has begun must go on.
+    """Keep all bytes back; a `work` may refuse to begin meanwhile, but one that has begun must go on.
 
-    A `work` has begun when it has a standby: it starts that after it has opened the queue and claimed a run.
+    A `work` has begun when it has a standby: it starts one after it has opened the queue and claimed a run.
     """
     machine = storm.machine
     with proxy_of(storm).silent():
@@ -195,6 +195,6 @@ def kill_while_silent(storm: Storm) -> None:
 
 
 def forget_queue_file(results: Path) -> None:
-    """Take away the queue that was kept in a file; another is kept in the database."""
+    """Delete the queue's file; the queue is kept in the database."""
     for path in results.glob("knockout.db*"):
         path.unlink()

@@ -1,4 +1,4 @@
-"""The campaign itself: what it makes fail fails, and what is lost is seen."""
+"""The harness itself: its faults happen, and it sees each loss."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""What shows progress may fail: the trainings go on, and it is said once."""
+"""Where progress cannot be shown, the trainings go on and `work` says so once."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ TOLD = "knockout: nothing more is shown here: "
 
 
 def call(machine: Machine, line: str) -> "subprocess.CompletedProcess[str]":
-    """Run a line of a shell in the study's folder; `$K` is the command, and the status is that of the first part."""
+    """Run a shell's line in the study's folder; `$K` is the command. The status is that of the first part of a pipe."""
     return subprocess.run(
         ["bash", "-c", f"{line}; exit ${{PIPESTATUS[0]}}"],
         cwd=machine.repo,
@@ -65,7 +65,7 @@ def test_a_look_that_cannot_be_written_says_so(short_machine: Machine, words: st
 
 @contextlib.contextmanager
 def work_on_a_terminal(machine: Machine, *, stopped: bool) -> "Iterator[tuple[subprocess.Popen[bytes], int]]":
-    """Have `work` draw its table on a terminal, which may be stopped as by Ctrl-S: it takes nothing."""
+    """Have `work` draw its table on a terminal; a stopped one takes no output, as after Ctrl-S."""
     ours, theirs = pty.openpty()
     if stopped:
         termios.tcflow(theirs, termios.TCOOFF)
