@@ -1,4 +1,4 @@
-"""Kinds of faults: what dies, stops, or is asked to end, and what its user does beside it."""
+"""Kinds of faults: processes die, stop or are asked to end; the user does other things beside them."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from tests.faults.storm import Storm
 DEATHS = Kinds("anything dies at a random moment")
 BROKEN = "raise SystemExit('the user is at work on this')\n"
 END_SECONDS = 30.0
-"""Longest wait for a `work` that was interrupted twice; the second time it must end whatever hangs."""
+"""Longest wait for a `work` that was interrupted twice; after the second interrupt it must end at once."""
 kind = DEATHS.kind
 
 
@@ -103,7 +103,7 @@ def kill_over_stopped_standby(storm: Storm) -> None:
 
 @kind("kill -9 of `queue add`", "at any of its moments; it is asked again")
 def kill_queue_add(storm: Storm) -> None:
-    """Only some of its runs may have a folder, and none may be in the queue."""
+    """At the kill, some of its runs may have a folder while none is in the queue."""
     storm.restore_checkout()
     storm.num_seeds += 4
     words = ("queue", "add", "--seeds", str(storm.num_seeds))

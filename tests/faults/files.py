@@ -1,4 +1,4 @@
-"""Kinds of faults: files that change under the runs, and what else comes to lie among them."""
+"""Kinds of faults: files change under the runs, and foreign files lie among them."""
 
 import contextlib
 import os
@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from model.train.run_folder import RunFolder
+from tests.builders.study_harness import wait_for
 from tests.faults.kinds import Kinds
 from tests.faults.machine import sleep_for
 from tests.faults.storm import Storm
-from tests.study_harness import wait_for
 
 FILES = Kinds("files change under a run")
 LOOK_SECONDS = 10.0
-"""How long commands are watched while something wrong lies there."""
+"""Longest wait for a `work` to go on or end while something wrong lies there."""
 kind = FILES.kind
 
 
@@ -26,7 +26,7 @@ def captures(storm: Storm) -> list[Path]:
 
 
 def pick_capture(storm: Storm) -> Path:
-    """Choose one; from now on nobody can know on which bytes the runs under way were trained."""
+    """Choose a capture; nobody can know any more which of its bytes the runs under way have read."""
     for folder in storm.machine.folders():
         if not folder.result.exists():
             storm.machine.may_begin_anew(folder)
@@ -34,13 +34,13 @@ def pick_capture(storm: Storm) -> Path:
 
 
 def other_bytes(storm: Storm, capture: Path) -> bytes:
-    """Return other content of the same size."""
+    """Return other bytes of the same size."""
     return storm.random.randbytes(capture.stat().st_size)
 
 
 @contextlib.contextmanager
 def swapped(storm: Storm, capture: Path, *, keeps_times: bool) -> Iterator[None]:
-    """Have another file under a capture's name, and put the first one back."""
+    """Put another file under a capture's name, and put the first one back at the end."""
     aside, other = capture.with_suffix(".aside"), capture.with_suffix(".other")
     times = capture.stat()
     other.write_bytes(other_bytes(storm, capture))
@@ -146,7 +146,7 @@ def swap_checkpoint(storm: Storm) -> None:
 
 
 def keep_lines(storm: Storm, folder: RunFolder, lines: list[bytes]) -> None:
-    """Expect no more finished epochs than these lines tell of."""
+    """Expect only the finished epochs of these lines."""
     storm.machine.finished_lines[folder.path.name] = [line.rstrip(b"\n") for line in lines]
 
 
@@ -174,7 +174,7 @@ def double_lines(storm: Storm) -> None:
     doubled = [*lines, lines[-1]] if storm.random.random() < 0.5 else [line for line in lines for _ in range(3)]
     folder.epochs.write_bytes(b"".join(doubled))
     storm.machine.may_change.add(folder.path.name)
-    storm.machine.look()  # at what is there now; once more it may be other lines: those that were there before
+    storm.machine.look()  # sees the doubled lines; the mended ones may differ once more
     storm.machine.may_change.add(folder.path.name)
 
 
@@ -189,7 +189,7 @@ def foreign_state(storm: Storm) -> None:
     word = storm.random.choice(("queued", "running", "paused", ""))
     folder.result.write_text(f'{{"format": 1, "state": "{word}", "reason": "r", "epochs": 1}}')
     say_nothing_wrong(storm)
-    # Whether it is left, or set aside with a sentence: the user takes it away, and the run goes on.
+    # `work` may leave the file or set it aside. The user takes it away, and the run goes on.
     content = folder.result.read_text() if folder.result.exists() else ""
     if f'"{word}"' in content:
         folder.result.unlink(missing_ok=True)
@@ -208,7 +208,7 @@ def cut_predictions(storm: Storm) -> None:
 
 
 def say_nothing_wrong(storm: Storm) -> None:
-    """Let commands and `work` meet what is there; a command that ends in a traceback, or hangs, is a loss."""
+    """Run a command and a `work` beside what is wrong; a traceback or a hang is a loss."""
     storm.machine.may_refuse(*storm.random.choice((("status",), ("queue", "list"), ("gc",), ("retry", "--failed"))))
     before = storm.machine.count_lines()
     work = storm.machine.start_work()

@@ -36,8 +36,8 @@ from orchestrator.runs.states import RunState
 from orchestrator.search.open import SearchOptions, open_search
 from orchestrator.search.trials import Trials, open_trials
 from orchestrator.stats.pairing import PairedDifferences
-from tests.epochs import an_epoch
-from tests.results import write_done, write_scored
+from tests.builders.epochs import an_epoch
+from tests.builders.results import write_done, write_scored
 
 NUM_DEVICES = 10
 SERVER = os.environ.get("KNOCKOUT_TEST_DATABASE")

@@ -16,7 +16,7 @@ from orchestrator.cli.live import LiveTable
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.queue.store import open_store
 from orchestrator.verdicts.staged import DecisionState
-from tests.results import write_done
+from tests.builders.results import write_done
 
 STAGING = "staging: {screen_seeds: 2, max_seeds: 3, confirm_seeds: 2}"
 SCREENED = [(name, seed) for seed in (0, 1) for name in ("baseline", "E5", "H2")]

@@ -31,8 +31,8 @@ from orchestrator.runs.paths import Paths
 from orchestrator.runs.probes import Measurement
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.states import RunState
-from tests.epochs import an_epoch
-from tests.results import write_done
+from tests.builders.epochs import an_epoch
+from tests.builders.results import write_done
 
 DONE = Result(state="done", reason="all epochs trained", epochs=4)
 NO_MEMORY = Result(state="failed", failure="out_of_memory", reason="the job ran out of memory after epoch 1", epochs=1)

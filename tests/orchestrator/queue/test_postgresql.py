@@ -9,7 +9,7 @@ from orchestrator.errors import QueueLockedError
 from orchestrator.processes import Process
 from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.runs.states import RunState
-from tests.proxy import Proxy
+from tests.builders.proxy import Proxy
 
 ADA = Process("elsewhere", 11, "boot/1")
 IDS = [f"E{number}-s0-00000000" for number in range(3)]

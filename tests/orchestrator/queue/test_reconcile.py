@@ -25,7 +25,7 @@ from orchestrator.queue.reconcile import (
 from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.states import RunState
-from tests.epochs import an_epoch
+from tests.builders.epochs import an_epoch
 
 RUN = "E5-s0-3466db1c"
 HOST = Process.own().host

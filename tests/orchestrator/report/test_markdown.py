@@ -13,7 +13,7 @@ from orchestrator.campaign.spec import JudgingSpec, StagingSpec
 from orchestrator.report.markdown import escape_text, make_environment, render_markdown
 from orchestrator.report.page import render_page
 from orchestrator.verdicts.judge import judge
-from tests.reports import EXPERIMENTS, OUTCOMES, SLOW, Render, renderer, section
+from tests.builders.reports import EXPERIMENTS, OUTCOMES, SLOW, Render, renderer, section
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from orchestrator.report.page import render_page
 from orchestrator.report.sections import verdict_sentence
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.staged import judge_as_declared
-from tests.reports import EXPERIMENTS, SLOW, Render, renderer, section
+from tests.builders.reports import EXPERIMENTS, SLOW, Render, renderer, section
 
 DIED = Result(state="failed", failure="out_of_memory", reason="the job held 3.9 GiB", epochs=1)
 

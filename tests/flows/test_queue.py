@@ -1,10 +1,10 @@
-"""Friday to Monday: runs are queued, the code is edited, workers die, and every verdict is of what was queued."""
+"""Friday to Monday: runs are queued, the code is edited, two workers train, and each verdict is of the queued code."""
 
 import json
 
 import pytest
 
-from tests.study_harness import Study, make_study
+from tests.builders.study_harness import Study, make_study
 
 CODE = """\
 seeds: 1
@@ -32,7 +32,7 @@ OUTSIDE = """\
 
 
 def diff(study: Study, name: str, old: str, new: str) -> str:
-    """Return the diff of an edit that is taken back."""
+    """Edit a file, return the diff, and undo the edit."""
     study.edit(name, old, new)
     made = study.git("diff")
     study.git("checkout", "--quiet", "--", name)
@@ -41,7 +41,7 @@ def diff(study: Study, name: str, old: str, new: str) -> str:
 
 @pytest.fixture(scope="module")
 def weekend(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, dict[str, str]]:
-    """A study after its weekend, and what was said on each day."""
+    """Return a study after its weekend, and what the commands printed on each day."""
     study = make_study(tmp_path_factory.mktemp("weekend"), CODE)
     said: dict[str, str] = {}
     patches = {
@@ -82,7 +82,7 @@ def test_each_run_was_trained_once_from_exactly_the_code_that_was_queued(
     weekend: tuple[Study, dict[str, str]],
 ) -> None:
     study, said = weekend
-    # Of then: a rebuild, in another test, forgets how often runs were claimed.
+    # Monday's rows: another test rebuilds the queue, and a rebuild forgets how often a run was claimed.
     rows = {row["id"]: row for row in json.loads(said["monday"])}
     done = {run_id: row for run_id, row in rows.items() if row["state"] == "done"}
     assert {row["state"] for row in rows.values()} == {"done", "failed"}, said["work"]
@@ -153,6 +153,6 @@ def test_deleting_the_database_loses_nothing(weekend: tuple[Study, dict[str, str
 
 
 def kept_of(study: Study) -> dict[str, dict[str, object]]:
-    """Return what no rebuild may lose of each run."""
+    """Return the fields of each run that no rebuild may lose."""
     kept = ("experiment", "seed", "profile", "state", "reason", "failure")
     return {row["id"]: {key: row[key] for key in kept} for row in study.rows()}

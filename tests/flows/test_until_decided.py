@@ -1,11 +1,9 @@
-"""A campaign that gives out its seeds itself, through the real command line."""
-
-from pathlib import Path
+"""A campaign that adds seeds until each experiment is decided, through the real command line."""
 
 import pandas as pd
 import pytest
 
-from tests.study_harness import BASE, Study
+from tests.builders.study_harness import BASE, Study
 
 STAGED = """\
 margin: 60.0
@@ -15,34 +13,40 @@ baseline: {optim: {epochs: 1}}
 """
 
 
-@pytest.fixture
-def study(tmp_path: Path) -> Study:
-    """A campaign in no repository."""
-    study = Study(tmp_path)
-    study.write_campaign(BASE, STAGED)
-    return study
-
-
 def trained(study: Study) -> list[str]:
     return [folder.path.name.rpartition("-")[0] for folder in study.folders()]
 
 
-def test_seeds_are_given_out_until_all_is_decided(study: Study) -> None:
+@pytest.fixture(scope="module")
+def decided(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, str, str]:
+    """A campaign in no repository whose seeds have been given out; what that printed, and what `next` says."""
+    study = Study(tmp_path_factory.mktemp("decided"))
+    study.write_campaign(BASE, STAGED)
     assert "the budget is spent; wanted next: 4 runs" in study.must("run", "--until-decided", "--budget", "0s")
     assert trained(study) == []
     printed = study.must("run", "--until-decided", "--budget", "10m")
-    assert "4 runs trained, 0 had their result already" in printed
-    assert "decided: 1 of 1" in printed
-    assert "interval: of the look that decided; it covers more than 95 %, the report says how much" in printed
     assert trained(study) == ["E5-s0", "E5-s1", "baseline-s0", "baseline-s1"]
     latest = study.repo / "reports" / "latest"
     assert "; decided at the look at 2 seeds, at the level 3.8 %" in (latest / "report.md").read_text()
     assert pd.read_csv(latest / "verdicts.csv").set_index("experiment").loc["E5", "verdict"] == "no_change"
-    assert "no run is wanted" in study.knockout("next").stdout
+    return study, printed, study.must("next")
 
 
-def test_what_is_not_decided_is_given_more_and_next_names_the_run(study: Study) -> None:
-    study.must("run", "--profile", "fine")
+def test_seeds_are_given_out_until_all_is_decided(decided: tuple[Study, str, str]) -> None:
+    _, printed, wanted = decided
+    assert "4 runs trained, 0 had their result already" in printed
+    assert "decided: 1 of 1" in printed
+    assert "interval: of the look that decided; it covers more than 95 %, the report says how much" in printed
+    assert "no run is wanted" in wanted
+
+
+def test_outside_a_repository_a_copy_of_the_code_runs(decided: tuple[Study, str, str]) -> None:
+    assert "since no git repository holds it; no branches are made" in decided[1]
+
+
+def test_what_is_not_decided_is_given_more_and_next_names_the_run(decided: tuple[Study, str, str]) -> None:
+    """The profile `fine` has the same runs and a smaller margin."""
+    study = decided[0]
     found = study.ask("next", "--profile", "fine")
     assert (found["seed"], found["serves"]) == (2, ["E5"])
     assert found["seconds"] > 0
@@ -61,7 +65,7 @@ def test_what_is_not_decided_is_given_more_and_next_names_the_run(study: Study) 
         (("run", "--until-decided", "--budget", "2"), "'2' is no time; say 90s, 30m or 2h"),
     ],
 )
-def test_a_mistake_is_a_sentence(study: Study, words: tuple[str, ...], message: str) -> None:
-    done = study.knockout(*words)
+def test_a_mistake_is_a_sentence(decided: tuple[Study, str, str], words: tuple[str, ...], message: str) -> None:
+    done = decided[0].knockout(*words)
     assert done.returncode == 2
     assert message in done.stderr

@@ -1,4 +1,4 @@
-"""A search in a temporary git repository, through the real command line; killed in the middle and gone on with."""
+"""A search in a temporary git repository, through the real command line: killed, continued, shared and pruned."""
 
 import signal
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from tests.study_harness import make_study, wait_for
+from tests.builders.fake_study import make_fake_study, write_captures
+from tests.builders.study_harness import make_study, wait_for
 
 SEARCH = """\
 data:
@@ -56,7 +57,8 @@ def test_a_search_that_is_killed_goes_on_without_losing_a_trial(tmp_path: Path) 
 
 
 def test_two_searches_at_once_share_the_points(tmp_path: Path) -> None:
-    study = make_study(tmp_path, SEARCH)
+    study = make_fake_study(tmp_path, SEARCH)
+    write_captures(study, "LocA", "LocD", "LocC")
     with (
         study.start("search", "focal", "--workers", "1") as first,
         study.start("search", "focal", "--workers", "1") as second,
@@ -80,8 +82,8 @@ searches:
 """
 
 
-def test_a_point_that_does_not_learn_is_given_up_and_waits_for_nobody(tmp_path: Path) -> None:
-    """Nearly all of the space is too slow to learn anything, so that one of three points at least is."""
+def test_a_point_that_does_not_learn_is_pruned_and_does_not_wait(tmp_path: Path) -> None:
+    """In nearly all of the space a run learns nothing, so at least one of the three points is pruned."""
     study = make_study(tmp_path, SEARCH, PRUNED, PYTHONWARNINGS="error")
     said = study.must("search", "focal", "--workers", "1")
     trials = trials_of(study.repo)

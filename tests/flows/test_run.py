@@ -2,11 +2,9 @@
 
 import contextlib
 import json
-import signal
 import socket
 import sqlite3
 import subprocess
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +12,7 @@ import pytest
 
 from orchestrator.code.checkouts import worktree_name
 from orchestrator.processes import Process
-from tests.study_harness import BASE, Study, make_study, wait_for
+from tests.builders.study_harness import Study, make_study
 
 TWO_EXPERIMENTS = """\
 experiments:
@@ -36,7 +34,7 @@ RUN_FILES = {
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, str]:
-    """A study whose campaign has run, with an unsaved idea of the user's, and what was printed."""
+    """Return a study whose campaign has run beside an uncommitted file of the user, and what `run` printed."""
     study = make_study(tmp_path_factory.mktemp("study"), TWO_EXPERIMENTS)
     (study.repo / "idea.txt").write_text("half an idea\n")
     before = study.git("status", "--porcelain=v2", "--branch")
@@ -169,32 +167,21 @@ def test_a_typo_never_reaches_a_launcher(tmp_path: Path) -> None:
     assert study.git("for-each-ref", "--format=%(refname)") == "refs/heads/main"
 
 
-def test_a_run_leaves_nothing_in_the_checkout_but_results(tmp_path: Path) -> None:
+def test_uncommitted_code_is_refused_and_a_snapshot_takes_it_and_leaves_nothing_in_the_checkout(
+    tmp_path: Path,
+) -> None:
     study = make_study(tmp_path)
     study.edit(".gitignore", "__pycache__/\n", "")
     study.commit("ignore less")
-    study.must("show", "E5")
-    study.must("run", "baseline", "--seeds", "1")
-    assert study.git("status", "--porcelain") == ""
-
-
-def test_uncommitted_code_is_refused_and_a_snapshot_takes_it(tmp_path: Path) -> None:
-    study = make_study(tmp_path)
     (study.repo / "model" / "mine.py").write_text("x = 1\n")
     done = study.knockout("run", "baseline", "--seeds", "1")
     assert done.returncode == 2
     assert "uncommitted changes to the code that jobs run: model/mine.py" in done.stderr
     assert not study.runs.exists()
+    study.must("show", "E5")
     study.must("run", "baseline", "--seeds", "1", "--snapshot")
     assert study.git("for-each-ref", "refs/knockout", "refs/heads/experiment")
     assert study.git("status", "--porcelain") == "?? model/mine.py"
-
-
-def test_outside_a_repository_a_copy_of_the_code_runs(tmp_path: Path) -> None:
-    study = Study(tmp_path)
-    study.write_campaign(BASE)
-    printed = study.must("run", "baseline", "--seeds", "1")
-    assert "since no git repository holds it; no branches are made" in printed
 
 
 def test_a_failed_run_is_status_1_with_its_cause(tmp_path: Path) -> None:
@@ -204,62 +191,3 @@ def test_a_failed_run_is_status_1_with_its_cause(tmp_path: Path) -> None:
     assert "`knockout run --retry` trains them" in printed
     assert "failed" in (study.repo / "reports" / "latest" / "report.md").read_text()
     assert "nothing to train" in study.must("run", "baseline", "--seeds", "1", status=1)
-
-
-LONG = "baseline: {optim: {epochs: 40}}"
-"""Long enough that no run ends between its second epoch and what a test does then."""
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_keeps_its_epochs_and_goes_on(tmp_path: Path, number: signal.Signals) -> None:
-    """Laws 3 and 4 in one: what was finished stays, and the end is the same as without the interrupt."""
-    study = make_study(tmp_path, LONG)
-    process = study.start("run", "baseline", "--seeds", "1", "--slots", "1")
-    epochs = wait_for_epochs(study, 2)
-    process.send_signal(number)
-    printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, printed
-    assert "finished epochs are kept" in printed
-    assert "0 runs trained, 0 had their result already" in printed
-    kept = epochs.read_text().splitlines()
-    assert 2 <= len(kept) < 40
-    study.must("run", "baseline", "--seeds", "1")
-    assert epochs.read_text().splitlines()[: len(kept)] == kept
-    assert len(epochs.read_text().splitlines()) == 40
-
-
-def test_a_second_interrupt_ends_jobs_at_once(tmp_path: Path) -> None:
-    study = make_study(tmp_path, LONG)
-    process = study.start("run", "baseline", "--seeds", "2")
-    wait_for_epochs(study, 1)
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, printed
-    assert {row["state"] for row in study.rows()} == {"interrupted"}
-    assert not [folder for folder in study.folders() if folder.holder()]
-    assert study.git("worktree", "list").count("\n") == 0
-
-
-def test_a_killed_orchestrator_leaves_runs_that_go_on(tmp_path: Path) -> None:
-    """Law 3: kill -9 anywhere loses no finished epoch."""
-    study = make_study(tmp_path, LONG)
-    with study.start("run", "baseline", "--seeds", "1", "--slots", "1") as process:
-        epochs = wait_for_epochs(study, 2)
-        process.kill()
-    study.must("run", "baseline", "--seeds", "1")
-    numbers = [json.loads(line)["epoch"] for line in epochs.read_text().splitlines()]
-    assert numbers == list(range(1, 41))
-    assert study.git("worktree", "list").count("\n") == 0
-
-
-def wait_for_epochs(study: Study, count: int) -> Path:
-    """Wait until a run has as many finished epochs, and return where they are."""
-
-    def look() -> Path | None:
-        files = (folder.epochs for folder in study.folders() if folder.epochs.exists())
-        return next((file for file in files if file.read_bytes().count(b"\n") >= count), None)
-
-    found: Path = wait_for(look, f"a run has {count} epochs")
-    return found

@@ -1,4 +1,4 @@
-"""Another user of the machine, who may not read what this one keeps to itself."""
+"""Another user of the machine, who has no rights to some files."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ NOBODY = 65_534
 
 @contextlib.contextmanager
 def denied(*paths: Path) -> Iterator[None]:
-    """Run as a user who may read everything below these paths' folders, but nothing of these; root becomes nobody."""
+    """Run as a user who may not read these paths, but everything beside them; root becomes nobody."""
     modes = {path: path.stat().st_mode & 0o7777 for path in paths}
     for path in paths:
         path.chmod(0)
@@ -24,7 +24,7 @@ def denied(*paths: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def as_nobody() -> Iterator[None]:
-    """Run as a user without rights; whoever is one already stays so."""
+    """Run as a user without rights: root becomes nobody, another user stays the same."""
     if os.geteuid() != 0:
         yield
         return
@@ -36,7 +36,7 @@ def as_nobody() -> Iterator[None]:
 
 
 def open_to_all(root: Path) -> None:
-    """Let everybody read and write a folder and all in it."""
+    """Let everybody read and write a folder and everything in it."""
     for path in (root, *root.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o777 if path.is_dir() else 0o666)

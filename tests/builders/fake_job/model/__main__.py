@@ -19,9 +19,9 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from model.run_folder import EpochRecord, HeldError, LocationScore, Result, RunFolder
 
 from model.endings import CHANGED, HELD, INTERRUPTED, describe_system_error, find_system_error, status_of
+from model.train.run_folder import EpochRecord, HeldError, LocationScore, Result, RunFolder
 
 BURSTS = 20
 PADDING = b" " * 2**14

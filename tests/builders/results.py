@@ -1,4 +1,4 @@
-"""Runs that are done, with predictions that say the same as their result."""
+"""Runs that are done, with predictions that agree with their result."""
 
 import zlib
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ Flags = NDArray[np.bool_]
 
 
 def write_done(folder: RunFolder, correct: int | None = None, *, epochs: int = 1, reason: str = "it is done") -> Result:
-    """Give a run a result and predictions on ten bursts of each capture that it is scored on.
+    """Write a result and predictions of ten bursts for each capture that the run is scored on.
 
-    The first `correct` of them are recognised; without it, five that differ from run to run.
+    The first `correct` bursts are recognised. Without `correct`, five bursts are; each run has other ones.
     """
     right_B = np.arange(NUM_BURSTS) < correct if correct is not None else _some(folder.path.name)
     return write_scored(folder, dict.fromkeys(folder.read_config().data.scored, right_B), epochs=epochs, reason=reason)
@@ -25,7 +25,7 @@ def write_done(folder: RunFolder, correct: int | None = None, *, epochs: int = 1
 def write_scored(
     folder: RunFolder, right: Mapping[str, Flags], *, epochs: int = 1, reason: str = "it is done"
 ) -> Result:
-    """Give a run a result and predictions: for each capture, which of its bursts are recognised."""
+    """Write a result and predictions; `right` says for each capture which of its bursts are recognised."""
     arrays = {f"{capture}/{name}": values for capture, flags in right.items() for name, values in _arrays(flags)}
     np.savez(folder.predictions, allow_pickle=False, **arrays)
     scores = {

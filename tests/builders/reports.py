@@ -1,4 +1,4 @@
-"""A campaign whose report has a word for everything, and the parts of a report."""
+"""A campaign whose report has every kind of verdict, and a function that finds a section of a report."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ Render = Callable[..., str]
 
 
 def renderer(a_plan: Callable[..., Any], runs_of: Callable[..., Any]) -> Render:
-    """Return what judges outcomes and renders their report; the two arguments are the fixtures of these names."""
+    """Return a function that judges outcomes and renders a report; the arguments are the fixtures of these names."""
 
     def rendered(
         outcomes: Mapping[str, Any] = OUTCOMES, experiments: Mapping[str, Any] = EXPERIMENTS, **fields: Any
@@ -34,6 +34,6 @@ def renderer(a_plan: Callable[..., Any], runs_of: Callable[..., Any]) -> Render:
 
 
 def section(markdown: str, heading: str) -> str:
-    """Return what stands under a heading, up to the next one of its kind or above."""
+    """Return the text under a heading, up to the next heading of the same level or a higher one."""
     level = heading.index(" ")
     return re.split(rf"\n#{{1,{level}}} ", markdown.split(f"\n{heading}", 1)[1])[0]

@@ -1,4 +1,4 @@
-"""A network between a program and a server that can be cut, reset, or be silent."""
+"""A network between a program and a server; a test can reset it, close it or make it silent."""
 
 import contextlib
 import socket
@@ -11,14 +11,14 @@ CHUNK = 65_536
 
 
 class Proxy:
-    """Passes bytes on to a server until it is told otherwise; counts the connections that were made."""
+    """Passes bytes on to a server until a test disturbs it; counts the connections."""
 
     def __init__(self, host: str, port: int) -> None:
         self.target = (host, port)
         self.is_silent = False
-        """Whether bytes of both sides are dropped, and none is acknowledged by an answer."""
+        """Whether the proxy drops the bytes of both sides."""
         self.loses_answer_to: bytes | None = None
-        """Once a program says this, it reaches the server; no answer to that program comes back any more."""
+        """After a program has sent these bytes, the server still gets them, but the program gets no answer any more."""
         self.num_connections = 0
         self._sockets: list[socket.socket] = []
         self._listener: socket.socket | None = None
@@ -40,7 +40,7 @@ class Proxy:
         threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
 
     def refuse(self) -> None:
-        """Accept nothing more, and reset what is open."""
+        """Accept no new connection, and reset the open ones."""
         if self._listener is not None:
             with contextlib.suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)
@@ -48,7 +48,7 @@ class Proxy:
         self.reset()
 
     def reset(self) -> None:
-        """Reset the connections that are open."""
+        """Reset the open connections."""
         for end in self._sockets:
             with contextlib.suppress(OSError):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
