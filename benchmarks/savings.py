@@ -23,7 +23,7 @@ from orchestrator.stats.looks import Look, Progress, Weighed, replay, share_out
 from orchestrator.stats.multiplicity import ADJUST
 from orchestrator.stats.pairing import PairedDifferences
 from orchestrator.stats.variance import Spread, difference_spread, pool_spreads
-from orchestrator.verdicts.judge import decide
+from orchestrator.verdicts.judge import decide_verdict
 from orchestrator.verdicts.judgement import AtLook, Verdict
 
 BEGIN, END = "<!-- begin: written by python -m benchmarks.savings -->", "<!-- end -->"
@@ -119,7 +119,7 @@ class Campaign:
                 1.0, (equivalence_p_value(estimate, self.margin_points) or 0.0) / look.equivalence_share
             )
             delta_points = estimate.delta_points or 0.0
-            self.verdicts[int(name)] = decide(delta_points, adjusted[int(name)], equivalence_p, LEVEL)
+            self.verdicts[int(name)] = decide_verdict(delta_points, adjusted[int(name)], equivalence_p, LEVEL)
         return {
             name: Weighed(self.verdicts[int(name)] is not Verdict.INCONCLUSIVE, self.estimates[int(name)].p_value)
             for name in progress.undecided

@@ -29,7 +29,7 @@ from orchestrator.runs.paths import Paths, require_place
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.results import count_ended, find_second_tries, finished_results
 from orchestrator.verdicts.judgement import Judgement, Verdict
-from orchestrator.verdicts.staged import among, judge_as_declared, left_out
+from orchestrator.verdicts.staged import experiments_left_out, judge_as_declared, plan_to_judge
 
 PART = (
     "this is a part of the campaign, of which {experiments} have runs too: where seeds are given out look by look, "
@@ -116,11 +116,11 @@ def conclude(selection: Selection, whole: Plan, code: Code, notes: tuple[str, ..
     gathered = gather(selection.paths, whole)
     records = gathered.records
     names = [name for name in selection.arms if name in whole.arms]
-    judged, found = judge_as_declared(among(whole, names, records), records)
+    judged, found = judge_as_declared(plan_to_judge(whole, names, records), records)
     plan = narrow(judged, select_arms(judged.arms, names))
     judgements = {name: found[name] for name in plan.arms}
     usual = select_arms(selection.every_arm, selection.campaign.default_experiments)
-    others = [name for name in left_out(whole, judged, records) if name in usual]
+    others = [name for name in experiments_left_out(whole, judged, records) if name in usual]
     if others:
         notes = (*notes, PART.format(experiments=wording.listed(others)))
     written = write_report(plan, records, judgements, selection.paths, gathered.refused)

@@ -18,9 +18,9 @@ from orchestrator.runs.record import Records
 from orchestrator.verdicts.claims import (
     POWER,
     AuditedClaim,
+    ClaimVerdict,
     Protocol,
     RunNoise,
-    Standing,
     audit,
     find_protocol,
     misstated,
@@ -34,7 +34,7 @@ from orchestrator.verdicts.controls import (
     false_verdicts,
     shuffled_labels,
 )
-from orchestrator.verdicts.interactions import Additivity, InteractionJudgement, interactions_of
+from orchestrator.verdicts.interactions import Additivity, InteractionJudgement, judge_interactions
 from orchestrator.verdicts.judgement import Judgement, Judgements
 
 
@@ -46,8 +46,8 @@ def audit_words(plan: Plan, judgements: Judgements) -> dict[str, Any]:
     protocol = find_protocol(plan)
     frame = tables.audit_table(plan, judgements)
     return {
-        "contradicted": str(Standing.CONTRADICTED),
-        "sentence": _count_standings(claims),
+        "contradicted": str(ClaimVerdict.CONTRADICTED),
+        "sentence": _count_claim_verdicts(claims),
         "scored_on": _describe_scored_on(plan, claims, protocol),
         "bursts": _describe_bursts(claims, protocol),
         "runs": _describe_noise(protocol.noise, protocol.level),
@@ -60,9 +60,9 @@ def audit_words(plan: Plan, judgements: Judgements) -> dict[str, Any]:
     }
 
 
-def _count_standings(claims: Sequence[AuditedClaim]) -> str:
-    counts = Counter(claim.standing for claim in claims)
-    parts = [f"{counts[standing]} {standing}" for standing in Standing if counts[standing]]
+def _count_claim_verdicts(claims: Sequence[AuditedClaim]) -> str:
+    counts = Counter(claim.verdict for claim in claims)
+    parts = [f"{counts[verdict]} {verdict}" for verdict in ClaimVerdict if counts[verdict]]
     return f"Of {wording.counted(len(claims), 'difference')} that the source reports: {wording.listed(parts)}."
 
 
@@ -135,7 +135,7 @@ def _audit_row(plan: Plan, claim: AuditedClaim, judgement: Judgement, agreement:
         "claimed": wording.points(claim.delta_points),
         "versus": claim.versus or wording.MISSING,
         "smallest": wording.plain(claim.detectable_points, 1),
-        "standing": str(claim.standing),
+        "verdict": str(claim.verdict),
         "why": claim.why,
         "delta": wording.points(judgement.delta_points),
         "interval": interval_cell(plan, judgement),
@@ -200,7 +200,7 @@ SAYS = {
 
 def interaction_rows(plan: Plan, records: Records, judgements: Judgements) -> list[dict[str, str]]:
     """Lay out whether the effects of two experiments add up, a row a pair."""
-    return [_interaction_row(found) for found in interactions_of(plan, records, judgements)]
+    return [_interaction_row(found) for found in judge_interactions(plan, records, judgements)]
 
 
 def _interaction_row(found: InteractionJudgement) -> dict[str, str]:

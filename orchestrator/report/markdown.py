@@ -30,7 +30,7 @@ from orchestrator.runs.record import Records, RunRecord
 from orchestrator.stats.multiplicity import CORRECTION_NAME
 from orchestrator.verdicts.judge import family_size
 from orchestrator.verdicts.judgement import Judgements, Verdict
-from orchestrator.verdicts.ledger import describe_scorings, scorings
+from orchestrator.verdicts.ledger import describe_scorings, list_scorings
 from orchestrator.wording import one_line, visible
 
 MAX_LETTERS = 2_000
@@ -120,7 +120,7 @@ def render_markdown(
         "searches": searches,
         "left_out": left_out,
         "num_left_out": wording.counted(len(left_out), "run is", "runs are"),
-        "ledger": describe_scorings(plan, scorings(plan, records)),
+        "ledger": describe_scorings(plan, list_scorings(plan, records)),
         "how": _how(plan, records),
         "files": CSV_FILES,
     }

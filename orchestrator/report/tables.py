@@ -18,9 +18,9 @@ from orchestrator.campaign.generated import Interaction
 from orchestrator.campaign.plan import Plan, PlannedRun
 from orchestrator.runs.record import Bursts, Records, RunRecord
 from orchestrator.verdicts.claims import AuditedClaim, audit
-from orchestrator.verdicts.interactions import InteractionJudgement, interactions_of
+from orchestrator.verdicts.interactions import InteractionJudgement, judge_interactions
 from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
-from orchestrator.verdicts.ledger import Scoring, scorings, seed_scores
+from orchestrator.verdicts.ledger import Scoring, list_scorings, seed_scores
 
 Columns = dict[str, str]
 """Name of a column -> its pandas type."""
@@ -257,6 +257,7 @@ def _audit_row(plan: Plan, judgement: Judgement, claim: AuditedClaim) -> dict[st
     reported = Reported(delta=claim.delta_points)
     return structs.asdict(claim) | {
         "reported_delta_points": claim.delta_points,
+        "standing": claim.verdict,
         **{name: getattr(judgement, name) for name in ESTIMATE},
         "agreement": compare_with_claim(judgement, reported, plan.campaign.margin)[0],
     }
@@ -278,7 +279,7 @@ def interactions_table(plan: Plan, records: Records, judgements: Judgements) -> 
         **dict.fromkeys((*effects, *tests), "float64"),
         "verdict": "str",
     }
-    return _frame([_interaction_row(found) for found in interactions_of(plan, records, judgements)], columns)
+    return _frame([_interaction_row(found) for found in judge_interactions(plan, records, judgements)], columns)
 
 
 def _interaction_row(found: InteractionJudgement) -> dict[str, Any]:
@@ -296,7 +297,8 @@ def ledger_table(plan: Plan, records: Records) -> pd.DataFrame:
     integers = ("seed", "bursts", "correct")
     columns = {name: "Int64" if name in integers else "str" for name in Scoring.__struct_fields__}
     rows = [
-        structs.asdict(found) | {"shared_by": " ".join(found.shared_by) or None} for found in scorings(plan, records)
+        structs.asdict(found) | {"shared_by": " ".join(found.shared_by) or None}
+        for found in list_scorings(plan, records)
     ]
     return _frame(rows, columns)
 

@@ -31,7 +31,7 @@ TIE = 1e-9
 """Differences of decimal numbers that are equal on paper differ by less than this."""
 
 
-class Standing(StrEnum):
+class ClaimVerdict(StrEnum):
     """What the source's protocol says about one of its claims."""
 
     SUPPORTED = "supported"
@@ -117,7 +117,7 @@ class AuditedClaim(Struct, frozen=True, kw_only=True):
     """Two-sided, of the unpaired bursts alone."""
     paired_p_value: float
     """McNemar's exact test with the kindest pairing."""
-    standing: Standing
+    verdict: ClaimVerdict
     why: str
 
 
@@ -206,7 +206,7 @@ def audit_claim(plan: Plan, arm: Arm, reported: Reported, protocol: Protocol) ->
     sides = _sides(plan, arm, reported)
     burst_error = unpaired_error_points(*sides, protocol.num_bursts) if sides else None
     total_error = None if burst_error is None else math.hypot(burst_error, _difference_noise(protocol.noise))
-    standing, why = _stand(abs(reported.delta), burst_error, protocol)
+    verdict, why = _judge_claim(abs(reported.delta), burst_error, protocol)
     repeat_delta = _repeat_delta(arm, sides, protocol.noise)
     return AuditedClaim(
         experiment=arm.id,
@@ -223,7 +223,7 @@ def audit_claim(plan: Plan, arm: Arm, reported: Reported, protocol: Protocol) ->
         paired_detectable_points=paired_detectable_points(protocol.num_bursts, protocol.level),
         p_value=_p_value(reported.delta, burst_error),
         paired_p_value=paired_p_value(reported.delta, protocol.num_bursts),
-        standing=standing,
+        verdict=verdict,
         why=why
         if repeat_delta is None
         else f"{why}; with the source's own repeat it is {wording.points(repeat_delta)}",
@@ -270,21 +270,21 @@ def _repeat_delta(arm: Arm, sides: tuple[float, float] | None, noise: RunNoise |
     return sum(others) / len(others) - sides[1]
 
 
-def _stand(size_points: float, burst_error_points: float | None, protocol: Protocol) -> tuple[Standing, str]:
+def _judge_claim(size_points: float, burst_error_points: float | None, protocol: Protocol) -> tuple[ClaimVerdict, str]:
     widest = protocol.noise.widest if protocol.noise else None
     if widest and size_points <= widest.apart_points + TIE:
         names = wording.listed(widest.accuracy_percent_of)
-        return Standing.CONTRADICTED, f"{names} are one configuration and differ by {widest.apart_points:.1f}"
+        return ClaimVerdict.CONTRADICTED, f"{names} are one configuration and differ by {widest.apart_points:.1f}"
     if burst_error_points is None:
-        return Standing.CANNOT_TELL, "the source gives no accuracy for either side"
+        return ClaimVerdict.CANNOT_TELL, "the source gives no accuracy for either side"
     by_bursts = detectable_points(burst_error_points, protocol.level)
     smallest = detectable_points(math.hypot(burst_error_points, _difference_noise(protocol.noise)), protocol.level)
     if size_points > smallest:
-        return Standing.SUPPORTED, f"above the {smallest:.1f} that one run a side can tell"
+        return ClaimVerdict.SUPPORTED, f"above the {smallest:.1f} that one run a side can tell"
     if size_points > by_bursts:
         luck = f"above the {by_bursts:.1f} that the luck of the bursts allows"
-        return Standing.NOT_SUPPORTED, f"{luck}, below the {smallest:.1f} with that of the runs"
-    return Standing.NOT_SUPPORTED, f"below the {by_bursts:.1f} that the luck of the bursts alone allows"
+        return ClaimVerdict.NOT_SUPPORTED, f"{luck}, below the {smallest:.1f} with that of the runs"
+    return ClaimVerdict.NOT_SUPPORTED, f"below the {by_bursts:.1f} that the luck of the bursts alone allows"
 
 
 def misstated(claims: Sequence[AuditedClaim]) -> list[AuditedClaim]:

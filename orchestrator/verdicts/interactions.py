@@ -27,7 +27,7 @@ from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_
 from orchestrator.stats.multiplicity import ADJUST
 from orchestrator.stats.pairing import BurstOutcomes, PairedDifferences, pair_outcomes
 from orchestrator.stats.variance import Spread, difference_spread
-from orchestrator.verdicts.comparisons import configuration, outcomes_of, runs_of, spreads_of
+from orchestrator.verdicts.comparisons import configuration, outcomes_by_seed, pooled_spreads, runs_by_seed
 from orchestrator.verdicts.judgement import Judgement, Verdict
 
 
@@ -63,7 +63,7 @@ class InteractionJudgement(Struct, frozen=True, kw_only=True):
     verdict: Additivity
 
 
-def interactions_of(
+def judge_interactions(
     plan: Plan, records: Mapping[str, RunRecord], judgements: Mapping[str, Judgement]
 ) -> list[InteractionJudgement]:
     """Judge whether effects add up, for every pair whose four arms are in the plan.
@@ -82,10 +82,10 @@ def interactions_of(
     staging = plan.campaign.staging
     if staging is None:
         arms_of = {pair: _four_arms(plan, records, pair) for pair in plan.interactions}
-        return judge_interactions(arms_of, plan.campaign.judging, plan.campaign.margin)
+        return judge_pairs(arms_of, plan.campaign.judging, plan.campaign.margin)
     arms_of = {pair: _four_arms(plan, _asked(plan, records, judgements, pair), pair) for pair in plan.interactions}
     waiting = [pair for pair in arms_of if not all(_is_over(judgements, cell, staging) for cell in pair.cells)]
-    return judge_interactions(arms_of, plan.campaign.judging, plan.campaign.margin, waiting)
+    return judge_pairs(arms_of, plan.campaign.judging, plan.campaign.margin, waiting)
 
 
 def _is_over(judgements: Mapping[str, Judgement], name: str, staging: StagingSpec) -> bool:
@@ -135,8 +135,8 @@ class FourArms(Struct, frozen=True, kw_only=True):
 
 def _four_arms(plan: Plan, records: Mapping[str, RunRecord], pair: Interaction) -> FourArms:
     capture = plan.campaign.data.report[0]
-    neither, first, second, both = (outcomes_of(runs_of(plan, records, cell), capture) for cell in pair.cells)
-    pooled = spreads_of(plan, records)
+    neither, first, second, both = (outcomes_by_seed(runs_by_seed(plan, records, cell), capture) for cell in pair.cells)
+    pooled = pooled_spreads(plan, records)
     known = [pooled[name] for cell in pair.cells if (name := configuration(plan, cell)) in pooled]
     spreads = tuple(known) if len(known) == len(pair.cells) else ()
     return FourArms(neither=neither, first=first, second=second, both=both, spreads=spreads)
@@ -185,7 +185,7 @@ def contrast_spread(spreads: Sequence[Spread]) -> Spread:
     return difference_spread(difference_spread(both, first), difference_spread(second, neither))
 
 
-def judge_interactions(
+def judge_pairs(
     arms_of: Mapping[Interaction, FourArms],
     judging: JudgingSpec,
     margin_points: float,

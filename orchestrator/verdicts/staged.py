@@ -19,7 +19,7 @@ DEFINITE = (Verdict.IMPROVED, Verdict.REGRESSION, Verdict.NO_CHANGE)
 ENDED = (RunState.DONE, RunState.TOO_SLOW, RunState.FAILED)
 
 
-class DecisionState(StrEnum):
+class SeedDecisionState(StrEnum):
     """Whether more seeds are given to an experiment."""
 
     DECIDED = "decided"
@@ -28,11 +28,11 @@ class DecisionState(StrEnum):
     """It has had the greatest number of seeds and stays inconclusive."""
 
 
-class Decision(Struct, frozen=True, kw_only=True):
+class SeedDecision(Struct, frozen=True, kw_only=True):
     """What the looks have come to for one experiment."""
 
     experiment: str
-    state: DecisionState
+    state: SeedDecisionState
     verdict: Verdict | None
     look_seeds: int | None
     """The number of seeds at the look that its verdict is of; None before the first."""
@@ -40,20 +40,20 @@ class Decision(Struct, frozen=True, kw_only=True):
     """Seeds at which its own run or its reference's has yet to end."""
 
 
-class Standing(Struct, frozen=True, kw_only=True):
+class StagedVerdicts(Struct, frozen=True, kw_only=True):
     """How far a campaign has come."""
 
     plan: Plan
     """Of the runs that were asked for or are there."""
     judgements: dict[str, Judgement]
-    decisions: dict[str, Decision]
+    decisions: dict[str, SeedDecision]
     wanted: tuple[Cell, ...]
     """The runs to train next, in their order."""
     asked: tuple[Cell, ...]
     """Those, and all that were asked for before."""
 
 
-def among(whole: Plan, names: Collection[str], records: Records) -> Plan:
+def plan_to_judge(whole: Plan, names: Collection[str], records: Records) -> Plan:
     """Return what some experiments are judged among: every experiment of the campaign that has come to an end anywhere.
 
     So a verdict does not depend on which experiments a command names, and nobody finds an effect by leaving others out.
@@ -69,7 +69,7 @@ def among(whole: Plan, names: Collection[str], records: Records) -> Plan:
     return narrow(whole, select_arms(whole.arms, sorted(wanted)))
 
 
-def left_out(whole: Plan, judged: Plan, records: Records) -> list[str]:
+def experiments_left_out(whole: Plan, judged: Plan, records: Records) -> list[str]:
     """Name the experiments with runs that verdicts were not reached among."""
     cells = ((name, seed) for name, seed in whole.run_of if name not in judged.arms)
     return list(dict.fromkeys(cell[0] for cell in cells if _has_ended(whole, records, cell)))
@@ -79,11 +79,11 @@ def judge_as_declared(plan: Plan, records: Records) -> tuple[Plan, dict[str, Jud
     """Judge a campaign the way its file says, at once or look by look; return the plan that the judgements are of."""
     if plan.campaign.staging is None:
         return plan, judge(plan, records)
-    standing = stand(plan, records, plan.campaign.staging)
-    return standing.plan, standing.judgements
+    staged = judge_staged(plan, records, plan.campaign.staging)
+    return staged.plan, staged.judgements
 
 
-def stand(plan: Plan, records: Records, staging: StagingSpec) -> Standing:
+def judge_staged(plan: Plan, records: Records, staging: StagingSpec) -> StagedVerdicts:
     """Go through the looks as far as the records go.
 
     Args:
@@ -113,7 +113,7 @@ def stand(plan: Plan, records: Records, staging: StagingSpec) -> Standing:
     judgements |= {
         name: _confirm(plan, known[name], records, staging, judgements[name]) for name in _candidates(plan, judgements)
     }
-    return _standing(plan, records, staging, progress, judgements)
+    return _staged_verdicts(plan, records, staging, progress, judgements)
 
 
 def _records_at(plan: Plan, records: Records, progress: Progress) -> Records:
@@ -212,9 +212,9 @@ def _confirm(plan: Plan, known: Records, records: Records, staging: StagingSpec,
     return structs.replace(judgement, fresh=fresh, is_confirmed=is_confirmed, reason=f"{judgement.reason}; {said}")
 
 
-def _standing(
+def _staged_verdicts(
     plan: Plan, records: Records, staging: StagingSpec, progress: Progress, judgements: dict[str, Judgement]
-) -> Standing:
+) -> StagedVerdicts:
     of_candidates = [
         (side, seed)
         for seed in staging.fresh_seeds
@@ -225,7 +225,7 @@ def _standing(
     to_confirm = [cell for cell in of_candidates if not _has_ended(plan, records, cell)]
     # What is undecided comes first: a candidate has its verdict.
     wanted = _distinct(plan, [*progress.missing, *to_confirm])
-    return Standing(
+    return StagedVerdicts(
         plan=_of_runs(plan, {plan.run_of[cell] for cell in asked} | records.keys()),
         judgements=judgements,
         decisions={name: _decision(plan, progress, judgements[name], to_confirm) for name in _compared(plan)},
@@ -259,15 +259,15 @@ def _of_runs(plan: Plan, run_ids: set[str]) -> Plan:
     )
 
 
-def _decision(plan: Plan, progress: Progress, judgement: Judgement, to_confirm: Sequence[Cell]) -> Decision:
+def _decision(plan: Plan, progress: Progress, judgement: Judgement, to_confirm: Sequence[Cell]) -> SeedDecision:
     name = judgement.experiment
     sides = (name, plan.arms[name].reference)
     asked = progress.missing if name in progress.undecided else to_confirm if judgement.fresh is not None else ()
     wants = {seed for side, seed in asked if side in sides}
-    undecided = DecisionState.UNDECIDED if progress.missing else DecisionState.EXHAUSTED
-    return Decision(
+    undecided = SeedDecisionState.UNDECIDED if progress.missing else SeedDecisionState.EXHAUSTED
+    return SeedDecision(
         experiment=name,
-        state=undecided if name in progress.undecided else DecisionState.DECIDED,
+        state=undecided if name in progress.undecided else SeedDecisionState.DECIDED,
         verdict=judgement.verdict,
         look_seeds=judgement.look_seeds,
         wants=tuple(sorted(wants)),

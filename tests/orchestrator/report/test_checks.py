@@ -14,7 +14,7 @@ from orchestrator.report.checks import SAYS, audit_words, controls_words, intera
 from orchestrator.report.markdown import render_markdown
 from orchestrator.report.page import render_page
 from orchestrator.runs.record import RunRecord
-from orchestrator.verdicts.claims import Standing
+from orchestrator.verdicts.claims import ClaimVerdict
 from orchestrator.verdicts.interactions import Additivity
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.judgement import Verdict
@@ -52,8 +52,8 @@ class TestAudit:
         plan, _, judgements = judged()
         return audit_words(plan, judgements)
 
-    def test_counts_the_standings(self, words: dict[str, Any]) -> None:
-        counts = f"1 supported, 1 not supported, 2 {Standing.CONTRADICTED} and 1 cannot tell"
+    def test_counts_the_verdicts_on_claims(self, words: dict[str, Any]) -> None:
+        counts = f"1 supported, 1 not supported, 2 {ClaimVerdict.CONTRADICTED} and 1 cannot tell"
         assert words["sentence"] == f"Of 5 differences that the source reports: {counts}."
 
     def test_noise_of_two_runs_is_said_to_be_hardly_known(self, words: dict[str, Any]) -> None:
@@ -89,14 +89,14 @@ class TestAudit:
 
     def test_row_has_the_claim_beside_the_replay(self, words: dict[str, Any]) -> None:
         rows = {row["experiment"]: row for row in words["rows"]}
-        assert rows["roll"]["standing"] == "supported"
+        assert rows["roll"]["verdict"] == "supported"
         assert (rows["roll"]["claimed"], rows["roll"]["delta"]) == ("−47.5", "−50.0")
-        assert (rows["mean"]["smallest"], rows["mean"]["standing"]) == ("–", "cannot tell")
+        assert (rows["mean"]["smallest"], rows["mean"]["verdict"]) == ("–", "cannot tell")
 
     def test_claim_against_a_reported_baseline_can_be_told(self, judged: Callable[..., Judged]) -> None:
         plan, _, judgements = judged(baseline=BaselineSpec(reported=Reported(accuracy=84.0)))
         rows = {row["experiment"]: row for row in audit_words(plan, judgements)["rows"]}
-        assert rows["mean"]["standing"] == "not supported"
+        assert rows["mean"]["verdict"] == "not supported"
 
     def test_source_without_a_repeat_is_favoured_and_told_so(self, judged: Callable[..., Judged]) -> None:
         plan, _, judgements = judged(experiments={"E5": EXPERIMENTS["E5"]})
@@ -120,8 +120,8 @@ class TestAudit:
         found = section(markdown, SOURCE)
         assert "| E5 | +1.0 | baseline | " in found
         assert re.search(r"own repeat it is −0\.3 \|", found)
-        assert f"*{Standing.CONTRADICTED}*: no larger than" in found
-        assert f"<td>{Standing.CONTRADICTED}</td>" in render_page("t", markdown, {})
+        assert f"*{ClaimVerdict.CONTRADICTED}*: no larger than" in found
+        assert f"<td>{ClaimVerdict.CONTRADICTED}</td>" in render_page("t", markdown, {})
 
     def test_campaign_without_claims_says_so(self, judged: Callable[..., Judged]) -> None:
         markdown = render_markdown(*judged(experiments={"E5": {"change": {"loss.kind": "focal"}}}))

@@ -26,8 +26,8 @@ from orchestrator.report.tables import (
 )
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.estimate import Estimate
-from orchestrator.verdicts.claims import Standing
-from orchestrator.verdicts.interactions import interactions_of
+from orchestrator.verdicts.claims import ClaimVerdict
+from orchestrator.verdicts.interactions import judge_interactions
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.judgement import Judgement, Verdict
 from orchestrator.verdicts.staged import judge_as_declared
@@ -313,7 +313,7 @@ class TestAudit:
         row = row_of(frame, experiment="E5")
         assert (row["reported_delta_points"], row["delta_points"]) == (1.0, judgements["E5"].delta_points)
         assert (row["low_points"], row["high_points"]) == judgements["E5"].interval_points
-        assert (row["standing"], row["agreement"]) == (Standing.CONTRADICTED, "cannot tell")
+        assert (row["standing"], row["agreement"]) == (ClaimVerdict.CONTRADICTED, "cannot tell")
         assert row["repeat_delta_points"] == pytest.approx(-0.3)
 
     def test_bursts_and_the_level_of_each_interval_are_named(
@@ -349,7 +349,7 @@ class TestInteractions:
         records = runs_of(plan, {"baseline": 0.5, "A": 0.55, "B": 0.52, "A-and-B": 0.95})
         judgements = judge(plan, records)
         row = row_of(interactions_table(plan, records, judgements), first="A", second="B")
-        (found,) = interactions_of(plan, records, judgements)
+        (found,) = judge_interactions(plan, records, judgements)
         assert [row[cell] for cell in ("neither", "only_first", "only_second", "both")] == list(plan.arms)
         effects = [row[f"{name}_points"] for name in ("first", "second", "both", "contrast")]
         assert effects == pytest.approx([5.0, 2.0, 45.0, 38.0])

@@ -18,7 +18,7 @@ from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import BaselineSpec
 from orchestrator.verdicts.claims import (
     AuditedClaim,
-    Standing,
+    ClaimVerdict,
     audit,
     detectable_points,
     find_noise,
@@ -79,7 +79,7 @@ class TestProtocol:
         of = {claim.experiment: claim for claim in audit(a_source(SOURCE | {"noise": more}))}
         assert (of["noise"].num_bursts, of["roll"].num_bursts) == (10_000, 1000)
         assert of["noise"].burst_error_points == pytest.approx(unpaired_error_points(78.3, 84.0, 10_000))
-        assert of["noise"].standing is Standing.SUPPORTED
+        assert of["noise"].verdict is ClaimVerdict.SUPPORTED
 
     def test_knows_the_noise_of_a_run_by_what_is_reported_twice(self, a_source: Callable[..., Plan]) -> None:
         noise = find_protocol(a_source()).noise
@@ -169,17 +169,17 @@ class TestDetectable:
 
 class TestStandings:
     @pytest.mark.parametrize(
-        ("experiment", "standing"),
+        ("experiment", "verdict"),
         [
-            ("E5", Standing.CONTRADICTED),
-            ("H2", Standing.CONTRADICTED),
-            ("K1", Standing.NOT_SUPPORTED),
-            ("noise", Standing.NOT_SUPPORTED),
-            ("roll", Standing.SUPPORTED),
+            ("E5", ClaimVerdict.CONTRADICTED),
+            ("H2", ClaimVerdict.CONTRADICTED),
+            ("K1", ClaimVerdict.NOT_SUPPORTED),
+            ("noise", ClaimVerdict.NOT_SUPPORTED),
+            ("roll", ClaimVerdict.SUPPORTED),
         ],
     )
-    def test_of_a_claim(self, claims: dict[str, AuditedClaim], experiment: str, standing: Standing) -> None:
-        assert claims[experiment].standing is standing
+    def test_of_a_claim(self, claims: dict[str, AuditedClaim], experiment: str, verdict: ClaimVerdict) -> None:
+        assert claims[experiment].verdict is verdict
 
     def test_only_a_reported_difference_is_a_claim(self, claims: dict[str, AuditedClaim]) -> None:
         assert list(claims) == ["E5", "H2", "K1", "noise", "roll"]
@@ -216,23 +216,23 @@ class TestStandings:
         muon = {"change": {"optim.epochs": 9}, "reported": {"accuracy": 83.8, "delta": -1.3}}
         (*_, found) = audit(a_source(SOURCE | {"muon": muon}))
         assert 85.0 - 83.7 < 1.3
-        assert found.standing is Standing.CONTRADICTED
+        assert found.verdict is ClaimVerdict.CONTRADICTED
 
     def test_without_a_repeat_the_bursts_alone_decide(self, a_source: Callable[..., Plan]) -> None:
         plan = a_source({name: SOURCE[name] for name in ("E5", "noise")})
         by_name = {claim.experiment: claim for claim in audit(plan)}
-        assert by_name["E5"].standing is Standing.NOT_SUPPORTED
-        assert by_name["noise"].standing is Standing.SUPPORTED
+        assert by_name["E5"].verdict is ClaimVerdict.NOT_SUPPORTED
+        assert by_name["noise"].verdict is ClaimVerdict.SUPPORTED
         assert by_name["noise"].total_error_points == by_name["noise"].burst_error_points
 
     def test_more_bursts_support_what_few_do_not(self, a_source: Callable[..., Plan]) -> None:
         plan = a_source({"E5": SOURCE["E5"]}, packets=10_000)
-        assert audit(plan)[0].standing is Standing.SUPPORTED
+        assert audit(plan)[0].verdict is ClaimVerdict.SUPPORTED
 
     def test_stricter_level_of_the_campaign_supports_less(self, a_source: Callable[..., Plan]) -> None:
         plan = a_source({"noise": SOURCE["noise"]})
         strict = structs.replace(plan.campaign, judging=structs.replace(plan.campaign.judging, level=0.001))
-        assert audit(structs.replace(plan, campaign=strict))[0].standing is Standing.NOT_SUPPORTED
+        assert audit(structs.replace(plan, campaign=strict))[0].verdict is ClaimVerdict.NOT_SUPPORTED
 
     def test_accuracy_that_is_not_given_follows_from_the_references(self, a_source: Callable[..., Plan]) -> None:
         mean = {"on": "E5", "change": {"model.pooling": "mean"}, "reported": {"delta": -3.9}}
@@ -242,7 +242,7 @@ class TestStandings:
     def test_claim_without_any_accuracy_cannot_be_told(self, a_source: Callable[..., Plan]) -> None:
         plan = a_source({"mean": {"change": {"model.pooling": "mean"}, "reported": {"delta": -3.9}}})
         (found,) = audit(plan)
-        assert (found.standing, found.detectable_points, found.p_value) == (Standing.CANNOT_TELL, None, None)
+        assert (found.verdict, found.detectable_points, found.p_value) == (ClaimVerdict.CANNOT_TELL, None, None)
 
     @given(accuracy=ACCURACY, delta=st.floats(-90.0, 90.0))
     def test_supported_claims_are_significant_as_well(self, accuracy: float, delta: float) -> None:
