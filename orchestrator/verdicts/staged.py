@@ -11,7 +11,7 @@ from orchestrator.campaign.plan import Plan, narrow
 from orchestrator.campaign.spec import StagingSpec
 from orchestrator.runs.record import Records
 from orchestrator.runs.states import RunState
-from orchestrator.stats.looks import Cell, Look, Progress, Weighed, replay, share_out
+from orchestrator.stats.looks import Cell, Look, Progress, replay, share_out
 from orchestrator.verdicts.judge import estimate_at, judge
 from orchestrator.verdicts.judgement import AtLook, Judgement, Verdict
 
@@ -91,29 +91,34 @@ def judge_staged(plan: Plan, records: Records, staging: StagingSpec) -> StagedVe
         records: run id -> what the run left.
         staging: how seeds are given out.
     """
-    at = share_out(staging.looks, plan.campaign.judging.level)
-    found: dict[str, Judgement] = {}
-    known: dict[str, Records] = {}
-
-    def weigh(look: Look, progress: Progress) -> dict[str, Weighed]:
+    looks = share_out(staging.looks, plan.campaign.judging.level)
+    progress = Progress({name: arm.reference for name, arm in plan.arms.items()})
+    latest: dict[str, Judgement] = {}
+    judged_on: dict[str, Records] = {}
+    for look in replay(progress, looks, lambda cell: _has_ended(plan, records, cell)):
         at_look = _records_at(plan, records, progress)
         judged = _judge_at(plan, at_look, look, progress)
-        news = {name: judgement for name, judgement in judged.items() if name not in progress.told_at}
-        found.update(news)
-        known.update(dict.fromkeys(news, at_look))
-        return {name: Weighed(_is_told(plan, judged, name), judged[name].p_value) for name in progress.undecided}
-
-    references = {name: arm.reference for name, arm in plan.arms.items()}
-    progress = replay(references, at, lambda cell: _has_ended(plan, records, cell), weigh)
+        # What an earlier look decided keeps its verdict and the runs it rests on.
+        fresh = {name: judgement for name, judgement in judged.items() if name not in progress.decided_at}
+        latest |= fresh
+        judged_on |= dict.fromkeys(fresh, at_look)
+        decided = [name for name in progress.undecided if _is_decided(plan, judged, name)]
+        progress.close(look, {name: judged[name].p_value for name in decided})
     if not progress.completed:
-        judged = _judge_at(plan, _records_at(plan, records, progress), at[0], progress)
-        num_missing = _count_missing(plan, progress)
-        found = {name: _withhold(judgement, num_missing, at[0]) for name, judgement in judged.items()}
-    judgements = {name: _tell_look(plan, found[name], progress) for name in plan.arms}
+        latest = _judge_before(plan, records, looks[0], progress)
+    judgements = {name: _with_look(plan, latest[name], progress) for name in plan.arms}
     judgements |= {
-        name: _confirm(plan, known[name], records, staging, judgements[name]) for name in _candidates(plan, judgements)
+        name: _confirm(plan, judged_on[name], records, staging, judgements[name])
+        for name in _candidates(plan, judgements)
     }
     return _staged_verdicts(plan, records, staging, progress, judgements)
+
+
+def _judge_before(plan: Plan, records: Records, first: Look, progress: Progress) -> dict[str, Judgement]:
+    """Judge while the first look is under way, and hold back every verdict that the missing runs could change."""
+    judged = _judge_at(plan, _records_at(plan, records, progress), first, progress)
+    num_missing = _count_missing(plan, progress)
+    return {name: _withhold(judgement, num_missing, first) for name, judgement in judged.items()}
 
 
 def _records_at(plan: Plan, records: Records, progress: Progress) -> Records:
@@ -124,7 +129,7 @@ def _records_at(plan: Plan, records: Records, progress: Progress) -> Records:
 
 def _judge_at(plan: Plan, at_look: Records, look: Look, progress: Progress) -> dict[str, Judgement]:
     campaign = structs.replace(plan.campaign, seeds=tuple(range(look.num_seeds)))
-    spends = AtLook(look.share, look.equivalence_share, progress.told_p)
+    spends = AtLook(look.share, look.equivalence_share, progress.decided_p)
     return judge(structs.replace(plan, campaign=campaign), at_look, spends)
 
 
@@ -142,7 +147,7 @@ def _has_ended(plan: Plan, records: Records, cell: Cell) -> bool:
     return record is not None and record.result is not None and record.result.state in ENDED
 
 
-def _is_told(plan: Plan, judged: Mapping[str, Judgement], name: str) -> bool:
+def _is_decided(plan: Plan, judged: Mapping[str, Judgement], name: str) -> bool:
     """Whether more seeds have nothing to add: a verdict, a stop on either side, or a control that is not compared."""
     arm = plan.arms[name]
     reference = judged[arm.reference].verdict if arm.reference else None
@@ -159,19 +164,19 @@ def _withhold(judgement: Judgement, num_missing: int, look: Look) -> Judgement:
     return structs.replace(judgement, verdict=Verdict.INCONCLUSIVE, reason=reason)
 
 
-def _tell_look(plan: Plan, judgement: Judgement, progress: Progress) -> Judgement:
+def _with_look(plan: Plan, judgement: Judgement, progress: Progress) -> Judgement:
     """Say at which look, and at which level."""
     if judgement.reference is None or judgement.verdict is None or not progress.completed:
         return judgement
-    told = progress.told_at.get(judgement.experiment)
-    look = told or progress.completed[-1]
+    decided = progress.decided_at.get(judgement.experiment)
+    look = decided or progress.completed[-1]
     share = look.equivalence_share if judgement.verdict is Verdict.NO_CHANGE else look.share
     level = f"{100 * share * plan.campaign.judging.level:.2g} %"
     stands = "decided" if judgement.verdict in DEFINITE else "as it is"
     missing = _count_missing(plan, progress)
     waits = f"; the next look waits for {wording.counted(missing, 'run')}" if missing else ""
     reason = f"{judgement.reason}; {stands} at the look at {look.num_seeds} seeds, at the level {level}"
-    return structs.replace(judgement, look_seeds=look.num_seeds, reason=reason + ("" if told else waits))
+    return structs.replace(judgement, look_seeds=look.num_seeds, reason=reason + ("" if decided else waits))
 
 
 def _candidates(plan: Plan, judgements: Mapping[str, Judgement]) -> list[str]:
