@@ -23,6 +23,7 @@ from orchestrator import wording
 from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.fields import BASELINE, Reported
 from orchestrator.campaign.plan import Plan
+from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
 
 POWER = 0.80
 ROUNDING_POINTS = 0.05
@@ -38,6 +39,16 @@ class ClaimVerdict(StrEnum):
     NOT_SUPPORTED = "not supported"
     CONTRADICTED = "contradicted by the source's own repeat"
     CANNOT_TELL = "cannot tell"
+
+
+class Agreement(StrEnum):
+    """What our runs say about one of the source's claims."""
+
+    AGREE = "agree"
+    DISAGREE = "disagree"
+    CANNOT_TELL = "cannot tell"
+    STOPPED = "stopped as reported"
+    """The source reports that it stopped, and it stopped here too."""
 
 
 class Repeat(Struct, frozen=True, kw_only=True):
@@ -121,9 +132,90 @@ class AuditedClaim(Struct, frozen=True, kw_only=True):
     why: str
 
 
-def audit(plan: Plan) -> list[AuditedClaim]:
-    """Audit every difference that the source reports, in the order of the campaign file."""
+class ReplayedClaim(Struct, frozen=True, kw_only=True):
+    """What the source reports of an experiment, beside what was found here."""
+
+    experiment: str
+    reported: Reported
+    agreement: Agreement
+    why: str
+
+
+class Claims(Struct, frozen=True, kw_only=True):
+    """The source's claims, judged by its own numbers and by our runs."""
+
+    protocol: Protocol
+    audited: tuple[AuditedClaim, ...]
+    """Every reported difference, judged by the source's numbers alone."""
+    replayed: tuple[ReplayedClaim, ...]
+    """Every experiment that the source reports on, judged by our runs."""
+    agreement_of: dict[str, Agreement]
+    """Audited experiment -> whether our difference agrees with the reported one, whatever outcome is reported too."""
+
+
+def judge_claims(plan: Plan, judgements: Judgements) -> Claims:
+    """Judge what the source reports, both ways, in the order of the campaign file."""
     protocol = find_protocol(plan)
+    audited = audit(plan, protocol)
+    margin = plan.campaign.margin
+    deltas = {claim.experiment: Reported(delta=claim.delta_points) for claim in audited}
+    return Claims(
+        protocol=protocol,
+        audited=tuple(audited),
+        replayed=tuple(
+            _replay_claim(judgements[arm.id], arm.reported, margin) for arm in plan.arms.values() if arm.reported
+        ),
+        agreement_of={
+            name: compare_with_claim(judgements[name], reported, margin)[0] for name, reported in deltas.items()
+        },
+    )
+
+
+def _replay_claim(judgement: Judgement, reported: Reported, margin_points: float) -> ReplayedClaim:
+    agreement, why = compare_with_claim(judgement, reported, margin_points)
+    return ReplayedClaim(experiment=judgement.experiment, reported=reported, agreement=agreement, why=why)
+
+
+def compare_with_claim(judgement: Judgement, reported: Reported, margin_points: float) -> tuple[Agreement, str]:
+    """Return whether a judgement agrees with what the source reports, and why."""
+    if judgement.verdict is Verdict.PENDING:
+        return Agreement.CANNOT_TELL, "not run"
+    if reported.outcome is not None:
+        return _compare_outcome(judgement, reported.outcome)
+    if judgement.verdict is not None and judgement.verdict.is_stop:
+        return Agreement.DISAGREE, f"a score is reported, here it ended as {judgement.verdict}"
+    return _compare_delta(judgement, reported.delta, margin_points)
+
+
+def _compare_delta(judgement: Judgement, delta_points: float | None, margin_points: float) -> tuple[Agreement, str]:
+    if delta_points is None:
+        return Agreement.CANNOT_TELL, "no difference is reported, and an accuracy alone has no pair"
+    if judgement.interval_points is None:
+        return Agreement.CANNOT_TELL, "no interval"
+    low, high = judgement.interval_points
+    if not low <= delta_points <= high:
+        return Agreement.DISAGREE, "the interval leaves the reported difference out"
+    reach_points = max(margin_points, abs(delta_points))
+    if low < delta_points - reach_points or high > delta_points + reach_points:
+        return (
+            Agreement.CANNOT_TELL,
+            f"the interval holds it, but reaches more than {reach_points:.1f} points beyond it",
+        )
+    return Agreement.AGREE, "the interval holds the reported difference"
+
+
+def _compare_outcome(judgement: Judgement, outcome: str) -> tuple[Agreement, str]:
+    here = judgement.verdict or "scored"
+    if outcome in (here, judgement.failure):
+        stopped = judgement.verdict is not None and judgement.verdict.is_stop
+        return (Agreement.STOPPED if stopped else Agreement.AGREE), f"reported as {outcome}, and so here"
+    if here in (Verdict.INCONCLUSIVE, Verdict.NEEDS_SEEDS):
+        return Agreement.CANNOT_TELL, f"reported as {outcome}, here {here}"
+    return Agreement.DISAGREE, f"reported as {outcome}, here {judgement.failure or here}"
+
+
+def audit(plan: Plan, protocol: Protocol) -> list[AuditedClaim]:
+    """Audit every difference that the source reports, in the order of the campaign file."""
     claims = [(arm, arm.reported) for arm in plan.arms.values() if arm.reported]
     return [audit_claim(plan, arm, reported, protocol) for arm, reported in claims if reported.delta is not None]
 
