@@ -25,7 +25,7 @@ from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_
 from orchestrator.stats.multiplicity import ADJUST
 from orchestrator.stats.pairing import PairedDifferences
 from orchestrator.stats.variance import difference_spread, pool_spreads
-from orchestrator.verdicts.judge import decide
+from orchestrator.verdicts.judge import decide_verdict
 from orchestrator.verdicts.judgement import Verdict
 
 Floats = NDArray[np.float64]
@@ -203,7 +203,7 @@ def _count(found: Tally, estimates: list[Estimate], delta_points_C: Floats) -> N
         low, high = estimate.interval_points or (0.0, 0.0)
         covered.append(low <= truth <= high)
         equivalence_p = equivalence_p_value(estimate, MARGIN_POINTS) or 0.0
-        verdicts.append(decide(estimate.delta_points or 0.0, adjusted_p, equivalence_p, LEVEL))
+        verdicts.append(decide_verdict(estimate.delta_points or 0.0, adjusted_p, equivalence_p, LEVEL))
     found.covered.append(float(np.mean(covered)))
     found.no_change.append(float(np.mean([verdict is Verdict.NO_CHANGE for verdict in verdicts])))
     _append(found, "ours", np.array([verdict in (Verdict.IMPROVED, Verdict.REGRESSION) for verdict in verdicts]))

@@ -19,11 +19,11 @@ from benchmarks.calibration import simulate as simulate_outcomes
 from benchmarks.page import publish
 from orchestrator.campaign.spec import StagingSpec
 from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta
-from orchestrator.stats.looks import Look, Progress, Weighed, replay, share_out
+from orchestrator.stats.looks import Look, Progress, replay, share_out
 from orchestrator.stats.multiplicity import ADJUST
 from orchestrator.stats.pairing import PairedDifferences
 from orchestrator.stats.variance import Spread, difference_spread, pool_spreads
-from orchestrator.verdicts.judge import decide
+from orchestrator.verdicts.judge import decide_verdict
 from orchestrator.verdicts.judgement import AtLook, Verdict
 
 BEGIN, END = "<!-- begin: written by python -m benchmarks.savings -->", "<!-- end -->"
@@ -105,10 +105,10 @@ class Campaign:
         spread = difference_spread(spreads[str(arm)], spreads["0"])
         return estimate_delta(PairedDifferences(difference_SB, tuple(seeds), DEVICES_B), spread, level)
 
-    def weigh(self, look: Look, progress: Progress) -> dict[str, Weighed]:
-        """Judge at a look, as `verdicts.judge` does."""
+    def judge_at(self, look: Look, progress: Progress) -> dict[str, float | None]:
+        """Judge at a look, as `verdicts.judge` does; return the p-value of each experiment that is decided."""
         spreads = self.spreads({int(name): range(num_seeds) for name, num_seeds in progress.given.items()})
-        at, level = AtLook(look.share, look.equivalence_share, progress.told_p), LEVEL * look.share
+        at, level = AtLook(look.share, look.equivalence_share, progress.decided_p), LEVEL * look.share
         for name in progress.undecided:
             self.estimates[int(name)] = self.estimate(int(name), range(look.num_seeds), spreads, level)
         p_values = [at.spend(str(arm), found.p_value) or 0.0 for arm, found in sorted(self.estimates.items())]
@@ -119,16 +119,16 @@ class Campaign:
                 1.0, (equivalence_p_value(estimate, self.margin_points) or 0.0) / look.equivalence_share
             )
             delta_points = estimate.delta_points or 0.0
-            self.verdicts[int(name)] = decide(delta_points, adjusted[int(name)], equivalence_p, LEVEL)
-        return {
-            name: Weighed(self.verdicts[int(name)] is not Verdict.INCONCLUSIVE, self.estimates[int(name)].p_value)
-            for name in progress.undecided
-        }
+            self.verdicts[int(name)] = decide_verdict(delta_points, adjusted[int(name)], equivalence_p, LEVEL)
+        decided = [name for name in progress.undecided if self.verdicts[int(name)] is not Verdict.INCONCLUSIVE]
+        return {name: self.estimates[int(name)].p_value for name in decided}
 
     def judge(self, design: Design) -> Progress:
         """Go through the looks of a design; no run is missing, because all have ended."""
-        references = {str(arm): "0" if arm else None for arm in range(len(self.correct_ASB))}
-        return replay(references, design.looks, lambda cell: True, self.weigh)
+        progress = Progress({str(arm): "0" if arm else None for arm in range(len(self.correct_ASB))})
+        for look in replay(progress, design.looks, lambda cell: True):
+            progress.close(look, self.judge_at(look, progress))
+        return progress
 
     def confirm(self, progress: Progress) -> tuple[list[Estimate], int]:
         """Estimate the improved arms on fresh seeds only; return the estimates and the number of trainings."""

@@ -28,8 +28,9 @@ from orchestrator.runs.order import read_order
 from orchestrator.runs.paths import Paths, require_place
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.results import count_ended, find_second_tries, finished_results
-from orchestrator.verdicts.judgement import Judgement, Verdict
-from orchestrator.verdicts.staged import among, judge_as_declared, left_out
+from orchestrator.verdicts.findings import judge_all
+from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
+from orchestrator.verdicts.staged import experiments_left_out, judge_as_declared, plan_to_judge
 
 PART = (
     "this is a part of the campaign, of which {experiments} have runs too: where seeds are given out look by look, "
@@ -42,7 +43,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
     plan: Plan
     rows: list[QueuedRun]
-    judgements: dict[str, Judgement]
+    judgements: Judgements
     report: Path
     notes: tuple[str, ...]
     problems: tuple[str, ...] = ()
@@ -116,19 +117,19 @@ def conclude(selection: Selection, whole: Plan, code: Code, notes: tuple[str, ..
     gathered = gather(selection.paths, whole)
     records = gathered.records
     names = [name for name in selection.arms if name in whole.arms]
-    judged, found = judge_as_declared(among(whole, names, records), records)
+    judged, found = judge_as_declared(plan_to_judge(whole, names, records), records)
     plan = narrow(judged, select_arms(judged.arms, names))
-    judgements = {name: found[name] for name in plan.arms}
+    findings = judge_all(plan, records, {name: found[name] for name in plan.arms})
     usual = select_arms(selection.every_arm, selection.campaign.default_experiments)
-    others = [name for name in left_out(whole, judged, records) if name in usual]
+    others = [name for name in experiments_left_out(whole, judged, records) if name in usual]
     if others:
         notes = (*notes, PART.format(experiments=wording.listed(others)))
-    written = write_report(plan, records, judgements, selection.paths, gathered.refused)
+    written = write_report(findings, selection.paths, gathered.refused)
     blocked = describe_latest(selection.paths.latest_report, written.parent)
     outcome = Outcome(
         plan=plan,
         rows=queue_rows(selection.paths, plan),
-        judgements=judgements,
+        judgements=findings.judgements,
         report=written,
         notes=(*notes, blocked) if blocked else notes,
         problems=tuple(gathered.refused.values()),

@@ -25,7 +25,7 @@ from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import require_sizes
 from orchestrator.runs.states import RunState
 from orchestrator.task.knobs import leaves
-from orchestrator.verdicts.staged import among, judge_as_declared
+from orchestrator.verdicts.staged import judge_as_declared, plan_to_judge
 from orchestrator.verdicts.steps import Arithmetic, work_out
 
 NUM_HEX = 12
@@ -246,7 +246,7 @@ def explain_verdict(request: Request, experiment: str) -> Arithmetic:
     gathered = gather(selection.paths, whole)
     records = gathered.records
     names = [name for name in selection.arms if name in whole.arms]
-    judged, judgements = judge_as_declared(among(whole, names, records), records)
+    judged, judgements = judge_as_declared(plan_to_judge(whole, names, records), records)
     steps = work_out(judged, records, judgements, experiment)
     return msgspec.structs.replace(steps, left_out=tuple(gathered.refused.values()))
 

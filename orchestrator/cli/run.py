@@ -22,7 +22,7 @@ from orchestrator.cli.work import print_failures
 from orchestrator.errors import INTERRUPTED, UsageError
 from orchestrator.report.sections import Confirmation, confirmation, is_compared, marks
 from orchestrator.verdicts.judgement import Judgement
-from orchestrator.verdicts.staged import DecisionState
+from orchestrator.verdicts.staged import SeedDecisionState
 from orchestrator.wording import counted, describe_seconds
 
 
@@ -130,9 +130,9 @@ def _open(options: argparse.Namespace) -> Selection:
 
 def _sentences(ended: Ended) -> list[str]:
     count = Counter(decision.state for decision in ended.decisions.values())
-    exhausted, undecided = count[DecisionState.EXHAUSTED], count[DecisionState.UNDECIDED]
-    unconfirmed = sum(each.state is DecisionState.DECIDED and bool(each.wants) for each in ended.decisions.values())
-    lines = [f"decided: {count[DecisionState.DECIDED]} of {len(ended.decisions)}"]
+    exhausted, undecided = count[SeedDecisionState.EXHAUSTED], count[SeedDecisionState.UNDECIDED]
+    unconfirmed = sum(each.state is SeedDecisionState.DECIDED and bool(each.wants) for each in ended.decisions.values())
+    lines = [f"decided: {count[SeedDecisionState.DECIDED]} of {len(ended.decisions)}"]
     if unconfirmed:
         lines[0] += f", of which to be confirmed on fresh seeds: {unconfirmed}"
     if exhausted:

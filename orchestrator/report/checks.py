@@ -11,58 +11,45 @@ from typing import Any
 from scipy.stats import norm
 
 from orchestrator import wording
+from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.plan import Plan
 from orchestrator.report import tables
 from orchestrator.report.sections import interval_cell
-from orchestrator.runs.record import Records
 from orchestrator.verdicts.claims import (
     POWER,
     AuditedClaim,
+    ClaimVerdict,
     Protocol,
+    ReplayedClaim,
     RunNoise,
-    Standing,
-    audit,
-    find_protocol,
     misstated,
     paired_detectable_points,
 )
-from orchestrator.verdicts.controls import (
-    COVERAGE,
-    Contribution,
-    Shuffled,
-    contributions,
-    false_verdicts,
-    shuffled_labels,
-)
-from orchestrator.verdicts.interactions import Additivity, InteractionJudgement, interactions_of
-from orchestrator.verdicts.judgement import Judgement, Judgements
+from orchestrator.verdicts.controls import COVERAGE, Contribution, FalseVerdicts, Shuffled
+from orchestrator.verdicts.findings import Findings
+from orchestrator.verdicts.interactions import Additivity, InteractionJudgement
 
 
-def audit_words(plan: Plan, judgements: Judgements) -> dict[str, Any]:
+def audit_section(findings: Findings) -> dict[str, Any]:
     """Lay out the audit of the source's claims: its sentences, what the numbers are, and the rows of its table."""
-    claims = audit(plan)
+    claims, protocol = findings.claims.audited, findings.claims.protocol
     if not claims:
         return {"rows": []}
-    protocol = find_protocol(plan)
-    frame = tables.audit_table(plan, judgements)
     return {
-        "contradicted": str(Standing.CONTRADICTED),
-        "sentence": _count_standings(claims),
-        "scored_on": _describe_scored_on(plan, claims, protocol),
+        "contradicted": str(ClaimVerdict.CONTRADICTED),
+        "sentence": _count_claim_verdicts(claims),
+        "scored_on": _describe_scored_on(findings.plan, claims, protocol),
         "bursts": _describe_bursts(claims, protocol),
         "runs": _describe_noise(protocol.noise, protocol.level),
         "smallest": _describe_smallest(claims, protocol),
         "misstated": [_describe_misstated(claim) for claim in misstated(claims)],
-        "rows": [
-            _audit_row(plan, claim, judgements[claim.experiment], agreement)
-            for claim, agreement in zip(claims, frame["agreement"], strict=True)
-        ],
+        "rows": [_audit_row(findings, claim) for claim in claims],
     }
 
 
-def _count_standings(claims: Sequence[AuditedClaim]) -> str:
-    counts = Counter(claim.standing for claim in claims)
-    parts = [f"{counts[standing]} {standing}" for standing in Standing if counts[standing]]
+def _count_claim_verdicts(claims: Sequence[AuditedClaim]) -> str:
+    counts = Counter(claim.verdict for claim in claims)
+    parts = [f"{counts[verdict]} {verdict}" for verdict in ClaimVerdict if counts[verdict]]
     return f"Of {wording.counted(len(claims), 'difference')} that the source reports: {wording.listed(parts)}."
 
 
@@ -129,33 +116,54 @@ def _describe_misstated(claim: AuditedClaim) -> str:
     )
 
 
-def _audit_row(plan: Plan, claim: AuditedClaim, judgement: Judgement, agreement: str) -> dict[str, str]:
+def _audit_row(findings: Findings, claim: AuditedClaim) -> dict[str, str]:
+    judgement = findings.judgements[claim.experiment]
     return {
         "experiment": claim.experiment,
         "claimed": wording.points(claim.delta_points),
         "versus": claim.versus or wording.MISSING,
         "smallest": wording.plain(claim.detectable_points, 1),
-        "standing": str(claim.standing),
+        "verdict": str(claim.verdict),
         "why": claim.why,
         "delta": wording.points(judgement.delta_points),
-        "interval": interval_cell(plan, judgement),
-        "agreement": agreement,
+        "interval": interval_cell(findings.plan, judgement),
+        "agreement": str(findings.claims.agreement_of[claim.experiment]),
     }
 
 
-def controls_words(plan: Plan, records: Records, judgements: Judgements) -> dict[str, Any]:
-    """Lay out the arms that must show nothing: false verdicts among A/A arms, and shuffled labels beside chance."""
-    shuffled = shuffled_labels(plan, records)
+def replay_section(findings: Findings) -> dict[str, Any]:
+    """Lay out what the source reports beside what was found: the counts of the agreements, and a row an experiment."""
+    claims = findings.claims.replayed
+    counts = Counter(str(claim.agreement) for claim in claims if claim.experiment != BASELINE)
+    parts = [f"{count} {agreement}" for agreement, count in sorted(counts.items())]
+    return {"sentence": wording.listed(parts), "rows": [_replay_row(findings, claim) for claim in claims]}
+
+
+def _replay_row(findings: Findings, claim: ReplayedClaim) -> dict[str, str]:
+    judgement, reported = findings.judgements[claim.experiment], claim.reported
     return {
-        "aa": _describe_aa(plan, judgements),
-        "shuffled": [_shuffled_row(row) for row in shuffled],
-        "shuffled_sentence": _describe_shuffled(shuffled),
+        "experiment": claim.experiment,
+        "reported_accuracy": wording.percent(reported.accuracy),
+        "reported": reported.outcome or wording.points(reported.delta),
+        "versus": reported.versus or wording.MISSING,
+        "delta": wording.points(judgement.delta_points),
+        "interval": interval_cell(findings.plan, judgement),
+        "agreement": str(claim.agreement),
+        "why": claim.why,
+    }
+
+
+def controls_section(findings: Findings) -> dict[str, Any]:
+    """Lay out the arms that must show nothing: false verdicts among A/A arms, and shuffled labels beside chance."""
+    return {
+        "aa": _describe_aa(findings.false_verdicts),
+        "shuffled": [_shuffled_row(row) for row in findings.shuffled],
+        "shuffled_sentence": _describe_shuffled(findings.shuffled),
         "shuffled_coverage": wording.coverage(1 - COVERAGE),
     }
 
 
-def _describe_aa(plan: Plan, judgements: Judgements) -> str:
-    found = false_verdicts(plan, judgements)
+def _describe_aa(found: FalseVerdicts) -> str:
     if not found.num_arms:
         return ""
     named = f" ({wording.listed(found.wrong)})" if found.wrong else ""
@@ -198,9 +206,9 @@ SAYS = {
 }
 
 
-def interaction_rows(plan: Plan, records: Records, judgements: Judgements) -> list[dict[str, str]]:
+def interaction_rows(findings: Findings) -> list[dict[str, str]]:
     """Lay out whether the effects of two experiments add up, a row a pair."""
-    return [_interaction_row(found) for found in interactions_of(plan, records, judgements)]
+    return [_interaction_row(found) for found in findings.interactions]
 
 
 def _interaction_row(found: InteractionJudgement) -> dict[str, str]:
@@ -220,12 +228,13 @@ def _interaction_row(found: InteractionJudgement) -> dict[str, str]:
     }
 
 
-def part_rows(plan: Plan, judgements: Judgements) -> list[dict[str, str]]:
+def part_rows(findings: Findings) -> list[dict[str, str]]:
     """Lay out what each part of a full stack is worth in it, a row a part."""
-    return [_part_row(plan, found, judgements[found.experiment]) for found in contributions(plan, judgements)]
+    return [_part_row(findings, found) for found in findings.contributions]
 
 
-def _part_row(plan: Plan, found: Contribution, judgement: Judgement) -> dict[str, str]:
+def _part_row(findings: Findings, found: Contribution) -> dict[str, str]:
+    judgement, campaign = findings.judgements[found.experiment], findings.plan.campaign
     low, high = found.low_points, found.high_points
     ends = None if low is None or high is None else (low, high)
     return {
@@ -233,6 +242,6 @@ def _part_row(plan: Plan, found: Contribution, judgement: Judgement) -> dict[str
         "experiment": found.experiment,
         "full": found.full,
         "worth": wording.points(found.worth_points),
-        "interval": wording.interval_at(ends, judgement.level, plan.campaign.judging.level),
+        "interval": wording.interval_at(ends, judgement.level, campaign.judging.level),
         "verdict": str(found.verdict or wording.MISSING),
     }

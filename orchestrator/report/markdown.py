@@ -9,28 +9,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
 from orchestrator import wording
-from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.plan import Plan
 from orchestrator.report import tables
-from orchestrator.report.checks import audit_words, controls_words, interaction_rows, part_rows
+from orchestrator.report.checks import audit_section, controls_section, interaction_rows, part_rows, replay_section
 from orchestrator.report.sections import (
     Confirmation,
     confirmation,
     describe_accepted,
-    interval_cell,
     section,
     summary_row,
 )
 from orchestrator.runs.record import Records, RunRecord
 from orchestrator.stats.multiplicity import CORRECTION_NAME
+from orchestrator.verdicts.findings import Findings
 from orchestrator.verdicts.judge import family_size
 from orchestrator.verdicts.judgement import Judgements, Verdict
-from orchestrator.verdicts.ledger import describe_scorings, scorings
+from orchestrator.verdicts.ledger import describe_scorings
 from orchestrator.wording import one_line, visible
 
 MAX_LETTERS = 2_000
@@ -88,13 +86,10 @@ def escape_text(value: object, limit: int = MAX_LETTERS) -> str:
 
 
 def render_markdown(
-    plan: Plan,
-    records: Records,
-    judgements: Judgements,
-    searches: Sequence[Mapping[str, str]] = (),
-    left_out: Sequence[str] = (),
+    findings: Findings, searches: Sequence[Mapping[str, str]] = (), left_out: Sequence[str] = ()
 ) -> str:
     """Render the report; `searches` are rows that stand in it as they are, `left_out` sentences about runs."""
+    plan, judgements = findings.plan, findings.judgements
     context = {
         "campaign": plan.campaign,
         "is_emulated": plan.campaign.data.emulate is not None,
@@ -107,21 +102,19 @@ def render_markdown(
         "any_confounded": any(judgement.confounds for judgement in judgements.values()),
         "summary": [summary_row(plan, judgements[name]) for name in _in_order(judgements)],
         "sections": [
-            section(plan, records, judgements, name)
-            for name in _in_order(judgements)
-            if judgements[name].verdict not in NEGATIVE
+            section(findings, name) for name in _in_order(judgements) if judgements[name].verdict not in NEGATIVE
         ],
         "negatives": _negatives(plan, judgements),
-        "claims": _claims(plan, judgements),
-        "audit": audit_words(plan, judgements),
-        "controls": controls_words(plan, records, judgements),
-        "interactions": interaction_rows(plan, records, judgements),
-        "parts": part_rows(plan, judgements),
+        "claims": replay_section(findings),
+        "audit": audit_section(findings),
+        "controls": controls_section(findings),
+        "interactions": interaction_rows(findings),
+        "parts": part_rows(findings),
         "searches": searches,
         "left_out": left_out,
         "num_left_out": wording.counted(len(left_out), "run is", "runs are"),
-        "ledger": describe_scorings(plan, scorings(plan, records)),
-        "how": _how(plan, records),
+        "ledger": describe_scorings(plan, findings.scorings),
+        "how": _how(plan, findings.records),
         "files": CSV_FILES,
     }
     # Once more over all of it: names stand in many places, and none may hold a sign that a screen obeys.
@@ -171,30 +164,6 @@ def _negatives(plan: Plan, judgements: Judgements) -> dict[str, list[dict[str, A
         if judgements[name].verdict in NEGATIVE:
             groups.setdefault(plan.arms[name].group, []).append(summary_row(plan, judgements[name]))
     return groups
-
-
-def _claims(plan: Plan, judgements: Judgements) -> dict[str, Any]:
-    frame = tables.claims_table(plan, judgements)
-    compared = frame[frame["experiment"] != BASELINE]
-    counts = Counter(compared["agreement"])
-    parts = [f"{count} {agreement}" for agreement, count in sorted(counts.items())]
-    rows = [_claim_row(row, interval_cell(plan, judgements[row["experiment"]])) for _, row in frame.iterrows()]
-    return {"sentence": wording.listed(parts), "rows": rows}
-
-
-def _claim_row(row: "pd.Series[Any]", interval: str) -> dict[str, str]:
-    known = {str(name): None if pd.isna(value) else value for name, value in row.items()}
-    reported = known["reported_outcome"] or wording.points(known["reported_delta_points"])
-    return {
-        "experiment": str(known["experiment"]),
-        "reported_accuracy": wording.percent(known["reported_accuracy_percent"]),
-        "reported": str(reported),
-        "versus": str(known["reported_versus"] or wording.MISSING),
-        "delta": wording.points(known["delta_points"]),
-        "interval": interval,
-        "agreement": str(known["agreement"]),
-        "why": str(known["why"] or ""),
-    }
 
 
 def _how(plan: Plan, records: Records) -> list[tuple[str, str]]:

@@ -11,10 +11,11 @@ from orchestrator import wording
 from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.plan import Plan
-from orchestrator.runs.record import Records, RunRecord
+from orchestrator.runs.record import RunRecord
 from orchestrator.task.knobs import difference
-from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
-from orchestrator.verdicts.ledger import SeedUse, seed_scores
+from orchestrator.verdicts.findings import Findings
+from orchestrator.verdicts.judgement import Judgement, Verdict
+from orchestrator.verdicts.ledger import SeedUse
 
 CONFOUNDED = "confounded"
 """What stands beside a verdict that is on more than the declared change."""
@@ -116,12 +117,13 @@ def _own_code(arm: Arm) -> list[str]:
     return [f"`model/` of `{arm.ref}`"] if arm.ref else []
 
 
-def section(plan: Plan, records: Records, judgements: Judgements, experiment: str) -> dict[str, Any]:
+def section(findings: Findings, experiment: str) -> dict[str, Any]:
     """Lay out the section of an experiment: what `summary_row` has, what changes, how to run it, and its seeds."""
-    arm, judgement = plan.arms[experiment], judgements[experiment]
+    plan = findings.plan
+    arm, judgement = plan.arms[experiment], findings.judgements[experiment]
     before = plan.arms[arm.reference].config if arm.reference else None
     changes = difference(before, arm.config) if before else {}
-    found = (records.get(plan.run_of[arm.id, seed]) for seed in plan.campaign.seeds)
+    found = (findings.records.get(plan.run_of[arm.id, seed]) for seed in plan.campaign.seeds)
     runs = [run for run in found if run is not None]
     return summary_row(plan, judgement) | {
         "hypothesis": arm.hypothesis,
@@ -135,7 +137,7 @@ def section(plan: Plan, records: Records, judgements: Judgements, experiment: st
         "command": _command(plan, arm),
         "checkout": _checkout(arm, runs),
         "training": _training_command(plan, arm),
-        "seeds": _seed_rows(plan, records, judgements, experiment),
+        "seeds": _seed_rows(findings, experiment),
         "is_compared": is_compared(judgement),
         "interval": "(no interval)" if judgement.low_points is None else interval_cell(plan, judgement),
     }
@@ -241,9 +243,10 @@ def _training_command(plan: Plan, arm: Arm) -> str:
     return wording.shell_command(["python", "-m", "model.studies.radio.by_hand", *flags])
 
 
-def _seed_rows(plan: Plan, records: Records, judgements: Judgements, experiment: str) -> list[dict[str, str]]:
+def _seed_rows(findings: Findings, experiment: str) -> list[dict[str, str]]:
+    plan, records = findings.plan, findings.records
     rows, shift = [], plan.arms[experiment].seed_shift
-    for score in seed_scores(plan, records, judgements, experiment):
+    for score in findings.seed_scores[experiment]:
         run = plan.run_of[experiment, score.seed]
         origin = records[run].provenance if run in records else {}
         delta = score.fresh_delta_points if score.used_for is SeedUse.FRESH else score.delta_points
@@ -251,7 +254,7 @@ def _seed_rows(plan: Plan, records: Records, judgements: Judgements, experiment:
             {
                 "seed": f"{score.seed + shift} (beside {score.seed})" if shift else str(score.seed),
                 "accuracy": wording.percent(score.accuracy_percent),
-                "delta": wording.points(delta if is_compared(judgements[experiment]) else None),
+                "delta": wording.points(delta if is_compared(findings.judgements[experiment]) else None),
                 "used_for": USED_FOR[score.used_for],
                 "run": run,
                 "commit": str(origin.get("commit") or wording.NOT_RECORDED)[:12],

@@ -13,22 +13,19 @@ import pandas as pd
 from msgspec import structs
 
 from model.train.run_folder import EpochRecord
-from orchestrator.campaign.fields import BASELINE, Reported
+from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.generated import Interaction
 from orchestrator.campaign.plan import Plan, PlannedRun
 from orchestrator.runs.record import Bursts, Records, RunRecord
-from orchestrator.verdicts.claims import AuditedClaim, audit
-from orchestrator.verdicts.interactions import InteractionJudgement, interactions_of
-from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
-from orchestrator.verdicts.ledger import Scoring, scorings, seed_scores
+from orchestrator.verdicts.claims import AuditedClaim, ReplayedClaim
+from orchestrator.verdicts.findings import Findings
+from orchestrator.verdicts.interactions import InteractionJudgement
+from orchestrator.verdicts.judgement import Judgement
+from orchestrator.verdicts.ledger import Scoring
 
 Columns = dict[str, str]
 """Name of a column -> its pandas type."""
 
-AGREE = "agree"
-DISAGREE = "disagree"
-CANNOT_TELL = "cannot tell"
-STOPPED = "stopped as reported"
 ESTIMATE = ("delta_points", "low_points", "high_points", "level")
 """A difference with its interval, which covers one minus the level."""
 
@@ -90,7 +87,7 @@ def _result_cells(record: RunRecord) -> dict[str, Any]:
     return {name: getattr(record.result, name) for name in kept} | scores
 
 
-def scores_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
+def scores_table(findings: Findings) -> pd.DataFrame:
     """Lay out the verdicts, a row an experiment, in the order of the campaign file.
 
     Columns: experiment, title, group, reference, same_as (the experiment whose runs it shares), verdict,
@@ -104,6 +101,7 @@ def scores_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
     fresh_high_points and fresh_level (on the confirmation's seeds alone), is_confirmed (empty while those seeds have
     yet to run), confounded (what differs from the reference's runs beyond the declared change), reason.
     """
+    plan = findings.plan
     columns = {
         **dict.fromkeys(("experiment", "title", "group", "reference", "same_as", "verdict"), "str"),
         f"{judged_capture(plan)}_accuracy_percent": "float64",
@@ -122,7 +120,7 @@ def scores_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
         "is_confirmed": "boolean",
         **dict.fromkeys(("confounded", "reason"), "str"),
     }
-    return _frame([_score_row(plan, judgements[name]) for name in plan.arms], columns)
+    return _frame([_score_row(plan, findings.judgements[name]) for name in plan.arms], columns)
 
 
 def judged_capture(plan: Plan) -> str:
@@ -152,7 +150,7 @@ def _score_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def seeds_table(plan: Plan, records: Records, judgements: Judgements) -> pd.DataFrame:
+def seeds_table(findings: Findings) -> pd.DataFrame:
     """Lay out every score on the judged capture, a row an experiment and seed.
 
     Columns: experiment, seed, <judged>_accuracy_percent, delta_points (to the reference at the same seed, where the
@@ -160,14 +158,14 @@ def seeds_table(plan: Plan, records: Records, judgements: Judgements) -> pd.Data
     and its verdict; `fresh`: its confirmation alone; `reference`: others alone are compared with it there; empty
     without a score, or while nothing rests on it). The mean in `scores_table` is over the rows used for `look`.
     """
-    accuracy = f"{judged_capture(plan)}_accuracy_percent"
+    accuracy = f"{judged_capture(findings.plan)}_accuracy_percent"
     columns = {"experiment": "str", "seed": "Int64"}
     columns |= dict.fromkeys((accuracy, "delta_points", "fresh_delta_points"), "float64") | {"used_for": "str"}
-    scores = [score for name in plan.arms for score in seed_scores(plan, records, judgements, name)]
+    scores = [score for of in findings.seed_scores.values() for score in of]
     return _frame([structs.asdict(score) | {accuracy: score.accuracy_percent} for score in scores], columns)
 
 
-def claims_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
+def claims_table(findings: Findings) -> pd.DataFrame:
     """Lay out what the source reports beside what was found, a row an experiment that it reports on.
 
     `agree` takes more than an interval that holds the reported difference, since a wide one holds everything: the whole
@@ -181,64 +179,28 @@ def claims_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
         **dict.fromkeys(("experiment", "reference"), "str"),
         **dict.fromkeys(("reported_accuracy_percent", "reported_delta_points"), "float64"),
         **dict.fromkeys(("reported_versus", "reported_outcome"), "str"),
-        f"{judged_capture(plan)}_accuracy_percent": "float64",
+        f"{judged_capture(findings.plan)}_accuracy_percent": "float64",
         **dict.fromkeys(ESTIMATE, "float64"),
         **dict.fromkeys(("verdict", "agreement", "why"), "str"),
     }
-    rows = [_claim_row(plan, judgements[arm.id], arm.reported) for arm in plan.arms.values() if arm.reported]
-    return _frame(rows, columns)
+    return _frame([_claim_row(findings, claim) for claim in findings.claims.replayed], columns)
 
 
-def _claim_row(plan: Plan, judgement: Judgement, reported: Reported) -> dict[str, Any]:
-    agreement, why = compare_with_claim(judgement, reported, plan.campaign.margin)
+def _claim_row(findings: Findings, claim: ReplayedClaim) -> dict[str, Any]:
+    judgement, reported = findings.judgements[claim.experiment], claim.reported
     return structs.asdict(judgement) | {
         "reported_accuracy_percent": reported.accuracy,
         "reported_delta_points": reported.delta,
         "reported_versus": reported.versus,
         "reported_outcome": reported.outcome,
-        f"{judged_capture(plan)}_accuracy_percent": judgement.accuracy_percent,
+        f"{judged_capture(findings.plan)}_accuracy_percent": judgement.accuracy_percent,
         "level": judgement.level if judgement.reference else None,
-        "agreement": agreement,
-        "why": why,
+        "agreement": claim.agreement,
+        "why": claim.why,
     }
 
 
-def compare_with_claim(judgement: Judgement, reported: Reported, margin_points: float) -> tuple[str, str]:
-    """Return whether a judgement agrees with what the source reports, and why."""
-    if judgement.verdict is Verdict.PENDING:
-        return CANNOT_TELL, "not run"
-    if reported.outcome is not None:
-        return _compare_outcome(judgement, reported.outcome)
-    if judgement.verdict is not None and judgement.verdict.is_stop:
-        return DISAGREE, f"a score is reported, here it ended as {judgement.verdict}"
-    return _compare_delta(judgement, reported.delta, margin_points)
-
-
-def _compare_delta(judgement: Judgement, delta_points: float | None, margin_points: float) -> tuple[str, str]:
-    if delta_points is None:
-        return CANNOT_TELL, "no difference is reported, and an accuracy alone has no pair"
-    if judgement.interval_points is None:
-        return CANNOT_TELL, "no interval"
-    low, high = judgement.interval_points
-    if not low <= delta_points <= high:
-        return DISAGREE, "the interval leaves the reported difference out"
-    reach_points = max(margin_points, abs(delta_points))
-    if low < delta_points - reach_points or high > delta_points + reach_points:
-        return CANNOT_TELL, f"the interval holds it, but reaches more than {reach_points:.1f} points beyond it"
-    return AGREE, "the interval holds the reported difference"
-
-
-def _compare_outcome(judgement: Judgement, outcome: str) -> tuple[str, str]:
-    here = judgement.verdict or "scored"
-    if outcome in (here, judgement.failure):
-        stopped = judgement.verdict is not None and judgement.verdict.is_stop
-        return (STOPPED if stopped else AGREE), f"reported as {outcome}, and so here"
-    if here in (Verdict.INCONCLUSIVE, Verdict.NEEDS_SEEDS):
-        return CANNOT_TELL, f"reported as {outcome}, here {here}"
-    return DISAGREE, f"reported as {outcome}, here {judgement.failure or here}"
-
-
-def audit_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
+def audit_table(findings: Findings) -> pd.DataFrame:
     """Lay out what the source's protocol could have shown, a row a difference that it reports, beside our replay.
 
     Columns: the fields of `audit.AuditedClaim`, where `reported_delta_points` is the source's and `delta_points`,
@@ -250,19 +212,20 @@ def audit_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
     ours = dict.fromkeys(ESTIMATE, "float64")
     columns = {"experiment": "str", "reported_delta_points": "float64", "versus": "str", "num_bursts": "Int64"}
     columns |= {name: "float64" for name in numbers if name != "delta_points"} | ours | words
-    return _frame([_audit_row(plan, judgements[claim.experiment], claim) for claim in audit(plan)], columns)
+    return _frame([_audit_row(findings, claim) for claim in findings.claims.audited], columns)
 
 
-def _audit_row(plan: Plan, judgement: Judgement, claim: AuditedClaim) -> dict[str, Any]:
-    reported = Reported(delta=claim.delta_points)
+def _audit_row(findings: Findings, claim: AuditedClaim) -> dict[str, Any]:
+    judgement = findings.judgements[claim.experiment]
     return structs.asdict(claim) | {
         "reported_delta_points": claim.delta_points,
+        "standing": claim.verdict,
         **{name: getattr(judgement, name) for name in ESTIMATE},
-        "agreement": compare_with_claim(judgement, reported, plan.campaign.margin)[0],
+        "agreement": findings.claims.agreement_of[claim.experiment],
     }
 
 
-def interactions_table(plan: Plan, records: Records, judgements: Judgements) -> pd.DataFrame:
+def interactions_table(findings: Findings) -> pd.DataFrame:
     """Lay out whether the effects of two experiments add up, a row a pair.
 
     Columns: first, second (experiments), neither, only_first, only_second, both (the four arms), num_seeds, num_bursts
@@ -278,7 +241,7 @@ def interactions_table(plan: Plan, records: Records, judgements: Judgements) -> 
         **dict.fromkeys((*effects, *tests), "float64"),
         "verdict": "str",
     }
-    return _frame([_interaction_row(found) for found in interactions_of(plan, records, judgements)], columns)
+    return _frame([_interaction_row(found) for found in findings.interactions], columns)
 
 
 def _interaction_row(found: InteractionJudgement) -> dict[str, Any]:
@@ -291,23 +254,22 @@ def _interaction_row(found: InteractionJudgement) -> dict[str, Any]:
     }
 
 
-def ledger_table(plan: Plan, records: Records) -> pd.DataFrame:
+def ledger_table(findings: Findings) -> pd.DataFrame:
     """Lay out the scorings of the reported captures, a row a scoring; columns are the fields of `ledger.Scoring`."""
     integers = ("seed", "bursts", "correct")
     columns = {name: "Int64" if name in integers else "str" for name in Scoring.__struct_fields__}
-    rows = [
-        structs.asdict(found) | {"shared_by": " ".join(found.shared_by) or None} for found in scorings(plan, records)
-    ]
+    rows = [structs.asdict(found) | {"shared_by": " ".join(found.shared_by) or None} for found in findings.scorings]
     return _frame(rows, columns)
 
 
-def devices_table(plan: Plan, records: Records, judgements: Judgements) -> pd.DataFrame:
+def devices_table(findings: Findings) -> pd.DataFrame:
     """Lay out the judged capture by transmitter, a row an experiment and device, over the seeds of its mean.
 
     Columns: experiment, device (0-based, as in the capture), num_seeds, num_bursts (over these seeds),
     <judged>_accuracy_percent.
     """
-    rows = [row for name in plan.arms for row in _device_rows(plan, records, judgements[name])]
+    plan = findings.plan
+    rows = [row for name in plan.arms for row in _device_rows(plan, findings.records, findings.judgements[name])]
     counts = dict.fromkeys(("device", "num_seeds", "num_bursts"), "Int64")
     return _frame(rows, {"experiment": "str", **counts, f"{judged_capture(plan)}_accuracy_percent": "float64"})
 

@@ -20,7 +20,7 @@ the design and analysis of clinical trials (1977); Maurer and Bretz, Multiple te
 graphical approaches (2013), for Holm's procedure over looks.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import e, log, pi
@@ -51,34 +51,59 @@ class Look(Struct, frozen=True):
     """Of the test of no change."""
 
 
-@dataclass(frozen=True)
-class Weighed:
-    """What a look found of one experiment."""
-
-    is_told: bool
-    """Whether more seeds have nothing to add."""
-    p_value: float | None
-    """Against no difference, at this look alone."""
-
-
 @dataclass
 class Progress:
-    """How far the looks have come."""
+    """How far the looks have come. `replay` asks for runs, and `close` records what a look decided."""
 
-    undecided: list[str]
+    references: Mapping[str, str | None]
+    """Experiment -> what it is compared with; None where it is compared with nothing."""
+    undecided: list[str] = field(init=False)
+    """The experiments that are compared and have no decision yet."""
     given: dict[str, int] = field(default_factory=dict)
     """Experiment -> how many seeds it has been given so far, at this look and before."""
-    told_at: dict[str, Look] = field(default_factory=dict)
+    decided_at: dict[str, Look] = field(default_factory=dict)
     """Experiment -> the look at which it was decided."""
+    decided_p: dict[str, float] = field(default_factory=dict)
+    """Decided experiment -> its p-value over the share of its look; 1 where there was none."""
     completed: list[Look] = field(default_factory=list)
     missing: tuple[Cell, ...] = ()
     """The runs that the look under way waits for."""
-    told_p: dict[str, float] = field(default_factory=dict)
-    """Decided experiment -> its p-value over the share of its look; 1 where there was none."""
 
+    def __post_init__(self) -> None:
+        self.undecided = list(self.compared)
 
-Weigh = Callable[[Look, Progress], Mapping[str, Weighed]]
-"""Judges the experiments on the seeds that each has been given."""
+    @property
+    def compared(self) -> dict[str, str]:
+        """Return experiment -> reference, of the experiments that have a reference."""
+        return {name: reference for name, reference in self.references.items() if reference is not None}
+
+    def ask(self, look: Look) -> list[Cell]:
+        """Give seeds to those that the look is of, and return every run asked for so far, seed by seed.
+
+        The first look is of all. A later one is of the undecided and of what they are compared with.
+        """
+        sides = self.references if not self.completed else self._undecided_sides()
+        self.given |= dict.fromkeys(sides, look.num_seeds)
+        return [
+            (name, seed) for seed in range(look.num_seeds) for name, num_seeds in self.given.items() if seed < num_seeds
+        ]
+
+    def _undecided_sides(self) -> list[str]:
+        """Return the undecided experiments, each reference before those that are compared with it."""
+        compared = self.compared
+        return list(dict.fromkeys(side for name in self.undecided for side in (compared[name], name)))
+
+    def close(self, look: Look, decided: Mapping[str, float | None]) -> None:
+        """Record what a look decided; its experiments get no more seeds.
+
+        Args:
+            look: the one that `replay` has yielded last.
+            decided: experiment -> its p-value against no difference at this look alone, None where it has none.
+        """
+        self.decided_at |= dict.fromkeys(decided, look)
+        self.decided_p |= {name: spent_p(p_value, look) for name, p_value in decided.items()}
+        self.undecided = [name for name in self.undecided if name not in decided]
+        self.completed.append(look)
 
 
 def pocock(fraction: float) -> float:
@@ -142,47 +167,26 @@ def _normal_density(value: Floats, deviation: float) -> Floats:
     return density
 
 
-def replay(
-    references: Mapping[str, str | None],
-    at: Sequence[Look],
-    has_ended: Callable[[Cell], bool],
-    weigh: Weigh,
-) -> Progress:
-    """Go through the looks as far as runs have ended.
+def replay(progress: Progress, looks: Sequence[Look], has_ended: Callable[[Cell], bool]) -> Iterator[Look]:
+    """Go through the looks as far as runs have ended, and yield each look that is complete.
+
+    The caller judges the runs in `progress.given` and calls `progress.close` before it takes the next look:
+
+        for look in replay(progress, looks, has_ended):
+            progress.close(look, decide(progress.given))
 
     Args:
-        references: experiment -> what it is compared with; None for what is compared with nothing.
-        at: the looks, in their order.
-        has_ended: whether the run of an experiment at a seed has ended, however it did.
-        weigh: judges at a look that is complete.
+        progress: at the start; it is brought up to date at each look.
+        looks: in their order.
+        has_ended: whether the run of an experiment at a seed has ended, in whatever state.
     """
-    compared = {name: reference for name, reference in references.items() if reference is not None}
-    progress = Progress(undecided=list(compared))
-    for look in at:
-        sides = references if look is at[0] else _sides(progress.undecided, compared)
-        progress.given |= dict.fromkeys(sides, look.num_seeds)
-        cells = ((name, seed) for seed in range(look.num_seeds) for name in progress.given)
-        asked = (cell for cell in cells if cell[1] < progress.given[cell[0]])
-        progress.missing = tuple(cell for cell in asked if not has_ended(cell))
+    for look in looks:
+        progress.missing = tuple(cell for cell in progress.ask(look) if not has_ended(cell))
         if progress.missing:
-            break
-        _close(progress, look, weigh(look, progress))
+            return
+        yield look
         if not progress.undecided:
-            break
-    return progress
-
-
-def _sides(undecided: Sequence[str], compared: Mapping[str, str]) -> list[str]:
-    """Return the undecided experiments, and what they are compared with before them."""
-    return list(dict.fromkeys(side for name in undecided for side in (compared[name], name)))
-
-
-def _close(progress: Progress, look: Look, found: Mapping[str, Weighed]) -> None:
-    told = [name for name in progress.undecided if found[name].is_told]
-    progress.told_at |= dict.fromkeys(told, look)
-    progress.told_p |= {name: spent_p(found[name].p_value, look) for name in told}
-    progress.undecided = [name for name in progress.undecided if name not in progress.told_at]
-    progress.completed.append(look)
+            return
 
 
 def spent_p(p_value: float | None, look: Look) -> float:

@@ -23,6 +23,7 @@ from orchestrator import wording
 from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.fields import BASELINE, Reported
 from orchestrator.campaign.plan import Plan
+from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
 
 POWER = 0.80
 ROUNDING_POINTS = 0.05
@@ -31,13 +32,23 @@ TIE = 1e-9
 """Differences of decimal numbers that are equal on paper differ by less than this."""
 
 
-class Standing(StrEnum):
+class ClaimVerdict(StrEnum):
     """What the source's protocol says about one of its claims."""
 
     SUPPORTED = "supported"
     NOT_SUPPORTED = "not supported"
     CONTRADICTED = "contradicted by the source's own repeat"
     CANNOT_TELL = "cannot tell"
+
+
+class Agreement(StrEnum):
+    """What our runs say about one of the source's claims."""
+
+    AGREE = "agree"
+    DISAGREE = "disagree"
+    CANNOT_TELL = "cannot tell"
+    STOPPED = "stopped as reported"
+    """The source reports that it stopped, and it stopped here too."""
 
 
 class Repeat(Struct, frozen=True, kw_only=True):
@@ -117,13 +128,94 @@ class AuditedClaim(Struct, frozen=True, kw_only=True):
     """Two-sided, of the unpaired bursts alone."""
     paired_p_value: float
     """McNemar's exact test with the kindest pairing."""
-    standing: Standing
+    verdict: ClaimVerdict
     why: str
 
 
-def audit(plan: Plan) -> list[AuditedClaim]:
-    """Audit every difference that the source reports, in the order of the campaign file."""
+class ReplayedClaim(Struct, frozen=True, kw_only=True):
+    """What the source reports of an experiment, beside what was found here."""
+
+    experiment: str
+    reported: Reported
+    agreement: Agreement
+    why: str
+
+
+class Claims(Struct, frozen=True, kw_only=True):
+    """The source's claims, judged by its own numbers and by our runs."""
+
+    protocol: Protocol
+    audited: tuple[AuditedClaim, ...]
+    """Every reported difference, judged by the source's numbers alone."""
+    replayed: tuple[ReplayedClaim, ...]
+    """Every experiment that the source reports on, judged by our runs."""
+    agreement_of: dict[str, Agreement]
+    """Audited experiment -> whether our difference agrees with the reported one, whatever outcome is reported too."""
+
+
+def judge_claims(plan: Plan, judgements: Judgements) -> Claims:
+    """Judge what the source reports, both ways, in the order of the campaign file."""
     protocol = find_protocol(plan)
+    audited = audit(plan, protocol)
+    margin = plan.campaign.margin
+    deltas = {claim.experiment: Reported(delta=claim.delta_points) for claim in audited}
+    return Claims(
+        protocol=protocol,
+        audited=tuple(audited),
+        replayed=tuple(
+            _replay_claim(judgements[arm.id], arm.reported, margin) for arm in plan.arms.values() if arm.reported
+        ),
+        agreement_of={
+            name: compare_with_claim(judgements[name], reported, margin)[0] for name, reported in deltas.items()
+        },
+    )
+
+
+def _replay_claim(judgement: Judgement, reported: Reported, margin_points: float) -> ReplayedClaim:
+    agreement, why = compare_with_claim(judgement, reported, margin_points)
+    return ReplayedClaim(experiment=judgement.experiment, reported=reported, agreement=agreement, why=why)
+
+
+def compare_with_claim(judgement: Judgement, reported: Reported, margin_points: float) -> tuple[Agreement, str]:
+    """Return whether a judgement agrees with what the source reports, and why."""
+    if judgement.verdict is Verdict.PENDING:
+        return Agreement.CANNOT_TELL, "not run"
+    if reported.outcome is not None:
+        return _compare_outcome(judgement, reported.outcome)
+    if judgement.verdict is not None and judgement.verdict.is_stop:
+        return Agreement.DISAGREE, f"a score is reported, here it ended as {judgement.verdict}"
+    return _compare_delta(judgement, reported.delta, margin_points)
+
+
+def _compare_delta(judgement: Judgement, delta_points: float | None, margin_points: float) -> tuple[Agreement, str]:
+    if delta_points is None:
+        return Agreement.CANNOT_TELL, "no difference is reported, and an accuracy alone has no pair"
+    if judgement.interval_points is None:
+        return Agreement.CANNOT_TELL, "no interval"
+    low, high = judgement.interval_points
+    if not low <= delta_points <= high:
+        return Agreement.DISAGREE, "the interval leaves the reported difference out"
+    reach_points = max(margin_points, abs(delta_points))
+    if low < delta_points - reach_points or high > delta_points + reach_points:
+        return (
+            Agreement.CANNOT_TELL,
+            f"the interval holds it, but reaches more than {reach_points:.1f} points beyond it",
+        )
+    return Agreement.AGREE, "the interval holds the reported difference"
+
+
+def _compare_outcome(judgement: Judgement, outcome: str) -> tuple[Agreement, str]:
+    here = judgement.verdict or "scored"
+    if outcome in (here, judgement.failure):
+        stopped = judgement.verdict is not None and judgement.verdict.is_stop
+        return (Agreement.STOPPED if stopped else Agreement.AGREE), f"reported as {outcome}, and so here"
+    if here in (Verdict.INCONCLUSIVE, Verdict.NEEDS_SEEDS):
+        return Agreement.CANNOT_TELL, f"reported as {outcome}, here {here}"
+    return Agreement.DISAGREE, f"reported as {outcome}, here {judgement.failure or here}"
+
+
+def audit(plan: Plan, protocol: Protocol) -> list[AuditedClaim]:
+    """Audit every difference that the source reports, in the order of the campaign file."""
     claims = [(arm, arm.reported) for arm in plan.arms.values() if arm.reported]
     return [audit_claim(plan, arm, reported, protocol) for arm, reported in claims if reported.delta is not None]
 
@@ -206,7 +298,7 @@ def audit_claim(plan: Plan, arm: Arm, reported: Reported, protocol: Protocol) ->
     sides = _sides(plan, arm, reported)
     burst_error = unpaired_error_points(*sides, protocol.num_bursts) if sides else None
     total_error = None if burst_error is None else math.hypot(burst_error, _difference_noise(protocol.noise))
-    standing, why = _stand(abs(reported.delta), burst_error, protocol)
+    verdict, why = _judge_claim(abs(reported.delta), burst_error, protocol)
     repeat_delta = _repeat_delta(arm, sides, protocol.noise)
     return AuditedClaim(
         experiment=arm.id,
@@ -223,7 +315,7 @@ def audit_claim(plan: Plan, arm: Arm, reported: Reported, protocol: Protocol) ->
         paired_detectable_points=paired_detectable_points(protocol.num_bursts, protocol.level),
         p_value=_p_value(reported.delta, burst_error),
         paired_p_value=paired_p_value(reported.delta, protocol.num_bursts),
-        standing=standing,
+        verdict=verdict,
         why=why
         if repeat_delta is None
         else f"{why}; with the source's own repeat it is {wording.points(repeat_delta)}",
@@ -270,21 +362,21 @@ def _repeat_delta(arm: Arm, sides: tuple[float, float] | None, noise: RunNoise |
     return sum(others) / len(others) - sides[1]
 
 
-def _stand(size_points: float, burst_error_points: float | None, protocol: Protocol) -> tuple[Standing, str]:
+def _judge_claim(size_points: float, burst_error_points: float | None, protocol: Protocol) -> tuple[ClaimVerdict, str]:
     widest = protocol.noise.widest if protocol.noise else None
     if widest and size_points <= widest.apart_points + TIE:
         names = wording.listed(widest.accuracy_percent_of)
-        return Standing.CONTRADICTED, f"{names} are one configuration and differ by {widest.apart_points:.1f}"
+        return ClaimVerdict.CONTRADICTED, f"{names} are one configuration and differ by {widest.apart_points:.1f}"
     if burst_error_points is None:
-        return Standing.CANNOT_TELL, "the source gives no accuracy for either side"
+        return ClaimVerdict.CANNOT_TELL, "the source gives no accuracy for either side"
     by_bursts = detectable_points(burst_error_points, protocol.level)
     smallest = detectable_points(math.hypot(burst_error_points, _difference_noise(protocol.noise)), protocol.level)
     if size_points > smallest:
-        return Standing.SUPPORTED, f"above the {smallest:.1f} that one run a side can tell"
+        return ClaimVerdict.SUPPORTED, f"above the {smallest:.1f} that one run a side can tell"
     if size_points > by_bursts:
         luck = f"above the {by_bursts:.1f} that the luck of the bursts allows"
-        return Standing.NOT_SUPPORTED, f"{luck}, below the {smallest:.1f} with that of the runs"
-    return Standing.NOT_SUPPORTED, f"below the {by_bursts:.1f} that the luck of the bursts alone allows"
+        return ClaimVerdict.NOT_SUPPORTED, f"{luck}, below the {smallest:.1f} with that of the runs"
+    return ClaimVerdict.NOT_SUPPORTED, f"below the {by_bursts:.1f} that the luck of the bursts alone allows"
 
 
 def misstated(claims: Sequence[AuditedClaim]) -> list[AuditedClaim]:

@@ -18,17 +18,17 @@ Runs = dict[int, RunRecord | None]
 """Seed -> its run, None where there is none yet."""
 
 
-def runs_of(plan: Plan, records: Mapping[str, RunRecord], experiment: str) -> Runs:
+def runs_by_seed(plan: Plan, records: Mapping[str, RunRecord], experiment: str) -> Runs:
     """Return an experiment's runs by the campaign's seeds."""
     return {seed: records.get(plan.run_of[experiment, seed]) for seed in plan.campaign.seeds}
 
 
-def outcomes_of(runs: Runs, capture: str) -> dict[int, Bursts]:
+def outcomes_by_seed(runs: Runs, capture: str) -> dict[int, Bursts]:
     """Return seed -> outcomes on a capture, of the runs that are done."""
     return {seed: run.bursts[capture] for seed, run in _done(runs).items() if capture in run.bursts}
 
 
-def accuracies_of(runs: Runs, capture: str) -> dict[int, float]:
+def accuracies_by_seed(runs: Runs, capture: str) -> dict[int, float]:
     """Return seed -> accuracy on a capture in percent, of the runs that are done."""
     results = {seed: run.result for seed, run in _done(runs).items()}
     return {
@@ -48,7 +48,7 @@ def pair_runs(runs: Runs, reference_runs: Runs, capture: str) -> PairedDifferenc
     Raises:
         RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
     """
-    return pair_outcomes(outcomes_of(runs, capture), outcomes_of(reference_runs, capture))
+    return pair_outcomes(outcomes_by_seed(runs, capture), outcomes_by_seed(reference_runs, capture))
 
 
 def configuration(plan: Plan, experiment: str) -> str:
@@ -70,20 +70,20 @@ def score_table(plan: Plan, records: Mapping[str, RunRecord]) -> tuple[dict[str,
     place in the columns of others.
     """
     capture = plan.campaign.data.report[0]
-    runs = {name: runs_of(plan, records, name) for name, arm in plan.arms.items() if not arm.control}
-    num_bursts = [len(bursts.keys) for of in runs.values() for bursts in outcomes_of(of, capture).values()]
-    scores = {configuration(plan, name): accuracies_of(of, capture) for name, of in runs.items()}
+    runs = {name: runs_by_seed(plan, records, name) for name, arm in plan.arms.items() if not arm.control}
+    num_bursts = [len(bursts.keys) for of in runs.values() for bursts in outcomes_by_seed(of, capture).values()]
+    scores = {configuration(plan, name): accuracies_by_seed(of, capture) for name, of in runs.items()}
     return scores, max(num_bursts, default=1)
 
 
-def replicates_of(plan: Plan, records: Mapping[str, RunRecord]) -> dict[int, float]:
+def replicate_accuracies(plan: Plan, records: Mapping[str, RunRecord]) -> dict[int, float]:
     """Return the accuracy in percent of every run of the baseline's configuration, by the seed that it trained at."""
     capture = plan.campaign.data.report[0]
     return {
         seed + arm.seed_shift: accuracy
         for name, arm in plan.arms.items()
         if arm.seed_shift or configuration(plan, name) == BASELINE
-        for seed, accuracy in accuracies_of(runs_of(plan, records, name), capture).items()
+        for seed, accuracy in accuracies_by_seed(runs_by_seed(plan, records, name), capture).items()
     }
 
 
@@ -101,10 +101,10 @@ def replicate_spread(percents: Collection[float], num_bursts: int) -> Spread | N
     return Spread(max(variance(percents), rounding_variance(num_bursts)), len(percents) - 1)
 
 
-def spreads_of(plan: Plan, records: Mapping[str, RunRecord]) -> dict[str, Spread]:
+def pooled_spreads(plan: Plan, records: Mapping[str, RunRecord]) -> dict[str, Spread]:
     """Return what `spread_between` takes: of a configuration its pooled spread, of an A/A arm that of replicates."""
     scores, num_bursts = score_table(plan, records)
-    replicates = replicate_spread(replicates_of(plan, records).values(), num_bursts)
+    replicates = replicate_spread(replicate_accuracies(plan, records).values(), num_bursts)
     of_replicates = {name: replicates for name, arm in plan.arms.items() if arm.seed_shift and replicates}
     return pool_spreads(scores, num_bursts) | of_replicates
 

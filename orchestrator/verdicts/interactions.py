@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from orchestrator.campaign.generated import Interaction
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import JudgingSpec, StagingSpec
-from orchestrator.runs.record import Bursts, RunRecord
+from orchestrator.runs.record import Bursts, Records
 from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta
 from orchestrator.stats.multiplicity import ADJUST
 from orchestrator.stats.pairing import BurstOutcomes, PairedDifferences, pair_outcomes
 from orchestrator.stats.variance import Spread, difference_spread
-from orchestrator.verdicts.comparisons import configuration, outcomes_of, runs_of, spreads_of
+from orchestrator.verdicts.comparisons import configuration, outcomes_by_seed, pooled_spreads, runs_by_seed
 from orchestrator.verdicts.judgement import Judgement, Verdict
 
 
@@ -63,9 +63,7 @@ class InteractionJudgement(Struct, frozen=True, kw_only=True):
     verdict: Additivity
 
 
-def interactions_of(
-    plan: Plan, records: Mapping[str, RunRecord], judgements: Mapping[str, Judgement]
-) -> list[InteractionJudgement]:
+def judge_interactions(plan: Plan, records: Records, judgements: Mapping[str, Judgement]) -> list[InteractionJudgement]:
     """Judge whether effects add up, for every pair whose four arms are in the plan.
 
     Where seeds are given out look by look, a pair has its word once all four arms are decided or have had all their
@@ -80,12 +78,20 @@ def interactions_of(
         RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
     """
     staging = plan.campaign.staging
-    if staging is None:
-        arms_of = {pair: _four_arms(plan, records, pair) for pair in plan.interactions}
-        return judge_interactions(arms_of, plan.campaign.judging, plan.campaign.margin)
-    arms_of = {pair: _four_arms(plan, _asked(plan, records, judgements, pair), pair) for pair in plan.interactions}
-    waiting = [pair for pair in arms_of if not all(_is_over(judgements, cell, staging) for cell in pair.cells)]
-    return judge_interactions(arms_of, plan.campaign.judging, plan.campaign.margin, waiting)
+    # Spreads are pooled over the whole campaign: once for each set of runs, and not once for each pair.
+    last_look = {pair: _last_look(judgements, pair) if staging else None for pair in plan.interactions}
+    runs_at = {last: _asked(plan, records, judgements, last) for last in dict.fromkeys(last_look.values())}
+    spreads_at = {last: pooled_spreads(plan, runs) for last, runs in runs_at.items()}
+    arms_of = {pair: _four_arms(plan, runs_at[last], pair, spreads_at[last]) for pair, last in last_look.items()}
+    waiting = [
+        pair for pair in arms_of if staging and not all(_is_over(judgements, cell, staging) for cell in pair.cells)
+    ]
+    return judge_pairs(arms_of, plan.campaign.judging, plan.campaign.margin, waiting)
+
+
+def _last_look(judgements: Mapping[str, Judgement], pair: Interaction) -> int:
+    """Return the number of seeds at the last look that one of a pair's arms had."""
+    return max(judgements[cell].look_seeds or 0 for cell in pair.cells)
 
 
 def _is_over(judgements: Mapping[str, Judgement], name: str, staging: StagingSpec) -> bool:
@@ -100,16 +106,15 @@ def _is_over(judgements: Mapping[str, Judgement], name: str, staging: StagingSpe
     return stopped or found.verdict in (Verdict.IMPROVED, Verdict.REGRESSION, Verdict.NO_CHANGE)
 
 
-def _asked(
-    plan: Plan, records: Mapping[str, RunRecord], judgements: Mapping[str, Judgement], pair: Interaction
-) -> dict[str, RunRecord]:
-    """Keep the runs that the looks asked for, up to the last look at one of a pair's arms."""
+def _asked(plan: Plan, records: Records, judgements: Mapping[str, Judgement], last_look: int | None) -> Records:
+    """Keep the runs that the looks asked for, up to a look at so many seeds; all of them where there are no looks."""
+    if last_look is None:
+        return records
     given: dict[str, int] = {}
     for name, found in judgements.items():
         for side in (name, found.reference or name):
             given[side] = max(given.get(side, 0), found.look_seeds or 0)
-    last = max(judgements[cell].look_seeds or 0 for cell in pair.cells)
-    kept = {run for (name, seed), run in plan.run_of.items() if seed < min(given.get(name, 0), last)}
+    kept = {run for (name, seed), run in plan.run_of.items() if seed < min(given.get(name, 0), last_look)}
     return {run: record for run, record in records.items() if run in kept}
 
 
@@ -133,10 +138,9 @@ class FourArms(Struct, frozen=True, kw_only=True):
         return self.neither, self.first, self.second, self.both
 
 
-def _four_arms(plan: Plan, records: Mapping[str, RunRecord], pair: Interaction) -> FourArms:
+def _four_arms(plan: Plan, records: Records, pair: Interaction, pooled: Mapping[str, Spread]) -> FourArms:
     capture = plan.campaign.data.report[0]
-    neither, first, second, both = (outcomes_of(runs_of(plan, records, cell), capture) for cell in pair.cells)
-    pooled = spreads_of(plan, records)
+    neither, first, second, both = (outcomes_by_seed(runs_by_seed(plan, records, cell), capture) for cell in pair.cells)
     known = [pooled[name] for cell in pair.cells if (name := configuration(plan, cell)) in pooled]
     spreads = tuple(known) if len(known) == len(pair.cells) else ()
     return FourArms(neither=neither, first=first, second=second, both=both, spreads=spreads)
@@ -185,7 +189,7 @@ def contrast_spread(spreads: Sequence[Spread]) -> Spread:
     return difference_spread(difference_spread(both, first), difference_spread(second, neither))
 
 
-def judge_interactions(
+def judge_pairs(
     arms_of: Mapping[Interaction, FourArms],
     judging: JudgingSpec,
     margin_points: float,

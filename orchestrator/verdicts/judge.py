@@ -42,13 +42,13 @@ from orchestrator.stats.multiplicity import CORRECTION_NAME
 from orchestrator.stats.variance import MIN_POOLED
 from orchestrator.verdicts.comparisons import (
     Runs,
-    accuracies_of,
+    accuracies_by_seed,
     adjust,
     comparison,
     pair_runs,
-    runs_of,
+    pooled_spreads,
+    runs_by_seed,
     spread_between,
-    spreads_of,
 )
 from orchestrator.verdicts.confounds import find_confounds
 from orchestrator.verdicts.judgement import ONLY_LOOK, AtLook, Judgement, Verdict
@@ -93,7 +93,7 @@ def judge(plan: Plan, records: Mapping[str, RunRecord], at: AtLook = ONLY_LOOK) 
         at: where this is one look of several, what of the level it spends; all comparisons of a family are counted
             then, also those that have no p-value yet.
     """
-    runs = {name: runs_of(plan, records, name) for name in plan.arms}
+    runs = {name: runs_by_seed(plan, records, name) for name in plan.arms}
     capture = plan.campaign.data.report[0]
     estimates = _estimate_all(plan, records, plan.campaign.judging.level * at.share)
     adjusted, compared = _adjust(plan, estimates, at)
@@ -129,16 +129,16 @@ def estimate_at(
     The experiment has a reference.
     """
     sides = (experiment, plan.arms[experiment].reference or BASELINE)
-    spread = spread_between(plan, spreads_of(plan, records), *sides)
+    spread = spread_between(plan, pooled_spreads(plan, records), *sides)
     at_seeds = structs.replace(plan, campaign=structs.replace(plan.campaign, seeds=tuple(seeds)))
-    own, reference_runs = (runs_of(at_seeds, records, side) for side in sides)
+    own, reference_runs = (runs_by_seed(at_seeds, records, side) for side in sides)
     pairs = pair_runs(own, reference_runs, plan.campaign.data.report[0])
     return estimate_delta(pairs, spread, level)
 
 
 def _estimate_all(plan: Plan, records: Mapping[str, RunRecord], level: float) -> dict[str, Estimate]:
-    spreads = spreads_of(plan, records)
-    runs = {name: runs_of(plan, records, name) for name in plan.arms}
+    spreads = pooled_spreads(plan, records)
+    runs = {name: runs_by_seed(plan, records, name) for name in plan.arms}
     return {
         name: estimate_delta(
             pair_runs(runs[name], runs[arm.reference], plan.campaign.data.report[0]),
@@ -186,7 +186,7 @@ def _adjust(
 def _judge_case(case: _Case, baseline_runs: Runs) -> Judgement:
     verdict, reason = _conclude(case)
     confounds = _confounds(case, verdict)
-    accuracy_percent_of = accuracies_of(case.runs, case.capture)
+    accuracy_percent_of = accuracies_by_seed(case.runs, case.capture)
     failures = [result.failure for run in case.runs.values() if (result := _result(run)) and result.failure]
     return Judgement(
         **structs.asdict(case.estimate),
@@ -319,7 +319,7 @@ def _not_pooled(case: _Case) -> str:
     return f"; {own}: {'it is a control' if case.arm.control else few}"
 
 
-def decide(delta_points: float, adjusted_p: float, equivalence_p: float, level: float) -> Verdict:
+def decide_verdict(delta_points: float, adjusted_p: float, equivalence_p: float, level: float) -> Verdict:
     """Weigh two tests of one difference: that it is none, adjusted within its family, and that it is the margin."""
     if equivalence_p < level:
         return Verdict.NO_CHANGE
@@ -335,7 +335,7 @@ def _weigh(case: _Case) -> Conclusion:
     assert p_value is not None
     assert adjusted_p is not None
     assert equivalence_p is not None
-    verdict = decide(delta, adjusted_p, equivalence_p, case.judging.level)
+    verdict = decide_verdict(delta, adjusted_p, equivalence_p, case.judging.level)
     correction = f"{CORRECTION_NAME[case.judging.correction]}-adjusted p {wording.probability(adjusted_p)}"
     group = "" if case.family == "campaign" else f" of {case.family}"
     among = f"among {wording.counted(case.num_compared, 'comparison')}{group} ({correction})"

@@ -79,14 +79,14 @@ class AtLook(Struct, frozen=True):
 
     share: float = 1.0
     equivalence_share: float = 1.0
-    told_p: Mapping[str, float] | None = None
+    decided_p: Mapping[str, float] | None = None
     """Experiment that was decided at an earlier look -> its p-value over the share of that look."""
 
     def spend(self, experiment: str, p_value: float | None) -> float | None:
         """Return the p-value over the share, 1 where there is none yet; at the only look there is, the p-value."""
-        if self.told_p is None:
+        if self.decided_p is None:
             return p_value
-        return self.told_p.get(experiment, 1.0 if p_value is None else min(1.0, p_value / self.share))
+        return self.decided_p.get(experiment, 1.0 if p_value is None else min(1.0, p_value / self.share))
 
 
 ONLY_LOOK = AtLook()

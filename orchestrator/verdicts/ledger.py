@@ -13,7 +13,7 @@ from orchestrator import wording
 from orchestrator.campaign.plan import Plan, PlannedRun
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.estimate import Estimate
-from orchestrator.verdicts.comparisons import accuracies_of, runs_of
+from orchestrator.verdicts.comparisons import accuracies_by_seed, runs_by_seed
 from orchestrator.verdicts.judgement import Judgements
 
 
@@ -32,7 +32,7 @@ class Scoring(Struct, frozen=True, kw_only=True):
     correct: int
 
 
-def scorings(plan: Plan, records: Mapping[str, RunRecord]) -> list[Scoring]:
+def list_scorings(plan: Plan, records: Mapping[str, RunRecord]) -> list[Scoring]:
     """List every scoring of a reported capture by the runs of a plan, in its order, each once.
 
     A run scores each such capture once, at its end. A result that was taken from a run of older code is that run's
@@ -132,7 +132,7 @@ def seed_scores(
     """List what is known of an experiment at each of the campaign's seeds."""
     judgement = judgements[experiment]
     fresh = judgement.fresh or Estimate()
-    accuracy_percent_of = accuracies_of(runs_of(plan, records, experiment), plan.campaign.data.report[0])
+    accuracy_percent_of = accuracies_by_seed(runs_by_seed(plan, records, experiment), plan.campaign.data.report[0])
     return [
         SeedScore(
             experiment=experiment,

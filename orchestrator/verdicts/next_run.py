@@ -9,7 +9,7 @@ from orchestrator import wording
 from orchestrator.stats.estimate import seeds_to_resolve
 from orchestrator.stats.looks import Cell
 from orchestrator.verdicts.judgement import Judgement
-from orchestrator.verdicts.staged import Decision, Standing
+from orchestrator.verdicts.staged import SeedDecision, StagedVerdicts
 
 
 class NextRun(Struct, frozen=True, kw_only=True):
@@ -26,22 +26,22 @@ class NextRun(Struct, frozen=True, kw_only=True):
     command: str
 
 
-def next_run(standing: Standing, seconds_of: Callable[[str], float | None]) -> NextRun | None:
+def next_run(staged: StagedVerdicts, seconds_of: Callable[[str], float | None]) -> NextRun | None:
     """Choose the run that would help most: by how soon those that wait for it would be told, for each second it takes.
 
     So a reference's run that several wait for comes before a run of one of them. None where no run is wanted.
 
     Args:
-        standing: how far the campaign has come.
+        staged: how far the campaign has come.
         seconds_of: what a run of an experiment takes; None where nobody knows.
     """
-    plan = standing.plan
-    serves = {cell: _serves(standing, cell) for cell in standing.wanted}
+    plan = staged.plan
+    serves = {cell: _serves(staged, cell) for cell in staged.wanted}
     if not serves:
         return None
 
     def gain_per_second(cell: Cell) -> float:
-        gain = sum(1.0 / seeds_to_tell(standing.judgements[name], plan.campaign.margin) for name in serves[cell])
+        gain = sum(1.0 / seeds_to_tell(staged.judgements[name], plan.campaign.margin) for name in serves[cell])
         return gain / (seconds_of(cell[0]) or 1.0)
 
     best = max(serves, key=gain_per_second)
@@ -52,19 +52,19 @@ def next_run(standing: Standing, seconds_of: Callable[[str], float | None]) -> N
         seed=seed,
         serves=serves[best],
         seconds=seconds_of(name),
-        reason=_reason(standing, serves[best]),
+        reason=_reason(staged, serves[best]),
         command=f"knockout run {name} --seeds {seed}-{seed} --profile {plan.campaign.profile}",
     )
 
 
-def _serves(standing: Standing, cell: Cell) -> tuple[str, ...]:
-    plan, seed = standing.plan, cell[1]
+def _serves(staged: StagedVerdicts, cell: Cell) -> tuple[str, ...]:
+    plan, seed = staged.plan, cell[1]
 
-    def is_served(decision: Decision) -> bool:
+    def is_served(decision: SeedDecision) -> bool:
         sides = (decision.experiment, plan.arms[decision.experiment].reference or "")
         return seed in decision.wants and plan.run_of[cell] in {plan.run_of[side, seed] for side in sides}
 
-    return tuple(name for name, decision in standing.decisions.items() if is_served(decision))
+    return tuple(name for name, decision in staged.decisions.items() if is_served(decision))
 
 
 def seeds_to_tell(judgement: Judgement, margin_points: float) -> float:
@@ -77,20 +77,20 @@ def seeds_to_tell(judgement: Judgement, margin_points: float) -> float:
     return least if isinf(least) else max(1.0, ceil(least) - len(judgement.seeds))
 
 
-def _reason(standing: Standing, serves: tuple[str, ...]) -> str:
-    margin = standing.plan.campaign.margin
-    more = {name: seeds_to_tell(standing.judgements[name], margin) for name in serves}
+def _reason(staged: StagedVerdicts, serves: tuple[str, ...]) -> str:
+    margin = staged.plan.campaign.margin
+    more = {name: seeds_to_tell(staged.judgements[name], margin) for name in serves}
     if not serves:
         return "a control of the campaign: the first look waits for it"
     soonest = min(more, key=lambda name: more[name])
     waits = f"{wording.listed(serves)} {'waits' if len(serves) == 1 else 'wait'} for it"
-    judgement = standing.judgements[soonest]
+    judgement = staged.judgements[soonest]
     if judgement.fresh is not None:
         return f"{waits}; {soonest} improved and is to be confirmed on fresh seeds"
     if judgement.error_points is None:
         return f"{waits}; two seeds are needed to say anything of {soonest}"
     if more[soonest] == inf:
         return f"{waits}; no number of seeds alone is likely to tell of {soonest}"
-    least, staging = len(judgement.seeds) + more[soonest], standing.plan.campaign.staging
+    least, staging = len(judgement.seeds) + more[soonest], staged.plan.campaign.staging
     at = [f"perhaps at the look at {number} seeds" for number in staging.looks if number >= least] if staging else []
     return f"{waits}; {soonest} would be told soonest, {(*at, 'though hardly by any look')[0]}"

@@ -11,7 +11,7 @@ from orchestrator.campaign.plan import Plan, narrow
 from orchestrator.campaign.spec import StagingSpec
 from orchestrator.runs.record import Records
 from orchestrator.runs.states import RunState
-from orchestrator.stats.looks import Cell, Look, Progress, Weighed, replay, share_out
+from orchestrator.stats.looks import Cell, Look, Progress, replay, share_out
 from orchestrator.verdicts.judge import estimate_at, judge
 from orchestrator.verdicts.judgement import AtLook, Judgement, Verdict
 
@@ -19,7 +19,7 @@ DEFINITE = (Verdict.IMPROVED, Verdict.REGRESSION, Verdict.NO_CHANGE)
 ENDED = (RunState.DONE, RunState.TOO_SLOW, RunState.FAILED)
 
 
-class DecisionState(StrEnum):
+class SeedDecisionState(StrEnum):
     """Whether more seeds are given to an experiment."""
 
     DECIDED = "decided"
@@ -28,11 +28,11 @@ class DecisionState(StrEnum):
     """It has had the greatest number of seeds and stays inconclusive."""
 
 
-class Decision(Struct, frozen=True, kw_only=True):
+class SeedDecision(Struct, frozen=True, kw_only=True):
     """What the looks have come to for one experiment."""
 
     experiment: str
-    state: DecisionState
+    state: SeedDecisionState
     verdict: Verdict | None
     look_seeds: int | None
     """The number of seeds at the look that its verdict is of; None before the first."""
@@ -40,20 +40,20 @@ class Decision(Struct, frozen=True, kw_only=True):
     """Seeds at which its own run or its reference's has yet to end."""
 
 
-class Standing(Struct, frozen=True, kw_only=True):
+class StagedVerdicts(Struct, frozen=True, kw_only=True):
     """How far a campaign has come."""
 
     plan: Plan
     """Of the runs that were asked for or are there."""
     judgements: dict[str, Judgement]
-    decisions: dict[str, Decision]
+    decisions: dict[str, SeedDecision]
     wanted: tuple[Cell, ...]
     """The runs to train next, in their order."""
     asked: tuple[Cell, ...]
     """Those, and all that were asked for before."""
 
 
-def among(whole: Plan, names: Collection[str], records: Records) -> Plan:
+def plan_to_judge(whole: Plan, names: Collection[str], records: Records) -> Plan:
     """Return what some experiments are judged among: every experiment of the campaign that has come to an end anywhere.
 
     So a verdict does not depend on which experiments a command names, and nobody finds an effect by leaving others out.
@@ -69,7 +69,7 @@ def among(whole: Plan, names: Collection[str], records: Records) -> Plan:
     return narrow(whole, select_arms(whole.arms, sorted(wanted)))
 
 
-def left_out(whole: Plan, judged: Plan, records: Records) -> list[str]:
+def experiments_left_out(whole: Plan, judged: Plan, records: Records) -> list[str]:
     """Name the experiments with runs that verdicts were not reached among."""
     cells = ((name, seed) for name, seed in whole.run_of if name not in judged.arms)
     return list(dict.fromkeys(cell[0] for cell in cells if _has_ended(whole, records, cell)))
@@ -79,11 +79,11 @@ def judge_as_declared(plan: Plan, records: Records) -> tuple[Plan, dict[str, Jud
     """Judge a campaign the way its file says, at once or look by look; return the plan that the judgements are of."""
     if plan.campaign.staging is None:
         return plan, judge(plan, records)
-    standing = stand(plan, records, plan.campaign.staging)
-    return standing.plan, standing.judgements
+    staged = judge_staged(plan, records, plan.campaign.staging)
+    return staged.plan, staged.judgements
 
 
-def stand(plan: Plan, records: Records, staging: StagingSpec) -> Standing:
+def judge_staged(plan: Plan, records: Records, staging: StagingSpec) -> StagedVerdicts:
     """Go through the looks as far as the records go.
 
     Args:
@@ -91,29 +91,34 @@ def stand(plan: Plan, records: Records, staging: StagingSpec) -> Standing:
         records: run id -> what the run left.
         staging: how seeds are given out.
     """
-    at = share_out(staging.looks, plan.campaign.judging.level)
-    found: dict[str, Judgement] = {}
-    known: dict[str, Records] = {}
-
-    def weigh(look: Look, progress: Progress) -> dict[str, Weighed]:
+    looks = share_out(staging.looks, plan.campaign.judging.level)
+    progress = Progress({name: arm.reference for name, arm in plan.arms.items()})
+    latest: dict[str, Judgement] = {}
+    judged_on: dict[str, Records] = {}
+    for look in replay(progress, looks, lambda cell: _has_ended(plan, records, cell)):
         at_look = _records_at(plan, records, progress)
         judged = _judge_at(plan, at_look, look, progress)
-        news = {name: judgement for name, judgement in judged.items() if name not in progress.told_at}
-        found.update(news)
-        known.update(dict.fromkeys(news, at_look))
-        return {name: Weighed(_is_told(plan, judged, name), judged[name].p_value) for name in progress.undecided}
-
-    references = {name: arm.reference for name, arm in plan.arms.items()}
-    progress = replay(references, at, lambda cell: _has_ended(plan, records, cell), weigh)
+        # What an earlier look decided keeps its verdict and the runs it rests on.
+        fresh = {name: judgement for name, judgement in judged.items() if name not in progress.decided_at}
+        latest |= fresh
+        judged_on |= dict.fromkeys(fresh, at_look)
+        decided = [name for name in progress.undecided if _is_decided(plan, judged, name)]
+        progress.close(look, {name: judged[name].p_value for name in decided})
     if not progress.completed:
-        judged = _judge_at(plan, _records_at(plan, records, progress), at[0], progress)
-        num_missing = _count_missing(plan, progress)
-        found = {name: _withhold(judgement, num_missing, at[0]) for name, judgement in judged.items()}
-    judgements = {name: _tell_look(plan, found[name], progress) for name in plan.arms}
+        latest = _judge_before(plan, records, looks[0], progress)
+    judgements = {name: _with_look(plan, latest[name], progress) for name in plan.arms}
     judgements |= {
-        name: _confirm(plan, known[name], records, staging, judgements[name]) for name in _candidates(plan, judgements)
+        name: _confirm(plan, judged_on[name], records, staging, judgements[name])
+        for name in _candidates(plan, judgements)
     }
-    return _standing(plan, records, staging, progress, judgements)
+    return _staged_verdicts(plan, records, staging, progress, judgements)
+
+
+def _judge_before(plan: Plan, records: Records, first: Look, progress: Progress) -> dict[str, Judgement]:
+    """Judge while the first look is under way, and hold back every verdict that the missing runs could change."""
+    judged = _judge_at(plan, _records_at(plan, records, progress), first, progress)
+    num_missing = _count_missing(plan, progress)
+    return {name: _withhold(judgement, num_missing, first) for name, judgement in judged.items()}
 
 
 def _records_at(plan: Plan, records: Records, progress: Progress) -> Records:
@@ -124,7 +129,7 @@ def _records_at(plan: Plan, records: Records, progress: Progress) -> Records:
 
 def _judge_at(plan: Plan, at_look: Records, look: Look, progress: Progress) -> dict[str, Judgement]:
     campaign = structs.replace(plan.campaign, seeds=tuple(range(look.num_seeds)))
-    spends = AtLook(look.share, look.equivalence_share, progress.told_p)
+    spends = AtLook(look.share, look.equivalence_share, progress.decided_p)
     return judge(structs.replace(plan, campaign=campaign), at_look, spends)
 
 
@@ -142,7 +147,7 @@ def _has_ended(plan: Plan, records: Records, cell: Cell) -> bool:
     return record is not None and record.result is not None and record.result.state in ENDED
 
 
-def _is_told(plan: Plan, judged: Mapping[str, Judgement], name: str) -> bool:
+def _is_decided(plan: Plan, judged: Mapping[str, Judgement], name: str) -> bool:
     """Whether more seeds have nothing to add: a verdict, a stop on either side, or a control that is not compared."""
     arm = plan.arms[name]
     reference = judged[arm.reference].verdict if arm.reference else None
@@ -159,19 +164,19 @@ def _withhold(judgement: Judgement, num_missing: int, look: Look) -> Judgement:
     return structs.replace(judgement, verdict=Verdict.INCONCLUSIVE, reason=reason)
 
 
-def _tell_look(plan: Plan, judgement: Judgement, progress: Progress) -> Judgement:
+def _with_look(plan: Plan, judgement: Judgement, progress: Progress) -> Judgement:
     """Say at which look, and at which level."""
     if judgement.reference is None or judgement.verdict is None or not progress.completed:
         return judgement
-    told = progress.told_at.get(judgement.experiment)
-    look = told or progress.completed[-1]
+    decided = progress.decided_at.get(judgement.experiment)
+    look = decided or progress.completed[-1]
     share = look.equivalence_share if judgement.verdict is Verdict.NO_CHANGE else look.share
     level = f"{100 * share * plan.campaign.judging.level:.2g} %"
     stands = "decided" if judgement.verdict in DEFINITE else "as it is"
     missing = _count_missing(plan, progress)
     waits = f"; the next look waits for {wording.counted(missing, 'run')}" if missing else ""
     reason = f"{judgement.reason}; {stands} at the look at {look.num_seeds} seeds, at the level {level}"
-    return structs.replace(judgement, look_seeds=look.num_seeds, reason=reason + ("" if told else waits))
+    return structs.replace(judgement, look_seeds=look.num_seeds, reason=reason + ("" if decided else waits))
 
 
 def _candidates(plan: Plan, judgements: Mapping[str, Judgement]) -> list[str]:
@@ -212,9 +217,9 @@ def _confirm(plan: Plan, known: Records, records: Records, staging: StagingSpec,
     return structs.replace(judgement, fresh=fresh, is_confirmed=is_confirmed, reason=f"{judgement.reason}; {said}")
 
 
-def _standing(
+def _staged_verdicts(
     plan: Plan, records: Records, staging: StagingSpec, progress: Progress, judgements: dict[str, Judgement]
-) -> Standing:
+) -> StagedVerdicts:
     of_candidates = [
         (side, seed)
         for seed in staging.fresh_seeds
@@ -225,7 +230,7 @@ def _standing(
     to_confirm = [cell for cell in of_candidates if not _has_ended(plan, records, cell)]
     # What is undecided comes first: a candidate has its verdict.
     wanted = _distinct(plan, [*progress.missing, *to_confirm])
-    return Standing(
+    return StagedVerdicts(
         plan=_of_runs(plan, {plan.run_of[cell] for cell in asked} | records.keys()),
         judgements=judgements,
         decisions={name: _decision(plan, progress, judgements[name], to_confirm) for name in _compared(plan)},
@@ -259,15 +264,15 @@ def _of_runs(plan: Plan, run_ids: set[str]) -> Plan:
     )
 
 
-def _decision(plan: Plan, progress: Progress, judgement: Judgement, to_confirm: Sequence[Cell]) -> Decision:
+def _decision(plan: Plan, progress: Progress, judgement: Judgement, to_confirm: Sequence[Cell]) -> SeedDecision:
     name = judgement.experiment
     sides = (name, plan.arms[name].reference)
     asked = progress.missing if name in progress.undecided else to_confirm if judgement.fresh is not None else ()
     wants = {seed for side, seed in asked if side in sides}
-    undecided = DecisionState.UNDECIDED if progress.missing else DecisionState.EXHAUSTED
-    return Decision(
+    undecided = SeedDecisionState.UNDECIDED if progress.missing else SeedDecisionState.EXHAUSTED
+    return SeedDecision(
         experiment=name,
-        state=undecided if name in progress.undecided else DecisionState.DECIDED,
+        state=undecided if name in progress.undecided else SeedDecisionState.DECIDED,
         verdict=judgement.verdict,
         look_seeds=judgement.look_seeds,
         wants=tuple(sorted(wants)),

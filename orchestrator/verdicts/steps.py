@@ -21,12 +21,12 @@ from orchestrator.verdicts.comparisons import (
     comparison,
     configuration,
     distinct_p_values,
-    outcomes_of,
-    replicates_of,
-    runs_of,
+    outcomes_by_seed,
+    pooled_spreads,
+    replicate_accuracies,
+    runs_by_seed,
     score_table,
     spread_between,
-    spreads_of,
 )
 from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
 
@@ -212,7 +212,7 @@ def _look_step(judgement: Judgement) -> LookStep | None:
 
 
 def _scored(plan: Plan, records: Records, experiment: str) -> dict[int, Bursts]:
-    return outcomes_of(runs_of(plan, records, experiment), plan.campaign.data.report[0])
+    return outcomes_by_seed(runs_by_seed(plan, records, experiment), plan.campaign.data.report[0])
 
 
 def _join(
@@ -248,7 +248,7 @@ def _count_seeds(pairs: PairedDifferences, sides: tuple[dict[int, Bursts], dict[
 def _with_error(
     steps: Arithmetic, plan: Plan, records: Records, judgements: Judgements, pairs: PairedDifferences
 ) -> Arithmetic:
-    own, spreads = arm_spreads(*score_table(plan, records)), spreads_of(plan, records)
+    own, spreads = arm_spreads(*score_table(plan, records)), pooled_spreads(plan, records)
     sides = (steps.experiment, steps.reference or BASELINE)
     spread = spread_between(plan, spreads, *sides)
     is_pooled = spread is not None and steps.control is None
@@ -290,7 +290,7 @@ def _spread_step(plan: Plan, side: str, own: Mapping[str, Spread], pooled: Mappi
 
 def _replicate_step(plan: Plan, records: Records, spread: Spread) -> ReplicateStep:
     return ReplicateStep(
-        accuracy_percent_of=replicates_of(plan, records),
+        accuracy_percent_of=replicate_accuracies(plan, records),
         deviation_points=spread.variance_points2**0.5,
         degrees_of_freedom=spread.degrees_of_freedom,
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from model.train.run_folder import Result
 from orchestrator.report.markdown import render_markdown
+from orchestrator.verdicts.findings import judge_all
 from orchestrator.verdicts.judge import judge
 
 SLOW = Result(state="too_slow", reason="median epoch takes 1.1 s, the budget is 1.0 s", epochs=3)
@@ -28,7 +29,7 @@ def renderer(a_plan: Callable[..., Any], runs_of: Callable[..., Any]) -> Render:
     ) -> str:
         plan = a_plan(experiments, **fields)
         records = runs_of(plan, outcomes, provenance={"commit": "0123456789abcdef", "branch": "experiment/x"})
-        return render_markdown(plan, records, judge(plan, records))
+        return render_markdown(judge_all(plan, records, judge(plan, records)))
 
     return rendered
 

@@ -12,7 +12,7 @@ from msgspec import structs
 from orchestrator.campaign.spec import JudgingSpec, StagingSpec
 from orchestrator.report.markdown import escape_text, make_environment, render_markdown
 from orchestrator.report.page import render_page
-from orchestrator.verdicts.judge import judge
+from orchestrator.verdicts.findings import judge_all
 from tests.builders.reports import EXPERIMENTS, OUTCOMES, SLOW, Render, renderer, section
 
 
@@ -56,7 +56,7 @@ def test_training_time_is_said_in_minutes_from_one_on(
         run: structs.replace(record, epochs=(structs.replace(record.epochs[0], seconds=seconds),))
         for run, record in runs_of(plan, {"baseline": 0.8}).items()
     }
-    assert f"| training time | {words}, summed over runs |" in render_markdown(plan, records, judge(plan, records))
+    assert f"| training time | {words}, summed over runs |" in render_markdown(judge_all(plan, records))
 
 
 def test_how_verdicts_are_reached_is_said_as_the_campaign_has_it(render: Render) -> None:
@@ -152,7 +152,7 @@ class TestConfounded:
         for name, outcome in OUTCOMES.items():
             torch = "2.12.1" if name in ("E5", "roll", "wide") else "2.13.0"
             records |= runs_of(plan, {name: outcome}, provenance={"environment": {"torch": torch}})
-        return render_markdown(plan, records, judge(plan, records))
+        return render_markdown(judge_all(plan, records))
 
     def test_mark_stands_beside_the_verdict_and_is_counted(self, markdown: str) -> None:
         summary = section(markdown, "## Result summary")
@@ -203,7 +203,7 @@ def test_results_of_older_code_are_said_with_who_vouched_for_them(
         }
         run = a_run(plan, "E5", seed, 0.9, provenance={"code_tree": "c0de" if seed else "01d", "accepted": accepted})
         records[run.id] = run
-    markdown = render_markdown(plan, records, judge(plan, records))
+    markdown = render_markdown(judge_all(plan, records))
     taken = " and ".join(f"`E5-s{seed}-1a2b3c4d` as `{plan.run_of['E5', seed]}`" for seed in (0, 1))
     told = f"{taken}: Ada \\<ada@example.org> vouched that the change of code makes no difference: "
     files = "`model/train/losses.py (+3 -1)`, `model/train/job.py (+1 -0)`."
@@ -211,7 +211,7 @@ def test_results_of_older_code_are_said_with_who_vouched_for_them(
     assert f"| results of older code | {told}{files} |\n" in section(markdown, "## How it was run")
     assert "older code" not in section(markdown, "### baseline")
     shuffled = dict(reversed(records.items()))
-    assert render_markdown(plan, shuffled, judge(plan, shuffled)) == markdown
+    assert render_markdown(judge_all(plan, shuffled)) == markdown
 
 
 class TestCode:
@@ -225,7 +225,7 @@ class TestCode:
         def rendered(outcomes: Mapping[str, Any], **experiments: Any) -> str:
             plan = a_plan(experiments)
             records = runs_of(plan, {"baseline": 0.8} | outcomes, provenance=self.CODE)
-            return render_markdown(plan, records, judge(plan, records))
+            return render_markdown(judge_all(plan, records))
 
         return rendered
 
@@ -268,7 +268,7 @@ class TestCode:
         plan = a_plan({"E5": EXPERIMENTS["E5"] | {"ref": "focal"}})
         outcomes = {"E5": 0.9} if accepted else {}
         records = runs_of(plan, outcomes, provenance={"commit": "0123456789abcdef", "accepted": accepted})
-        found = section(render_markdown(plan, records, judge(plan, records)), "### E5")
+        found = section(render_markdown(judge_all(plan, records)), "### E5")
         assert "`knockout checkout E5` makes of its code, with `--manifest`" in found
         assert "worktree" not in found
 

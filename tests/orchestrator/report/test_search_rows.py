@@ -13,6 +13,7 @@ from orchestrator.report.write import write_report
 from orchestrator.runs.paths import Paths
 from orchestrator.search.objective import combine
 from orchestrator.search.results import Difference, SearchSummary
+from orchestrator.verdicts.findings import judge_all
 from orchestrator.verdicts.judge import judge
 
 EXPERIMENTS = {"E5": {"change": {"loss.kind": "focal"}}}
@@ -133,9 +134,9 @@ def test_the_report_links_its_searches_and_nothing_else_of_it_changes(
 ) -> None:
     records = runs_of(plan, OUTCOMES)
     judgements = judge(plan, records)
-    without = write_report(plan, records, judgements, paths).parent
+    without = write_report(judge_all(plan, records, judgements), paths).parent
     write_summary(paths, title="Focus <b>|</b> *more*")
-    folder = write_report(plan, records, judgements, paths).parent
+    folder = write_report(judge_all(plan, records, judgements), paths).parent
     before, after = ((one / "report.md").read_text() for one in (without, folder))
     start, end = after.index("## Searches"), after.index("## Controls")
     assert after[:start] + after[end:] == before

@@ -12,6 +12,7 @@ from orchestrator.campaign.spec import StagingSpec
 from orchestrator.report.markdown import render_markdown
 from orchestrator.report.page import render_page
 from orchestrator.report.sections import verdict_sentence
+from orchestrator.verdicts.findings import judge_all
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.staged import judge_as_declared
 from tests.builders.reports import EXPERIMENTS, SLOW, Render, renderer, section
@@ -52,7 +53,7 @@ class TestStaged:
 
     @pytest.fixture
     def markdown(self, staged: Judged) -> str:
-        return render_markdown(*staged(0.95))
+        return render_markdown(judge_all(*staged(0.95)))
 
     def cells(self, markdown: str, experiment: str) -> dict[str, str]:
         lines = re.findall(r"^\| (.*) \|$", section(markdown, "## Result summary"), re.MULTILINE)
@@ -96,7 +97,10 @@ class TestStaged:
         plan, records, judgements = staged(0.95)
         fresh = structs.replace(judgements["E5"].fresh, level=0.1)
         found = self.cells(
-            render_markdown(plan, records, judgements | {"E5": structs.replace(judgements["E5"], fresh=fresh)}), "E5"
+            render_markdown(
+                judge_all(plan, records, judgements | {"E5": structs.replace(judgements["E5"], fresh=fresh)})
+            ),
+            "E5",
         )
         assert found["on fresh seeds"].endswith("] (90 %), confirmed")
 
@@ -112,7 +116,7 @@ class TestStaged:
         self, staged: Judged, on_fresh: float | None, mark: str, words: str
     ) -> None:
         plan, records, judgements = staged(on_fresh)
-        markdown = render_markdown(plan, records, judgements)
+        markdown = render_markdown(judge_all(plan, records, judgements))
         assert self.cells(markdown, "E5")["verdict"] == f"improved ({mark})"
         assert f"1 improved (1 {mark})" in markdown.partition("\n## ")[0]
         beside = "+15.0 points on LocD against baseline"

@@ -15,7 +15,14 @@ from orchestrator.runs.record import RunRecord
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.judgement import AtLook, Verdict
 from orchestrator.verdicts.next_run import next_run, seeds_to_tell
-from orchestrator.verdicts.staged import DecisionState, Standing, among, judge_as_declared, left_out, stand
+from orchestrator.verdicts.staged import (
+    SeedDecisionState,
+    StagedVerdicts,
+    experiments_left_out,
+    judge_as_declared,
+    judge_staged,
+    plan_to_judge,
+)
 
 STAGING = StagingSpec(screen_seeds=2, max_seeds=3, confirm_seeds=2)
 EXPERIMENTS = {
@@ -43,14 +50,14 @@ def scored(num_correct: int) -> NDArray[np.bool_]:
 
 
 @pytest.fixture
-def standing(plan: Plan, runs_of: RunsOf) -> Callable[[Mapping[str, Any]], Standing]:
+def standing(plan: Plan, runs_of: RunsOf) -> Callable[[Mapping[str, Any]], StagedVerdicts]:
     """Judge runs given as experiment -> how many bursts each seed recognised."""
 
-    def of(outcomes: Mapping[str, Any]) -> Standing:
+    def of(outcomes: Mapping[str, Any]) -> StagedVerdicts:
         given = {
             name: [scored(each) if isinstance(each, int) else each for each in of] for name, of in outcomes.items()
         }
-        return stand(plan, runs_of(plan, given), STAGING)
+        return judge_staged(plan, runs_of(plan, given), STAGING)
 
     return of
 
@@ -63,7 +70,7 @@ WON = CALM | {"K1": [470, 472]}
 def test_nothing_trained_wants_the_screening_of_every_arm(plan: Plan, standing: Any) -> None:
     found = standing({})
     assert found.wanted == tuple((name, seed) for seed in (0, 1) for name in plan.arms)
-    assert {decision.state for decision in found.decisions.values()} == {DecisionState.UNDECIDED}
+    assert {decision.state for decision in found.decisions.values()} == {SeedDecisionState.UNDECIDED}
     assert {judgement.verdict for judgement in found.judgements.values()} == {Verdict.PENDING}
 
 
@@ -86,14 +93,14 @@ def test_what_is_decided_at_the_first_look_wants_no_more_seeds(standing: Any) ->
 def test_an_undecided_experiment_wants_the_next_look_and_so_does_its_reference(standing: Any) -> None:
     found = standing(CALM | {"H2": [380, 404]})
     decision = found.decisions["H2"]
-    assert (decision.state, decision.wants) == (DecisionState.UNDECIDED, (2,))
+    assert (decision.state, decision.wants) == (SeedDecisionState.UNDECIDED, (2,))
     assert set(found.wanted) == {("E5", 2), ("H2", 2)}
     assert found.judgements["H2"].reason.endswith("; the next look waits for 2 runs")
 
 
 def test_one_that_has_had_all_seeds_stays_inconclusive_and_says_what_it_would_take(standing: Any) -> None:
     found = standing(CALM | {"E5": [401, 401, 400], "H2": [380, 404, 350]})
-    assert found.decisions["H2"].state is DecisionState.EXHAUSTED
+    assert found.decisions["H2"].state is SeedDecisionState.EXHAUSTED
     assert found.wanted == ()
     assert "it would take" in found.judgements["H2"].reason
 
@@ -110,13 +117,13 @@ def test_the_same_records_give_the_same_decision(standing: Any) -> None:
 
 def test_a_stopped_experiment_is_decided(standing: Any) -> None:
     found = standing(CALM | {"K1": [SLOW, SLOW]})
-    assert found.decisions["K1"].state is DecisionState.DECIDED
+    assert found.decisions["K1"].state is SeedDecisionState.DECIDED
     assert found.decisions["K1"].verdict is Verdict.TOO_SLOW
 
 
 def test_an_experiment_whose_reference_was_stopped_gets_no_more_seeds(standing: Any) -> None:
     found = standing(CALM | {"baseline": [SLOW, SLOW]})
-    assert found.decisions["E5"].state is DecisionState.DECIDED
+    assert found.decisions["E5"].state is SeedDecisionState.DECIDED
     assert found.wanted == ()
 
 
@@ -209,17 +216,17 @@ class TestWhatIsJudgedTogether:
         self, plan: Plan, records: dict[str, RunRecord]
     ) -> None:
         whole = structs.replace(plan, campaign=structs.replace(plan.campaign, staging=None, seeds=(0, 1)))
-        alone, both = (among(whole, names, records) for names in (["E5"], ["E5", "K1"]))
+        alone, both = (plan_to_judge(whole, names, records) for names in (["E5"], ["E5", "K1"]))
         assert list(alone.arms) == ["baseline", "E5", "K1"]
         assert judge(alone, records) == judge(both, records)
-        assert left_out(whole, alone, records) == []
+        assert experiments_left_out(whole, alone, records) == []
 
     def test_looks_are_of_what_is_named_alone_and_the_rest_can_be_named(
         self, plan: Plan, records: dict[str, RunRecord]
     ) -> None:
-        part = among(plan, ["E5"], records)
+        part = plan_to_judge(plan, ["E5"], records)
         assert list(part.arms) == ["baseline", "E5"]
-        assert left_out(plan, part, records) == ["K1"]
+        assert experiments_left_out(plan, part, records) == ["K1"]
 
 
 class TestLevels:
