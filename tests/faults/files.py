@@ -282,7 +282,7 @@ def folder_for_file(storm: Storm) -> None:
 
 @kind(
     "a job.lock that names an innocent process",
-    "the file is unlocked, or locked by another program; a process number, or 0",
+    "in the old format, with its number or 0; unlocked, or locked by another program",
 )
 def name_an_innocent(storm: Storm) -> None:
     folder = storm.pick_unfinished()
