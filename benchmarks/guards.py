@@ -195,7 +195,8 @@ def lines(num_equal: int, num_slow: int) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- |"
     yield from _measure(1.0, num_equal, equal_line)
     yield ""
-    yield f"Runs that cost {SLOW:g} x as much; {GUARDS.warmup_epochs + GUARDS.slow_epochs} epochs are the least:"
+    fewest = GUARDS.warmup_epochs + GUARDS.slow_epochs
+    yield f"Runs that cost {SLOW:g} x as much; a ruling needs at least {fewest} epochs:"
     yield ""
     yield "| neighbour | runs | ruled too_slow | after epochs, median | at most | probes a run |"
     yield "| --- | --- | --- | --- | --- | --- |"

@@ -211,8 +211,8 @@ def _count_confirmed(counted: Counted, campaign: Campaign, progress: Progress, d
 
 
 def error_lines(num_campaigns: int) -> Iterator[str]:
-    """Yield rows with the rates of false verdicts, without any effect and at the margin."""
-    yield "| design | campaigns of nothing with a false verdict | false no_change at the margin |"
+    """Count what goes wrong where there is nothing to find, and at the margin."""
+    yield "| design | campaigns without effects that have a false verdict | false no_change at the margin |"
     yield "| --- | --- | --- |"
     for design in (STAGED, LATE, CARELESS, fixed(5)):
         nothing, at_margin = count(design, NOTHING, num_campaigns), count(design, AT_MARGIN, max(2, num_campaigns // 2))
@@ -220,8 +220,9 @@ def error_lines(num_campaigns: int) -> Iterator[str]:
 
 
 def saving_lines(setting: Setting, num_campaigns: int) -> Iterator[str]:
-    """Yield rows with the number of trainings and their discoveries."""
-    yield "| design | trainings | effects found | nothing called no_change | not told | false verdict in a campaign |"
+    """Count trainings, and what they told."""
+    counts = "effects found | no effect, called no_change | undecided | false verdict in a campaign"
+    yield f"| design | trainings | {counts} |"
     yield "| --- | --- | --- | --- | --- | --- |"
     grids = {design: count(design, setting, num_campaigns) for design in GRIDS}
     staged, late = (count(design, setting, num_campaigns) for design in (STAGED, LATE))
@@ -236,17 +237,18 @@ def _conclusion(staged: Counted, grids: dict[Design, Counted]) -> Iterator[str]:
     used = float(np.mean(staged.trainings))
     of_five = float(np.mean(grids[fixed(5)].trainings))
     equal = next((of for of in grids.values() if np.mean(of.untold) <= np.mean(staged.untold)), None)
-    yield f"The grid of 5 seeds took {of_five / used:.1f} times the trainings of staged replication;"
+    yield f"The grid of 5 seeds took {of_five / used:.1f} times the trainings of staged replication."
     if equal is not None:
         ratio = float(np.mean(equal.trainings)) / used
-        yield f"the smallest grid that leaves no more untold took {ratio:.1f} times as many."
+        yield f"The smallest grid that leaves no more undecided took {ratio:.1f} times as many."
     else:
-        yield "no grid here leaves as little untold."
+        yield "No grid here leaves as few undecided."
     yield f"Confirming the improvements took {np.mean(staged.confirming):.0f} more."
     yield (
-        f"An improvement was {np.mean(staged.excess):+.2f} points above the truth where it was found, "
-        f"{np.mean(staged.fresh_excess):+.2f} on fresh seeds; {_percent(staged.confirmed)} were confirmed."
+        f"An improvement was {np.mean(staged.excess):+.2f} points above the truth when it was found, "
+        f"{np.mean(staged.fresh_excess):+.2f} on fresh seeds."
     )
+    yield f"Fresh seeds confirmed {_percent(staged.confirmed)} of the improvements."
 
 
 def _percent(shares: Sequence[float]) -> str:
@@ -254,15 +256,17 @@ def _percent(shares: Sequence[float]) -> str:
 
 
 def lines(num_campaigns: int) -> Iterator[str]:
-    """Simulate and yield both tables, line by line."""
-    yield f"45 arms, level {LEVEL:g}, {num_campaigns} campaigns a line; half of it at the margin, a quarter below."
+    """Simulate, and yield both tables line by line."""
+    yield f"45 arms, level {LEVEL:g}, {num_campaigns} campaigns a line."
+    yield "The last column has half as many campaigns, the later tables a quarter."
     yield f"Margin {MARGIN_POINTS:g} points:"
     yield ""
     yield from error_lines(num_campaigns)
     for setting in (FINE, COARSE):
         truths = ", ".join(f"{delta:g}" for delta in sorted(setting.delta_points) if delta)
         yield ""
-        yield f"Margin {setting.margin_points:g} points; of eleven experiments seven do nothing, the others {truths}:"
+        yield f"Margin {setting.margin_points:g} points."
+        yield f"Of eleven experiments seven have no effect, the others have {truths}:"
         yield ""
         yield from saving_lines(setting, max(2, num_campaigns // 4))
 

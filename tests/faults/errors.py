@@ -82,7 +82,12 @@ def enter_table() -> None:
 enter_table()
 
 
-@ERRORS.kind("errors under a command", "`status`, `plan`, `gc` and others meet some", needs=needs_library, weight=2)
+@ERRORS.kind(
+    "errors under a command",
+    "some system calls of `status`, `plan`, `gc` and others are refused",
+    needs=needs_library,
+    weight=2,
+)
 def refuse_command(storm: Storm) -> None:
     words = storm.random.choice(COMMANDS)
     _, calls, path, numbers, _ = storm.random.choice(TABLE)

@@ -61,7 +61,7 @@ def swap_capture(storm: Storm) -> None:
         sleep_for(storm.random.uniform(0.1, 1.5))
 
 
-@kind("capture swapped and put back", "so soon that nobody may see it, with the same size and times")
+@kind("capture swapped and put back", "so soon that no check may see it, with the same size and times")
 def swap_capture_for_a_moment(storm: Storm) -> None:
     for _ in range(5):
         with swapped(storm, pick_capture(storm), keeps_times=True):
@@ -131,7 +131,7 @@ for name, how, damage in (
     kind(name, how)(damage_checkpoint(damage))
 
 
-@kind("another run's checkpoint", "that of another configuration is copied over it")
+@kind("another run's checkpoint", "a checkpoint of another configuration is copied over it")
 def swap_checkpoint(storm: Storm) -> None:
     def others_of(folder: RunFolder) -> list[RunFolder]:
         return [other for other in storm.machine.folders() if other != folder and other.checkpoint.exists()]
@@ -150,7 +150,7 @@ def keep_lines(storm: Storm, folder: RunFolder, lines: list[bytes]) -> None:
     storm.machine.finished_lines[folder.path.name] = [line.rstrip(b"\n") for line in lines]
 
 
-@kind("last line of epochs.jsonl torn", "half of it was written when the power went; its checkpoint is whole")
+@kind("last line of epochs.jsonl torn", "half of it was written when the power failed; its checkpoint is whole")
 def tear_line(storm: Storm) -> None:
     folder = storm.pick_unfinished()
     lines = folder.epochs.read_bytes().splitlines(keepends=True)
@@ -159,7 +159,9 @@ def tear_line(storm: Storm) -> None:
     keep_lines(storm, folder, lines[:-1])
 
 
-@kind("last line of epochs.jsonl of NUL bytes", "the file had grown when the power went, its content had not come")
+@kind(
+    "last line of epochs.jsonl of NUL bytes", "when the power failed, the file had its new size but not its new bytes"
+)
 def zero_line(storm: Storm) -> None:
     folder = storm.pick_unfinished()
     lines = folder.epochs.read_bytes().splitlines(keepends=True)
@@ -178,12 +180,12 @@ def double_lines(storm: Storm) -> None:
     storm.machine.may_change.add(folder.path.name)
 
 
-@kind("result.json half written", "a copy broke off; the run is not finished")
+@kind("result.json half written", "a copy stopped half-way; the run is not finished")
 def tear_result(storm: Storm) -> None:
     storm.pick_unfinished().result.write_text('{"format": 1, "state": "do')
 
 
-@kind("result.json of another state word", "`queued`, `running` or one of another version; taken away later")
+@kind("result.json of another state word", "`queued`, `running` or a word of another version; removed later")
 def foreign_state(storm: Storm) -> None:
     folder = storm.pick_unfinished()
     word = storm.random.choice(("queued", "running", "paused", ""))
@@ -195,7 +197,7 @@ def foreign_state(storm: Storm) -> None:
         folder.result.unlink(missing_ok=True)
 
 
-@kind("predictions cut", "those of a finished run; the report must tell, and they are put back")
+@kind("predictions cut", "the predictions of a finished run; the report must say so; they are put back later")
 def cut_predictions(storm: Storm) -> None:
     folder = storm.pick_finished()
     content = folder.predictions.read_bytes()
@@ -246,7 +248,7 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
 }
 
 
-@kind("foreign things in results/runs", "files, FIFOs, folders, links, `.DS_Store`; taken away later", weight=2)
+@kind("foreign things in results/runs", "files, FIFOs, folders, links, `.DS_Store`; removed later", weight=2)
 def lay_foreign_things(storm: Storm) -> None:
     runs = storm.machine.runs
     before = set(runs.iterdir())
@@ -278,7 +280,10 @@ def folder_for_file(storm: Storm) -> None:
 # ---- locks
 
 
-@kind("a job.lock that names an innocent process", "nobody holds it, or another program does; as old ones did, or 0")
+@kind(
+    "a job.lock that names an innocent process",
+    "in the old format, with its number or 0; unlocked, or locked by another program",
+)
 def name_an_innocent(storm: Storm) -> None:
     folder = storm.pick_unfinished()
     pid = storm.random.choice([*(bystander.pid for bystander in storm.machine.bystanders), 0])
