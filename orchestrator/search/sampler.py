@@ -18,7 +18,7 @@ from orchestrator.campaign.search_spec import (
     Space,
     WilcoxonPruning,
 )
-from orchestrator.search.space import Value, holds
+from orchestrator.search.space import Value, matches
 from orchestrator.task.knobs import Change
 
 STARTUP_TRIALS = 5
@@ -64,8 +64,8 @@ def make_pruner(spec: MedianPruning | WilcoxonPruning, num_seeds: int) -> BasePr
         return WilcoxonPruner(p_threshold=spec.p_threshold, n_startup_steps=spec.warmup_epochs * num_seeds + 1)
 
 
-def is_given_up(trial: Trial) -> bool:
-    """Whether the pruner of a trial's study gives it up."""
+def should_prune(trial: Trial) -> bool:
+    """Whether the pruner of a trial's study ends it."""
     with warnings.catch_warnings():
         # Epochs that the best point did not come to, or that were told before there was a pruner, count for nothing.
         warnings.filterwarnings("ignore", message="WilcoxonPruner|The best trial has no", category=UserWarning)
@@ -127,7 +127,7 @@ def count_points(space: Mapping[str, Space]) -> int | None:
         points = [
             point | setting
             for point in points
-            for setting in ([{knob: value} for value in values] if holds(within.when, point) else [{}])
+            for setting in ([{knob: value} for value in values] if matches(within.when, point) else [{}])
         ]
     return len(points)
 

@@ -21,12 +21,12 @@ def suggest(space: Mapping[str, Space], ask: Callable[[str, Space], Value]) -> C
     """Ask for the value of every knob whose condition holds, in the order of the space."""
     change: Change = {}
     for knob, within in space.items():
-        if holds(within.when, change):
+        if matches(within.when, change):
             change[knob] = _neat(ask(knob, within))
     return change
 
 
-def holds(when: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
+def matches(when: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
     """Say whether a condition is met: its knobs have these values, or one of a list of values."""
     return all(knob in change and change[knob] in _listed(wanted) for knob, wanted in when.items())
 
@@ -60,7 +60,7 @@ def default_point(space: Mapping[str, Space], stack: JobConfig) -> Change:
     values, point = msgspec.to_builtins(stack), Change()
     for knob, within in space.items():
         value = look_up(values, knob)
-        if value is not ABSENT and holds(within.when, point):
+        if value is not ABSENT and matches(within.when, point):
             point[knob] = value
     return point
 
@@ -114,7 +114,7 @@ def contains(within: Space, value: object) -> bool:
 
 
 def _require_inside(space: Mapping[str, Space], point: Change, where: Where) -> None:
-    active = [knob for knob, within in space.items() if holds(within.when, point)]
+    active = [knob for knob, within in space.items() if matches(within.when, point)]
     for knob in point:
         if knob not in active:
             hint = did_you_mean(knob, active) if knob not in space else "; its condition does not hold at this point"

@@ -4,10 +4,11 @@ import contextlib
 import fcntl
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial
 from sqlalchemy import make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -65,8 +66,22 @@ def _describe_lock(paths: Paths, error: OSError) -> str:
     )
 
 
-def open_storage_study(paths: Paths, given_url: str | None, name: str) -> optuna.Study:
-    """Open the study of a search, making it if there is none; from then on its storage raises our errors.
+class KeptStudy(NamedTuple):
+    """A study of Optuna with the storage that keeps it."""
+
+    study: optuna.Study
+    storage: RDBStorage
+
+    def trial(self, frozen: FrozenTrial) -> Trial:
+        """Return a trial that can be noted on, reported on and constrained."""
+        # Optuna changes only the trial that `ask` returned, and another process may have asked for this one.
+        # A storage tells the id of a trial by its number; of a study it is private.
+        study_id = self.storage.get_study_id_from_name(self.study.study_name)
+        return Trial(self.study, self.storage.get_trial_id_from_study_id_trial_number(study_id, frozen.number))
+
+
+def open_storage_study(paths: Paths, given_url: str | None, name: str) -> KeptStudy:
+    """Open the study of a search. Make it if there is none. From then on its storage raises our errors.
 
     Raises:
         QueueError: the trials cannot be kept there.
@@ -79,7 +94,8 @@ def open_storage_study(paths: Paths, given_url: str | None, name: str) -> optuna
     try:
         storage = RDBStorage(*_arguments(url))
         listen_for_refusals(storage.engine, kept=TRIALS)
-        return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+        study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+        return KeptStudy(study, storage)
     except (optuna.exceptions.OptunaError, SQLAlchemyError, ImportError, ValueError) as error:
         raise QueueError(_describe_refusal(url, error)) from None
 

@@ -7,6 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from orchestrator.runs.states import RunState
+from orchestrator.search.notes import add_note
 from orchestrator.search.trials import Trials
 from tests.epochs import an_epoch
 
@@ -71,7 +72,7 @@ def test_a_point_that_lies_below_the_others_is_given_up_after_its_warm_up(
     assert given_up.constraints == {"too_slow": -1.0}
     against = "the median of the others" if pruner is MEDIAN else "the best point"
     record = trials.read().trials[2]
-    assert record.reason == f"given up after 4 epochs: its validation accuracy lies below {against}"
+    assert record.reason == f"pruned after 4 epochs: its validation accuracy lies below {against}"
     assert (record.state, record.score) == ("pruned", None)
 
 
@@ -126,11 +127,13 @@ def test_the_run_of_a_point_that_was_given_up_is_stopped_and_waits_for_nobody(
     (run,) = runs_of(trials, 2)
     claimed = lab.store.claim(trials.process, [run])
     train(run, *[0.3] * 4)
-    stopped: list[str] = []
-    trials.stop_run = stopped.append
     trials.prune()
     trials.settle()
-    assert (stopped, lab.state_of(run), trials.all()[2].state) == ([run], RunState.RUNNING, TrialState.RUNNING)
+    assert (trials.unwanted_runs(), lab.state_of(run), trials.all()[2].state) == (
+        [run],
+        RunState.RUNNING,
+        TrialState.RUNNING,
+    )
     lab.store.end(claimed, RunState.INTERRUPTED, "stopped after an epoch; it goes on from there")
     trials.settle()
     row = lab.store.runs([run])[0]
@@ -156,7 +159,7 @@ def test_a_dead_search_that_gave_a_point_up_leaves_it_to_the_next_one(
     died = race(MEDIAN)
     train(runs_of(died, 2)[0], *[0.3] * 4)
     died.prune()
-    died._trial(died.all()[2]).set_user_attr("owner", "here/1/long ago")
+    add_note(died.kept.trial(died.all()[2]), owner="here/1/long ago")
     trials = lab.open()
     trials.take_over()
     trials.settle()
@@ -178,9 +181,9 @@ def test_a_run_that_another_point_needs_goes_on(
     assert lab.state_of(runs_of(trials, 3)[0]) is RunState.QUEUED
 
 
-@pytest.mark.parametrize("attributes", [{}, {"point": 7}])
+@pytest.mark.parametrize("attributes", [{}, {"point": {"loss.gamma": 7.0}}])
 def test_a_point_of_the_file_or_an_experiment_goes_on(
-    attributes: dict[str, int], lab: Lab, train: Callable[..., None], race: Callable[..., Trials]
+    attributes: dict[str, Any], lab: Lab, train: Callable[..., None], race: Callable[..., Trials]
 ) -> None:
     trials = race(MEDIAN)
     default, ours = runs_of(trials, 0)[0], runs_of(trials, 1)[0]

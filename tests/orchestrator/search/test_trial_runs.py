@@ -16,7 +16,7 @@ CHANGE = {"loss.gamma": 3.0, "loss.label_smoothing": 0.0}
 
 
 def code_of(lab: Lab, *, snapshot: bool = False) -> OrderedCode:
-    return base_code(find_code(lab.study.paths, snapshot=snapshot), lab.asked.stack, datetime.now(UTC))
+    return base_code(find_code(lab.study.paths, snapshot=snapshot), lab.opened.stack, datetime.now(UTC))
 
 
 def test_code_that_is_committed_needs_no_branch(lab: Lab) -> None:
