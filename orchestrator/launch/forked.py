@@ -136,7 +136,7 @@ class ForkedJob:
         self._pid: int | None = None
         self._handle: int | None = None
         """File descriptor of the process. It is readable once the process has ended, and no other process gets it."""
-        self._itself: Job | None = None
+        self._ordinary: Job | None = None
         """The ordinary process in the place of a fork; None while there is a fork, or may be one."""
         self._asked_at = time.monotonic()
         self._gone_at: float | None = None
@@ -149,12 +149,12 @@ class ForkedJob:
             "environment": slot.environment | marks_of(folder),
         }
         if not standby.ask(self, request):
-            self._start_by_itself()
+            self._start_ordinary()
 
     @property
     def pid(self) -> int | None:
         """Number of the process and of its group; None while it starts."""
-        return self._itself.pid if self._itself is not None else self._pid
+        return self._ordinary.pid if self._ordinary is not None else self._pid
 
     def begin(self, pid: int) -> None:
         """Take the number that the standby reports."""
@@ -167,19 +167,19 @@ class ForkedJob:
 
     def exit_status(self) -> int | None:
         """Return the exit status, negative for a signal; None while the job starts or runs."""
-        if self._itself is not None:
-            return self._itself.exit_status()
+        if self._ordinary is not None:
+            return self._ordinary.exit_status()
         if self._status is None:
             self._standby.listen()
             self._status = self._find_status()
             if self._status is not None:
-                self._let_go()
+                self._close_handle()
         return self._status
 
     def _find_status(self) -> int | None:
         if self._pid is None:
             if not self._standby.is_alive() or time.monotonic() - self._asked_at > START_SECONDS:
-                return self._give_up_standby()
+                return self._replace_standby()
             return None
         if self._pid in self._standby.statuses:
             return self._standby.statuses.pop(self._pid)
@@ -190,13 +190,13 @@ class ForkedJob:
             return None
         return self._read_status()
 
-    def _give_up_standby(self) -> int | None:
+    def _replace_standby(self) -> int | None:
         """Start an ordinary process in the place of a fork that never came, unless the job is to stop already."""
         self._standby.kill()
         if self._is_to_stop:
             return UNKNOWN_STATUS
         # If the code cannot even be imported, an ordinary process says so in its log.
-        self._start_by_itself()
+        self._start_ordinary()
         return None
 
     def _read_status(self) -> int:
@@ -206,13 +206,13 @@ class ForkedJob:
         # The kernel shows 0 to a process that may not see the status, so 0 means unknown.
         return os.waitstatus_to_exitcode(status) if status else UNKNOWN_STATUS
 
-    def _start_by_itself(self) -> None:
-        self._itself = Job(self.folder, self._code, self._data_folder, self.slot)
+    def _start_ordinary(self) -> None:
+        self._ordinary = Job(self.folder, self._code, self._data_folder, self.slot)
 
     def _is_there(self) -> bool:
         return self._handle is not None and not select.select([self._handle], [], [], 0.0)[0]
 
-    def _let_go(self) -> None:
+    def _close_handle(self) -> None:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
@@ -220,8 +220,8 @@ class ForkedJob:
     def ask_to_stop(self) -> None:
         """Ask the job to finish its epoch, checkpoint and end. A job without a number is asked once it has one."""
         self._is_to_stop = True
-        if self._itself is not None:
-            self._itself.ask_to_stop()
+        if self._ordinary is not None:
+            self._ordinary.ask_to_stop()
         elif self.exit_status() is None:
             self._signal(signal.SIGTERM)
 
@@ -236,24 +236,24 @@ class ForkedJob:
     def kill(self) -> None:
         """End the job and all that it started, at once. Wait at most `KILL_SECONDS` for it."""
         self._is_to_stop = True
-        if self._itself is None and self.exit_status() is None:
-            self._hear_number()
+        if self._ordinary is None and self.exit_status() is None:
+            self._await_number()
             self._signal(signal.SIGKILL)
-        if self._itself is not None:
-            self._itself.kill()
+        if self._ordinary is not None:
+            self._ordinary.kill()
             return
         if self._handle is not None:
             select.select([self._handle], [], [], KILL_SECONDS)
         end_members(self.folder)
 
-    def _hear_number(self) -> None:
+    def _await_number(self) -> None:
         """Wait until the standby has reported the job's number. A standby that does not is killed."""
         deadline = time.monotonic() + TELL_SECONDS
         while self._pid is None and self._standby.is_alive() and time.monotonic() < deadline:
             select.select([self._standby.answers], [], [], 0.05)
             self._standby.listen()
         if self._pid is None:
-            self._status = self._give_up_standby()
+            self._status = self._replace_standby()
 
     def _signal(self, number: signal.Signals) -> None:
         # While the group's leader is there, dead or alive, the system gives its number to nobody else.

@@ -95,7 +95,7 @@ def rule_on_probe(suspected: Ruling, spec: GuardSpec, measurement: Measurement) 
 def is_slow(spec: GuardSpec, measurement: Measurement) -> bool:
     """Whether enough pairs lie above the limit and its root, and the ratio of the medians above the limit."""
     limit = spec.relative_to_reference
-    return limit is not None and _are_enough(measurement.ratios, limit) and measurement.ratio > limit
+    return limit is not None and _has_slow_pairs(measurement.ratios, limit) and measurement.ratio > limit
 
 
 def is_settled(spec: GuardSpec, measurement: Measurement) -> bool:
@@ -108,7 +108,7 @@ def is_settled(spec: GuardSpec, measurement: Measurement) -> bool:
     return missed > TURNS - SLOW_TURNS or len(ratios) >= TURNS or is_slow(spec, measurement)
 
 
-def _are_enough(ratios: Sequence[float], limit: float) -> bool:
+def _has_slow_pairs(ratios: Sequence[float], limit: float) -> bool:
     above_mark = sum(ratio > math.sqrt(limit) for ratio in ratios)
     return above_mark >= SLOW_TURNS and 2 * sum(ratio > limit for ratio in ratios) > TURNS
 
@@ -217,7 +217,7 @@ def check_speed(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling | None
     if not newest or spec.epoch_seconds is None or min(newest) <= spec.epoch_seconds:
         return None
     what = f"an epoch takes {median(newest):.2f} s, the limit is {spec.epoch_seconds:.2f} s"
-    return Ruling(state=RunState.TOO_SLOW, reason=f"{what}; {_how_many(spec)}")
+    return Ruling(state=RunState.TOO_SLOW, reason=f"{what}; {_describe_count(spec)}")
 
 
 def check_relative_speed(
@@ -267,7 +267,7 @@ def _newest_counted(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Sequence[
     return counted[-spec.slow_epochs :] if len(counted) >= spec.slow_epochs else []
 
 
-def _how_many(spec: GuardSpec) -> str:
+def _describe_count(spec: GuardSpec) -> str:
     return f"all of the last {spec.slow_epochs} epochs were slower, after {spec.warmup_epochs} of warm-up"
 
 

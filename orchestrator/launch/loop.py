@@ -16,11 +16,10 @@ from orchestrator.runs.states import OPEN
 class Interrupts:
     """Counts the signals that ask this process to leave. They raise nothing while this is entered."""
 
-    # An exception could fall between the start of a job and the note of it. Then nobody would end that job.
-
     NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
+        # An exception could come between the start of a job and the note of it. Then nobody would end that job.
         self.count = 0
         self._before: dict[int, Any] = {}
 

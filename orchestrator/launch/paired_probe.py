@@ -69,22 +69,22 @@ class PairedProbe:
         self._processes = self._start(SHARES[0])
 
     def _start(self, share: int) -> list["_Process"]:
-        (arm_hears, reference_tells), (reference_hears, arm_tells) = os.pipe(), os.pipe()
+        (arm_reads, reference_writes), (reference_reads, arm_writes) = os.pipe(), os.pipe()
         limit = max(1, int(self._deadline - time.monotonic()))
         words = ["--turns", str(TURNS + 1), "--share", str(share), "--limit", str(limit)]
         # The reference has the last turn, so its end is the end of the probe.
         last = ["--resume", str(self._paused_group)]
-        ends = ((arm_hears, arm_tells, ["--first"]), (reference_hears, reference_tells, last))
+        ends = ((arm_reads, arm_writes, ["--first"]), (reference_reads, reference_writes, last))
         started: list[_Process] = []
         try:
-            for side, (hears, tells, own) in zip(self._sides, ends, strict=True):
-                started.append(_Process(side, [*words, *own], self._slot, hears, tells))
+            for side, (reads, writes, own) in zip(self._sides, ends, strict=True):
+                started.append(_Process(side, [*words, *own], self._slot, reads, writes))
         except OSError:
             for process in started:
                 process.close()
             raise
         finally:
-            for end in (arm_hears, reference_tells, reference_hears, arm_tells):
+            for end in (arm_reads, reference_writes, reference_reads, arm_writes):
                 os.close(end)
         return started
 
@@ -94,11 +94,11 @@ class PairedProbe:
         # Ask for the ends first: then all that an ended process wrote can be read.
         self.is_over = None not in statuses or any(statuses) or time.monotonic() > self._deadline
         arm, reference = (process.read() for process in self._processes)
-        told = next((turn for turn in (*arm, *reference) if turn.problem is not None), None)
+        refused = next((turn for turn in (*arm, *reference) if turn.problem is not None), None)
         larger = [share for share in SHARES if share > SHARES[self._share]]
-        if told is not None and told.is_out_of_memory and larger:
+        if refused is not None and refused.is_out_of_memory and larger:
             return self._start_anew(larger[0])
-        problem = told.problem if told is not None else self._find_problem() if self.is_over else None
+        problem = refused.problem if refused is not None else self._find_problem() if self.is_over else None
         return _pair(arm, reference, SHARES[self._share], problem)
 
     def _start_anew(self, share: int) -> Measurement:
@@ -139,20 +139,20 @@ def _pair(arm: Sequence[Turn], reference: Sequence[Turn], share: int, problem: s
 class _Process:
     """One side of a probe."""
 
-    def __init__(self, side: Side, words: Sequence[str], slot: Slot, hears: int, tells: int) -> None:
+    def __init__(self, side: Side, words: Sequence[str], slot: Slot, reads: int, writes: int) -> None:
         self._turns: list[Turn] = []
         self._rest, self._errors = b"", b""
-        command = [sys.executable, "-m", "model.probe", str(side.config.resolve()), "--pass-to", str(tells)]
+        command = [sys.executable, "-m", "model.probe", str(side.config.resolve()), "--pass-to", str(writes)]
         # `-m` looks in the working folder first, so each side runs its own checkout's `model`.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
         self._process = subprocess.Popen(
             [*command, *words],
             cwd=side.code,
             env=environment | slot.environment | {"PYTHONDONTWRITEBYTECODE": "1"},
-            stdin=hears,
+            stdin=reads,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=(tells,),
+            pass_fds=(writes,),
             start_new_session=True,
         )
         for pipe in self._pipes():

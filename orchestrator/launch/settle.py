@@ -103,14 +103,14 @@ def plan_retry(before: Retry | None, num_epochs: int, now: float) -> Retry | Non
     return Retry(tries=tries, num_epochs=num_epochs, due_at=now + WAITS_SECONDS[tries - 1])
 
 
-def ends_by_itself(status: int) -> bool:
+def is_passing_status(status: int) -> bool:
     """Whether the cause of a job's end may be over soon, by its exit status. A request to stop is no such cause."""
     if status in (AWAY, HELD, UNKNOWN_STATUS):
         return True
     return status < 0 and status not in STOPPING_STATUSES and kind_of_status(status) is FaultKind.INTERRUPTS
 
 
-def passes_by_itself(error: BaseException) -> bool:
+def is_passing_error(error: BaseException) -> bool:
     """Whether the error that kept a job from its start may be over soon."""
     found = find_system_error(error)
     return found is not None and kind_of_errno(found.errno) is FaultKind.PASSES
@@ -218,7 +218,7 @@ class Settler:
             self.note(f"{claimed.id}: {ending.reason}; nothing more was started")
             self.jobs.ask_to_stop()
         if result is None:
-            is_passing = ending.status is not None and ends_by_itself(ending.status)
+            is_passing = ending.status is not None and is_passing_status(ending.status)
             is_asked = self.jobs.is_stopping or ending.status in STOPPING_STATUSES
             self.interrupt(claimed, ending.reason, is_passing=is_passing, is_problem=not is_asked)
         elif claimed.id in self.alone:

@@ -134,6 +134,7 @@ class Starter:
             raise RunError(lacking)
         self._require_captures(order)
         code = self.checkouts.open(claimed.experiment, order.code)
+        # A job may outlive its worker. Two jobs in one folder would mix their epochs.
         held_by = clear(folder)
         if held_by is not None:
             raise RunError(f"{folder.path}: {held_by}; end that, and queue the run again")

@@ -32,7 +32,7 @@ CAN_GO_ON = {
     UNKNOWN_STATUS: "the job is gone and nobody can tell how it ended; it goes on from its last checkpoint",
 }
 """Exit status of a job without a result that can go on -> what is said about it."""
-SAY_WHY = (AWAY, CHANGED, NO_SPACE)
+EXPLAINED_BY_LOG = (AWAY, CHANGED, NO_SPACE)
 """Statuses for which the last line of the log says more."""
 LOG_LINES = 40
 """Last lines of the log in the reason of a failure."""
@@ -262,7 +262,7 @@ class LiveRun:
         said = CAN_GO_ON.get(
             status, f"the job ended {describe_status(status)}, which was not its own doing; it goes on"
         )
-        tail = self.folder.log_tail(1) if status in SAY_WHY else []
+        tail = self.folder.log_tail(1) if status in EXPLAINED_BY_LOG else []
         return f"{said}: {tail[0]}" if tail else said
 
     def _find_cause(self, status: int) -> tuple[Failure, str] | None:

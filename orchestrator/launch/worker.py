@@ -10,7 +10,7 @@ from orchestrator.errors import CodeError, DataError, QueueLockedError, RunError
 from orchestrator.launch.forked import Launcher
 from orchestrator.launch.loop import Every, Feed, Interrupts, Observer
 from orchestrator.launch.probing import References
-from orchestrator.launch.settle import Claims, Settler, endure, interrupt_doubtful, passes_by_itself
+from orchestrator.launch.settle import Claims, Settler, endure, interrupt_doubtful, is_passing_error
 from orchestrator.launch.slots import Slot, make_own_slots
 from orchestrator.launch.start import Jobs, RejectedError, Starter, Task
 from orchestrator.launch.watcher import Ending
@@ -184,7 +184,7 @@ class Worker:
             self.settler.reject(claimed, str(error))
         except (RunError, CodeError, DataError, OSError, ValueError) as error:
             reason = f"it cannot be started: {error}"
-            self.settler.interrupt(claimed, reason, is_passing=passes_by_itself(error))
+            self.settler.interrupt(claimed, reason, is_passing=is_passing_error(error))
 
     def _follow_all(self) -> None:
         """Look at every job, also if the queue is locked: guards do not wait for it."""

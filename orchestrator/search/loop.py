@@ -107,6 +107,7 @@ class SearchFeed:
         """Points to visit, those of earlier commands among them."""
         self._most_unvisited = more or self.trials.search.spec.trials
         self._settles, self._takes_over = Every(SETTLE_SECONDS), Every(TAKE_OVER_SECONDS)
+        # Failures of earlier commands are no reason to end this one.
         self._num_failed_before = self.trials.num_unvisited()
         self._ids: tuple[str, ...] = ()
         self._is_under_way = False

@@ -54,8 +54,8 @@ def as_attributes(note: TrialNote) -> dict[str, Any]:
 
 def add_note(trial: Trial, **fields: Any) -> None:
     """Add fields of `TrialNote` to what is noted of a trial; the others stay."""
-    # One write each, in the order of the fields, so `runs` comes last. A trial without it has never queued a run:
-    # if its search dies before that write, the next search fails the trial and asks for the point again.
+    # One write each, in the order of the fields, so `runs` comes last. A trial without `runs` has queued no run.
+    # If its search dies before that write, the next one fails the trial and asks for the point again.
     for key, value in as_attributes(TrialNote(**fields)).items():
         trial.set_user_attr(key, value)
 

@@ -39,7 +39,7 @@ class Runs(Protocol):
     """Knows how runs stand, such as `TrialRuns`."""
 
     def result(self, run: str) -> Result | None:
-        """Return how a run ended; None while it has not."""
+        """Return how a run ended; None while it goes on."""
 
     def is_cancelled(self, run: str) -> bool:
         """Whether somebody has cancelled a run."""

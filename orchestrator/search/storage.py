@@ -1,4 +1,4 @@
-"""Where Optuna keeps the trials of searches: opened, held against other searches, and what it refuses told."""
+"""The database in which Optuna keeps trials: opens it, locks it, and explains its refusals."""
 
 import contextlib
 import fcntl
@@ -20,18 +20,20 @@ from orchestrator.runs.paths import Paths
 from orchestrator.search.open import storage_file
 
 HOLD_SECONDS = 60.0
-"""Longest wait for another search of the same folder that asks or tells just now."""
+"""Longest wait for another search of the same folder to release the lock."""
 HOLD_POLL_SECONDS = 0.02
 
 
 @contextlib.contextmanager
 def hold(paths: Paths) -> Iterator[None]:
-    """Keep every other search of this folder out; the lock ends with the process, however that ends.
+    """Lock this folder against other searches.
 
     Raises:
-        QueueLockedError: another search holds the folder for too long.
+        QueueLockedError: another search holds the lock for too long.
         QueueError: the lock cannot be taken.
     """
+    # Two searches that ask at once would both see a free slot, and the same point as missing.
+    # The system releases a file lock when its process ends, so a killed search blocks nobody.
     path = paths.searches_lock
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,6 +41,7 @@ def hold(paths: Paths) -> Iterator[None]:
     except OSError as error:
         raise QueueError(_describe_lock(paths, error)) from None
     with file:
+        # A lock that waits has no time limit, so this one is tried again and again.
         deadline = time.monotonic() + HOLD_SECONDS
         while not _lock(file.fileno(), paths):
             if time.monotonic() >= deadline:
@@ -101,11 +104,11 @@ def open_storage_study(paths: Paths, given_url: str | None, name: str) -> KeptSt
 
 
 def _arguments(url: str) -> tuple[str, dict[str, Any]]:
-    """Return where Optuna is to keep trials and how it connects: with a limit to every wait, where that is ours."""
+    """Return the URL for Optuna's storage, and arguments that limit every wait of a database that we know."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        # Optuna says what is wrong with it.
+        # Optuna's own error says what is wrong with this URL.
         return url, {}
     driver = DRIVERS.get(parsed.drivername)
     if driver == "sqlite":
@@ -119,13 +122,13 @@ def _arguments(url: str) -> tuple[str, dict[str, Any]]:
 
 
 def _describe_refusal(url: str, error: BaseException) -> str:
-    """Say why trials cannot be kept: by the code of the database's own error, where it has one."""
+    """Say why trials cannot be kept, by the database's own error if there is one."""
     cause: BaseException | None = error
     while cause is not None:
         original = getattr(cause, "orig", None)
         if isinstance(original, Exception) and is_refusal(original):
             return describe_trouble(name_of(make_url(url)), str(original), find_remedy(original), TRIALS)
         cause = cause.__cause__ or cause.__context__
-    # What follows the first line is the statement, and where to read about it.
+    # The other lines are the SQL statement and a link.
     said = str(error).partition("\n")[0]
     return f"the trials cannot be kept at {url.partition('@')[2] or url}: {said}"
