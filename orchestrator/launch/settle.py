@@ -1,4 +1,4 @@
-"""Settles a run that ended: whether its result counts, when it is tried again, and what the queue is told."""
+"""Settles a run that ended: whether its result counts, when it is tried again, and what the queue says of it."""
 
 import time
 from collections.abc import Callable
@@ -127,6 +127,13 @@ def endure(task: Task, error: OSError, note: Callable[[str], None]) -> Ending | 
     return Ending(state=RunState.INTERRUPTED, reason=f"its folder cannot be read: {error}", status=AWAY)
 
 
+class _End(NamedTuple):
+    claimed: QueuedRun
+    state: RunState
+    reason: str
+    failure: str | None
+
+
 @dataclass
 class Claims:
     """The runs that one worker has claimed in the queue, and how those ended that it has let go of."""
@@ -137,7 +144,7 @@ class Claims:
     """Id -> a run that is claimed and has not ended."""
     ended: dict[str, QueuedRun] = field(default_factory=dict)
     """Id -> a run that this worker has trained to its end, with its final state."""
-    _unreported: list["_End"] = field(default_factory=list)
+    _unreported: list[_End] = field(default_factory=list)
     """Ends that the queue does not know yet, the oldest first."""
 
     def take(self, ids: tuple[str, ...] | None) -> QueuedRun | None:
@@ -181,13 +188,6 @@ class Claims:
         return [*self.ended.values(), *self.store.runs(states=OPEN)]
 
 
-class _End(NamedTuple):
-    claimed: QueuedRun
-    state: RunState
-    reason: str
-    failure: str | None
-
-
 @dataclass
 class Settler:
     """Decides what becomes of a run that ended: an end, another try later, or a second try alone on its device."""
@@ -197,7 +197,7 @@ class Settler:
     jobs: Jobs
     note: Callable[[str], None]
     """Takes a sentence about what keeps a run from being trained."""
-    alone: dict[str, str] = field(default_factory=dict)
+    reserved: dict[str, str] = field(default_factory=dict)
     """Run that ran out of memory -> the device that it has, or waits to have, to itself."""
     retries: dict[str, Retry] = field(default_factory=dict)
     """Run that something interrupted -> when it is tried again. The worker keeps its claim."""
@@ -221,13 +221,13 @@ class Settler:
             is_passing = ending.status is not None and is_passing_status(ending.status)
             is_asked = self.jobs.is_stopping or ending.status in STOPPING_STATUSES
             self.interrupt(claimed, ending.reason, is_passing=is_passing, is_problem=not is_asked)
-        elif claimed.id in self.alone:
+        elif claimed.id in self.reserved:
             self._end_with(claimed, mark_second_try(folder, result))
         elif task.ruling is None and result.failure == Failure.OUT_OF_MEMORY:
             # Other jobs on the device may have taken the memory, so the run gets one try without them.
             # The checkpoint stays: that try goes on where the first one ended.
             folder.result.unlink(missing_ok=True)
-            self.alone[claimed.id] = task.slot.device
+            self.reserved[claimed.id] = task.slot.device
         else:
             self._end_with(claimed, result)
 
@@ -275,7 +275,7 @@ class Settler:
 
     def forget(self, run_id: str) -> None:
         """Plan no further try of a run."""
-        self.alone.pop(run_id, None)
+        self.reserved.pop(run_id, None)
         self.retries.pop(run_id, None)
 
     def due_retries(self) -> list[str]:
@@ -287,4 +287,4 @@ class Settler:
         """Let go of every run that this worker still has. Each of them can go on later."""
         for claimed in tuple(self.claims.held.values()):
             has_waited = "ran out of memory and waited for a second try"
-            self.end(claimed, RunState.INTERRUPTED, has_waited if claimed.id in self.alone else "stopped at once")
+            self.end(claimed, RunState.INTERRUPTED, has_waited if claimed.id in self.reserved else "stopped at once")

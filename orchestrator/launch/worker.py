@@ -166,7 +166,7 @@ class Worker:
 
     def _start_waiting(self) -> None:
         """Start runs whose device has emptied, and runs whose wait after an interruption is over."""
-        for run_id, device in tuple(self.settler.alone.items()):
+        for run_id, device in tuple(self.settler.reserved.items()):
             if (slot := self.jobs.slot_of_empty(device)) is not None:
                 self._start(self.claims.held[run_id], slot)
         for run_id in self.settler.due_retries():
@@ -175,7 +175,7 @@ class Worker:
                 self._start(self.claims.held[run_id], slot)
 
     def _free_slot(self) -> Slot | None:
-        return self.jobs.free_slot(self.settler.alone.values())
+        return self.jobs.free_slot(self.settler.reserved.values())
 
     def _start(self, claimed: QueuedRun, slot: Slot) -> None:
         try:

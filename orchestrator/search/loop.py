@@ -1,4 +1,4 @@
-"""`knockout search`: asks for points as slots come free. A worker trains them, and Optuna is told their scores."""
+"""`knockout search`: asks Optuna for points as slots come free. A worker trains them, and Optuna gets their scores."""
 
 from dataclasses import dataclass, field
 

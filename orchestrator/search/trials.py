@@ -87,7 +87,7 @@ class Trials:
         return self.kept.study
 
     def held(self) -> contextlib.AbstractContextManager[None]:
-        """Lock the folder: no other search of it asks for points or tells of them meanwhile."""
+        """Lock the folder against other searches."""
         return hold(self.runs.paths)
 
     def all(self) -> list[FrozenTrial]:
@@ -111,7 +111,7 @@ class Trials:
         return why_exhausted(asked, self.search.spec.space)
 
     def under_way(self) -> list[FrozenTrial]:
-        """Return the trials of all searches that have a point and no end."""
+        """Return the study's running trials, whoever owns them."""
         return [trial for trial in self.all() if trial.state is TrialState.RUNNING]
 
     def own(self) -> list[FrozenTrial]:
@@ -119,7 +119,7 @@ class Trials:
         return [trial for trial in self.under_way() if read_note(trial).owner == owner_name(self.process)]
 
     def enqueue_points(self) -> None:
-        """Let Optuna ask for the file's points first, each once."""
+        """Enqueue the file's points in Optuna, each once. It suggests them first."""
         known = [read_note(trial).point for trial in self.all()]
         for point in self.search.spec.enqueue:
             if point.at not in known:
@@ -221,8 +221,8 @@ class Trials:
     def prune(self) -> None:
         """Tell Optuna of new epochs of this process's trials, and note which of them its pruner ends.
 
-        Two kinds of trials go on. A point of the file is compared with its source. A run may also be an experiment's,
-        or another trial's.
+        A point of the file goes on, since its score is compared with its source. A trial goes on too if an experiment
+        or another trial needs one of its runs.
         """
         if self.search.spec.pruner is None:
             return
@@ -230,8 +230,8 @@ class Trials:
         needed = Counter(run for trial in self.under_way() for run in run_ids(trial))
         for trial in self.own():
             is_shared = any(needed[run] > 1 or not run.startswith(f"{self.search.name}-t") for run in run_ids(trial))
-            is_bound = read_note(trial).point is not None or is_shared
-            if self._report(trial) and not is_bound and should_prune(self.kept.trial(trial)):
+            must_finish = read_note(trial).point is not None or is_shared
+            if self._report(trial) and not must_finish and should_prune(self.kept.trial(trial)):
                 add_note(self.kept.trial(trial), pruning=self._describe_pruning(trial))
 
     def unwanted_runs(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which points a search gives up early, and that nothing of them stays behind in the queue."""
+"""Which points a search prunes, and that nothing of them stays in the queue."""
 
 from collections.abc import Callable
 from typing import Any
@@ -55,7 +55,7 @@ def race(lab: Lab, train: Callable[..., None]) -> Callable[..., Trials]:
 
 
 @pytest.mark.parametrize("pruner", [MEDIAN, WILCOXON])
-def test_a_point_that_lies_below_the_others_is_given_up_after_its_warm_up(
+def test_a_point_that_lies_below_the_others_is_pruned_after_its_warm_up(
     pruner: str, train: Callable[..., None], race: Callable[..., Trials]
 ) -> None:
     trials = race(pruner)
@@ -67,9 +67,9 @@ def test_a_point_that_lies_below_the_others_is_given_up_after_its_warm_up(
     train(run, 0.3, 0.3)
     trials.prune()
     trials.settle()
-    given_up = trials.all()[2]
-    assert (given_up.state, given_up.value) == (TrialState.PRUNED, 30.0)
-    assert given_up.constraints == {"too_slow": -1.0}
+    pruned = trials.all()[2]
+    assert (pruned.state, pruned.value) == (TrialState.PRUNED, 30.0)
+    assert pruned.constraints == {"too_slow": -1.0}
     against = "the median of the others" if pruner is MEDIAN else "the best point"
     record = trials.read().trials[2]
     assert record.reason == f"pruned after 4 epochs: its validation accuracy lies below {against}"
@@ -95,7 +95,7 @@ def test_without_a_pruner_nothing_is_told_of_epochs(train: Callable[..., None], 
     assert [trial.intermediate_values for trial in trials.all()] == [{}, {}, {}]
 
 
-def test_a_point_that_was_given_up_counts_as_visited(train: Callable[..., None], race: Callable[..., Trials]) -> None:
+def test_a_point_that_was_pruned_counts_as_visited(train: Callable[..., None], race: Callable[..., Trials]) -> None:
     trials = race(MEDIAN)
     train(runs_of(trials, 2)[0], *[0.3] * 4)
     trials.prune()
@@ -120,7 +120,7 @@ def test_seeds_are_held_against_others_at_the_epoch_that_all_of_them_have_come_t
     assert set(trials.all()[2].intermediate_values) == {0, 1, 2, 3}
 
 
-def test_the_run_of_a_point_that_was_given_up_is_stopped_and_waits_for_nobody(
+def test_the_run_of_a_point_that_was_pruned_is_stopped_and_waits_for_nobody(
     lab: Lab, train: Callable[..., None], race: Callable[..., Trials]
 ) -> None:
     trials = race(MEDIAN)
@@ -153,7 +153,7 @@ def test_a_run_that_ends_before_it_can_be_stopped_gives_its_point_a_score(
     assert (trials.all()[2].state, trials.all()[2].value) == (TrialState.COMPLETE, 65.0)
 
 
-def test_a_dead_search_that_gave_a_point_up_leaves_it_to_the_next_one(
+def test_a_dead_search_that_pruned_a_point_leaves_it_to_the_next_one(
     lab: Lab, train: Callable[..., None], race: Callable[..., Trials]
 ) -> None:
     died = race(MEDIAN)
@@ -200,7 +200,7 @@ def test_a_point_of_the_file_or_an_experiment_goes_on(
     assert trials.all()[3].state is TrialState.RUNNING
 
 
-def test_a_point_that_was_given_up_can_be_trained_to_its_end_as_another_trial(
+def test_a_point_that_was_pruned_can_be_trained_to_its_end_as_another_trial(
     lab: Lab, train: Callable[..., None], race: Callable[..., Trials]
 ) -> None:
     trials = race(MEDIAN)

@@ -53,7 +53,7 @@ def test_a_run_that_an_experiment_would_have_is_called_after_it(lab: Lab) -> Non
 
 
 @pytest.mark.parametrize("state", [RunState.INTERRUPTED, RunState.CANCELLED])
-def test_a_run_that_was_given_up_waits_again(lab: Lab, state: RunState) -> None:
+def test_a_run_that_was_left_waits_again(lab: Lab, state: RunState) -> None:
     runs = lab.open().runs
     (run,) = runs.plan("focal-t001", CHANGE)
     lab.study.queue(run.id, state.value)
