@@ -98,7 +98,7 @@ def build_campaign(root: Path, *, quick: bool) -> Search:
         git = ["git", "-c", "user.name=bench", "-c", "user.email=bench@localhost", *words]
         subprocess.run(git, cwd=root, check=True)
     search = open_search(Request(file=root / "experiments.yaml", profile=PROFILE), NAME)
-    make_captures(search.study)
+    make_captures(search.selection)
     return search
 
 

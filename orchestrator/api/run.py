@@ -18,7 +18,7 @@ from orchestrator.code.checkouts import Checkouts
 from orchestrator.code.refs import BranchName
 from orchestrator.code.sources import Code, GitCode, find_code, look_at_code
 from orchestrator.errors import CodeError, RunError
-from orchestrator.launch.loop import Observer, never
+from orchestrator.launch.loop import GivenRuns, Observer, never
 from orchestrator.launch.worker import build_worker
 from orchestrator.queue.reconcile import reconcile
 from orchestrator.queue.store import QueuedRun, open_store
@@ -105,7 +105,8 @@ def train(
             # The last job may have outlived its orchestrator, and ended while this command began.
             reconcile(store, selection.paths, end_jobs=False)
             return Trained(queued=queued, problems=tuple(Checkouts(selection.paths).remove_leftovers()))
-        worker = build_worker(store, selection.paths, options.slots, ids=queued.ids, is_time_up=is_time_up)
+        feed = GivenRuns(store, queued.ids, is_time_up)
+        worker = build_worker(store, selection.paths, options.slots, feed)
         is_complete = worker.drain(observer)
         return Trained(queued=queued, problems=tuple(worker.problems), is_complete=is_complete)
     finally:

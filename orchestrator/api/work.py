@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from orchestrator.launch.loop import Observer
+from orchestrator.launch.loop import EveryRun, Observer
 from orchestrator.launch.worker import build_worker
 from orchestrator.queue.reconcile import requeue_interrupted
 from orchestrator.queue.store import QueuedRun, open_store
@@ -34,12 +34,13 @@ def work(paths: Paths, options: WorkOptions, observer: Observer) -> Worked:
     store = open_store(paths)
     try:
         requeue_interrupted(store)
-        worker = build_worker(store, paths, options.slots, stays=options.stays)
+        worker = build_worker(store, paths, options.slots, EveryRun(options.stays))
         is_complete = worker.drain(observer)
-        # Asked only where nothing waited: who interrupts must not wait for a queue that is away.
-        is_idle = is_complete and not worker.ended_rows()
+        rows = list(worker.claims.ended.values())
+        # Only if nothing waited: a person who interrupts must not wait for a queue that is away.
+        is_idle = is_complete and not rows
         forgotten = describe_forgotten(paths) if is_idle and not store.runs() else []
         problems = (*worker.problems, *forgotten)
-        return Worked(rows=worker.ended_rows(), problems=problems, is_complete=is_complete)
+        return Worked(rows=rows, problems=problems, is_complete=is_complete)
     finally:
         store.close()

@@ -1,4 +1,4 @@
-"""Whether this machine has the compiler that `torch.compile` calls; without it each such training would crash."""
+"""Looks for the compiler that `torch.compile` calls. Without it each such training would crash."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ OTHERWISE = "or set `runtime.compile: false`"
 
 
 def find_compiler_problem() -> str | None:
-    """Say what this machine lacks for `runtime.compile: true`; None if it has all."""
+    """Return what this machine lacks for `runtime.compile: true`, as a sentence; None if it lacks nothing."""
     headers = Path(sysconfig.get_paths()["include"])
     problem = name_missing_compiler(os.environ, on_gpu=count_gpus() > 0)
     if problem is None and not (headers / "Python.h").exists():
@@ -24,12 +24,12 @@ def find_compiler_problem() -> str | None:
 def name_missing_compiler(
     variables: Mapping[str, str], *, on_gpu: bool, find: Callable[[str], str | None] = shutil.which
 ) -> str | None:
-    """Name the compiler that is not there, as torch looks for it. Pure but for `find`.
+    """Return which compiler is missing, as a sentence; None if torch would find one. Pure but for `find`.
 
     Args:
-        variables: those of the process; CC and CXX name a compiler.
-        on_gpu: whether trainings run on a GPU, where Triton calls a C compiler; on a CPU torch calls one of C++.
-        find: returns where a program is; None if it is not there.
+        variables: the environment of the process. CC and CXX name a compiler.
+        on_gpu: whether trainings run on a GPU. There Triton calls a C compiler; on a CPU torch calls a C++ compiler.
+        find: returns the path of a program; None if there is none.
     """
     variable, usual = ("CC", ("gcc", "clang")) if on_gpu else ("CXX", (_usual_cxx(),))
     named = variables.get(variable)

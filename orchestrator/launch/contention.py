@@ -1,4 +1,4 @@
-"""What else a machine is busy with beside the jobs of this orchestrator: its cores, or its GPUs. Read, and ruled on."""
+"""Finds programs of others that keep this machine busy: its cores, or its GPUs."""
 
 import os
 from collections.abc import Callable, Collection, Sequence
@@ -25,7 +25,7 @@ SILENT = (
     pynvml.NVMLError_Uninitialized,
     pynvml.NVMLError_Unknown,
 )
-"""How NVML says that it cannot tell: no driver or an old one, a GPU that is gone or cut up, no permission."""
+"""Errors by which NVML says that it does not know, such as no driver, a lost GPU, or no permission."""
 
 
 class GpuProcess(Struct, frozen=True, kw_only=True):
@@ -33,14 +33,16 @@ class GpuProcess(Struct, frozen=True, kw_only=True):
 
     pid: int
     memory_bytes: int | None
-    """None where the driver does not say."""
+    """Memory of the GPU in bytes; None if the driver does not say."""
     kin: frozenset[int] | None
-    """Its process, group and ancestors; None where this machine knows no such process: NVML counts as the host does,
-    and not as the container that this may be."""
+    """Numbers of the process, its group and its ancestors; None if there is no such process here.
+
+    NVML gives the host's numbers. Inside a container these name other processes, or none.
+    """
 
 
 def list_gpu_processes(gpu: str) -> list[GpuProcess] | None:
-    """List what computes on the GPU of an index or UUID; None if NVML cannot tell."""
+    """List the processes that compute on a GPU, given by index or UUID; None if NVML does not know."""
     try:
         with open_device(gpu) as handle:
             processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
@@ -53,7 +55,7 @@ def list_gpu_processes(gpu: str) -> list[GpuProcess] | None:
 
 
 def find_kin(pid: int) -> frozenset[int] | None:
-    """Return a process's number with its group's and its ancestors'; None if there is no such process."""
+    """Return the numbers of a process, its group and its ancestors; None if there is no such process."""
     try:
         ancestors = [ancestor.pid for ancestor in psutil.Process(pid).parents()]
         return frozenset((pid, os.getpgid(pid), *ancestors))
@@ -68,26 +70,26 @@ def find_other_load(
     read_load_average: Callable[[], tuple[float, float, float]] = os.getloadavg,
     read_gpu_processes: Callable[[str], Sequence[GpuProcess] | None] = list_gpu_processes,
 ) -> str | None:
-    """Say how busy this machine is if it is with more than the jobs in `slots`; None otherwise, or if nobody knows.
+    """Return what else this machine is busy with, in words; None if nothing, or if nobody knows.
 
-    Of jobs on GPUs only the GPUs are asked: what cores do is not what makes them slow.
+    For jobs on GPUs only the GPUs count: busy cores hardly slow them.
 
     Args:
-        slots: where the jobs under way are, a slot for each.
-        own_pids: the worker's process and the jobs'; what they started, and what is of their group, is theirs. A
-            probe of another run is started by the worker.
+        slots: the slots of the jobs under way, one a job.
+        own_pids: processes of the worker and of its jobs. Their children and groups count as theirs.
         read_load_average: as `os.getloadavg`.
-        read_gpu_processes: lists what computes on the GPU of an index or UUID; None if nobody knows.
+        read_gpu_processes: as `list_gpu_processes`.
     """
     gpus = [slot.nvml_gpu for slot in slots if slot.nvml_gpu is not None]
     if not any(slot.gpu for slot in slots):
         return _rule_on_cores(slots, read_load_average()[0])
-    told = [_rule_on_gpu(gpu, gpus.count(gpu), own_pids, read_gpu_processes(gpu) or ()) for gpu in sorted(set(gpus))]
-    return "; ".join(filter(None, told)) or None
+    found = [_rule_on_gpu(gpu, gpus.count(gpu), own_pids, read_gpu_processes(gpu) or ()) for gpu in sorted(set(gpus))]
+    return "; ".join(filter(None, found)) or None
 
 
 def _rule_on_cores(slots: Sequence[Slot], load: float) -> str | None:
-    """Let one thread more pass: this process, the jobs' workers, and the average's lag behind jobs that are gone."""
+    """Return the load if it is above the jobs' threads by more than one; None otherwise."""
+    # One thread more: this process and data loaders need it, and the load average lags behind jobs that ended.
     own_threads = sum(int(slot.environment.get("OMP_NUM_THREADS", "1")) for slot in slots)
     if load <= own_threads + 1:
         return None
@@ -95,7 +97,9 @@ def _rule_on_cores(slots: Sequence[Slot], load: float) -> str | None:
 
 
 def _rule_on_gpu(gpu: str, num_jobs: int, own_pids: Collection[int], processes: Sequence[GpuProcess]) -> str | None:
-    """Count the processes that are not ours; as many unknown ones as jobs are missing are taken for these jobs."""
+    """Return how many processes on a GPU are not ours, in words; None if there are none."""
+    # In a container our own jobs have unknown numbers. So count an unknown process as ours for each job not found,
+    # the smallest first: a large one more likely belongs to somebody else's training.
     strangers = [process for process in processes if process.kin is not None and process.kin.isdisjoint(own_pids)]
     unknown = sorted((process for process in processes if process.kin is None), key=_memory_bytes)
     num_missing = max(0, num_jobs - (len(processes) - len(strangers) - len(unknown)))

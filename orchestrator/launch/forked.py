@@ -1,6 +1,6 @@
-"""Jobs forked from one process that has everything imported: `model.standby`, one for each code tree.
+"""Jobs that are forked from a standby process: `model.standby`, one for each code tree.
 
-The same promises as `launchers.local.Job`, without paying for imports at each start.
+A standby has imported everything, which takes seconds, so its forks start at once. A forked job behaves as a `Job`.
 """
 
 import contextlib
@@ -25,25 +25,27 @@ from orchestrator.processes import MARK, STANDBY_MARK, read_stat
 from orchestrator.runs.members import end_members, mark_variables
 
 START_SECONDS = 120.0
-"""Longest wait for a fork: the first one also waits for the imports."""
+"""Longest wait for a fork. The first one also waits for the imports."""
 TELL_SECONDS = 2.0
-"""Longest wait for a standby process to tell how a job ended that is gone; it may be stopped itself."""
+"""Longest wait for a standby to report how a job ended. Somebody may have stopped the standby itself."""
 CLOSE_SECONDS = 1.0
-"""Longest wait for a standby process that is to leave."""
+"""Longest wait for a standby to leave."""
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What a standby process says: a job was forked, or has ended."""
+    """A line that a standby writes: a job was forked, or has ended."""
 
     pid: int
     status: int | None = None
+    """Exit status of a job that ended; None for one that was just forked."""
 
 
 class Standby:
-    """A standby process of one code tree. Nothing here waits for it: it may be stopped, or still import."""
+    """A standby process of one code tree. No method waits for it: it may be stopped, or still import."""
 
     def __init__(self, code: Path, environment: dict[str, str]) -> None:
         self.statuses: dict[int, int] = {}
+        """Number of a job that ended -> its exit status, until the job takes it."""
         self._starting: list[ForkedJob] = []
         self._rest = b""
         self._process = subprocess.Popen(
@@ -59,32 +61,33 @@ class Standby:
         os.set_blocking(self._process.stdin.fileno(), False)
 
     def ask(self, job: "ForkedJob", request: Mapping[str, object]) -> bool:
-        """Ask for a job; return whether the request could be sent. Its number is told later."""
+        """Ask for a job; return whether the request was sent. `listen` hears the job's number later."""
         assert self._process.stdin is not None
         line = msgspec.json.encode(request) + b"\n"
         try:
-            # Past Python's buffer, and without waiting: a process that is stopped reads nothing.
+            # Without Python's buffer, and without a wait: a stopped process reads nothing.
             is_sent = os.write(self._process.stdin.fileno(), line) == len(line)
         except (BrokenPipeError, BlockingIOError):
             is_sent = False
         if is_sent:
             self._starting.append(job)
         else:
-            self.kill()  # half a request must not be answered
+            # Half a request is in the pipe. The standby must not answer it.
+            self.kill()
         return is_sent
 
     @property
     def answers(self) -> int:
-        """The file descriptor that becomes readable when something is said, such as how a job ended."""
+        """The file descriptor that is readable once the standby has written, for instance that a job ended."""
         assert self._process.stdout is not None
         return self._process.stdout.fileno()
 
     def is_alive(self) -> bool:
-        """Whether the standby process is there."""
+        """Whether the standby process runs."""
         return self._process.poll() is None
 
     def listen(self) -> None:
-        """Note what was said: which jobs were forked, and how jobs ended."""
+        """Read what the standby has written: which jobs it forked, and how jobs ended."""
         assert self._process.stdout is not None
         if self._process.stdout.closed or not select.select([self.answers], [], [], 0.0)[0]:
             return
@@ -93,12 +96,13 @@ class Standby:
             if answer.status is not None:
                 self.statuses[answer.pid] = answer.status
                 continue
-            self.statuses.pop(answer.pid, None)  # an old job's, whose number is given again
+            # The system gives numbers again: a status under this one is an older job's.
+            self.statuses.pop(answer.pid, None)
             if self._starting:
                 self._starting.pop(0).begin(answer.pid)
 
     def kill(self) -> None:
-        """End the process at once, with a job that it has just forked and not yet told of; other jobs go on."""
+        """End the standby at once, with a job that it forked and has not reported. Other jobs run on."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -106,22 +110,24 @@ class Standby:
         self._starting.clear()
 
     def close(self) -> None:
-        """Let the process leave; jobs under way go on, and how they end is no longer told."""
+        """Let the standby leave. Jobs under way run on, and nobody reports their end."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # it is gone already, and what it was told with it
+        # A standby that died reads nothing more.
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         try:
             self._process.wait(timeout=CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
-            self.kill()  # it still imports, or is stopped
+            # It still imports, or is stopped.
+            self.kill()
         self._process.stdout.close()
 
 
 class ForkedJob:
-    """A training process that a standby process forks, in a process group of its own.
+    """A training process that a standby forks. It has its own process group.
 
-    It has no number until the standby process tells it. Where that never happens, the job starts by itself.
+    The standby reports its number. If it never does, the job starts as an ordinary process.
     """
 
     def __init__(self, standby: Standby, folder: RunFolder, code: Path, data_folder: Path, slot: Slot) -> None:
@@ -129,8 +135,9 @@ class ForkedJob:
         self._standby, self._code, self._data_folder = standby, code, data_folder
         self._pid: int | None = None
         self._handle: int | None = None
-        """A file descriptor that means this process, whatever number it has, and can be read once it has ended."""
-        self._itself: Job | None = None
+        """File descriptor of the process. It is readable once the process has ended, and no other process gets it."""
+        self._ordinary: Job | None = None
+        """The ordinary process in the place of a fork; None while there is a fork, or may be one."""
         self._asked_at = time.monotonic()
         self._gone_at: float | None = None
         self._status: int | None = None
@@ -142,36 +149,37 @@ class ForkedJob:
             "environment": slot.environment | mark_variables(folder),
         }
         if not standby.ask(self, request):
-            self._start_by_itself()
+            self._start_ordinary()
 
     @property
     def pid(self) -> int | None:
-        """Number of the process, and of its group; None while it starts."""
-        return self._itself.pid if self._itself is not None else self._pid
+        """Number of the process and of its group; None while it starts."""
+        return self._ordinary.pid if self._ordinary is not None else self._pid
 
     def begin(self, pid: int) -> None:
-        """Take the number that the standby process tells."""
+        """Take the number that the standby reports."""
         self._pid = pid
-        with contextlib.suppress(ProcessLookupError):  # it has ended, and how is told next
+        # A job that has ended already has no descriptor; the standby reports its status next.
+        with contextlib.suppress(ProcessLookupError):
             self._handle = os.pidfd_open(pid)
         if self._is_to_stop:
             self._signal(signal.SIGTERM)
 
     def exit_status(self) -> int | None:
-        """Return the exit status, negative for a signal, or None while the job starts or runs."""
-        if self._itself is not None:
-            return self._itself.exit_status()
+        """Return the exit status, negative for a signal; None while the job starts or runs."""
+        if self._ordinary is not None:
+            return self._ordinary.exit_status()
         if self._status is None:
             self._standby.listen()
             self._status = self._find_status()
             if self._status is not None:
-                self._let_go()
+                self._close_handle()
         return self._status
 
     def _find_status(self) -> int | None:
         if self._pid is None:
             if not self._standby.is_alive() or time.monotonic() - self._asked_at > START_SECONDS:
-                return self._give_up_standby()
+                return self._replace_standby()
             return None
         if self._pid in self._standby.statuses:
             return self._standby.statuses.pop(self._pid)
@@ -182,73 +190,73 @@ class ForkedJob:
             return None
         return self._read_status()
 
-    def _give_up_standby(self) -> int | None:
-        """Start by itself what the standby process did not start, unless it is to stop already."""
+    def _replace_standby(self) -> int | None:
+        """Start an ordinary process in the place of a fork that never came, unless the job is to stop already."""
         self._standby.kill()
         if self._is_to_stop:
             return UNKNOWN_STATUS
-        # Started by itself it says in its log why it cannot start.
-        self._start_by_itself()
+        # If the code cannot even be imported, an ordinary process says so in its log.
+        self._start_ordinary()
         return None
 
     def _read_status(self) -> int:
-        """Ask the system how a job ended that its standby process cannot tell of; it knows until somebody has asked."""
+        """Read from `/proc` how a job ended whose standby does not report it."""
         fields = read_stat(self._pid) if self._pid is not None else None
-        told = int(fields[EXIT_CODE]) if fields is not None and fields[STATE] in GONE else 0
-        # It shows 0 to those who may not know.
-        return os.waitstatus_to_exitcode(told) if told else UNKNOWN_STATUS
+        status = int(fields[EXIT_CODE]) if fields is not None and fields[STATE] in GONE else 0
+        # The kernel shows 0 to a process that may not see the status, so 0 means unknown.
+        return os.waitstatus_to_exitcode(status) if status else UNKNOWN_STATUS
 
-    def _start_by_itself(self) -> None:
-        self._itself = Job(self.folder, self._code, self._data_folder, self.slot)
+    def _start_ordinary(self) -> None:
+        self._ordinary = Job(self.folder, self._code, self._data_folder, self.slot)
 
     def _is_there(self) -> bool:
         return self._handle is not None and not select.select([self._handle], [], [], 0.0)[0]
 
-    def _let_go(self) -> None:
+    def _close_handle(self) -> None:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
 
     def ask_to_stop(self) -> None:
-        """Ask the job to finish its epoch, checkpoint and end; one that has no number yet is asked once it has."""
+        """Ask the job to finish its epoch, checkpoint and end. A job without a number is asked once it has one."""
         self._is_to_stop = True
-        if self._itself is not None:
-            self._itself.ask_to_stop()
+        if self._ordinary is not None:
+            self._ordinary.ask_to_stop()
         elif self.exit_status() is None:
             self._signal(signal.SIGTERM)
 
     def pause(self) -> None:
-        """Let the job and all it started stand still."""
+        """Stop the job and all that it started, until `resume`."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused job go on."""
+        """Let a paused job run on."""
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End the job and all it started, at once; gives up on a process that the system cannot end."""
+        """End the job and all that it started, at once. Wait at most `KILL_SECONDS` for it."""
         self._is_to_stop = True
-        if self._itself is None and self.exit_status() is None:
-            self._hear_number()
+        if self._ordinary is None and self.exit_status() is None:
+            self._await_number()
             self._signal(signal.SIGKILL)
-        if self._itself is not None:
-            self._itself.kill()
+        if self._ordinary is not None:
+            self._ordinary.kill()
             return
         if self._handle is not None:
             select.select([self._handle], [], [], KILL_SECONDS)
         end_members(self.folder)
 
-    def _hear_number(self) -> None:
-        """Wait until the standby process has told the job's number; it is ended where it does not."""
+    def _await_number(self) -> None:
+        """Wait until the standby has reported the job's number. A standby that does not is killed."""
         deadline = time.monotonic() + TELL_SECONDS
         while self._pid is None and self._standby.is_alive() and time.monotonic() < deadline:
             select.select([self._standby.answers], [], [], 0.05)
             self._standby.listen()
         if self._pid is None:
-            self._status = self._give_up_standby()
+            self._status = self._replace_standby()
 
     def _signal(self, number: signal.Signals) -> None:
-        # The leader lives, or waits to be asked how it ended: its number is not given again.
+        # While the group's leader is there, dead or alive, the system gives its number to nobody else.
         if self._pid is not None and self._is_there():
             os.killpg(self._pid, number)
 
@@ -257,7 +265,7 @@ AnyJob = Job | ForkedJob
 
 
 class Launcher:
-    """Starts jobs: from a standby process of their code where that can be, else each by itself."""
+    """Starts jobs: on Linux as forks of a standby of their code, elsewhere as ordinary processes."""
 
     def __init__(self, data_folder: Path) -> None:
         self.data_folder = data_folder
@@ -269,7 +277,8 @@ class Launcher:
         Raises:
             OSError: the job's log cannot be written.
         """
-        folder.log.open("ab").close()  # here it can be told, in a forked process nobody would hear it
+        # A forked process could tell nobody that its log cannot be written. Here it raises.
+        folder.log.open("ab").close()
         standby = self._standby(code, code_hash, slot)
         if standby is None:
             return Job(folder, code, self.data_folder, slot)
@@ -277,8 +286,10 @@ class Launcher:
 
     def _standby(self, code: Path, code_hash: str, slot: Slot) -> Standby | None:
         if sys.platform != "linux":
-            return None  # elsewhere libraries that are loaded do not outlive a fork
-        # What is read when a process begins (threads, allocator) is the standby's; which GPU is the job's own.
+            # On other systems libraries that are loaded do not survive a fork.
+            return None
+        # Threads and allocator are read when a process begins, so each setting of them needs its own standby.
+        # CUDA starts only after the fork, so jobs on different GPUs share a standby.
         shared = {name: value for name, value in slot.environment.items() if name != "CUDA_VISIBLE_DEVICES"}
         key = (code_hash, tuple(sorted(shared.items())))
         standby = self._standbys.get(key)
@@ -290,11 +301,11 @@ class Launcher:
         return self._standbys[key]
 
     def wait(self, seconds: float) -> None:
-        """Wait until something is said that was not heard yet, such as how a job ended, or so long."""
+        """Wait until a standby reports something, at most so many seconds."""
         select.select([standby.answers for standby in self._standbys.values() if standby.is_alive()], [], [], seconds)
 
     def close(self) -> None:
-        """Let all standby processes leave."""
+        """Let all standbys leave."""
         for standby in self._standbys.values():
             standby.close()
         self._standbys.clear()

@@ -1,7 +1,7 @@
 """Rules over the finished epochs of a run. Pure: no clock, no process, no file.
 
-Seconds of one minute mean nothing in another, so epochs alone never rule that a run is slower than its reference. They
-only raise the suspicion. Then both are timed in turn by a probe, and `rule_on_probe` decides by pairs of turns.
+A machine is fast in one minute and slow in the next. So epochs alone never show that a run is slower than its
+reference: they only raise the suspicion. Then a probe trains both in turns, and `rule_on_probe` compares the pairs.
 """
 
 import math
@@ -17,31 +17,33 @@ from orchestrator.runs.probes import TURNS, Measurement, Probe, three_digits, wi
 from orchestrator.runs.states import Failure, RunState
 
 SLOW_TURNS = 11
-"""Of `TURNS` pairs, so many must lie above the half-way mark, the root of the limit; more than half above the limit.
+"""Pairs of `TURNS` whose ratio must lie above the root of the limit. More than half must lie above the limit itself.
 
-The second condition measures, the first one keeps noise out: by the sign test, the lower bound of the median ratio, at
-99 %, lies above the mark. An arm that costs no more than its reference has half of its pairs above 1. Where a quarter
-lie above the mark, 11 of 13 do in 1 of 90,000 probes.
+The second condition measures. The first one keeps noise out: by the sign test, the median ratio lies above the root
+with 99 % confidence. Example: an arm that costs as much as its reference has half of its pairs above 1. If a quarter
+of them lie above the root, 11 of 13 do so in 1 of 90,000 probes.
 """
 MAX_PAUSED_SHARE = 0.05
-"""From the third probe of a run on: of the time that it has trained, at most this share goes into probes."""
+"""From the third probe on, probes take at most this share of the time that the run has trained."""
 
 
 class Ruling(Struct, frozen=True, kw_only=True):
-    """Stop the run in this state, for this reason; the sentence is what the report prints."""
+    """A decision to stop a run. The report prints its reason."""
 
     state: RunState
     reason: str
     failure: Failure | None = None
     is_relative: bool = False
-    """Whether it is only a suspicion, which a probe against the reference must confirm."""
+    """Whether this is only a suspicion, which a probe against the reference must confirm."""
 
 
 class Pace(Struct, frozen=True, kw_only=True):
-    """How long an epoch takes: by the clock, and of the processor's time where that says something."""
+    """How long an epoch takes."""
 
     seconds: float
+    """By the clock."""
     cpu_seconds: float | None
+    """Of the processor's time; None on a GPU, where it says nothing."""
 
 
 def rule(
@@ -51,15 +53,15 @@ def rule(
     shared_by: str | None = None,
     probes: Sequence[Probe] = (),
 ) -> Ruling | None:
-    """Rule on the epochs finished so far; None lets the run go on.
+    """Return the ruling on the epochs finished so far; None lets the run go on.
 
     Args:
         epochs: the finished epochs, oldest first.
         spec: the campaign's limits.
         reference: the pace of the reference, once it is measured.
-        shared_by: what else the machine was busy with, in words, if it was. Then the guard of seconds an epoch waits
-            for twice as many slow epochs, and a ruling for slowness says it.
-        probes: what was measured of the run so far, oldest first.
+        shared_by: what else the machine was busy with, in words; None if nothing. The limit of `epoch_seconds` then
+            waits for twice as many slow epochs, and a ruling for slowness says so.
+        probes: the probes of the run so far, oldest first.
     """
     epochs = without_pauses(epochs, probes)
     patient = msgspec.structs.replace(spec, slow_epochs=spec.slow_epochs * 2) if shared_by else spec
@@ -76,10 +78,9 @@ def rule(
 
 
 def rule_on_probe(suspected: Ruling, spec: GuardSpec, measurement: Measurement) -> Ruling | None:
-    """Rule on a run that looked too slow, once it was timed in turn with its reference; None lets it go on.
+    """Return the ruling on a suspect run after its probe; None lets the run go on.
 
-    An absolute limit rules whatever was measured, and says it. A relative one rules only where most pairs of turns, and
-    the two medians that are printed, lie above the limit, and hardly any pair is near 1.
+    An absolute limit rules whatever the probe measured, and quotes it. A relative limit rules only if `is_slow`.
     """
     if not suspected.is_relative:
         return msgspec.structs.replace(suspected, reason=f"{suspected.reason}; {describe_measurement(measurement)}")
@@ -92,22 +93,22 @@ def rule_on_probe(suspected: Ruling, spec: GuardSpec, measurement: Measurement) 
 
 
 def is_slow(spec: GuardSpec, measurement: Measurement) -> bool:
-    """Whether enough pairs of turns lie above the half-way mark and above the limit, and their medians do too."""
+    """Whether enough pairs lie above the limit and its root, and the ratio of the medians above the limit."""
     limit = spec.relative_to_reference
-    return limit is not None and _are_enough(measurement.ratios, limit) and measurement.ratio > limit
+    return limit is not None and _has_slow_pairs(measurement.ratios, limit) and measurement.ratio > limit
 
 
 def is_settled(spec: GuardSpec, measurement: Measurement) -> bool:
-    """Whether further pairs of turns would hardly change what is ruled.
+    """Whether more pairs of turns would hardly change the ruling.
 
-    With an absolute limit alone a few pairs are enough: their ratio is printed, and nothing is decided by it.
+    If there is only an absolute limit, a few pairs are enough: a reason quotes their ratio, and no rule uses it.
     """
     limit, ratios = spec.relative_to_reference or math.inf, measurement.ratios
     missed = sum(ratio <= math.sqrt(limit) for ratio in ratios)
     return missed > TURNS - SLOW_TURNS or len(ratios) >= TURNS or is_slow(spec, measurement)
 
 
-def _are_enough(ratios: Sequence[float], limit: float) -> bool:
+def _has_slow_pairs(ratios: Sequence[float], limit: float) -> bool:
     above_mark = sum(ratio > math.sqrt(limit) for ratio in ratios)
     return above_mark >= SLOW_TURNS and 2 * sum(ratio > limit for ratio in ratios) > TURNS
 
@@ -118,7 +119,7 @@ def count_above(spec: GuardSpec, measurement: Measurement) -> int:
 
 
 def describe_measurement(measurement: Measurement) -> str:
-    """Say what both trainings came to in turn, or why that is not known; the ratio is that of the numbers printed."""
+    """Say how long an epoch of both took, or why nobody knows. The ratio is that of the two printed numbers."""
     if not measurement.ratios:
         return f"it could not be timed against its reference: {measurement.problem or 'no turn was finished'}"
     arm, reference = measurement.typical_seconds
@@ -151,9 +152,9 @@ def check_finite(epochs: Sequence[EpochRecord]) -> Ruling | None:
 
 
 def check_divergence(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling | None:
-    """Stop a run whose newest training losses, `divergence_epochs` in a row, are all far above the lowest so far.
+    """Stop a run whose last `divergence_epochs` training losses are all far above the lowest so far.
 
-    A loss that reaches 0 or falls below it has no multiple, and nothing is ruled from there on.
+    The limit is a multiple of the lowest loss. A lowest loss of 0 or below has no multiple, so nothing is ruled then.
     """
     losses = [record.train_loss for record in epochs if record.train_loss is not None]
     newest = [record.train_loss for record in epochs[-spec.divergence_epochs :]]
@@ -168,7 +169,7 @@ def check_divergence(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling |
 
 
 def check_memory(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling | None:
-    """Stop a run that has held more than `memory_bytes` in an epoch."""
+    """Stop a run whose memory exceeded `memory_bytes` in an epoch."""
     limit = spec.memory_bytes
     above = [record for record in epochs if limit is not None and record.peak_memory_bytes > limit]
     if not above or limit is None:
@@ -184,9 +185,9 @@ def _gigabytes(num_bytes: int) -> str:
 
 
 def check_smoke(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling | None:
-    """Stop a run whose smoke phase, its first `smoke_epochs` without warm-up, took too long by the median epoch.
+    """Stop a run whose smoke phase, its first `smoke_epochs`, took too long by the median epoch after warm-up.
 
-    It rules on nothing before the phase is over, and nothing after the phase changes what it rules.
+    The rule waits for the end of the phase. Later epochs do not change it.
     """
     if spec.smoke_epoch_seconds is None or len(epochs) < spec.smoke_epochs:
         return None
@@ -199,7 +200,7 @@ def check_smoke(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling | None
 
 
 def check_wall_time(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling | None:
-    """Stop a run whose epochs, warm-up and all, took longer than `wall_seconds` together."""
+    """Stop a run whose epochs took longer than `wall_seconds` together. Warm-up counts."""
     seconds = sum(record.seconds for record in epochs)
     if spec.wall_seconds is None or seconds <= spec.wall_seconds:
         return None
@@ -208,25 +209,25 @@ def check_wall_time(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling | 
 
 
 def check_speed(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling | None:
-    """Stop a run whose newest epochs, `slow_epochs` in a row, all took longer than `epoch_seconds`.
+    """Stop a run whose last `slow_epochs` epochs all took longer than `epoch_seconds`.
 
-    Warm-up epochs never count: they hold compilation and cold caches.
+    Warm-up epochs do not count: they include compilation and cold caches.
     """
     newest = [record.seconds for record in _newest_counted(epochs, spec)]
     if not newest or spec.epoch_seconds is None or min(newest) <= spec.epoch_seconds:
         return None
     what = f"an epoch takes {median(newest):.2f} s, the limit is {spec.epoch_seconds:.2f} s"
-    return Ruling(state=RunState.TOO_SLOW, reason=f"{what}; {_how_many(spec)}")
+    return Ruling(state=RunState.TOO_SLOW, reason=f"{what}; {_describe_count(spec)}")
 
 
 def check_relative_speed(
     epochs: Sequence[EpochRecord], spec: GuardSpec, reference: Pace | None, probes: Sequence[Probe] = ()
 ) -> Ruling | None:
-    """Suspect a run whose newest epochs, `slow_epochs` in a row, all took longer than so many times the reference's.
+    """Suspect a run whose last epochs all took longer than `relative_to_reference` times the reference's epoch.
 
-    On a CPU the processor's own time must be longer by as much: an epoch that only waited for a shared processor is not
-    slow. The guard waits until the reference has been measured. After a probe that let the run go on it counts anew:
-    two epochs after the first probe, four after the second, and so on.
+    On a CPU the processor's time must be longer by as much: an epoch that only waited for a processor is not slow.
+    The guard waits for the reference's pace. It looks at `slow_epochs` epochs, after a first probe at 2, after a
+    second at 4, and so on.
     """
     newest = _newest_suspected(epochs, spec, probes)
     if not newest or spec.relative_to_reference is None or reference is None:
@@ -241,12 +242,13 @@ def check_relative_speed(
 
 
 def _newest_suspected(epochs: Sequence[EpochRecord], spec: GuardSpec, probes: Sequence[Probe]) -> Sequence[EpochRecord]:
-    """Return the newest epochs that must all be slow before a probe; nothing while there are fewer, or none is due."""
+    """Return the newest epochs that must all be slow for a probe; none if they are too few, or no probe is due."""
     if not probes:
         return _newest_counted(epochs, spec)
     paused = sum(probe.paused_seconds for probe in probes)
     if len(probes) > 1 and paused > MAX_PAUSED_SHARE * sum(record.seconds for record in epochs):
         return []
+    # Each probe pauses the run. Waits that double keep a run that is slow now and then from many of them.
     number = 2 ** len(probes)
     counted = epochs[max(spec.warmup_epochs, probes[-1].epoch) :]
     return counted[-number:] if len(counted) >= number else []
@@ -260,19 +262,19 @@ def _slowdown(record: EpochRecord, reference: Pace) -> float:
 
 
 def _newest_counted(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Sequence[EpochRecord]:
-    """Return the last `slow_epochs` after warm-up, or nothing while there are fewer."""
+    """Return the last `slow_epochs` epochs after warm-up; none while there are fewer."""
     counted = epochs[spec.warmup_epochs :]
     return counted[-spec.slow_epochs :] if len(counted) >= spec.slow_epochs else []
 
 
-def _how_many(spec: GuardSpec) -> str:
+def _describe_count(spec: GuardSpec) -> str:
     return f"all of the last {spec.slow_epochs} epochs were slower, after {spec.warmup_epochs} of warm-up"
 
 
 def fastest_pace(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Pace | None:
-    """Return the fastest epoch of a reference after warm-up; None until `slow_epochs` of them are finished.
+    """Return the pace of a reference: its fastest epoch after warm-up; None until `slow_epochs` are finished.
 
-    A busy machine only ever makes epochs slower, so the fastest is nearest to what the training costs.
+    A busy machine only makes epochs slower, so the fastest one is nearest to the cost of the training.
     """
     counted = epochs[spec.warmup_epochs :]
     if len(counted) < spec.slow_epochs:

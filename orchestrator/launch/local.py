@@ -1,4 +1,4 @@
-"""A job as a process of this machine, in a process group of its own."""
+"""A job as a process of this machine. It has its own process group."""
 
 import contextlib
 import os
@@ -13,17 +13,18 @@ from orchestrator.processes import MARK
 from orchestrator.runs.members import end_members, mark_variables
 
 KILL_SECONDS = 10.0
-"""Longest wait for a killed process to be gone; one that waits for a disk cannot be ended before the disk answers."""
+"""Longest wait for the end of a killed process. One that waits for a disk ends only when the disk answers."""
 
 
 def job_environment() -> dict[str, str]:
     """Return the variables of this process that a job may see."""
-    # `-m` looks in the working folder first, so the job runs its own checkout's `model`; the mark is another run's.
+    # PYTHONSAFEPATH would keep `-m` from the working folder, where the job's own `model` lies.
+    # The mark would count the job as part of another run.
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONSAFEPATH", MARK)}
 
 
 class Job:
-    """A training process, in a process group of its own."""
+    """A training process. Its group holds all that it starts."""
 
     def __init__(self, folder: RunFolder, code: Path, data_folder: Path, slot: Slot) -> None:
         self.slot, self.folder = slot, folder
@@ -41,11 +42,11 @@ class Job:
 
     @property
     def pid(self) -> int:
-        """Number of the process, and of its group."""
+        """Number of the process and of its group."""
         return self._process.pid
 
     def exit_status(self) -> int | None:
-        """Return the exit status, negative for a signal, or None while the job runs."""
+        """Return the exit status, negative for a signal; None while the job runs."""
         return self._process.poll()
 
     def ask_to_stop(self) -> None:
@@ -53,15 +54,15 @@ class Job:
         self._signal(signal.SIGTERM)
 
     def pause(self) -> None:
-        """Let the job and all it started stand still."""
+        """Stop the job and all that it started, until `resume`."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused job go on."""
+        """Let a paused job run on."""
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End the job and all it started, at once; gives up on a process that the system cannot end."""
+        """End the job and all that it started, at once. Wait at most `KILL_SECONDS` for it."""
         self._signal(signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=KILL_SECONDS)

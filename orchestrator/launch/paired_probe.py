@@ -1,7 +1,7 @@
-"""A run and its reference, timed in turn: two processes of `model.probe` on one slot, each in its own code.
+"""Times a run and its reference in turns: two processes of `model.probe` on one slot, each in its own code.
 
-Each waits for a byte of the other before its turn, so only one computes at a time. This process reads what they say
-whenever it looks, and is never waited for.
+A machine's speed drifts, so two turns that follow each other are a fair pair. Before its turn each process waits for a
+byte from the other, so only one computes at a time. They never wait for this process.
 """
 
 import os
@@ -22,16 +22,16 @@ from orchestrator.launch.slots import Slot
 from orchestrator.runs.probes import TURNS, Measurement
 
 LIMIT_SECONDS = 300
-"""Longest time of a probe, its start included; compiling for a GPU may take a minute of it."""
+"""Longest time of a probe with its start. Compilation for a GPU may take a minute of it."""
 SHARES = (1, 2, 4, 8)
-"""Where memory runs out the batches of both sides are divided by the next of these."""
+"""Divisors of the batch size. If memory runs out, both sides start again with the next one."""
 
 ERROR_BYTES = 8192
-"""So much of what a process printed last is kept, to say why it died."""
+"""Bytes of a process's last output that are kept, to say why it died."""
 
 
 class Turn(Struct, frozen=True, kw_only=True):
-    """What `model.probe` says of a turn."""
+    """A line that `model.probe` writes about a turn."""
 
     epoch_seconds: float | None = None
     problem: str | None = None
@@ -40,23 +40,23 @@ class Turn(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Side:
-    """What one process trains: a run's configuration file, and the folder with its code."""
+    """What one process trains: a run's configuration file and the folder with its code."""
 
     config: Path
     code: Path
 
 
 class PairedProbe:
-    """A probe under way. Read `measurement` now and then, and `close` it."""
+    """A probe under way. The caller asks `measurement` now and then, and calls `close` at the end."""
 
     def __init__(self, arm: Side, reference: Side, slot: Slot, paused_group: int) -> None:
         """Start both processes.
 
         Args:
-            arm: the run that looks too slow; it has the first turn.
-            reference: what it is compared with.
+            arm: the run that looks too slow. It has the first turn.
+            reference: the run to compare with.
             slot: where both compute.
-            paused_group: process group of the run's job. It goes on when the processes end, whatever becomes of us.
+            paused_group: process group of the run's paused job. The last process lets it run on, even if this one died.
 
         Raises:
             OSError: a process cannot be started.
@@ -65,40 +65,40 @@ class PairedProbe:
         self._deadline = time.monotonic() + LIMIT_SECONDS
         self._share = 0
         self.is_over = False
-        """Whether the last measurement is final: both processes have ended, one has failed, or the time is up."""
+        """Whether the last measurement is final. Both processes have ended, one has failed, or the time is up."""
         self._processes = self._start(SHARES[0])
 
     def _start(self, share: int) -> list["_Process"]:
-        (arm_hears, reference_tells), (reference_hears, arm_tells) = os.pipe(), os.pipe()
+        (arm_reads, reference_writes), (reference_reads, arm_writes) = os.pipe(), os.pipe()
         limit = max(1, int(self._deadline - time.monotonic()))
         words = ["--turns", str(TURNS + 1), "--share", str(share), "--limit", str(limit)]
-        # The reference has the last turn: once it has ended, the job goes on.
+        # The reference has the last turn, so its end is the end of the probe.
         last = ["--resume", str(self._paused_group)]
-        ends = ((arm_hears, arm_tells, ["--first"]), (reference_hears, reference_tells, last))
+        ends = ((arm_reads, arm_writes, ["--first"]), (reference_reads, reference_writes, last))
         started: list[_Process] = []
         try:
-            for side, (hears, tells, own) in zip(self._sides, ends, strict=True):
-                started.append(_Process(side, [*words, *own], self._slot, hears, tells))
+            for side, (reads, writes, own) in zip(self._sides, ends, strict=True):
+                started.append(_Process(side, [*words, *own], self._slot, reads, writes))
         except OSError:
             for process in started:
                 process.close()
             raise
         finally:
-            for end in (arm_hears, reference_tells, reference_hears, arm_tells):
+            for end in (arm_reads, reference_writes, reference_reads, arm_writes):
                 os.close(end)
         return started
 
     def measurement(self) -> Measurement:
-        """Return what was measured so far; where memory ran out both start anew with smaller batches."""
+        """Return what was measured so far. If memory ran out, start both again with smaller batches."""
         statuses = [process.status() for process in self._processes]
-        # Asked before reading: what ended processes have said is all there then.
+        # Ask for the ends first: then all that an ended process wrote can be read.
         self.is_over = None not in statuses or any(statuses) or time.monotonic() > self._deadline
         arm, reference = (process.read() for process in self._processes)
-        told = next((turn for turn in (*arm, *reference) if turn.problem is not None), None)
+        refused = next((turn for turn in (*arm, *reference) if turn.problem is not None), None)
         larger = [share for share in SHARES if share > SHARES[self._share]]
-        if told is not None and told.is_out_of_memory and larger:
+        if refused is not None and refused.is_out_of_memory and larger:
             return self._start_anew(larger[0])
-        problem = told.problem if told is not None else self._find_problem() if self.is_over else None
+        problem = refused.problem if refused is not None else self._find_problem() if self.is_over else None
         return _pair(arm, reference, SHARES[self._share], problem)
 
     def _start_anew(self, share: int) -> Measurement:
@@ -112,7 +112,7 @@ class PairedProbe:
         return Measurement(share=share)
 
     def _find_problem(self) -> str | None:
-        """Say why the turns ended early, where neither process could."""
+        """Say why the turns ended early, if neither process has said so."""
         if time.monotonic() > self._deadline:
             return f"the turns took longer than {LIMIT_SECONDS} s"
         failed = [process for process in self._processes if process.status()]
@@ -125,7 +125,7 @@ class PairedProbe:
 
 
 def _pair(arm: Sequence[Turn], reference: Sequence[Turn], share: int, problem: str | None) -> Measurement:
-    """Pair turn with turn. The first pair is left out: one side may still have been starting then."""
+    """Pair turn with turn. Drop the first pair, in which one side may still have been starting."""
     sides = ([turn.epoch_seconds for turn in of if turn.epoch_seconds is not None] for of in (arm, reference))
     pairs = list(zip(*sides, strict=False))[1:]
     return Measurement(
@@ -139,20 +139,20 @@ def _pair(arm: Sequence[Turn], reference: Sequence[Turn], share: int, problem: s
 class _Process:
     """One side of a probe."""
 
-    def __init__(self, side: Side, words: Sequence[str], slot: Slot, hears: int, tells: int) -> None:
+    def __init__(self, side: Side, words: Sequence[str], slot: Slot, reads: int, writes: int) -> None:
         self._turns: list[Turn] = []
         self._rest, self._errors = b"", b""
-        command = [sys.executable, "-m", "model.probe", str(side.config.resolve()), "--pass-to", str(tells)]
+        command = [sys.executable, "-m", "model.probe", str(side.config.resolve()), "--pass-to", str(writes)]
         # `-m` looks in the working folder first, so each side runs its own checkout's `model`.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
         self._process = subprocess.Popen(
             [*command, *words],
             cwd=side.code,
             env=environment | slot.environment | {"PYTHONDONTWRITEBYTECODE": "1"},
-            stdin=hears,
+            stdin=reads,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=(tells,),
+            pass_fds=(writes,),
             start_new_session=True,
         )
         for pipe in self._pipes():
@@ -164,27 +164,27 @@ class _Process:
         return self._process.stdout, self._process.stderr
 
     def status(self) -> int | None:
-        """Return the exit status, negative for a signal, or None while it runs."""
+        """Return the exit status, negative for a signal; None while it runs."""
         return self._process.poll()
 
     def read(self) -> list[Turn]:
-        """Return all that it has said so far."""
+        """Return all turns that it has written so far."""
         answers, errors = (_read_now(pipe) for pipe in self._pipes())
         *lines, self._rest = (self._rest + answers).split(b"\n")
         for line in lines:
-            # Code that prints something of its own spoils no turn.
+            # An experiment's code may print lines of its own. They are no turns.
             with suppress(msgspec.DecodeError):
                 self._turns.append(msgspec.json.decode(line, type=Turn))
         self._errors = (self._errors + errors)[-ERROR_BYTES:]
         return self._turns
 
     def describe_death(self) -> str:
-        """Say how it ended, with the last line that it printed."""
+        """Say how it ended, and quote the last line that it printed."""
         last = self._errors.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
         return f"`python -m model.probe` ended with status {self.status()}: {last[0]}"
 
     def close(self) -> None:
-        """End it and all it started."""
+        """End it and all that it started."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -193,7 +193,7 @@ class _Process:
 
 
 def _read_now(pipe: IO[bytes]) -> bytes:
-    """Read what is there, without waiting; nothing from a pipe that is closed."""
+    """Read what is there, without a wait; nothing from a closed pipe."""
     parts = []
     while not pipe.closed and (content := pipe.read(65536)):
         parts.append(content)

@@ -1,4 +1,4 @@
-"""Timing a suspect run in turn with its reference before it is called too slow."""
+"""Times a suspect run in turns with its reference, before anybody calls it too slow."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -27,15 +27,15 @@ class Timing(Protocol):
         """Return what was measured so far."""
 
     def close(self) -> None:
-        """End it."""
+        """End the probe."""
 
 
 StartProbe = Callable[[AnyJob], Timing]
-"""Starts to time a run against its reference, on the slot of its job, which is paused."""
+"""Starts a probe of a run against its reference, on the slot of the run's paused job."""
 
 
 class CannotProbe:
-    """The place of a probe that could not be started."""
+    """Stands for a probe that could not start."""
 
     is_over = True
 
@@ -43,16 +43,16 @@ class CannotProbe:
         self.problem = problem
 
     def measurement(self) -> Measurement:
-        """Return no turns, and why."""
+        """Return no turns, and the reason."""
         return Measurement(problem=self.problem)
 
     def close(self) -> None:
-        """There is nothing to end."""
+        """Do nothing: no process was started."""
 
 
 @dataclass
 class Suspicion:
-    """A run that looks too slow, while it is timed. Its job is paused from the start until `settle` or `drop`."""
+    """A run that looks too slow, while it is timed. Its job is paused until `settle` or `drop` lets it run on."""
 
     ruling: Ruling
     job: AnyJob
@@ -74,7 +74,7 @@ class Suspicion:
         return cls(ruling, job, timing, clock, started)
 
     def settle(self, guards: GuardSpec, count_epochs: Callable[[], int]) -> tuple[Ruling | None, Probe] | None:
-        """Return the ruling and the line about the probe once it has told enough; None while it goes on.
+        """Return the ruling, None if the run goes on, with a record of the probe; None while the probe lasts.
 
         Args:
             guards: the campaign's limits.
@@ -82,7 +82,7 @@ class Suspicion:
         """
         measurement = self.timing.measurement()
         if not self.timing.is_over and not is_settled(guards, measurement):
-            # A probe that starts anew with smaller batches has let the job go on.
+            # The end of processes that ran out of memory has let the job run on.
             self.job.pause()
             return None
         self.timing.close()
@@ -100,33 +100,33 @@ class Suspicion:
         return ruling, probe
 
     def drop(self) -> None:
-        """End the probe without a word, and let the job go on."""
+        """End the probe without a ruling, and let the job run on."""
         self.timing.close()
         self.job.resume()
 
 
 @dataclass(frozen=True)
 class References:
-    """The runs that measure how fast others may be expected to be."""
+    """Finds the runs that others are compared with for their speed."""
 
     paths: Paths
     checkouts: Checkouts
 
     def pace_of(self, order: Order) -> Callable[[], Pace | None]:
-        """Return what measures the first reference of a run that has come far enough."""
+        """Return a function that measures a run's first reference with enough epochs; it returns None without one."""
         return lambda: next((pace for _, pace in self._measured(order)), None)
 
     def _measured(self, order: Order) -> Iterator[tuple[RunFolder, Pace]]:
-        """Yield the references that have come far enough, in their order, with the pace of each."""
+        """Yield the references with enough epochs, in their order, and the pace of each."""
         for run in order.references:
             folder = self.paths.run(run)
-            # One that cannot be read is told of where it is trained.
+            # The worker that trains an unreadable reference notes that.
             with suppress(OSError, ValueError):
                 if (pace := fastest_pace(folder.read_epochs(), order.guards)) is not None:
                     yield folder, pace
 
     def probe_of(self, order: Order) -> StartProbe | None:
-        """Return what times a run in turn with its reference; None for one that has no reference."""
+        """Return a function that starts a probe of a run; None for a run without a reference."""
 
         def start(job: AnyJob) -> Timing:
             if job.pid is None:

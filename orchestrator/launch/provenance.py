@@ -1,4 +1,4 @@
-"""`provenance.json`: where a run's code, data and environment come from, written when its training first starts."""
+"""`provenance.json`: where a run's code, data and environment come from. Its first start writes it."""
 
 import platform
 import sys
@@ -17,26 +17,27 @@ from orchestrator.launch.slots import Slot, name_gpu
 from orchestrator.runs.order import Order
 
 PACKAGES = ("torch", "numpy", "h5py", "flash-linear-attention", "liger-kernel", "triton")
+"""Packages on whose versions a training's numbers may depend."""
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""Variables that say how many threads a job computes with; on a CPU the last bits of its numbers depend on it."""
+"""Variables that set a job's number of threads. On a CPU the last bits of its numbers depend on it."""
 
 
 class _Threads(Struct, frozen=True):
-    """What is asked of `provenance.json`; an older one does not say it."""
+    """What is read from `provenance.json`; older files have no threads."""
 
     threads: str | None = None
 
 
 def write_provenance(folder: RunFolder, order: Order, data_folder: Path, slot: Slot) -> None:
-    """Write it, unless the run was started before: one that goes on keeps the provenance of its first start."""
+    """Write `provenance.json`. A run that goes on keeps the file of its first start."""
     if not folder.provenance.exists():
         content = provenance(order, folder.read_config().seed, data_folder, slot)
         write_json(folder.provenance, content)
 
 
 def with_first_threads(folder: RunFolder, slot: Slot) -> Slot:
-    """Give a slot the threads that a run was first started with; with others its numbers would differ in the end."""
+    """Return the slot with the number of threads of the run's first start. Another number would change its results."""
     threads = msgspec.json.decode(folder.provenance.read_bytes(), type=_Threads).threads
     if threads is None or slot.gpu is not None:
         return slot
@@ -44,7 +45,7 @@ def with_first_threads(folder: RunFolder, slot: Slot) -> Slot:
 
 
 def provenance(order: Order, seed: int, data_folder: Path, slot: Slot) -> dict[str, Any]:
-    """Collect where a run's code, data and environment come from."""
+    """Return where a run's code, data and environment come from, as `provenance.json` says it."""
     code = order.code
     return {
         "run": order.run,
@@ -78,5 +79,5 @@ def _versions() -> dict[str, str | None]:
 
 
 def environment() -> dict[str, str | None]:
-    """Return the versions of what a training's numbers may depend on; None for what is not installed."""
+    """Return name -> version of Python, the platform and `PACKAGES`; None for a package that is not installed."""
     return dict(_versions())

@@ -1,4 +1,4 @@
-"""Places for jobs: one slot a GPU, or CPU slots that share the cores."""
+"""Slots: each is a place for one job at a time. One slot a GPU, or several that share the cores of a CPU."""
 
 import math
 import os
@@ -15,8 +15,8 @@ import pynvml
 from orchestrator.processes import UTF_8
 
 MALLOC = {
-    # Tensors come and go every step. Kept in the heap they are not handed back to the kernel and faulted in again,
-    # which costs a third of a training step on a CPU.
+    # Every step allocates and frees its tensors. By default glibc returns that memory to the kernel, and each step
+    # faults it in again: a third of a training step on a CPU. These settings keep it in the heap.
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_TOP_PAD_": str(64 * 2**20),
@@ -32,17 +32,17 @@ class Slot:
 
     @property
     def gpu(self) -> str | None:
-        """What CUDA_VISIBLE_DEVICES calls the slot's GPU; None for a slot on a CPU."""
+        """The slot's GPU, as CUDA_VISIBLE_DEVICES names it; None for a slot on a CPU."""
         return self.environment.get(MASK) or None
 
     @property
     def device(self) -> str:
-        """What its jobs share with those of other slots: a GPU by its name, or `cpu`."""
+        """The device of the slot: the GPU's name, or `cpu`. Slots of one device share it."""
         return self.gpu or "cpu"
 
     @property
     def nvml_gpu(self) -> str | None:
-        """The GPU by a name that NVML knows too; None on a CPU, or where CUDA counts otherwise than NVML."""
+        """The GPU by a name that NVML knows; None on a CPU, or if CUDA and NVML count GPUs differently."""
         counts_otherwise = self.environment.get(ORDER) == BY_SPEED and (self.gpu or "").isdigit()
         return None if counts_otherwise else self.gpu
 
@@ -55,25 +55,25 @@ class Device:
     """A GPU, or a MIG instance of one, for one job at a time."""
 
     name: str
-    """What CUDA_VISIBLE_DEVICES calls it."""
+    """Its name in CUDA_VISIBLE_DEVICES."""
     slot: str
-    """What a slot on it is called."""
+    """Name of a slot on it."""
     order: str = BY_BUS
-    """How CUDA counts where the name is a number, as CUDA_DEVICE_ORDER says it."""
+    """The order in which CUDA counts GPUs, as CUDA_DEVICE_ORDER names it. It matters if the name is a number."""
 
 
 def find_devices() -> list[Device]:
-    """Find the GPUs of this machine that the user's variables leave."""
+    """Find the GPUs of this machine that the user's variables do not hide."""
     return visible_devices(os.environ, list_gpus())
 
 
 def count_gpus() -> int:
-    """Count the GPUs that jobs may use; 0 where there is no driver."""
+    """Count the GPUs that jobs may use; 0 without a driver."""
     return len(find_devices())
 
 
 def name_gpu(slot: Slot) -> str | None:
-    """Return the model of a slot's GPU; None for a slot on a CPU, and where NVML cannot tell."""
+    """Return the model of a slot's GPU; None for a slot on a CPU, or if NVML does not know."""
     if slot.nvml_gpu is None:
         return None
     try:
@@ -84,56 +84,56 @@ def name_gpu(slot: Slot) -> str | None:
 
 
 def make_own_slots(asked: int | None) -> list[Slot]:
-    """Make the slots of this machine, as many as asked for."""
+    """Make the slots of this machine; `asked` is their number, None for as many as fit."""
     return make_slots(asked, find_devices(), usable_cores(), os.environ)
 
 
 def make_slots(
     asked: int | None, devices: Sequence[Device], num_cores: int, variables: Mapping[str, str] | None = None
 ) -> list[Slot]:
-    """One slot a GPU, or on a CPU two (or as many as asked for), each with its share of the cores.
+    """Return one slot a GPU, or two on a CPU, or as many as asked for. Each gets its share of the cores.
 
     Args:
         asked: how many slots; None for as many as fit.
         devices: the GPUs that may be used.
         num_cores: the cores that may be used.
-        variables: the user's, of which those about threads are an upper limit, and those about GPUs hide some.
+        variables: the user's environment. Its numbers of threads are upper limits, and it may hide GPUs.
     """
     variables = variables or {}
     count = asked or len(devices) or min(2, num_cores)
     threads = str(share_threads(num_cores, count, variables))
     shared = {**dict.fromkeys(THREAD_VARIABLES, threads), **MALLOC, **UTF_8}
     if not devices:
-        # What hides GPUs from a container only does so where it starts; the job must not find them after all.
+        # NVIDIA_VISIBLE_DEVICES hides GPUs only when a container starts. A job outside one would find them.
         hidden = {MASK: ""} if variables.get(CONTAINER_MASK) in HIDES_ALL else {}
         return [Slot(f"cpu{number}", shared | hidden) for number in range(count)]
     chosen = [devices[number % len(devices)] for number in range(count)]
-    # CUDA counts in the order of the bus, as NVML does, so that both mean the same GPU by a number.
+    # NVML counts GPUs in the order of the bus. In that order a number means the same GPU to CUDA.
     return [Slot(device.slot, shared | {ORDER: device.order, MASK: device.name}) for device in chosen]
 
 
 MASK, ORDER, CONTAINER_MASK = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES"
 HIDES_ALL = ("void", "none")
-"""What NVIDIA_VISIBLE_DEVICES says where a container is to have no GPU."""
+"""Values of NVIDIA_VISIBLE_DEVICES that give a container no GPU."""
 _INDEX = re.compile(r"\s*\+?(\d+)")
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU of this machine, as NVML tells it."""
+    """One GPU of this machine, as NVML describes it."""
 
     index: int
     uuid: str
     model: str
     migs: tuple[str, ...] | None = None
-    """The UUIDs of its MIG instances; None where it is not cut up."""
+    """UUIDs of its MIG instances; None if it is not divided."""
 
 
 def visible_devices(variables: Mapping[str, str], gpus: Sequence[Gpu]) -> list[Device]:
     """Return the devices that CUDA would show to a process with these variables. Pure.
 
-    CUDA's rules: what follows an entry that names nothing is hidden; an entry that comes twice hides everything; the
-    first entry says whether all are numbers, UUIDs of GPUs or UUIDs of MIG instances. A UUID may be cut short.
+    CUDA's rules: an entry that names nothing hides all that follow it. An entry that comes twice hides everything.
+    The first entry decides whether all are numbers, UUIDs of GPUs or UUIDs of MIG instances. A UUID may be shortened.
     """
     if variables.get(CONTAINER_MASK) in HIDES_ALL:
         return []
@@ -163,7 +163,7 @@ def _by_number(entries: Sequence[str], gpus: Sequence[Gpu], order: str | None) -
     numbers = [int(match[1]) for match in matches if match is not None]
     if len(set(numbers)) < len(numbers):
         return []
-    # Among GPUs of one model there is no faster one: both orders are that of the bus.
+    # CUDA counts the fastest GPU first by default. Among GPUs of one model that is the order of the bus too.
     is_known = order == BY_BUS or len({gpu.model for gpu in gpus}) <= 1
     there = {gpu.index for gpu in gpus if gpu.migs != ()}
     shown = takewhile(lambda number: number in there, numbers)
@@ -171,20 +171,20 @@ def _by_number(entries: Sequence[str], gpus: Sequence[Gpu], order: str | None) -
 
 
 def _uuids(kind: str, gpus: Sequence[Gpu]) -> dict[str, str]:
-    """Return UUID -> slot, of the whole GPUs or of the MIG instances."""
+    """Return UUID -> name of the slot, for whole GPUs or for MIG instances."""
     if kind == "GPU-":
         return {gpu.uuid: f"gpu{gpu.index}" for gpu in gpus if gpu.migs != ()}
     return {device.name: device.slot for gpu in gpus if gpu.migs is not None for device in _whole(gpu)}
 
 
 def _match(entry: str, uuids: Mapping[str, str]) -> str | None:
-    """Return the one UUID that begins like this."""
+    """Return the UUID that begins with this entry; None unless exactly one does."""
     found = [uuid for uuid in uuids if uuid.lower().startswith(entry.strip().lower())]
     return found[0] if len(found) == 1 else None
 
 
 def list_gpus() -> list[Gpu]:
-    """List the NVIDIA GPUs of this machine; none where there is no driver."""
+    """List the NVIDIA GPUs of this machine; none without a driver."""
     try:
         with _nvml():
             return [gpu for index in range(pynvml.nvmlDeviceGetCount()) if (gpu := _read(index)) is not None]
@@ -197,7 +197,8 @@ def _read(index: int) -> Gpu | None:
         handle = pynvml.nvmlDeviceGetHandleByIndex(index)
         return Gpu(index, pynvml.nvmlDeviceGetUUID(handle), str(pynvml.nvmlDeviceGetName(handle)), _read_migs(handle))
     except pynvml.NVMLError:
-        return None  # it has fallen off the bus; the others go on
+        # A GPU that has fallen off the bus hides no other.
+        return None
 
 
 def _read_migs(handle: Any) -> tuple[str, ...] | None:
@@ -205,7 +206,8 @@ def _read_migs(handle: Any) -> tuple[str, ...] | None:
         if pynvml.nvmlDeviceGetMigMode(handle)[0] != pynvml.NVML_DEVICE_MIG_ENABLE:
             return None
     except pynvml.NVMLError:
-        return None  # a GPU that cannot be cut up
+        # This model has no MIG instances.
+        return None
     return tuple(_mig_uuids(handle))
 
 
@@ -219,7 +221,7 @@ def _mig_uuids(handle: Any) -> Iterator[str]:
 
 @contextmanager
 def open_device(name: str) -> Iterator[Any]:
-    """Give NVML's handle of what CUDA_VISIBLE_DEVICES calls so, counted by the bus.
+    """Yield NVML's handle of a device, given by its name in CUDA_VISIBLE_DEVICES, in the order of the bus.
 
     Raises:
         pynvml.NVMLError: there is no driver, or no such device.
@@ -242,24 +244,24 @@ def _nvml() -> Iterator[None]:
 
 PROC = Path("/proc/self")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""By these a user says how many threads a process may compute with."""
+"""Variables by which a user limits the threads of a process."""
 SLURM_VARIABLE = "SLURM_CPUS_PER_TASK"
 _MOUNT = re.compile(r"\S+ \S+ \S+ (?P<root>\S+) (?P<point>\S+) .* - (?P<type>cgroup2?) \S+ (?P<options>\S+)")
 
 
 def usable_cores() -> int:
-    """Count the cores that this process may use: its affinity, its control groups' quotas, and what Slurm gave."""
+    """Count the cores that this process may use, by its affinity, its control groups' quotas and Slurm."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return count_usable(affinity, read_quotas(PROC), os.environ)
 
 
 def count_usable(affinity: int, quotas: Sequence[float], variables: Mapping[str, str]) -> int:
-    """Return the least of what is granted, at least 1. Pure.
+    """Return the smallest number of cores that is granted, at least 1. Pure.
 
     Args:
         affinity: cores that the process may run on.
-        quotas: processor seconds a second of each control group around it; 1.5 is one whole core.
-        variables: those of the process.
+        quotas: limits of the control groups around it, in cores. 1.5 counts as one core.
+        variables: the environment of the process.
     """
     slurm = _whole_number(variables.get(SLURM_VARIABLE))
     granted = [affinity, *(math.floor(quota) for quota in quotas), *([slurm] if slurm else [])]
@@ -267,22 +269,22 @@ def count_usable(affinity: int, quotas: Sequence[float], variables: Mapping[str,
 
 
 def share_threads(num_cores: int, num_slots: int, variables: Mapping[str, str]) -> int:
-    """Return the threads of each job where slots share the cores: never more than the user's variables allow. Pure."""
+    """Return the threads of each job, if slots share the cores. The user's variables are an upper limit. Pure."""
     allowed = [number for name in THREAD_VARIABLES if (number := _whole_number(variables.get(name)))]
     return max(1, min([num_cores // num_slots, *allowed]))
 
 
 def _whole_number(text: str | None) -> int | None:
-    """Read a number above 0; of a list, such as OMP_NUM_THREADS=4,2 for nested teams, the first."""
+    """Read a number above 0; the first of a list, such as OMP_NUM_THREADS=4,2 for nested teams."""
     first = (text or "").split(",")[0].strip()
     return int(first) or None if first.isascii() and first.isdigit() else None
 
 
 def read_quotas(proc: Path) -> list[float]:
-    """Read the limits of this process's control groups and of those above them, in cores.
+    """Return the limits of this process's control groups and of those above them, in cores.
 
     Args:
-        proc: the process's folder under `/proc`; elsewhere than on Linux it is not there, and nothing is limited.
+        proc: the process's folder under `/proc`. Without one, as outside Linux, there are no limits.
     """
     try:
         groups = (proc / "cgroup").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
@@ -305,9 +307,10 @@ def _group_folders(groups: Sequence[str], mounts: Sequence[str]) -> Iterator[Pat
 
 
 def _folder_and_above(point: Path, root: str, name: str) -> Iterator[Path]:
-    # In a container the mount may begin at the process's own group, which is then not seen below it.
+    # In a container the mount may begin at the process's own group. Then no folder below the mount is that group.
     inner = Path(name.removeprefix(root.rstrip("/")).strip("/") if name.startswith(root) else "")
-    above = () if ".." in inner.parts else (inner, *inner.parents)  # of another name space: none of it is seen here
+    # A `..` names a group of another name space, which is not visible here.
+    above = () if ".." in inner.parts else (inner, *inner.parents)
     yield from dict.fromkeys((*(point / folder for folder in above), point))
 
 

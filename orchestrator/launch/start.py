@@ -1,5 +1,7 @@
-"""Starts a run that a worker has claimed: its order, its captures, its code, and then its job."""
+"""Starts a claimed run: order, captures, code, check, job. Holds the slots and the jobs under way in them."""
 
+import os
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,8 +9,10 @@ from model.train.run_folder import RunFolder
 from orchestrator.code.checkouts import Checkouts
 from orchestrator.errors import DataError, RunError
 from orchestrator.launch.compilers import find_compiler_problem
+from orchestrator.launch.contention import find_other_load
 from orchestrator.launch.forked import Launcher
 from orchestrator.launch.guards import Ruling
+from orchestrator.launch.probing import References
 from orchestrator.launch.provenance import with_first_threads, write_provenance
 from orchestrator.launch.slots import Slot
 from orchestrator.launch.watcher import LiveRun
@@ -21,7 +25,7 @@ from orchestrator.task.ask import check_job
 
 
 class RejectedError(RunError):
-    """Code that is not the campaign's own cannot do the job, in its own words."""
+    """An experiment's own code cannot do the job. The message is what that code says."""
 
 
 @dataclass(eq=False)
@@ -33,7 +37,77 @@ class Task:
     live: LiveRun
     slot: Slot
     ruling: Ruling | None = None
-    """What a guard has ruled on it."""
+    """What a guard has ruled; None while the run goes on."""
+
+
+@dataclass
+class Jobs:
+    """The slots of one worker, and the jobs that train in them now."""
+
+    slots: Sequence[Slot]
+    references: References
+    tasks: list[Task] = field(default_factory=list)
+    is_stopping: bool = False
+    """Whether the jobs were asked to finish their epochs. Then no other job starts."""
+
+    @property
+    def live(self) -> list[LiveRun]:
+        """The runs under way."""
+        return [task.live for task in self.tasks]
+
+    def are_running(self) -> bool:
+        """Whether the process of any job still runs."""
+        return any(task.live.job.exit_status() is None for task in self.tasks)
+
+    def free_slot(self, reserved: Collection[str] = ()) -> Slot | None:
+        """Return a slot without a job; None if there is none.
+
+        Args:
+            reserved: devices that a run has to itself, or waits for. Their slots count as busy.
+        """
+        busy = [id(task.slot) for task in self.tasks]
+        free = (slot for slot in self.slots if id(slot) not in busy)
+        return next((slot for slot in free if slot.device not in reserved), None)
+
+    def slot_of_empty(self, device: str) -> Slot | None:
+        """Return a slot of a device on which no job runs; None while one does."""
+        if any(task.slot.device == device for task in self.tasks):
+            return None
+        return next(slot for slot in self.slots if slot.device == device)
+
+    def ask_to_stop(self) -> None:
+        """Let every job finish its epoch and checkpoint, and start no more."""
+        # A job that is asked twice ends at once and loses its epoch.
+        if not self.is_stopping:
+            self.is_stopping = True
+            for task in self.tasks:
+                task.live.ask_to_stop()
+
+    def stop_run(self, run_id: str) -> bool:
+        """Let the job of a run finish its epoch and checkpoint; return whether it trains here."""
+        found = [task.live for task in self.tasks if task.claimed.id == run_id]
+        for run in found:
+            run.ask_to_stop()
+        return bool(found)
+
+    def kill_run(self, run_id: str) -> None:
+        """End the job of a run at once, and forget it."""
+        for task in self.tasks:
+            if task.claimed.id == run_id:
+                task.live.kill()
+        self.tasks = [task for task in self.tasks if task.claimed.id != run_id]
+
+    def check(self, task: Task) -> int | None:
+        """Ask the guards about a run; return its job's exit status, None while it runs."""
+        slots = [other.live.job.slot for other in self.tasks]
+        jobs = (other.live.job.pid for other in self.tasks)
+        own_pids = [os.getpid(), *(pid for pid in jobs if pid is not None)]
+        pace = self.references.pace_of(task.order)
+        # A probe pauses its job, and a paused job cannot finish its epoch.
+        probe = None if self.is_stopping else self.references.probe_of(task.order)
+        ruling = task.live.check(task.order.guards, pace, lambda: find_other_load(slots, own_pids), probe)
+        task.ruling = ruling or task.ruling
+        return task.live.job.exit_status()
 
 
 @dataclass
@@ -43,8 +117,8 @@ class Starter:
     paths: Paths
     launcher: Launcher
     checkouts: Checkouts
-    _checked: dict[str | None, str | None] = field(default_factory=dict)
-    """Commit of code that is an experiment's own -> why it cannot do its job."""
+    _answers: dict[str | None, str | None] = field(default_factory=dict)
+    """Commit of an experiment's own code -> why it cannot do its job; None if it can."""
 
     def start(self, claimed: QueuedRun, slot: Slot) -> Task:
         """Start a run's job in a slot.
@@ -60,10 +134,11 @@ class Starter:
             raise RunError(lacking)
         self._require_captures(order)
         code = self.checkouts.open(claimed.experiment, order.code)
+        # A job may outlive its worker. Two jobs in one folder would mix their epochs.
         held_by = end_remaining_jobs(folder)
         if held_by is not None:
             raise RunError(f"{folder.path}: {held_by}; end that, and queue the run again")
-        problem = self._check(folder, order, code) if order.code.is_own else None
+        problem = self._ask_code(folder, order, code) if order.code.is_own else None
         if problem is not None:
             raise RejectedError(problem)
         write_provenance(folder, order, self.paths.root, slot)
@@ -72,13 +147,13 @@ class Starter:
         return Task(claimed, order, live, slot)
 
     def _require_captures(self, order: Order) -> None:
-        """Refuse to train on other bursts than those that the run is named by."""
+        """Refuse captures whose bytes differ from those in the run's identity."""
         other = changed_captures(order.captures, self.paths.root, self.paths.fingerprints)
         if other:
             raise DataError(f"{self.paths.root / other[0]}: the capture has changed since the run was queued; {AGAIN}")
 
-    def _check(self, folder: RunFolder, order: Order, code: Path) -> str | None:
-        """Ask code that is not the campaign's own whether it can do this job; once for each experiment."""
-        if order.code.commit not in self._checked:
-            self._checked[order.code.commit] = check_job(folder.path, code, self.paths.root)
-        return self._checked[order.code.commit]
+    def _ask_code(self, folder: RunFolder, order: Order, code: Path) -> str | None:
+        """Return why an experiment's own code cannot do this job; None if it can. Ask once a commit."""
+        if order.code.commit not in self._answers:
+            self._answers[order.code.commit] = check_job(folder.path, code, self.paths.root)
+        return self._answers[order.code.commit]

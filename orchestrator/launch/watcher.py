@@ -1,4 +1,4 @@
-"""Follows one live run from outside: reads its finished epochs, asks the guards, and settles how it ended."""
+"""Follows one live run from outside: reads its finished epochs, asks the guards, and says how it ended."""
 
 import signal
 import time
@@ -21,7 +21,7 @@ from orchestrator.runs.probes import append_probe, read_probes
 from orchestrator.runs.states import Failure, RunState
 
 STOPPING_STATUSES = (INTERRUPTED, -signal.SIGTERM, -signal.SIGINT)
-"""How a job ends that somebody asked to stop."""
+"""Exit statuses of a job that somebody asked to stop."""
 STOPPED = "stopped after an epoch; it goes on from there"
 CAN_GO_ON = {
     **dict.fromkeys(STOPPING_STATUSES, STOPPED),
@@ -31,15 +31,16 @@ CAN_GO_ON = {
     HELD: "another job was at work in its folder, or has taken it over; it goes on from there",
     UNKNOWN_STATUS: "the job is gone and nobody can tell how it ended; it goes on from its last checkpoint",
 }
-"""Exit status of a job that left no result and can go on -> what is said about it."""
-SAY_WHY = (AWAY, CHANGED, NO_SPACE)
-"""Of these statuses the last line of the log says more."""
+"""Exit status of a job without a result that can go on -> what is said about it."""
+EXPLAINED_BY_LOG = (AWAY, CHANGED, NO_SPACE)
+"""Statuses for which the last line of the log says more."""
 LOG_LINES = 40
+"""Last lines of the log in the reason of a failure."""
 VMSTAT = Path("/proc/vmstat")
 
 
 def count_memory_kills(vmstat: Path = VMSTAT) -> int | None:
-    """Return how many processes the kernel has killed since it started for want of memory; None if it does not say."""
+    """Count the processes that the kernel has killed for lack of memory since it started; None if it does not say."""
     try:
         counters = dict(line.split() for line in vmstat.read_text().splitlines())
     except FileNotFoundError:
@@ -55,21 +56,21 @@ class Ending(Struct, frozen=True, kw_only=True):
     result: Result | None = None
     """None for a run that can go on."""
     status: int | None = None
-    """Exit status of the job, where it left no result."""
+    """Exit status of the job; None if it left a result."""
 
     @property
     def is_disk_full(self) -> bool:
-        """Whether nothing more can be written."""
+        """Whether the job ended because the disk is full."""
         return self.status == NO_SPACE
 
 
 @dataclass
 class LiveRun:
-    """A run and the job that trains it. The clock and the count of kills stand here for tests to replace."""
+    """A run and the job that trains it. Tests replace the clock and the count of kills."""
 
     id: str
     num_epochs: int
-    """How many it has at most."""
+    """Epochs of the whole training."""
     folder: RunFolder
     job: AnyJob
     epochs: list[EpochRecord] = field(default_factory=list)
@@ -89,7 +90,7 @@ class LiveRun:
         self._suspicion: Suspicion | None = None
 
     def read_epochs(self) -> bool:
-        """Read what the job has finished; return whether there is anything new."""
+        """Read the epochs that the job has finished; return whether there is a new one."""
         stamp = self._stamp_epochs()
         if stamp == self._stamp:
             return False
@@ -98,13 +99,14 @@ class LiveRun:
         except ValueError:
             if stamp != self._stamp_before:
                 raise
-            return False  # the job mends what it found, by its checkpoint, before it trains
+            # An earlier job left this file. The new one repairs it from its checkpoint before it trains.
+            return False
         is_new = len(epochs) != len(self.epochs)
         self.epochs, self._stamp = epochs, stamp
         return is_new
 
     def _stamp_epochs(self) -> tuple[int, int] | None:
-        """Tell whether the file of epochs has changed, without reading it."""
+        """Return what changes when the file of epochs does; None if there is no file."""
         try:
             found = self.folder.epochs.stat()
         except FileNotFoundError:
@@ -118,14 +120,14 @@ class LiveRun:
         other_load: Callable[[], str | None] = lambda: None,
         start_probe: StartProbe | None = None,
     ) -> Ruling | None:
-        """Ask the guards about new epochs, or about silence; a ruling has ended the job by the time it is returned.
+        """Ask the guards about new epochs, or about silence. A ruling that is returned has ended the job already.
 
         Args:
             guards: the campaign's limits.
-            reference_pace: measures the reference, if it has come far enough.
-            other_load: says what else the machine is busy with; asked only before a run is ruled too slow.
-            start_probe: times the run against its reference, before it is ruled too slow. Without one, such as while
-                jobs are to stop, no run is ruled slower than its reference, and a probe under way ends.
+            reference_pace: returns the reference's pace; None while it has too few epochs.
+            other_load: returns what else the machine is busy with. It is asked only before a ruling for slowness.
+            start_probe: starts a probe before a ruling for slowness. None while jobs are to stop: then a probe under
+                way ends, and no run is called slower than its reference.
         """
         if self._suspicion is not None:
             ruling = self._settle(self._suspicion, guards, start_probe)
@@ -141,7 +143,7 @@ class LiveRun:
         return ruling
 
     def ask_to_stop(self) -> None:
-        """Let the job finish its epoch and checkpoint; however it ends from now on, it was not its own doing."""
+        """Let the job finish its epoch and checkpoint. However it ends from now on, it has not failed."""
         self._is_asked_to_stop = True
         self.job.ask_to_stop()
 
@@ -152,7 +154,7 @@ class LiveRun:
         return rule(self.epochs, guards, reference, other_load(), self._probes)
 
     def _suspect(self, ruling: Ruling, start_probe: StartProbe | None) -> Ruling | None:
-        """Start to time a run that looks too slow; where that cannot be, only an absolute limit rules."""
+        """Start a probe of a run that looks too slow. Without a probe only an absolute limit rules."""
         if start_probe is None or self._asked_at is not None:
             return None if ruling.is_relative else ruling
         if self.job.exit_status() is None:
@@ -160,7 +162,7 @@ class LiveRun:
         return None
 
     def _settle(self, suspicion: Suspicion, guards: GuardSpec, start_probe: StartProbe | None) -> Ruling | None:
-        """Rule by a probe once it has told enough. Meanwhile the job is paused, and its silence means nothing."""
+        """Rule by a probe once it has measured enough. Meanwhile the job is paused, so its silence does not count."""
         self._heard_at = self.clock()
         if start_probe is None:
             self._suspicion = None
@@ -172,18 +174,18 @@ class LiveRun:
         ruling, probe = settled
         self._suspicion = None
         self._probes.append(probe)
-        # A disk that is full, or away, ends no training: this worker remembers the probe, and a later one asks again.
+        # A disk that cannot be written ends no training. This worker has the probe; a later one may repeat it.
         with suppress(OSError):
             append_probe(self.folder, probe)
         return ruling
 
     @property
     def is_paused(self) -> bool:
-        """Whether its job stands still while it is timed against its reference."""
+        """Whether its job is paused for a probe."""
         return self._suspicion is not None
 
     def kill(self) -> None:
-        """End the job at once, and the probe that it may be paused for."""
+        """End the job at once, and its probe if there is one."""
         self._end_probe()
         self.job.kill()
 
@@ -193,13 +195,14 @@ class LiveRun:
             self._suspicion = None
 
     def _rule_on_silence(self, guards: GuardSpec, *, is_new: bool) -> Ruling | None:
-        """Ask a job to stop that was silent for too long; rule that it hung if it is still there after its grace."""
+        """Ask a job to stop that is silent for too long. Rule that it hung if it is still there after its grace."""
         now, log_bytes = self.clock(), self._measure_log()
         if self._asked_at is not None:
             if now - self._asked_at < guards.hang_grace_seconds or self.job.exit_status() is not None:
                 return None
             if self._is_halted():
-                self._asked_at = now  # its grace begins once it can do as it was asked
+                # A halted job cannot react. Its grace begins once it runs on.
+                self._asked_at = now
                 return None
             how = f"it was still there {now - self._asked_at:.0f} s later and was killed"
             return Ruling(state=RunState.FAILED, failure=Failure.HUNG, reason=self._describe_hang(how))
@@ -209,14 +212,15 @@ class LiveRun:
         is_silent = guards.hang_seconds is not None and self._silent_seconds >= guards.hang_seconds
         if is_silent and self.job.exit_status() is None:
             if self._is_halted():
-                self._heard_at = now  # once it goes on it has all its time again
+                # Once it runs on, it has all its time again.
+                self._heard_at = now
             else:
                 self._asked_at = now
                 self.job.ask_to_stop()
         return None
 
     def _is_halted(self) -> bool:
-        """Whether the job is silent because somebody stopped it, or because a disk does not answer."""
+        """Whether somebody has stopped the job, or it waits for a disk that does not answer."""
         return self.job.pid is not None and is_halted(self.job.pid)
 
     def _measure_log(self) -> int:
@@ -228,20 +232,20 @@ class LiveRun:
         return with_log_tail(f"{what}; asked to stop, {how}", self.folder)
 
     def _record_ruling(self, ruling: Ruling) -> None:
-        # The job may have finished in the moment before it was stopped; then its own result stands.
+        # The job may have finished just before it was killed. Then its own result counts.
         if self.folder.read_result() is None and not self._is_overtaken():
             self.folder.write_result(
                 Result(state=ruling.state.value, reason=ruling.reason, failure=ruling.failure, epochs=len(self.epochs))
             )
 
     def _is_overtaken(self) -> bool:
-        """Whether another job has taken the folder since: then nothing that this one did counts."""
+        """Whether another job has taken the folder since. Then nothing that this job did counts."""
         last = self.folder.last_holder()
         is_own = last is not None and (last.host, last.pid) == (Process.own().host, self.job.pid)
         return last != self._holder_before and not is_own
 
     def end(self, status: int) -> Ending:
-        """Say how a run ended whose job is gone; a death that was its own doing becomes a result, with its cause."""
+        """Return how a run ended whose job is gone. A failure of its own becomes a result, with its cause."""
         self._end_probe()
         self.read_epochs()
         result = self.folder.read_result()
@@ -258,11 +262,11 @@ class LiveRun:
         said = CAN_GO_ON.get(
             status, f"the job ended {describe_status(status)}, which was not its own doing; it goes on"
         )
-        tail = self.folder.log_tail(1) if status in SAY_WHY else []
+        tail = self.folder.log_tail(1) if status in EXPLAINED_BY_LOG else []
         return f"{said}: {tail[0]}" if tail else said
 
     def _find_cause(self, status: int) -> tuple[Failure, str] | None:
-        """Say by what doing of its own a job is gone that left no result; None if it is not known to be its own."""
+        """Return the failure and the reason of a job without a result; None if the run is not known to be the cause."""
         if self._asked_at is not None:
             return Failure.HUNG, self._describe_hang(f"it ended {describe_status(status)}")
         if self._is_asked_to_stop:
@@ -286,12 +290,12 @@ def describe_status(status: int) -> str:
 
 
 def describe_death(status: int, folder: RunFolder) -> str:
-    """Say how a job died, with the last lines of its log."""
+    """Say how a job died, and quote the last lines of its log."""
     return with_log_tail(f"the job died {describe_status(status)}", folder)
 
 
 def with_log_tail(what: str, folder: RunFolder) -> str:
-    """Add the last lines of a job's log to what is said about it."""
+    """Return a sentence about a job with the last lines of its log."""
     tail = folder.log_tail(LOG_LINES)
     if not tail:
         return f"{what} and left no log"

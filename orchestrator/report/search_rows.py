@@ -73,7 +73,7 @@ def _to_default(found: SearchSummary) -> str:
 
 
 def _says(difference: Difference) -> str:
-    if not difference.is_told:
+    if not difference.is_decided:
         return "cannot be told apart"
     return "better" if difference.is_across_seeds else "higher, by the bursts of one seed alone"
 

@@ -115,9 +115,9 @@ def _compare(found: Searched, other: TrialRecord, name: str) -> str:
     adjusted = f" {difference.adjusted}," if difference.adjusted else ""
     ends = f"{difference.low:+.1f} to {difference.high:+.1f}"
     interval = f"{difference.points:+.1f} points, 95 % interval{adjusted} {ends}"
-    if difference.is_told and difference.is_across_seeds:
+    if difference.is_decided and difference.is_across_seeds:
         return f"it is better than {name}: {interval}"
-    if difference.is_told:
+    if difference.is_decided:
         return f"it scored higher than {name}: {interval} by the bursts alone; one seed cannot say that it is better"
     return f"it cannot be told from {name}: {interval}"
 

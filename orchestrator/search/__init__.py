@@ -1,1 +1,4 @@
-"""Optuna over the same queue. It reports nothing and judges nothing."""
+"""Searches for the best point of a space: Optuna suggests points, our queue trains them, Optuna gets the scores.
+
+It writes no report, and must never know a verdict.
+"""

@@ -1,147 +1,165 @@
-"""`knockout search`: asks for points as slots come free, lets a worker train them, and tells how they did."""
+"""`knockout search`: asks Optuna for points as slots come free. A worker trains them, and Optuna gets their scores."""
 
 from dataclasses import dataclass, field
-from functools import partial
 
 from msgspec import structs
 
 from orchestrator.campaign.captures import make_captures, refuse_shared_bursts
 from orchestrator.errors import DataError
-from orchestrator.launch.loop import Observer, Pacer
-from orchestrator.launch.worker import Worker, build_worker
+from orchestrator.launch.loop import Every, Observer
+from orchestrator.launch.start import Jobs
+from orchestrator.launch.worker import build_worker
 from orchestrator.queue.reconcile import reconcile
 from orchestrator.queue.store import Store, open_store
 from orchestrator.runs.paths import require_place
-from orchestrator.runs.states import RunState
+from orchestrator.runs.states import OPEN, RunState
+from orchestrator.search.notes import run_ids
 from orchestrator.search.open import Search, SearchOptions
 from orchestrator.search.results import Searched
-from orchestrator.search.trials import Trials, open_trials, runs_of
+from orchestrator.search.trials import Trials, open_trials
 from orchestrator.task.ask import describe_jobs
 
 SETTLE_SECONDS = 0.3
-"""How often a search looks whether trials have ended."""
+"""Seconds between two looks whether trials have ended."""
 INTERRUPTED = "runs of this search were interrupted; `knockout search` again goes on with them"
 TAKE_OVER_SECONDS = 15.0
-"""How often it looks for trials whose search is gone."""
+"""Seconds between two looks for trials whose search is gone."""
 
 
-def search(asked: Search, options: SearchOptions, observer: Observer) -> Searched:
+def search(opened: Search, options: SearchOptions, observer: Observer) -> Searched:
     """Visit points until there are as many as wanted, or somebody asks to stop.
 
     Raises:
         KnockoutError: something is refused; nothing has been started then.
     """
-    require_place(asked.selection.paths.reports)
-    store = open_store(asked.selection.paths)
+    require_place(opened.selection.paths.reports)
+    store = open_store(opened.selection.paths)
     try:
-        trials = open_trials(asked, store, options)
-        make_captures(asked.selection)
-        require_trainable(asked)
-        reconcile(store, asked.selection.paths, end_jobs=False)
-        searcher = Searcher(trials, store, options)
-        is_complete = searcher.go_on(observer)
-        found = trials.read(is_complete=is_complete, problems=tuple(searcher.problems))
-        return structs.replace(found, num_left=max(0, searcher.target - trials.num_visited()))
+        trials = open_trials(opened, store, options)
+        make_captures(opened.selection)
+        require_trainable(opened)
+        reconcile(store, opened.selection.paths, end_jobs=False)
+        feed = SearchFeed(trials, store, options)
+        is_complete = visit_points(feed, observer)
+        found = trials.read(is_complete=is_complete, problems=tuple(feed.problems))
+        return structs.replace(found, num_left=max(0, feed.target - trials.num_visited()))
     finally:
         store.close()
 
 
-def look(asked: Search, options: SearchOptions) -> Searched:
-    """Read what a search has found so far; nothing is trained.
+def look(opened: Search, options: SearchOptions) -> Searched:
+    """Read what a search has found so far. Nothing is trained.
 
     Raises:
         KnockoutError: something is refused.
     """
-    store = open_store(asked.selection.paths)
+    store = open_store(opened.selection.paths)
     try:
-        return open_trials(asked, store, options).read()
+        return open_trials(opened, store, options).read()
     finally:
         store.close()
 
 
-def require_trainable(asked: Search) -> None:
-    """Ask `model` about the stack before anything starts.
+def require_trainable(opened: Search) -> None:
+    """Ask the campaign's code about the stack before anything starts. A stack with code of its own passes.
 
     Raises:
-        DataError: it cannot be trained on this machine or on these captures.
+        DataError: the stack cannot be trained on this machine or on these captures.
     """
-    if asked.stack.code:
+    if opened.stack.code:
         return
-    problem = describe_jobs([asked.stack.config], asked.selection.paths.root, with_data=True)[0].problem
+    problem = describe_jobs([opened.stack.config], opened.selection.paths.root, with_data=True)[0].problem
     if problem is not None:
-        raise DataError(f"{asked.stack.id}: {problem}")
-    refuse_shared_bursts([asked.stack.config.data], asked.selection.paths)
+        raise DataError(f"{opened.stack.id}: {problem}")
+    refuse_shared_bursts([opened.stack.config.data], opened.selection.paths)
+
+
+def visit_points(feed: "SearchFeed", observer: Observer) -> bool:
+    """Let a worker train the feed's points; return whether the target is reached (a request to stop returns False)."""
+    trials = feed.trials
+    worker = build_worker(feed.store, trials.runs.paths, feed.options.slots, feed)
+    with trials.held():
+        trials.enqueue_points()
+    # Where every point has its score already, no worker starts: it would enter itself in the queue.
+    feed.refill(worker.jobs)
+    is_complete = not feed.is_unfinished() or worker.drain(observer)
+    with trials.held():
+        trials.settle()
+    feed.problems += worker.problems
+    if is_complete and trials.own():
+        feed.note(INTERRUPTED)
+    return is_complete
 
 
 @dataclass
-class Searcher:
-    """Asks as long as points are wanted, and lets a worker train what comes of it."""
+class SearchFeed:
+    """The feed of a search: the runs of its trials under way. Reports finished trials to Optuna and starts new ones."""
 
     trials: Trials
     store: Store
     options: SearchOptions
     problems: list[str] = field(default_factory=list)
+    """Sentences about what keeps the search from its points."""
 
     def __post_init__(self) -> None:
         visited, more = self.trials.num_visited(), self.options.trials
-        self.target = self.trials.asked.spec.trials if more is None else visited + more
-        self._most_unvisited = more or self.trials.asked.spec.trials
-        self._settles, self._takes_over = Pacer(SETTLE_SECONDS), Pacer(TAKE_OVER_SECONDS)
+        self.target = self.trials.search.spec.trials if more is None else visited + more
+        """Points to visit, those of earlier commands among them."""
+        self._most_unvisited = more or self.trials.search.spec.trials
+        self._settles, self._takes_over = Every(SETTLE_SECONDS), Every(TAKE_OVER_SECONDS)
+        # Failures of earlier commands are no reason to end this one.
         self._num_failed_before = self.trials.num_unvisited()
+        self._ids: tuple[str, ...] = ()
+        self._is_under_way = False
         self._stopped: set[str] = set()
-        """Runs of trials that were given up."""
+        """Runs of pruned trials whose jobs were asked to stop."""
 
-    def go_on(self, observer: Observer) -> bool:
-        """Search until the target is reached; return whether it was (a request to stop returns False)."""
-        paths = self.trials.runs.paths
-        worker = build_worker(self.store, paths, self.options.slots, ids=())
-        worker.is_time_up = lambda: self._turn(worker)
-        self.trials.stop_run = partial(self._stop_run, worker)
+    def ids(self) -> tuple[str, ...]:
+        """Return the runs of this search's trials under way."""
+        return self._ids
+
+    def is_unfinished(self) -> bool:
+        """Whether a run of a trial waits or trains, here or elsewhere."""
+        return self._is_under_way or bool(self.store.runs(self._ids, states=OPEN))
+
+    def refill(self, jobs: Jobs) -> None:
+        """Report finished trials to Optuna, and start new ones for the free slots."""
+        if not self._settles.is_due():
+            return
         with self.trials.held():
-            self.trials.enqueue_points()
-        self._turn(worker)
-        is_complete = not worker.stays or worker.drain(observer)
-        with self.trials.held():
+            if self._takes_over.is_due():
+                self.trials.take_over()
+            self.trials.prune()
+            self._stop_unwanted(jobs)
             self.trials.settle()
-        self.problems += worker.problems
-        if is_complete and self.trials.own():
-            self._note(INTERRUPTED)
-        return is_complete
-
-    def _turn(self, worker: Worker) -> bool:
-        """Tell what has ended and ask for as much; called by the worker at every turn, and never ends its time."""
-        if self._settles.is_due():
-            with self.trials.held():
-                if self._takes_over.is_due():
-                    self.trials.take_over()
-                self.trials.prune()
+            # A point whose runs are done already is settled at once, so that it takes no slot.
+            while not jobs.is_stopping and self._wants_more(len(jobs.slots)):
+                self.trials.ask()
                 self.trials.settle()
-                # What is there already is told at once, so that it takes no slot.
-                while not worker.is_stopping and self._wants_more(len(worker.slots)):
-                    self.trials.ask()
-                    self.trials.settle()
-            own = self.trials.own()
-            worker.ids = tuple(run for trial in own for run in runs_of(trial))
-            # What was interrupted waits for nobody: this search could only wait with it for ever.
-            worker.stays = any(row.state is not RunState.INTERRUPTED for row in self.store.runs(worker.ids))
-        return False
+        self._ids = tuple(run for trial in self.trials.own() for run in run_ids(trial))
+        # An interrupted run goes on with the next command. A search that waited for it would wait for ever.
+        self._is_under_way = any(row.state is not RunState.INTERRUPTED for row in self.store.runs(self._ids))
 
-    def _stop_run(self, worker: Worker, run: str) -> None:
-        """Ask a job to stop, once: who is asked twice stops at once and loses its epoch."""
-        if run not in self._stopped and worker.stop_run(run):
-            self._stopped.add(run)
+    def _stop_unwanted(self, jobs: Jobs) -> None:
+        """Ask the jobs of pruned trials to stop."""
+        for run in self.trials.unwanted_runs():
+            # A job that is asked twice ends at once and loses its epoch.
+            if run not in self._stopped and jobs.stop_run(run):
+                self._stopped.add(run)
 
     def _wants_more(self, num_slots: int) -> bool:
-        seeds = len(self.trials.asked.seeds)
+        seeds = len(self.trials.search.seeds)
         if len(self.trials.own()) * seeds >= num_slots:
             return False
+        # A space in which every point fails would keep a search busy for ever.
         if self.trials.num_unvisited() - self._num_failed_before >= self._most_unvisited:
-            self._note("as many trials failed or were too slow as points are wanted; the search ends here")
+            self.note("as many trials failed or were too slow as points are wanted; the search ends here")
             return False
         if self.trials.num_visited() + len(self.trials.under_way()) >= self.target:
             return False
         return not self.trials.why_exhausted()
 
-    def _note(self, problem: str) -> None:
+    def note(self, problem: str) -> None:
+        """Note a sentence once."""
         if problem not in self.problems:
             self.problems.append(problem)

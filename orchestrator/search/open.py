@@ -1,4 +1,4 @@
-"""A search of the campaign file, worked out for a profile and checked. Nothing is started, and Optuna is not loaded."""
+"""Opens a search of the campaign file at a profile, and checks it. Starts nothing, and does not load Optuna."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,30 +17,33 @@ from orchestrator.task.knobs import did_you_mean
 
 
 class SearchOptions(Struct, frozen=True, kw_only=True):
-    """How a search goes about it."""
+    """Options of a command on a search."""
 
     trials: int | None = None
-    """So many points more; None for as many in all as the file says."""
+    """Points to visit in addition; None for as many in all as the file says."""
     slots: int | None = None
+    """Jobs at once; None for as many as fit."""
     snapshot: bool = False
+    """Whether uncommitted code is trained too."""
     url: str | None = None
-    """Where the trials are kept; None for the file beside the queue."""
+    """SQLAlchemy URL of the trials' database; None for the file beside the queue."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """A search of the campaign file, worked out for a profile."""
+    """A search of the campaign file at a profile."""
 
     name: str
     spec: SearchSpec
     selection: Selection
     stack: Arm
+    """The arm whose knobs it moves."""
     captures: tuple[str, ...]
-    """Those that it looks at."""
+    """Captures whose accuracy is the score."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds that each point is trained at."""
+        """Seeds of each point."""
         return seed_list(self.spec.seeds)
 
 
@@ -57,6 +60,7 @@ def open_search(request: Request, name: str) -> Search:
         hint = did_you_mean(name, searches) if searches else "; write one under `searches:`"
         raise UsageError(f"there is no search `{name}`{hint}")
     spec, stack = searches[name], selection.every_arm[searches[name].on]
+    # The source knows the lines of the file, which the refusal of a search quotes.
     _, source = load_campaign(request.file)
     source.profile = selection.campaign.profile
     with source.locating():
@@ -66,7 +70,7 @@ def open_search(request: Request, name: str) -> Search:
 
 
 def storage_file(url: str) -> Path | None:
-    """Return the file that an SQLite URL names; None for another database, or what is no URL."""
+    """Return the file of an SQLite URL; None for another database, or a text that is no URL."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):

@@ -1,7 +1,7 @@
 """`knockout promote`: the best point of a search becomes an experiment of the campaign file.
 
-The file is a person's: what is in it stays, byte for byte, and so does its mode. The new experiment is put in after
-the last one, and the file is replaced only once the new one has been read and checked as a whole.
+A person wrote the file: each of its bytes stays, and so does its mode. The new experiment comes after the last one.
+The whole new text is read and checked before it replaces the file.
 """
 
 import io
@@ -21,29 +21,33 @@ from orchestrator.campaign.load import at_profile, load_campaign, wrong_id
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.files import write_atomically
 from orchestrator.search.results import Searched, TrialRecord
-from orchestrator.search.space import what_moves
+from orchestrator.search.space import moved_knobs
 from orchestrator.task.knobs import Change
 
 GROUP = "search"
-"""The group of experiments that a search found."""
+"""Group of the new experiment."""
 WIDTH = 4096
-"""A sentence stays on its line: where it is broken, a blank is left at the end."""
+"""Longest line in characters. The YAML writer leaves a blank at the end of a line that it breaks."""
 
 
 class Promoted(Struct, frozen=True, kw_only=True):
-    """An experiment that a search has found and the campaign file now has."""
+    """The new experiment of the campaign file."""
 
     experiment: str
     trial: TrialRecord
     fresh_seeds: str
-    """Seeds that the search never trained at, as `--seeds` takes them."""
+    """Seeds that the search never used, as `--seeds` takes them, such as `3-5`."""
 
 
 def require_begun(name: str, storage: Path | None) -> None:
-    """Look for the file that a search keeps its trials in, before they are opened: that makes files.
+    """Require the file of a search's trials. To open them would make it.
+
+    Args:
+        name: the search.
+        storage: the file; None for a database server, which answers for itself.
 
     Raises:
-        UsageError: there is none. (None is no file but a server, which tells when it is asked.)
+        UsageError: there is no such file.
     """
     if storage is not None and not storage.exists():
         raise UsageError(_unbegun(name))
@@ -59,11 +63,11 @@ def promote(file: Path, found: Searched, name: str | None = None) -> Promoted:
     Args:
         file: the campaign file.
         found: what the search has found.
-        name: what to call the experiment; after the search, if not said.
+        name: name of the experiment; None for the search's name with `-best`.
 
     Raises:
-        UsageError: the name is none for an experiment, there is no best point, or it is the stack itself.
-        SpecError: the file has an experiment of that name, or it would not be a campaign any more.
+        UsageError: an experiment cannot have this name, there is no best point, or it is the stack itself.
+        SpecError: the file has an experiment of this name, or would not be a valid campaign any more.
     """
     name = f"{found.name}-best" if name is None else name
     if wrong := wrong_id(name, {*found.campaign.searches, found.name}):
@@ -71,21 +75,22 @@ def promote(file: Path, found: Searched, name: str | None = None) -> Promoted:
     if not found.scored:
         raise UsageError(_unbegun(found.name))
     best, stack = found.scored[0], resolve_arms(found.campaign)[found.stack].config
-    change = what_moves(stack, best.change)
+    change = moved_knobs(stack, best.change)
     if not change:
         what = f"the best point of search `{found.name}` is {found.stack} itself"
         raise UsageError(f"{what}; there is nothing to promote")
-    # As bytes, since reading as text would make every end of a line the same.
+    # Read as text, a file with Windows line ends would lose them.
     text = insert_experiment(file.read_bytes().decode(), name, describe(found, best, change), file)
     _require_campaign(file, text, found)
     _replace(file.resolve(), text)
+    # The best point is best partly by the chance of its seeds. Only seeds that did not choose it are a fair test.
     first = max((*found.seeds, -1)) + 1
     num_seeds = max(2, len(found.campaign.seeds))
     return Promoted(experiment=name, trial=best, fresh_seeds=f"{first}-{first + num_seeds - 1}")
 
 
 def describe(found: Searched, best: TrialRecord, change: Change) -> dict[str, Any]:
-    """Return the entry of the experiment, as the file is to say it."""
+    """Return the experiment's entry for the file."""
     values = ", ".join(f"{knob} {value}" for knob, value in best.change.items())
     score = best.score
     assert score is not None
@@ -101,10 +106,10 @@ def describe(found: Searched, best: TrialRecord, change: Change) -> dict[str, An
 
 
 def insert_experiment(text: str, name: str, entry: dict[str, Any], file: Path) -> str:
-    """Put an experiment after the last one of a campaign file, and leave every other line as it is.
+    """Return the text of a campaign file with an experiment after the last one. Every other line stays.
 
     Raises:
-        SpecError: there is an experiment of that name, or the file writes its experiments within braces.
+        SpecError: the file has an experiment of this name, or writes its experiments within braces.
     """
     section = _find(YAML().compose(text), "experiments")
     lines, newline = text.splitlines(keepends=True), _newline_of(text)
@@ -127,11 +132,11 @@ def _find(root: Node, key: str) -> Node | None:
 
 
 def _last_line(node: Node) -> int:
-    """Return the number, from 0, of the last line that a node has something on."""
+    """Return the number, from 0, of the last line with text of a node."""
     if isinstance(node, MappingNode) and not node.flow_style and node.value:
         return _last_line(node.value[-1][1])
     end = node.end_mark
-    # A block ends where the next thing begins; at the head of a line nothing of it is on that line.
+    # The parser ends a block where the next node begins. At column 0 that line holds nothing of the block.
     return int(end.line - 1 if end.column == 0 and end.line > node.start_mark.line else end.line)
 
 
@@ -159,7 +164,7 @@ def _dump(values: dict[str, Any], indent: int, newline: str) -> str:
 
 
 def _require_campaign(file: Path, text: str, found: Searched) -> None:
-    """Read and check the new file as a whole before it takes the place of the old one."""
+    """Read and check the whole new text, before it replaces the file."""
     try:
         spec, source = load_campaign(file, text)
         campaign = at_profile(spec, source, found.campaign.profile)

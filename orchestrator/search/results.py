@@ -1,4 +1,4 @@
-"""What a search has found, as values. Pure."""
+"""The findings of a search, as values. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,35 +13,36 @@ from orchestrator.task.knobs import Change
 
 
 def point_key(change: Change) -> frozenset[tuple[str, Any]]:
-    """Return what two trials of one point have in common: the knobs and their values, in whatever order."""
+    """Return a key that is equal for two trials of one point. The order of the knobs does not matter."""
     return frozenset(change.items())
 
 
 def as_trained(values: Mapping[str, Any], space: Mapping[str, Space]) -> Change:
-    """Return a point as it is trained: the knobs that it has, in the order of the space, with so many digits."""
+    """Return a point as it is trained: its knobs in the order of the space, numbers rounded to `DIGITS` digits."""
     return suggest({knob: space[knob] for knob in space if knob in values}, lambda knob, _: values[knob])
 
 
 class TrialRecord(Struct, frozen=True, kw_only=True):
-    """One point, and what came of it."""
+    """One trial: a point and its outcome."""
 
     number: int
     arm: str
-    """What its runs are called, unless they were there already under another name."""
+    """Name of its runs, such as `focal-t007`. Runs that were there before keep their own name."""
     change: Change
     state: str
     """done, pruned, too_slow, failed, running, waiting or interrupted."""
     score: Score | None
     runs: tuple[str, ...]
     sampler: str = ""
-    """Who suggested it; nobody a point of the file."""
+    """Sampler that suggested the point; empty for a point of the file or a second try."""
     reason: str = ""
+    """Why it has no score, as a sentence."""
     again_of: int | None = None
-    """The failed trial that it tries again."""
+    """Number of the failed trial that it tries again."""
 
 
 class Searched(Struct, frozen=True, kw_only=True):
-    """A search as far as it has come."""
+    """The findings of a search so far."""
 
     name: str
     campaign: Campaign
@@ -50,28 +51,29 @@ class Searched(Struct, frozen=True, kw_only=True):
     captures: tuple[str, ...]
     seeds: tuple[int, ...]
     default: Change
-    """The stack's own values of the knobs."""
+    """The stack's values of the knobs."""
     study: str
-    """Its name in Optuna's storage."""
+    """Name of the study in Optuna's storage."""
     trials: tuple[TrialRecord, ...]
     importance: dict[str, float] = {}
-    """Knob -> its share of what the score depends on; empty where that cannot be told yet."""
+    """Knob -> its share of the score's variation; empty while too few points have a score."""
     exhausted: str = ""
-    """Why no new point is to be expected; nothing as long as one may come."""
+    """Why no new point is to be expected; empty as long as one may come."""
     is_complete: bool = True
     num_left: int = 0
-    """Points that were wanted and not visited when the search was stopped."""
+    """Points that were still to visit when somebody stopped the search."""
     problems: tuple[str, ...] = ()
+    """What kept points from being trained, in sentences."""
 
     @property
     def scored(self) -> list[TrialRecord]:
-        """The points with a score, each once, the best first; of equals the earlier."""
+        """The points with a score, each once, the best first. Of equal scores the earlier point comes first."""
         scored = (trial for trial in self.trials if trial.score is not None)
         return sorted(_each_once(scored), key=lambda trial: (-trial.score.mean if trial.score else 0.0, trial.number))
 
     @property
     def pruned(self) -> list[TrialRecord]:
-        """The points that were given up early and never trained to their end."""
+        """The pruned points, each once. A point with a score is not among them."""
         scored = {point_key(trial.change) for trial in self.scored}
         return [
             trial
@@ -81,12 +83,12 @@ class Searched(Struct, frozen=True, kw_only=True):
 
     @property
     def num_visited(self) -> int:
-        """How many points were looked at."""
+        """Number of points with a score, and of pruned ones."""
         return len(self.scored) + len(self.pruned)
 
     @property
     def default_trial(self) -> TrialRecord | None:
-        """The stack's own point, where it was visited."""
+        """The trial of the stack's own point; None if it has no score."""
         return next((trial for trial in self.scored if trial.change == self.default), None)
 
 
@@ -99,24 +101,24 @@ def _each_once(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """How much better one point scored than another, in points of accuracy, with an interval of 95 %."""
+    """How much better one point scored than another, in percentage points, with a 95 % interval."""
 
     points: float
     low: float
     high: float
     is_across_seeds: bool
-    """Whether the interval covers the luck of seeds; else that of the bursts alone, so that it is too narrow."""
+    """Whether the interval includes seed noise. Without, it covers the sampling error alone and is too narrow."""
     best_of: int = 2
-    """Among how many points the better one was the best; the interval is adjusted for it (Bonferroni)."""
+    """Number of points of which the better one is the best. The interval is adjusted for it (Bonferroni)."""
 
     @property
     def adjusted(self) -> str:
-        """Say what the interval is adjusted for; nothing where there were two points."""
+        """Say what the interval is adjusted for; empty for two points."""
         return f"adjusted for the best of {self.best_of} points" if self.best_of > 2 else ""
 
     @property
-    def is_told(self) -> bool:
-        """Whether the two can be told apart."""
+    def is_decided(self) -> bool:
+        """Whether the interval excludes 0."""
         return not self.low <= 0.0 <= self.high
 
 
@@ -124,7 +126,7 @@ SUMMARY_FORMAT = 1
 
 
 class SearchSummary(Struct, frozen=True, kw_only=True):
-    """A search in short, as `search.json` beside its report has it for the report of the campaign."""
+    """The content of `search.json` beside a search's report. The campaign's report reads it."""
 
     format: int = SUMMARY_FORMAT
     campaign: str
@@ -137,7 +139,7 @@ class SearchSummary(Struct, frozen=True, kw_only=True):
     wanted: int
     best: Change = {}
     score: Score | None = None
-    """Of the best point; None where no point was visited yet."""
+    """Score of the best point; None while no point has one."""
     default_visited: bool = False
     to_default: Difference | None = None
-    """Of the best point to the stack's own; None where that is the best itself, or was not visited."""
+    """The best point minus the stack's own; None if that is the best itself, or has no score."""

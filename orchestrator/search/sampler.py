@@ -1,4 +1,4 @@
-"""What of Optuna suggests points, gives them up, and tells which knobs matter."""
+"""Optuna's samplers, pruners and importance of knobs, with our settings."""
 
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
@@ -18,25 +18,26 @@ from orchestrator.campaign.search_spec import (
     Space,
     WilcoxonPruning,
 )
-from orchestrator.search.space import Value, holds
+from orchestrator.search.space import Value, matches
 from orchestrator.task.knobs import Change
 
 STARTUP_TRIALS = 5
-"""A sampler is believed once it knows so many points, those that are tried first among them; until then it draws."""
+"""Trials after which a sampler models the scores. Until then it draws at random."""
 MIN_POINTS_A_KNOB = 10
-"""From fewer points nothing is said of what the score depends on."""
+"""Fewest points a knob for an importance."""
 TOP_SHARE = 0.3
-"""Of the points, those that the importance of knobs calls the best; Optuna's 0.1 would rest on two or three of them."""
+"""Share of the points that count as the best for the importance of knobs. Optuna's 0.1 would be two or three points."""
 MOST_REPEATS = 10
-"""So many suggestions in a row of points that are there already say that no new one is to be expected."""
+"""Suggestions of known points in a row after which no new point is expected."""
 MOST_COUNTED = 1000
-"""A space with more points than this is taken for one without an end."""
+"""A space with more points than this counts as infinite."""
 
 
 def make_sampler(spec: SearchSpec, seed: int) -> BaseSampler:
-    """Return who suggests the next point, with a seed of its own: a search that goes on suggests what it would have."""
+    """Return the sampler for one trial, with that trial's seed."""
     startup = max(len(spec.enqueue), STARTUP_TRIALS)
     if spec.sampler == "tpe":
+        # Several trials run at once. The liar counts those as bad, so that no suggestion falls beside them.
         return TPESampler(seed=seed, n_startup_trials=startup, constant_liar=True)
     if spec.sampler == "gp":
         return GPSampler(
@@ -46,7 +47,7 @@ def make_sampler(spec: SearchSpec, seed: int) -> BaseSampler:
 
 
 def ask_knob(trial: Trial, knob: str, within: Space) -> Value:
-    """Ask for the value of one knob."""
+    """Return the sampler's value of one knob."""
     if isinstance(within, CategoricalSpace):
         choice: Value = trial.suggest_categorical(knob, within.choices)
         return choice
@@ -56,7 +57,8 @@ def ask_knob(trial: Trial, knob: str, within: Space) -> Value:
 
 
 def make_pruner(spec: MedianPruning | WilcoxonPruning, num_seeds: int) -> BasePruner:
-    """Return who gives trials up; its steps are epochs, or for the signed-rank test each seed's epochs."""
+    """Return the pruner. Its steps are epochs; for the signed-rank test they are each seed's epochs."""
+    # A pruner without a warm-up would end points that only learn slowly at first.
     if isinstance(spec, MedianPruning):
         return MedianPruner(spec.startup_trials, n_warmup_steps=spec.warmup_epochs)
     with warnings.catch_warnings():
@@ -64,27 +66,27 @@ def make_pruner(spec: MedianPruning | WilcoxonPruning, num_seeds: int) -> BasePr
         return WilcoxonPruner(p_threshold=spec.p_threshold, n_startup_steps=spec.warmup_epochs * num_seeds + 1)
 
 
-def is_given_up(trial: Trial) -> bool:
-    """Whether the pruner of a trial's study gives it up."""
+def should_prune(trial: Trial) -> bool:
+    """Whether the pruner of a trial's study ends it."""
     with warnings.catch_warnings():
-        # Epochs that the best point did not come to, or that were told before there was a pruner, count for nothing.
+        # Optuna warns of epochs that it cannot pair with the best trial's. They do not count.
         warnings.filterwarnings("ignore", message="WilcoxonPruner|The best trial has no", category=UserWarning)
         return trial.should_prune()
 
 
 def find_importance(trials: Sequence[FrozenTrial], space: Mapping[str, Space]) -> dict[str, float]:
-    """Return each knob's share of what a high score depends on; nothing where that cannot be told yet.
+    """Return knob -> its share of what makes a score high; empty while too few points have a score.
 
-    PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255): how far the values of the best `TOP_SHARE` of the points are
-    from those of all.
+    PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255) compares the values of the best `TOP_SHARE` of the points with
+    the values of all.
 
     Args:
-        trials: one for every point that has a score; what was too slow has none.
+        trials: one trial of every point with a score.
         space: the knobs.
     """
     if len(trials) < MIN_POINTS_A_KNOB * len(space):
         return {}
-    # A study of their own: Optuna's would count the score that stands for one which was too slow.
+    # In the search's own study trials that were too slow have a stand-in score, which must not count here.
     study = optuna.create_study(direction="maximize")
     study.add_trials(trials)
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=TOP_SHARE)
@@ -94,15 +96,15 @@ def find_importance(trials: Sequence[FrozenTrial], space: Mapping[str, Space]) -
         try:
             return optuna.importance.get_param_importances(study, evaluator=evaluator, params=knobs)
         except (ValueError, UserWarning):
-            # Too many scores are the same for any knob to matter.
+            # Optuna refuses scores that are all the same.
             return {}
 
 
 def why_exhausted(asked: Sequence[tuple[Hashable, bool]], space: Mapping[str, Space]) -> str:
-    """Return why no new point is to be expected; nothing as long as one may come.
+    """Return why no new point is to be expected; empty as long as one may come.
 
     Args:
-        asked: of every trial in order, its point and whether a sampler suggested it.
+        asked: of every trial in order, the key of its point and whether a sampler suggested it.
         space: the knobs.
     """
     known: set[Hashable] = set()
@@ -118,7 +120,7 @@ def why_exhausted(asked: Sequence[tuple[Hashable, bool]], space: Mapping[str, Sp
 
 
 def count_points(space: Mapping[str, Space]) -> int | None:
-    """Count the points of a space; None where they are more than `MOST_COUNTED`."""
+    """Count the points of a space; None if there are more than `MOST_COUNTED`."""
     points: list[Change] = [{}]
     for knob, within in space.items():
         values = _list_values(within)
@@ -127,20 +129,20 @@ def count_points(space: Mapping[str, Space]) -> int | None:
         points = [
             point | setting
             for point in points
-            for setting in ([{knob: value} for value in values] if holds(within.when, point) else [{}])
+            for setting in ([{knob: value} for value in values] if matches(within.when, point) else [{}])
         ]
     return len(points)
 
 
 def _list_values(within: Space) -> Sequence[Value]:
-    """List the values of a knob; of real numbers without a step, more than are counted."""
+    """Return the values of a knob. Real numbers without a step give more than `MOST_COUNTED`."""
     if isinstance(within, CategoricalSpace):
         return within.choices
     if isinstance(within, IntSpace):
         return range(within.low, within.high + 1, within.step or 1)
     if within.step is None:
         return range(MOST_COUNTED + 1)
-    # A step that does not divide the range exactly in floating point still ends at its end.
+    # In floating point (1.0 - 0.0) / 0.1 may fall just below 10. The last value still counts.
     return [
         within.low + number * within.step for number in range(int((within.high - within.low) / within.step + 1e-9) + 1)
     ]

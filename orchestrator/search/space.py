@@ -1,4 +1,4 @@
-"""The space of a search: what may be suggested, and the configuration that a suggestion makes of the stack. Pure."""
+"""The space of a search: its knobs and conditions, and the configuration of a point. Pure."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,63 +14,67 @@ from orchestrator.task.knobs import Change, did_you_mean
 
 Value = str | int | float | bool | None
 DIGITS = 6
-"""Significant digits of a suggested real number: what is trained is what can be written into a campaign file."""
+"""Significant digits of a suggested real number, so that a campaign file can state exactly what was trained."""
 
 
 def suggest(space: Mapping[str, Space], ask: Callable[[str, Space], Value]) -> Change:
-    """Ask for the value of every knob whose condition holds, in the order of the space."""
+    """Return a point: the value of every knob whose condition is met, in the order of the space.
+
+    Args:
+        space: the knobs.
+        ask: returns the value of a knob.
+    """
     change: Change = {}
     for knob, within in space.items():
-        if holds(within.when, change):
-            change[knob] = _neat(ask(knob, within))
+        if matches(within.when, change):
+            change[knob] = _round(ask(knob, within))
     return change
 
 
-def holds(when: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
-    """Say whether a condition is met: its knobs have these values, or one of a list of values."""
-    return all(knob in change and change[knob] in _listed(wanted) for knob, wanted in when.items())
+def matches(when: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
+    """Whether a condition is met: each of its knobs has the wanted value, or one of a list of values."""
+    return all(knob in change and change[knob] in _as_list(wanted) for knob, wanted in when.items())
 
 
-def _listed(wanted: Any) -> list[Any]:
+def _as_list(wanted: Any) -> list[Any]:
     return wanted if isinstance(wanted, list) else [wanted]
 
 
-def _neat(value: Value) -> Value:
+def _round(value: Value) -> Value:
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def trial_config(stack: JobConfig, change: Mapping[str, Any], name: str, where: Where = ()) -> JobConfig:
-    """Return the configuration that a suggestion makes of the stack; where it asks for nothing else, the stack's own.
+    """Return the configuration of a point on the stack. The stack's own point gives the stack's configuration.
 
     Raises:
         SpecError: a knob is unknown or out of range, or the knobs do not go together.
     """
-    moved = what_moves(stack, change)
+    moved = moved_knobs(stack, change)
     return put_on(stack, moved, name, where) if moved else structs.replace(stack, experiment=name)
 
 
-def what_moves(stack: JobConfig, change: Mapping[str, Any]) -> Change:
-    """Return the knobs of a suggestion that the stack has other values of."""
+def moved_knobs(stack: JobConfig, change: Mapping[str, Any]) -> Change:
+    """Return the knobs of a point whose values differ from the stack's."""
     values = msgspec.to_builtins(stack)
     return {knob: value for knob, value in change.items() if look_up(values, knob) != value}
 
 
 def default_point(space: Mapping[str, Space], stack: JobConfig) -> Change:
-    """Return the values that the stack itself has of the knobs of a space whose condition holds there."""
+    """Return the stack's own point: its values of the knobs whose condition it meets."""
     values, point = msgspec.to_builtins(stack), Change()
     for knob, within in space.items():
         value = look_up(values, knob)
-        if value is not ABSENT and holds(within.when, point):
+        if value is not ABSENT and matches(within.when, point):
             point[knob] = value
     return point
 
 
 def require_possible(name: str, search: SearchSpec, stack: JobConfig) -> None:
-    """Try every knob of a space at its ends, and every point that is tried first.
+    """Check every knob of a space at both ends of its range, and every enqueued point.
 
     Raises:
-        SpecError: a knob is unknown, an end is out of its range, a condition can never hold, or a point is not in the
-            space.
+        SpecError: a knob is unknown, an end is out of range, a condition is never met, or a point is outside.
     """
     where: Where = ("searches", name, "space")
     for knob, within in search.space.items():
@@ -84,7 +88,7 @@ def require_possible(name: str, search: SearchSpec, stack: JobConfig) -> None:
 
 
 def _condition(space: Mapping[str, Space], knob: str, where: Where) -> Change:
-    """Return a setting of earlier knobs under which this one is searched."""
+    """Return values of earlier knobs that meet the condition of a knob."""
     setting: Change = {}
     earlier = list(space)[: list(space).index(knob)]
     for other, wanted in space[knob].when.items():
@@ -92,10 +96,10 @@ def _condition(space: Mapping[str, Space], knob: str, where: Where) -> Change:
         if other not in earlier:
             hint = did_you_mean(other, earlier) if earlier else ""
             raise SpecError(f"a condition names a knob that stands earlier in the space, found `{other}`{hint}", here)
-        for value in _listed(wanted):
+        for value in _as_list(wanted):
             if not contains(space[other], value):
                 raise SpecError(f"`{other}` is never {value} in this space, so `{knob}` would never be searched", here)
-        setting |= _condition(space, other, where) | {other: _listed(wanted)[0]}
+        setting |= _condition(space, other, where) | {other: _as_list(wanted)[0]}
     return setting
 
 
@@ -104,8 +108,9 @@ def _ends(within: Space) -> Iterator[Value]:
 
 
 def contains(within: Space, value: object) -> bool:
-    """Say whether a value lies in the space of its knob, steps and all."""
+    """Whether a value lies in the space of its knob, and on one of its steps."""
     if isinstance(within, CategoricalSpace):
+        # To Python True equals 1, but a knob tells them apart.
         return any(value == choice and type(value) is type(choice) for choice in within.choices)
     if isinstance(value, bool) or not isinstance(value, int if isinstance(within, IntSpace) else int | float):
         return False
@@ -114,7 +119,7 @@ def contains(within: Space, value: object) -> bool:
 
 
 def _require_inside(space: Mapping[str, Space], point: Change, where: Where) -> None:
-    active = [knob for knob, within in space.items() if holds(within.when, point)]
+    active = [knob for knob, within in space.items() if matches(within.when, point)]
     for knob in point:
         if knob not in active:
             hint = did_you_mean(knob, active) if knob not in space else "; its condition does not hold at this point"

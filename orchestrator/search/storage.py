@@ -1,13 +1,14 @@
-"""Where Optuna keeps the trials of searches: opened, held against other searches, and what it refuses told."""
+"""The database in which Optuna keeps trials: opens it, locks it, and explains its refusals."""
 
 import contextlib
 import fcntl
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial
 from sqlalchemy import make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -26,18 +27,20 @@ from orchestrator.runs.paths import Paths
 from orchestrator.search.open import storage_file
 
 HOLD_SECONDS = 60.0
-"""Longest wait for another search of the same folder that asks or tells just now."""
+"""Longest wait for another search of the same folder to release the lock."""
 HOLD_POLL_SECONDS = 0.02
 
 
 @contextlib.contextmanager
 def hold(paths: Paths) -> Iterator[None]:
-    """Keep every other search of this folder out; the lock ends with the process, however that ends.
+    """Lock this folder against other searches.
 
     Raises:
-        QueueLockedError: another search holds the folder for too long.
+        QueueLockedError: another search holds the lock for too long.
         QueueError: the lock cannot be taken.
     """
+    # Two searches that ask at once would both see a free slot, and the same point as missing.
+    # The system releases a file lock when its process ends, so a killed search blocks nobody.
     path = paths.searches_lock
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,6 +48,7 @@ def hold(paths: Paths) -> Iterator[None]:
     except OSError as error:
         raise QueueError(_describe_lock(paths, error)) from None
     with file:
+        # A lock that waits has no time limit, so this one is tried again and again.
         deadline = time.monotonic() + HOLD_SECONDS
         while not _lock(file.fileno(), paths):
             if time.monotonic() >= deadline:
@@ -72,8 +76,22 @@ def _describe_lock(paths: Paths, error: OSError) -> str:
     )
 
 
-def open_storage_study(paths: Paths, given_url: str | None, name: str) -> optuna.Study:
-    """Open the study of a search, making it if there is none; from then on its storage raises our errors.
+class KeptStudy(NamedTuple):
+    """A study of Optuna with the storage that keeps it."""
+
+    study: optuna.Study
+    storage: RDBStorage
+
+    def trial(self, frozen: FrozenTrial) -> Trial:
+        """Return a trial that can be noted on, reported on and constrained."""
+        # Optuna changes only the trial that `ask` returned, and another process may have asked for this one.
+        # A storage tells the id of a trial by its number; of a study it is private.
+        study_id = self.storage.get_study_id_from_name(self.study.study_name)
+        return Trial(self.study, self.storage.get_trial_id_from_study_id_trial_number(study_id, frozen.number))
+
+
+def open_storage_study(paths: Paths, given_url: str | None, name: str) -> KeptStudy:
+    """Open the study of a search. Make it if there is none. From then on its storage raises our errors.
 
     Raises:
         QueueError: the trials cannot be kept there.
@@ -86,17 +104,18 @@ def open_storage_study(paths: Paths, given_url: str | None, name: str) -> optuna
     try:
         storage = RDBStorage(*_arguments(url))
         listen_for_refusals(storage.engine, content=TRIALS)
-        return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+        study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+        return KeptStudy(study, storage)
     except (optuna.exceptions.OptunaError, SQLAlchemyError, ImportError, ValueError) as error:
         raise QueueError(_describe_refusal(url, error)) from None
 
 
 def _arguments(url: str) -> tuple[str, dict[str, Any]]:
-    """Return where Optuna is to keep trials and how it connects: with a limit to every wait, where that is ours."""
+    """Return the URL for Optuna's storage, and arguments that limit every wait of a database that we know."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        # Optuna says what is wrong with it.
+        # Optuna's own error says what is wrong with this URL.
         return url, {}
     driver = DRIVERS.get(parsed.drivername)
     if driver == "sqlite":
@@ -110,13 +129,13 @@ def _arguments(url: str) -> tuple[str, dict[str, Any]]:
 
 
 def _describe_refusal(url: str, error: BaseException) -> str:
-    """Say why trials cannot be kept: by the code of the database's own error, where it has one."""
+    """Say why trials cannot be kept, by the database's own error if there is one."""
     cause: BaseException | None = error
     while cause is not None:
         original = getattr(cause, "orig", None)
         if isinstance(original, Exception) and is_refusal(original):
             return describe_trouble(database_name(make_url(url)), str(original), find_remedy(original), TRIALS)
         cause = cause.__cause__ or cause.__context__
-    # What follows the first line is the statement, and where to read about it.
+    # The other lines are the SQL statement and a link.
     said = str(error).partition("\n")[0]
     return f"the trials cannot be kept at {url.partition('@')[2] or url}: {said}"

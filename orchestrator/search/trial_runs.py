@@ -1,4 +1,4 @@
-"""The runs of a search's trials: which they are, whether they are there already, and how they come into the queue."""
+"""The runs of trials: names them, finds those that are there already, queues and reads them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from orchestrator.search.space import trial_config
 
 
 def base_code(code: Code, stack: Arm, now: datetime) -> OrderedCode:
-    """Fix the code of trials: the checkout's own commit, without a branch; of a stack with code of its own, that.
+    """Return the code of all trials: the checkout's commit without a branch, or the stack's own code.
 
     Raises:
         CodeError: git refuses.
@@ -47,16 +47,20 @@ class TrialRuns:
     stack: Arm
     seeds: tuple[int, ...]
     inputs: CodeAndData
-    """With the code of the stack."""
+    """Code and captures that are part of a run's identity. The code is the stack's."""
     code: OrderedCode
 
     @property
     def paths(self) -> Paths:
-        """Where the run folders lie."""
+        """The folders of the results."""
         return self.selection.paths
 
     def plan(self, name: str, change: Mapping[str, Any]) -> list[PlannedRun]:
-        """Return the runs of a trial, one a seed; those of the same identity that are there, or that an experiment has.
+        """Return the runs of a trial, one a seed. A run with the same identity that is there already takes its place.
+
+        Args:
+            name: name of the trial's experiment.
+            change: the point.
 
         Raises:
             SpecError: the knobs do not go together.
@@ -67,6 +71,7 @@ class TrialRuns:
     def _identify(self, config: JobConfig) -> PlannedRun:
         identity = identity_hash(config, self.inputs)
         there = find_same(self.paths, identity, (path.name for path in self.paths.runs.glob(f"*-{identity[:8]}")))
+        # A run is named after an experiment with its identity, so that the campaign does not train it again.
         if there is None:
             name = self._experiments.get((config.seed, identity), config.experiment)
         else:
@@ -81,7 +86,7 @@ class TrialRuns:
 
     @cached_property
     def _experiments(self) -> dict[tuple[int, str], str]:
-        """(seed, identity) -> the first experiment of the campaign that is this configuration and has this code."""
+        """(seed, identity) -> the first experiment of the campaign with this configuration and the stack's code."""
         named: dict[tuple[int, str], str] = {}
         for arm in self.selection.every_arm.values():
             for seed in self.seeds if arm.code == self.stack.code and not arm.seed_shift else ():
@@ -91,19 +96,24 @@ class TrialRuns:
 
     @cached_property
     def _references(self) -> tuple[str, ...]:
-        """Runs that say how fast a trial may be expected to be: the stack's own."""
+        """The stack's own runs. A guard compares a trial's speed with theirs."""
         return tuple(run.id for run in self.plan(self.stack.id, {}))
 
     def result(self, run: str) -> Result | None:
-        """Return how a run ended; None while it has not."""
+        """Return how a run ended; None while it goes on."""
         return read_result(self.paths.run(run))
 
     def is_cancelled(self, run: str) -> bool:
-        """Whether somebody has taken a run out of the queue."""
+        """Whether somebody has cancelled a run."""
         return any(row.state is RunState.CANCELLED for row in self.store.runs([run]))
 
     def queue(self, run: PlannedRun, number: int) -> None:
-        """Let a run wait that has no result; what waits or runs already stays as it is."""
+        """Queue a run that has no result. One that waits or runs already stays as it is.
+
+        Args:
+            run: the run.
+            number: its place among the runs of its trial.
+        """
         folder = self.paths.run(run.id)
         rows = self.store.runs([run.id])
         if self.result(run.id) is not None or (rows and rows[0].state in OPEN):
@@ -113,19 +123,19 @@ class TrialRuns:
         if rows and RunState.QUEUED in MOVES[rows[0].state]:
             self.store.move(run.id, rows[0].state, RunState.QUEUED)
             return
-        # A row that says "ended" about a folder without a result is forgotten: the folders are the truth.
+        # The row says that the run ended, but its folder has no result. The folder is the truth.
         self.store.forget([run.id])
         self.store.add([self._row(run)])
 
     def why_not_believed(self, run: str) -> str | None:
-        """Say why the result of a run is not believed; None where it is, or where there is none."""
+        """Return why a run's result does not count, as a sentence; None if it counts, or there is none."""
         why = why_not_believed(self.paths.run(run))
         return None if why is None else f"{run} is not believed: {why}"
 
     def forget_failures(self, runs: Sequence[str]) -> None:
-        """Let the failed ones of a trial's runs be tried again, from their last checkpoints.
+        """Remove the results of a trial's failed runs. The next try goes on from their last checkpoints.
 
-        So is a run whose result is not believed, and one that was too slow where another of the trial's seeds is done.
+        Results that do not count are set aside. A run that was too slow is tried again if another seed is done.
         """
         doubted = [run for run in runs if self.why_not_believed(run) is not None]
         set_aside(self.paths, find_doubtful(self.paths, doubted))
@@ -136,7 +146,7 @@ class TrialRuns:
                 self.paths.run(run).result.unlink(missing_ok=True)
 
     def cancel(self, runs: Sequence[str], reason: str) -> bool:
-        """Let no run wait any more; return whether none is at work either."""
+        """Cancel the runs that wait; return whether none of the runs is at work either."""
         rows = self.store.runs(runs)
         for row in rows:
             if row.state in (RunState.QUEUED, RunState.INTERRUPTED):

@@ -1,14 +1,14 @@
-"""Asks and tells Optuna; every trial is runs in our queue. Only `sampling` and `trial_storage` know Optuna beside it.
+"""The trials of a search: asks Optuna for points, queues their runs, and tells Optuna how they ended.
 
-A trial that is under way says in its user attributes which runs it is and whose it is, before the first of them waits.
-So whatever dies, the next search finds it: a trial whose searcher is gone is taken over, and told by what its run
-folders say. Optuna's storage takes the end of a trial once and no second time.
+A trial under way notes its runs and its owner before the first run waits. So a search that dies loses nothing: the next
+one takes its trials over, and reads from the run folders how they ended. Optuna's storage accepts the end of a trial
+once. Only this package knows Optuna.
 """
 
 import contextlib
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -17,9 +17,8 @@ from typing import Any
 import msgspec
 import optuna
 from msgspec import structs
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from model.train.run_folder import Result
 from orchestrator import wording
 from orchestrator.campaign.captures import make_captures
 from orchestrator.campaign.search_spec import MedianPruning
@@ -30,180 +29,182 @@ from orchestrator.processes import Process
 from orchestrator.queue.store import Store
 from orchestrator.runs.identity import identity_hash
 from orchestrator.runs.states import RunState
-from orchestrator.search.objective import Score, combine, each_by_epoch, mean_by_epoch, score_run
+from orchestrator.search.notes import TrialNote, add_note, as_attributes, read_note, run_ids
+from orchestrator.search.objective import combine, each_by_epoch, mean_by_epoch, score_run
 from orchestrator.search.open import Search, SearchOptions
+from orchestrator.search.outcome import Outcome, TrialEnd, find_outcome
 from orchestrator.search.results import Searched, TrialRecord, as_trained, point_key
-from orchestrator.search.sampler import ask_knob, find_importance, is_given_up, make_pruner, make_sampler, why_exhausted
+from orchestrator.search.sampler import (
+    ask_knob,
+    find_importance,
+    make_pruner,
+    make_sampler,
+    should_prune,
+    why_exhausted,
+)
 from orchestrator.search.space import default_point, suggest
-from orchestrator.search.storage import hold, open_storage_study
+from orchestrator.search.storage import KeptStudy, hold, open_storage_study
 from orchestrator.search.trial_runs import TrialRuns, base_code
 
 TOO_SLOW = "too_slow"
-"""Name of the constraint that a trial breaks which a guard stopped for being slow."""
-RUNS, OWNER, CHANGE, SCORE, REASON, AGAIN_OF, POINT, CLEARED, GIVEN_UP, SAMPLER = (
-    "runs", "owner", "change", "score", "reason", "again_of", "point", "cleared", "given_up", "sampler",
-)  # fmt: skip
-"""User attributes of a trial."""
+"""Name of Optuna's constraint that a trial breaks if a guard stopped it for slowness."""
 
 
-def open_trials(asked: Search, store: Store, options: SearchOptions) -> "Trials":
-    """Open the trials of a search, making them if there are none.
+def open_trials(search: Search, store: Store, options: SearchOptions) -> "Trials":
+    """Open the trials of a search. Make the study if there is none.
 
     Raises:
         KnockoutError: code, captures or storage are refused.
     """
-    selection, stack = asked.selection, asked.stack
+    selection, stack = search.selection, search.stack
     code = find_code(selection.paths, snapshot=options.snapshot)
     make_captures(selection)
     inputs = structs.replace(collect_inputs(selection, code), code_tree=code.code_of(stack.code).hash)
     ordered = base_code(code, stack, datetime.now().astimezone())
-    runs = TrialRuns(selection, store, stack, asked.seeds, inputs, ordered)
+    runs = TrialRuns(selection, store, stack, search.seeds, inputs, ordered)
+    # Scores of another stack, code or space say nothing here: what a score depends on is part of the study's name.
     compared = identity_hash(structs.replace(stack.config, seed=0), inputs)
-    same = msgspec.json.encode([compared, asked.spec.space, asked.captures, asked.seeds])
+    same = msgspec.json.encode([compared, search.spec.space, search.captures, search.seeds])
     key = f"{zlib.crc32(same):08x}"
-    name = f"{selection.campaign.name}/{selection.campaign.profile}/{asked.name}/{key}"
-    # Two that make the tables at once would be in each other's way.
+    name = f"{selection.campaign.name}/{selection.campaign.profile}/{search.name}/{key}"
+    # Two searches that make the tables at once would hinder each other.
     with hold(selection.paths):
-        return Trials(asked, runs, open_storage_study(selection.paths, options.url, name), Process.own())
-
-
-def _leave(run: str) -> None:
-    """Do nothing about a job."""
+        return Trials(search, runs, open_storage_study(selection.paths, options.url, name), Process.own())
 
 
 @dataclass
 class Trials:
-    """The trials of a search, as Optuna keeps them; each of them is some of our runs."""
+    """The trials of a search, as Optuna keeps them. Each trial is one run a seed in our queue."""
 
-    asked: Search
+    search: Search
     runs: TrialRuns
-    study: optuna.Study
+    kept: KeptStudy
     process: Process
-    stop_run: Callable[[str], object] = _leave
-    """Ends the job of a run, if it is at work here."""
+
+    @property
+    def study(self) -> optuna.Study:
+        """Optuna's study."""
+        return self.kept.study
 
     def held(self) -> contextlib.AbstractContextManager[None]:
-        """Keep every other search of this folder from asking and telling."""
+        """Lock the folder against other searches."""
         return hold(self.runs.paths)
 
     def all(self) -> list[FrozenTrial]:
-        """Return every trial, those that wait to be asked for among them."""
+        """Return every trial, in the order of their numbers. Enqueued points are among them."""
         return self.study.get_trials(deepcopy=False)
 
     def num_visited(self) -> int:
-        """Count the points with a score, and those that were given up for a low one; each once."""
+        """Count the points with a score and the pruned ones, each once."""
         return len({_key(trial) for trial in self.all() if _is_visited(trial)})
 
+    def num_unvisited(self) -> int:
+        """Count the trials that ended without a score and were not pruned."""
+        return sum(trial.state.is_finished() and not _is_visited(trial) for trial in self.all())
+
     def why_exhausted(self) -> str:
-        """Return why no new point is to be expected; nothing as long as one may come."""
+        """Return why no new point is to be expected; empty as long as one may come."""
         trials = self.all()
         if any(trial.state is TrialState.WAITING for trial in trials):
             return ""
-        asked = [(_key(trial), not _is_given(trial)) for trial in trials if CHANGE in trial.user_attrs]
-        return why_exhausted(asked, self.asked.spec.space)
-
-    def num_unvisited(self) -> int:
-        """Count the trials that came to an end without having been visited."""
-        return sum(trial.state.is_finished() and not _is_visited(trial) for trial in self.all())
-
-    def enqueue_points(self) -> None:
-        """Let the file's first points be asked for first, each once."""
-        known = [trial.user_attrs.get(POINT) for trial in self.all()]
-        for point in self.asked.spec.enqueue:
-            if point.at not in known:
-                known.append(point.at)
-                self.study.enqueue_trial(point.at, user_attrs={POINT: point.at})
-
-    def own(self) -> list[FrozenTrial]:
-        """Return the trials under way that are this process's."""
-        return [trial for trial in self.under_way() if trial.user_attrs.get(OWNER) == _named(self.process)]
+        asked = [(_key(trial), not _is_given(trial)) for trial in trials if read_note(trial).change is not None]
+        return why_exhausted(asked, self.search.spec.space)
 
     def under_way(self) -> list[FrozenTrial]:
-        """Return the trials that were asked for and not told."""
+        """Return the study's running trials, whoever owns them."""
         return [trial for trial in self.all() if trial.state is TrialState.RUNNING]
 
+    def own(self) -> list[FrozenTrial]:
+        """Return the trials under way that this process owns."""
+        return [trial for trial in self.under_way() if read_note(trial).owner == owner_name(self.process)]
+
+    def enqueue_points(self) -> None:
+        """Enqueue the file's points in Optuna, each once. It suggests them first."""
+        known = [read_note(trial).point for trial in self.all()]
+        for point in self.search.spec.enqueue:
+            if point.at not in known:
+                known.append(point.at)
+                self.study.enqueue_trial(point.at, user_attrs=as_attributes(TrialNote(point=point.at)))
+
     def take_over(self) -> None:
-        """Make the trials of searches that are gone this one's; one without runs yet is asked for again."""
-        living = {_named(worker) for worker in self.runs.store.workers.list_living()} | {_named(self.process)}
+        """Make this process the owner of trials whose search is gone, and queue their runs again.
+
+        A trial without runs fails, and its point is asked for again.
+        """
+        living = {owner_name(worker) for worker in self.runs.store.workers.list_living()} | {owner_name(self.process)}
         for trial in self.under_way():
-            owner = trial.user_attrs.get(OWNER)
-            if RUNS not in trial.user_attrs:
-                self._give_back(trial, "the search died before it noted the runs", again=True)
-            elif owner not in living and not _lives(owner):
-                self._trial(trial).set_user_attr(OWNER, _named(self.process))
-                self._place(trial.number, trial.user_attrs)
+            note = read_note(trial)
+            if note.runs is None:
+                died = Outcome(end=TrialEnd.FAILED, reason="the search died before it noted the runs")
+                self._fail_and_retry(trial, died)
+            elif note.owner not in living and not _lives(note.owner):
+                add_note(self.kept.trial(trial), owner=owner_name(self.process))
+                self._queue_runs(trial, note)
 
     def ask(self) -> None:
         """Ask for a point and queue its runs."""
-        space, number = self.asked.spec.space, len(self.all())
-        self.study.sampler = make_sampler(self.asked.spec, zlib.crc32(f"{self.study.study_name}/{number}".encode()))
+        space, number = self.search.spec.space, len(self.all())
+        # A seed for each number: a search that goes on gets the points that it would have had without the pause.
+        self.study.sampler = make_sampler(self.search.spec, zlib.crc32(f"{self.study.study_name}/{number}".encode()))
         trial = self.study.ask()
         change = suggest(space, partial(ask_knob, trial))
         try:
             planned = self.runs.plan(self.arm_of(trial.number), change)
         except SpecError as error:
-            trial.set_user_attr(REASON, f"{'.'.join(error.where)}: {error}")
+            add_note(trial, reason=f"{'.'.join(error.where)}: {error}")
             self.study.tell(trial.number, state=TrialState.FAIL)
             return
-        trial.set_user_attr(CHANGE, change)
-        trial.set_user_attr(SAMPLER, self.asked.spec.sampler)
-        trial.set_user_attr(OWNER, _named(self.process))
-        trial.set_user_attr(RUNS, [run.id for run in planned])
-        self._place(trial.number, trial.user_attrs)
+        ids, sampler = tuple(run.id for run in planned), self.search.spec.sampler
+        add_note(trial, change=change, sampler=sampler, owner=owner_name(self.process), runs=ids)
+        noted = self.all()[trial.number]
+        self._queue_runs(noted, read_note(noted))
 
     def arm_of(self, number: int) -> str:
-        """Name a trial as experiments are named: `focal-t007`."""
-        return f"{self.asked.name}-t{number:03d}"
+        """Return the name of a trial's experiment, such as `focal-t007`."""
+        return f"{self.search.name}-t{number:03d}"
 
-    def _place(self, number: int, attributes: Mapping[str, Any]) -> None:
-        if AGAIN_OF in attributes and CLEARED not in attributes:
-            self.runs.forget_failures(attributes[RUNS])
-            self._trial(self.all()[number]).set_user_attr(CLEARED, True)
-        for place, run in enumerate(self.runs.plan(self.arm_of(number), attributes[CHANGE])):
+    def _queue_runs(self, trial: FrozenTrial, note: TrialNote) -> None:
+        if note.again_of is not None and not note.cleared:
+            self.runs.forget_failures(note.runs or ())
+            add_note(self.kept.trial(trial), cleared=True)
+        for place, run in enumerate(self.runs.plan(self.arm_of(trial.number), note.change or {})):
             self.runs.queue(run, place)
 
     def settle(self) -> None:
         """Tell Optuna of this process's trials whose runs have ended."""
+        actions: dict[TrialEnd, Callable[[FrozenTrial, Outcome], None]] = {
+            TrialEnd.SCORED: self._tell_score,
+            TrialEnd.TOO_SLOW: self._tell_infeasible,
+            TrialEnd.PRUNED: self._tell_pruned,
+            TrialEnd.CANCELLED: self._fail,
+            TrialEnd.FAILED: self._fail_and_retry,
+            TrialEnd.SEEDS_DISAGREE: self._fail_and_retry,
+            TrialEnd.DOUBTFUL: self._fail_and_retry,
+        }
         for trial in self.own():
-            results = {run: self.runs.result(run) for run in trial.user_attrs[RUNS]}
-            ended = [result for result in results.values() if result is not None]
-            cancelled = [run for run, result in results.items() if result is None and self.runs.is_cancelled(run)]
-            failed = next((result for result in ended if result.state == RunState.FAILED), None)
-            slow = next((result for result in ended if result.state == RunState.TOO_SLOW), None)
-            if GIVEN_UP in trial.user_attrs and len(ended) < len(results):
-                self._close(trial)
-            elif cancelled:
-                self._give_back(trial, f"{cancelled[0]} was cancelled", again=False)
-            elif len(ended) < len(results):
-                continue
-            elif failed is not None:
-                self._give_back(trial, failed.reason, again=True)
-            elif slow is not None and any(result.state == RunState.DONE for result in ended):
-                self._give_back(trial, f"its seeds disagree whether it is too slow: {slow.reason}", again=True)
-            elif slow is not None:
-                self._tell_infeasible(trial, slow)
-            elif doubts := [why for run in results if (why := self.runs.why_not_believed(run))]:
-                self._give_back(trial, doubts[0], again=True)
-            else:
-                self._tell_score(trial, ended)
+            outcome = find_outcome(run_ids(trial), read_note(trial).pruning, self.runs)
+            if outcome is not None:
+                actions[outcome.end](trial, outcome)
 
-    def _tell_score(self, trial: FrozenTrial, results: list[Result]) -> None:
-        folders = [self.runs.paths.run(run) for run in trial.user_attrs[RUNS]]
+    def _tell_score(self, trial: FrozenTrial, outcome: Outcome) -> None:
+        folders = [self.runs.paths.run(run) for run in run_ids(trial)]
         scores = [
-            score_run(result, folder.read_epochs(), self.asked.captures)
-            for folder, result in zip(folders, results, strict=True)
+            score_run(result, folder.read_epochs(), self.search.captures)
+            for folder, result in zip(folders, outcome.results, strict=True)
         ]
         score = combine(scores)
-        if self.asked.spec.pruner is not None:
-            # Those that come later are held against these epochs.
+        if self.search.spec.pruner is not None:
+            # The pruner compares later trials with these epochs.
             self._report(trial)
-        self._trial(trial).set_user_attr(SCORE, msgspec.to_builtins(score))
+        add_note(self.kept.trial(trial), score=score)
         self._tell(trial, score.mean, too_slow=False)
 
-    def _tell_infeasible(self, trial: FrozenTrial, result: Result) -> None:
-        """Tell of a trial that was too slow; the lowest score so far stands where there is none, to model it mildly."""
-        self._trial(trial).set_user_attr(REASON, result.reason)
-        scores = [other.value for other in self.all() if SCORE in other.user_attrs and other.value is not None]
+    def _tell_infeasible(self, trial: FrozenTrial, outcome: Outcome) -> None:
+        """Tell Optuna that a trial was too slow."""
+        add_note(self.kept.trial(trial), reason=outcome.reason)
+        # Optuna wants a value. The lowest score so far keeps the sampler's model of the scores mild.
+        noted = [(read_note(other).score, other.value) for other in self.all()]
+        scores = [value for score, value in noted if score is not None and value is not None]
         self._tell(trial, min(scores, default=0.0), too_slow=True)
 
     def _tell(self, trial: FrozenTrial, value: float, *, too_slow: bool) -> None:
@@ -215,141 +216,136 @@ class Trials:
 
     def _constrain(self, trial: FrozenTrial, *, too_slow: bool) -> None:
         if TOO_SLOW not in trial.constraints:
-            self._trial(trial).set_constraint(TOO_SLOW, 1.0 if too_slow else -1.0)
+            self.kept.trial(trial).set_constraint(TOO_SLOW, 1.0 if too_slow else -1.0)
 
     def prune(self) -> None:
-        """Tell Optuna how far this process's trials have come, and give up those that its pruner would.
+        """Tell Optuna of new epochs of this process's trials, and note which of them its pruner ends.
 
-        A point of the file goes on, since it is set against its source, and so does a trial whose run is an
-        experiment's too, or another trial's.
+        A point of the file goes on, since its score is compared with its source. A trial goes on too if an experiment
+        or another trial needs one of its runs.
         """
-        if self.asked.spec.pruner is None:
+        if self.search.spec.pruner is None:
             return
-        self.study.pruner = make_pruner(self.asked.spec.pruner, len(self.asked.seeds))
-        needed = Counter(run for trial in self.under_way() for run in trial.user_attrs.get(RUNS, ()))
+        self.study.pruner = make_pruner(self.search.spec.pruner, len(self.search.seeds))
+        needed = Counter(run for trial in self.under_way() for run in run_ids(trial))
         for trial in self.own():
-            is_bound = POINT in trial.user_attrs or any(
-                needed[run] > 1 or not run.startswith(f"{self.asked.name}-t") for run in runs_of(trial)
-            )
-            if self._report(trial) and not is_bound and is_given_up(self._trial(trial)):
-                self._trial(trial).set_user_attr(GIVEN_UP, self._describe_pruning(trial))
+            is_shared = any(needed[run] > 1 or not run.startswith(f"{self.search.name}-t") for run in run_ids(trial))
+            must_finish = read_note(trial).point is not None or is_shared
+            if self._report(trial) and not must_finish and should_prune(self.kept.trial(trial)):
+                add_note(self.kept.trial(trial), pruning=self._describe_pruning(trial))
 
-    def _close(self, trial: FrozenTrial) -> None:
-        """Take the runs of a trial that was given up out of the queue, and tell of it once none is at work."""
-        reason = trial.user_attrs[GIVEN_UP]
-        for run in runs_of(trial):
-            self.stop_run(run)
-        if self.runs.cancel(runs_of(trial), reason):
+    def unwanted_runs(self) -> list[str]:
+        """Return the runs of this process's pruned trials that are still to end."""
+        return [run for trial in self.own() if read_note(trial).pruning for run in run_ids(trial)]
+
+    def _tell_pruned(self, trial: FrozenTrial, outcome: Outcome) -> None:
+        """Cancel the runs of a pruned trial, and tell Optuna once none of them is at work."""
+        if self.runs.cancel(run_ids(trial), outcome.reason):
             self._constrain(trial, too_slow=False)
-            self._trial(trial).set_user_attr(REASON, reason)
+            add_note(self.kept.trial(trial), reason=outcome.reason)
             self.study.tell(trial.number, state=TrialState.PRUNED)
 
     def _report(self, trial: FrozenTrial) -> bool:
-        """Tell Optuna of a trial's new epochs; return whether there are any."""
-        matched = mean_by_epoch if isinstance(self.asked.spec.pruner, MedianPruning) else each_by_epoch
-        epochs = [self.runs.paths.run(run).read_epochs() for run in runs_of(trial)]
+        """Report a trial's new epochs to Optuna; return whether there are any."""
+        matched = mean_by_epoch if isinstance(self.search.spec.pruner, MedianPruning) else each_by_epoch
+        epochs = [self.runs.paths.run(run).read_epochs() for run in run_ids(trial)]
         new = [(step, value) for step, value in matched(epochs) if step not in trial.intermediate_values]
         for step, value in new:
-            self._trial(trial).report(value, step)
+            self.kept.trial(trial).report(value, step)
         return bool(new)
 
     def _describe_pruning(self, trial: FrozenTrial) -> str:
-        pruner = self.asked.spec.pruner
-        epochs = [len(self.runs.paths.run(run).read_epochs()) for run in runs_of(trial)]
+        pruner = self.search.spec.pruner
+        epochs = [len(self.runs.paths.run(run).read_epochs()) for run in run_ids(trial)]
         against = "the median of the others" if isinstance(pruner, MedianPruning) else "the best point"
-        return f"given up after {wording.counted(max(epochs), 'epoch')}: its validation accuracy lies below {against}"
+        return f"pruned after {wording.counted(max(epochs), 'epoch')}: its validation accuracy lies below {against}"
 
-    def _give_back(self, trial: FrozenTrial, reason: str, *, again: bool) -> None:
-        """Tell of a trial that came to nothing; the same point is asked for once more, where that may help."""
-        known = {other.user_attrs.get(AGAIN_OF) for other in self.all()}
-        if again and AGAIN_OF not in trial.user_attrs and trial.number not in known:
-            attributes = {AGAIN_OF: trial.number} | {
-                key: trial.user_attrs[key] for key in (POINT,) if key in trial.user_attrs
-            }
-            self.study.enqueue_trial(trial.system_attrs.get("fixed_params") or trial.params, user_attrs=attributes)
-        self._trial(trial).set_user_attr(REASON, reason)
+    def _fail_and_retry(self, trial: FrozenTrial, outcome: Outcome) -> None:
+        """Tell Optuna that a trial failed, and ask for the same point once more. A second failure is final."""
+        known = {read_note(other).again_of for other in self.all()}
+        note = read_note(trial)
+        if note.again_of is None and trial.number not in known:
+            again = TrialNote(again_of=trial.number, point=note.point)
+            point = trial.system_attrs.get("fixed_params") or trial.params
+            self.study.enqueue_trial(point, user_attrs=as_attributes(again))
+        self._fail(trial, outcome)
+
+    def _fail(self, trial: FrozenTrial, outcome: Outcome) -> None:
+        add_note(self.kept.trial(trial), reason=outcome.reason)
         self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-
-    def _trial(self, trial: FrozenTrial) -> Trial:
-        return Trial(self.study, trial._trial_id)
 
     def read(self, *, is_complete: bool = True, problems: tuple[str, ...] = ()) -> Searched:
         """Return what has been found so far."""
-        asked = self.asked
+        search = self.search
         return Searched(
-            name=asked.name,
-            campaign=asked.selection.campaign,
-            spec=asked.spec,
-            stack=asked.stack.id,
-            captures=asked.captures,
-            seeds=asked.seeds,
-            default=default_point(asked.spec.space, asked.stack.config),
+            name=search.name,
+            campaign=search.selection.campaign,
+            spec=search.spec,
+            stack=search.stack.id,
+            captures=search.captures,
+            seeds=search.seeds,
+            default=default_point(search.spec.space, search.stack.config),
             study=self.study.study_name,
             trials=tuple(self._record(trial) for trial in self.all()),
-            importance=find_importance(self._scored(), asked.spec.space),
+            importance=find_importance(self._scored(), search.spec.space),
             exhausted=self.why_exhausted(),
             is_complete=is_complete,
             problems=problems,
         )
 
     def _scored(self) -> list[FrozenTrial]:
-        """Return a trial of every point that has a score."""
-        return list(
-            {_key(trial): trial for trial in self.all() if _is_visited(trial) and SCORE in trial.user_attrs}.values()
-        )
+        """Return one trial of every point with a score."""
+        scored = (trial for trial in self.all() if _is_visited(trial) and read_note(trial).score is not None)
+        return list({_key(trial): trial for trial in scored}.values())
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
-        attributes, space = trial.user_attrs, self.asked.spec.space
-        values = attributes.get(CHANGE) or trial.system_attrs.get("fixed_params") or trial.params
-        score = attributes.get(SCORE) if trial.state is TrialState.COMPLETE else None
+        note, space = read_note(trial), self.search.spec.space
+        values = note.change or trial.system_attrs.get("fixed_params") or trial.params
         return TrialRecord(
             number=trial.number,
             arm=self.arm_of(trial.number),
             change=as_trained(values, space),
             state=self._describe_state(trial),
-            score=msgspec.convert(score, Score) if score else None,
-            runs=tuple(attributes.get(RUNS, ())),
-            sampler="" if _is_given(trial) else attributes.get(SAMPLER, ""),
-            reason=attributes.get(REASON, ""),
-            again_of=attributes.get(AGAIN_OF),
+            score=note.score if trial.state is TrialState.COMPLETE else None,
+            runs=note.runs or (),
+            sampler="" if _is_given(trial) else note.sampler,
+            reason=note.reason,
+            again_of=note.again_of,
         )
 
     def _describe_state(self, trial: FrozenTrial) -> str:
         if trial.state is TrialState.COMPLETE:
-            return "done" if SCORE in trial.user_attrs else TOO_SLOW
+            return "done" if read_note(trial).score is not None else TOO_SLOW
         if trial.state is TrialState.RUNNING:
-            # Optuna knows no better: a trial is under way to it until somebody tells of its end.
-            states = {row.state for row in self.runs.store.runs(trial.user_attrs.get(RUNS, ()))}
+            # To Optuna a trial runs until somebody tells of its end. The queue knows more.
+            states = {row.state for row in self.runs.store.runs(run_ids(trial))}
             if RunState.INTERRUPTED in states and RunState.RUNNING not in states:
                 return "interrupted"
             return "waiting" if states == {RunState.QUEUED} else "running"
         return {TrialState.FAIL: "failed"}.get(trial.state, trial.state.name.lower())
 
 
-def runs_of(trial: FrozenTrial) -> tuple[str, ...]:
-    """Return the ids of a trial's runs."""
-    return tuple(trial.user_attrs[RUNS])
-
-
 def _is_visited(trial: FrozenTrial) -> bool:
-    return trial.state is TrialState.PRUNED or (trial.state is TrialState.COMPLETE and SCORE in trial.user_attrs)
+    has_score = trial.state is TrialState.COMPLETE and read_note(trial).score is not None
+    return trial.state is TrialState.PRUNED or has_score
 
 
 def _key(trial: FrozenTrial) -> frozenset[tuple[str, Any]]:
-    return point_key(trial.user_attrs[CHANGE])
+    return point_key(read_note(trial).change or {})
 
 
 def _is_given(trial: FrozenTrial) -> bool:
-    """Whether a trial is a point of the file or a second try, which nobody suggested."""
+    """Whether a trial is a point of the file or a second try. No sampler suggested it."""
     return "fixed_params" in trial.system_attrs
 
 
-def _named(process: Process) -> str:
+def owner_name(process: Process) -> str:
+    """Return how a note names a process: `host/pid/start time`."""
     return f"{process.host}/{process.pid}/{process.born}"
 
 
-def _lives(owner: str | None) -> bool:
-    """Whether a process of this machine still lives; of others the queue's heartbeats tell."""
+def _lives(owner: str) -> bool:
+    """Whether an owner is a living process of this machine. For other machines the queue's heartbeats tell."""
     host, pid, born = (owner or "/0/").split("/", 2)
     process = Process(host, int(pid), born)
     return process.is_here and process.is_alive

@@ -378,10 +378,10 @@ class SearchLab:
         study.file.write_text(study.file.read_text() + SEARCHES)
         self.store: Store = open_store(study.paths)
 
-    asked = property(lambda self: open_search(Request(file=self.study.file), "focal"))
+    opened = property(lambda self: open_search(Request(file=self.study.file), "focal"))
 
     def open(self, process: Process | None = None) -> Trials:
-        trials = open_trials(self.asked, self.store, SearchOptions())
+        trials = open_trials(self.opened, self.store, SearchOptions())
         trials.process = process or trials.process
         return trials
 

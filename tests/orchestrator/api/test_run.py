@@ -12,6 +12,7 @@ from orchestrator.api.queue import RunOptions
 from orchestrator.api.run import Outcome, outdated_keepers, report, run
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.selection import Request, open_campaign
+from orchestrator.launch.loop import Feed
 from orchestrator.processes import Process
 from orchestrator.queue.store import Store
 from orchestrator.runs.paths import Paths
@@ -31,8 +32,8 @@ class EndingWorker:
 
     tries: ClassVar[list[list[str]]] = []
 
-    def __init__(self, store: Store, paths: Paths, slots: int | None, ids: tuple[str, ...], **options: Any) -> None:
-        self.store, self.paths, self.ids, self.problems = store, paths, ids, [f"a word of try {len(self.tries)}"]
+    def __init__(self, store: Store, paths: Paths, slots: int | None, feed: Feed) -> None:
+        self.store, self.paths, self.ids, self.problems = store, paths, feed.ids(), [f"a word of try {len(self.tries)}"]
 
     def drain(self, observer: object) -> bool:
         self.tries.append([])

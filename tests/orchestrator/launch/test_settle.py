@@ -7,7 +7,7 @@ import pytest
 
 from model.endings import AWAY, CHANGED, HELD, INTERRUPTED, NO_SPACE
 from orchestrator.errors import UNKNOWN_STATUS, DataError
-from orchestrator.launch.settle import WAITS_SECONDS, Retry, ends_by_itself, passes_by_itself, plan_retry
+from orchestrator.launch.settle import WAITS_SECONDS, Retry, is_passing_error, is_passing_status, plan_retry
 
 
 def test_each_try_in_a_row_waits_longer_until_there_is_none() -> None:
@@ -25,7 +25,7 @@ def test_a_finished_epoch_begins_the_count_anew() -> None:
 
 @pytest.mark.parametrize("status", [AWAY, HELD, UNKNOWN_STATUS, -signal.SIGKILL, -signal.SIGBUS, -signal.SIGHUP])
 def test_what_may_be_over_soon_is_tried_again(status: int) -> None:
-    assert ends_by_itself(status)
+    assert is_passing_status(status)
 
 
 @pytest.mark.parametrize(
@@ -34,13 +34,13 @@ def test_what_may_be_over_soon_is_tried_again(status: int) -> None:
     ids=["asked", "asked", "asked", "full", "changed", "crash", "crash"],
 )
 def test_what_a_person_asked_for_or_must_mend_is_not(status: int) -> None:
-    assert not ends_by_itself(status)
+    assert not is_passing_status(status)
 
 
 def test_an_error_that_passes_is_found_below_a_sentence() -> None:
     error = DataError("LocD.h5: the capture cannot be read")
     error.__cause__ = OSError(errno.ESTALE, "Stale file handle")
-    assert passes_by_itself(error)
-    assert passes_by_itself(OSError(errno.EIO, "Input/output error"))
-    assert not passes_by_itself(OSError(errno.EACCES, "Permission denied"))
-    assert not passes_by_itself(ValueError("wrong"))
+    assert is_passing_error(error)
+    assert is_passing_error(OSError(errno.EIO, "Input/output error"))
+    assert not is_passing_error(OSError(errno.EACCES, "Permission denied"))
+    assert not is_passing_error(ValueError("wrong"))

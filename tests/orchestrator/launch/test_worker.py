@@ -19,6 +19,7 @@ from orchestrator.api.queue import planned_rows
 from orchestrator.campaign.plan import Plan
 from orchestrator.errors import UNKNOWN_STATUS, CodeError, QueueError, QueueLockedError
 from orchestrator.launch.guards import SLOW_TURNS
+from orchestrator.launch.loop import EveryRun, GivenRuns, never
 from orchestrator.launch.paired_probe import Side
 from orchestrator.launch.slots import Slot
 from orchestrator.launch.watcher import LiveRun
@@ -178,9 +179,14 @@ class Yard:
     def folder(self, name: str) -> RunFolder:
         return self.paths.run(self.ids[name])
 
-    def worker(self, slots: list[Slot] = CPU_SLOTS, *, names: Sequence[str] | None = None, **options: Any) -> Worker:
-        ids = None if names is None else tuple(self.ids[name] for name in names)
-        return Worker(self.store, self.paths, slots, self.launcher, ids=ids, **options)
+    def worker(
+        self, slots: list[Slot] = CPU_SLOTS, *, names: Sequence[str] | None = None, stays: bool = False
+    ) -> Worker:
+        feed = EveryRun(stays) if names is None else self.given(names)
+        return Worker(self.store, self.paths, slots, self.launcher, feed)
+
+    def given(self, names: Sequence[str], is_time_up: Callable[[], bool] = never) -> GivenRuns:
+        return GivenRuns(self.store, tuple(self.ids[name] for name in names), is_time_up)
 
     def outcomes(self) -> dict[str, tuple[RunState, str]]:
         return {row.id.partition("-")[0]: (row.state, row.reason) for row in self.store.runs()}
@@ -251,7 +257,7 @@ def test_runs_are_taken_in_the_queues_order_as_slots_are_free(build_yard: YardBu
         "E2": (RunState.DONE, DONE.reason),
         "E3": (RunState.FAILED, CRASHED.reason),
     }
-    assert [row.id for row in worker.ended_rows()] == list(yard.ids.values())
+    assert [row.id for row in worker.claims.ended.values()] == list(yard.ids.values())
     assert worker.problems == []
 
 
@@ -278,7 +284,7 @@ def test_a_worker_that_stays_takes_what_is_queued_later(build_yard: YardBuilder)
     yard, launcher = build_yard(E1=[DONE])
     launcher.ends["F1"] = [DONE]
     worker = yard.worker(stays=True)
-    leave = {60: lambda: yard.store.workers.ask_to_stop([worker.process])}
+    leave = {60: lambda: yard.store.ask_to_stop([worker.claims.process])}
     assert not worker.drain(Onlooker({20: lambda: yard.queue("F1"), **leave}))
     assert {state for state, _ in yard.outcomes().values()} == {RunState.DONE}
     assert launcher.started == ["E1", "F1"]
@@ -315,7 +321,7 @@ def test_a_request_through_the_queue_lets_jobs_finish_their_epochs_and_starts_no
     yard, launcher = build_yard(E1=[DONE], E2=[DONE])
     launcher.looks = {"E1": LONG}
     worker = yard.worker(CPU_SLOTS[:1])
-    assert not worker.drain(Onlooker({5: lambda: yard.store.workers.ask_to_stop([worker.process])}))
+    assert not worker.drain(Onlooker({5: lambda: yard.store.ask_to_stop([worker.claims.process])}))
     assert launcher.started == ["E1"]
     assert yard.outcomes() == {"E1": (RunState.INTERRUPTED, STOPPED), "E2": (RunState.QUEUED, "")}
 
@@ -324,7 +330,8 @@ def test_a_time_that_is_up_lets_jobs_finish_their_epochs_and_starts_no_more(buil
     yard, launcher = build_yard(E1=[DONE], E2=[DONE])
     launcher.looks = {"E1": LONG}
     asked = iter([False] * 5)
-    assert not yard.worker(CPU_SLOTS[:1], is_time_up=lambda: next(asked, True)).drain(Onlooker({}))
+    feed = yard.given(["E1", "E2"], lambda: next(asked, True))
+    assert not Worker(yard.store, yard.paths, CPU_SLOTS[:1], launcher, feed).drain(Onlooker({}))
     assert launcher.started == ["E1"]
     assert yard.outcomes() == {"E1": (RunState.INTERRUPTED, STOPPED), "E2": (RunState.QUEUED, "")}
 
@@ -398,7 +405,7 @@ def test_a_run_that_was_given_to_another_worker_is_left_to_it(
     assert not yard.folder("E1").result.exists()
     assert yard.outcomes() == {"E1": (RunState.RUNNING, ""), "E2": (RunState.DONE, DONE.reason)}
     assert worker.problems == [f"{yard.ids['E1']}: it is another worker's now; its job here is ended"]
-    assert [row.experiment for row in worker.ended_rows()] == ["E2"]
+    assert [row.experiment for row in worker.claims.ended.values()] == ["E2"]
 
 
 def test_a_run_that_waits_for_its_second_try_and_is_given_away_is_not_started_again(
@@ -457,7 +464,7 @@ def test_a_run_that_cannot_be_started_is_left_with_a_sentence_and_the_others_are
     assert launcher.started == ["E2"]
     assert worker.problems == [f"{yard.ids['E1']}: {reason}"]
     assert yard.outcomes() == {"E1": (RunState.INTERRUPTED, reason), "E2": (RunState.DONE, DONE.reason)}
-    assert [row.experiment for row in worker.ended_rows()] == ["E2"]
+    assert [row.experiment for row in worker.claims.ended.values()] == ["E2"]
 
 
 def test_a_run_whose_folder_is_held_elsewhere_is_left_to_whoever_holds_it(
@@ -509,7 +516,7 @@ def test_code_that_is_not_the_campaigns_own_is_asked_once_whether_it_can(empty_y
     worker = empty_yard.worker(CPU_SLOTS[:1])
     assert worker.drain(Onlooker())
     assert (copy / "asked").read_text() == f"{empty_yard.ids['E1']}\n"
-    assert len(worker.ended_rows()) == 2
+    assert len(worker.claims.ended.values()) == 2
     if problem:
         rejected = Result(state="failed", failure="rejected", reason=problem, epochs=0)
         assert [empty_yard.folder(name).read_result() for name in ("E1", "E2")] == [rejected, rejected]
@@ -640,9 +647,9 @@ def test_a_queue_that_is_locked_just_now_loses_nothing(
     assert locked == [method]
     assert launcher.started == ["E1", "E2"]
     assert set(yard.outcomes().values()) == {(RunState.DONE, DONE.reason)}
-    assert [row.id for row in worker.ended_rows()] == list(yard.ids.values())
+    assert [row.id for row in worker.claims.ended.values()] == list(yard.ids.values())
     assert worker.problems == ["knockout.db: the queue cannot be used: database is locked"]
-    yard.store.workers.dismiss(worker.process)
+    yard.store.dismiss(worker.claims.process)
 
 
 def test_a_locked_queue_does_not_forget_a_run_that_was_refused(
@@ -674,7 +681,7 @@ def test_a_worktree_that_git_does_not_let_go_of_stops_no_training(
 
     yard, _ = build_yard(E1=[DONE])
     worker = yard.worker()
-    monkeypatch.setattr(worker.checkouts, method, refuse)
+    monkeypatch.setattr(worker.starter.checkouts, method, refuse)
     assert worker.drain(Onlooker())
     assert yard.outcomes() == {"E1": (RunState.DONE, DONE.reason)}
     assert worker.problems == ["the worktree is locked"]
@@ -789,7 +796,7 @@ def test_a_slow_run_is_ruled_on_with_the_load_that_others_put_on_the_machine(
         asked.append(([slot.name for slot in slots], list(own_pids)))
         return "load 5.2 for 2 jobs"
 
-    monkeypatch.setattr("orchestrator.launch.worker.find_other_load", find_load)
+    monkeypatch.setattr("orchestrator.launch.start.find_other_load", find_load)
     limits = GuardSpec(epoch_seconds=0.5, warmup_epochs=1, slow_epochs=1)
     yard, _ = build_yard(guards=limits, E0=[DONE], E1=[DONE])
     for record in a_run(yard.plan, "E1", 0).epochs:
@@ -824,7 +831,7 @@ class ToldProbe:
 @pytest.fixture
 def told_probe(monkeypatch: pytest.MonkeyPatch) -> type[ToldProbe]:
     monkeypatch.setattr("orchestrator.launch.probing.PairedProbe", ToldProbe)
-    monkeypatch.setattr("orchestrator.launch.worker.find_other_load", lambda slots, pids: None)
+    monkeypatch.setattr("orchestrator.launch.start.find_other_load", lambda slots, pids: None)
     monkeypatch.setattr(ToldProbe, "started", [])
     monkeypatch.setattr(ToldProbe, "num_closed", 0)
     return ToldProbe
@@ -906,7 +913,7 @@ def test_runs_are_trained_with_the_code_and_the_guards_that_they_were_queued_wit
     monkeypatch.setattr(
         launcher, "close", lambda: seen.append((launcher.codes[0] / "model" / "__main__.py").read_text())
     )
-    assert Worker(store, study.paths, CPU_SLOTS, launcher).drain(Onlooker())
+    assert Worker(store, study.paths, CPU_SLOTS, launcher, EveryRun()).drain(Onlooker())
     (row,) = store.runs()
     store.close()
     assert seen == ["print('one')\n"]
@@ -923,7 +930,7 @@ def test_a_mistake_in_the_middle_leaves_no_worktree_behind(study: Any, monkeypat
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        Worker(store, study.paths, CPU_SLOTS, launcher).drain(Onlooker({1: fail}))
+        Worker(store, study.paths, CPU_SLOTS, launcher, EveryRun()).drain(Onlooker({1: fail}))
     store.close()
     assert len(launcher.codes) == 1
     assert list(study.paths.worktrees.iterdir()) == []
@@ -959,4 +966,4 @@ def test_a_second_interrupt_asks_nothing_of_a_queue_that_is_away(
         assert not worker.drain(Onlooker({4: silence}))
         assert len(calls) <= 1
     assert [job.status for job in launcher.jobs] == [-signal.SIGKILL]
-    yard.store.workers.dismiss(worker.process)
+    yard.store.dismiss(worker.claims.process)

@@ -84,13 +84,13 @@ def test_points_are_compared_at_the_same_seeds() -> None:
     assert difference.points == pytest.approx(5 / 3)
     # Student's t of 2 degrees of freedom, 4.303, times a standard error of 1/3.
     assert (difference.low, difference.high) == (pytest.approx(0.2325, abs=1e-3), pytest.approx(3.1009, abs=1e-3))
-    assert difference.is_told
+    assert difference.is_decided
 
 
 def test_one_seed_is_compared_by_its_bursts() -> None:
     difference = compare(a_trial(0, [60.0], bursts=10_000), a_trial(1, [58.8], bursts=10_000), 2)
     assert difference.high - difference.points == pytest.approx(1.96 * (0.24 + 0.2423) ** 0.5, abs=1e-3)
-    assert not difference.is_told
+    assert not difference.is_decided
     assert not difference.is_across_seeds
 
 
@@ -105,14 +105,14 @@ def test_seeds_that_differ_equally_by_luck_are_no_more_certain_than_their_bursts
 
 def test_no_share_of_the_bursts_is_certain() -> None:
     difference = compare(a_trial(0, [100.0]), a_trial(1, [0.0]), 2)
-    assert difference.is_told
+    assert difference.is_decided
     assert difference.high == 100.0
     assert 90.0 < difference.low < 97.0
 
 
 def test_bursts_that_nobody_counted_tell_nothing(found: Found) -> None:
     difference = compare(a_trial(0, [90.0], bursts=0), a_trial(1, [50.0], bursts=0), 2)
-    assert (difference.low, difference.high, difference.is_told) == (-100.0, 100.0, False)
+    assert (difference.low, difference.high, difference.is_decided) == (-100.0, 100.0, False)
     searched = found(more=[a_trial(1, [90.0], bursts=0)])
     assert "with 90.0 % (standard error unknown: nobody counted the bursts) on LocC" in " ".join(sentences(searched))
     assert "| 90.0 |" in render(searched, [])
@@ -140,7 +140,7 @@ def test_of_equal_points_the_best_is_seldom_called_better_than_the_default(num_s
         best = max(others, key=lambda trial: trial.score.mean if trial.score else 0.0)
         for num_points in called:
             difference = compare(best, default, num_points)
-            called[num_points] += difference.is_told and difference.points > 0
+            called[num_points] += difference.is_decided and difference.points > 0
     assert called[12] <= 0.05 * len(draws)
     assert called[2] > 0.07 * len(draws)
 

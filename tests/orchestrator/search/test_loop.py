@@ -6,13 +6,16 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import DataError
+from orchestrator.launch.loop import Feed
+from orchestrator.launch.probing import References
 from orchestrator.launch.slots import Slot
+from orchestrator.launch.start import Jobs
 from orchestrator.launch.watcher import LiveRun
-from orchestrator.launch.worker import Worker
 from orchestrator.processes import Process
 from orchestrator.queue.store import QueuedRun
 from orchestrator.runs.states import RunState
-from orchestrator.search.loop import Searcher, look, require_trainable
+from orchestrator.search.loop import SearchFeed, look, require_trainable, visit_points
+from orchestrator.search.notes import add_note
 from orchestrator.search.open import SearchOptions
 from orchestrator.search.results import Searched
 from orchestrator.task.ask import Description
@@ -32,22 +35,22 @@ def test_a_stack_that_cannot_be_trained_is_told_before_anything_starts(
     answer = Description(tokens=1, parameters=1, problem="it does not fit")
     monkeypatch.setattr("orchestrator.search.loop.describe_jobs", lambda configs, root, *, with_data: [answer])
     with pytest.raises(DataError, match="E5: it does not fit"):
-        require_trainable(lab.asked)
+        require_trainable(lab.opened)
 
 
-class InstantWorker(Worker):
+class InstantWorker:
     """A worker whose runs end at once, as a test says."""
 
-    def __init__(self, lab: Lab, ends: Callable[[str], dict[str, Any]]) -> None:
-        self.lab, self.ends = lab, ends
-        self.slots, self.ids, self.stays, self.is_stopping, self.problems = [Slot("cpu0", {})], (), False, False, []
+    def __init__(self, lab: Lab, ends: Callable[[str], dict[str, Any]], feed: Feed) -> None:
+        self.lab, self.ends, self.feed = lab, ends, feed
+        self.jobs, self.problems = Jobs([Slot("cpu0", {})], References(lab.study.paths, lab)), []
 
     def drain(self, observer: object) -> bool:
-        while self.stays:
-            for run in self.ids or ():
+        while self.feed.is_unfinished():
+            for run in self.feed.ids() or ():
                 if self.lab.state_of(run) is RunState.QUEUED:
                     self.finish(run, self.ends(run))
-            self.is_time_up()
+            self.feed.refill(self.jobs)
         return True
 
     def finish(self, run: str, ending: dict[str, Any]) -> None:
@@ -69,16 +72,16 @@ class Unseen:
 
 
 @pytest.fixture
-def go_on(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Searcher, Searched]]:
+def go_on(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[SearchFeed, Searched]]:
     monkeypatch.setattr("orchestrator.search.loop.SETTLE_SECONDS", 0.0)
 
-    def going(ends: Callable[[str], dict[str, Any]], trials: int | None = None) -> tuple[Searcher, Searched]:
+    def going(ends: Callable[[str], dict[str, Any]], trials: int | None = None) -> tuple[SearchFeed, Searched]:
         monkeypatch.setattr(
-            "orchestrator.search.loop.build_worker", lambda store, paths, slots, ids: InstantWorker(lab, ends)
+            "orchestrator.search.loop.build_worker", lambda store, paths, slots, feed: InstantWorker(lab, ends, feed)
         )
-        searcher = Searcher(lab.open(), lab.store, SearchOptions(trials=trials))
-        assert searcher.go_on(Unseen())
-        return searcher, look(lab.asked, SearchOptions())
+        feed = SearchFeed(lab.open(), lab.store, SearchOptions(trials=trials))
+        assert visit_points(feed, Unseen())
+        return feed, look(lab.opened, SearchOptions())
 
     return going
 
@@ -95,8 +98,8 @@ def test_a_space_without_more_points_ends_the_search(lab: Lab, go_on: Callable[.
         lab.study.edit(line, "")
     lab.study.edit("    enqueue:\n", "")
     for _ in range(2):
-        searcher, found = go_on(lambda run: {})
-        assert (found.num_visited, searcher.problems) == (2, [])
+        feed, found = go_on(lambda run: {})
+        assert (found.num_visited, feed.problems) == (2, [])
         assert found.exhausted == "its space has 2 points, and all were asked for"
     assert go_on(lambda run: {}, trials=3)[1].num_visited == 2
 
@@ -108,8 +111,8 @@ def test_what_was_too_slow_is_made_up_for(go_on: Callable[..., Any]) -> None:
 
 
 def test_a_search_in_which_everything_fails_ends_and_says_so(go_on: Callable[..., Any]) -> None:
-    searcher, found = go_on(lambda run: {"state": "failed", "failure": "crashed"})
-    assert searcher.problems == ["as many trials failed or were too slow as points are wanted; the search ends here"]
+    feed, found = go_on(lambda run: {"state": "failed", "failure": "crashed"})
+    assert feed.problems == ["as many trials failed or were too slow as points are wanted; the search ends here"]
     assert found.scored == []
 
 
@@ -128,11 +131,11 @@ def test_the_importance_of_knobs_is_told_once_there_are_points(go_on: Callable[.
 def test_a_run_that_cannot_be_started_ends_the_search_and_the_next_one_goes_on_with_it(
     lab: Lab, go_on: Callable[..., Any]
 ) -> None:
-    searcher, found = go_on(lambda run: {"state": "interrupted"})
-    assert searcher.problems == ["runs of this search were interrupted; `knockout search` again goes on with them"]
+    feed, found = go_on(lambda run: {"state": "interrupted"})
+    assert feed.problems == ["runs of this search were interrupted; `knockout search` again goes on with them"]
     assert [trial.state for trial in found.trials] == ["interrupted", "waiting"]
     trials = lab.open()
-    trials._trial(trials.own()[0]).set_user_attr("owner", "here/1/long ago")
+    add_note(trials.kept.trial(trials.own()[0]), owner="here/1/long ago")
     assert len(go_on(lambda run: {})[1].scored) == 6
 
 

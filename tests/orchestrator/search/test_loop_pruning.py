@@ -1,4 +1,4 @@
-"""Which points a search gives up early, and that nothing of them stays behind in the queue."""
+"""Which points a search prunes, and that nothing of them stays in the queue."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from orchestrator.runs.states import RunState
+from orchestrator.search.notes import add_note
 from orchestrator.search.trials import Trials
 from tests.builders.epochs import an_epoch
 
@@ -54,7 +55,7 @@ def race(lab: Lab, train: Callable[..., None]) -> Callable[..., Trials]:
 
 
 @pytest.mark.parametrize("pruner", [MEDIAN, WILCOXON])
-def test_a_point_that_lies_below_the_others_is_given_up_after_its_warm_up(
+def test_a_point_that_lies_below_the_others_is_pruned_after_its_warm_up(
     pruner: str, train: Callable[..., None], race: Callable[..., Trials]
 ) -> None:
     trials = race(pruner)
@@ -66,12 +67,12 @@ def test_a_point_that_lies_below_the_others_is_given_up_after_its_warm_up(
     train(run, 0.3, 0.3)
     trials.prune()
     trials.settle()
-    given_up = trials.all()[2]
-    assert (given_up.state, given_up.value) == (TrialState.PRUNED, 30.0)
-    assert given_up.constraints == {"too_slow": -1.0}
+    pruned = trials.all()[2]
+    assert (pruned.state, pruned.value) == (TrialState.PRUNED, 30.0)
+    assert pruned.constraints == {"too_slow": -1.0}
     against = "the median of the others" if pruner is MEDIAN else "the best point"
     record = trials.read().trials[2]
-    assert record.reason == f"given up after 4 epochs: its validation accuracy lies below {against}"
+    assert record.reason == f"pruned after 4 epochs: its validation accuracy lies below {against}"
     assert (record.state, record.score) == ("pruned", None)
 
 
@@ -94,7 +95,7 @@ def test_without_a_pruner_nothing_is_told_of_epochs(train: Callable[..., None], 
     assert [trial.intermediate_values for trial in trials.all()] == [{}, {}, {}]
 
 
-def test_a_point_that_was_given_up_counts_as_visited(train: Callable[..., None], race: Callable[..., Trials]) -> None:
+def test_a_point_that_was_pruned_counts_as_visited(train: Callable[..., None], race: Callable[..., Trials]) -> None:
     trials = race(MEDIAN)
     train(runs_of(trials, 2)[0], *[0.3] * 4)
     trials.prune()
@@ -119,18 +120,20 @@ def test_seeds_are_held_against_others_at_the_epoch_that_all_of_them_have_come_t
     assert set(trials.all()[2].intermediate_values) == {0, 1, 2, 3}
 
 
-def test_the_run_of_a_point_that_was_given_up_is_stopped_and_waits_for_nobody(
+def test_the_run_of_a_point_that_was_pruned_is_stopped_and_waits_for_nobody(
     lab: Lab, train: Callable[..., None], race: Callable[..., Trials]
 ) -> None:
     trials = race(MEDIAN)
     (run,) = runs_of(trials, 2)
     claimed = lab.store.claim(trials.process, [run])
     train(run, *[0.3] * 4)
-    stopped: list[str] = []
-    trials.stop_run = stopped.append
     trials.prune()
     trials.settle()
-    assert (stopped, lab.state_of(run), trials.all()[2].state) == ([run], RunState.RUNNING, TrialState.RUNNING)
+    assert (trials.unwanted_runs(), lab.state_of(run), trials.all()[2].state) == (
+        [run],
+        RunState.RUNNING,
+        TrialState.RUNNING,
+    )
     lab.store.end(claimed, RunState.INTERRUPTED, "stopped after an epoch; it goes on from there")
     trials.settle()
     row = lab.store.runs([run])[0]
@@ -150,13 +153,13 @@ def test_a_run_that_ends_before_it_can_be_stopped_gives_its_point_a_score(
     assert (trials.all()[2].state, trials.all()[2].value) == (TrialState.COMPLETE, 65.0)
 
 
-def test_a_dead_search_that_gave_a_point_up_leaves_it_to_the_next_one(
+def test_a_dead_search_that_pruned_a_point_leaves_it_to_the_next_one(
     lab: Lab, train: Callable[..., None], race: Callable[..., Trials]
 ) -> None:
     died = race(MEDIAN)
     train(runs_of(died, 2)[0], *[0.3] * 4)
     died.prune()
-    died._trial(died.all()[2]).set_user_attr("owner", "here/1/long ago")
+    add_note(died.kept.trial(died.all()[2]), owner="here/1/long ago")
     trials = lab.open()
     trials.take_over()
     trials.settle()
@@ -178,9 +181,9 @@ def test_a_run_that_another_point_needs_goes_on(
     assert lab.state_of(runs_of(trials, 3)[0]) is RunState.QUEUED
 
 
-@pytest.mark.parametrize("attributes", [{}, {"point": 7}])
+@pytest.mark.parametrize("attributes", [{}, {"point": {"loss.gamma": 7.0}}])
 def test_a_point_of_the_file_or_an_experiment_goes_on(
-    attributes: dict[str, int], lab: Lab, train: Callable[..., None], race: Callable[..., Trials]
+    attributes: dict[str, Any], lab: Lab, train: Callable[..., None], race: Callable[..., Trials]
 ) -> None:
     trials = race(MEDIAN)
     default, ours = runs_of(trials, 0)[0], runs_of(trials, 1)[0]
@@ -197,7 +200,7 @@ def test_a_point_of_the_file_or_an_experiment_goes_on(
     assert trials.all()[3].state is TrialState.RUNNING
 
 
-def test_a_point_that_was_given_up_can_be_trained_to_its_end_as_another_trial(
+def test_a_point_that_was_pruned_can_be_trained_to_its_end_as_another_trial(
     lab: Lab, train: Callable[..., None], race: Callable[..., Trials]
 ) -> None:
     trials = race(MEDIAN)

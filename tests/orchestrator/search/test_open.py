@@ -22,7 +22,7 @@ def refused(lab: Lab, old: str, new: str) -> str:
 
 
 def test_a_search_is_worked_out_for_its_profile(lab: Lab) -> None:
-    asked = lab.asked
+    asked = lab.opened
     assert (asked.stack.id, asked.captures, asked.seeds) == ("E5", ("LocC",), (0,))
 
 

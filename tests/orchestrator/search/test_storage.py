@@ -34,8 +34,8 @@ def test_a_file_of_trials_that_another_holds_is_waited_for_by_the_search(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.search.storage.LOCK_SECONDS", 0.05)
-    study, other = (open_storage_study(paths, None, "focal") for _ in range(2))
-    with other._storage._backend.engine.connect() as connection:
+    (study, _), (_, other) = (open_storage_study(paths, None, "focal") for _ in range(2))
+    with other.engine.connect() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         with pytest.raises(QueueLockedError, match=r"the trials cannot be used: .*; another program holds it"):
             study.ask()
@@ -50,19 +50,21 @@ def test_a_silent_server_of_trials_is_given_up_and_asked_anew(
     monkeypatch.setattr("orchestrator.queue.postgresql.LOCK_SECONDS", 1.0)
     url = make_url(postgresql_url)
     with Proxy(url.host or "", url.port or 5432) as proxy:
-        study = open_storage_study(paths, url.set(port=proxy.port).render_as_string(hide_password=False), "focal")
+        study, storage = open_storage_study(
+            paths, url.set(port=proxy.port).render_as_string(hide_password=False), "focal"
+        )
         study.tell(study.ask(), 0.5)
         proxy.is_silent = True
         with pytest.raises(QueueLockedError, match=r"the trials cannot be used: .*--storage names the right server"):
             study.ask()
         proxy.is_silent = False
         assert study.ask().number == 1
-        study._storage._backend.engine.dispose()
+        storage.engine.dispose()
 
 
 def test_a_table_of_trials_that_is_gone_is_told(paths: Paths, postgresql_url: str) -> None:
-    study = open_storage_study(paths, postgresql_url, "focal")
-    engine = study._storage._backend.engine
+    study, storage = open_storage_study(paths, postgresql_url, "focal")
+    engine = storage.engine
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE trials CASCADE"))
     with pytest.raises(QueueError, match=r"the trials cannot be used: .*; move it away: the next search begins anew"):

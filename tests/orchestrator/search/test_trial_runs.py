@@ -16,7 +16,7 @@ CHANGE = {"loss.gamma": 3.0, "loss.label_smoothing": 0.0}
 
 
 def code_of(lab: Lab, *, snapshot: bool = False) -> OrderedCode:
-    return base_code(find_code(lab.study.paths, snapshot=snapshot), lab.asked.stack, datetime.now(UTC))
+    return base_code(find_code(lab.study.paths, snapshot=snapshot), lab.opened.stack, datetime.now(UTC))
 
 
 def test_code_that_is_committed_needs_no_branch(lab: Lab) -> None:
@@ -53,7 +53,7 @@ def test_a_run_that_an_experiment_would_have_is_called_after_it(lab: Lab) -> Non
 
 
 @pytest.mark.parametrize("state", [RunState.INTERRUPTED, RunState.CANCELLED])
-def test_a_run_that_was_given_up_waits_again(lab: Lab, state: RunState) -> None:
+def test_a_run_that_was_left_waits_again(lab: Lab, state: RunState) -> None:
     runs = lab.open().runs
     (run,) = runs.plan("focal-t001", CHANGE)
     lab.study.queue(run.id, state.value)

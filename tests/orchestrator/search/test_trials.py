@@ -317,7 +317,7 @@ def test_knobs_that_do_not_go_together_fail_their_trial(lab: Lab) -> None:
 
 def test_a_storage_that_cannot_be_opened_is_a_sentence(lab: Lab) -> None:
     with pytest.raises(QueueError, match="the trials cannot be used: "):
-        open_trials(lab.asked, lab.store, SearchOptions(url="sqlite:////no/such/folder/optuna.db"))
+        open_trials(lab.opened, lab.store, SearchOptions(url="sqlite:////no/such/folder/optuna.db"))
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_a_storage_that_cannot_be_opened_is_a_sentence(lab: Lab) -> None:
 )
 def test_a_refusal_of_the_storage_is_one_line_without_statements(lab: Lab, url: str, end: str) -> None:
     with pytest.raises(QueueError) as caught:
-        open_trials(lab.asked, lab.store, SearchOptions(url=url))
+        open_trials(lab.opened, lab.store, SearchOptions(url=url))
     assert str(caught.value).endswith(end)
     assert "\n" not in str(caught.value)
 
@@ -341,7 +341,7 @@ def test_trials_are_not_kept_in_the_queues_own_database(lab: Lab, name: str) -> 
     results = lab.study.paths.results
     (results / "link.db").symlink_to("knockout.db")
     with pytest.raises(QueueError, match=r"it is the queue's own, and `knockout rebuild` makes it again without them"):
-        open_trials(lab.asked, lab.store, SearchOptions(url=f"sqlite:///{results}/../results/{name}"))
+        open_trials(lab.opened, lab.store, SearchOptions(url=f"sqlite:///{results}/../results/{name}"))
     assert "studies" not in inspect(create_engine(lab.study.paths.database_url)).get_table_names()
 
 
