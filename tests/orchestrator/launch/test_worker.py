@@ -649,7 +649,7 @@ def test_a_queue_that_is_locked_just_now_loses_nothing(
     assert set(yard.outcomes().values()) == {(RunState.DONE, DONE.reason)}
     assert [row.id for row in worker.claims.ended.values()] == list(yard.ids.values())
     assert worker.problems == ["knockout.db: the queue cannot be used: database is locked"]
-    yard.store.dismiss(worker.claims.process)
+    yard.store.workers.dismiss(worker.claims.process)
 
 
 def test_a_locked_queue_does_not_forget_a_run_that_was_refused(
@@ -966,4 +966,4 @@ def test_a_second_interrupt_asks_nothing_of_a_queue_that_is_away(
         assert not worker.drain(Onlooker({4: silence}))
         assert len(calls) <= 1
     assert [job.status for job in launcher.jobs] == [-signal.SIGKILL]
-    yard.store.dismiss(worker.claims.process)
+    yard.store.workers.dismiss(worker.claims.process)
