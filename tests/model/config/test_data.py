@@ -69,7 +69,7 @@ ranges = st.tuples(st.integers(0, 6), st.integers(1, 4)).map(lambda pair: (pair[
 parts = st.builds(CaptureConfig, path=st.sampled_from(["a.h5", "b.h5"]), devices=ranges, packets=ranges)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(parts, parts)
 def test_captures_overlap_where_they_have_a_burst_in_common(one: CaptureConfig, other: CaptureConfig) -> None:
     def bursts(part: CaptureConfig) -> set[tuple[str, int, int]]:
