@@ -11,7 +11,7 @@ EMULATION = Emulation(seed=3, num_packets=8, num_samples=256)
 def write_captures(study: Study, *names: str) -> None:
     """Write an emulated capture for each name, each of another location."""
     folder = study.repo / "data"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir()
     for location, name in enumerate(names):
         write_capture(folder / f"{name}.h5", EMULATION, location)
 

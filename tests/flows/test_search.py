@@ -6,7 +6,6 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from tests.builders.fake_study import make_fake_study, write_captures
 from tests.builders.study_harness import make_study, wait_for
 
 SEARCH = """\
@@ -57,8 +56,7 @@ def test_a_search_that_is_killed_goes_on_without_losing_a_trial(tmp_path: Path) 
 
 
 def test_two_searches_at_once_share_the_points(tmp_path: Path) -> None:
-    study = make_fake_study(tmp_path, SEARCH)
-    write_captures(study, "LocA", "LocD", "LocC")
+    study = make_study(tmp_path, SEARCH)
     with (
         study.start("search", "focal", "--workers", "1") as first,
         study.start("search", "focal", "--workers", "1") as second,
