@@ -142,18 +142,18 @@ def find_members(folder: Path, lock: Path, recorded: Process | None) -> list[Pro
         mark, host = run_mark(folder), socket.gethostname()
         wanted = lock.stat() if lock.exists() else None
         # The environment is read first: it rules out almost all of the hundreds of processes at once.
-        found = [pid for pid in _list_pids() if _belongs(pid, mark, wanted, recorded) and _is_of_our_name_space(pid)]
+        found = [pid for pid in _list_pids() if _is_member(pid, mark, wanted, recorded) and _is_of_our_name_space(pid)]
         births = ((pid, birth_of(pid)) for pid in found if pid != os.getpid())
         return [Process(host, pid, born) for pid, born in births if born is not None]
     return []
 
 
-def _belongs(pid: int, mark: str, lock: os.stat_result | None, recorded: Process | None) -> bool:
-    carried = _carried_mark(pid)
+def _is_member(pid: int, mark: str, lock: os.stat_result | None, recorded: Process | None) -> bool:
+    carried = _read_mark(pid)
     if carried == mark:
         return True
     is_recorded = recorded is not None and recorded.pid == pid and recorded.is_here and recorded.is_alive
-    return (carried is not None or is_recorded) and lock is not None and _writes(pid, lock)
+    return (carried is not None or is_recorded) and lock is not None and _has_open_to_write(pid, lock)
 
 
 def _list_pids() -> Iterator[int]:
@@ -170,7 +170,7 @@ def _is_of_our_name_space(pid: int) -> bool:
         return False
 
 
-def _carried_mark(pid: int) -> str | None:
+def _read_mark(pid: int) -> str | None:
     """Return the mark of a process; None if it has none, has just ended, or belongs to another user."""
     try:
         content = (PROC / str(pid) / "environ").read_bytes()
@@ -180,7 +180,7 @@ def _carried_mark(pid: int) -> str | None:
     return os.fsdecode(rest.partition(b"\0")[0]) if found else None
 
 
-def _writes(pid: int, wanted: os.stat_result) -> bool:
+def _has_open_to_write(pid: int, wanted: os.stat_result) -> bool:
     """Whether a process has a file open to write; a process that only reads the lock is just asking who holds it."""
     with contextlib.suppress(OSError):  # it has just ended, or belongs to another user
         for descriptor in (PROC / str(pid) / "fd").iterdir():

@@ -68,7 +68,7 @@ def decide(
         checked_out: branch -> the checkout that stands on it.
     """
     holders = [row.worker for row in queue.held if row.worker is not None]
-    in_use = [left for left in leftovers if any(left.is_of(holder) for holder in holders)]
+    in_use = [left for left in leftovers if any(left.was_made_by(holder) for holder in holders)]
     kept = {str(left.path): "its job is still at work" for left in in_use}
     retired = []
     for branch in branches:

@@ -41,7 +41,7 @@ class Leftover:
     born: str = ""
     """Hash of the process's start time; empty if an older version named the folder by host and number alone."""
 
-    def is_of(self, process: Process) -> bool:
+    def was_made_by(self, process: Process) -> bool:
         """Whether this process of this machine made it."""
         return process.pid == self.pid and self.born in ("", _short(process.born))
 
@@ -69,6 +69,7 @@ def _is_abandoned(lock: Path) -> bool:
     A process of another machine counts as alive. Machines may share a home without sharing its locks.
     """
     last = job_lock.last_holder(lock)
+    # Locks are shared within one boot of one machine, so only there a free lock means a dead process.
     if last is None or not (last.born or "").startswith(f"{own_boot()}/"):
         return False
     try:

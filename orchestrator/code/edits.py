@@ -53,17 +53,20 @@ def find_edits(git: Git, folder: Path, committed: Committed, length: int) -> lis
     Raises:
         CodeError: a file cannot be read.
     """
+    # `list_code` skips byte code, so byte code in the commit would look deleted.
     known = {path: entry for path, entry in committed.items() if not is_cached(path)}
     found = dict(list_code(folder))
-    gone = _without_sparse(git, [path for path in known if path not in found])
+    gone = _leave_out_sparse(git, [path for path in known if path not in found])
     new = [path for path in found if path not in known]
     other = [path for path in found if path in known and not _is_same(folder / path, found[path], known[path], length)]
-    converted = _converted(git, folder, {path: known[path][1] for path in other if found[path] in FILE_MODES}, length)
+    converted = _find_converted(
+        git, folder, {path: known[path][1] for path in other if found[path] in FILE_MODES}, length
+    )
     edited = [path for path in other if path not in converted]
     notes = {
         **_describe_new(git, folder, {path: found[path] for path in new}),
-        **_conversions(git, edited),
-        **_overlooked(git, [*gone, *edited]),
+        **_describe_conversions(git, edited),
+        **_describe_hidden(git, [*gone, *edited]),
     }
     return [
         Edit(path, found.get(path, GONE), notes.get(path, ""))
@@ -76,23 +79,23 @@ def _is_same(path: Path, mode: str, entry: tuple[str, str], length: int) -> bool
     return is_same_kind and (mode == SUBMODULE or blob_name(read_code(path, mode), length) == entry[1])
 
 
-def _without_sparse(git: Git, gone: list[str]) -> list[str]:
+def _leave_out_sparse(git: Git, gone: list[str]) -> list[str]:
     """Leave out missing files that a sparse checkout excludes: nobody has deleted them."""
     if not gone or git.ask("config", "--type=bool", "core.sparseCheckout") != "true":
         return gone
-    marks = _marks(git)
+    marks = _read_marks(git)
     return [path for path in gone if marks.get(path) != SKIPPED]
 
 
-def _marks(git: Git) -> dict[str, str]:
+def _read_marks(git: Git) -> dict[str, str]:
     """Return path -> mark of `git ls-files -v`: a letter, in lower case for `assume-unchanged`."""
     entries = (entry.split(" ", 1) for entry in split_zeros(git("ls-files", "-v", "-z", "--", CODE)))
     return {path: mark for mark, path in entries}
 
 
-def _overlooked(git: Git, edited: list[str]) -> dict[str, str]:
+def _describe_hidden(git: Git, edited: list[str]) -> dict[str, str]:
     """Return a note for each edited file that the index hides, with the command that shows it again."""
-    marks = _marks(git) if edited else {}
+    marks = _read_marks(git) if edited else {}
     flags = {
         path: "skip-worktree" if marks[path] in (SKIPPED, SKIPPED.lower()) else "assume-unchanged"
         for path in edited
@@ -104,21 +107,21 @@ def _overlooked(git: Git, edited: list[str]) -> dict[str, str]:
     }
 
 
-def _converted(git: Git, folder: Path, blobs: Mapping[str, str], length: int) -> set[str]:
+def _find_converted(git: Git, folder: Path, blobs: Mapping[str, str], length: int) -> set[str]:
     """Return the files that differ from their blobs only in line ends that git itself would convert."""
     contents = ((path, read_code(folder / path, "")) for path in blobs)
-    near = [path for path, content in contents if blob_name(with_lf(content), length) == blobs[path]]
-    names = as_git_stores(git, near)
+    near = [path for path, content in contents if blob_name(convert_line_ends(content), length) == blobs[path]]
+    names = name_stored_blobs(git, near)
     return {path for path in near if names.get(path) == blobs[path]}
 
 
-def as_git_stores(git: Git, paths: list[str]) -> dict[str, str]:
+def name_stored_blobs(git: Git, paths: list[str]) -> dict[str, str]:
     """Return path -> name of the content that `git add` would store without filters."""
     listed = git.ask(*git.without_filters(), "hash-object", "--", *paths) if paths else None
     return dict(zip(paths, listed.split(), strict=True)) if listed else {}
 
 
-def with_lf(content: bytes) -> bytes:
+def convert_line_ends(content: bytes) -> bytes:
     """Return a text with the line ends that git stores."""
     return content.replace(b"\r\n", b"\n")
 
@@ -132,8 +135,8 @@ def read_stored(git: Git, folder: Path, edit: Edit, length: int) -> bytes:
     content = read_code(folder / edit.path, edit.mode)
     if edit.mode not in FILE_MODES or b"\r\n" not in content:
         return content
-    text = with_lf(content)
-    return text if as_git_stores(git, [edit.path]).get(edit.path) == blob_name(text, length) else content
+    text = convert_line_ends(content)
+    return text if name_stored_blobs(git, [edit.path]).get(edit.path) == blob_name(text, length) else content
 
 
 def _describe_new(git: Git, folder: Path, new: Mapping[str, str]) -> dict[str, str]:
@@ -163,7 +166,7 @@ def _is_package(folder: Path, path: str) -> bool:
         return False
 
 
-def _conversions(git: Git, edited: list[str]) -> dict[str, str]:
+def _describe_conversions(git: Git, edited: list[str]) -> dict[str, str]:
     """Return a note for each edited file whose attributes make git store other bytes than those on the disk."""
     if not edited:
         return {}

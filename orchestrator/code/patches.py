@@ -109,6 +109,8 @@ def apply_patch(repository: Repository, tree: str, patch: bytes, name: str) -> s
     """
     if _COLOURED.search(patch):
         patch = _COLOUR.sub(b"", patch)
+    # A diff made with `diff.noprefix` has no `a/`. A patch that can be read in both ways is applied in both; it is
+    # refused if the results differ.
     ways = [way for way in ((), WITHOUT_PREFIX) if _is_in_code(repository, patch, way)] or [()]
     results: dict[str, tuple[str, ...]] = {}
     refusals = []
@@ -150,7 +152,7 @@ def _in_prefix(repository: Repository) -> tuple[str, ...]:
 
 
 def _require_able(repository: Repository, patch: bytes, error: GitError) -> None:
-    """Raise an error of the machine as what it is: a full disk must not look like a patch that does not apply."""
+    """Raise the error if the machine caused it: a full disk must not look like a patch that does not apply."""
     if not error.is_answer:
         raise error
     repository.git.write_blobs([patch])
@@ -250,5 +252,5 @@ def changed_files(repository: Repository, before_tree: str, after_tree: str) -> 
     """
     changes = repository.code_changes(before_tree, after_tree)
     if changes is None:
-        raise CodeError(f"{repository.top}: git knows no tree {before_tree}, so nobody can say what changed since")
+        raise CodeError(f"{repository.top}: git knows no tree {before_tree}, so the changes since are unknown")
     return tuple(changes)

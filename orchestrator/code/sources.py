@@ -162,7 +162,7 @@ class CopiedCode:
             if not self.copy.exists():
                 self._write_copy()
         except OSError as error:
-            # Another process may have made the copy first; it is checked below like one of ours.
+            # Another process may have made the copy first; it is checked below too.
             if not self.copy.exists():
                 where = error.filename or self.copy.parent
                 raise CodeError(f"{where}: a copy of the code is to be written here: {error.strerror}") from None
@@ -177,6 +177,7 @@ class CopiedCode:
                 (whole / path).parent.mkdir(parents=True, exist_ok=True)
                 (whole / path).write_bytes(content)
             (whole / LISTING).write_bytes(write_listing(self._blobs))
+            # Renamed when complete, so that no process ever sees half a copy.
             whole.rename(self.copy)
 
     def settle(self, name: str, commit: ExperimentCommit, keeper_verdict: str | None) -> None:
@@ -199,6 +200,7 @@ def find_code(paths: Paths, *, snapshot: bool) -> Code:
     repository = Repository.find(paths.root)
     if repository is None:
         return CopiedCode(paths)
+    # A repository around the folder may have nothing to do with the campaign.
     if not repository.has_code() and not repository.uncommitted_code():
         return CopiedCode(paths)
     return GitCode(repository, paths, snapshot=snapshot)

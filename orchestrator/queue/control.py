@@ -16,11 +16,11 @@ from orchestrator.runs.results import describe_holder, find_holder, has_job, rea
 from orchestrator.runs.states import Failure, RunState
 
 CANCELLED = "cancelled by `knockout cancel`; the next `knockout run` or `queue add` that plans it queues it again"
-ASKED = "asked to stop: {who} finishes what epochs are under way, keeps the checkpoints and ends"
+ASKED = "asked to stop: {who} finishes the current epochs, keeps the checkpoints and ends"
 ORPHANED = "its worker is gone and its job trains on; the next `knockout work` takes it over"
 NONE_FAILED = "no run has failed"
 UNKNOWN_JOB = (
-    "its worker is gone, and nobody can tell whether its job lives: {folder}: {why}; ask its owner, or move it away"
+    "its worker is gone, and it is unknown whether its job lives: {folder}: {why}; ask its owner, or move it away"
 )
 STATES = tuple(state.value for state in RunState)
 
@@ -254,6 +254,7 @@ def _why_in_vain(paths: Paths, row: QueuedRun) -> str | None:
 def _let_wait_again(paths: Paths, store: Store, row: QueuedRun) -> None:
     folder = paths.run(row.id)
     result = read_result(folder)
+    # The result goes first: as long as the folder has one, the run counts as ended.
     if result is not None and result.state == row.state:
         remove_result(folder)
     store.move(row.id, row.state, RunState.QUEUED)

@@ -46,7 +46,7 @@ DRIVERS = {
 }
 """Allowed beginning of a database's URL -> driver."""
 EFFECTIVE = os.access in os.supports_effective_ids
-"""Whether `os.access` can check the rights of the effective user, which `sudo` changes."""
+"""Whether `os.access` can check the rights of the effective user, who may differ from the real one."""
 WANTED = "wanted is sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE"
 NO_DRIVER = "PostgreSQL's driver is not installed; get it with `pip install 'knockout[postgresql]'`"
 
@@ -201,7 +201,7 @@ def is_read_only(written: str) -> bool:
     try:
         if url.drivername != "sqlite" or not file.is_file():
             return False
-    except OSError:  # whoever opens it says why it cannot be read
+    except OSError:  # opening it gives the reason
         return False
     # The folder counts too: SQLite makes files beside the database.
     return not all(os.access(path, os.W_OK, effective_ids=EFFECTIVE) for path in (file, file.parent))
@@ -217,7 +217,7 @@ def database_name(url: URL) -> str:
 
 @dataclass
 class _Refusals:
-    """Turns the refusals of one engine's database into sentences; an error in a statement of ours stays an error."""
+    """Turns the refusals of one engine's database into sentences; an error in our own statement stays an error."""
 
     is_changed: Callable[[Engine], bool]
     content: StoredContent

@@ -98,6 +98,7 @@ def _write_file(paths: Paths, rebuilt: Rebuilt) -> None:
         # SQLite would replay the old file's log into the new one.
         for log in paths.database_logs:
             log.unlink(missing_ok=True)
+        # In the same folder, so that the replacement is one atomic rename.
         complete.replace(paths.database)
 
 

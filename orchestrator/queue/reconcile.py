@@ -94,6 +94,7 @@ def end_remaining_jobs(folder: RunFolder) -> str | None:
     Returns:
         Who is still at work in the folder, as a sentence; None if nobody is.
     """
+    # The lock of a killed process becomes free only once the kernel has removed the process, so this has to wait.
     deadline = time.monotonic() + KILL_SECONDS
     if folder.lock.exists():
         end_members(folder)

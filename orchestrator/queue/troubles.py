@@ -122,7 +122,7 @@ def sqlite_code(error: BaseException) -> int | None:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether an error comes from the database or its machine, and not from a wrong statement of ours.
+    """Whether an error comes from the database or its machine, and not from a wrong statement of Knockout.
 
     SQLite has one code, `SQLITE_ERROR`, for wrong statements and for missing tables: False for both.
     """

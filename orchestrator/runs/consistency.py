@@ -24,7 +24,7 @@ MAX_COUNT = 2**63
 """Counts of steps, bytes or seconds are below this; a table could not hold a larger one."""
 
 
-def disagreement(result: Result, predictions: Mapping[str, Predictions], config: JobConfig) -> str | None:
+def find_disagreement(result: Result, predictions: Mapping[str, Predictions], config: JobConfig) -> str | None:
     """Return a sentence if a result contradicts its predictions; None if they agree.
 
     Args:
@@ -43,11 +43,11 @@ def disagreement(result: Result, predictions: Mapping[str, Predictions], config:
         if names != wanted:
             found = listed(sorted(names)) if names else "no capture"
             return f"{file} is on {found}, scored are {listed(sorted(wanted))}"
-    sentences = (_disagreement_on(name, result.scores[name], predictions[name]) for name in sorted(wanted))
+    sentences = (_find_capture_disagreement(name, result.scores[name], predictions[name]) for name in sorted(wanted))
     return next((sentence for sentence in sentences if sentence), None)
 
 
-def _disagreement_on(capture: str, score: LocationScore, stored: Predictions) -> str | None:
+def _find_capture_disagreement(capture: str, score: LocationScore, stored: Predictions) -> str | None:
     bursts, num_classes = stored.logits_BC.shape
     if not np.isfinite(stored.logits_BC).all():
         return f"predictions.npz has logits on {capture} that are no finite numbers"
@@ -64,7 +64,7 @@ def _disagreement_on(capture: str, score: LocationScore, stored: Predictions) ->
     return None
 
 
-def contradiction(name: str, config: JobConfig, order: Order | None, provenance: Mapping[str, Any]) -> str | None:
+def find_contradiction(name: str, config: JobConfig, order: Order | None, provenance: Mapping[str, Any]) -> str | None:
     """Return a sentence if the files of a run folder are of different runs; None if they agree.
 
     A missing field is no contradiction.
@@ -81,17 +81,19 @@ def contradiction(name: str, config: JobConfig, order: Order | None, provenance:
     for what, value in {"run": name, "seed": config.seed}.items():
         if provenance.get(what, value) != value:
             return f"provenance.json is of {what} {provenance[what]}"
+    # The folder's name holds only the first digits of the identity.
     if not str(provenance.get("identity", identity)).startswith(identity):
         return f"provenance.json is of identity {str(provenance['identity'])[:NUM_HEX]}"
-    return _of_order(name, identity, config, order) if order else None
+    return _find_order_contradiction(name, identity, config, order) if order else None
 
 
-def _of_order(name: str, identity: str, config: JobConfig, order: Order) -> str | None:
+def _find_order_contradiction(name: str, identity: str, config: JobConfig, order: Order) -> str | None:
     if order.run != name:
         return f"order.json is of run {order.run}"
     files = {capture.path for capture in config.data.captures.values()}
     if not files <= order.captures.keys():
         return f"order.json has no hash of {listed(sorted(files - order.captures.keys()))}"
+    # The identity is worked out anew: an edited config.json or order.json no longer gives the same one.
     worked_out = identity_hash(config, CodeAndData(code_tree=order.code.tree, captures=order.captures))
     if not (order.identity == worked_out and worked_out.startswith(identity)):
         said, found = order.identity[:NUM_HEX], worked_out[:NUM_HEX]
@@ -99,7 +101,7 @@ def _of_order(name: str, identity: str, config: JobConfig, order: Order) -> str 
     return None
 
 
-def wrong_epochs(epochs: Sequence[EpochRecord]) -> str | None:
+def find_wrong_epoch(epochs: Sequence[EpochRecord]) -> str | None:
     """Return a sentence about the first line of `epochs.jsonl` with an impossible number; None if there is none."""
     for place, record in enumerate(epochs, 1):
         counts = (record.skipped_steps, record.peak_memory_bytes)
@@ -119,6 +121,6 @@ def why_not_believed(folder: RunFolder) -> str | None:
         result = folder.read_result()
         if result is None:
             return None
-        return disagreement(result, read_predictions(folder.predictions), folder.read_config())
+        return find_disagreement(result, read_predictions(folder.predictions), folder.read_config())
     except SPOILT as error:
         return f"its files cannot be read: {error or type(error).__name__}"

@@ -95,6 +95,7 @@ def _fingerprint(place: CapturePlace, known: dict[str, Fingerprint]) -> str:
     if remembered is not None and remembered.stamp == _stamp(found):
         return remembered.sha256
     fingerprint = _hash_file(place)
+    # A hash of a file that may still change within the same tick is used once, but not kept.
     if is_settled(fingerprint.stamp, time.time_ns()):
         known[name] = fingerprint
     else:
@@ -129,6 +130,7 @@ def _hash_file(place: CapturePlace) -> Fingerprint:
         _require_file(place, before)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         after = os.fstat(file.fileno())
+    # A file that was written meanwhile gives a hash of a mixture of two contents.
     if _stamp(before) != _stamp(after):
         raise DataError(f"{place}: the capture changes while it is read; wait until it is written, and run again")
     return Fingerprint(stamp=_stamp(before), sha256=sha256)

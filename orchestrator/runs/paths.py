@@ -154,6 +154,7 @@ class Paths:
         cache = _find_cache()
         if cache is None:
             return self.results / "worktrees"
+        # The hash of the whole path keeps two campaigns apart whose folders have the same name.
         return cache / "knockout" / f"{self.root.name}-{_short_hash(str(self.root.resolve()))}"
 
     def look(self, experiment: str, commit: str) -> Path:
@@ -180,6 +181,7 @@ def _find_cache() -> Path | None:
         cache = Path.home() / ".cache"
     except RuntimeError:  # HOME is not set, and the system does not know the user
         return None
+    # The cache may not exist yet: the nearest folder that does must be writable.
     there = next((folder for folder in (cache, *cache.parents) if folder.exists()), cache)
     return cache if cache.is_absolute() and os.access(there, os.W_OK | os.X_OK) else None
 
@@ -193,7 +195,7 @@ def _short_hash(text: str) -> str:
     return content_hash(text.encode())[:8]
 
 
-GIVE = "give the user who runs Knockout the right to write there, or move away what is in its place"
+REPORT_REMEDY = "give the user who runs Knockout the right to write there, or move away what is in its place"
 
 
 def require_place(reports: Path) -> None:
@@ -215,4 +217,4 @@ def require_place(reports: Path) -> None:
 
 def refuse_report(place: Path, error: OSError) -> RunError:
     """Return the error that a report cannot be written, with the reason and what to do."""
-    return RunError(f"{place}: the report cannot be written ({describe_system_error(error)}); {GIVE}")
+    return RunError(f"{place}: the report cannot be written ({describe_system_error(error)}); {REPORT_REMEDY}")

@@ -60,10 +60,10 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
         _require_bounds(archive)
         arrays = {info.filename.removesuffix(".npy"): _read_array(archive, info) for info in archive.infolist()}
     captures = dict.fromkeys(name.rpartition("/")[0] for name in arrays)
-    return {capture: _of_capture(capture, arrays) for capture in captures}
+    return {capture: _build_predictions(capture, arrays) for capture in captures}
 
 
-def _of_capture(capture: str, arrays: Mapping[str, NDArray[Any]]) -> Predictions:
+def _build_predictions(capture: str, arrays: Mapping[str, NDArray[Any]]) -> Predictions:
     for field in FIELDS:
         if f"{capture}/{field}" not in arrays:
             raise ValueError(f"predictions.npz has no array `{capture}/{field}`")

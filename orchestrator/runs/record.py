@@ -15,7 +15,7 @@ from model.endings import describe_system_error
 from model.train.run_folder import EpochRecord, Result, RunFolder
 from orchestrator.errors import RunError
 from orchestrator.files import SMALL_BYTES, require_plain
-from orchestrator.runs.consistency import contradiction, disagreement, wrong_epochs
+from orchestrator.runs.consistency import find_contradiction, find_disagreement, find_wrong_epoch
 from orchestrator.runs.order import Order, read_order
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.predictions import SPOILT, read_predictions
@@ -115,6 +115,7 @@ def read_run(run_id: str, folder: RunFolder) -> RunRecord:
         NotBelievedError: its files contradict each other.
     """
     try:
+        # Sizes first: a huge or endless file must be refused before it is read into memory.
         require_sizes(folder)
         config = folder.read_config()
         order, provenance = _read_order(folder), _read_provenance(folder)
@@ -122,13 +123,14 @@ def read_run(run_id: str, folder: RunFolder) -> RunRecord:
         result = folder.read_result()
     except SPOILT as error:
         raise _refuse(folder, error) from None
-    if why := contradiction(run_id, config, order, provenance) or wrong_epochs(epochs):
+    if why := find_contradiction(run_id, config, order, provenance) or find_wrong_epoch(epochs):
         raise NotBelievedError(f"{folder.path}: this run is not believed: {one_line(why, MAX_WORDS)}")
     try:
         predictions = read_predictions(folder.predictions)
     except SPOILT as error:
         raise _refuse(folder, error, is_result_alone=True) from None
-    if result is not None and (why := disagreement(result, predictions, config)):
+    # From here only the result is in doubt: the run can go on from its checkpoint and be scored again.
+    if result is not None and (why := find_disagreement(result, predictions, config)):
         what = f"{folder.path}: this run is not believed: {one_line(why, MAX_WORDS)}"
         raise NotBelievedError(what, is_result_alone=True)
     return RunRecord(

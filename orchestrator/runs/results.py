@@ -100,6 +100,7 @@ def find_holder(folder: RunFolder) -> str | None:
 
 def _describe(holder: Holder, folder: RunFolder) -> str:
     """Name who holds a folder: the recorded job, or a process that the dead job left behind."""
+    # A job can die and leave a process behind that still has the lock, such as a data loader.
     left = [] if not holder.is_here or holder.is_alive else list_members(folder)
     if left:
         return f"process {left[0].pid} on {left[0].host}, which its job left behind, is at work on it"
@@ -112,7 +113,7 @@ def describe_holder(folder: RunFolder) -> str | None:
         return find_holder(folder)
     except OSError as error:
         return (
-            f"{folder.lock}: nobody can tell whether a job is at work here: {error.strerror}; ask its "
+            f"{folder.lock}: it is unknown whether a job is at work here: {error.strerror}; ask its "
             f"owner for the right to read {folder.path}, or move it away"
         )
 
@@ -171,6 +172,7 @@ def find_second_tries(paths: Paths, run_of: RunIds, results: Mapping[str, Result
     return {
         run
         for run in find_contradicted(run_of, results)
+        # Two rulings settle it: without this limit a run near the guard would be tried for ever.
         if sum(probe.is_slow for probe in read_probes(paths.run(run))) == 1
     }
 

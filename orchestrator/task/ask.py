@@ -236,9 +236,9 @@ def _ask(module: list[str], question: bytes, code: Path, limit: float | None = N
     if done.returncode == 0:
         return done.stdout
     lines = done.stderr.decode(errors="replace").splitlines()
-    told = next((line for line in reversed(lines) if line.startswith(f"{module[0]}: ")), None)
-    if done.returncode == USERS_MISTAKE and told is not None:
-        raise DataError(told.removeprefix(f"{module[0]}: "))
+    said = next((line for line in reversed(lines) if line.startswith(f"{module[0]}: ")), None)
+    if done.returncode == USERS_MISTAKE and said is not None:
+        raise DataError(said.removeprefix(f"{module[0]}: "))
     raise DataError(f"`python -m {module[0]}` {_describe_status(done.returncode)}: {_last_line(done.stderr)}")
 
 

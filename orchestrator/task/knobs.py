@@ -74,6 +74,7 @@ def apply_change(values: dict[str, Any], change: Change) -> None:
             if not isinstance(node.get(part), dict):
                 node[part] = {}
             node = node[part]
+            # At the last section of the path, before the new kind is set: fields of the old kind must not stay.
             if leaf == "kind" and index == len(parents) - 1:
                 _keep_fields_of_kind(node, tuple(parents), value)
         node[leaf] = deepcopy(value)

@@ -98,8 +98,8 @@ def test_a_leftover_says_whose_it_was(paths: Paths) -> None:
     path.mkdir(parents=True)
     (leftover,) = leftover_worktrees(paths)
     assert (leftover.path, leftover.experiment, leftover.pid) == (path, "pool-mean", dead.pid)
-    assert leftover.is_of(dead)
-    assert not leftover.is_of(msgspec.structs.replace(dead, born="boot/2"))
+    assert leftover.was_made_by(dead)
+    assert not leftover.was_made_by(msgspec.structs.replace(dead, born="boot/2"))
 
 
 def test_a_worktree_of_a_number_that_another_process_has_by_now_is_a_leftover(paths: Paths) -> None:

@@ -471,7 +471,9 @@ def test_a_run_whose_folder_is_held_elsewhere_is_left_to_whoever_holds_it(
     build_yard: YardBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     yard, launcher = build_yard(E1=[])
-    monkeypatch.setattr("orchestrator.launch.start.clear", lambda folder: "process 7 on moon is at work on it")
+    monkeypatch.setattr(
+        "orchestrator.launch.start.end_remaining_jobs", lambda folder: "process 7 on moon is at work on it"
+    )
     worker = yard.worker()
     assert worker.drain(Onlooker())
     assert launcher.started == []

@@ -300,7 +300,7 @@ class TestStop:
     ) -> None:
         beat(study, here, ADA, gone)
         assert main(["stop"]) == 0
-        lets = "finishes what epochs are under way, keeps the checkpoints and ends"
+        lets = "finishes the current epochs, keeps the checkpoints and ends"
         assert sorted(capsys.readouterr().out.splitlines()) == sorted(
             f"asked to stop: process {worker.pid} on {worker.host} {lets}" for worker in (here, ADA)
         )
@@ -326,7 +326,7 @@ class TestStop:
         with study.paths.run(run_id).hold():
             assert main(["stop"]) == 0
         assert capsys.readouterr().out == (
-            f"asked to stop: the job of {run_id}, whose worker is gone, finishes what epochs are under way, keeps the "
+            f"asked to stop: the job of {run_id}, whose worker is gone, finishes the current epochs, keeps the "
             "checkpoints and ends\n"
         )
         assert asked == [Process.own()]
