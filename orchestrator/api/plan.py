@@ -4,11 +4,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
-import msgspec
 from msgspec import Struct
 
 from model.train.run_folder import EpochRecord, RunFolder
-from orchestrator.campaign.arms import Arm
+from orchestrator.campaign.arms import Arm, describe_change
 from orchestrator.campaign.captures import missing_captures, refuse_same_files
 from orchestrator.campaign.selection import Selection, collect_inputs, make_plan
 from orchestrator.code.sources import Code, find_code
@@ -114,14 +113,6 @@ def _preview_row(arm: Arm, seeds: Sequence[int], finished: Mapping[tuple[str, in
         finished=done,
         rejected=refusal,
     )
-
-
-def describe_change(arm: Arm) -> str:
-    """Say what an experiment changes: knobs, code, and seeds."""
-    knobs = [f"{knob}: {msgspec.json.encode(value).decode()}" for knob, value in arm.change.items()]
-    code = [f"{what} {name}" for what, name in (("patch", arm.patch), ("ref", arm.ref)) if name]
-    seeds = [f"seeds {arm.seed_shift} higher"] if arm.seed_shift else []
-    return ", ".join((*knobs, *code, *seeds))
 
 
 def _cost(paths: Paths, num_runs: int, done: Sequence[RunFolder]) -> Cost:

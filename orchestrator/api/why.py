@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from model.config import COSMETIC
 from orchestrator.campaign.captures import missing_captures
 from orchestrator.campaign.plan import PlannedRun
 from orchestrator.campaign.records import gather
@@ -24,7 +23,7 @@ from orchestrator.runs.identity import IDENTITY_FORMAT, CodeAndData
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import require_sizes
 from orchestrator.runs.states import RunState
-from orchestrator.task.knobs import leaves
+from orchestrator.task.knobs import differing, result_knobs
 from orchestrator.verdicts.staged import judge_as_declared, plan_to_judge
 from orchestrator.verdicts.steps import Arithmetic, work_out
 
@@ -120,7 +119,7 @@ def compare(
         files: files under `model/` that differ from the run's commit; None where it is not known.
     """
     new = msgspec.json.decode(msgspec.json.encode(planned.config))
-    before, after = (_without_names(config) for config in (past.config, new))
+    before, after = (result_knobs(config) for config in (past.config, new))
     config = _changes(before, after)
     data = _changes(_hashes(past.config, past.captures), _hashes(new, inputs.captures))
     code = _changes({"code": past.code_tree}, {"code": inputs.code_tree}).get("code")
@@ -143,26 +142,13 @@ def compare(
     )
 
 
-def _without_names(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay out the knobs that a number may depend on: not what names a run, nor where captures lie."""
-    captures = {
-        name: {key: value for key, value in capture.items() if key != "path"}
-        for name, capture in config["data"]["captures"].items()
-    }
-    knobs = leaves({**config, "data": config["data"] | {"captures": captures}})
-    return {knob: value for knob, value in knobs if knob not in (*COSMETIC, "seed")}
-
-
 def _hashes(config: Mapping[str, Any], captures: Mapping[str, str]) -> dict[str, str | None]:
     return {name: captures.get(capture["path"]) for name, capture in config["data"]["captures"].items()}
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Change]:
-    return {
-        name: Change(before=before.get(name, UNSET), after=after.get(name, UNSET))
-        for name in dict.fromkeys((*before, *after))
-        if before.get(name, UNSET) != after.get(name, UNSET)
-    }
+    pairs = differing(before, after, absent=UNSET)
+    return {name: Change(before=old, after=new) for name, (old, new) in pairs.items()}
 
 
 def _show(change: Change) -> str:

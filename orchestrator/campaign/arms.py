@@ -244,3 +244,11 @@ def _with_those_before(arms: Mapping[str, Arm], name: str) -> set[str]:
     """Return an arm, its reference and its twin, and theirs."""
     before = [other for other in (arms[name].reference, arms[name].same_as) if other is not None]
     return {name}.union(*(_with_those_before(arms, other) for other in before))
+
+
+def describe_change(arm: Arm, mark: str = "") -> str:
+    """Say what an experiment changes: knobs, code and seeds; `mark` stands around each name, as backticks do."""
+    knobs = [f"{mark}{knob}: {msgspec.json.encode(value).decode()}{mark}" for knob, value in arm.change.items()]
+    code = [f"{what} {mark}{name}{mark}" for what, name in (("patch", arm.patch), ("ref", arm.ref)) if name]
+    seeds = [f"seeds {arm.seed_shift} higher"] if arm.seed_shift else []
+    return ", ".join((*knobs, *code, *seeds))

@@ -1,7 +1,7 @@
-"""What a report says about the protocols themselves, as words: the source's, and the campaign's own. Pure.
+"""The parts of a report that check the protocols: the source's, and the campaign's own. Pure: findings in, words out.
 
-The source's: what one run a side could have shown. The campaign's own: arms that must show nothing, whether effects add
-up, and what single parts are worth.
+The source's protocol: what one run on each side could have shown. The campaign's own: whether arms without an effect
+show none, whether effects add up, and what single parts are worth.
 """
 
 from collections import Counter
@@ -31,7 +31,7 @@ from orchestrator.verdicts.interactions import Additivity, InteractionJudgement
 
 
 def audit_section(findings: Findings) -> dict[str, Any]:
-    """Lay out the audit of the source's claims: its sentences, what the numbers are, and the rows of its table."""
+    """Return the audit of the source's claims: its sentences, and the rows of its table."""
     claims, protocol = findings.claims.audited, findings.claims.protocol
     if not claims:
         return {"rows": []}
@@ -62,30 +62,31 @@ def _describe_scored_on(plan: Plan, claims: Sequence[AuditedClaim], protocol: Pr
         if protocol.is_declared
         else f"as many as {tables.judged_capture(plan)} has here, since the campaign file does not say how many"
     )
-    return f"{wording.counted(protocol.num_bursts, 'burst')}, {whose}{f'; but for {but}' if own else ''}"
+    return f"{wording.counted(protocol.num_bursts, 'burst')}, {whose}{f'; except for {but}' if own else ''}"
 
 
 def _describe_bursts(claims: Sequence[AuditedClaim], protocol: Protocol) -> str:
     errors = sorted(claim.burst_error_points for claim in claims if claim.burst_error_points is not None)
     if not errors:
-        return "The source gives no accuracies, so there is no standard error."
+        return "The source gives no accuracies, so nobody can compute a standard error."
     paired = paired_detectable_points(protocol.num_bursts, protocol.level)
     kindest = (
-        "so few bursts could show nothing"
+        "with so few bursts, no difference could be found"
         if paired is None
-        else f"an exact McNemar test would then find {paired:.2f} points, were there no luck of the run"
+        else f"an exact McNemar test would then find {paired:.2f} points, if there were no seed noise"
     )
     return (
-        f"That is {wording.span(errors[0], errors[-1])} points here. It takes the two runs as scored on bursts of "
-        "their own, since the source does not say which bursts both recognised. The kindest pairing, in which the runs "
-        f"differ on no burst but those that the difference needs, is the other end: {kindest}."
+        f"That is {wording.span(errors[0], errors[-1])} points here. The formula treats the bursts of the two runs as "
+        "independent, because the source does not say which bursts both runs recognised. The most favourable case is "
+        f"that the runs differ on as few bursts as the difference needs: {kindest}."
     )
 
 
 def _describe_noise(noise: RunNoise | None, level: float) -> str:
     if noise is None:
         return (
-            "The source reports no configuration twice, so nobody can say; what follows leaves it out, in its favour."
+            "The source reports no configuration twice, so its seed noise is unknown. What follows leaves it out, "
+            "which favours the source."
         )
     repeats = wording.listed(
         f"{wording.listed(f'{name} ({wording.percent(value)})' for name, value in repeat.accuracy_percent_of.items())}"
@@ -96,23 +97,24 @@ def _describe_noise(noise: RunNoise | None, level: float) -> str:
     return (
         f"The source reports one configuration more than once: {repeats}. That is a standard deviation of "
         f"{noise.deviation_points:.1f} points for a run and {2**0.5 * noise.deviation_points:.1f} for the difference "
-        f"of two. It rests on {freedom}, which is next to nothing: the standard deviation of a run may be anything "
-        f"from {low:.1f} to {high:.0f} points ({wording.coverage(level)})."
+        f"of two. It rests on {freedom} only: the standard deviation of a run may be anything from {low:.1f} to "
+        f"{high:.0f} points ({wording.coverage(level)} interval)."
     )
 
 
 def _describe_smallest(claims: Sequence[AuditedClaim], protocol: Protocol) -> str:
+    # The number differs from claim to claim, because it depends on both accuracies.
     found = sorted(claim.detectable_points for claim in claims if claim.detectable_points is not None)
     factor = norm.ppf(1 - protocol.level / 2) + norm.ppf(POWER)
     reach = f", {wording.span(found[0], found[-1])} points" if found else ""
     errors = f"{factor:.2f} standard errors{reach}"
-    return f"What a two-sided test at level {protocol.level:g} finds four times in five: {errors}."
+    return f"A two-sided test at level {protocol.level:g} finds this difference with a power of 80 %: {errors}."
 
 
 def _describe_misstated(claim: AuditedClaim) -> str:
     return (
-        f"{claim.experiment} is reported as {wording.points(claim.delta_points)} to {claim.versus}; the two accuracies "
-        f"reported make it {wording.points(claim.accuracies_delta_points)}."
+        f"The source reports {wording.points(claim.delta_points)} for {claim.experiment} against {claim.versus}, but "
+        f"the two accuracies that it reports differ by {wording.points(claim.accuracies_delta_points)}."
     )
 
 
@@ -132,7 +134,8 @@ def _audit_row(findings: Findings, claim: AuditedClaim) -> dict[str, str]:
 
 
 def replay_section(findings: Findings) -> dict[str, Any]:
-    """Lay out what the source reports beside what was found: the counts of the agreements, and a row an experiment."""
+    """Return what the source reports beside what was found: how many claims agree, and a row for each experiment."""
+    # The baseline has no reference, so a claim about it has no difference to agree with.
     claims = findings.claims.replayed
     counts = Counter(str(claim.agreement) for claim in claims if claim.experiment != BASELINE)
     parts = [f"{count} {agreement}" for agreement, count in sorted(counts.items())]
@@ -154,7 +157,7 @@ def _replay_row(findings: Findings, claim: ReplayedClaim) -> dict[str, str]:
 
 
 def controls_section(findings: Findings) -> dict[str, Any]:
-    """Lay out the arms that must show nothing: false verdicts among A/A arms, and shuffled labels beside chance."""
+    """Return the controls: false verdicts on A/A arms, and runs on shuffled labels beside chance."""
     return {
         "aa": _describe_aa(findings.false_verdicts),
         "shuffled": [_shuffled_row(row) for row in findings.shuffled],
@@ -169,8 +172,8 @@ def _describe_aa(found: FalseVerdicts) -> str:
     named = f" ({wording.listed(found.wrong)})" if found.wrong else ""
     return (
         f"{wording.counted(found.num_arms, 'A/A arm')}: the baseline again under other seeds, judged like any "
-        f"experiment, so that every difference is luck. False verdicts (improved or regression): {len(found.wrong)} of "
-        f"{found.num_judged} judged{named}."
+        "experiment. No difference is real here. False verdicts (improved or regression): "
+        f"{len(found.wrong)} of {found.num_judged} judged{named}."
     )
 
 
@@ -181,33 +184,34 @@ def _shuffled_row(row: Shuffled) -> dict[str, str]:
         "accuracy": f"{wording.percent(row.accuracy_percent)} ({row.correct:,} of {row.bursts:,})",
         "interval": f"{wording.percent(row.low_percent)} to {wording.percent(row.high_percent)}",
         "chance": wording.percent(row.chance_percent),
-        "holds": "yes" if row.holds_chance else "no",
+        "holds": "yes" if row.includes_chance else "no",
     }
 
 
 def _describe_shuffled(rows: Sequence[Shuffled]) -> str:
     if not rows:
         return ""
-    outside = sum(not row.holds_chance for row in rows)
+    outside = sum(not row.includes_chance for row in rows)
     return (
-        f"{wording.counted(len(rows), 'run')} trained on shuffled labels; in {outside} the interval leaves out chance, "
-        "one over the number of transmitters. The interval is Clopper and Pearson's and takes bursts as independent; "
-        "those of one transmitter are alike, so a run just outside of it is a reason to look and no proof of a leak."
+        f"{wording.counted(len(rows), 'run')} trained on shuffled labels. In {outside} the interval does not include "
+        "chance, which is one over the number of transmitters. The interval is Clopper and Pearson's and treats bursts "
+        "as independent. Bursts of one transmitter are alike, so a run just outside is a reason to look for a leak and "
+        "no proof of one."
     )
 
 
-SAYS = {
-    Additivity.ADDITIVE: "together they do what their sum says",
-    Additivity.SYNERGY: "together they do more than their sum",
-    Additivity.ANTAGONISM: "together they do less than their sum",
-    Additivity.INCONCLUSIVE: "nobody can tell yet whether they add up",
-    Additivity.NEEDS_SEEDS: "too few seeds have all four arms scored",
-    Additivity.WAITS: "one of the four arms is undecided: numbers are of the last look",
+MEANING = {
+    Additivity.ADDITIVE: "both together equal the sum of each",
+    Additivity.SYNERGY: "both together do more than the sum of each",
+    Additivity.ANTAGONISM: "both together do less than the sum of each",
+    Additivity.INCONCLUSIVE: "the runs do not show yet whether they add up",
+    Additivity.NEEDS_SEEDS: "too few seeds have a score for all four arms",
+    Additivity.WAITS: "one of the four arms is undecided; the numbers are from the last look",
 }
 
 
 def interaction_rows(findings: Findings) -> list[dict[str, str]]:
-    """Lay out whether the effects of two experiments add up, a row a pair."""
+    """Return a row for each pair of experiments: whether their effects add up."""
     return [_interaction_row(found) for found in findings.interactions]
 
 
@@ -224,12 +228,12 @@ def _interaction_row(found: InteractionJudgement) -> dict[str, str]:
         "p": wording.probability(contrast.p_value),
         "adjusted_p": wording.probability(found.adjusted_p_value),
         "verdict": str(found.verdict),
-        "says": SAYS[found.verdict],
+        "meaning": MEANING[found.verdict],
     }
 
 
 def part_rows(findings: Findings) -> list[dict[str, str]]:
-    """Lay out what each part of a full stack is worth in it, a row a part."""
+    """Return a row for each part of a full stack: what it is worth in the stack."""
     return [_part_row(findings, found) for found in findings.contributions]
 
 

@@ -1,6 +1,6 @@
-"""The campaign as pandas tables, one a question. Pure: a plan, its records and its judgements in, tables out.
+"""The campaign as pandas tables, one for each question. Pure: findings in, tables out.
 
-Accuracies are in percent, differences in percentage points, times in seconds. What is missing is NaN or empty in every
+Accuracies are in percent, differences in percentage points, times in seconds. A missing value is NaN or empty in every
 column, never zero. "The judged capture" is the first name in the campaign's `data.report`; columns carry its name.
 """
 
@@ -27,22 +27,30 @@ Columns = dict[str, str]
 """Name of a column -> its pandas type."""
 
 ESTIMATE = ("delta_points", "low_points", "high_points", "level")
-"""A difference with its interval, which covers one minus the level."""
+"""Columns of a difference with its interval, which covers one minus the level."""
 
 
 def _frame(rows: Sequence[Mapping[str, Any]], columns: Columns) -> pd.DataFrame:
-    # Typed column by column, so that an empty or all-missing column looks like any other.
+    # Each column has its type from the start, so an empty column has the same type as a full one.
     cells = [[row.get(name) for name in columns] for row in rows]
     return pd.DataFrame(cells, columns=list(columns), dtype=object).astype(columns)
 
 
 def runs_table(plan: Plan, records: Records) -> pd.DataFrame:
-    """Lay out the trainings, a row a run, in the order of the plan.
+    """List the trainings, one row for each run, in the order of the plan.
 
-    Columns: experiment, seed, run, shared_by (other experiments that are the same configuration), state (empty without
-    a result), <capture>_accuracy_percent for each scored capture, epochs (finished), best_epoch,
-    median_epoch_seconds (without warm-up epochs), training_seconds (all epochs), commit, branch, accepted_from (the
-    run of older code whose result this is, where somebody vouched for it), failure, reason.
+    Columns:
+
+    - experiment, seed, run
+    - shared_by: other experiments with the same configuration
+    - state: empty without a result
+    - <capture>_accuracy_percent: one for each scored capture
+    - epochs (finished), best_epoch
+    - median_epoch_seconds: without warm-up epochs
+    - training_seconds: all epochs
+    - commit, branch
+    - accepted_from: the run of older code whose result somebody accepted for this run
+    - failure, reason
     """
     captures = plan.arms[BASELINE].config.data.scored
     columns = {
@@ -67,6 +75,7 @@ def _run_row(plan: Plan, run: PlannedRun, record: RunRecord | None) -> dict[str,
     }
     if record is None:
         return row
+    # Warm-up epochs compile kernels and fill caches, so their time is not typical.
     counted = [epoch.seconds for epoch in record.epochs if epoch.epoch > plan.campaign.guards.warmup_epochs]
     row |= {
         "epochs": len(record.epochs),
@@ -88,18 +97,30 @@ def _result_cells(record: RunRecord) -> dict[str, Any]:
 
 
 def scores_table(findings: Findings) -> pd.DataFrame:
-    """Lay out the verdicts, a row an experiment, in the order of the campaign file.
+    """List the verdicts, one row for each experiment, in the order of the campaign file.
 
-    Columns: experiment, title, group, reference, same_as (the experiment whose runs it shares), verdict,
-    <judged>_accuracy_percent (mean over the seeds of its look: those used for `look` in `seeds_table`), num_scored (how
-    many these are), num_paired (those of them with both sides scored), delta_points with low_points and high_points
-    (its interval, of one minus level), its standard error error_points and the parts of that by what takes them away
-    (seed_error_points, burst_error_points, rest_error_points for either), degrees_of_freedom, moderated (whether the
-    seed part borrows from other arms), baseline_delta_points, p_value, adjusted_p_value (among the num_compared
-    comparisons of its family), equivalence_p_value (against the margin), num_bursts, dropped_seeds, dropped_bursts,
-    look_seeds (the look that the verdict is of, where there are several), fresh_delta_points with fresh_low_points,
-    fresh_high_points and fresh_level (on the confirmation's seeds alone), is_confirmed (empty while those seeds have
-    yet to run), confounded (what differs from the reference's runs beyond the declared change), reason.
+    Columns:
+
+    - experiment, title, group, reference
+    - same_as: the experiment whose runs it shares
+    - verdict
+    - <judged>_accuracy_percent: mean over the seeds of its look, those used for `look` in `seeds_table`
+    - num_scored: how many these seeds are; num_paired: how many of them have both sides scored
+    - delta_points; low_points and high_points: its interval, which covers one minus level
+    - error_points: the standard error of the difference
+    - seed_error_points, burst_error_points: its parts that more seeds, or more bursts, would take away
+    - rest_error_points: its part that more seeds or more bursts would take away
+    - degrees_of_freedom
+    - moderated: whether the seed part borrows from other arms
+    - baseline_delta_points, p_value
+    - adjusted_p_value: among the num_compared comparisons of its family
+    - equivalence_p_value: against the margin
+    - num_bursts, dropped_seeds, dropped_bursts
+    - look_seeds: number of seeds at the look that gave the verdict, in a campaign with looks
+    - fresh_delta_points, fresh_low_points, fresh_high_points, fresh_level: on the confirmation's seeds alone
+    - is_confirmed: empty while the confirmation's seeds have no result
+    - confounded: what differs from the reference's runs beyond the declared change
+    - reason
     """
     plan = findings.plan
     columns = {
@@ -124,7 +145,7 @@ def scores_table(findings: Findings) -> pd.DataFrame:
 
 
 def judged_capture(plan: Plan) -> str:
-    """Name the capture that verdicts are about."""
+    """Return the name of the capture that verdicts are about."""
     return plan.campaign.data.report[0]
 
 
@@ -132,10 +153,11 @@ def _score_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
     arm = plan.arms[judgement.experiment]
     row = structs.asdict(judgement)
     if judgement.reference is None:
-        # The baseline is compared with nothing, so counts of pairs do not apply to it.
+        # The baseline is compared with nothing, so it has no counts of pairs.
         row |= {"num_bursts": None, "dropped_bursts": None, "moderated": None, "level": None}
     for name in ESTIMATE if judgement.fresh else ():
         row[f"fresh_{name}"] = getattr(judgement.fresh, name)
+    # Fresh seeds without a result confirm nothing and refute nothing.
     if judgement.fresh and judgement.fresh.interval_points is None:
         row["is_confirmed"] = None
     return row | {
@@ -151,12 +173,17 @@ def _score_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
 
 
 def seeds_table(findings: Findings) -> pd.DataFrame:
-    """Lay out every score on the judged capture, a row an experiment and seed.
+    """List every score on the judged capture, one row for each experiment and seed.
 
-    Columns: experiment, seed, <judged>_accuracy_percent, delta_points (to the reference at the same seed, where the
-    verdict rests on it), fresh_delta_points (the same, where the confirmation rests on it), used_for (`look`: its mean
-    and its verdict; `fresh`: its confirmation alone; `reference`: others alone are compared with it there; empty
-    without a score, or while nothing rests on it). The mean in `scores_table` is over the rows used for `look`.
+    Columns:
+
+    - experiment, seed, <judged>_accuracy_percent
+    - delta_points: to the reference at the same seed, where the verdict uses it
+    - fresh_delta_points: the same, where the confirmation uses it
+    - used_for: `look` (its mean and its verdict), `fresh` (its confirmation alone), `reference` (other experiments
+      alone), or empty (no score, or nothing uses it yet)
+
+    The mean in `scores_table` is over the rows used for `look`.
     """
     accuracy = f"{judged_capture(findings.plan)}_accuracy_percent"
     columns = {"experiment": "str", "seed": "Int64"}
@@ -166,14 +193,17 @@ def seeds_table(findings: Findings) -> pd.DataFrame:
 
 
 def claims_table(findings: Findings) -> pd.DataFrame:
-    """Lay out what the source reports beside what was found, a row an experiment that it reports on.
+    """List what the source reports beside what was found, one row for each experiment that it reports on.
 
-    `agree` takes more than an interval that holds the reported difference, since a wide one holds everything: the whole
-    interval must lie within max(margin, |reported difference|) of it, which tells the claim from nothing at all.
+    Columns:
 
-    Columns: experiment, reference, reported_accuracy_percent, reported_delta_points, reported_versus,
-    reported_outcome, <judged>_accuracy_percent, delta_points, low_points and high_points (of one minus level), level,
-    verdict, agreement (agree, disagree, cannot tell, stopped as reported), why.
+    - experiment, reference
+    - reported_accuracy_percent, reported_delta_points, reported_versus, reported_outcome
+    - <judged>_accuracy_percent
+    - delta_points; low_points and high_points: its interval, which covers one minus level
+    - level, verdict
+    - agreement: agree, disagree, cannot tell, or stopped as reported (`verdicts.claims.compare_with_claim`)
+    - why
     """
     columns = {
         **dict.fromkeys(("experiment", "reference"), "str"),
@@ -201,11 +231,14 @@ def _claim_row(findings: Findings, claim: ReplayedClaim) -> dict[str, Any]:
 
 
 def audit_table(findings: Findings) -> pd.DataFrame:
-    """Lay out what the source's protocol could have shown, a row a difference that it reports, beside our replay.
+    """List what the source's protocol could have shown, one row for each difference that it reports.
 
-    Columns: the fields of `audit.AuditedClaim`, where `reported_delta_points` is the source's and `delta_points`,
-    `low_points`, `high_points` (of one minus `level`) are ours; standing is the verdict on the claim; agreement as in
-    `claims_table`.
+    Columns are the fields of `verdicts.claims.AuditedClaim`, but for these:
+
+    - reported_delta_points: the source's difference
+    - delta_points, low_points, high_points, level: our difference with its interval
+    - standing: the verdict on the claim
+    - agreement: as in `claims_table`
     """
     words = dict.fromkeys(("standing", "why", "agreement"), "str")
     numbers = [name for name in AuditedClaim.__struct_fields__ if name.endswith(("points", "value"))]
@@ -226,12 +259,19 @@ def _audit_row(findings: Findings, claim: AuditedClaim) -> dict[str, Any]:
 
 
 def interactions_table(findings: Findings) -> pd.DataFrame:
-    """Lay out whether the effects of two experiments add up, a row a pair.
+    """List whether the effects of two experiments add up, one row for each pair.
 
-    Columns: first, second (experiments), neither, only_first, only_second, both (the four arms), num_seeds, num_bursts
-    (that the four have in common), first_points, second_points, both_points (each effect on `neither`), contrast_points
-    (both less the other two), low_points, high_points (of one minus `level`), level, error_points, degrees_of_freedom,
-    p_value, adjusted_p_value (among the pairs), equivalence_p_value, verdict.
+    Columns:
+
+    - first, second: the experiments
+    - neither, only_first, only_second, both: the four arms
+    - num_seeds, num_bursts: that the four arms have in common
+    - first_points, second_points, both_points: each effect on `neither`
+    - contrast_points: `both_points` less the other two
+    - low_points, high_points: its interval, which covers one minus `level`
+    - level, error_points, degrees_of_freedom, p_value
+    - adjusted_p_value: among the pairs
+    - equivalence_p_value, verdict
     """
     effects = ("first_points", "second_points", "both_points", "contrast_points", *ESTIMATE[1:], "error_points")
     tests = ("degrees_of_freedom", "p_value", "adjusted_p_value", "equivalence_p_value")
@@ -255,7 +295,7 @@ def _interaction_row(found: InteractionJudgement) -> dict[str, Any]:
 
 
 def ledger_table(findings: Findings) -> pd.DataFrame:
-    """Lay out the scorings of the reported captures, a row a scoring; columns are the fields of `ledger.Scoring`."""
+    """List the scorings of the reported captures, one row for each; columns are the fields of `ledger.Scoring`."""
     integers = ("seed", "bursts", "correct")
     columns = {name: "Int64" if name in integers else "str" for name in Scoring.__struct_fields__}
     rows = [structs.asdict(found) | {"shared_by": " ".join(found.shared_by) or None} for found in findings.scorings]
@@ -263,10 +303,10 @@ def ledger_table(findings: Findings) -> pd.DataFrame:
 
 
 def devices_table(findings: Findings) -> pd.DataFrame:
-    """Lay out the judged capture by transmitter, a row an experiment and device, over the seeds of its mean.
+    """List the accuracy by transmitter on the judged capture, one row for each experiment and device.
 
     Columns: experiment, device (0-based, as in the capture), num_seeds, num_bursts (over these seeds),
-    <judged>_accuracy_percent.
+    <judged>_accuracy_percent. The seeds are those of the experiment's mean.
     """
     plan = findings.plan
     rows = [row for name in plan.arms for row in _device_rows(plan, findings.records, findings.judgements[name])]
@@ -280,6 +320,7 @@ def _device_rows(plan: Plan, records: Records, judgement: Judgement) -> list[dic
     scored: list[Bursts] = [run.bursts[capture] for run in runs if run is not None and capture in run.bursts]
     if not scored:
         return []
+    # All bursts of the seeds count alike, so a device's accuracy is over bursts and not over seeds.
     devices = np.concatenate([bursts.devices for bursts in scored])
     correct = np.concatenate([bursts.correct for bursts in scored])
     return [
@@ -295,10 +336,10 @@ def _device_rows(plan: Plan, records: Records, judgement: Judgement) -> list[dic
 
 
 def epochs_table(plan: Plan, records: Records) -> pd.DataFrame:
-    """Lay out the training curves, a row a run and epoch.
+    """List the training curves, one row for each run and epoch.
 
-    Columns: run, experiment, seed, then the fields of `epochs.jsonl`: epoch (from 1), seconds, train_loss, val_loss,
-    val_accuracy (share of 1), learning_rate, grad_norm, skipped_steps, bursts_per_second, peak_memory_bytes.
+    Columns: run, experiment, seed, then the fields of `epochs.jsonl`. There, epoch counts from 1 and val_accuracy is a
+    share of 1.
     """
     integers = ("epoch", "skipped_steps", "peak_memory_bytes")
     columns: Columns = {"run": "str", "experiment": "str", "seed": "Int64"}

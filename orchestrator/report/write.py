@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from orchestrator.report import figures, tables
-from orchestrator.report.markdown import MAX_LETTERS, NOTHING, render_markdown
+from orchestrator.report.escape import MAX_LETTERS
+from orchestrator.report.markdown import NOTHING, render_markdown
 from orchestrator.report.page import render_page
 from orchestrator.report.place import point_latest, write_files
 from orchestrator.report.search_rows import search_rows
@@ -22,7 +23,7 @@ def write_report(findings: Findings, paths: Paths, refused: Mapping[str, str] = 
     Args:
         findings: what the report is of.
         paths: where reports lie.
-        refused: run -> why what its folder says is not believed.
+        refused: run -> a sentence that says why its folder is left out.
 
     Raises:
         RunError: the report cannot be written.
@@ -32,12 +33,13 @@ def write_report(findings: Findings, paths: Paths, refused: Mapping[str, str] = 
     content: dict[str, bytes] = {f"{name}.csv": _to_csv(frame) for name, frame in frames.items()}
     content["deltas.png"] = figures.draw_deltas(plan, findings.judgements)
     content["curves.png"] = figures.draw_curves(plan, records)
-    # Without the folder of the campaign, which is no part of what was found.
+    # The campaign's own folder is cut off, so that the same results give the same bytes everywhere.
     left_out = [sentence.replace(f"{paths.root}/", "") for sentence in refused.values()]
     markdown = render_markdown(findings, search_rows(plan.campaign, paths), left_out)
     content["report.md"] = markdown.encode()
     pictures = {name: data for name, data in content.items() if name.endswith(".png")}
     content["report.html"] = render_page(plan.campaign.title, markdown, pictures).encode()
+    # The name holds a hash of the content: the same results never write a second folder.
     folder = paths.report(f"{plan.campaign.name}-{_hash(content)}")
     write_files(folder, content)
     point_latest(paths.latest_report, folder)
@@ -46,6 +48,7 @@ def write_report(findings: Findings, paths: Paths, refused: Mapping[str, str] = 
 
 def _hash(content: Mapping[str, bytes]) -> str:
     whole = hashlib.sha256()
+    # A length or an end between name and data keeps two files from reading as one.
     for name in sorted(content):
         whole.update(name.encode() + b"\0" + hashlib.sha256(content[name]).digest())
     return whole.hexdigest()[:8]

@@ -4,7 +4,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from typing import Annotated, Any, Literal
 
@@ -15,6 +15,10 @@ from model.config import COSMETIC, JobConfig
 
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
 _QUOTED = re.compile(r"`(?P<field>[^`]+)`")
+
+_PATH = re.compile(r"data\.captures\..*\.path")
+_NO_RESULT = (*COSMETIC, "seed")
+"""Knobs in which a run may differ from its arm, which has the campaign's first seed."""
 
 Change = dict[str, Any]
 """Dotted path of a knob -> its new value."""
@@ -90,12 +94,33 @@ def _keep_fields_of_kind(node: dict[str, Any], path: tuple[str, ...], kind: obje
 def difference(before: JobConfig, after: JobConfig) -> dict[str, tuple[Any, Any]]:
     """Return the knobs in which two configurations differ: dotted name -> (before, after), None where it is absent."""
     old, new = (dict(leaves(msgspec.to_builtins(config))) for config in (before, after))
-    names = [name for name in dict.fromkeys((*old, *new)) if name not in COSMETIC]
-    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
+    return {name: pair for name, pair in differing(old, new, absent=None).items() if name not in COSMETIC}
 
 
-def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted name and value of each leaf in nested mappings; an empty mapping is a leaf."""
+def differing(before: Mapping[str, Any], after: Mapping[str, Any], absent: Any) -> dict[str, tuple[Any, Any]]:
+    """Return the names whose values differ, those of `before` first: name -> (before, after).
+
+    Example: {"depth": 2} and {"depth": 4, "roll": 1} with `absent=None` give {"depth": (2, 4), "roll": (None, 1)}.
+
+    Args:
+        before: name -> value.
+        after: name -> value.
+        absent: stands for the value of a name that a side does not have, and is compared like one.
+    """
+    pairs = {name: (before.get(name, absent), after.get(name, absent)) for name in (*before, *after)}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def result_knobs(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the knobs that the numbers of a run may depend on, of a configuration as nested mappings.
+
+    The seed, the names of the run, and the paths of captures are left out.
+    """
+    return {name: value for name, value in leaves(config) if name not in _NO_RESULT and not _PATH.fullmatch(name)}
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Walk nested mappings: dotted name and value of each leaf; an empty mapping is a leaf."""
     for key, value in values.items():
         if isinstance(value, dict) and value:
             yield from leaves(value, f"{prefix}{key}.")

@@ -56,6 +56,7 @@ def judge_all(plan: Plan, records: Records, judgements: Judgements | None = None
     Raises:
         RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
     """
+    # The plan comes back narrowed to the runs that the looks asked for.
     if judgements is None:
         plan, judgements = judge_as_declared(plan, records)
     return Findings(

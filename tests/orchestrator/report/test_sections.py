@@ -77,8 +77,11 @@ class TestStaged:
 
     def test_how_to_read_it_is_said_where_there_are_looks_and_only_there(self, markdown: str, render: Render) -> None:
         words = " ".join(section(markdown, "## How to read the verdicts").split())
-        assert "a one-sided test at the level 0.05 puts it above zero, which is to say that its 90 % interval" in words
-        assert "over the seeds of the look that its verdict is of" in words
+        assert (
+            "a one-sided test at the level 0.05 puts the difference above zero. In other words, its 90 % interval"
+            in words
+        )
+        assert "over the seeds of the look that gave its verdict" in words
         assert "**(to be confirmed)**, beside improved" in words
         assert "fresh seeds" not in section(render(), "## How to read the verdicts")
         assert "fresh seeds" not in section(render(), "## Result summary")
@@ -149,7 +152,7 @@ class TestShuffled:
         words = section(markdown, "### null")
         assert "**Result.** 11.0 % on LocD.\n" in words
         assert "Standard error" not in words
-        assert "Nobody can tell" not in markdown
+        assert "is not known yet" not in markdown
         assert "| null | `null-s0-" in section(markdown, "## Controls")
 
     def test_row_stands_last(self, markdown: str) -> None:
@@ -162,7 +165,7 @@ class TestShuffled:
     [
         ([0.95, 0.95], "E5 helps: +15.0 points on LocD against baseline."),
         ([0.60, 0.60], "E5 hurts: −20.0 points on LocD against baseline."),
-        ([0.82, 0.81], "Nobody can tell yet what E5 does: +1.5 points on LocD against baseline, and it may be luck."),
+        ([0.82, 0.81], "The effect of E5 is not known yet: +1.5 points on LocD against baseline, which may be chance."),
         ([0.82, None], "E5 has too few seeds for a verdict."),
         (SLOW, "E5 was stopped because it is too slow."),
         (DIED, "E5 failed in every run."),
@@ -180,4 +183,4 @@ def test_verdict_is_one_sentence(
 
 def test_no_change_is_one_sentence_with_its_margin(render: Render) -> None:
     words = section(render({"baseline": 0.8, "E5": [0.81, 0.8]}, {"E5": EXPERIMENTS["E5"]}, margin=30.0), "### E5")
-    assert "**E5 makes no difference that matters: +0.5 points on LocD against baseline, the margin is ±30.**" in words
+    assert "**E5 makes no difference that matters: +0.5 points on LocD against baseline; the margin is ±30.**" in words

@@ -157,7 +157,7 @@ class TestWords:
         assert plan.arms["K1"].same_as == "E5"
         assert (
             "**The same configuration as E5.** The two share their runs. The source reports 83.7 % for K1 and 85.0 % "
-            "for E5, so the 1.3 points between them are its own noise: the luck of a single run."
+            "for E5. The configuration is the same, so these 1.3 points are seed noise of single runs."
         ) in markdown
 
     def test_provenance_that_is_not_there_is_said_to_be_missing(self, markdown: str) -> None:
@@ -230,10 +230,8 @@ class TestTrainingCommand:
         assert "--set" not in commands["baseline"]
 
     def test_says_which_shards_it_needs(self, markdown: str) -> None:
-        assert (
-            "`knockout data shard --out shards --profile quick`:\n\n```bash\npython -m model.studies.radio.by_hand"
-            in markdown
-        )
+        makes = "`knockout data shard --out shards --profile quick` makes:"
+        assert f"{makes}\n\n```bash\npython -m model.studies.radio.by_hand" in markdown
 
     def test_is_code_in_the_page(self, folder: Path) -> None:
         page = (folder / "report.html").read_text()

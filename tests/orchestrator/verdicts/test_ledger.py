@@ -72,7 +72,7 @@ def test_sentence_gives_the_counts_and_what_chose(plan: Plan, runs_of: RunsOf) -
     first, second, *_ = describe_scorings(plan, list_scorings(plan, runs_of(plan, OUTCOMES)))
     counts = "LocD was scored 5 times, by 5 runs of 3 configurations, the baseline and controls among them"
     assert first == f"{counts}; nothing was chosen on it."
-    assert second == "Of each run, the epoch of the lowest validation loss (on LocB) was scored, once."
+    assert second == "Each run was scored once, at the epoch of the lowest validation loss (on LocB)."
 
 
 def test_what_searches_may_look_at_is_named_where_there_is_any(a_plan: Callable[..., Plan]) -> None:
@@ -86,13 +86,14 @@ def test_the_runs_of_searches_are_said_to_be_scored_too(a_plan: Callable[..., Pl
     search = SearchSpec(title="Focus", space={"loss.gamma": FloatSpace(low=0.5, high=5.0)})
     searching = structs.replace(choosing, campaign=structs.replace(choosing.campaign, searches={"focal": search}))
     (words,) = [words for words in describe_scorings(searching, []) if "Searches" in words]
-    assert words.endswith("alone; their runs are scored here too, once each, which nothing reads and nobody counts.")
+    told = "their runs are scored here too, once each, but nothing uses these scores and they are not counted."
+    assert words.endswith(f"alone; {told}")
 
 
 def test_giving_out_seeds_is_said_to_be_a_choice_on_the_judged_capture_alone(a_plan: Callable[..., Plan]) -> None:
     two = {"validate": ["LocA"], "train": ["LocB"], "report": ["LocD", "LocE"]} | _captures("LocE")
     judged, other, *rest = describe_scorings(a_plan({}, staging=StagingSpec(), seeds=tuple(range(12)), data=two), [])
-    words = "which experiments were given more seeds was decided by verdicts on it, at levels that add up"
+    words = "verdicts on it decided which experiments got more seeds, at levels that add up"
     assert judged.endswith(f"; {words}, and nothing else was chosen on it.")
     assert other.endswith("; nothing was chosen on it.")
     assert not [sentence for sentence in rest if "chosen" in sentence or "more seeds" in sentence]

@@ -14,7 +14,7 @@ from orchestrator.campaign.spec import StagingSpec
 from orchestrator.runs.record import RunRecord
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.judgement import AtLook, Verdict
-from orchestrator.verdicts.next_run import next_run, seeds_to_tell
+from orchestrator.verdicts.next_run import next_run
 from orchestrator.verdicts.staged import (
     SeedDecisionState,
     StagedVerdicts,
@@ -203,7 +203,7 @@ class TestControls:
         assert found is not None
         assert (found.experiment, found.reason) == (
             "shuffled",
-            "a control of the campaign: the first look waits for it",
+            "it is a control of the campaign, and the first look waits for it",
         )
 
 
@@ -260,38 +260,3 @@ def test_the_plan_of_a_report_holds_the_runs_that_were_asked_for_and_no_others(p
     assert told.campaign.seeds == (0, 1)
     assert {run.id for run in told.runs} == {plan.run_of[name, seed] for name in plan.arms for seed in (0, 1)}
     assert judgements.keys() == plan.arms.keys()
-
-
-class TestNextRun:
-    def test_a_reference_that_several_wait_for_comes_first(self, standing: Any) -> None:
-        found = next_run(standing(CALM | {"E5": [380, 404], "K1": [380, 404]}), lambda name: 10.0)
-        assert found is not None
-        assert (found.experiment, found.seed) == ("baseline", 2)
-        assert {"E5", "K1"} <= set(found.serves)
-        assert found.command == "knockout run baseline --seeds 2-2 --profile quick"
-        assert "E5" in found.reason
-
-    def test_of_two_that_help_as_much_the_quicker_one_comes_first(self, standing: Any) -> None:
-        undecided = standing(CALM | {"H2": [380, 404]})
-        for quick, slow in (("E5", "H2"), ("H2", "E5")):
-            found = next_run(undecided, {quick: 5.0, slow: 50.0}.get)
-            assert found is not None
-            assert (found.experiment, found.seconds) == (quick, 5.0)
-
-    def test_nothing_is_next_where_all_is_decided(self, standing: Any) -> None:
-        assert next_run(standing(CALM), lambda name: None) is None
-
-    def test_before_any_result_two_seeds_are_needed(self, standing: Any) -> None:
-        found = next_run(standing({}), lambda name: None)
-        assert found is not None
-        assert "two seeds are needed to say anything of" in found.reason
-
-    def test_a_candidate_waits_for_fresh_seeds(self, standing: Any) -> None:
-        found = next_run(standing(WON), lambda name: 1.0)
-        assert found is not None
-        assert found.seed in (3, 4)
-        assert found.reason == "K1 waits for it; K1 improved and is to be confirmed on fresh seeds"
-
-    def test_the_closer_an_experiment_is_to_a_verdict_the_fewer_seeds_it_takes(self, standing: Any) -> None:
-        far, near = (standing(CALM | {"K1": seeds}).judgements["K1"] for seeds in ([360, 440], [390, 412]))
-        assert 1 <= seeds_to_tell(near, 8.0) < seeds_to_tell(far, 8.0)
