@@ -74,23 +74,6 @@ def require_trainable(opened: Search) -> None:
     refuse_shared_bursts([opened.stack.config.data], opened.selection.paths)
 
 
-def visit_points(feed: "SearchFeed", observer: Observer) -> bool:
-    """Let a worker train the feed's points; return whether the target is reached (a request to stop returns False)."""
-    trials = feed.trials
-    worker = build_worker(feed.store, trials.runs.paths, feed.options.slots, feed)
-    with trials.held():
-        trials.enqueue_points()
-    # Where every point has its score already, no worker starts: it would enter itself in the queue.
-    feed.refill(worker.jobs)
-    is_complete = not feed.is_unfinished() or worker.drain(observer)
-    with trials.held():
-        trials.settle()
-    feed.problems += worker.problems
-    if is_complete and trials.own():
-        feed.note(INTERRUPTED)
-    return is_complete
-
-
 @dataclass
 class SearchFeed:
     """The feed of a search: the runs of its trials under way. Reports finished trials to Optuna and starts new ones."""
@@ -163,3 +146,20 @@ class SearchFeed:
         """Note a sentence once."""
         if problem not in self.problems:
             self.problems.append(problem)
+
+
+def visit_points(feed: SearchFeed, observer: Observer) -> bool:
+    """Let a worker train the feed's points; return whether the target is reached (a request to stop returns False)."""
+    trials = feed.trials
+    worker = build_worker(feed.store, trials.runs.paths, feed.options.slots, feed)
+    with trials.held():
+        trials.enqueue_points()
+    # If every point has its score already, no worker starts: it would enter itself in the queue.
+    feed.refill(worker.jobs)
+    is_complete = not feed.is_unfinished() or worker.drain(observer)
+    with trials.held():
+        trials.settle()
+    feed.problems += worker.problems
+    if is_complete and trials.own():
+        feed.note(INTERRUPTED)
+    return is_complete
