@@ -10,7 +10,7 @@ import msgspec
 
 from model.train.run_folder import RunFolder, write_atomically
 from orchestrator.api.why import Comparison, Match, match
-from orchestrator.campaign.selection import Request
+from orchestrator.campaign.selection import Request, open_campaign
 from orchestrator.errors import RunError, UsageError
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import read_run
@@ -18,17 +18,23 @@ from orchestrator.runs.results import describe_holder, read_result
 from orchestrator.runs.states import RunState
 
 
-def accept(paths: Paths, request: Request, word: str) -> list[str]:
-    """Give the run that would be trained now the result of an older one that differs in its code alone.
+def accept(request: Request, word: str) -> list[str]:
+    """Give the run that would be trained now the result of an older run that differs in its code alone.
 
-    The copy says whose word it is taken on, and the report says it again.
+    The copy names who accepted it, and the report names that user too.
+
+    Args:
+        request: the campaign file. Its profile, if it names one, takes the place of the run's own.
+        word: the older run's id, or the beginning of it.
 
     Raises:
         UsageError: more than the code differs, or there is nothing to take or no place for it.
         RunError: a file of the result is gone, contradicts another, or cannot be written.
-        KnockoutError: as `explain.why`.
+        KnockoutError: as `why`.
     """
-    found = match(paths, request, word)
+    selection = open_campaign(request.widened)
+    paths = selection.paths
+    found = match(selection, request, word)
     refuse_unless_code_alone(found.comparison)
     _require_believed(paths, found.past.id)
     if found.refusal is not None:
@@ -41,7 +47,7 @@ def accept(paths: Paths, request: Request, word: str) -> list[str]:
     except OSError as error:
         raise RunError(f"{found.past.id}: its result cannot be taken: {error}") from None
     return [
-        f"{found.planned.id} takes the result of {found.past.id}; the report says that {_who()} vouched for it",
+        f"{found.planned.id} takes the result of {found.past.id}; the report says that {_user_name()} accepted it",
         "`knockout report` judges with it",
     ]
 
@@ -59,7 +65,7 @@ def refuse_unless_code_alone(comparison: Comparison) -> None:
     if comparison.config or comparison.data or comparison.format or comparison.code is None:
         raise UsageError(
             f"{comparison.run} differs in more than its code, see `knockout why {comparison.run}`; "
-            "only a change of code can be vouched for"
+            "only a change of code can be accepted"
         )
 
 
@@ -79,7 +85,7 @@ def _copy(source: RunFolder, target: RunFolder, found: Match) -> None:
     accepted = {
         "run": found.past.id,
         "code_tree": found.code_tree,
-        "by": _who(),
+        "by": _user_name(),
         "files": found.comparison.files or (),
     }
     origin |= {"run": found.planned.id, "identity": found.planned.identity, "accepted": accepted}
@@ -89,7 +95,7 @@ def _copy(source: RunFolder, target: RunFolder, found: Match) -> None:
     write_atomically(target.result, source.result.read_bytes())
 
 
-def _who() -> str:
+def _user_name() -> str:
     try:
         name = getpass.getuser()
     except KeyError:

@@ -1,20 +1,22 @@
 """`knockout gc` and `knockout checkout`: worktrees and branches of experiments, outside the user's checkout."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from orchestrator.code import worktrees
 from orchestrator.code.checkouts import Leftover, leftover_worktrees, lock_of
-from orchestrator.code.refs import BranchName, ExperimentCommit
+from orchestrator.code.refs import BranchName, ExperimentCommit, KnownCommit
 from orchestrator.code.repository import Repository
-from orchestrator.errors import CodeError
+from orchestrator.errors import CodeError, UsageError
 from orchestrator.queue.control import reconciled
 from orchestrator.queue.reconcile import held_rows
 from orchestrator.queue.store import QueuedRun
-from orchestrator.runs.paths import Paths
+from orchestrator.runs.paths import Paths, find_paths
+from orchestrator.task.knobs import did_you_mean
 
 LITTER_SECONDS = 3600.0
 """A half-written file of this age is nobody's any more."""
@@ -102,12 +104,13 @@ def _why_kept(
     return None
 
 
-def tidy(paths: Paths, *, dry_run: bool) -> list[str]:
+def gc(file: Path, *, dry_run: bool = False) -> list[str]:
     """Remove what no run needs any more, or with `dry_run` say what would be removed; return it in sentences.
 
     Raises:
         CodeError: there is no repository.
     """
+    paths = find_paths(file)
     repository = require_repository(paths)
     tidying = decide(
         leftover_worktrees(paths),
@@ -208,3 +211,53 @@ def _read_queue(paths: Paths) -> Queue:
         return Queue()
     with reconciled(paths) as store:
         return Queue(rows=tuple(store.runs()), held=tuple(held_rows(store, paths)))
+
+
+def checkout(file: Path, experiment: str, path: Path | None = None) -> list[str]:
+    """Put the newest commit of an experiment into a new worktree; return where it is and how to remove it.
+
+    Args:
+        file: the campaign file.
+        experiment: its id.
+        path: the new folder; one beside the worktrees of runs, if not said.
+
+    Raises:
+        UsageError: the folder is there already or in the user's checkout, or the experiment has no commit.
+        CodeError: there is no repository, or git refuses.
+    """
+    paths = find_paths(file)
+    repository = require_repository(paths)
+    newest = pick_commit(experiment, repository.known_commits())
+    folder = (path or paths.worktrees / f"look-{experiment}-{newest.commit[:12]}").resolve()
+    _refuse_folder(folder, repository.top)
+    worktrees.add_whole(repository.git, newest.commit, folder)
+    return [
+        f"{experiment} at commit {newest.commit[:12]}, from {newest.ref}: {folder / repository.prefix}",
+        f"to remove it: git worktree remove --force {folder}",
+    ]
+
+
+def pick_commit(experiment: str, known: Collection[KnownCommit]) -> KnownCommit:
+    """Return the newest of an experiment's commits, given oldest first.
+
+    Raises:
+        UsageError: there is none.
+    """
+    commits = [commit for commit in known if commit.experiment == experiment]
+    if not commits:
+        names = sorted({commit.experiment for commit in known})
+        hint = did_you_mean(experiment, names) if names else ""
+        raise UsageError(
+            f"no commit of `{experiment}` is known{hint}; an experiment gets one when `knockout run` trains it"
+        )
+    return commits[-1]
+
+
+def _refuse_folder(folder: Path, top: Path) -> None:
+    if folder.exists():
+        raise UsageError(
+            f"{folder} is there already; look there, remove it with `git worktree remove --force {folder}`, "
+            "or name another folder with --path"
+        )
+    if folder.is_relative_to(top.resolve()):
+        raise UsageError(f"{folder} lies inside your checkout {top}; name a folder outside of it with --path")

@@ -10,7 +10,7 @@ from msgspec import Struct
 from model.train.run_folder import EpochRecord, RunFolder
 from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.captures import missing_captures, refuse_same_files
-from orchestrator.campaign.selection import Selection, collect_inputs, make_plan
+from orchestrator.campaign.selection import Request, Selection, collect_inputs, make_plan, open_campaign
 from orchestrator.code.sources import Code, find_code
 from orchestrator.launch.compilers import find_compiler_problem
 from orchestrator.launch.slots import make_own_slots
@@ -18,6 +18,8 @@ from orchestrator.runs.paths import Paths
 from orchestrator.runs.results import find_second_tries, folder_bytes, look_at_results, run_seconds
 from orchestrator.runs.states import RunState
 from orchestrator.wording import describe_bytes, describe_seconds
+
+__all__ = ["Cost", "Planned", "Preview", "PreviewRow", "Request", "plan"]
 
 NUM_MEASURED = 50
 """Of the runs that are done, those whose time and size are read."""
@@ -78,6 +80,32 @@ class Preview(Struct, frozen=True, kw_only=True):
     cost: Cost
 
 
+class Planned(Struct, frozen=True, kw_only=True):
+    """A preview, and what it is of."""
+
+    campaign: str
+    profile: str
+    preview: Preview
+    default_note: str | None
+    """How many experiments were taken where none was named; None if all of the file were."""
+
+
+def plan(request: Request) -> Planned:
+    """Return what `run` would train, what has its result already, and what the rest would cost. Starts nothing.
+
+    Raises:
+        SpecError: the campaign file is refused.
+        DataError: a capture cannot be read, or roles share bursts.
+    """
+    selection = open_campaign(request)
+    return Planned(
+        campaign=selection.campaign.name,
+        profile=selection.campaign.profile,
+        preview=preview(selection),
+        default_note=selection.default_note,
+    )
+
+
 def preview(selection: Selection) -> Preview:
     """Say what would be trained, what is there already, and what it would cost; starts nothing."""
     code = find_code(selection.paths, snapshot=True)
@@ -89,10 +117,10 @@ def preview(selection: Selection) -> Preview:
     else:
         inputs = collect_inputs(selection, code)
         refuse_same_files([arm.config.data for arm in selection.arms.values()], inputs.captures)
-        plan = make_plan(selection, code, inputs)
-        results, unreadable = look_at_results(selection.paths, plan.run_ids)
-        again = find_second_tries(selection.paths, plan.run_of, results)
-        finished = {key: run_id in results.keys() - again for key, run_id in plan.run_of.items()}
+        runs = make_plan(selection, code, inputs)
+        results, unreadable = look_at_results(selection.paths, runs.run_ids)
+        again = find_second_tries(selection.paths, runs.run_of, results)
+        finished = {key: run_id in results.keys() - again for key, run_id in runs.run_of.items()}
         done = [selection.paths.run(run_id) for run_id, result in results.items() if result.state == RunState.DONE]
         notes = [f"{run_id} would be left out: {why}" for run_id, why in unreadable.items()]
     rows = tuple(_preview_row(arm, selection.seeds, finished, code) for arm in selection.arms.values())

@@ -14,10 +14,11 @@ from model.config import COSMETIC
 from orchestrator.campaign.captures import missing_captures
 from orchestrator.campaign.plan import PlannedRun
 from orchestrator.campaign.records import gather
-from orchestrator.campaign.selection import Request, Selection, collect_inputs, make_plan, open_campaign
+from orchestrator.campaign.selection import Request, Selection, collect_inputs, make_plan, open_campaign, select_again
 from orchestrator.campaign.snapshot import choose_plan
 from orchestrator.code.sources import ArmCode, Code, GitCode, look_at_code
 from orchestrator.errors import DataError, RunError, UsageError
+from orchestrator.report.steps import say_steps
 from orchestrator.runs.find import pick_run
 from orchestrator.runs.identity import IDENTITY_FORMAT, CodeAndData
 from orchestrator.runs.paths import Paths
@@ -217,32 +218,50 @@ class Match(Struct, frozen=True, kw_only=True):
     comparison: Comparison
 
 
-def is_experiment(request: Request, word: str) -> bool:
-    """Say whether a word is exactly the id of an experiment, generated ones included; a run's id never is.
+class Explanation(Struct, frozen=True, kw_only=True):
+    """What `why` has to say: of an experiment its verdict step by step, of a run what differs."""
+
+    content: Arithmetic | Comparison
+    sentences: list[str]
+    """The same, for a person."""
+
+
+def why(request: Request, word: str) -> Explanation:
+    """Work out an experiment's verdict, or compare a run with what would be trained now in its place.
+
+    Args:
+        request: the campaign file. Its profile, if it names one, takes the place of a run's own.
+        word: an experiment's id, generated ones included; or a run's id, or the beginning of it.
 
     Raises:
         SpecError: the campaign file is refused.
+        UsageError: no experiment and no run is meant, or the run's experiment is gone.
+        RunError: a run folder cannot be read.
+        DataError: captures are missing, so that nobody can say what would be trained.
     """
-    return word in open_campaign(msgspec.structs.replace(request, everything=True)).every_arm
+    selection = open_campaign(request.widened)
+    if word in selection.every_arm:
+        steps = explain_verdict(select_again(selection, request), word)
+        return Explanation(content=steps, sentences=say_steps(steps))
+    comparison = match(selection, request, word).comparison
+    return Explanation(content=comparison, sentences=comparison.sentences())
 
 
-def explain_verdict(request: Request, experiment: str) -> Arithmetic:
+def explain_verdict(selection: Selection, experiment: str) -> Arithmetic:
     """Work a verdict out from the counts, among the experiments that a report is of.
 
     Args:
-        request: the campaign file and profile; an experiment that it does not cover is judged among all of the file.
+        selection: what a report is of; an experiment outside it is judged among all of the file.
         experiment: its id.
 
     Raises:
         DataError: captures are missing, so that nobody can say which runs belong to the campaign.
         RunError: a run folder cannot be read.
     """
-    selection = open_campaign(request)
     if experiment not in selection.arms:
-        request = msgspec.structs.replace(request, everything=True)
-        selection = open_campaign(request)
+        selection = selection.widened
     code = look_at_code(selection.paths)
-    whole, _ = choose_plan(selection.widened, request.widened, code, needed=(*request.experiments, experiment))
+    whole, _ = choose_plan(selection.widened, code, needed=(*selection.request.experiments, experiment))
     gathered = gather(selection.paths, whole)
     records = gathered.records
     names = [name for name in selection.arms if name in whole.arms]
@@ -251,12 +270,12 @@ def explain_verdict(request: Request, experiment: str) -> Arithmetic:
     return msgspec.structs.replace(steps, left_out=tuple(gathered.refused.values()))
 
 
-def why(paths: Paths, request: Request, word: str) -> Comparison:
-    """Compare a run folder with what the plan would train now for its experiment, seed and profile.
+def match(selection: Selection, request: Request, word: str) -> Match:
+    """Find the run that is planned in the place of a run folder.
 
     Args:
-        paths: the campaign's folders.
-        request: the campaign file; its profile, if it names one, takes the place of the run's.
+        selection: every experiment of the campaign file.
+        request: its profile, if it names one, takes the place of the run's own.
         word: the run's id, or the beginning of it.
 
     Raises:
@@ -264,51 +283,47 @@ def why(paths: Paths, request: Request, word: str) -> Comparison:
         RunError: the run folder cannot be read.
         DataError: a capture is missing, so that nobody can say what would be trained.
     """
-    return match(paths, request, word).comparison
-
-
-def match(paths: Paths, request: Request, word: str) -> Match:
-    """Find the run that is planned in the place of a run folder; the arguments and errors are those of `why`."""
-    past, names = read_past_run(paths, _pick(paths, request, word))
-    selection = _open(
-        msgspec.structs.replace(request, profile=request.profile or names.profile), names.experiment, past.id
-    )
+    paths = selection.paths
+    past, names = read_past_run(paths, _pick(selection, word))
+    at_profile = msgspec.structs.replace(request, profile=request.profile or names.profile)
+    selection = _select(selection, at_profile, names.experiment, past.id)
     missing = missing_captures(selection)
     if missing:
         raise DataError(f"{missing[0]}: this capture is not there, so nobody can say what would be trained on it")
     code = look_at_code(paths)
-    arm_code = code.code_of(selection.arms[names.experiment].code)
-    inputs = msgspec.structs.replace(collect_inputs(selection, code), code_tree=arm_code.hash)
-    shift = selection.arms[names.experiment].seed_shift
-    seed = names.seed - shift
+    arm = selection.arms[names.experiment]
+    arm_code, inputs = code.code_of(arm.code), collect_inputs(selection, code)
+    seed = names.seed - arm.seed_shift
     at_seed = replace(selection, campaign=msgspec.structs.replace(selection.campaign, seeds=(seed,)))
-    plan = make_plan(at_seed, code)
+    plan = make_plan(at_seed, code, inputs)
     planned_id = plan.run_of[names.experiment, seed]
     planned = next(run for run in plan.runs if run.id == planned_id)
-    files = _changed_files(code, arm_code, past)
-    trained_seeds = tuple(seed + shift for seed in selection.campaign.seeds)
-    comparison = compare(past, planned, inputs, trained_seeds, files)
+    own_inputs = msgspec.structs.replace(inputs, code_tree=arm_code.hash)
+    trained_seeds = tuple(each + arm.seed_shift for each in selection.campaign.seeds)
+    comparison = compare(past, planned, own_inputs, trained_seeds, _changed_files(code, arm_code, past))
     return Match(past=past, planned=planned, code_tree=arm_code.hash, refusal=arm_code.refusal, comparison=comparison)
 
 
-def _pick(paths: Paths, request: Request, word: str) -> str:
+def _pick(selection: Selection, word: str) -> str:
     """Find the run that is meant; a word that begins none and has no seed in it is an experiment's, misspelt."""
+    paths = selection.paths
     there = [path.name for path in paths.runs.iterdir() if path.is_dir()] if paths.runs.is_dir() else []
     if not any(run_id.startswith(word) for run_id in there) and not _WITH_SEED.search(word):
-        near = difflib.get_close_matches(word, open_campaign(request.widened).every_arm, n=1)
+        near = difflib.get_close_matches(word, selection.every_arm, n=1)
         if near:
             raise UsageError(f"there is no experiment or run `{word}`; did you mean the experiment `{near[0]}`?")
     return pick_run(word, there)
 
 
-def _open(request: Request, experiment: str, run_id: str) -> Selection:
-    everything = open_campaign(msgspec.structs.replace(request, everything=True))
-    if experiment not in everything.arms:
+def _select(selection: Selection, request: Request, experiment: str, run_id: str) -> Selection:
+    """Select the experiment of a run at the run's profile."""
+    every = select_again(selection, request.widened)
+    if experiment not in every.arms:
         raise UsageError(
-            f"{run_id}: {request.file} has no experiment `{experiment}` any more, so nothing would be trained in "
-            "this run's place; write the experiment into it again to compare"
+            f"{run_id}: {request.file} has no experiment `{experiment}` any more, so nothing would be "
+            "trained in this run's place; write the experiment into it again to compare"
         )
-    return open_campaign(msgspec.structs.replace(request, experiments=(experiment,)))
+    return select_again(every, msgspec.structs.replace(request, experiments=(experiment,), everything=False))
 
 
 def _changed_files(code: Code, arm_code: ArmCode, past: PastRun) -> tuple[str, ...] | None:

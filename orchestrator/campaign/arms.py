@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 from model.config import JobConfig
 from orchestrator.campaign.configs import ABSENT, baseline_config, declared_change, look_up, order_by_reference, put_on
 from orchestrator.campaign.fields import BASELINE, TAG, Control, Reported
-from orchestrator.campaign.generated import Interaction, Recipe, interaction_pairs, recipes, refuse_name
+from orchestrator.campaign.generated import Interaction, Pair, Recipe, read_generated, refuse_name
 from orchestrator.campaign.spec import Campaign, ExperimentSpec
 from orchestrator.code.steps import SPEC_FILE, BranchContent, CodeStep
 from orchestrator.errors import SpecError, UsageError
@@ -60,12 +60,29 @@ def branch_content(arm: Arm) -> BranchContent:
     )
 
 
-def resolve_arms(campaign: Campaign) -> dict[str, Arm]:
-    """Work out every experiment's stack, configuration and reference, in the order of the file; generated arms follow.
+class ResolvedArms(Struct, frozen=True, kw_only=True):
+    """Every experiment of a campaign, worked out once."""
+
+    arms: dict[str, Arm]
+    """In the order of the file; generated arms follow."""
+    interactions: tuple[Interaction, ...] = ()
+
+
+def resolve_arms(campaign: Campaign) -> ResolvedArms:
+    """Work out the stack, the configuration and the reference of every experiment.
 
     Raises:
         SpecError: an unknown reference, a cycle, an unknown knob, a value out of range, or a change without effect.
     """
+    declared = _declared_arms(campaign)
+    generated = read_generated(campaign)
+    made = _make_all(generated.recipes, declared)
+    interactions = find_interactions(generated.pairs, declared | made)
+    arms = _mark_same(declared | _with_needs(made, interactions))
+    return ResolvedArms(arms=arms, interactions=interactions)
+
+
+def _declared_arms(campaign: Campaign) -> dict[str, Arm]:
     arms = {
         BASELINE: Arm(
             id=BASELINE,
@@ -81,8 +98,7 @@ def resolve_arms(campaign: Campaign) -> dict[str, Arm]:
     }
     for experiment_id in order_by_reference(campaign.experiments):
         arms[experiment_id] = _resolve_arm(campaign, experiment_id, arms)
-    in_file_order = {name: arms[name] for name in (BASELINE, *campaign.experiments)}
-    return _mark_same(in_file_order | _generate(campaign, in_file_order))
+    return {name: arms[name] for name in (BASELINE, *campaign.experiments)}
 
 
 def _resolve_arm(campaign: Campaign, experiment_id: str, arms: Mapping[str, Arm]) -> Arm:
@@ -113,20 +129,25 @@ def _own_steps(changing: ExperimentSpec | Arm) -> tuple[CodeStep, ...]:
     return (CodeStep(patch=changing.patch, ref=changing.ref),) if changing.patch or changing.ref else ()
 
 
-def _generate(campaign: Campaign, declared: Mapping[str, Arm]) -> dict[str, Arm]:
+def _make_all(recipes: Sequence[Recipe], declared: Mapping[str, Arm]) -> dict[str, Arm]:
     """Make the arms that the file asks for without spelling them out."""
     arms = dict(declared)
-    for recipe in recipes(campaign):
+    for recipe in recipes:
         arm = _make(recipe, arms)
         if not (recipe.unless_there and _find_same(arm, arms)):
             refuse_name(recipe, arms)
             arms[recipe.id] = arm
-    generated = {name: arm for name, arm in arms.items() if name not in declared}
-    for interaction in find_interactions(campaign, arms):
-        for name in generated.keys() & set(interaction.cells):
-            needs = dict.fromkeys((*generated[name].needs, *interaction.cells))
-            generated[name] = structs.replace(generated[name], needs=tuple(needs))
-    return generated
+    return {name: arm for name, arm in arms.items() if name not in declared}
+
+
+def _with_needs(made: Mapping[str, Arm], interactions: Sequence[Interaction]) -> dict[str, Arm]:
+    """Note in each generated cell of an interaction that it needs the other three cells."""
+    noted = dict(made)
+    for interaction in interactions:
+        for name in noted.keys() & set(interaction.cells):
+            needs = dict.fromkeys((*noted[name].needs, *interaction.cells))
+            noted[name] = structs.replace(noted[name], needs=tuple(needs))
+    return noted
 
 
 def _make(recipe: Recipe, arms: Mapping[str, Arm]) -> Arm:
@@ -189,10 +210,10 @@ def _find_same(arm: Arm, arms: Mapping[str, Arm]) -> str | None:
     return next(same, None)
 
 
-def find_interactions(campaign: Campaign, arms: Mapping[str, Arm]) -> tuple[Interaction, ...]:
-    """Find the four arms of each pair of `interactions` by their configurations; pairs that lack one are left out."""
+def find_interactions(pairs: Sequence[Pair], arms: Mapping[str, Arm]) -> tuple[Interaction, ...]:
+    """Find the four arms of each pair of `interactions` by their configurations. A pair that lacks one is left out."""
     found = []
-    for pair in interaction_pairs(campaign):
+    for pair in pairs:
         if {pair.first, pair.second, pair.base} <= arms.keys():
             wanted = (arms[pair.base], *(_make(recipe, arms) for recipe in pair.recipes))
             cells = [name for arm in wanted if (name := _find_same(arm, arms))]

@@ -8,13 +8,11 @@ from typing import Any
 import msgspec
 
 from model.config import COSMETIC, JobConfig, job_from_builtins
-from orchestrator.campaign.fields import BASELINE, SHUFFLED_LABELS
+from orchestrator.campaign.fields import BASELINE, SHUFFLED_LABELS, Where
 from orchestrator.campaign.spec import Campaign, ExperimentSpec
 from orchestrator.errors import SpecError
 from orchestrator.task.knobs import Change, apply_change, describe_validation_error, did_you_mean, knob_names
 
-Where = tuple[str, ...]
-"""Path of a key in the campaign file."""
 ABSENT = object()
 """Stands for a knob that a configuration does not have."""
 

@@ -8,6 +8,13 @@ from orchestrator.closed import Config
 from orchestrator.runs.identity import ID_PATTERN, MAX_ID_LENGTH
 
 BASELINE = "baseline"
+INTERACTION, ABLATION, AA = "interaction", "ablation", "aa"
+"""The groups of generated arms."""
+CONTROLS, CAMPAIGN = "controls", "campaign"
+"""Families of comparisons beside the groups: all controls, and everything else of a campaign."""
+
+Where = tuple[str, ...]
+"""Path of a key in the campaign file, e.g. `("experiments", "E5", "change")`."""
 
 ExperimentId = Annotated[str, Meta(pattern=ID_PATTERN, max_length=MAX_ID_LENGTH)]
 TRIAL_LETTERS = 6

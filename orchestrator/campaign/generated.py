@@ -9,17 +9,24 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from msgspec import Struct
 
 from orchestrator import wording
-from orchestrator.campaign.configs import Where, declared_change, order_by_reference
-from orchestrator.campaign.fields import AA_SEED_STEP, BASELINE, TAG, Control
+from orchestrator.campaign.configs import declared_change, order_by_reference
+from orchestrator.campaign.fields import (
+    AA,
+    AA_SEED_STEP,
+    ABLATION,
+    BASELINE,
+    CAMPAIGN,
+    CONTROLS,
+    INTERACTION,
+    TAG,
+    Control,
+    Where,
+)
 from orchestrator.campaign.spec import Campaign
 from orchestrator.errors import SpecError
 from orchestrator.runs.identity import MAX_ID_LENGTH
 from orchestrator.task.knobs import did_you_mean
 
-INTERACTION, ABLATION, AA = "interaction", "ablation", "aa"
-"""The groups of generated arms."""
-CONTROLS, CAMPAIGN = "controls", "campaign"
-"""The families of comparisons that are no group: of all controls, and of everything else in a campaign."""
 FULL = "full"
 
 
@@ -60,6 +67,11 @@ class Interaction(Struct, frozen=True, kw_only=True):
         """The four arms."""
         return self.neither, self.only_first, self.only_second, self.both
 
+    @property
+    def arms(self) -> set[str]:
+        """The pair and its four arms. For H2 on E5 the arm is `H2-alone`, so H2 itself is none of the four."""
+        return {self.first, self.second, *self.cells}
+
 
 class Pair(Struct, frozen=True, kw_only=True):
     """An entry of `interactions`."""
@@ -78,20 +90,34 @@ _KEPT = {
 """Group -> what it is kept for."""
 
 
-def recipes(campaign: Campaign) -> list[Recipe]:
-    """Return what the file asks for, each after what it is compared with.
+class Generated(Struct, frozen=True, kw_only=True):
+    """What the campaign file asks for without spelling it out."""
+
+    pairs: tuple[Pair, ...]
+    """The entries of `interactions`."""
+    recipes: tuple[Recipe, ...]
+    """All arms to make, those of the pairs first. Each comes after the arm that it is compared with."""
+
+
+def read_generated(campaign: Campaign) -> Generated:
+    """Work out `interactions`, `ablate` and `aa`.
 
     Raises:
-        SpecError: an entry names what is no experiment, or experiments that exclude each other; or an experiment is of
-            a group whose name is kept for generated arms or for a family of comparisons.
+        SpecError: an entry names an unknown experiment, or experiments that exclude each other. Or an experiment is in
+            a group whose name belongs to generated arms or to a family of comparisons.
     """
+    _refuse_kept_groups(campaign)
+    pairs = tuple(interaction_pairs(campaign))
+    of_pairs = [recipe for pair in pairs for recipe in pair.recipes]
+    return Generated(pairs=pairs, recipes=(*of_pairs, *_leave_one_out(campaign), *_replicates(campaign)))
+
+
+def _refuse_kept_groups(campaign: Campaign) -> None:
     for name, experiment in campaign.experiments.items():
         kept_for = _KEPT.get(experiment.group)
         if kept_for and not (experiment.control and experiment.group == CONTROLS):
             what = f"the group `{experiment.group}` is kept for {kept_for}; call this one otherwise"
             raise SpecError(what, ("experiments", name, "group"))
-    of_pairs = [recipe for pair in interaction_pairs(campaign) for recipe in pair.recipes]
-    return [*of_pairs, *_leave_one_out(campaign), *_replicates(campaign)]
 
 
 def interaction_pairs(campaign: Campaign) -> list[Pair]:

@@ -12,9 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from orchestrator.campaign.configs import Where
-from orchestrator.campaign.fields import BASELINE, TAG, Seeds
-from orchestrator.campaign.generated import AA, ABLATION, INTERACTION
+from orchestrator.campaign.fields import AA, ABLATION, BASELINE, INTERACTION, TAG, Seeds, Where
 from orchestrator.campaign.search_spec import CategoricalSpace, FloatSpace, IntSpace, ObjectiveSpec, SearchSpec
 from orchestrator.campaign.source import Source, T, ill_formed
 from orchestrator.campaign.spec import (

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from msgspec import Struct, structs
 
 from model.config import JobConfig
-from orchestrator.campaign.arms import Arm, find_interactions
+from orchestrator.campaign.arms import Arm, ResolvedArms
 from orchestrator.campaign.generated import Interaction
 from orchestrator.campaign.spec import Campaign
 from orchestrator.runs.identity import CodeAndData, identity_hash, run_id
@@ -54,7 +54,7 @@ def narrow(plan: Plan, names: Collection[str]) -> Plan:
 
 def plan_runs(
     campaign: Campaign,
-    arms: Mapping[str, Arm],
+    resolved: ResolvedArms,
     inputs: CodeAndData,
     code_trees: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
@@ -64,7 +64,7 @@ def plan_runs(
 
     Args:
         campaign: the campaign at its profile.
-        arms: the experiments that are wanted.
+        resolved: the experiments to plan. An interaction counts only where its arms are among them.
         inputs: code and captures.
         code_trees: experiment -> hash of its code, for those whose code is not that of `inputs`.
     """
@@ -72,7 +72,7 @@ def plan_runs(
     ids: dict[str, str] = {}
     run_of: dict[tuple[str, int], str] = {}
     for seed in campaign.seeds:
-        for arm in arms.values():
+        for arm in resolved.arms.values():
             config = structs.replace(arm.config, seed=seed + arm.seed_shift)
             own = structs.replace(inputs, code_tree=code_trees.get(arm.id, inputs.code_tree))
             identity = identity_hash(config, own)
@@ -85,8 +85,8 @@ def plan_runs(
                 runs[new.id], ids[identity] = new, new.id
     return Plan(
         campaign=campaign,
-        arms=dict(arms),
+        arms=resolved.arms,
         runs=tuple(runs.values()),
         run_of=run_of,
-        interactions=find_interactions(campaign, arms),
+        interactions=tuple(each for each in resolved.interactions if resolved.arms.keys() >= each.arms),
     )

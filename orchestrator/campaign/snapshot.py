@@ -12,11 +12,12 @@ from msgspec import Struct
 
 from model.endings import describe_system_error
 from model.train.run_folder import write_atomically
-from orchestrator.campaign.arms import Arm, select_arms
+from orchestrator.campaign.arms import Arm, ResolvedArms, find_interactions, select_arms
 from orchestrator.campaign.captures import missing_captures
 from orchestrator.campaign.fields import TAG
+from orchestrator.campaign.generated import interaction_pairs
 from orchestrator.campaign.plan import Plan, plan_runs
-from orchestrator.campaign.selection import Request, Selection, make_plan, share_runs
+from orchestrator.campaign.selection import CurrentPlan, Request, Selection, make_plan, share_runs
 from orchestrator.campaign.spec import Campaign
 from orchestrator.code.sources import Code, GitCode
 from orchestrator.errors import DataError
@@ -49,7 +50,9 @@ class QueuedCampaign(Struct, frozen=True, kw_only=True):
         asked = request.experiments or (() if request.everything else self.campaign.default_experiments)
         known = [name for name in asked if name in self.arms or ":" in name]
         campaign = msgspec.structs.replace(self.campaign, seeds=seeds)
-        return plan_runs(campaign, select_arms(self.arms, known), self.inputs, self.code_trees)
+        interactions = find_interactions(interaction_pairs(campaign), self.arms)
+        resolved = ResolvedArms(arms=select_arms(self.arms, known), interactions=interactions)
+        return plan_runs(campaign, resolved, self.inputs, self.code_trees)
 
     def has(self, asked: Sequence[str]) -> bool:
         """Whether it knows all experiments that were asked for by name."""
@@ -67,13 +70,14 @@ class QueuedCampaign(Struct, frozen=True, kw_only=True):
         )
 
 
-def save_snapshot(selection: Selection, code: Code, inputs: CodeAndData) -> str | None:
-    """Write down the campaign that runs are queued of; say it where that cannot be done."""
+def save_snapshot(selection: Selection, current: CurrentPlan) -> str | None:
+    """Write down the campaign of which runs are queued; return a sentence if that fails, else None."""
+    code = current.code
     queued = QueuedCampaign(
         campaign=selection.campaign,
         arms=selection.every_arm,
-        inputs=inputs,
-        code_trees={name: code.code_of(arm.code).hash for name, arm in selection.every_arm.items() if arm.code},
+        inputs=current.inputs,
+        code_trees=current.code_trees,
         commit=code.repository.base_commit if isinstance(code, GitCode) else None,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -96,15 +100,14 @@ def _path(selection: Selection) -> Path:
     return selection.paths.queued_campaign(selection.campaign.name, selection.campaign.profile)
 
 
-def choose_plan(selection: Selection, request: Request, code: Code, needed: Sequence[str] = ()) -> tuple[Plan, str]:
-    """Return the plan that is judged, and a sentence about whose it is.
+def choose_plan(selection: Selection, code: Code, needed: Sequence[str] = ()) -> tuple[Plan, str]:
+    """Return the plan to judge, and a sentence that says which one it is.
 
-    It is of the campaign as it is now; or as it was queued, where file, code or captures have changed since and more of
-    that has ended.
+    That is the campaign as it is now. Or it is the campaign as it was queued: if file, code or captures have changed
+    since, and if more runs of the queued campaign have ended.
 
     Args:
         selection: the campaign as it is now.
-        request: what was asked for.
         code: the code as it is now.
         needed: experiments that must be in the plan, beside those asked for.
 
@@ -112,8 +115,8 @@ def choose_plan(selection: Selection, request: Request, code: Code, needed: Sequ
         DataError: captures are missing, so that nobody can say which runs belong to the campaign.
     """
     queued = load_snapshot(selection)
-    is_known = queued is not None and queued.has((*request.experiments, *needed))
-    before = share_runs(queued.plan(request), selection.paths) if queued is not None and is_known else None
+    is_known = queued is not None and queued.has((*selection.request.experiments, *needed))
+    before = share_runs(queued.plan(selection.request), selection.paths) if queued is not None and is_known else None
     missing = missing_captures(selection)
     if not missing:
         now = make_plan(selection, code)

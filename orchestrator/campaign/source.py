@@ -15,7 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from orchestrator.campaign.configs import Where
+from orchestrator.campaign.fields import Where
 from orchestrator.errors import SpecError
 from orchestrator.files import read_plain
 from orchestrator.runs.identity import ID_PATTERN

@@ -9,11 +9,15 @@ import sys
 from pathlib import Path
 from typing import TypeAlias
 
+from orchestrator import __version__
 from orchestrator.cli.options import (
     PROMOTE,
     SEARCH,
+    add_campaign,
+    add_file,
     add_json,
     add_search_options,
+    add_slots,
     add_snapshot,
     parse_budget,
     parse_natural,
@@ -37,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     try:
+        if options.call is None:
+            return _explain_usage(options)
         # By name, so that a call for help does not pay for what a campaign needs, nor a look at the queue for pandas.
         module, _, function = options.call.partition(".")
         status: int = getattr(importlib.import_module(f"orchestrator.cli.{module}"), function)(options)
@@ -48,6 +54,15 @@ def _run(options: argparse.Namespace) -> int:
         print("knockout: interrupted", file=sys.stderr)
         return INTERRUPTED
     return status
+
+
+def _explain_usage(options: argparse.Namespace) -> int:
+    """Print the version, or say which commands there are."""
+    if "group" in options:
+        options.group.print_help(sys.stderr)
+        return 2
+    print(f"knockout {__version__}" if options.version else "knockout: name a command; `knockout --help` lists them")
+    return 0 if options.version else 2
 
 
 def _refuse(sentence: str) -> int:
@@ -64,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
-    parser.set_defaults(call="maintenance.show_version")
+    parser.set_defaults(call=None)
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_run(verbs)
     _add_plan(verbs)
@@ -102,46 +117,21 @@ def _add_verb(verbs: Verbs, name: str, call: str, summary: str, details: str = "
     return verb
 
 
-def _add_file(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("-f", "--file", type=Path, default=Path("experiments.yaml"), help="campaign file (%(default)s)")
-
-
-def _add_campaign(verb: argparse.ArgumentParser, *, with_experiments: bool = True) -> None:
-    _add_file(verb)
-    verb.add_argument("--profile", metavar="NAME", help="scale of the campaign, e.g. quick or paper")
-    if with_experiments:
-        verb.add_argument("--seeds", type=parse_seeds, metavar="N|A-B", help="so many seeds, or seeds A to B")
-        verb.add_argument(
-            "experiments",
-            nargs="*",
-            metavar="EXPERIMENT",
-            help="only these, and the references they need; tag:GROUP names all of a group",
-        )
-        verb.add_argument(
-            "--all",
-            action="store_true",
-            dest="everything",
-            help="every experiment, not only the default ones",
-        )
-
-
 def _add_run(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "run",
-        "run.run_campaign",
+        "run.run",
         "train what is missing, judge, and write the report",
         "What has a result is never trained again. Ctrl-C once lets every training finish its epoch and\n"
         "keeps its checkpoint; run again to go on. Ctrl-C twice stops at once.",
     )
-    _add_campaign(verb)
-    _add_slots(verb)
+    add_campaign(verb)
+    add_slots(verb)
     verb.add_argument("--retry", action="store_true", help="train failed runs again")
     verb.add_argument(
         "--until-decided",
-        action="store_const",
-        dest="call",
-        const="run.train_until_decided",
+        action="store_true",
         help="give more seeds to what is undecided, as the file's `staging` says, until nothing is",
     )
     verb.add_argument(
@@ -154,22 +144,17 @@ def _add_next(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "next",
-        "run.show_next",
+        "run.next_run",
         "name the run that would help most, and why; starts nothing",
         "By how soon the experiments that wait for it would be decided, for each second that it takes.",
     )
-    _add_campaign(verb)
+    add_campaign(verb)
     add_json(verb)
 
 
-def _add_slots(verb: argparse.ArgumentParser, *also: str) -> None:
-    how = "trainings at a time (one a GPU, or two on a CPU)"
-    verb.add_argument("--slots", *also, dest="slots", type=parse_positive, metavar="N", help=how)
-
-
 def _add_plan(verbs: Verbs) -> None:
-    verb = _add_verb(verbs, "plan", "plan.show_plan", "show what would run and what it would cost; starts nothing")
-    _add_campaign(verb)
+    verb = _add_verb(verbs, "plan", "plan.plan", "show what would run and what it would cost; starts nothing")
+    add_campaign(verb)
     add_json(verb)
 
 
@@ -177,11 +162,11 @@ def _add_status(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "status",
-        "queue.show_status",
+        "control.status",
         "show where every run stands",
         "Of all experiments, profiles and seeds, unless some are named. Exit status 0, whatever state they are in.",
     )
-    _add_file(verb)
+    add_file(verb)
     verb.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="only these")
     verb.add_argument("--profile", metavar="NAME", help="only this profile")
     verb.add_argument("--seeds", type=parse_seeds, metavar="N|A-B", help="only these seeds")
@@ -193,11 +178,11 @@ def _add_show(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "show",
-        "plan.show_experiment",
+        "plan.show",
         "show an experiment worked out: its configuration, its difference to the reference, its size",
     )
     verb.add_argument("experiment", metavar="EXPERIMENT", help="e.g. H2")
-    _add_campaign(verb, with_experiments=False)
+    add_campaign(verb, with_experiments=False)
     add_json(verb)
 
 
@@ -205,7 +190,7 @@ def _add_why(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "why",
-        "why.explain_run",
+        "why.why",
         "work out an experiment's verdict, or say why a run is, or is not, what would be trained now",
         "Of an experiment: its verdict from the raw counts, a line a number. Of a run: compares its folder with\n"
         "the plan's run of the same experiment, seed and profile: configuration, code, captures and format.\n"
@@ -217,7 +202,7 @@ def _add_why(verbs: Verbs) -> None:
         action="store_true",
         help="take its result although the code has changed since: you vouch for it, and the report says so",
     )
-    _add_campaign(verb, with_experiments=False)
+    add_campaign(verb, with_experiments=False)
     add_json(verb)
 
 
@@ -225,20 +210,20 @@ def _add_queue(verbs: Verbs) -> None:
     queue = verbs.add_parser(
         "queue", help="put runs into the queue, or list it", description="Put runs into the queue, or list it."
     )
-    queue.set_defaults(call="maintenance.show_group_help", parser=queue)
+    queue.set_defaults(call=None, group=queue)
     kinds = queue.add_subparsers(title="commands", metavar="COMMAND")
-    verb = _add_verb(kinds, "list", "queue.list_queue", "list the runs that wait or run, in order, of all profiles")
-    _add_file(verb)
+    verb = _add_verb(kinds, "list", "control.queue_list", "list the runs that wait or run, in order, of all profiles")
+    add_file(verb)
     add_json(verb)
     verb = _add_verb(
         kinds,
         "add",
-        "work.add_runs",
+        "queue.queue_add",
         "queue what has no result yet, for `knockout work`",
         "Each run keeps the code, the configuration and the guards that it is queued with, whatever becomes of\n"
         "the file and the checkout before it is trained.",
     )
-    _add_campaign(verb)
+    add_campaign(verb)
     add_snapshot(verb)
 
 
@@ -246,13 +231,13 @@ def _add_work(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "work",
-        "work.work",
+        "queue.work",
         "train what waits in the queue, until nothing does",
         "Several may be at work at once, also on several machines that share the folder and, by KNOCKOUT_DATABASE,\n"
         "the queue. Ctrl-C as for `run`; `knockout report` judges what is there.",
     )
-    _add_file(verb)
-    _add_slots(verb)
+    add_file(verb)
+    add_slots(verb)
     verb.add_argument("--stay", action="store_true", help="wait for runs that are queued later")
 
 
@@ -261,98 +246,98 @@ def _add_searches(verbs: Verbs) -> None:
     promote = _add_verb(verbs, "promote", *PROMOTE)
     add_search_options(search, promote)
     for verb in (search, promote):
-        _add_campaign(verb, with_experiments=False)
+        add_campaign(verb, with_experiments=False)
         add_snapshot(verb)
-    _add_slots(search, "--workers")
+    add_slots(search, "--workers")
 
 
 def _add_stop(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "stop",
-        "queue.stop_workers",
+        "control.stop",
         "ask every `run` and `work` to finish its epochs, keep the checkpoints, and end",
     )
-    _add_file(verb)
+    add_file(verb)
 
 
 def _add_retry(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "retry",
-        "queue.retry_runs",
+        "control.retry",
         "let failed runs wait again, with the code that they were queued with",
         "They go on from their last checkpoint, if they have one.",
     )
     verb.add_argument("runs", nargs="*", metavar="RUN", help="a run's id, or the beginning of it")
     verb.add_argument("--failed", action="store_true", help="all failed runs")
     verb.add_argument("--class", dest="failure", metavar="CLASS", help="of those, one class: out_of_memory, ...")
-    _add_file(verb)
+    add_file(verb)
 
 
 def _add_cancel(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "cancel",
-        "queue.cancel_runs",
+        "control.cancel",
         "take waiting runs out of the queue",
         "Of several runs, either all are cancelled or none. The next `knockout run` that plans a cancelled run\n"
         "queues it again.",
     )
     verb.add_argument("runs", nargs="+", metavar="RUN", help="a run's id, or the beginning of it")
-    _add_file(verb)
+    add_file(verb)
 
 
 def _add_rebuild(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "rebuild",
-        "maintenance.rebuild_queue",
+        "control.rebuild",
         "make results/knockout.db again from the run folders",
         "The old database is replaced once the new one is complete. What is lost is how often runs were tried, and\n"
         "which were cancelled: those wait again.",
     )
-    _add_file(verb)
+    add_file(verb)
 
 
 def _add_gc(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "gc",
-        "maintenance.collect_garbage",
+        "maintenance.gc",
         "remove worktrees of dead processes and branches of settled experiments",
         "A branch's commit stays under refs/knockout/. Keepers, experiments with runs that wait or run, and the\n"
         "branch that is checked out stay as they are.",
     )
     verb.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
-    _add_file(verb)
+    add_file(verb)
 
 
 def _add_checkout(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "checkout",
-        "maintenance.check_out_experiment",
+        "maintenance.checkout",
         "put an experiment's newest commit into a new folder",
     )
     verb.add_argument("experiment", metavar="EXPERIMENT", help="e.g. H2")
     verb.add_argument("--path", type=Path, metavar="DIR", help="the new folder (one in Knockout's cache)")
-    _add_file(verb)
+    add_file(verb)
 
 
 def _add_report(verbs: Verbs) -> None:
-    verb = _add_verb(verbs, "report", "run.write_report", "judge what is there and write the report")
-    _add_campaign(verb)
+    verb = _add_verb(verbs, "report", "run.report", "judge what is there and write the report")
+    add_campaign(verb)
 
 
 def _add_data(verbs: Verbs) -> None:
     data = verbs.add_parser("data", help="make captures and shards", description="Make captures and shards.")
-    data.set_defaults(call="maintenance.show_group_help", parser=data)
+    data.set_defaults(call=None, group=data)
     kinds = data.add_subparsers(title="commands", metavar="COMMAND")
     verb = _add_verb(
         kinds,
         "emulate",
-        "maintenance.emulate",
+        "maintenance.data_emulate",
         "make emulated captures LocA.h5 to LocD.h5",
         "LoRa preamble bursts of ten emulated transmitters, the same bytes for the same seed. They exist to\n"
         "try Knockout without a radio; what holds for them need not hold for any real one.",
@@ -366,26 +351,26 @@ def _add_data(verbs: Verbs) -> None:
     verb = _add_verb(
         kinds,
         "shard",
-        "maintenance.shard",
+        "maintenance.data_shard",
         "cut the bursts that a profile uses out of its captures, for `python -m model.studies.radio.by_hand`",
         "One file a capture, float32 and uncompressed, and manifest.json, which says what they are. Shards that are\n"
         "there already are left as they are; a folder that holds anything else is refused.",
     )
     verb.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to put them")
-    _add_campaign(verb, with_experiments=False)
+    add_campaign(verb, with_experiments=False)
 
 
 def _add_doctor(verbs: Verbs) -> None:
     verb = _add_verb(
         verbs,
         "doctor",
-        "maintenance.examine",
+        "maintenance.doctor",
         "check this machine: Python, packages, GPU, git, disk",
         "With --gpu: what only a GPU can show. Runs the tests marked `cuda`, then ten epochs of the baseline\n"
         "at profile paper on noise, and compares their seconds with the source's. Some minutes.",
     )
     verb.add_argument("--gpu", action="store_true", help="check the CUDA path itself")
-    _add_file(verb)
+    add_file(verb)
     verb.add_argument("--profile", default="paper", metavar="NAME", help="whose baseline is timed (%(default)s)")
 
 
@@ -393,7 +378,7 @@ def _add_schema(verbs: Verbs) -> None:
     _add_verb(
         verbs,
         "schema",
-        "plan.show_schema",
+        "plan.schema",
         "print the JSON Schema of experiments.yaml, for editors",
         "Save it beside the campaign file and begin that file with\n"
         "  # yaml-language-server: $schema=experiments.schema.json",

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from pathlib import Path
 
 MAX_SEEDS = 10_000
 """Most seeds of a command, as of a campaign; `help` loads no type of the campaign file."""
@@ -43,6 +44,37 @@ def parse_natural(text: str) -> int:
     return int(text)
 
 
+def add_file(verb: argparse.ArgumentParser) -> None:
+    """Let a command name the campaign file."""
+    verb.add_argument("-f", "--file", type=Path, default=Path("experiments.yaml"), help="campaign file (%(default)s)")
+
+
+def add_campaign(verb: argparse.ArgumentParser, *, with_experiments: bool = True) -> None:
+    """Let a command name the campaign file, the profile, and experiments and seeds."""
+    add_file(verb)
+    verb.add_argument("--profile", metavar="NAME", help="scale of the campaign, e.g. quick or paper")
+    if with_experiments:
+        verb.add_argument("--seeds", type=parse_seeds, metavar="N|A-B", help="so many seeds, or seeds A to B")
+        verb.add_argument(
+            "experiments",
+            nargs="*",
+            metavar="EXPERIMENT",
+            help="only these, and the references they need; tag:GROUP names all of a group",
+        )
+        verb.add_argument(
+            "--all",
+            action="store_true",
+            dest="everything",
+            help="every experiment, not only the default ones",
+        )
+
+
+def add_slots(verb: argparse.ArgumentParser, *also: str) -> None:
+    """Let a command say how many trainings run at a time."""
+    how = "trainings at a time (one a GPU, or two on a CPU)"
+    verb.add_argument("--slots", *also, dest="slots", type=parse_positive, metavar="N", help=how)
+
+
 def add_snapshot(verb: argparse.ArgumentParser) -> None:
     """Let a command take uncommitted code."""
     verb.add_argument(
@@ -56,7 +88,7 @@ def add_json(verb: argparse.ArgumentParser) -> None:
 
 
 SEARCH = (
-    "search.run_search",
+    "search.search",
     "look for the best values of some knobs",
     "Every point is trained as runs of the queue, and scored at a location that nothing is reported on. A point that\n"
     "was trained before costs nothing. Stop it and run it again to go on; several may search at once.\n"
@@ -64,7 +96,7 @@ SEARCH = (
 )
 """Which call of the console it is, its summary, and its details."""
 PROMOTE = (
-    "search.promote_winner",
+    "search.promote",
     "write the best point of a search into the campaign file, as an experiment",
     "It was chosen for its score, so that score is too high: only fresh seeds, at a location that the search never\n"
     "saw, say what it is worth. The command for that is printed.",

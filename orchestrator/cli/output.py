@@ -1,6 +1,5 @@
-"""What a command says: sentences, JSON for programs, and the folders that it speaks of."""
+"""What a command prints: sentences for a person, JSON for a program."""
 
-import argparse
 import json
 import re
 import sys
@@ -8,8 +7,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-from orchestrator.errors import UsageError
-from orchestrator.runs.paths import Paths
 from orchestrator.wording import visible
 
 BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
@@ -21,6 +18,11 @@ def say(sentences: Iterable[str]) -> int:
     if lines:
         print("\n".join(lines), flush=True)
     return 0
+
+
+def say_if(sentence: str | None) -> int:
+    """Print a sentence if there is one; return the exit status of a command that went well."""
+    return say([] if sentence is None else [sentence])
 
 
 def print_json(value: object) -> int:
@@ -36,14 +38,3 @@ def print_json(value: object) -> int:
         text = BEYOND_ASCII.sub(lambda sign: json.dumps(sign[0])[1:-1], text)
     print(text)
     return 0
-
-
-def paths_of(options: argparse.Namespace) -> Paths:
-    """Find the folders of a campaign that need not be read; a typo in -f must not look like an empty queue.
-
-    Raises:
-        UsageError: the campaign file is not there.
-    """
-    if not options.file.is_file():
-        raise UsageError(f"{options.file}: there is no such file; name the campaign with -f FILE")
-    return Paths(options.file.resolve().parent)

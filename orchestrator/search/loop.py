@@ -5,7 +5,7 @@ from functools import partial
 
 from msgspec import structs
 
-from orchestrator.campaign.captures import make_captures, refuse_shared_bursts
+from orchestrator.campaign.captures import refuse_shared_bursts
 from orchestrator.errors import DataError
 from orchestrator.launch.loop import Observer, Pacer
 from orchestrator.launch.worker import Worker, build_worker
@@ -35,7 +35,6 @@ def search(asked: Search, options: SearchOptions, observer: Observer) -> Searche
     store = open_store(asked.selection.paths)
     try:
         trials = open_trials(asked, store, options)
-        make_captures(asked.selection)
         require_trainable(asked)
         reconcile(store, asked.selection.paths, end_jobs=False)
         searcher = Searcher(trials, store, options)
