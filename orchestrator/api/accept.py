@@ -1,4 +1,4 @@
-"""`knockout why RUN --accept`: a result of older code stands for the run of today's, on the user's word."""
+"""`knockout why RUN --accept`: the user accepts a result of older code for the run of the code of now."""
 
 import getpass
 import os
@@ -28,8 +28,8 @@ def accept(request: Request, word: str) -> list[str]:
         word: the older run's id, or the beginning of it.
 
     Raises:
-        UsageError: more than the code differs, or there is nothing to take or no place for it.
-        RunError: a file of the result is gone, contradicts another, or cannot be written.
+        UsageError: more than the code differs, there is no result to take, or the planned run has one.
+        RunError: a file of the result is missing, contradicts another, or cannot be written.
         KnockoutError: as `why`.
     """
     selection = open_campaign(request.widened)
@@ -53,10 +53,10 @@ def accept(request: Request, word: str) -> list[str]:
 
 
 def refuse_unless_code_alone(comparison: Comparison) -> None:
-    """Refuse what no word of a user's can make the same. Pure.
+    """Refuse a result that a user cannot accept. Pure.
 
     Raises:
-        UsageError: the run is the same already, has no scores, or differs in more than its code.
+        UsageError: the run is the same already, is not done, or differs in more than its code.
     """
     if comparison.is_same:
         raise UsageError(f"{comparison.run} is what would be trained now, so its result is taken as it is")
@@ -70,7 +70,11 @@ def refuse_unless_code_alone(comparison: Comparison) -> None:
 
 
 def _require_believed(paths: Paths, run_id: str) -> None:
-    """Refuse a result that contradicts itself; nobody can vouch for it."""
+    """Refuse a result that contradicts itself.
+
+    Raises:
+        RunError: it does.
+    """
     try:
         read_run(run_id, paths.run(run_id))
     except RunError as error:
@@ -91,7 +95,7 @@ def _copy(source: RunFolder, target: RunFolder, found: Match) -> None:
     origin |= {"run": found.planned.id, "identity": found.planned.identity, "accepted": accepted}
     for path, value in ((target.provenance, origin), (target.config, found.planned.config)):
         write_atomically(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
-    # Last, since it is what makes the run a finished one.
+    # Written last: the existence of result.json means that the run is finished.
     write_atomically(target.result, source.result.read_bytes())
 
 
@@ -99,6 +103,6 @@ def _user_name() -> str:
     try:
         name = getpass.getuser()
     except KeyError:
-        # A container may have no name for its user.
+        # The user of a container may have no name.
         name = f"user {os.getuid()}"
     return f"{name} on {platform.node()}"

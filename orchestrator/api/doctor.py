@@ -39,13 +39,13 @@ MAKE_HOME = "set HOME to a folder that can be written"
 Lock = Callable[[int, int], None]
 SPEED_EPOCHS = 10
 SOURCE_EPOCH_SECONDS = (5, 6)
-"""What an epoch of the source's baseline took, on a GPU that it does not name."""
+"""Seconds of an epoch of the source's baseline, from and to, on a GPU that the source does not name."""
 SOURCE_LIMIT_SECONDS = 10
 GPU_PACKAGES = ("flash-linear-attention", "liger-kernel", "triton")
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     kind: Literal["ok", "note", "bad"]
     what: str
@@ -69,7 +69,7 @@ def doctor(request: Request | None = None, *, gpu: bool = False) -> Iterator[Fin
 
 
 def examine(paths: Paths) -> list[Finding]:
-    """Look at Python, packages, GPUs, git, and what else trainings need."""
+    """Check Python, packages, GPUs, git, and whatever else trainings need."""
     return [
         check_cores(),
         _package("torch"),
@@ -155,7 +155,7 @@ def check_speed(config: JobConfig) -> Finding:
 
 
 def judge_speed(speed: Speed) -> Finding:
-    """Compare epochs with the source's. The first one pays for compiling, so it does not count. Pure."""
+    """Compare the seconds of epochs with the source's. The first epoch includes compiling and does not count. Pure."""
     first, *rest = speed.epoch_seconds
     typical = median(rest or [first])
     waited = sum(seconds or 0.0 for seconds in speed.data_seconds) / sum(speed.epoch_seconds)
@@ -181,7 +181,7 @@ def check_cores() -> Finding:
 
 
 def judge_devices(variables: Mapping[str, str], gpus: Sequence[Gpu], devices: Sequence[Device]) -> Finding:
-    """Say which GPUs trainings may use, and what hides the others. Pure."""
+    """Say which GPUs trainings may use, and which setting hides the others. Pure."""
     masks = [f"{name}={variables[name]}" for name in (MASK, CONTAINER_MASK) if name in variables]
     if not gpus:
         return Finding(kind="note", what=NO_GPU)
@@ -200,7 +200,7 @@ def check_compiler() -> Finding:
 
 
 def check_places(paths: Paths) -> list[Finding]:
-    """Find out whether everything that is written has a place, and name those that are none."""
+    """Check that every folder that is written to can be written; name those that cannot."""
     places: dict[str, Callable[[], Path]] = {
         "runs and the queue": lambda: paths.runs,
         "reports": lambda: paths.reports,
@@ -232,7 +232,7 @@ def check_home() -> list[Finding]:
 
 
 def check_locks(paths: Paths, locks: Mapping[str, Lock] | None = None) -> list[Finding]:
-    """Find out whether files can be locked where the runs lie; the queue and the run folders need it.
+    """Check that files can be locked where the runs lie; the queue and the run folders need locks.
 
     Args:
         paths: the campaign's folders.
@@ -244,7 +244,7 @@ def check_locks(paths: Paths, locks: Mapping[str, Lock] | None = None) -> list[F
         with tempfile.TemporaryFile(dir=folder) as file:
             refused = {name: error for name, lock in locks.items() if (error := _try(lock, file.fileno())) is not None}
     except OSError:
-        return []  # that nothing can be written there is said elsewhere
+        return []  # check_places reports a folder that cannot be written
     if not refused:
         return [Finding(kind="ok", what=f"files can be locked in {folder}")]
     return [

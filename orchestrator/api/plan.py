@@ -1,4 +1,4 @@
-"""`knockout plan`: what would be trained, what is there already, and what the rest would cost. Starts nothing."""
+"""`knockout plan`: which runs would be trained, which have a result, and what the rest would cost. Starts nothing."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,11 @@ from orchestrator.wording import describe_bytes, describe_seconds
 __all__ = ["Cost", "Planned", "Preview", "PreviewRow", "Request", "plan"]
 
 NUM_MEASURED = 50
-"""Of the runs that are done, those whose time and size are read."""
+"""Most finished runs whose time and size are read for the estimate."""
 
 
 class PreviewRow(Struct, frozen=True, kw_only=True):
-    """What an experiment would train."""
+    """The seeds of an experiment that would be trained, and those that have a result."""
 
     experiment: str
     reference: str | None
@@ -34,32 +34,32 @@ class PreviewRow(Struct, frozen=True, kw_only=True):
     to_train: tuple[int, ...]
     finished: tuple[int, ...]
     rejected: str | None = None
-    """Why its code is refused, if it is."""
+    """Why its code is refused; None if it is not."""
 
 
 class Cost(Struct, frozen=True, kw_only=True):
-    """What the runs to train would take, going by runs of this profile that are done; None where there is none yet."""
+    """The cost of the runs to train, estimated from finished runs of this profile; None if there is none yet."""
 
     num_runs: int
     num_slots: int
     run_seconds: float | None = None
-    """Of one run, on average."""
+    """Mean seconds of a run."""
     run_bytes: float | None = None
-    """Of one run's folder, on average."""
+    """Mean bytes of a run folder."""
     free_bytes: int
 
     @property
     def wall_seconds(self) -> float | None:
-        """Until the last one ends."""
+        """Seconds until the last run ends."""
         return None if self.run_seconds is None else self.num_runs * self.run_seconds / self.num_slots
 
     @property
     def needed_bytes(self) -> float | None:
-        """Of all runs together."""
+        """Bytes of all runs together."""
         return None if self.run_bytes is None else self.num_runs * self.run_bytes
 
     def sentences(self) -> list[str]:
-        """Say it to a person."""
+        """Return the estimate as sentences."""
         runs = f"{self.num_runs} run{'' if self.num_runs == 1 else 's'} to train"
         if self.num_runs == 0:
             return [runs]
@@ -107,7 +107,7 @@ def plan(request: Request) -> Planned:
 
 
 def preview(selection: Selection) -> Preview:
-    """Say what would be trained, what is there already, and what it would cost; starts nothing."""
+    """Return what would be trained, which runs have a result, and what the rest would cost. Starts nothing."""
     code = find_code(selection.paths, snapshot=True)
     missing = missing_captures(selection)
     if missing:
@@ -145,7 +145,7 @@ def _preview_row(arm: Arm, seeds: Sequence[int], finished: Mapping[tuple[str, in
 
 
 def describe_change(arm: Arm) -> str:
-    """Say what an experiment changes: knobs, code, and seeds."""
+    """Describe what an experiment changes: knobs, code, and seeds."""
     knobs = [f"{knob}: {msgspec.json.encode(value).decode()}" for knob, value in arm.change.items()]
     code = [f"{what} {name}" for what, name in (("patch", arm.patch), ("ref", arm.ref)) if name]
     seeds = [f"seeds {arm.seed_shift} higher"] if arm.seed_shift else []
@@ -167,7 +167,7 @@ def _cost(paths: Paths, num_runs: int, done: Sequence[RunFolder]) -> Cost:
 
 
 def _read_epochs(folder: RunFolder) -> list[EpochRecord]:
-    """Read the epochs of a run; none of one that cannot be read, since what a plan costs is a guess."""
+    """Read the epochs of a run; return none if it cannot be read, since the cost is only an estimate."""
     try:
         return folder.read_epochs()
     except (OSError, ValueError):
@@ -175,7 +175,7 @@ def _read_epochs(folder: RunFolder) -> list[EpochRecord]:
 
 
 def find_unmet_need(selection: Selection) -> str | None:
-    """Say what this machine lacks for the study's configurations; None if it has all."""
+    """Say what this machine lacks for the configurations; None if it lacks nothing."""
     compiled = [arm.id for arm in selection.arms.values() if arm.config.runtime.compile]
     problem = find_compiler_problem() if compiled else None
     return None if problem is None else f"{', '.join(compiled)}: {problem}"

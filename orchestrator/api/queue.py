@@ -1,4 +1,4 @@
-"""`knockout queue add`: a plan becomes runs that wait, each with its code fixed."""
+"""`knockout queue add`: the missing runs of a plan are queued, each with its code fixed."""
 
 import contextlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -34,18 +34,18 @@ from orchestrator.verdicts.confounds import find_confounds
 
 
 def warn_of_confounds(paths: Paths, plan: Plan, finished: Iterable[str], slot: Slot) -> list[str]:
-    """Say which experiments would be confounded if their missing runs were trained here and now.
+    """Return a warning for each experiment that would be confounded if its missing runs were trained here and now.
 
     Args:
         paths: the campaign's folders.
-        plan: the campaign; each run that is not finished has its order.
+        plan: the campaign; each run without a result has its order.
         finished: runs that have their result.
-        slot: a slot of the kind that would train the others.
+        slot: a slot of the kind that would train the missing runs.
 
-    A run that cannot be read is compared with nothing; a report says what is wrong with it.
+    A run that cannot be read is skipped; the report says what is wrong with it.
 
     Returns:
-        One sentence an experiment, and one that counts those whose runs were never started.
+        One sentence per confounded experiment, and one that counts the experiments without any started pair.
     """
     done = frozenset(finished)
     planned = {run.id: run for run in plan.runs}
@@ -76,19 +76,19 @@ def warn_of_confounds(paths: Paths, plan: Plan, finished: Iterable[str], slot: S
         started = {seed: pair for seed, pair in pairs.items() if all(side.provenance for side in pair)}
         if pairs and not started:
             never.append(arm.id)
-        sentences += _say_in_a_line(arm, find_confounds(arm, reference, started))
-    return [*sentences, *_say_of_never_started(never)]
+        sentences += _warn_in_a_line(arm, find_confounds(arm, reference, started))
+    return [*sentences, *_count_never_started(never)]
 
 
-def _say_in_a_line(arm: Arm, confounds: Sequence[str]) -> list[str]:
+def _warn_in_a_line(arm: Arm, confounds: Sequence[str]) -> list[str]:
     if not confounds:
         return []
     more = f"; and {len(confounds) - 1} more, which the report lists" if len(confounds) > 1 else ""
     return [f"{arm.id} would be confounded: {confounds[0]}{more}"]
 
 
-def _say_of_never_started(names: Sequence[str]) -> list[str]:
-    """Count the experiments that have nothing to compare: their code was refused, or that of their reference."""
+def _count_never_started(names: Sequence[str]) -> list[str]:
+    """Count the experiments with nothing to compare: their code, or that of their reference, was refused."""
     if not names:
         return []
     experiments = wording.counted(len(names), "experiment has", "experiments have")
@@ -96,7 +96,7 @@ def _say_of_never_started(names: Sequence[str]) -> list[str]:
 
 
 def _mixed(plan: Plan, done: frozenset[str]) -> list[tuple[Arm, Arm]]:
-    """Return pairs of which some runs are done and some are not: others cannot differ yet, or any more."""
+    """Return experiment and reference where some runs are done and some are not. Only these can still be mixed."""
     pairs = [(arm, plan.arms[arm.reference]) for arm in plan.arms.values() if arm.reference]
 
     planned = {run.id for run in plan.runs}
@@ -125,7 +125,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
 
 
 class Queued(Struct, frozen=True, kw_only=True):
-    """What came of queueing a plan."""
+    """A plan after its missing runs were queued."""
 
     plan: Plan
     """The runs that are to be trained."""
@@ -157,7 +157,7 @@ class Added(Struct, frozen=True, kw_only=True):
 
 
 def queue_add(request: Request, options: RunOptions | None = None) -> Added:
-    """Queue what has no result yet, for `work` to train.
+    """Queue the runs that have no result yet, for `work` to train.
 
     Raises:
         KnockoutError: something is refused; nothing has been queued then.
@@ -182,7 +182,7 @@ def queue_add(request: Request, options: RunOptions | None = None) -> Added:
 def queue_missing(
     selection: Selection, store: Store, options: RunOptions, current: CurrentPlan | None = None
 ) -> Queued:
-    """Queue what has no result yet, and warn of confounds. The arguments are those of `add`.
+    """Queue the runs that have no result yet, and warn of confounds. The arguments are those of `add`.
 
     Raises:
         KnockoutError: something is refused; nothing has been queued then.
@@ -194,9 +194,9 @@ def queue_missing(
 
 
 def add(selection: Selection, store: Store, options: RunOptions, current: CurrentPlan | None = None) -> Queued:
-    """Queue what has no result yet, after what waits already.
+    """Queue the runs that have no result yet, behind the runs that wait already.
 
-    A run that was ruled too slow although another seed was not is queued again once in any case.
+    A run that was ruled too slow while another seed was not is queued again once, also without `retry`.
 
     Args:
         selection: the campaign.
@@ -228,7 +228,7 @@ def add(selection: Selection, store: Store, options: RunOptions, current: Curren
         refuse_impossible(selection)
         placing = Placing(selection.paths, plan, current)
         orders = placing.orders(found.settled)
-        # Only now: if something was refused above, results stay on record.
+        # Only now: if something is refused above, the old results stay on record.
         set_aside_notes = set_aside(selection.paths, found.doubtful)
         finished = finished_results(selection.paths, plan.run_ids, found.to_forget)
         finished |= placing.place(store, orders, rejected)
@@ -280,13 +280,13 @@ class Placing:
         self._terms: dict[str, Terms] = {}
 
     def orders(self, settled: Collection[str]) -> dict[str, Order]:
-        """Fix what the runs that are not settled are to be trained with; return it by run."""
+        """Return the orders of the runs that are not settled, by run."""
         return {
             run.id: self.order_of(run, number) for number, run in enumerate(self.plan.runs) if run.id not in settled
         }
 
     def place(self, store: Store, orders: Mapping[str, Order], rejected: Mapping[str, str]) -> dict[str, Result]:
-        """Write the folders of runs that are to wait; return the results of those that were rejected."""
+        """Write the folders of the runs with an order; return the results of the rejected ones."""
         open_rows = {row.id: row for row in store.runs() if not row.state.is_final}
         refused: dict[str, Result] = {}
         for run in self.plan.runs:
@@ -294,14 +294,14 @@ class Placing:
             if run.id not in orders or (row and row.state is RunState.RUNNING):
                 continue
             folder = self.paths.run(run.id)
-            place_run(folder, run.config, _in_its_place(folder, orders[run.id]) if row else orders[run.id])
+            place_run(folder, run.config, _keep_place(folder, orders[run.id]) if row else orders[run.id])
             if run.experiment in rejected:
                 refused[run.id] = rejection(rejected[run.experiment])
                 folder.write_result(refused[run.id])
         return refused
 
     def order_of(self, run: PlannedRun, number: int) -> Order:
-        """Fix what a run is to be trained with.
+        """Return the order of a run: its code, captures, guards and references.
 
         Args:
             run: the run.
@@ -312,7 +312,7 @@ class Placing:
         return self._terms[run.experiment].order(run.id, run.identity, queue_place(self.now, number))
 
     def _terms_of(self, experiment: str) -> Terms:
-        # Of the whole campaign: a run may have the name of an experiment with the same code that nobody asked for.
+        # The whole campaign: a run may have the name of another experiment with the same code, which was not asked for.
         arm, whole = self.current.whole.arms[experiment], self.current.whole
         names = dict.fromkeys((arm.reference, BASELINE)) if arm.reference else ()
         return Terms(
@@ -323,8 +323,8 @@ class Placing:
         )
 
 
-def _in_its_place(folder: RunFolder, order: Order) -> Order:
-    """Let a run that is in the queue already keep its place in a queue that is made again from the folders."""
+def _keep_place(folder: RunFolder, order: Order) -> Order:
+    """Return the order with the place of the run's earlier order. `rebuild` then gives a queued run the same place."""
     with contextlib.suppress(RunError):
         return structs.replace(order, queued=read_order(folder).queued)
     return order
@@ -336,9 +336,9 @@ def rejection(reason: str) -> Result:
 
 
 def _list(store: Store, plan: Plan, finished: Mapping[str, Result], unreadable: Collection[str]) -> None:
-    """Make the queue say what the run folders say, and let the rest wait; what cannot be read stays as it is."""
+    """Make the rows agree with the run folders, and queue the rest. Rows of unreadable folders stay as they are."""
     rows = store.runs([planned.id for planned in plan.runs])
-    # A row that says "ended" about a folder without a result is forgotten: the folders are the truth.
+    # The folders are the truth: a row that has ended, although its folder holds no result, is deleted.
     known = finished.keys() | set(unreadable)
     store.forget([row.id for row in rows if row.state.is_final and row.id not in known])
     store.add(row for row in planned_rows(plan) if row.id not in unreadable)
@@ -350,7 +350,7 @@ def _list(store: Store, plan: Plan, finished: Mapping[str, Result], unreadable: 
 
 
 def _record(store: Store, row: QueuedRun, result: Result) -> None:
-    # A worker that has just written it settles its claim itself.
+    # A running row is skipped: its worker has just written the result, and records it itself.
     if row.state is not RunState.RUNNING and row.state.value != result.state:
         store.record(row.id, result)
 
@@ -362,10 +362,10 @@ def planned_rows(plan: Plan) -> list[QueuedRun]:
 
 
 def refuse_impossible(selection: Selection) -> None:
-    """Ask `model` about every configuration before anything starts.
+    """Ask `model` about every configuration before a run is queued.
 
     Raises:
-        DataError: one cannot be trained on this machine or on these captures, or what is scored is not unseen.
+        DataError: a configuration cannot be trained on this machine or these captures, or roles share bursts.
     """
     if (problem := find_unmet_need(selection)) is not None:
         raise DataError(problem)

@@ -29,8 +29,8 @@ from orchestrator.verdicts.staged import Decision, DecisionState, among, judge_a
 __all__ = ["DecisionState", "Outcome", "VerdictRow", "conclude", "report"]
 
 PART = (
-    "this is a part of the campaign, of which {experiments} have runs too: where seeds are given out look by look, "
-    "verdicts are among what is named alone; branches and keepers stay as they are until `knockout report` judges all"
+    "this is a part of the campaign: {experiments} have runs too. Where seeds are given out look by look, verdicts are "
+    "corrected over the named experiments alone; branches and keepers change once `knockout report` judges all"
 )
 
 
@@ -80,7 +80,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """The file `report.md`."""
     notes: tuple[str, ...]
     problems: tuple[str, ...] = ()
-    """Sentences that say what kept runs from being trained or believed."""
+    """Sentences about runs that could not be trained, or are not believed."""
     is_complete: bool = True
     """Whether all runs have ended that were to be trained."""
     num_finished_before: int = 0
@@ -104,8 +104,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
 def report(request: Request) -> Outcome:
     """Judge what the runs left and write the report. Nothing is trained.
 
-    The report is of the campaign as it is now. Or it is of the campaign as it was queued: if file, code or captures
-    have changed since, and if more runs of the queued campaign have ended.
+    The report is of the campaign as it is now, or as it was queued. The queued one is taken if file, code or captures
+    have changed since and more of its runs have ended.
 
     Raises:
         SpecError: the campaign file is refused.
@@ -156,16 +156,16 @@ def conclude(selection: Selection, whole: Plan, code: Code, notes: tuple[str, ..
 
 
 def _other_experiments(selection: Selection, names: list[str]) -> list[str]:
-    """Keep the experiments that a command means that names none."""
+    """Keep the default experiments of the profile."""
     usual = select_arms(selection.every_arm, selection.campaign.default_experiments)
     return [name for name in names if name in usual]
 
 
 def settle_branches(code: GitCode, records: Mapping[str, RunRecord], outcome: Outcome, paths: Paths) -> list[str]:
-    """Tag what improved; retire the branch of everything else that has a verdict and waits for no run.
+    """Tag every keeper; retire the branch of every other experiment that has a verdict and no open run.
 
-    What improved only later is tagged although its branch is retired: its commit is still there. The report is written
-    by then: what git refuses is returned in sentences, and done at the next report.
+    A keeper whose branch is retired already is tagged too: its commit still exists. The report is written by now, so
+    an error of git is returned as a sentence, and the next report tries again.
     """
     waits = {row.experiment for row in outcome.rows if not row.state.is_final}
     commits = {record.provenance.get("commit") for record in records.values()} | ordered_commits(outcome.plan, paths)
@@ -189,7 +189,7 @@ def settle_branches(code: GitCode, records: Mapping[str, RunRecord], outcome: Ou
 
 
 def outdated_keepers(keepers: Mapping[str, str], judgements: Mapping[str, Judgement]) -> list[str]:
-    """Name the tags of experiments that are judged otherwise by now; whoever set them by hand may want them."""
+    """Return a sentence for each keeper tag whose experiment is no keeper now. Tags are never deleted here."""
     now = {name: judgements[name] for name in keepers if name in judgements and not judgements[name].is_keeper}
     return [
         f"keeper/{name} is a tag of an earlier verdict, which is {judgement.verdict} now: `git tag -d keeper/{name}`"
@@ -199,10 +199,10 @@ def outdated_keepers(keepers: Mapping[str, str], judgements: Mapping[str, Judgem
 
 
 def ordered_commits(plan: Plan, paths: Paths) -> set[str | None]:
-    """Return the commits that the plan's runs were queued with: one that was rejected has no provenance."""
+    """Return the commits that the plan's runs were queued with. They count too, as a rejected run has no provenance."""
     commits: set[str | None] = set()
     for run in plan.runs:
-        # One order that cannot be read, or is not there, keeps no other out.
+        # An order that is missing or broken does not affect the others.
         with contextlib.suppress(RunError):
             commits.add(read_order(paths.run(run.id)).code.commit)
     return commits

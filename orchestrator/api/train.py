@@ -31,7 +31,7 @@ from orchestrator.verdicts.staged import Standing, stand
 
 
 class Trained(Struct, frozen=True, kw_only=True):
-    """What came of training what was missing."""
+    """What was queued and trained."""
 
     queued: Queued
     problems: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ def train(
     is_time_up: Callable[[], bool] = never,
     current: CurrentPlan | None = None,
 ) -> Trained:
-    """Queue what is missing and train it, until all has ended or the time is up.
+    """Queue the missing runs and train them, until all have ended or the time is up.
 
     Args:
         selection: what to train.
@@ -64,7 +64,7 @@ def train(
     try:
         queued = queue_missing(selection, store, options, current)
         if len(queued.finished) == len(queued.plan.runs):
-            # The last job may have outlived its orchestrator, and ended while this command began.
+            # The last job may have outlived its worker, and ended while this command began.
             reconcile(store, selection.paths, end_jobs=False)
             refused = Checkouts(selection.paths).remove_leftovers()
             return Trained(queued=queued, problems=tuple(refused), is_idle=True)

@@ -30,15 +30,15 @@ from orchestrator.verdicts.staged import among, judge_as_declared
 from orchestrator.verdicts.steps import Arithmetic, work_out
 
 NUM_HEX = 12
-"""Of a hash, in a sentence."""
+"""Digits of a hash in a sentence."""
 
 
 class PastRun(Struct, frozen=True, kw_only=True):
-    """What a run folder says its numbers came from."""
+    """What the numbers of a run came from, as its folder says."""
 
     id: str
     config: dict[str, Any]
-    """`config.json` as it was written, maybe by another version."""
+    """`config.json` as it was written, perhaps by another version."""
     identity: str
     code_tree: str
     captures: dict[str, str]
@@ -49,14 +49,14 @@ class PastRun(Struct, frozen=True, kw_only=True):
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """A value on both sides; a side that does not have it does not have the field."""
+    """A value in the run and in the plan; a side without the value leaves its field unset."""
 
     before: Any | UnsetType = UNSET
     after: Any | UnsetType = UNSET
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """A run folder beside what the plan would train for the same experiment and seed."""
+    """How a run folder differs from the planned run of the same experiment and seed."""
 
     run: str
     planned: str
@@ -71,12 +71,12 @@ class Comparison(Struct, frozen=True, kw_only=True):
     code: Change | None
     """Hashes of `model/`, where they differ."""
     files: tuple[str, ...] | None
-    """Files under `model/` that differ; None where nobody can say."""
+    """Files under `model/` that differ; None if that cannot be known."""
     format: Change | None
-    """Version of the configuration; or, without `before`, of the identity, since a run folder does not say its own."""
+    """Version of the configuration. Without `before` it is that of the identity, which a run folder does not record."""
 
     def sentences(self) -> list[str]:
-        """Say it to a person."""
+        """Return the comparison as sentences."""
         if self.is_same:
             return [f"{self.run}: the same: {self._use()}"]
         lines = [f"{self.run}: not what `knockout run` would train now, which is {self.planned}"]
@@ -100,7 +100,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
     def _file_lines(self) -> list[str]:
         if self.files is None:
-            return ["  its commit is not in this repository, so nobody can say which files differ"]
+            return ["  its commit is not in this repository, so it cannot be known which files differ"]
         return [f"  {file}" for file in self.files]
 
 
@@ -145,7 +145,7 @@ def compare(
 
 
 def _without_names(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay out the knobs that a number may depend on: not what names a run, nor where captures lie."""
+    """Return the knobs that a number may depend on: without the names of a run and the paths of captures."""
     captures = {
         name: {key: value for key, value in capture.items() if key != "path"}
         for name, capture in config["data"]["captures"].items()
@@ -177,7 +177,7 @@ def _show_hash(change: Change) -> str:
 
 
 _WITH_SEED = re.compile(r"-s\d")
-"""What a run's id has and an experiment's has not."""
+"""Part of every run id, and of no experiment id: the seed."""
 
 
 class _Capture(Struct, frozen=True):
@@ -214,12 +214,12 @@ class Match(Struct, frozen=True, kw_only=True):
     code_tree: str
     """Hash of the code that the planned run would train."""
     refusal: str | None
-    """Why that code is refused, if it is."""
+    """Why that code is refused; None if it is not."""
     comparison: Comparison
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
-    """What `why` has to say: of an experiment its verdict step by step, of a run what differs."""
+    """The answer of `why`: for an experiment its verdict step by step, for a run what differs."""
 
     content: Arithmetic | Comparison
     sentences: list[str]
@@ -305,7 +305,7 @@ def match(selection: Selection, request: Request, word: str) -> Match:
 
 
 def _pick(selection: Selection, word: str) -> str:
-    """Find the run that is meant; a word that begins none and has no seed in it is an experiment's, misspelt."""
+    """Find the run that is meant. A word without a seed that begins no run id is taken for a misspelt experiment."""
     paths = selection.paths
     there = [path.name for path in paths.runs.iterdir() if path.is_dir()] if paths.runs.is_dir() else []
     if not any(run_id.startswith(word) for run_id in there) and not _WITH_SEED.search(word):
@@ -336,7 +336,7 @@ def _changed_files(code: Code, arm_code: ArmCode, past: PastRun) -> tuple[str, .
 
 
 def read_past_run(paths: Paths, run_id: str) -> tuple[PastRun, _Config]:
-    """Read what a run was made of, also where another version of Knockout wrote it.
+    """Read what a run was made of, also if another version of Knockout wrote it.
 
     Raises:
         RunError: a file is missing or broken.

@@ -1,4 +1,4 @@
-"""`knockout work`: trains what waits, whoever queued it. It loads nothing that judges or draws."""
+"""`knockout work`: trains the runs that wait. It loads nothing that judges or draws."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ class _Silent:
 
 
 SILENT = _Silent()
-"""For those who wait for the end, such as a script."""
+"""The observer of a script that only waits for the end."""
 
 
 class WorkOptions(Struct, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ class WorkOptions(Struct, frozen=True, kw_only=True):
 
 
 class Worked(Struct, frozen=True, kw_only=True):
-    """What came of `knockout work`."""
+    """What `knockout work` has trained."""
 
     rows: list[QueuedRun]
     """The runs that it trained to an end."""
@@ -67,7 +67,7 @@ def work(file: Path, options: WorkOptions | None = None, observer: Observer = SI
         requeue_interrupted(store)
         worker = build_worker(store, paths, options.slots, stays=options.stays)
         is_complete = worker.drain(observer)
-        # Asked only where nothing waited: who interrupts must not wait for a queue that is away.
+        # Read only if nothing waited: after an interrupt nobody should wait for a database that does not answer.
         is_idle = is_complete and not worker.ended_rows()
         forgotten = describe_forgotten(paths) if is_idle and not store.runs() else []
         problems = (*worker.problems, *forgotten)

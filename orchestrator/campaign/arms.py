@@ -1,7 +1,7 @@
 """A campaign at one profile -> its arms. Pure.
 
-An arm is an experiment with its configuration worked out: the baseline, then the changes of the stack it stands on,
-then its own. Two arms that come out the same (K1 takes H2 back and so is E5) share their runs.
+An arm is an experiment with its full configuration: the baseline, then the changes of the stack it stands on, then its
+own. Two arms with the same configuration share their runs. For example K1 takes H2 back, so K1 equals E5.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,19 +39,19 @@ class Arm(Struct, frozen=True, kw_only=True):
     ref: str | None = None
     """The branch, tag or commit whose `model/` its own change runs."""
     code: tuple[CodeStep, ...] = ()
-    """All that its stack does to the code, its own step last."""
+    """The patches and refs of its stack, its own last."""
     same_as: str | None = None
     """The earlier arm with the same configuration, whose runs it shares."""
     control: Control | None = None
-    """What it tests of the protocol; such an arm is no idea to be judged with the others."""
+    """What it tests of the protocol; a control is not judged with the ideas."""
     seed_shift: int = 0
-    """How far the seeds that it trains at lie from the campaign's."""
+    """What is added to the campaign's seeds to get the seeds that it trains at."""
     needs: tuple[str, ...] = ()
-    """Beside its reference, the arms without which it says nothing: the other cells of its 2 x 2."""
+    """The arms that its verdict needs beside its reference: the other cells of its 2 x 2."""
 
 
 def branch_content(arm: Arm) -> BranchContent:
-    """Return what an experiment's branch holds of it: its steps, and the resolved experiment as JSON."""
+    """Return what the branch of an experiment holds: its patches and refs, and the experiment as JSON."""
     return BranchContent(
         experiment=arm.id,
         steps=arm.code,
@@ -130,7 +130,7 @@ def _own_steps(changing: ExperimentSpec | Arm) -> tuple[CodeStep, ...]:
 
 
 def _make_all(recipes: Sequence[Recipe], declared: Mapping[str, Arm]) -> dict[str, Arm]:
-    """Make the arms that the file asks for without spelling them out."""
+    """Make the generated arms, each from its recipe."""
     arms = dict(declared)
     for recipe in recipes:
         arm = _make(recipe, arms)
@@ -231,23 +231,23 @@ def _mark_same(arms: dict[str, Arm]) -> dict[str, Arm]:
 
 
 def select_arms(arms: Mapping[str, Arm], asked: Sequence[str]) -> dict[str, Arm]:
-    """Keep the arms asked for (all, when none is named), the references their verdicts need, and their twins.
+    """Return the arms asked for (all, if none is named) and the arms that these need.
 
-    Arms that are the same share runs named after the first of them; without it they would be trained under two names.
+    An arm needs its reference, and the first arm with the same configuration: the runs that they share have its name.
 
     Raises:
-        UsageError: a name is no experiment of the campaign.
+        UsageError: the campaign has no experiment of a name.
     """
     wanted: set[str] = set()
     for word in asked or arms:
         for name in _named_by(word, arms):
             for needed in (name, *arms[name].needs):
-                wanted |= _with_those_before(arms, needed)
+                wanted |= _with_needed(arms, needed)
     return {name: arm for name, arm in arms.items() if name in wanted}
 
 
 def _named_by(word: str, arms: Mapping[str, Arm]) -> list[str]:
-    """Return the experiments that a word means: one by its id, or with `tag:` in front all of a group."""
+    """Return the experiments that a word means: `E5` that experiment, `tag:loss` all of the group `loss`."""
     if word in arms:
         return [word]
     if not word.startswith(TAG):
@@ -260,7 +260,7 @@ def _named_by(word: str, arms: Mapping[str, Arm]) -> list[str]:
     return named
 
 
-def _with_those_before(arms: Mapping[str, Arm], name: str) -> set[str]:
-    """Return an arm, its reference and its twin, and theirs."""
+def _with_needed(arms: Mapping[str, Arm], name: str) -> set[str]:
+    """Return an arm, its reference, the arm with the same configuration, and what these need."""
     before = [other for other in (arms[name].reference, arms[name].same_as) if other is not None]
-    return {name}.union(*(_with_those_before(arms, other) for other in before))
+    return {name}.union(*(_with_needed(arms, other) for other in before))

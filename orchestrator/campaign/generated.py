@@ -1,6 +1,6 @@
-"""Arms that the campaign file asks for without spelling them out: `interactions`, `ablate`, `aa`. Pure.
+"""Recipes of the arms that `interactions`, `ablate` and `aa` of a campaign file ask for. Pure.
 
-A recipe says whose changes are put on what, and what that is called; `plan.py` works the configurations out.
+A recipe says which changes are applied to which arm, and names the result. `arms.py` works the configurations out.
 """
 
 import re
@@ -31,7 +31,7 @@ FULL = "full"
 
 
 class Recipe(Struct, frozen=True, kw_only=True):
-    """How an arm is made: the changes of `parts`, in this order, on the stack of `base`."""
+    """How an arm is made: the changes of `parts`, in this order, applied to `base`."""
 
     id: str
     title: str
@@ -41,23 +41,23 @@ class Recipe(Struct, frozen=True, kw_only=True):
     parts: tuple[str, ...] = ()
     reference: str
     left_out: tuple[str, ...] = ()
-    """The experiments whose changes the reference has and this has not."""
+    """The experiments whose changes the reference has and this arm lacks."""
     control: Control | None = None
     seed_shift: int = 0
-    """How far its seeds lie from the campaign's."""
+    """What is added to the campaign's seeds to get its seeds."""
     unless_there: bool = False
-    """Whether an arm with the same configuration takes its place."""
+    """Whether it is not made if an arm with the same configuration exists."""
     where: Where
-    """What in the campaign file asks for it."""
+    """Path of the entry in the campaign file that asks for it."""
 
 
 class Interaction(Struct, frozen=True, kw_only=True):
-    """Two experiments and the four arms that tell whether their effects add up."""
+    """Two experiments and the four arms that show whether their effects add up."""
 
     first: str
     second: str
     neither: str
-    """The arm that the four have as their base."""
+    """The common base of the four arms."""
     only_first: str
     only_second: str
     both: str
@@ -80,18 +80,18 @@ class Pair(Struct, frozen=True, kw_only=True):
     second: str
     base: str
     recipes: tuple[Recipe, Recipe, Recipe]
-    """Of the first alone, the second alone, and both."""
+    """The first alone, the second alone, and both together."""
 
 
 _KEPT = {
     **dict.fromkeys((INTERACTION, ABLATION, AA), "arms that the file asks for by `interactions`, `ablate` or `aa`"),
     **dict.fromkeys((CONTROLS, CAMPAIGN), "what verdicts are reached among: the controls, or the whole campaign"),
 }
-"""Group -> what it is kept for."""
+"""Name of a group that experiments cannot have -> what it is kept for."""
 
 
 class Generated(Struct, frozen=True, kw_only=True):
-    """What the campaign file asks for without spelling it out."""
+    """The generated arms that a campaign file asks for, as recipes."""
 
     pairs: tuple[Pair, ...]
     """The entries of `interactions`."""
@@ -124,7 +124,7 @@ def interaction_pairs(campaign: Campaign) -> list[Pair]:
     """Work out `interactions`.
 
     Raises:
-        SpecError: a pair names what is no experiment, the same twice, or two that change the same.
+        SpecError: a pair names an unknown experiment, one experiment twice, or two that change the same knob.
     """
     pairs: list[Pair] = []
     for index, (first, second) in enumerate(campaign.interactions):
@@ -172,7 +172,7 @@ def _pair(campaign: Campaign, first: str, second: str, where: Where) -> Pair:
 
 
 def common_base(campaign: Campaign, first: str, second: str) -> str:
-    """Return the arm with the longest stack that both experiments' stacks begin with and that has neither of them."""
+    """Return the last arm that the stacks of both experiments have in common, neither of the two included."""
     base = BASELINE
     for ours, theirs in zip(_stack(campaign, first)[:-1], _stack(campaign, second)[:-1], strict=False):
         if ours != theirs:
@@ -187,7 +187,7 @@ def _stack(campaign: Campaign, name: str) -> tuple[str, ...]:
 
 
 def _in_order(campaign: Campaign, names: Sequence[str]) -> tuple[str, ...]:
-    """Sort as in the file, but each after the one it stands on."""
+    """Sort experiments as in the file, but each after the one it stands on."""
     return tuple(name for name in order_by_reference(campaign.experiments) if name in names)
 
 
@@ -250,7 +250,7 @@ def _leave_one_out(campaign: Campaign) -> Iterator[Recipe]:
 
 
 def _parts(campaign: Campaign) -> dict[str, tuple[str, ...]]:
-    """Return the parts of `ablate` by a name that may stand in an id."""
+    """Return the parts of `ablate`: a name that fits into an id -> its experiments."""
     parts: dict[str, tuple[str, ...]] = {}
     seen: dict[str, str] = {}
     for index, entry in enumerate(campaign.ablate):
@@ -328,10 +328,10 @@ def _replicates(campaign: Campaign) -> Iterator[Recipe]:
 
 
 def refuse_name(recipe: Recipe, taken: Container[str]) -> None:
-    """Refuse a recipe whose arm could not have its name.
+    """Refuse a recipe if its name is taken or too long.
 
     Raises:
-        SpecError: there is another experiment of the name, or it is too long.
+        SpecError: another experiment has the name, or the name is too long.
     """
     if recipe.id in taken:
         what = "and the file has an experiment of that name that is something else; rename that one"

@@ -1,4 +1,4 @@
-"""Arms -> the ordered list of runs, each named by what it computes. Pure."""
+"""Arms -> the ordered list of runs. The name of a run holds a hash of what it computes. Pure."""
 
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from orchestrator.runs.identity import CodeAndData, identity_hash, run_id
 
 
 class PlannedRun(Struct, frozen=True, kw_only=True):
-    """One training to be done or already done."""
+    """One training, which may be done already."""
 
     id: str
     experiment: str
@@ -23,24 +23,24 @@ class PlannedRun(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What a campaign comes to at one profile."""
+    """The arms and the runs of a campaign at one profile."""
 
     campaign: Campaign
     arms: dict[str, Arm]
     runs: tuple[PlannedRun, ...]
     run_of: dict[tuple[str, int], str]
-    """(experiment, the campaign's seed) -> run id; arms that are the same configuration share it."""
+    """(experiment, seed of the campaign) -> run id; arms with the same configuration share runs."""
     interactions: tuple[Interaction, ...] = ()
-    """Those whose four arms are all here."""
+    """The pairs of experiments of which all four arms are in the plan."""
 
     @property
     def run_ids(self) -> tuple[str, ...]:
-        """Its runs, in the order in which they are trained."""
+        """The ids of its runs, in the order of training."""
         return tuple(run.id for run in self.runs)
 
 
 def narrow(plan: Plan, names: Collection[str]) -> Plan:
-    """Keep some experiments of a plan, with their runs."""
+    """Return the plan with only some experiments and their runs."""
     run_of = {(name, seed): run_id for (name, seed), run_id in plan.run_of.items() if name in names}
     kept = set(run_of.values())
     return structs.replace(
@@ -58,15 +58,15 @@ def plan_runs(
     inputs: CodeAndData,
     code_trees: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
-    """Lay out the trainings: seed by seed, references before what is compared with them.
+    """List the trainings: seed by seed, each reference before what is compared with it.
 
-    Going seed by seed interleaves an experiment with its reference, so that a drift of the machine hits both.
+    Going seed by seed interleaves an experiment with its reference, so that a drift of the machine affects both.
 
     Args:
         campaign: the campaign at its profile.
         resolved: the experiments to plan. An interaction counts only where its arms are among them.
         inputs: code and captures.
-        code_trees: experiment -> hash of its code, for those whose code is not that of `inputs`.
+        code_trees: experiment -> hash of its code, where it is not the code of `inputs`.
     """
     runs: dict[str, PlannedRun] = {}
     ids: dict[str, str] = {}

@@ -1,6 +1,6 @@
-"""What was queued last, so that a report can judge it after the campaign file or the code has moved on.
+"""Saves the campaign as it was queued, so that a report can judge it after the file or the code has changed.
 
-On Friday forty runs are queued; on Sunday somebody edits the code; on Monday the report is of Friday's campaign.
+Example: on Friday forty runs are queued. On Sunday the code is edited. Monday's report is of Friday's campaign.
 """
 
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ from orchestrator.files import read_plain
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.results import count_ended
 
-FORGOTTEN = "the campaign cannot be written down as it was queued"
-LATER = "a report is then of the campaign as its file is at that time"
+NOT_SAVED = "the campaign cannot be saved as it was queued"
+LATER = "a later report is of the campaign as its file is then"
 QUEUED_BYTES = 2**28
-"""Most bytes of a campaign as it was queued, with every experiment worked out."""
+"""Most bytes of a saved campaign, with every experiment worked out."""
 
 
 class QueuedCampaign(Struct, frozen=True, kw_only=True):
@@ -36,15 +36,15 @@ class QueuedCampaign(Struct, frozen=True, kw_only=True):
 
     campaign: Campaign
     arms: dict[str, Arm]
-    """All of its experiments, also those that were not queued."""
+    """All of its experiments, also those of which nothing was queued."""
     inputs: CodeAndData
     code_trees: dict[str, str]
-    """Experiment -> hash of its code, for those with code of their own."""
+    """Experiment -> hash of its code, for experiments with a patch or a ref."""
     commit: str | None
     when: str
 
     def plan(self, request: Request) -> Plan:
-        """Lay out what was asked for, as it would have been then."""
+        """Plan what is asked for as it would have been planned then."""
         staging = self.campaign.staging
         seeds = self.campaign.seeds if staging or not request.seeds else request.seeds
         asked = request.experiments or (() if request.everything else self.campaign.default_experiments)
@@ -55,11 +55,11 @@ class QueuedCampaign(Struct, frozen=True, kw_only=True):
         return plan_runs(campaign, resolved, self.inputs, self.code_trees)
 
     def has(self, asked: Sequence[str]) -> bool:
-        """Whether it knows all experiments that were asked for by name."""
+        """Return whether it holds all experiments that are asked for by name."""
         return all(name in self.arms for name in asked if not name.startswith(TAG))
 
     def sentence(self) -> str:
-        """Say whose report it is."""
+        """Return the sentence that says which campaign the report is of."""
         at = f" at commit {self.commit[:12]}" if self.commit else ""
         when = f"{self.when[:16].replace('T', ' ')} UTC"
         command = "knockout run --until-decided" if self.campaign.staging else "knockout run"
@@ -71,7 +71,7 @@ class QueuedCampaign(Struct, frozen=True, kw_only=True):
 
 
 def save_snapshot(selection: Selection, current: CurrentPlan) -> str | None:
-    """Write down the campaign of which runs are queued; return a sentence if that fails, else None."""
+    """Save the campaign of which runs are queued; return a sentence if that fails, else None."""
     code = current.code
     queued = QueuedCampaign(
         campaign=selection.campaign,
@@ -84,12 +84,12 @@ def save_snapshot(selection: Selection, current: CurrentPlan) -> str | None:
     try:
         write_atomically(_path(selection), msgspec.json.encode(queued))
     except OSError as error:
-        return f"{FORGOTTEN}: {describe_system_error(error)}; {LATER}"
+        return f"{NOT_SAVED}: {describe_system_error(error)}; {LATER}"
     return None
 
 
 def load_snapshot(selection: Selection) -> QueuedCampaign | None:
-    """Read what was queued last of a campaign at its profile; None if nothing was, or nobody can read it."""
+    """Read the campaign as it was last queued at this profile; None if it never was, or the file cannot be read."""
     try:
         return msgspec.json.decode(read_plain(_path(selection), QUEUED_BYTES), type=QueuedCampaign)
     except (OSError, ValueError, RecursionError):
@@ -103,8 +103,8 @@ def _path(selection: Selection) -> Path:
 def choose_plan(selection: Selection, code: Code, needed: Sequence[str] = ()) -> tuple[Plan, str]:
     """Return the plan to judge, and a sentence that says which one it is.
 
-    That is the campaign as it is now. Or it is the campaign as it was queued: if file, code or captures have changed
-    since, and if more runs of the queued campaign have ended.
+    That is the campaign as it is now, or as it was queued. The queued one is taken if file, code or captures have
+    changed since and more of its runs have ended.
 
     Args:
         selection: the campaign as it is now.

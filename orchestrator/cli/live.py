@@ -15,7 +15,7 @@ from orchestrator.cli.terminal import OUT, cell, show, styled
 from orchestrator.wording import one_line
 
 NUM_SHOWN = 5
-"""Of the runs that ended, and of those that wait, in the live table."""
+"""Most runs in the live table that have ended, and most that wait."""
 
 
 NEW_LINE = "\n"
@@ -47,7 +47,7 @@ class LiveTable:
         self._ends.close()
 
     def show(self, rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> None:
-        """Take the queue's rows and the runs under way."""
+        """Show the rows of the queue and the runs under way."""
         if is_table():
             self._live.update(self._table(rows, live))
         for row in rows:
@@ -70,7 +70,7 @@ class LiveTable:
         for heading in ("experiment", "seed", "epoch", "val loss", "s/epoch", "state", "left"):
             table.add_column(heading, justify="right" if heading not in ("experiment", "state") else "left")
         followed = {run.id: run for run in live}
-        # A terminal may have 24 lines: what runs, the last that ended, and the next that wait.
+        # A terminal may have 24 lines: show the last runs that ended, those under way, and the next that wait.
         for row in (*ended[-NUM_SHOWN:], *(row for row in rows if row.id in followed), *waiting[:NUM_SHOWN]):
             cells = _live_cells(followed[row.id]) if row.id in followed else ["", "", ""]
             remaining = _about(_run_seconds_left(followed[row.id])) if row.id in followed else ""

@@ -13,7 +13,7 @@ BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 def say(sentences: Iterable[str]) -> int:
-    """Print sentences as they are; return the exit status of a command that went well."""
+    """Print sentences, one a line; return 0, the exit status of success."""
     lines = [visible(sentence) for sentence in sentences]
     if lines:
         print("\n".join(lines), flush=True)
@@ -21,16 +21,16 @@ def say(sentences: Iterable[str]) -> int:
 
 
 def say_if(sentence: str | None) -> int:
-    """Print a sentence if there is one; return the exit status of a command that went well."""
+    """Print a sentence if there is one; return 0, the exit status of success."""
     return say([] if sentence is None else [sentence])
 
 
 def print_json(value: object) -> int:
-    """Print a value for a program; return the exit status of a command that went well."""
+    """Print a value as JSON; return 0, the exit status of success."""
     try:
         text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     except UnicodeEncodeError:
-        # A file's name that is no UTF-8; `json` writes its bytes as `os.fsdecode` read them.
+        # A file name that is not UTF-8: `json` writes its bytes as `os.fsdecode` read them.
         text = json.dumps(msgspec.to_builtins(value), indent=2)
     try:
         text.encode(sys.stdout.encoding or "utf-8")

@@ -120,5 +120,5 @@ def test_where_nothing_can_be_written_down_what_is_queued_waits_all_the_same(stu
         assert len(store.runs()) == 2
     finally:
         store.close()
-    assert queued.notes[-1].startswith("the campaign cannot be written down as it was queued: ")
+    assert queued.notes[-1].startswith("the campaign cannot be saved as it was queued: ")
     assert load_snapshot(opened) is None
