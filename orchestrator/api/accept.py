@@ -1,4 +1,4 @@
-"""`knockout why RUN --accept`: a result of older code stands for the run of today's, on the user's word."""
+"""`knockout why RUN --accept`: the user accepts a result of older code for the run of the code of now."""
 
 import getpass
 import os
@@ -10,7 +10,7 @@ import msgspec
 
 from model.train.run_folder import RunFolder
 from orchestrator.api.why import Comparison, Match, match
-from orchestrator.campaign.selection import Request
+from orchestrator.campaign.selection import Request, open_campaign
 from orchestrator.errors import RunError, UsageError
 from orchestrator.files import write_atomically, write_json
 from orchestrator.runs.paths import Paths
@@ -19,17 +19,23 @@ from orchestrator.runs.results import describe_holder, read_result
 from orchestrator.runs.states import RunState
 
 
-def accept(paths: Paths, request: Request, word: str) -> list[str]:
-    """Give the run that would be trained now the result of an older one that differs in its code alone.
+def accept(request: Request, word: str) -> list[str]:
+    """Give the run that would be trained now the result of an older run that differs in its code alone.
 
-    The copy says whose word it is taken on, and the report says it again.
+    The copy names who accepted it, and the report names that user too.
+
+    Args:
+        request: the campaign file. Its profile, if it names one, takes the place of the run's own.
+        word: the older run's id, or the beginning of it.
 
     Raises:
-        UsageError: more than the code differs, or there is nothing to take or no place for it.
-        RunError: a file of the result is gone, contradicts another, or cannot be written.
-        KnockoutError: as `explain.why`.
+        UsageError: more than the code differs, there is no result to take, or the planned run has one.
+        RunError: a file of the result is missing, contradicts another, or cannot be written.
+        KnockoutError: as `why`.
     """
-    found = match(paths, request, word)
+    selection = open_campaign(request.widened)
+    paths = selection.paths
+    found = match(selection, request, word)
     refuse_unless_code_alone(found.comparison)
     _require_believed(paths, found.past.id)
     if found.refusal is not None:
@@ -42,16 +48,16 @@ def accept(paths: Paths, request: Request, word: str) -> list[str]:
     except OSError as error:
         raise RunError(f"{found.past.id}: its result cannot be taken: {error}") from None
     return [
-        f"{found.planned.id} takes the result of {found.past.id}; the report says that {_who()} vouched for it",
+        f"{found.planned.id} takes the result of {found.past.id}; the report says that {_user_name()} accepted it",
         "`knockout report` judges with it",
     ]
 
 
 def refuse_unless_code_alone(comparison: Comparison) -> None:
-    """Refuse what no word of a user's can make the same. Pure.
+    """Refuse a result that a user cannot accept. Pure.
 
     Raises:
-        UsageError: the run is the same already, has no scores, or differs in more than its code.
+        UsageError: the run is the same already, is not done, or differs in more than its code.
     """
     if comparison.is_same:
         raise UsageError(f"{comparison.run} is what would be trained now, so its result is taken as it is")
@@ -60,12 +66,16 @@ def refuse_unless_code_alone(comparison: Comparison) -> None:
     if comparison.config or comparison.data or comparison.format or comparison.code is None:
         raise UsageError(
             f"{comparison.run} differs in more than its code, see `knockout why {comparison.run}`; "
-            "only a change of code can be vouched for"
+            "only a change of code can be accepted"
         )
 
 
 def _require_believed(paths: Paths, run_id: str) -> None:
-    """Refuse a result that contradicts itself; nobody can vouch for it."""
+    """Refuse a result that contradicts itself.
+
+    Raises:
+        RunError: it does.
+    """
     try:
         read_run(run_id, paths.run(run_id))
     except RunError as error:
@@ -80,20 +90,20 @@ def _copy(source: RunFolder, target: RunFolder, found: Match) -> None:
     accepted = {
         "run": found.past.id,
         "code_tree": found.code_tree,
-        "by": _who(),
+        "by": _user_name(),
         "files": found.comparison.files or (),
     }
     origin |= {"run": found.planned.id, "identity": found.planned.identity, "accepted": accepted}
     for path, value in ((target.provenance, origin), (target.config, found.planned.config)):
         write_json(path, value)
-    # Last, since it is what makes the run a finished one.
+    # Written last: the existence of result.json means that the run is finished.
     write_atomically(target.result, source.result.read_bytes())
 
 
-def _who() -> str:
+def _user_name() -> str:
     try:
         name = getpass.getuser()
     except KeyError:
-        # A container may have no name for its user.
+        # The user of a container may have no name.
         name = f"user {os.getuid()}"
     return f"{name} on {platform.node()}"

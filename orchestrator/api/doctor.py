@@ -1,39 +1,75 @@
-"""Looks at this machine: what a campaign needs, what is there, and what to do about the difference."""
+"""`knockout doctor`: what this machine has of what trainings need, and what to do about the rest."""
 
+import fcntl
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from statistics import median
+from typing import Literal
+
+from msgspec import Struct, structs
 
 from model.config import JobConfig
-from orchestrator.api.surroundings import (
-    Finding,
-    check_compiler,
-    check_cores,
-    check_disk,
-    check_home,
-    check_locks,
-    check_places,
-    judge_devices,
-    judge_terminal,
-)
+from orchestrator.campaign.fields import BASELINE
+from orchestrator.campaign.selection import Request, open_campaign
 from orchestrator.code.repository import Repository
-from orchestrator.errors import CodeError, DataError
-from orchestrator.launch.slots import count_gpus, list_gpus, visible_devices
-from orchestrator.runs.paths import Paths
+from orchestrator.errors import CodeError, DataError, explain_os_error
+from orchestrator.launch.compilers import find_compiler_problem
+from orchestrator.launch.slots import (
+    CONTAINER_MASK,
+    MASK,
+    THREAD_VARIABLES,
+    Device,
+    Gpu,
+    count_gpus,
+    list_gpus,
+    usable_cores,
+    visible_devices,
+)
+from orchestrator.runs.paths import Paths, explain_place
 from orchestrator.task.ask import Speed, measure_speed, run_marked_tests
 
+MIN_FREE_BYTES = 2 * 10**9
+NO_GPU = "no NVIDIA GPU: profile `paper` cannot run here, `quick` and `rtl433` can"
+MAKE_HOME = "set HOME to a folder that can be written"
+Lock = Callable[[int, int], None]
 SPEED_EPOCHS = 10
 SOURCE_EPOCH_SECONDS = (5, 6)
-"""What an epoch of the source's baseline took, on a GPU that it does not name."""
+"""Seconds of an epoch of the source's baseline, from and to, on a GPU that the source does not name."""
 SOURCE_LIMIT_SECONDS = 10
 GPU_PACKAGES = ("flash-linear-attention", "liger-kernel", "triton")
 
 
+class Finding(Struct, frozen=True, kw_only=True):
+    """The result of one check."""
+
+    kind: Literal["ok", "note", "bad"]
+    what: str
+
+
+def doctor(request: Request | None = None, *, gpu: bool = False) -> Iterator[Finding]:
+    """Check this machine; yield each finding as soon as it is there.
+
+    Args:
+        request: with `gpu`, the campaign file and the profile whose baseline is timed; profile paper if not said.
+        gpu: whether to check what only a GPU can show. That takes minutes.
+
+    Raises:
+        SpecError: with `gpu`, the campaign file is refused.
+    """
+    if not gpu:
+        yield from examine(Paths(Path.cwd()))
+        return
+    selection = open_campaign(structs.replace(request or Request(profile="paper"), experiments=(BASELINE,)))
+    yield from examine_gpu(selection.arms[BASELINE].config, selection.paths.root)
+
+
 def examine(paths: Paths) -> list[Finding]:
-    """Look at Python, packages, GPUs, git, and what else trainings need."""
+    """Check Python, packages, GPUs, git, and whatever else trainings need."""
     return [
         check_cores(),
         _package("torch"),
@@ -119,7 +155,7 @@ def check_speed(config: JobConfig) -> Finding:
 
 
 def judge_speed(speed: Speed) -> Finding:
-    """Compare epochs with the source's. The first one pays for compiling, so it does not count. Pure."""
+    """Compare the seconds of epochs with the source's. The first epoch includes compiling and does not count. Pure."""
     first, *rest = speed.epoch_seconds
     typical = median(rest or [first])
     waited = sum(seconds or 0.0 for seconds in speed.data_seconds) / sum(speed.epoch_seconds)
@@ -133,3 +169,109 @@ def judge_speed(speed: Speed) -> Finding:
     if typical > SOURCE_LIMIT_SECONDS:
         return Finding(kind="bad", what=f"{what}: too slow for the guard of profile `paper`")
     return Finding(kind="ok" if typical <= high else "note", what=what)
+
+
+def check_cores() -> Finding:
+    """Say how many cores trainings may use."""
+    usable, there = usable_cores(), os.cpu_count() or 1
+    limits = [f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ]
+    of_all = "" if usable == there else f" of {there}, as affinity, control group or Slurm say"
+    threads = f"; {' and '.join(limits)} limits the threads of each training" if limits else ""
+    return Finding(kind="ok", what=f"Python {sys.version.split()[0]}, {usable} CPU cores{of_all}{threads}")
+
+
+def judge_devices(variables: Mapping[str, str], gpus: Sequence[Gpu], devices: Sequence[Device]) -> Finding:
+    """Say which GPUs trainings may use, and which setting hides the others. Pure."""
+    masks = [f"{name}={variables[name]}" for name in (MASK, CONTAINER_MASK) if name in variables]
+    if not gpus:
+        return Finding(kind="note", what=NO_GPU)
+    if not devices:
+        why = f"{' and '.join(masks)} hides" if masks else "MIG without instances hides"
+        return Finding(kind="note", what=f"{why} all {len(gpus)} NVIDIA GPU(s): trainings run on the CPU")
+    names = ", ".join(device.name for device in devices)
+    by = f" ({' and '.join(masks)})" if masks else ""
+    return Finding(kind="ok", what=f"{len(devices)} of {len(gpus)} NVIDIA GPU(s) for trainings: {names}{by}")
+
+
+def check_compiler() -> Finding:
+    """Say whether `torch.compile` can work."""
+    problem = find_compiler_problem()
+    return Finding(kind="note", what=problem) if problem else Finding(kind="ok", what="a compiler for torch.compile")
+
+
+def check_places(paths: Paths) -> list[Finding]:
+    """Check that every folder that is written to can be written; name those that cannot."""
+    places: dict[str, Callable[[], Path]] = {
+        "runs and the queue": lambda: paths.runs,
+        "reports": lambda: paths.reports,
+        "checkouts of experiments": lambda: paths.worktrees,
+        "temporary files": lambda: Path(tempfile.gettempdir()),
+    }
+    found = [Finding(kind="bad", what=f"{what}: {why}") for what, find in places.items() if (why := _explain(find))]
+    return found or [Finding(kind="ok", what="results, reports, checkouts and temporary files can be written")]
+
+
+def _explain(find: Callable[[], Path]) -> str | None:
+    try:
+        return explain_place(find())
+    except OSError as error:
+        return explain_os_error(error)
+    except RuntimeError:
+        return f"this user has no home folder; {MAKE_HOME}"
+
+
+def check_home() -> list[Finding]:
+    """Note a home folder that is missing, or that cannot be written."""
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return [Finding(kind="note", what=f"this user has no home folder; {MAKE_HOME}")]
+    if home.is_dir() and os.access(home, os.W_OK | os.X_OK):
+        return []
+    return [Finding(kind="note", what=f"the home folder {home} cannot be written; {MAKE_HOME}")]
+
+
+def check_locks(paths: Paths, locks: Mapping[str, Lock] | None = None) -> list[Finding]:
+    """Check that files can be locked where the runs lie; the queue and the run folders need locks.
+
+    Args:
+        paths: the campaign's folders.
+        locks: what to try, by name; each takes a descriptor and an operation.
+    """
+    folder = paths.results if paths.results.is_dir() else paths.root
+    locks = locks or {"flock": fcntl.flock, "fcntl": fcntl.lockf}
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            refused = {name: error for name, lock in locks.items() if (error := _try(lock, file.fileno())) is not None}
+    except OSError:
+        return []  # check_places reports a folder that cannot be written
+    if not refused:
+        return [Finding(kind="ok", what=f"files can be locked in {folder}")]
+    return [
+        Finding(kind="bad", what=f"{folder}: {name} does not work ({error.strerror}); use a file system with locks")
+        for name, error in refused.items()
+    ]
+
+
+def _try(lock: Lock, descriptor: int) -> OSError | None:
+    try:
+        lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor, fcntl.LOCK_UN)
+    except OSError as error:
+        return error
+    return None
+
+
+def check_disk(paths: Paths) -> Finding:
+    """Say how much space is left."""
+    free = shutil.disk_usage(paths.root).free
+    what = f"{free / 1e9:.0f} GB free for results"
+    return Finding(kind="ok" if free > MIN_FREE_BYTES else "bad", what=what)
+
+
+def judge_terminal(encoding: str) -> Finding:
+    """Say whether the terminal shows every sign. Pure."""
+    if encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
+        return Finding(kind="ok", what="the terminal takes UTF-8")
+    what = f"the terminal takes {encoding}: other signs are shown as their codes; set LC_ALL=C.UTF-8 to see them"
+    return Finding(kind="note", what=what)

@@ -1,23 +1,25 @@
-"""`knockout gc` and `knockout checkout`: worktrees and branches of experiments, outside the user's checkout."""
+"""`knockout gc` and `knockout checkout`: worktrees and branches of experiments. The user's checkout stays as it is."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from orchestrator.code import worktrees
 from orchestrator.code.checkouts import Leftover, leftover_worktrees
-from orchestrator.code.refs import BranchName, ExperimentCommit
+from orchestrator.code.refs import BranchName, ExperimentCommit, KnownCommit
 from orchestrator.code.repository import Repository
-from orchestrator.errors import CodeError
+from orchestrator.errors import CodeError, UsageError
 from orchestrator.queue.control import reconciled
 from orchestrator.queue.reconcile import held_rows
 from orchestrator.queue.store import QueuedRun
-from orchestrator.runs.paths import Paths
+from orchestrator.runs.paths import Paths, find_paths
+from orchestrator.task.knobs import did_you_mean
 
-LITTER_SECONDS = 3600.0
-"""A half-written file of this age is nobody's any more."""
+LEFTOVER_SECONDS = 3600.0
+"""A temporary file of this age is left over: its writer would have finished."""
 
 
 class Tidying(Struct, frozen=True, kw_only=True):
@@ -28,24 +30,24 @@ class Tidying(Struct, frozen=True, kw_only=True):
     """To be retired: their commits stay under `refs/knockout/`."""
     kept: dict[str, str]
     """Branch or folder -> why it stays."""
-    litter: tuple[Path, ...] = ()
-    """Half-written files that a killed `queue add` left in run folders."""
+    temporary_files: tuple[Path, ...] = ()
+    """Left-over temporary files, from a `queue add` that was killed."""
 
     def sentences(self, *, is_done: bool) -> list[str]:
-        """Say it to a person, before or after it is done."""
+        """Return it as sentences, before or after it is done."""
         removed, retired = ("removed", "retired") if is_done else ("would remove", "would retire")
         lines = [f"{removed} the worktree {left.path}: process {left.pid} is gone" for left in self.worktrees]
         for branch in self.branches:
             kept_ref = BranchName.parse(branch.branch).kept_ref
             lines.append(f"{retired} {branch.branch}: its commit {branch.commit[:12]} stays as {kept_ref}")
-        lines += [f"{removed} the half-written file {path}" for path in self.litter]
+        lines += [f"{removed} the half-written file {path}" for path in self.temporary_files]
         lines += [f"kept {what}: {why}" for what, why in self.kept.items()]
-        is_any = self.worktrees or self.branches or self.litter
+        is_any = self.worktrees or self.branches or self.temporary_files
         return lines if is_any else [*lines, "there is nothing to remove"]
 
 
 class Queue(Struct, frozen=True, kw_only=True):
-    """The queue's rows, and which of them a living process holds."""
+    """The rows of the queue, and those that a living process holds."""
 
     rows: tuple[QueuedRun, ...] = ()
     held: tuple[QueuedRun, ...] = ()
@@ -58,7 +60,7 @@ def decide(
     keepers: Mapping[str, str],
     checked_out: Mapping[str, Path],
 ) -> Tidying:
-    """Decide what goes: worktrees that no job runs in, and branches of experiments that are settled. Pure.
+    """Decide what is removed: worktrees that no job runs in, and branches of experiments with no open run. Pure.
 
     Args:
         leftovers: worktrees whose `run` is gone.
@@ -102,12 +104,15 @@ def _why_kept(
     return None
 
 
-def tidy(paths: Paths, *, dry_run: bool) -> list[str]:
-    """Remove what no run needs any more, or with `dry_run` say what would be removed; return it in sentences.
+def gc(file: Path, *, dry_run: bool = False) -> list[str]:
+    """Remove worktrees and branches that no run needs any more; return in sentences what was removed.
+
+    With `dry_run` nothing is removed, and the sentences say what would be.
 
     Raises:
         CodeError: there is no repository.
     """
+    paths = find_paths(file)
     repository = require_repository(paths)
     tidying = decide(
         leftover_worktrees(paths),
@@ -116,13 +121,13 @@ def tidy(paths: Paths, *, dry_run: bool) -> list[str]:
         repository.branches.list_keepers(),
         repository.branches.list_checked_out(),
     )
-    litter, unread = find_litter(paths, time.time())
-    tidying = msgspec.structs.replace(tidying, litter=litter, kept=tidying.kept | unread)
+    files, unread = find_temporary_files(paths, time.time())
+    tidying = msgspec.structs.replace(tidying, temporary_files=files, kept=tidying.kept | unread)
     return (tidying if dry_run else _remove(repository, paths, tidying)).sentences(is_done=not dry_run)
 
 
 def _remove(repository: Repository, paths: Paths, tidying: Tidying) -> Tidying:
-    """Remove what can be; what git refuses is kept, with its words."""
+    """Remove what can be removed. What git refuses to remove is kept, with git's message as the reason."""
     refused: dict[str, str] = {}
     for leftover in tidying.worktrees:
         try:
@@ -135,7 +140,7 @@ def _remove(repository: Repository, paths: Paths, tidying: Tidying) -> Tidying:
             repository.branches.retire(branch)
         except CodeError as error:
             refused[branch.branch] = str(error)
-    for path in tidying.litter:
+    for path in tidying.temporary_files:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
@@ -144,13 +149,13 @@ def _remove(repository: Repository, paths: Paths, tidying: Tidying) -> Tidying:
         tidying,
         worktrees=tuple(left for left in tidying.worktrees if str(left.path) not in refused),
         branches=tuple(branch for branch in tidying.branches if branch.branch not in refused),
-        litter=tuple(path for path in tidying.litter if str(path) not in refused),
+        temporary_files=tuple(path for path in tidying.temporary_files if str(path) not in refused),
         kept=tidying.kept | refused,
     )
 
 
-def find_litter(paths: Paths, now: float) -> tuple[tuple[Path, ...], dict[str, str]]:
-    """Find files that were half written when a `queue add` was killed; younger ones may still be written.
+def find_temporary_files(paths: Paths, now: float) -> tuple[tuple[Path, ...], dict[str, str]]:
+    """Find temporary files that a killed `queue add` left in run folders. Young ones are skipped: they may be in use.
 
     Args:
         paths: the campaign's folders.
@@ -165,12 +170,12 @@ def find_litter(paths: Paths, now: float) -> tuple[tuple[Path, ...], dict[str, s
         run = paths.run(folder.name)
         starts = tuple(f".{whole.name}." for whole in (run.config, run.order))
         halves = (path for path in _list_folder(folder, unread) if path.name.startswith(starts))
-        found += (half for half in halves if _is_older(half, now - LITTER_SECONDS))
+        found += (half for half in halves if _is_older(half, now - LEFTOVER_SECONDS))
     return tuple(found), unread
 
 
 def _list_folder(folder: Path, unread: dict[str, str]) -> list[Path]:
-    """List a folder; one that is gone, or is a file, holds nothing, and one that cannot be read is noted."""
+    """List a folder. One that is gone, or is a file, counts as empty; one that cannot be read is noted in `unread`."""
     try:
         return sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -181,7 +186,7 @@ def _list_folder(folder: Path, unread: dict[str, str]) -> list[Path]:
 
 
 def _is_older(path: Path, moment: float) -> bool:
-    """Whether a file was last written before a moment; one that was renamed since it was listed is not there."""
+    """Return whether a file was last written before a moment; False if it was renamed or deleted meanwhile."""
     try:
         return path.stat().st_mtime < moment
     except FileNotFoundError:
@@ -208,3 +213,53 @@ def _read_queue(paths: Paths) -> Queue:
         return Queue()
     with reconciled(paths) as store:
         return Queue(rows=tuple(store.runs()), held=tuple(held_rows(store, paths)))
+
+
+def checkout(file: Path, experiment: str, path: Path | None = None) -> list[str]:
+    """Put the newest commit of an experiment into a new worktree; return where it is and how to remove it.
+
+    Args:
+        file: the campaign file.
+        experiment: its id.
+        path: the new folder; one beside the worktrees of runs, if not said.
+
+    Raises:
+        UsageError: the folder is there already or in the user's checkout, or the experiment has no commit.
+        CodeError: there is no repository, or git refuses.
+    """
+    paths = find_paths(file)
+    repository = require_repository(paths)
+    newest = pick_commit(experiment, repository.branches.list_known_commits())
+    folder = (path or paths.worktrees / f"look-{experiment}-{newest.commit[:12]}").resolve()
+    _refuse_folder(folder, repository.top)
+    worktrees.add_whole(repository.git, newest.commit, folder)
+    return [
+        f"{experiment} at commit {newest.commit[:12]}, from {newest.ref}: {folder / repository.prefix}",
+        f"to remove it: git worktree remove --force {folder}",
+    ]
+
+
+def pick_commit(experiment: str, known: Collection[KnownCommit]) -> KnownCommit:
+    """Return the newest of an experiment's commits, given oldest first.
+
+    Raises:
+        UsageError: there is none.
+    """
+    commits = [commit for commit in known if commit.experiment == experiment]
+    if not commits:
+        names = sorted({commit.experiment for commit in known})
+        hint = did_you_mean(experiment, names) if names else ""
+        raise UsageError(
+            f"no commit of `{experiment}` is known{hint}; an experiment gets one when `knockout run` trains it"
+        )
+    return commits[-1]
+
+
+def _refuse_folder(folder: Path, top: Path) -> None:
+    if folder.exists():
+        raise UsageError(
+            f"{folder} is there already; look there, remove it with `git worktree remove --force {folder}`, "
+            "or name another folder with --path"
+        )
+    if folder.is_relative_to(top.resolve()):
+        raise UsageError(f"{folder} lies inside your checkout {top}; name a folder outside of it with --path")

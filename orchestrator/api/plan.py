@@ -1,4 +1,4 @@
-"""`knockout plan`: what would be trained, what is there already, and what the rest would cost. Starts nothing."""
+"""`knockout plan`: which runs would be trained, which have a result, and what the rest would cost. Starts nothing."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from msgspec import Struct
 from model.train.run_folder import EpochRecord, RunFolder
 from orchestrator.campaign.arms import Arm, describe_change
 from orchestrator.campaign.captures import missing_captures, refuse_same_files
-from orchestrator.campaign.selection import Selection, collect_inputs, make_plan
+from orchestrator.campaign.selection import Request, Selection, collect_inputs, make_plan, open_campaign
 from orchestrator.code.sources import Code, find_code
 from orchestrator.launch.compilers import find_compiler_problem
 from orchestrator.launch.slots import make_own_slots
@@ -18,12 +18,14 @@ from orchestrator.runs.results import find_second_tries, folder_bytes, read_resu
 from orchestrator.runs.states import RunState
 from orchestrator.wording import describe_bytes, describe_seconds
 
+__all__ = ["Cost", "Planned", "Preview", "PreviewRow", "Request", "plan"]
+
 NUM_MEASURED = 50
-"""Of the runs that are done, those whose time and size are read."""
+"""Most finished runs whose time and size are read for the estimate."""
 
 
 class PreviewRow(Struct, frozen=True, kw_only=True):
-    """What an experiment would train."""
+    """The seeds of an experiment that would be trained, and those that have a result."""
 
     experiment: str
     reference: str | None
@@ -31,32 +33,32 @@ class PreviewRow(Struct, frozen=True, kw_only=True):
     to_train: tuple[int, ...]
     finished: tuple[int, ...]
     rejected: str | None = None
-    """Why its code is refused, if it is."""
+    """Why its code is refused; None if it is not."""
 
 
 class Cost(Struct, frozen=True, kw_only=True):
-    """What the runs to train would take, going by runs of this profile that are done; None where there is none yet."""
+    """The cost of the runs to train, estimated from finished runs of this profile; None if there is none yet."""
 
     num_runs: int
     num_slots: int
     run_seconds: float | None = None
-    """Of one run, on average."""
+    """Mean seconds of a run."""
     run_bytes: float | None = None
-    """Of one run's folder, on average."""
+    """Mean bytes of a run folder."""
     free_bytes: int
 
     @property
     def wall_seconds(self) -> float | None:
-        """Until the last one ends."""
+        """Seconds until the last run ends."""
         return None if self.run_seconds is None else self.num_runs * self.run_seconds / self.num_slots
 
     @property
     def needed_bytes(self) -> float | None:
-        """Of all runs together."""
+        """Bytes of all runs together."""
         return None if self.run_bytes is None else self.num_runs * self.run_bytes
 
     def sentences(self) -> list[str]:
-        """Say it to a person."""
+        """Return the estimate as sentences."""
         runs = f"{self.num_runs} run{'' if self.num_runs == 1 else 's'} to train"
         if self.num_runs == 0:
             return [runs]
@@ -77,8 +79,34 @@ class Preview(Struct, frozen=True, kw_only=True):
     cost: Cost
 
 
+class Planned(Struct, frozen=True, kw_only=True):
+    """A preview, and what it is of."""
+
+    campaign: str
+    profile: str
+    preview: Preview
+    default_note: str | None
+    """How many experiments were taken where none was named; None if all of the file were."""
+
+
+def plan(request: Request) -> Planned:
+    """Return what `run` would train, what has its result already, and what the rest would cost. Starts nothing.
+
+    Raises:
+        SpecError: the campaign file is refused.
+        DataError: a capture cannot be read, or roles share bursts.
+    """
+    selection = open_campaign(request)
+    return Planned(
+        campaign=selection.campaign.name,
+        profile=selection.campaign.profile,
+        preview=preview(selection),
+        default_note=selection.default_note,
+    )
+
+
 def preview(selection: Selection) -> Preview:
-    """Say what would be trained, what is there already, and what it would cost; starts nothing."""
+    """Return what would be trained, which runs have a result, and what the rest would cost. Starts nothing."""
     code = find_code(selection.paths, snapshot=True)
     missing = missing_captures(selection)
     if missing:
@@ -88,10 +116,10 @@ def preview(selection: Selection) -> Preview:
     else:
         inputs = collect_inputs(selection, code)
         refuse_same_files([arm.config.data for arm in selection.arms.values()], inputs.captures)
-        plan = make_plan(selection, code, inputs)
-        results, unreadable = read_results(selection.paths, plan.run_ids)
-        again = find_second_tries(selection.paths, plan.run_of, results)
-        finished = {key: run_id in results.keys() - again for key, run_id in plan.run_of.items()}
+        runs = make_plan(selection, code, inputs)
+        results, unreadable = read_results(selection.paths, runs.run_ids)
+        again = find_second_tries(selection.paths, runs.run_of, results)
+        finished = {key: run_id in results.keys() - again for key, run_id in runs.run_of.items()}
         done = [selection.paths.run(run_id) for run_id, result in results.items() if result.state == RunState.DONE]
         notes = [f"{run_id} would be left out: {why}" for run_id, why in unreadable.items()]
     rows = tuple(_preview_row(arm, selection.seeds, finished, code) for arm in selection.arms.values())
@@ -130,7 +158,7 @@ def _cost(paths: Paths, num_runs: int, done: Sequence[RunFolder]) -> Cost:
 
 
 def _read_epochs(folder: RunFolder) -> list[EpochRecord]:
-    """Read the epochs of a run; none of one that cannot be read, since what a plan costs is a guess."""
+    """Read the epochs of a run; return none if it cannot be read, since the cost is only an estimate."""
     try:
         return folder.read_epochs()
     except (OSError, ValueError):
@@ -138,7 +166,7 @@ def _read_epochs(folder: RunFolder) -> list[EpochRecord]:
 
 
 def find_unmet_need(selection: Selection) -> str | None:
-    """Say what this machine lacks for the study's configurations; None if it has all."""
+    """Say what this machine lacks for the configurations; None if it lacks nothing."""
     compiled = [arm.id for arm in selection.arms.values() if arm.config.runtime.compile]
     problem = find_compiler_problem() if compiled else None
     return None if problem is None else f"{', '.join(compiled)}: {problem}"

@@ -13,11 +13,12 @@ from msgspec import UNSET, Struct, UnsetType
 from orchestrator.campaign.captures import missing_captures
 from orchestrator.campaign.plan import PlannedRun
 from orchestrator.campaign.records import gather
-from orchestrator.campaign.selection import Request, Selection, collect_inputs, make_plan, open_campaign
+from orchestrator.campaign.selection import Request, Selection, collect_inputs, make_plan, open_campaign, select_again
 from orchestrator.campaign.snapshot import choose_plan
 from orchestrator.code.sources import ArmCode, Code, GitCode, look_at_code
 from orchestrator.errors import DataError, RunError, UsageError
 from orchestrator.files import UNREADABLE
+from orchestrator.report.steps import say_steps
 from orchestrator.runs.find import pick_run
 from orchestrator.runs.identity import IDENTITY_FORMAT, CodeAndData
 from orchestrator.runs.paths import Paths
@@ -28,15 +29,15 @@ from orchestrator.verdicts.staged import judge_as_declared, plan_to_judge
 from orchestrator.verdicts.steps import Arithmetic, work_out
 
 NUM_HEX = 12
-"""Of a hash, in a sentence."""
+"""Digits of a hash in a sentence."""
 
 
 class PastRun(Struct, frozen=True, kw_only=True):
-    """What a run folder says its numbers came from."""
+    """What the numbers of a run came from, as its folder says."""
 
     id: str
     config: dict[str, Any]
-    """`config.json` as it was written, maybe by another version."""
+    """`config.json` as it was written, perhaps by another version."""
     identity: str
     code_tree: str
     captures: dict[str, str]
@@ -47,14 +48,14 @@ class PastRun(Struct, frozen=True, kw_only=True):
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """A value on both sides; a side that does not have it does not have the field."""
+    """A value in the run and in the plan; a side without the value leaves its field unset."""
 
     before: Any | UnsetType = UNSET
     after: Any | UnsetType = UNSET
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """A run folder beside what the plan would train for the same experiment and seed."""
+    """How a run folder differs from the planned run of the same experiment and seed."""
 
     run: str
     planned: str
@@ -69,12 +70,12 @@ class Comparison(Struct, frozen=True, kw_only=True):
     code: Change | None
     """Hashes of `model/`, where they differ."""
     files: tuple[str, ...] | None
-    """Files under `model/` that differ; None where nobody can say."""
+    """Files under `model/` that differ; None if that cannot be known."""
     format: Change | None
-    """Version of the configuration; or, without `before`, of the identity, since a run folder does not say its own."""
+    """Version of the configuration. Without `before` it is that of the identity, which a run folder does not record."""
 
     def sentences(self) -> list[str]:
-        """Say it to a person."""
+        """Return the comparison as sentences."""
         if self.is_same:
             return [f"{self.run}: the same: {self._use()}"]
         lines = [f"{self.run}: not what `knockout run` would train now, which is {self.planned}"]
@@ -98,7 +99,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
     def _file_lines(self) -> list[str]:
         if self.files is None:
-            return ["  its commit is not in this repository, so nobody can say which files differ"]
+            return ["  its commit is not in this repository, so it cannot be known which files differ"]
         return [f"  {file}" for file in self.files]
 
 
@@ -162,7 +163,7 @@ def _show_hash(change: Change) -> str:
 
 
 _WITH_SEED = re.compile(r"-s\d")
-"""What a run's id has and an experiment's has not."""
+"""Part of every run id, and of no experiment id: the seed."""
 
 
 class _Capture(Struct, frozen=True):
@@ -199,36 +200,54 @@ class Match(Struct, frozen=True, kw_only=True):
     code_tree: str
     """Hash of the code that the planned run would train."""
     refusal: str | None
-    """Why that code is refused, if it is."""
+    """Why that code is refused; None if it is not."""
     comparison: Comparison
 
 
-def is_experiment(request: Request, word: str) -> bool:
-    """Say whether a word is exactly the id of an experiment, generated ones included; a run's id never is.
+class Explanation(Struct, frozen=True, kw_only=True):
+    """The answer of `why`: for an experiment its verdict step by step, for a run what differs."""
+
+    content: Arithmetic | Comparison
+    sentences: list[str]
+    """The same, for a person."""
+
+
+def why(request: Request, word: str) -> Explanation:
+    """Work out an experiment's verdict, or compare a run with what would be trained now in its place.
+
+    Args:
+        request: the campaign file. Its profile, if it names one, takes the place of a run's own.
+        word: an experiment's id, generated ones included; or a run's id, or the beginning of it.
 
     Raises:
         SpecError: the campaign file is refused.
+        UsageError: no experiment and no run is meant, or the run's experiment is gone.
+        RunError: a run folder cannot be read.
+        DataError: captures are missing, so that nobody can say what would be trained.
     """
-    return word in open_campaign(msgspec.structs.replace(request, everything=True)).every_arm
+    selection = open_campaign(request.widened)
+    if word in selection.every_arm:
+        steps = explain_verdict(select_again(selection, request), word)
+        return Explanation(content=steps, sentences=say_steps(steps))
+    comparison = match(selection, request, word).comparison
+    return Explanation(content=comparison, sentences=comparison.sentences())
 
 
-def explain_verdict(request: Request, experiment: str) -> Arithmetic:
+def explain_verdict(selection: Selection, experiment: str) -> Arithmetic:
     """Work a verdict out from the counts, among the experiments that a report is of.
 
     Args:
-        request: the campaign file and profile; an experiment that it does not cover is judged among all of the file.
+        selection: what a report is of; an experiment outside it is judged among all of the file.
         experiment: its id.
 
     Raises:
         DataError: captures are missing, so that nobody can say which runs belong to the campaign.
         RunError: a run folder cannot be read.
     """
-    selection = open_campaign(request)
     if experiment not in selection.arms:
-        request = msgspec.structs.replace(request, everything=True)
-        selection = open_campaign(request)
+        selection = selection.widened
     code = look_at_code(selection.paths)
-    whole, _ = choose_plan(selection.widened, request.widened, code, needed=(*request.experiments, experiment))
+    whole, _ = choose_plan(selection.widened, code, needed=(*selection.request.experiments, experiment))
     gathered = gather(selection.paths, whole)
     records = gathered.records
     names = [name for name in selection.arms if name in whole.arms]
@@ -237,12 +256,12 @@ def explain_verdict(request: Request, experiment: str) -> Arithmetic:
     return msgspec.structs.replace(steps, left_out=tuple(gathered.refused.values()))
 
 
-def why(paths: Paths, request: Request, word: str) -> Comparison:
-    """Compare a run folder with what the plan would train now for its experiment, seed and profile.
+def match(selection: Selection, request: Request, word: str) -> Match:
+    """Find the run that is planned in the place of a run folder.
 
     Args:
-        paths: the campaign's folders.
-        request: the campaign file; its profile, if it names one, takes the place of the run's.
+        selection: every experiment of the campaign file.
+        request: its profile, if it names one, takes the place of the run's own.
         word: the run's id, or the beginning of it.
 
     Raises:
@@ -250,51 +269,47 @@ def why(paths: Paths, request: Request, word: str) -> Comparison:
         RunError: the run folder cannot be read.
         DataError: a capture is missing, so that nobody can say what would be trained.
     """
-    return match(paths, request, word).comparison
-
-
-def match(paths: Paths, request: Request, word: str) -> Match:
-    """Find the run that is planned in the place of a run folder; the arguments and errors are those of `why`."""
-    past, names = read_past_run(paths, _pick(paths, request, word))
-    selection = _open(
-        msgspec.structs.replace(request, profile=request.profile or names.profile), names.experiment, past.id
-    )
+    paths = selection.paths
+    past, names = read_past_run(paths, _pick(selection, word))
+    at_profile = msgspec.structs.replace(request, profile=request.profile or names.profile)
+    selection = _select(selection, at_profile, names.experiment, past.id)
     missing = missing_captures(selection)
     if missing:
         raise DataError(f"{missing[0]}: this capture is not there, so nobody can say what would be trained on it")
     code = look_at_code(paths)
-    arm_code = code.code_of(selection.arms[names.experiment].code)
-    inputs = msgspec.structs.replace(collect_inputs(selection, code), code_tree=arm_code.hash)
-    shift = selection.arms[names.experiment].seed_shift
-    seed = names.seed - shift
+    arm = selection.arms[names.experiment]
+    arm_code, inputs = code.code_of(arm.code), collect_inputs(selection, code)
+    seed = names.seed - arm.seed_shift
     at_seed = replace(selection, campaign=msgspec.structs.replace(selection.campaign, seeds=(seed,)))
-    plan = make_plan(at_seed, code)
+    plan = make_plan(at_seed, code, inputs)
     planned_id = plan.run_of[names.experiment, seed]
     planned = next(run for run in plan.runs if run.id == planned_id)
-    files = _changed_files(code, arm_code, past)
-    trained_seeds = tuple(seed + shift for seed in selection.campaign.seeds)
-    comparison = compare(past, planned, inputs, trained_seeds, files)
+    own_inputs = msgspec.structs.replace(inputs, code_tree=arm_code.hash)
+    trained_seeds = tuple(each + arm.seed_shift for each in selection.campaign.seeds)
+    comparison = compare(past, planned, own_inputs, trained_seeds, _changed_files(code, arm_code, past))
     return Match(past=past, planned=planned, code_tree=arm_code.hash, refusal=arm_code.refusal, comparison=comparison)
 
 
-def _pick(paths: Paths, request: Request, word: str) -> str:
-    """Find the run that is meant; a word that begins none and has no seed in it is an experiment's, misspelt."""
+def _pick(selection: Selection, word: str) -> str:
+    """Find the run that is meant. A word without a seed that begins no run id is taken for a misspelt experiment."""
+    paths = selection.paths
     there = [path.name for path in paths.runs.iterdir() if path.is_dir()] if paths.runs.is_dir() else []
     if not any(run_id.startswith(word) for run_id in there) and not _WITH_SEED.search(word):
-        near = difflib.get_close_matches(word, open_campaign(request.widened).every_arm, n=1)
+        near = difflib.get_close_matches(word, selection.every_arm, n=1)
         if near:
             raise UsageError(f"there is no experiment or run `{word}`; did you mean the experiment `{near[0]}`?")
     return pick_run(word, there)
 
 
-def _open(request: Request, experiment: str, run_id: str) -> Selection:
-    everything = open_campaign(msgspec.structs.replace(request, everything=True))
-    if experiment not in everything.arms:
+def _select(selection: Selection, request: Request, experiment: str, run_id: str) -> Selection:
+    """Select the experiment of a run at the run's profile."""
+    every = select_again(selection, request.widened)
+    if experiment not in every.arms:
         raise UsageError(
-            f"{run_id}: {request.file} has no experiment `{experiment}` any more, so nothing would be trained in "
-            "this run's place; write the experiment into it again to compare"
+            f"{run_id}: {request.file} has no experiment `{experiment}` any more, so nothing would be "
+            "trained in this run's place; write the experiment into it again to compare"
         )
-    return open_campaign(msgspec.structs.replace(request, experiments=(experiment,)))
+    return select_again(every, msgspec.structs.replace(request, experiments=(experiment,), everything=False))
 
 
 def _changed_files(code: Code, arm_code: ArmCode, past: PastRun) -> tuple[str, ...] | None:
@@ -307,7 +322,7 @@ def _changed_files(code: Code, arm_code: ArmCode, past: PastRun) -> tuple[str, .
 
 
 def read_past_run(paths: Paths, run_id: str) -> tuple[PastRun, _Config]:
-    """Read what a run was made of, also where another version of Knockout wrote it.
+    """Read what a run was made of, also if another version of Knockout wrote it.
 
     Raises:
         RunError: a file is missing or broken.

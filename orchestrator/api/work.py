@@ -1,36 +1,67 @@
-"""`knockout work`: trains what waits, whoever queued it. It loads nothing that judges or draws."""
+"""`knockout work`: trains the runs that wait. It loads nothing that judges or draws."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 from msgspec import Struct
 
 from orchestrator.launch.loop import EveryRun, Observer
+from orchestrator.launch.watcher import LiveRun
 from orchestrator.launch.worker import build_worker
 from orchestrator.queue.reconcile import requeue_interrupted
 from orchestrator.queue.store import QueuedRun, open_store
-from orchestrator.runs.paths import Paths
+from orchestrator.runs.paths import find_paths
 from orchestrator.runs.results import describe_forgotten
+
+__all__ = ["SILENT", "LiveRun", "Observer", "WorkOptions", "Worked", "work"]
+
+
+class _Silent:
+    """An observer that shows nothing."""
+
+    def show(self, rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> None:
+        """Take the queue's rows and the runs under way."""
+
+    def tell(self, problem: str) -> None:
+        """Take a sentence about what keeps runs from being trained."""
+
+
+SILENT = _Silent()
+"""The observer of a script that only waits for the end."""
 
 
 class WorkOptions(Struct, frozen=True, kw_only=True):
     """How `knockout work` goes about it."""
 
     slots: int | None = None
+    """Trainings at a time; None for one a GPU, or two on a CPU."""
     stays: bool = False
+    """Whether it waits for runs that are queued later."""
 
 
 class Worked(Struct, frozen=True, kw_only=True):
-    """What came of `knockout work`."""
+    """What `knockout work` has trained."""
 
     rows: list[QueuedRun]
+    """The runs that it trained to an end."""
     problems: tuple[str, ...]
     is_complete: bool
+    """Whether nothing waits any more; false where it was asked to stop."""
 
 
-def work(paths: Paths, options: WorkOptions, observer: Observer) -> Worked:
-    """Train what waits, whoever queued it and whatever the campaign file says by now.
+def work(file: Path, options: WorkOptions | None = None, observer: Observer = SILENT) -> Worked:
+    """Train what waits, whoever queued it. The campaign file may have changed since; it is not read.
+
+    Args:
+        file: the campaign file, beside which the queue lies.
+        options: how.
+        observer: who follows the runs.
 
     Raises:
+        UsageError: the campaign file does not exist.
         QueueError: the queue cannot be used.
     """
+    paths, options = find_paths(file), options or WorkOptions()
     store = open_store(paths)
     try:
         requeue_interrupted(store)

@@ -1,7 +1,7 @@
 """A campaign at one profile -> its arms. Pure.
 
-An arm is an experiment with its configuration worked out: the baseline, then the changes of the stack it stands on,
-then its own. Two arms that come out the same (K1 takes H2 back and so is E5) share their runs.
+An arm is an experiment with its full configuration: the baseline, then the changes of the stack it stands on, then its
+own. Two arms with the same configuration share their runs. For example K1 takes H2 back, so K1 equals E5.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 from model.config import JobConfig
 from orchestrator.campaign.configs import ABSENT, baseline_config, declared_change, look_up, order_by_reference, put_on
 from orchestrator.campaign.fields import BASELINE, TAG, Control, Reported
-from orchestrator.campaign.generated import Interaction, Recipe, interaction_pairs, recipes, refuse_name
+from orchestrator.campaign.generated import Interaction, Pair, Recipe, read_generated, refuse_name
 from orchestrator.campaign.spec import Campaign, ExperimentSpec
 from orchestrator.code.steps import SPEC_FILE, BranchContent, CodeStep
 from orchestrator.errors import SpecError, UsageError
@@ -40,19 +40,19 @@ class Arm(Struct, frozen=True, kw_only=True):
     ref: str | None = None
     """The branch, tag or commit whose `model/` its own change runs."""
     code: tuple[CodeStep, ...] = ()
-    """All that its stack does to the code, its own step last."""
+    """The patches and refs of its stack, its own last."""
     same_as: str | None = None
     """The earlier arm with the same configuration, whose runs it shares."""
     control: Control | None = None
-    """What it tests of the protocol; such an arm is no idea to be judged with the others."""
+    """What it tests of the protocol; a control is not judged with the ideas."""
     seed_shift: int = 0
-    """How far the seeds that it trains at lie from the campaign's."""
+    """What is added to the campaign's seeds to get the seeds that it trains at."""
     needs: tuple[str, ...] = ()
-    """Beside its reference, the arms without which it says nothing: the other cells of its 2 x 2."""
+    """The arms that its verdict needs beside its reference: the other cells of its 2 x 2."""
 
 
 def branch_content(arm: Arm) -> BranchContent:
-    """Return what an experiment's branch holds of it: its steps, and the resolved experiment as JSON."""
+    """Return what the branch of an experiment holds: its patches and refs, and the experiment as JSON."""
     return BranchContent(
         experiment=arm.id,
         steps=arm.code,
@@ -61,12 +61,29 @@ def branch_content(arm: Arm) -> BranchContent:
     )
 
 
-def resolve_arms(campaign: Campaign) -> dict[str, Arm]:
-    """Work out every experiment's stack, configuration and reference, in the order of the file; generated arms follow.
+class ResolvedArms(Struct, frozen=True, kw_only=True):
+    """Every experiment of a campaign, worked out once."""
+
+    arms: dict[str, Arm]
+    """In the order of the file; generated arms follow."""
+    interactions: tuple[Interaction, ...] = ()
+
+
+def resolve_arms(campaign: Campaign) -> ResolvedArms:
+    """Work out the stack, the configuration and the reference of every experiment.
 
     Raises:
         SpecError: an unknown reference, a cycle, an unknown knob, a value out of range, or a change without effect.
     """
+    declared = _declared_arms(campaign)
+    generated = read_generated(campaign)
+    made = _make_all(generated.recipes, declared)
+    interactions = find_interactions(generated.pairs, declared | made)
+    arms = _mark_same(declared | _with_needs(made, interactions))
+    return ResolvedArms(arms=arms, interactions=interactions)
+
+
+def _declared_arms(campaign: Campaign) -> dict[str, Arm]:
     arms = {
         BASELINE: Arm(
             id=BASELINE,
@@ -82,8 +99,7 @@ def resolve_arms(campaign: Campaign) -> dict[str, Arm]:
     }
     for experiment_id in order_by_reference(campaign.experiments):
         arms[experiment_id] = _resolve_arm(campaign, experiment_id, arms)
-    in_file_order = {name: arms[name] for name in (BASELINE, *campaign.experiments)}
-    return _mark_same(in_file_order | _generate(campaign, in_file_order))
+    return {name: arms[name] for name in (BASELINE, *campaign.experiments)}
 
 
 def _resolve_arm(campaign: Campaign, experiment_id: str, arms: Mapping[str, Arm]) -> Arm:
@@ -114,20 +130,25 @@ def _own_steps(changing: ExperimentSpec | Arm) -> tuple[CodeStep, ...]:
     return (CodeStep(patch=changing.patch, ref=changing.ref),) if changing.patch or changing.ref else ()
 
 
-def _generate(campaign: Campaign, declared: Mapping[str, Arm]) -> dict[str, Arm]:
-    """Make the arms that the file asks for without spelling them out."""
+def _make_all(recipes: Sequence[Recipe], declared: Mapping[str, Arm]) -> dict[str, Arm]:
+    """Make the generated arms, each from its recipe."""
     arms = dict(declared)
-    for recipe in recipes(campaign):
+    for recipe in recipes:
         arm = _make(recipe, arms)
         if not (recipe.unless_there and _find_same(arm, arms)):
             refuse_name(recipe, arms)
             arms[recipe.id] = arm
-    generated = {name: arm for name, arm in arms.items() if name not in declared}
-    for interaction in find_interactions(campaign, arms):
-        for name in generated.keys() & set(interaction.cells):
-            needs = dict.fromkeys((*generated[name].needs, *interaction.cells))
-            generated[name] = structs.replace(generated[name], needs=tuple(needs))
-    return generated
+    return {name: arm for name, arm in arms.items() if name not in declared}
+
+
+def _with_needs(made: Mapping[str, Arm], interactions: Sequence[Interaction]) -> dict[str, Arm]:
+    """Note in each generated cell of an interaction that it needs the other three cells."""
+    noted = dict(made)
+    for interaction in interactions:
+        for name in noted.keys() & set(interaction.cells):
+            needs = dict.fromkeys((*noted[name].needs, *interaction.cells))
+            noted[name] = structs.replace(noted[name], needs=tuple(needs))
+    return noted
 
 
 def _make(recipe: Recipe, arms: Mapping[str, Arm]) -> Arm:
@@ -190,10 +211,10 @@ def _find_same(arm: Arm, arms: Mapping[str, Arm]) -> str | None:
     return next(same, None)
 
 
-def find_interactions(campaign: Campaign, arms: Mapping[str, Arm]) -> tuple[Interaction, ...]:
-    """Find the four arms of each pair of `interactions` by their configurations; pairs that lack one are left out."""
+def find_interactions(pairs: Sequence[Pair], arms: Mapping[str, Arm]) -> tuple[Interaction, ...]:
+    """Find the four arms of each pair of `interactions` by their configurations. A pair that lacks one is left out."""
     found = []
-    for pair in interaction_pairs(campaign):
+    for pair in pairs:
         if {pair.first, pair.second, pair.base} <= arms.keys():
             wanted = (arms[pair.base], *(_make(recipe, arms) for recipe in pair.recipes))
             cells = [name for arm in wanted if (name := _find_same(arm, arms))]
@@ -211,23 +232,23 @@ def _mark_same(arms: dict[str, Arm]) -> dict[str, Arm]:
 
 
 def select_arms(arms: Mapping[str, Arm], asked: Sequence[str]) -> dict[str, Arm]:
-    """Keep the arms asked for (all, when none is named), the references their verdicts need, and their twins.
+    """Return the arms asked for (all, if none is named) and the arms that these need.
 
-    Arms that are the same share runs named after the first of them; without it they would be trained under two names.
+    An arm needs its reference, and the first arm with the same configuration: the runs that they share have its name.
 
     Raises:
-        UsageError: a name is no experiment of the campaign.
+        UsageError: the campaign has no experiment of a name.
     """
     wanted: set[str] = set()
     for word in asked or arms:
         for name in _named_by(word, arms):
             for needed in (name, *arms[name].needs):
-                wanted |= _with_those_before(arms, needed)
+                wanted |= _with_needed(arms, needed)
     return {name: arm for name, arm in arms.items() if name in wanted}
 
 
 def _named_by(word: str, arms: Mapping[str, Arm]) -> list[str]:
-    """Return the experiments that a word means: one by its id, or with `tag:` in front all of a group."""
+    """Return the experiments that a word means: `E5` that experiment, `tag:loss` all of the group `loss`."""
     if word in arms:
         return [word]
     if not word.startswith(TAG):
@@ -240,10 +261,10 @@ def _named_by(word: str, arms: Mapping[str, Arm]) -> list[str]:
     return named
 
 
-def _with_those_before(arms: Mapping[str, Arm], name: str) -> set[str]:
-    """Return an arm, its reference and its twin, and theirs."""
+def _with_needed(arms: Mapping[str, Arm], name: str) -> set[str]:
+    """Return an arm, its reference, the arm with the same configuration, and what these need."""
     before = [other for other in (arms[name].reference, arms[name].same_as) if other is not None]
-    return {name}.union(*(_with_those_before(arms, other) for other in before))
+    return {name}.union(*(_with_needed(arms, other) for other in before))
 
 
 def describe_change(arm: Arm, mark: str = "") -> str:

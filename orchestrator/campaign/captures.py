@@ -1,4 +1,4 @@
-"""The captures of a campaign: whether they are there, how missing ones are made, and that roles share no burst."""
+"""The captures of a campaign: which are missing, how they are made, and the check that roles share no burst."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -16,13 +16,13 @@ from orchestrator.runs.paths import Paths
 from orchestrator.task.ask import EmulateSpec, emulate_captures, find_shared_bursts
 
 APART_FORMAT = 1
-"""Raised when bursts that were found apart must be compared again."""
+"""Version of the check; a higher number has bursts compared again that were found distinct before."""
 
 
 def missing_captures(selection: Selection) -> list[Path]:
-    """Return the capture files that are not there, as the campaign writes their paths.
+    """Return the capture files that do not exist, as the campaign writes their paths.
 
-    A link to a file that is not there, a folder, or a file that cannot be seen is none of these: its place is taken.
+    A dangling link, a folder, or a file that cannot be looked at does not count as missing: something is in its place.
     """
     return [Path(str(place)) for place in _missing(selection)]
 
@@ -39,13 +39,13 @@ def _is_free(path: Path) -> bool:
     except FileNotFoundError:
         return True
     except (OSError, ValueError):
-        # It may be there; whoever reads it is told why it cannot be read.
+        # It may exist; the error of reading it says why it cannot be read.
         return False
     return False
 
 
 def make_captures(selection: Selection) -> str:
-    """Make missing emulated captures; return what was said about them.
+    """Make missing emulated captures; return a line for each, or an empty text.
 
     Raises:
         DataError: captures are missing and the campaign does not say how to emulate them.
@@ -61,7 +61,7 @@ def make_captures(selection: Selection) -> str:
 
 
 def _emulate(folder: Path, emulate: EmulateSpec, written: Path) -> str:
-    """Make the captures of a folder; it is named as the campaign names it."""
+    """Make the captures of a folder; messages name it as the campaign writes it."""
     try:
         return emulate_captures(folder, emulate, keep=True).replace(str(folder), str(written))
     except DataError as error:
@@ -69,7 +69,7 @@ def _emulate(folder: Path, emulate: EmulateSpec, written: Path) -> str:
 
 
 def _explain_missing(place: CapturePlace) -> str:
-    """Say what to do about a capture that is not there."""
+    """Say what to do about a capture that does not exist."""
     names = variables_of(place.path)
     unset = [name for name in names if not os.environ.get(name)]
     if unset:
@@ -83,15 +83,15 @@ def _explain_missing(place: CapturePlace) -> str:
 
 
 def refuse_shared_bursts(configs: Iterable[DataConfig], paths: Paths) -> None:
-    """Refuse captures that share bursts which their roles forbid, whatever the files are called.
+    """Refuse captures whose roles share bursts, whatever the files are called.
 
-    Each file is read once. What was found apart is remembered by the content of the files.
+    Each file is read once: a check that passed is remembered by the content of the files.
 
     Raises:
         DataError: roles share bursts, or a capture cannot be read.
     """
     for data in configs:
-        hashes = fingerprint_files(_paths_of(data), paths.root, paths.fingerprints)
+        hashes = fingerprint_files(_used_files(data), paths.root, paths.fingerprints)
         found_apart = paths.found_apart(_content_key(data, hashes))
         if found_apart.is_file():
             continue
@@ -103,7 +103,7 @@ def refuse_shared_bursts(configs: Iterable[DataConfig], paths: Paths) -> None:
 
 
 def refuse_same_files(configs: Iterable[DataConfig], hashes: Mapping[str, str]) -> None:
-    """Refuse captures that name the same bursts of files with the same content, such as copies; reads no burst.
+    """Refuse roles that name the same bursts of equal files, such as copies. Only hashes are compared.
 
     Raises:
         DataError: roles share bursts.
@@ -112,20 +112,20 @@ def refuse_same_files(configs: Iterable[DataConfig], hashes: Mapping[str, str]) 
         try:
             _by_content(data, hashes)
         except ValueError as error:
-            copies = [path for path in _paths_of(data) if list(hashes.values()).count(hashes[path]) > 1]
+            copies = [path for path in _used_files(data) if list(hashes.values()).count(hashes[path]) > 1]
             raise DataError(f"{error}; these files have the same content: {', '.join(copies)}") from None
 
 
-def _paths_of(data: DataConfig) -> list[str]:
-    """Return the capture files that any role names, each once."""
+def _used_files(data: DataConfig) -> list[str]:
+    """Return the capture files that any role uses, each once."""
     return list(dict.fromkeys(data.captures[name].path for name in data.used))
 
 
 def _by_content(data: DataConfig, hashes: Mapping[str, str]) -> DataConfig:
-    """Put each file's hash in the place of its path.
+    """Return the data with the hash of each file in place of its path.
 
     Raises:
-        ValueError: roles share bursts of a content.
+        ValueError: roles share bursts of equal files.
     """
     captures = {
         name: msgspec.structs.replace(capture, path=hashes[capture.path])
@@ -136,7 +136,7 @@ def _by_content(data: DataConfig, hashes: Mapping[str, str]) -> DataConfig:
 
 
 def _content_key(data: DataConfig, hashes: Mapping[str, str]) -> str:
-    """Name the bursts of all roles by what they hold, whatever their files are called."""
+    """Return a hash of the bursts of all roles by content: the names of files do not matter."""
 
     def content(name: str) -> tuple[str, tuple[int, int], tuple[int, int]]:
         capture = data.captures[name]

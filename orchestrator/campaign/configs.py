@@ -1,4 +1,4 @@
-"""Configurations worked out: the baseline's, and what a change makes of the one it is put on. Pure."""
+"""Full configurations: that of the baseline, and what a change makes of another configuration. Pure."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -8,19 +8,17 @@ from typing import Any
 import msgspec
 
 from model.config import COSMETIC, JobConfig, job_from_builtins
-from orchestrator.campaign.fields import BASELINE, SHUFFLED_LABELS
+from orchestrator.campaign.fields import BASELINE, SHUFFLED_LABELS, Where
 from orchestrator.campaign.spec import Campaign, ExperimentSpec
 from orchestrator.errors import SpecError
 from orchestrator.task.knobs import Change, apply_change, describe_validation_error, did_you_mean, knob_names
 
-Where = tuple[str, ...]
-"""Path of a key in the campaign file."""
 ABSENT = object()
-"""Stands for a knob that a configuration does not have."""
+"""The value of a knob that a configuration does not have."""
 
 
 def baseline_config(campaign: Campaign) -> JobConfig:
-    """Return the baseline's configuration with the campaign's first seed, all defaults filled in.
+    """Return the configuration of the baseline with the campaign's first seed and all defaults.
 
     Raises:
         SpecError: a knob is unknown or out of range.
@@ -43,10 +41,10 @@ def _typed(values: dict[str, Any], where: Where) -> JobConfig:
 
 
 def order_by_reference(experiments: Mapping[str, ExperimentSpec]) -> list[str]:
-    """Sort experiments so that each comes after the one it stands on, else as in the file.
+    """Sort experiments so that each comes after the one it stands on, and otherwise as in the file.
 
     Raises:
-        SpecError: an experiment stands on one that is not declared, or on itself by a detour.
+        SpecError: an experiment stands on an unknown one, or experiments stand on each other in a circle.
     """
     ordered: list[str] = []
     for experiment_id in experiments:
@@ -65,7 +63,7 @@ def order_by_reference(experiments: Mapping[str, ExperimentSpec]) -> list[str]:
 
 
 def declared_change(campaign: Campaign, experiment_id: str) -> tuple[Change, Where]:
-    """Return what an experiment changes at the campaign's profile, and where that stands."""
+    """Return what an experiment changes at the campaign's profile, and the path of that in the file."""
     experiment = campaign.experiments[experiment_id]
     where: Where = ("experiments", experiment_id)
     change, where = experiment.change, (*where, "change")
@@ -77,7 +75,7 @@ def declared_change(campaign: Campaign, experiment_id: str) -> tuple[Change, Whe
 
 
 def put_on(stack: JobConfig, change: Change, name: str, where: Where) -> JobConfig:
-    """Return the configuration that a change makes of the stack it is put on, under another name.
+    """Return the configuration of a stack with a change applied, under another name.
 
     Raises:
         SpecError: a knob of the change is unknown, out of range, or changes nothing.
@@ -96,7 +94,7 @@ def _typed_change(values: dict[str, Any], where: Where, change: Change) -> JobCo
     try:
         return _typed(values, ())
     except SpecError as error:
-        # The mistake sits below one of the dotted knobs, or follows from all of them together.
+        # Name the dotted knob at fault; if all knobs together are at fault, name the whole change.
         dotted = ".".join(error.where)
         knob = next((k for k in change if dotted == k or dotted.startswith(f"{k}.")), None)
         raise SpecError(str(error), (*where, knob) if knob else where) from None

@@ -1,6 +1,6 @@
-"""Arms that the campaign file asks for without spelling them out: `interactions`, `ablate`, `aa`. Pure.
+"""Recipes of the arms that `interactions`, `ablate` and `aa` of a campaign file ask for. Pure.
 
-A recipe says whose changes are put on what, and what that is called; `plan.py` works the configurations out.
+A recipe says which changes are applied to which arm, and names the result. `arms.py` works the configurations out.
 """
 
 import re
@@ -9,22 +9,29 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from msgspec import Struct
 
 from orchestrator import wording
-from orchestrator.campaign.configs import Where, declared_change, order_by_reference
-from orchestrator.campaign.fields import AA_SEED_STEP, BASELINE, TAG, Control
+from orchestrator.campaign.configs import declared_change, order_by_reference
+from orchestrator.campaign.fields import (
+    AA,
+    AA_SEED_STEP,
+    ABLATION,
+    BASELINE,
+    CAMPAIGN,
+    CONTROLS,
+    INTERACTION,
+    TAG,
+    Control,
+    Where,
+)
 from orchestrator.campaign.spec import Campaign
 from orchestrator.errors import SpecError
 from orchestrator.runs.identity import MAX_ID_LENGTH
 from orchestrator.task.knobs import did_you_mean
 
-INTERACTION, ABLATION, AA = "interaction", "ablation", "aa"
-"""The groups of generated arms."""
-CONTROLS, CAMPAIGN = "controls", "campaign"
-"""The families of comparisons that are no group: of all controls, and of everything else in a campaign."""
 FULL = "full"
 
 
 class Recipe(Struct, frozen=True, kw_only=True):
-    """How an arm is made: the changes of `parts`, in this order, on the stack of `base`."""
+    """How an arm is made: the changes of `parts`, in this order, applied to `base`."""
 
     id: str
     title: str
@@ -34,23 +41,23 @@ class Recipe(Struct, frozen=True, kw_only=True):
     parts: tuple[str, ...] = ()
     reference: str
     left_out: tuple[str, ...] = ()
-    """The experiments whose changes the reference has and this has not."""
+    """The experiments whose changes the reference has and this arm lacks."""
     control: Control | None = None
     seed_shift: int = 0
-    """How far its seeds lie from the campaign's."""
+    """What is added to the campaign's seeds to get its seeds."""
     unless_there: bool = False
-    """Whether an arm with the same configuration takes its place."""
+    """Whether it is not made if an arm with the same configuration exists."""
     where: Where
-    """What in the campaign file asks for it."""
+    """Path of the entry in the campaign file that asks for it."""
 
 
 class Interaction(Struct, frozen=True, kw_only=True):
-    """Two experiments and the four arms that tell whether their effects add up."""
+    """Two experiments and the four arms that show whether their effects add up."""
 
     first: str
     second: str
     neither: str
-    """The arm that the four have as their base."""
+    """The common base of the four arms."""
     only_first: str
     only_second: str
     both: str
@@ -60,6 +67,11 @@ class Interaction(Struct, frozen=True, kw_only=True):
         """The four arms."""
         return self.neither, self.only_first, self.only_second, self.both
 
+    @property
+    def arms(self) -> set[str]:
+        """The pair and its four arms. For H2 on E5 the arm is `H2-alone`, so H2 itself is none of the four."""
+        return {self.first, self.second, *self.cells}
+
 
 class Pair(Struct, frozen=True, kw_only=True):
     """An entry of `interactions`."""
@@ -68,37 +80,51 @@ class Pair(Struct, frozen=True, kw_only=True):
     second: str
     base: str
     recipes: tuple[Recipe, Recipe, Recipe]
-    """Of the first alone, the second alone, and both."""
+    """The first alone, the second alone, and both together."""
 
 
 _KEPT = {
     **dict.fromkeys((INTERACTION, ABLATION, AA), "arms that the file asks for by `interactions`, `ablate` or `aa`"),
     **dict.fromkeys((CONTROLS, CAMPAIGN), "what verdicts are reached among: the controls, or the whole campaign"),
 }
-"""Group -> what it is kept for."""
+"""Name of a group that experiments cannot have -> what it is kept for."""
 
 
-def recipes(campaign: Campaign) -> list[Recipe]:
-    """Return what the file asks for, each after what it is compared with.
+class Generated(Struct, frozen=True, kw_only=True):
+    """The generated arms that a campaign file asks for, as recipes."""
+
+    pairs: tuple[Pair, ...]
+    """The entries of `interactions`."""
+    recipes: tuple[Recipe, ...]
+    """All arms to make, those of the pairs first. Each comes after the arm that it is compared with."""
+
+
+def read_generated(campaign: Campaign) -> Generated:
+    """Work out `interactions`, `ablate` and `aa`.
 
     Raises:
-        SpecError: an entry names what is no experiment, or experiments that exclude each other; or an experiment is of
-            a group whose name is kept for generated arms or for a family of comparisons.
+        SpecError: an entry names an unknown experiment, or experiments that exclude each other. Or an experiment is in
+            a group whose name belongs to generated arms or to a family of comparisons.
     """
+    _refuse_kept_groups(campaign)
+    pairs = tuple(interaction_pairs(campaign))
+    of_pairs = [recipe for pair in pairs for recipe in pair.recipes]
+    return Generated(pairs=pairs, recipes=(*of_pairs, *_leave_one_out(campaign), *_replicates(campaign)))
+
+
+def _refuse_kept_groups(campaign: Campaign) -> None:
     for name, experiment in campaign.experiments.items():
         kept_for = _KEPT.get(experiment.group)
         if kept_for and not (experiment.control and experiment.group == CONTROLS):
             what = f"the group `{experiment.group}` is kept for {kept_for}; call this one otherwise"
             raise SpecError(what, ("experiments", name, "group"))
-    of_pairs = [recipe for pair in interaction_pairs(campaign) for recipe in pair.recipes]
-    return [*of_pairs, *_leave_one_out(campaign), *_replicates(campaign)]
 
 
 def interaction_pairs(campaign: Campaign) -> list[Pair]:
     """Work out `interactions`.
 
     Raises:
-        SpecError: a pair names what is no experiment, the same twice, or two that change the same.
+        SpecError: a pair names an unknown experiment, one experiment twice, or two that change the same knob.
     """
     pairs: list[Pair] = []
     for index, (first, second) in enumerate(campaign.interactions):
@@ -146,7 +172,7 @@ def _pair(campaign: Campaign, first: str, second: str, where: Where) -> Pair:
 
 
 def common_base(campaign: Campaign, first: str, second: str) -> str:
-    """Return the arm with the longest stack that both experiments' stacks begin with and that has neither of them."""
+    """Return the last arm that the stacks of both experiments have in common, neither of the two included."""
     base = BASELINE
     for ours, theirs in zip(_stack(campaign, first)[:-1], _stack(campaign, second)[:-1], strict=False):
         if ours != theirs:
@@ -161,7 +187,7 @@ def _stack(campaign: Campaign, name: str) -> tuple[str, ...]:
 
 
 def _in_order(campaign: Campaign, names: Sequence[str]) -> tuple[str, ...]:
-    """Sort as in the file, but each after the one it stands on."""
+    """Sort experiments as in the file, but each after the one it stands on."""
     return tuple(name for name in order_by_reference(campaign.experiments) if name in names)
 
 
@@ -224,7 +250,7 @@ def _leave_one_out(campaign: Campaign) -> Iterator[Recipe]:
 
 
 def _parts(campaign: Campaign) -> dict[str, tuple[str, ...]]:
-    """Return the parts of `ablate` by a name that may stand in an id."""
+    """Return the parts of `ablate`: a name that fits into an id -> its experiments."""
     parts: dict[str, tuple[str, ...]] = {}
     seen: dict[str, str] = {}
     for index, entry in enumerate(campaign.ablate):
@@ -302,10 +328,10 @@ def _replicates(campaign: Campaign) -> Iterator[Recipe]:
 
 
 def refuse_name(recipe: Recipe, taken: Container[str]) -> None:
-    """Refuse a recipe whose arm could not have its name.
+    """Refuse a recipe if its name is taken or too long.
 
     Raises:
-        SpecError: there is another experiment of the name, or it is too long.
+        SpecError: another experiment has the name, or the name is too long.
     """
     if recipe.id in taken:
         what = "and the file has an experiment of that name that is something else; rename that one"

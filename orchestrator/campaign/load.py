@@ -1,7 +1,7 @@
-"""`experiments.yaml` -> a typed campaign, strictly; every refusal says file and line.
+"""`experiments.yaml` -> a typed campaign. Every error names file and line.
 
-YAML 1.2 is read (`1e-3` is a number, `no` is a word), only plain values are built, a key given twice is refused with
-both lines, and unknown keys come with the nearest valid name.
+The file is YAML 1.2: `1e-3` is a number, `no` is a word. Only plain values are built. A key given twice is refused with
+both lines, and an unknown key with the nearest valid name.
 """
 
 import re
@@ -12,9 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from orchestrator.campaign.configs import Where
-from orchestrator.campaign.fields import BASELINE, TAG, Seeds
-from orchestrator.campaign.generated import AA, ABLATION, INTERACTION
+from orchestrator.campaign.fields import AA, ABLATION, BASELINE, INTERACTION, TAG, Seeds, Where
 from orchestrator.campaign.search_spec import CategoricalSpace, FloatSpace, IntSpace, ObjectiveSpec, SearchSpec
 from orchestrator.campaign.source import Source, T, ill_formed
 from orchestrator.campaign.spec import (
@@ -33,7 +31,7 @@ from orchestrator.runs.order import GuardSpec
 from orchestrator.task.knobs import apply_change, did_you_mean, leaves
 
 MAX_RUNS = 100_000
-"""Most runs of a campaign, its experiments times its seeds; each has a folder."""
+"""Most runs of a campaign: experiments times seeds. Each run has a folder."""
 SPACES: dict[str, type[Struct]] = {"float": FloatSpace, "int": IntSpace, "categorical": CategoricalSpace}
 
 
@@ -42,13 +40,13 @@ def load_campaign(path: Path, text: str | None = None) -> tuple[CampaignSpec, So
 
     Args:
         path: the file.
-        text: what is to be in it, where that is not there yet.
+        text: what the file is going to hold; None to read the file.
 
     Raises:
         SpecError: the file is missing, is not YAML, or says something that a campaign cannot say.
     """
     source = Source(path, text)
-    # Entry by entry, since a check of the whole file would not say which experiment it is about.
+    # Entry by entry: an error in the whole file would not name the experiment.
     _convert_spaces(source)
     kinds = (("experiments", ExperimentSpec), ("profiles", ProfileSpec), ("searches", SearchSpec))
     for section, kind in kinds:
@@ -68,7 +66,7 @@ def load_campaign(path: Path, text: str | None = None) -> tuple[CampaignSpec, So
 
 
 def wrong_id(name: str, searches: Iterable[str]) -> str:
-    """Say why an experiment cannot have a name; nothing where it can."""
+    """Say why an experiment cannot have a name; return an empty text if it can."""
     if wrong := ill_formed(name):
         return wrong
     if len(name) > MAX_ID_LENGTH:
@@ -80,7 +78,7 @@ def wrong_id(name: str, searches: Iterable[str]) -> str:
 
 
 def _convert_spaces(source: Source) -> None:
-    """Check the spaces of searches knob by knob: a check of a whole space would not say which knob it is about."""
+    """Check the spaces of searches knob by knob: an error in a whole space would not name the knob."""
     searches = source.values.get("searches")
     for name in searches if isinstance(searches, dict) else ():
         for knob, within in _at(source.values, ("searches", name, "space")).items():
@@ -116,10 +114,10 @@ def _require_names(spec: CampaignSpec, source: Source) -> None:
 def at_profile(
     spec: CampaignSpec, source: Source, profile: str | None, seeds: tuple[int, ...] | None = None
 ) -> Campaign:
-    """Put a profile's differences in place.
+    """Return the campaign at one profile: the profile's fields replace those of the file.
 
     Raises:
-        SpecError: there is no such profile, or what it merges to is refused.
+        SpecError: there is no such profile, or the merged campaign is refused.
     """
     name = profile or spec.default_profile
     if name not in spec.profiles:
@@ -163,7 +161,7 @@ def _require_few_runs(spec: CampaignSpec, source: Source, seeds: tuple[int, ...]
 
 
 def seed_list(seeds: Seeds) -> tuple[int, ...]:
-    """Spell out `seeds: 3` as 0, 1, 2."""
+    """Return the seeds as numbers: `seeds: 3` means 0, 1, 2."""
     return tuple(range(seeds)) if isinstance(seeds, int) else seeds
 
 
@@ -175,7 +173,7 @@ def _at(values: dict[str, Any], where: Where) -> dict[str, Any]:
 
 
 def _merged(source: Source, kind: type[T], section: str) -> T:
-    """Replace the fields that the profile names, and check the outcome."""
+    """Replace the fields that the profile names, and check the result."""
     values = _at(source.values, (section,)) | _at(source.values, ("profiles", source.profile, section))
     return source.convert(values, kind, (section,))
 
@@ -194,7 +192,7 @@ MISLEADING = (
 
 
 def objective_captures(objective: ObjectiveSpec, data: DataSpec, where: Where) -> tuple[str, ...]:
-    """Return the captures that a search looks at.
+    """Return the captures that a search scores its points on.
 
     Args:
         objective: what the file says.
@@ -202,7 +200,7 @@ def objective_captures(objective: ObjectiveSpec, data: DataSpec, where: Where) -
         where: the path of the objective in the file.
 
     Raises:
-        SpecError: there is none, one is given twice, or it is one that a search must not look at.
+        SpecError: there is no such capture, one is given twice, or a search must not use it.
     """
     captures = objective.captures or data.choose
     here = (*where, "captures") if objective.captures else where

@@ -1,4 +1,4 @@
-"""Arms -> the ordered list of runs, each named by what it computes. Pure."""
+"""Arms -> the ordered list of runs. The name of a run holds a hash of what it computes. Pure."""
 
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
@@ -6,14 +6,14 @@ from types import MappingProxyType
 from msgspec import Struct, structs
 
 from model.config import JobConfig
-from orchestrator.campaign.arms import Arm, find_interactions
+from orchestrator.campaign.arms import Arm, ResolvedArms
 from orchestrator.campaign.generated import Interaction
 from orchestrator.campaign.spec import Campaign
 from orchestrator.runs.identity import CodeAndData, identity_hash, run_id
 
 
 class PlannedRun(Struct, frozen=True, kw_only=True):
-    """One training to be done or already done."""
+    """One training, which may be done already."""
 
     id: str
     experiment: str
@@ -23,24 +23,24 @@ class PlannedRun(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What a campaign comes to at one profile."""
+    """The arms and the runs of a campaign at one profile."""
 
     campaign: Campaign
     arms: dict[str, Arm]
     runs: tuple[PlannedRun, ...]
     run_of: dict[tuple[str, int], str]
-    """(experiment, the campaign's seed) -> run id; arms that are the same configuration share it."""
+    """(experiment, seed of the campaign) -> run id; arms with the same configuration share runs."""
     interactions: tuple[Interaction, ...] = ()
-    """Those whose four arms are all here."""
+    """The pairs of experiments of which all four arms are in the plan."""
 
     @property
     def run_ids(self) -> tuple[str, ...]:
-        """Its runs, in the order in which they are trained."""
+        """The ids of its runs, in the order of training."""
         return tuple(run.id for run in self.runs)
 
 
 def narrow(plan: Plan, names: Collection[str]) -> Plan:
-    """Keep some experiments of a plan, with their runs."""
+    """Return the plan with only some experiments and their runs."""
     run_of = {(name, seed): run_id for (name, seed), run_id in plan.run_of.items() if name in names}
     kept = set(run_of.values())
     return structs.replace(
@@ -54,25 +54,25 @@ def narrow(plan: Plan, names: Collection[str]) -> Plan:
 
 def plan_runs(
     campaign: Campaign,
-    arms: Mapping[str, Arm],
+    resolved: ResolvedArms,
     inputs: CodeAndData,
     code_trees: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
-    """Lay out the trainings: seed by seed, references before what is compared with them.
+    """List the trainings: seed by seed, each reference before what is compared with it.
 
-    Going seed by seed interleaves an experiment with its reference, so that a drift of the machine hits both.
+    Going seed by seed interleaves an experiment with its reference, so that a drift of the machine affects both.
 
     Args:
         campaign: the campaign at its profile.
-        arms: the experiments that are wanted.
+        resolved: the experiments to plan. An interaction counts only where its arms are among them.
         inputs: code and captures.
-        code_trees: experiment -> hash of its code, for those whose code is not that of `inputs`.
+        code_trees: experiment -> hash of its code, where it is not the code of `inputs`.
     """
     runs: dict[str, PlannedRun] = {}
     ids: dict[str, str] = {}
     run_of: dict[tuple[str, int], str] = {}
     for seed in campaign.seeds:
-        for arm in arms.values():
+        for arm in resolved.arms.values():
             config = structs.replace(arm.config, seed=seed + arm.seed_shift)
             own = structs.replace(inputs, code_tree=code_trees.get(arm.id, inputs.code_tree))
             identity = identity_hash(config, own)
@@ -85,8 +85,8 @@ def plan_runs(
                 runs[new.id], ids[identity] = new, new.id
     return Plan(
         campaign=campaign,
-        arms=dict(arms),
+        arms=resolved.arms,
         runs=tuple(runs.values()),
         run_of=run_of,
-        interactions=find_interactions(campaign, arms),
+        interactions=tuple(each for each in resolved.interactions if resolved.arms.keys() >= each.arms),
     )

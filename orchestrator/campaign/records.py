@@ -1,4 +1,4 @@
-"""What the runs of a plan left, as far as it is believed. Of the rest a sentence each says why, and what to do."""
+"""Reads what the runs of a plan left. A run that is not believed is left out, with a sentence that says what to do."""
 
 import shlex
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from orchestrator.runs.record import NotBelievedError, RunRecord, read_runs
 
 @dataclass(frozen=True)
 class Gathered:
-    """What is believed of the runs of a plan, and what is not."""
+    """The runs of a plan that are believed, and those that are not."""
 
     records: dict[str, RunRecord]
     refused: dict[str, str]
@@ -18,15 +18,15 @@ class Gathered:
 
 
 def gather(paths: Paths, plan: Plan) -> Gathered:
-    """Read the run folders of a plan. A folder that cannot be read, or believed, keeps no other out."""
+    """Read the run folders of a plan. One folder that is broken does not affect the others."""
     found = read_runs(paths, [run.id for run in plan.runs])
-    told = {
+    refused = {
         run_id: f"{error.what}; `{command_of(plan, run_id)}` sets it aside and trains the run again"
         if isinstance(error, NotBelievedError)
         else str(error)
         for run_id, error in found.refused.items()
     }
-    return Gathered(found.records, told)
+    return Gathered(found.records, refused)
 
 
 def command_of(plan: Plan, run_id: str) -> str:

@@ -14,7 +14,7 @@ NOT_TO_CHANGE = ("format", "experiment", "profile", "seed")
 
 
 def campaign_schema() -> dict[str, Any]:
-    """Return the schema; knobs of `baseline`, `data` and every `change` are spelled out for completion."""
+    """Return the schema. It lists the knobs of `baseline`, `data` and every `change`, so that editors complete them."""
     (top, job, data), definitions = msgspec.json.schema_components(
         [CampaignSpec, JobConfig, DataSpec], ref_template=REFERENCE
     )

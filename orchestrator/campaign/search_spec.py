@@ -1,4 +1,4 @@
-"""What `experiments.yaml` may say of a search: its space, its objective, its pruner. Frozen and closed. Pure."""
+"""What `experiments.yaml` may say about a search: its space, its objective, its pruner. Frozen and closed. Pure."""
 
 from typing import Annotated, Literal
 
@@ -14,9 +14,11 @@ class FloatSpace(Config, frozen=True, kw_only=True, tag_field="kind", tag="float
 
     low: float
     high: float
-    log: Annotated[bool, Meta(description="whether its logarithm is what is spread evenly")] = False
-    step: Annotated[Positive | None, Meta(description="only low, low + step, ... are tried")] = None
-    when: Annotated[Change, Meta(description="searched only where these knobs of the space have these values")] = {}
+    log: Annotated[bool, Meta(description="whether values are spread evenly on a logarithmic scale")] = False
+    step: Annotated[Positive | None, Meta(description="try only low, low + step, ...")] = None
+    when: Annotated[
+        Change, Meta(description="search this knob only where other knobs of the space have these values")
+    ] = {}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,24 +65,26 @@ Space = FloatSpace | IntSpace | CategoricalSpace
 
 
 class ObjectiveSpec(Config, frozen=True, kw_only=True):
-    """What a search makes as high as it can: the accuracy on captures that nothing is reported on."""
+    """What a search maximizes: the accuracy on captures that no report uses."""
 
-    captures: Annotated[tuple[str, ...], Meta(description="those of `choose`, if not said")] = ()
-    insist: Annotated[bool, Meta(description="whether validation accuracy alone will do, against the advice")] = False
+    captures: Annotated[tuple[str, ...], Meta(description="captures to score on; by default those of `choose`")] = ()
+    insist: Annotated[bool, Meta(description="allow validation accuracy as the objective, although it misleads")] = (
+        False
+    )
 
 
 class MedianPruning(Config, frozen=True, kw_only=True, tag_field="kind", tag="median"):
-    """A point is given up once its best epoch lies below the median of the others' at the same epoch."""
+    """A point is pruned once its best epoch lies below the median of the other points at the same epoch."""
 
-    startup_trials: Annotated[int, Meta(ge=1, description="points that are trained to their end first")] = 5
-    warmup_epochs: Annotated[int, Meta(ge=1, description="first epochs after which nothing is given up")] = 3
+    startup_trials: Annotated[int, Meta(ge=1, description="first points, which are always trained to their end")] = 5
+    warmup_epochs: Annotated[int, Meta(ge=1, description="first epochs, after which no point is pruned yet")] = 3
 
 
 class WilcoxonPruning(Config, frozen=True, kw_only=True, tag_field="kind", tag="wilcoxon"):
-    """A point is given up once its epochs lie below those of the best point, by the signed-rank test."""
+    """A point is pruned once its epochs lie below those of the best point, by the signed-rank test."""
 
-    p_threshold: Annotated[float, Meta(gt=0, lt=1, description="given up below this p-value")] = 0.1
-    warmup_epochs: Annotated[int, Meta(ge=1, description="first epochs after which nothing is given up")] = 3
+    p_threshold: Annotated[float, Meta(gt=0, lt=1, description="prune below this p-value")] = 0.1
+    warmup_epochs: Annotated[int, Meta(ge=1, description="first epochs, after which no point is pruned yet")] = 3
 
 
 class PointSpec(Config, frozen=True, kw_only=True):
@@ -94,18 +98,19 @@ class SearchSpec(Config, frozen=True, kw_only=True):
     """A search for the best values of some knobs on a stack."""
 
     title: str
-    on: Annotated[ExperimentId, Meta(description="the stack it varies; its own values are the default point")] = (
-        BASELINE
-    )
-    space: Annotated[dict[str, Space], Meta(description="dotted knob -> where it may lie", min_length=1)]
+    on: Annotated[
+        ExperimentId, Meta(description="the stack that it varies; the values of the stack are the default point")
+    ] = BASELINE
+    space: Annotated[dict[str, Space], Meta(description="dotted knob -> range of its values", min_length=1)]
     sampler: Annotated[
-        Literal["tpe", "gp", "random"], Meta(description="who suggests; gp takes the noise of scores into account")
+        Literal["tpe", "gp", "random"],
+        Meta(description="how points are suggested; gp takes the noise of scores into account"),
     ] = "tpe"
     pruner: Annotated[
         MedianPruning | WilcoxonPruning | None,
-        Meta(description="who gives points up early, by their validation accuracy after each epoch; null: nobody"),
+        Meta(description="when points are pruned, by validation accuracy after each epoch; null: never"),
     ] = None
-    trials: Annotated[int, Meta(ge=1, le=100_000, description="points to visit, in all")] = 50
+    trials: Annotated[int, Meta(ge=1, le=100_000, description="points to visit in total")] = 50
     seeds: Annotated[Seeds, Meta(description="seeds that each point is trained at")] = 1
     objective: ObjectiveSpec = field(default_factory=ObjectiveSpec)
     enqueue: Annotated[tuple[PointSpec, ...], Meta(description="points that are tried first")] = ()

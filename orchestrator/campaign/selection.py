@@ -1,84 +1,93 @@
-"""A campaign file, loaded, checked and worked out for one profile, with its captures and its code."""
+"""A campaign file, loaded, checked and worked out for one profile; and its plan with the code and captures of now."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct, structs
 
-from orchestrator.campaign.arms import Arm, resolve_arms, select_arms
+from orchestrator.campaign.arms import Arm, ResolvedArms, resolve_arms, select_arms
 from orchestrator.campaign.load import at_profile, load_campaign
-from orchestrator.campaign.plan import Plan, PlannedRun, plan_runs
-from orchestrator.campaign.spec import Campaign
+from orchestrator.campaign.plan import Plan, PlannedRun, narrow, plan_runs
+from orchestrator.campaign.source import Source
+from orchestrator.campaign.spec import Campaign, CampaignSpec
 from orchestrator.code.sources import Code
 from orchestrator.errors import UsageError
 from orchestrator.runs.find import find_same
 from orchestrator.runs.fingerprints import fingerprint_files
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.paths import Paths
-from orchestrator.task.ask import Description, describe_jobs
-
-
-def share_runs(plan: Plan, paths: Paths) -> Plan:
-    """Give the runs of a plan that have no folder the id of one that is the same, where there is one."""
-    names: dict[str, list[str]] = defaultdict(list)
-    for path in paths.runs.iterdir() if paths.runs.is_dir() else ():
-        names[path.name.rpartition("-")[2]].append(path.name)
-    there = {run.id: _place(paths, run, names[run.identity[:8]]) for run in plan.runs}
-    return structs.replace(
-        plan,
-        runs=tuple(structs.replace(run, id=there[run.id]) for run in plan.runs),
-        run_of={cell: there[run_id] for cell, run_id in plan.run_of.items()},
-    )
-
-
-def _place(paths: Paths, run: PlannedRun, names: Sequence[str]) -> str:
-    """Return the run's own id, where it has a folder or no other one will do."""
-    return run.id if run.id in names else find_same(paths, run.identity, names) or run.id
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """What the command line asks for."""
+    """What a command asks for."""
 
-    file: Path
+    file: Path = Path("experiments.yaml")
+    """The campaign file."""
     profile: str | None = None
+    """The scale; None for the file's `default_profile`."""
     seeds: tuple[int, ...] | None = None
+    """The seeds; None for those of the profile or the file."""
     experiments: tuple[str, ...] = ()
+    """Experiments by id, or groups by `tag:GROUP`; empty for the profile's `default_experiments`."""
     everything: bool = False
-    """Every experiment of the file, not only the profile's `default_experiments`."""
+    """Whether every experiment of the file is meant, not only the profile's `default_experiments`."""
 
     @property
     def widened(self) -> "Request":
-        """The same of every experiment."""
-        return msgspec.structs.replace(self, experiments=(), everything=True)
+        """The same request for every experiment."""
+        return structs.replace(self, experiments=(), everything=True)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """A campaign at one profile: its experiments, and where its files lie."""
+    """A campaign at one profile, and the experiments that a command asks for. The file is read once for it."""
 
+    request: Request
+    spec: CampaignSpec
+    """What the file says, for all profiles."""
+    source: Source
+    """The text of the file with its line numbers, for messages."""
     campaign: Campaign
+    resolved: ResolvedArms
+    """Every experiment of the file, worked out."""
     arms: dict[str, Arm]
-    """The experiments that were asked for, and their references."""
-    paths: Paths
-    every_arm: dict[str, Arm]
+    """The experiments asked for, and their references."""
     seeds: tuple[int, ...]
-    """The seeds asked for; where seeds are given out look by look, those of `campaign` are all that there may be."""
+    """The seeds asked for. In a sequential campaign `campaign.seeds` holds all seeds that any look may ask for."""
     cells: frozenset[tuple[str, int]] | None = None
-    """Of experiments and seeds the only ones that are wanted; None for every experiment at every seed."""
+    """The only pairs of experiment and seed to train; None for every experiment at every seed."""
+
+    @cached_property
+    def paths(self) -> Paths:
+        """Where the campaign's files lie."""
+        return Paths(self.request.file.resolve().parent)
+
+    @property
+    def every_arm(self) -> dict[str, Arm]:
+        """Every experiment of the file."""
+        return self.resolved.arms
 
     @property
     def widened(self) -> "Selection":
-        """The same study of every experiment of the file."""
-        return replace(self, arms=self.every_arm)
+        """The same campaign with every experiment of the file."""
+        return replace(self, request=self.request.widened, arms=self.every_arm)
 
-    def wants(self, plan: Plan) -> Plan:
-        """Keep the runs of a plan that are wanted."""
+    @property
+    def default_note(self) -> str | None:
+        """How many experiments are taken where none is named; None if all of the file are, or some are named."""
+        taken, in_file = len(self.arms) - 1, len(self.campaign.experiments)
+        if self.request.experiments or taken >= in_file:
+            return None
+        return f"{taken} of the file's {in_file} experiments: this profile's default ones; --all takes them all"
+
+    def keep_wanted(self, plan: Plan) -> Plan:
+        """Return the plan with only the runs that are to be trained."""
         cells = self.cells if self.cells is not None else {(name, seed) for name in self.arms for seed in self.seeds}
         wanted = {plan.run_of[cell] for cell in cells}
-        return msgspec.structs.replace(plan, runs=tuple(run for run in plan.runs if run.id in wanted))
+        return structs.replace(plan, runs=tuple(run for run in plan.runs if run.id in wanted))
 
 
 def open_campaign(request: Request) -> Selection:
@@ -86,22 +95,54 @@ def open_campaign(request: Request) -> Selection:
 
     Raises:
         SpecError: the campaign file is refused.
-        UsageError: an experiment was asked for that is not there, or some by name and all at once.
+        UsageError: a named experiment does not exist, or experiments are named together with `everything`.
     """
+    _refuse_names_with_all(request)
+    spec, source = load_campaign(request.file)
+    return _select(spec, source, request)
+
+
+def select_again(selection: Selection, request: Request) -> Selection:
+    """Select other experiments, or another profile, from a file that is open already. The file is not read again.
+
+    Raises:
+        SpecError: the campaign is refused at the other profile.
+        UsageError: a named experiment does not exist, or experiments are named together with `everything`.
+    """
+    _refuse_names_with_all(request)
+    before = selection.request
+    profile = request.profile or selection.spec.default_profile
+    if (profile, request.seeds) != (selection.campaign.profile, before.seeds):
+        return _select(selection.spec, selection.source, request)
+    return replace(selection, request=request, arms=_choose_arms(request, selection.campaign, selection.resolved))
+
+
+def _refuse_names_with_all(request: Request) -> None:
     if request.experiments and request.everything:
         raise UsageError("name experiments, or say --all, not both")
-    spec, source = load_campaign(request.file)
+
+
+def _select(spec: CampaignSpec, source: Source, request: Request) -> Selection:
     campaign = at_profile(spec, source, request.profile, request.seeds)
     seeds = campaign.seeds
-    campaign = msgspec.structs.replace(
-        campaign,
-        seeds=campaign.staging.all_seeds(seeds) if campaign.staging else seeds,
-    )
+    if campaign.staging:
+        campaign = structs.replace(campaign, seeds=campaign.staging.all_seeds(seeds))
     with source.locating():
-        arms = resolve_arms(campaign)
-    asked = request.experiments or (() if request.everything else campaign.default_experiments)
-    selected = select_arms(arms, asked)
-    return Selection(campaign, selected, Paths(request.file.resolve().parent), arms, seeds)
+        resolved = resolve_arms(campaign)
+    return Selection(
+        request=request,
+        spec=spec,
+        source=source,
+        campaign=campaign,
+        resolved=resolved,
+        arms=_choose_arms(request, campaign, resolved),
+        seeds=seeds,
+    )
+
+
+def _choose_arms(request: Request, campaign: Campaign, resolved: ResolvedArms) -> dict[str, Arm]:
+    named = request.experiments or (() if request.everything else campaign.default_experiments)
+    return select_arms(resolved.arms, named)
 
 
 def collect_inputs(selection: Selection, code: Code) -> CodeAndData:
@@ -116,16 +157,75 @@ def collect_inputs(selection: Selection, code: Code) -> CodeAndData:
 
 
 def make_plan(selection: Selection, code: Code, inputs: CodeAndData | None = None) -> Plan:
-    """Name the runs of a study by what they compute; what is there under another name is the same run.
+    """Plan the experiments asked for, and give each run the name of a folder with the same identity.
 
     Raises:
         DataError: a capture cannot be read.
     """
-    trees = {arm.id: code.code_of(arm.code).hash for arm in selection.arms.values() if arm.code}
-    plan = plan_runs(selection.campaign, selection.arms, inputs or collect_inputs(selection, code), trees)
+    resolved = structs.replace(selection.resolved, arms=selection.arms)
+    trees = _code_trees(selection.arms, code)
+    plan = plan_runs(selection.campaign, resolved, inputs or collect_inputs(selection, code), trees)
     return share_runs(plan, selection.paths)
 
 
-def describe(selection: Selection, name: str) -> Description:
-    """Ask `model` for an experiment's tokens and parameters."""
-    return describe_jobs([selection.arms[name].config], selection.paths.root, with_data=False)[0]
+def _code_trees(arms: dict[str, Arm], code: Code) -> dict[str, str]:
+    """Return experiment -> hash of its code, for experiments with a patch or a ref."""
+    return {arm.id: code.code_of(arm.code).hash for arm in arms.values() if arm.code}
+
+
+@dataclass(frozen=True)
+class CurrentPlan:
+    """The plan of a whole campaign, with the code and the captures as they are on disk at one moment."""
+
+    code: Code
+    inputs: CodeAndData
+    code_trees: dict[str, str]
+    """Experiment -> hash of its code, for experiments with a patch or a ref."""
+    named: Plan
+    """Every experiment, each run by the name that it would be given."""
+    whole: Plan
+    """The same plan, where a run has the name of a folder with the same identity, if there is one."""
+
+    def part(self, selection: Selection) -> Plan:
+        """Return the plan of the experiments asked for."""
+        return narrow(self.whole, selection.arms)
+
+
+def plan_now(selection: Selection, code: Code, before: CurrentPlan | None = None) -> CurrentPlan:
+    """Plan every experiment of a campaign with the code and the captures of now.
+
+    Call it again after a training: somebody may have edited the code or replaced a capture meanwhile, and another
+    worker may have made folders. The runs are worked out again only where code or captures have changed.
+
+    Args:
+        selection: the campaign.
+        code: the code of now.
+        before: the plan of an earlier moment of the same command.
+
+    Raises:
+        DataError: a capture cannot be read.
+    """
+    inputs, trees = collect_inputs(selection, code), _code_trees(selection.every_arm, code)
+    if before is not None and (inputs, trees) == (before.inputs, before.code_trees):
+        named = before.named
+    else:
+        named = plan_runs(selection.campaign, selection.resolved, inputs, trees)
+    return CurrentPlan(code, inputs, trees, named, share_runs(named, selection.paths))
+
+
+def share_runs(plan: Plan, paths: Paths) -> Plan:
+    """Give each run that has no folder the id of a folder with the same identity, where there is one."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for path in paths.runs.iterdir() if paths.runs.is_dir() else ():
+        names[path.name.rpartition("-")[2]].append(path.name)
+    found = {run.id: _find_folder(paths, run, names[run.identity[:8]]) for run in plan.runs}
+    return structs.replace(
+        plan,
+        runs=tuple(structs.replace(run, id=found[run.id]) for run in plan.runs),
+        run_of={cell: found[run_id] for cell, run_id in plan.run_of.items()},
+    )
+
+
+def _find_folder(paths: Paths, run: PlannedRun, names: Sequence[str]) -> str:
+    """Return the name of the run's folder: its own id, unless another folder has the same identity."""
+    return run.id if run.id in names else find_same(paths, run.identity, names) or run.id

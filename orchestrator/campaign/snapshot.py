@@ -1,6 +1,6 @@
-"""What was queued last, so that a report can judge it after the campaign file or the code has moved on.
+"""Saves the campaign as it was queued, so that a report can judge it after the file or the code has changed.
 
-On Friday forty runs are queued; on Sunday somebody edits the code; on Monday the report is of Friday's campaign.
+Example: on Friday forty runs are queued. On Sunday the code is edited. Monday's report is of Friday's campaign.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,12 @@ import msgspec
 from msgspec import Struct
 
 from model.endings import describe_system_error
-from orchestrator.campaign.arms import Arm, select_arms
+from orchestrator.campaign.arms import Arm, ResolvedArms, find_interactions, select_arms
 from orchestrator.campaign.captures import missing_captures
 from orchestrator.campaign.fields import TAG
+from orchestrator.campaign.generated import interaction_pairs
 from orchestrator.campaign.plan import Plan, plan_runs
-from orchestrator.campaign.selection import Request, Selection, make_plan, share_runs
+from orchestrator.campaign.selection import CurrentPlan, Request, Selection, make_plan, share_runs
 from orchestrator.campaign.spec import Campaign
 from orchestrator.code.sources import Code, GitCode
 from orchestrator.errors import DataError
@@ -23,10 +24,10 @@ from orchestrator.files import UNREADABLE, read_plain, write_atomically
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.results import count_ended
 
-FORGOTTEN = "the campaign cannot be written down as it was queued"
-LATER = "a report is then of the campaign as its file is at that time"
+NOT_SAVED = "the campaign cannot be saved as it was queued"
+LATER = "a later report is of the campaign as its file is then"
 QUEUED_BYTES = 2**28
-"""Most bytes of a campaign as it was queued, with every experiment worked out."""
+"""Most bytes of a saved campaign, with every experiment worked out."""
 
 
 class QueuedCampaign(Struct, frozen=True, kw_only=True):
@@ -34,28 +35,30 @@ class QueuedCampaign(Struct, frozen=True, kw_only=True):
 
     campaign: Campaign
     arms: dict[str, Arm]
-    """All of its experiments, also those that were not queued."""
+    """All of its experiments, also those of which nothing was queued."""
     inputs: CodeAndData
     code_trees: dict[str, str]
-    """Experiment -> hash of its code, for those with code of their own."""
+    """Experiment -> hash of its code, for experiments with a patch or a ref."""
     commit: str | None
     when: str
 
     def plan(self, request: Request) -> Plan:
-        """Lay out what was asked for, as it would have been then."""
+        """Plan what is asked for as it would have been planned then."""
         staging = self.campaign.staging
         seeds = self.campaign.seeds if staging or not request.seeds else request.seeds
         asked = request.experiments or (() if request.everything else self.campaign.default_experiments)
         known = [name for name in asked if name in self.arms or ":" in name]
         campaign = msgspec.structs.replace(self.campaign, seeds=seeds)
-        return plan_runs(campaign, select_arms(self.arms, known), self.inputs, self.code_trees)
+        interactions = find_interactions(interaction_pairs(campaign), self.arms)
+        resolved = ResolvedArms(arms=select_arms(self.arms, known), interactions=interactions)
+        return plan_runs(campaign, resolved, self.inputs, self.code_trees)
 
     def has(self, asked: Sequence[str]) -> bool:
-        """Whether it knows all experiments that were asked for by name."""
+        """Return whether it holds all experiments that are asked for by name."""
         return all(name in self.arms for name in asked if not name.startswith(TAG))
 
     def sentence(self) -> str:
-        """Say whose report it is."""
+        """Return the sentence that says which campaign the report is of."""
         at = f" at commit {self.commit[:12]}" if self.commit else ""
         when = f"{self.when[:16].replace('T', ' ')} UTC"
         command = "knockout run --until-decided" if self.campaign.staging else "knockout run"
@@ -66,25 +69,26 @@ class QueuedCampaign(Struct, frozen=True, kw_only=True):
         )
 
 
-def save_snapshot(selection: Selection, code: Code, inputs: CodeAndData) -> str | None:
-    """Write down the campaign that runs are queued of; say it where that cannot be done."""
+def save_snapshot(selection: Selection, current: CurrentPlan) -> str | None:
+    """Save the campaign of which runs are queued; return a sentence if that fails, else None."""
+    code = current.code
     queued = QueuedCampaign(
         campaign=selection.campaign,
         arms=selection.every_arm,
-        inputs=inputs,
-        code_trees={name: code.code_of(arm.code).hash for name, arm in selection.every_arm.items() if arm.code},
+        inputs=current.inputs,
+        code_trees=current.code_trees,
         commit=code.repository.base_commit if isinstance(code, GitCode) else None,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     try:
         write_atomically(_path(selection), msgspec.json.encode(queued))
     except OSError as error:
-        return f"{FORGOTTEN}: {describe_system_error(error)}; {LATER}"
+        return f"{NOT_SAVED}: {describe_system_error(error)}; {LATER}"
     return None
 
 
 def load_snapshot(selection: Selection) -> QueuedCampaign | None:
-    """Read what was queued last of a campaign at its profile; None if nothing was, or nobody can read it."""
+    """Read the campaign as it was last queued at this profile; None if it never was, or the file cannot be read."""
     try:
         return msgspec.json.decode(read_plain(_path(selection), QUEUED_BYTES), type=QueuedCampaign)
     except UNREADABLE:
@@ -95,15 +99,14 @@ def _path(selection: Selection) -> Path:
     return selection.paths.queued_campaign(selection.campaign.name, selection.campaign.profile)
 
 
-def choose_plan(selection: Selection, request: Request, code: Code, needed: Sequence[str] = ()) -> tuple[Plan, str]:
-    """Return the plan that is judged, and a sentence about whose it is.
+def choose_plan(selection: Selection, code: Code, needed: Sequence[str] = ()) -> tuple[Plan, str]:
+    """Return the plan to judge, and a sentence that says which one it is.
 
-    It is of the campaign as it is now; or as it was queued, where file, code or captures have changed since and more of
-    that has ended.
+    That is the campaign as it is now, or as it was queued. The queued one is taken if file, code or captures have
+    changed since and more of its runs have ended.
 
     Args:
         selection: the campaign as it is now.
-        request: what was asked for.
         code: the code as it is now.
         needed: experiments that must be in the plan, beside those asked for.
 
@@ -111,8 +114,8 @@ def choose_plan(selection: Selection, request: Request, code: Code, needed: Sequ
         DataError: captures are missing, so that nobody can say which runs belong to the campaign.
     """
     queued = load_snapshot(selection)
-    is_known = queued is not None and queued.has((*request.experiments, *needed))
-    before = share_runs(queued.plan(request), selection.paths) if queued is not None and is_known else None
+    is_known = queued is not None and queued.has((*selection.request.experiments, *needed))
+    before = share_runs(queued.plan(selection.request), selection.paths) if queued is not None and is_known else None
     missing = missing_captures(selection)
     if not missing:
         now = make_plan(selection, code)

@@ -1,4 +1,4 @@
-"""A campaign file as YAML: read within bounds, with the line of each value for messages."""
+"""A campaign file as YAML: its size is bounded, and each value has its line for messages."""
 
 import codecs
 import math
@@ -15,7 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from orchestrator.campaign.configs import Where
+from orchestrator.campaign.fields import Where
 from orchestrator.errors import SpecError
 from orchestrator.files import read_plain
 from orchestrator.runs.identity import ID_PATTERN
@@ -25,13 +25,13 @@ from orchestrator.wording import one_line
 MAX_BYTES = 4 * 2**20
 """Most bytes of a campaign file."""
 MAX_NODES = 100_000
-"""Aliases can make a small file expand without end; no campaign comes near this."""
+"""Most values of a file: aliases can make a small file expand without end."""
 MAX_DEPTH = 50
-"""Most mappings and lists in each other."""
+"""Deepest nesting of mappings and lists."""
 MAX_INTEGER = 2**53
-"""Largest whole number: up to here they are the same in every program that reads JSON."""
+"""Largest whole number: up to here every program that reads JSON keeps it exact."""
 MAX_SHOWN = 80
-"""Most letters that a message shows of what it found."""
+"""Most letters of a found value that a message shows."""
 
 _STEP = re.compile(r"\[\d+\]|[^\[\]]+")
 T = TypeVar("T", bound=Struct)
@@ -44,7 +44,7 @@ class Source:
         self.path = path
         self.lines: dict[Where, int] = {(): 1}
         self.profile = ""
-        """The profile whose differences count, once one is chosen."""
+        """The chosen profile, where messages look for a key first; empty before one is chosen."""
         self._num_nodes = 0
         self._yaml = YAML(typ="safe", pure=True)
         self.values = self._parse(self._read() if text is None else text)
@@ -61,7 +61,7 @@ class Source:
         return self._decode(content)
 
     def _decode(self, content: bytes) -> str:
-        """Read UTF-8, with or without the mark that Windows puts in front of it."""
+        """Decode UTF-8, with or without the byte order mark that Windows writes."""
         if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise SpecError(f"{self.path}:1: this is UTF-16; save the file as UTF-8")
         try:
@@ -146,12 +146,12 @@ class Source:
         return self.lines[where]
 
     def _in_profile(self, where: Where) -> Where:
-        """Where the chosen profile says something of its own about a key, that is the place to look."""
+        """Return where a key stands: in the chosen profile if it is there, else in the file at large."""
         differing = ("profiles", self.profile, *where)
         return differing if differing in self.lines else where
 
     def found(self, where: Where) -> str:
-        """Say what stands at a key, for the end of a message."""
+        """Return what stands at a key, as the end of a message."""
         node: Any = self.values
         for part in where:
             if isinstance(node, list):
@@ -162,7 +162,7 @@ class Source:
         return "" if isinstance(node, dict) else f", found `{one_line(repr(node), MAX_SHOWN)}`"
 
     def refuse(self, message: str, where: Where) -> SpecError:
-        """Make the error that begins with file and line."""
+        """Return an error that begins with file and line."""
         where = self._in_profile(where)
         dotted = ".".join(where).replace(".[", "[")
         found = self.found(where) if message.startswith("Expected") else ""
@@ -171,7 +171,7 @@ class Source:
 
     @contextmanager
     def locating(self) -> Iterator[None]:
-        """Put file and line in front of what is refused inside."""
+        """Put file and line in front of every SpecError that is raised inside the block."""
         try:
             yield
         except SpecError as error:
@@ -181,7 +181,7 @@ class Source:
         """Check plain values against a type.
 
         Raises:
-            SpecError: with file, line, what was found and the nearest valid name.
+            SpecError: names file, line, what was found and the nearest valid name.
         """
         try:
             return msgspec.convert(values, kind)
@@ -192,6 +192,6 @@ class Source:
 
 
 def ill_formed(name: str) -> str:
-    """Say what is wrong with a name; empty if nothing is."""
+    """Say what is wrong with a name; return an empty text if nothing is."""
     what = "a name is letters and digits joined by single `.`, `_` or `-`, and begins with a letter"
     return "" if re.fullmatch(ID_PATTERN, name) else f"{what}, found `{name}`"

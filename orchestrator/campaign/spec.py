@@ -21,23 +21,26 @@ class JudgingSpec(Config, frozen=True, kw_only=True):
     ] = 0.05
     correction: Annotated[
         Literal["holm", "benjamini_hochberg"],
-        Meta(description="for testing many: holm bounds the chance of any false verdict, the other their share"),
+        Meta(
+            description="for many tests: holm bounds the chance of any false verdict, the other the share of false ones"
+        ),
     ] = "holm"
     family: Annotated[
-        Literal["campaign", "group"], Meta(description="what is tested together: all comparisons, or those of a group")
+        Literal["campaign", "group"],
+        Meta(description="comparisons that are corrected together: all, or those of a group"),
     ] = "campaign"
 
 
 class StagingSpec(Config, frozen=True, kw_only=True):
-    """How seeds are given out: few to all, more to those that are undecided, fresh ones to what improved."""
+    """How seeds are given out: few to all, more to undecided experiments, fresh seeds to improvements."""
 
-    screen_seeds: Annotated[int, Meta(ge=2, le=MAX_SEEDS, description="seeds that every experiment is given")] = 2
+    screen_seeds: Annotated[int, Meta(ge=2, le=MAX_SEEDS, description="seeds that every experiment gets")] = 2
     max_seeds: Annotated[
         int, Meta(ge=2, le=MAX_SEEDS, description="seeds after which an experiment stays inconclusive")
     ] = 10
     confirm_seeds: Annotated[
         int,
-        Meta(ge=2, le=MAX_SEEDS, description="seeds after those of max_seeds, on which an improvement is confirmed"),
+        Meta(ge=2, le=MAX_SEEDS, description="fresh seeds beyond max_seeds that confirm an improvement"),
     ] = 2
 
     def __post_init__(self) -> None:
@@ -50,7 +53,7 @@ class StagingSpec(Config, frozen=True, kw_only=True):
 
     @property
     def looks(self) -> tuple[int, ...]:
-        """The numbers of seeds at which verdicts are given: each half as many again, up to the greatest number."""
+        """The numbers of seeds at which verdicts are given: each 1.5 times the one before, up to `max_seeds`."""
         numbers = [self.screen_seeds]
         while numbers[-1] < self.max_seeds:
             numbers.append(min(self.max_seeds, numbers[-1] + (numbers[-1] + 1) // 2))
@@ -58,16 +61,16 @@ class StagingSpec(Config, frozen=True, kw_only=True):
 
     @property
     def fresh_seeds(self) -> range:
-        """The seeds of the confirmation: after all that a verdict may rest on, so that the two never overlap."""
+        """The seeds of the confirmation. They follow all seeds of a verdict, so that the two never overlap."""
         return range(self.max_seeds, self.max_seeds + self.confirm_seeds)
 
     def all_seeds(self, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        """Return some seeds and all that may be asked for, in their order."""
+        """Return the given seeds and all that a look or a confirmation may ask for, sorted."""
         return tuple(sorted({*seeds, *range(self.fresh_seeds.stop)}))
 
 
 class DataSpec(Config, frozen=True, kw_only=True):
-    """The captures of a campaign; the fields are those of the job's `DataConfig`, and how to make them."""
+    """The captures of a campaign: the fields of the job's `DataConfig`, and how to emulate captures."""
 
     captures: dict[str, CaptureConfig]
     train: tuple[str, ...]
@@ -87,15 +90,17 @@ class ExperimentSpec(Config, frozen=True, kw_only=True):
     group: Annotated[str, Meta(description="the report's section, e.g. architecture")]
     hypothesis: Annotated[str, Meta(description="why the change might matter")]
     change: Annotated[Change, Meta(description="dotted knob -> value")] = {}
-    patch: Annotated[Word | None, Meta(description="a diff of files under model/, beside the campaign file")] = None
-    ref: Annotated[Word | None, Meta(description="a branch, tag or commit whose model/ is run")] = None
-    on: Annotated[ExperimentId, Meta(description="the stack it changes; baseline if not said")] = BASELINE
+    patch: Annotated[
+        Word | None, Meta(description="path of a diff of files under model/, relative to the campaign file")
+    ] = None
+    ref: Annotated[Word | None, Meta(description="a branch, tag or commit; its model/ is run")] = None
+    on: Annotated[ExperimentId, Meta(description="the stack that it changes; by default the baseline")] = BASELINE
     change_in: Annotated[
-        dict[str, Change], Meta(description="profile -> the change there, where `change` does not fit")
+        dict[str, Change], Meta(description="profile -> the change at that profile, in place of `change`")
     ] = {}
     control: Annotated[
         Literal["shuffled_labels"] | None,
-        Meta(description="shuffled_labels: trained on labels without meaning, so that scores must fall to chance"),
+        Meta(description="shuffled_labels: train on meaningless labels, so that scores must fall to chance"),
     ] = None
     reported: Reported | None = None
 
@@ -108,7 +113,7 @@ class ExperimentSpec(Config, frozen=True, kw_only=True):
 
 
 class BaselineSpec(Config, frozen=True, kw_only=True):
-    """The experiment with no change. Each part is as in the job's config; what is not said is the source's."""
+    """The experiment with no change. Each part is as in the job's config; the defaults are the source's."""
 
     model: dict[str, Any] = {}
     loss: dict[str, Any] = {}
@@ -121,17 +126,17 @@ class BaselineSpec(Config, frozen=True, kw_only=True):
 
 
 class ProfileSpec(Config, frozen=True, kw_only=True):
-    """A scale of the same campaign: what differs from the rest of the file."""
+    """A scale of the campaign: the fields that differ from the rest of the file."""
 
     about: Annotated[str, Meta(description="what may be concluded from it")] = ""
-    task: Annotated[str, Meta(description="the campaign's task, where it differs here")] = ""
+    task: Annotated[str, Meta(description="the task of the campaign, if it differs at this profile")] = ""
     data: Annotated[dict[str, Any], Meta(description="fields that replace those of `data`")] = {}
     baseline: Annotated[dict[str, Any], Meta(description="merged into `baseline`")] = {}
     guards: Annotated[dict[str, Any], Meta(description="fields that replace those of `guards`")] = {}
     seeds: Seeds | None = None
     margin: Annotated[float, Meta(gt=0)] | None = None
     default_experiments: Annotated[
-        tuple[Named, ...], Meta(description="what a command means that names no experiment; all, if not said")
+        tuple[Named, ...], Meta(description="the experiments of a command that names none; by default all")
     ] = ()
 
 
@@ -140,8 +145,8 @@ class CampaignSpec(Config, frozen=True, kw_only=True):
 
     campaign: ExperimentId
     title: str
-    task: Annotated[str, Meta(description="what is learned from what; the report's first paragraph")]
-    margin: Annotated[float, Meta(gt=0, description="points of accuracy that would matter")]
+    task: Annotated[str, Meta(description="what is learned from what; first paragraph of the report")]
+    margin: Annotated[float, Meta(gt=0, description="smallest difference that matters, in points of accuracy")]
     seeds: Seeds
     data: dict[str, Any]
     guards: GuardSpec = field(default_factory=GuardSpec)
@@ -153,18 +158,18 @@ class CampaignSpec(Config, frozen=True, kw_only=True):
     experiments: dict[ExperimentId, ExperimentSpec] = {}
     interactions: Annotated[
         tuple[tuple[ExperimentId, ExperimentId], ...],
-        Meta(description="pairs of experiments; of each, neither, one, the other and both are run on one common base"),
+        Meta(description="pairs of experiments; for each, neither, one, the other and both are run on a common base"),
     ] = ()
     ablate: Annotated[
         tuple[Named | Annotated[tuple[Named, ...], Meta(min_length=1)], ...],
-        Meta(description="parts of a full stack, which is run with all of them and without each"),
+        Meta(description="parts of a full stack, which is run with all parts and without each one"),
     ] = ()
-    aa: Annotated[int, Meta(ge=0, le=100, description="how many times the baseline is judged against itself")] = 0
+    aa: Annotated[int, Meta(ge=0, le=100, description="how often the baseline is judged against itself")] = 0
     searches: dict[SearchId, SearchSpec] = {}
 
 
 class Campaign(Struct, frozen=True, kw_only=True):
-    """A campaign at one scale: the profile's differences are in place."""
+    """A campaign at one profile: the profile's fields are in place."""
 
     name: str
     title: str

@@ -1,1 +1,4 @@
-"""The terminal: a face of `orchestrator.api`. Only here something is printed."""
+"""The terminal: each command calls the function of the same name in `orchestrator.api` and prints what it returns.
+
+Only this package prints. It knows nothing of the orchestrator but `api`.
+"""

@@ -7,15 +7,15 @@ from statistics import mean
 from rich.live import Live
 from rich.table import Table
 
+from orchestrator.api.control import QueuedRun, RunState
+from orchestrator.api.work import LiveRun
+from orchestrator.cli.output import say
 from orchestrator.cli.streams import showing_progress
 from orchestrator.cli.terminal import OUT, cell, show, styled
-from orchestrator.launch.watcher import LiveRun
-from orchestrator.queue.store import QueuedRun
-from orchestrator.runs.states import RunState
 from orchestrator.wording import one_line
 
 NUM_SHOWN = 5
-"""Of the runs that ended, and of those that wait, in the live table."""
+"""Most runs in the live table that have ended, and most that wait."""
 
 
 NEW_LINE = "\n"
@@ -32,9 +32,9 @@ class LiveTable:
     def __init__(self) -> None:
         self._live = Live(console=OUT, refresh_per_second=4, transient=True)
         self._ends = ExitStack()
-        self.told: set[str] = set()
-        """Problems that were said when they arose."""
-        self._told: set[tuple[str, str]] = set()
+        self.shown_problems: set[str] = set()
+        """Problems that were printed when they arose."""
+        self._shown_ends: set[tuple[str, str]] = set()
 
     def __enter__(self) -> "LiveTable":
         self._ends.enter_context(showing_progress())
@@ -47,19 +47,19 @@ class LiveTable:
         self._ends.close()
 
     def show(self, rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> None:
-        """Take the queue's rows and the runs under way."""
+        """Show the rows of the queue and the runs under way."""
         if is_table():
             self._live.update(self._table(rows, live))
         for row in rows:
-            if row.state.is_final and (row.id, row.state) not in self._told:
-                self._told.add((row.id, row.state))
+            if row.state.is_final and (row.id, row.state) not in self._shown_ends:
+                self._shown_ends.add((row.id, row.state))
                 if not is_table():
                     show(f"{row.id}: {row.state.value}; {one_line(row.reason.partition(NEW_LINE)[0])}")
 
     def tell(self, problem: str) -> None:
-        """Say at once what keeps runs from being trained."""
-        if problem not in self.told:
-            self.told.add(problem)
+        """Print at once, and once, what keeps runs from being trained."""
+        if problem not in self.shown_problems:
+            self.shown_problems.add(problem)
             show(problem)
 
     def _table(self, rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> Table:
@@ -70,7 +70,7 @@ class LiveTable:
         for heading in ("experiment", "seed", "epoch", "val loss", "s/epoch", "state", "left"):
             table.add_column(heading, justify="right" if heading not in ("experiment", "state") else "left")
         followed = {run.id: run for run in live}
-        # A terminal may have 24 lines: what runs, the last that ended, and the next that wait.
+        # A terminal may have 24 lines: show the last runs that ended, those under way, and the next that wait.
         for row in (*ended[-NUM_SHOWN:], *(row for row in rows if row.id in followed), *waiting[:NUM_SHOWN]):
             cells = _live_cells(followed[row.id]) if row.id in followed else ["", "", ""]
             remaining = _about(_run_seconds_left(followed[row.id])) if row.id in followed else ""
@@ -109,3 +109,13 @@ def _about(seconds: float | None) -> str:
         return ""
     minutes, rest = divmod(round(seconds), 60)
     return f", about {minutes}:{rest:02d} left"
+
+
+def print_failures(rows: Sequence[QueuedRun]) -> int:
+    """Print why runs failed; return the exit status."""
+    failed = [row for row in rows if row.state is RunState.FAILED]
+    for row in failed:
+        say([f"{row.id} failed ({row.failure}): {row.reason}"])
+    if failed:
+        say(["`knockout retry --failed` lets failed runs wait again, `knockout run --retry` trains them"])
+    return 1 if failed else 0

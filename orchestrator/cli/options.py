@@ -2,9 +2,11 @@
 
 import argparse
 import re
+from pathlib import Path
+from typing import TypeAlias
 
 MAX_SEEDS = 10_000
-"""Most seeds of a command, as of a campaign; `help` loads no type of the campaign file."""
+"""Most seeds of a command. Equals the limit of a campaign, which is not imported here: `--help` stays light."""
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -43,10 +45,56 @@ def parse_natural(text: str) -> int:
     return int(text)
 
 
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_verb(verbs: Verbs, name: str, call: str, summary: str, details: str = "") -> argparse.ArgumentParser:
+    """Add a command; `call` is the module and the function of `orchestrator.cli` that it calls."""
+    verb = verbs.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.\n\n{details}".strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.set_defaults(call=call)
+    return verb
+
+
+def add_file(verb: argparse.ArgumentParser) -> None:
+    """Let a command name the campaign file."""
+    verb.add_argument("-f", "--file", type=Path, default=Path("experiments.yaml"), help="campaign file (%(default)s)")
+
+
+def add_campaign(verb: argparse.ArgumentParser, *, with_experiments: bool = True) -> None:
+    """Let a command name the campaign file, the profile, and experiments and seeds."""
+    add_file(verb)
+    verb.add_argument("--profile", metavar="NAME", help="scale of the campaign, e.g. quick or paper")
+    if with_experiments:
+        verb.add_argument("--seeds", type=parse_seeds, metavar="N|A-B", help="number of seeds, or seeds A to B")
+        verb.add_argument(
+            "experiments",
+            nargs="*",
+            metavar="EXPERIMENT",
+            help="only these and their references; tag:GROUP names all experiments of a group",
+        )
+        verb.add_argument(
+            "--all",
+            action="store_true",
+            dest="everything",
+            help="every experiment, not only the default ones of the profile",
+        )
+
+
+def add_slots(verb: argparse.ArgumentParser, *also: str) -> None:
+    """Let a command say how many trainings run at a time."""
+    how = "trainings at a time (one per GPU, or two on a CPU)"
+    verb.add_argument("--slots", *also, dest="slots", type=parse_positive, metavar="N", help=how)
+
+
 def add_snapshot(verb: argparse.ArgumentParser) -> None:
     """Let a command take uncommitted code."""
     verb.add_argument(
-        "--snapshot", action="store_true", help="take uncommitted changes to model/ onto the experiments' branches"
+        "--snapshot", action="store_true", help="commit uncommitted changes to model/ onto the experiments' branches"
     )
 
 
@@ -56,25 +104,31 @@ def add_json(verb: argparse.ArgumentParser) -> None:
 
 
 SEARCH = (
-    "search.run_search",
-    "look for the best values of some knobs",
-    "Every point is trained as runs of the queue, and scored at a location that nothing is reported on. A point that\n"
-    "was trained before costs nothing. Stop it and run it again to go on; several may search at once.\n"
+    "search.search",
+    "look for the best values of some knobs (settings of the configuration)",
+    "Every point is trained as runs of the queue, and scored at a location that no report uses. A point that was\n"
+    "trained before costs nothing. Run the same command again to go on; several processes may search at once.\n"
     "`knockout promote SEARCH` writes the best point into the campaign file.",
 )
-"""Which call of the console it is, its summary, and its details."""
+"""The function that it calls, its summary, and its details."""
 PROMOTE = (
-    "search.promote_winner",
+    "search.promote",
     "write the best point of a search into the campaign file, as an experiment",
-    "It was chosen for its score, so that score is too high: only fresh seeds, at a location that the search never\n"
-    "saw, say what it is worth. The command for that is printed.",
+    "The point was chosen for its score, so that score is too high. Only fresh seeds, at a location that the search\n"
+    "never saw, show its true effect. `promote` prints the command for that.",
 )
 
 
 def add_search_options(search: argparse.ArgumentParser, promote: argparse.ArgumentParser) -> None:
-    """Add what the two take beside a campaign."""
+    """Add the options that `search` and `promote` take beside those of a campaign."""
     for verb in (search, promote):
         verb.add_argument("search", metavar="SEARCH", help="a name under `searches:`, e.g. focal")
-        verb.add_argument("--storage", metavar="URL", help="where Optuna keeps the trials (results/optuna.db)")
-    search.add_argument("--trials", type=parse_positive, metavar="N", help="so many points more (as the file says)")
-    promote.add_argument("--as", dest="experiment", metavar="EXPERIMENT", help="what to call it (SEARCH-best)")
+        verb.add_argument(
+            "--storage", metavar="URL", help="database in which Optuna keeps the trials (results/optuna.db)"
+        )
+    search.add_argument(
+        "--trials", type=parse_positive, metavar="N", help="number of further points (as many as the file says)"
+    )
+    promote.add_argument(
+        "--as", dest="experiment", metavar="EXPERIMENT", help="name of the new experiment (SEARCH-best)"
+    )

@@ -1,87 +1,42 @@
-"""`knockout status`, `queue`, `work`, `stop`, `retry` and `cancel`."""
+"""`knockout queue add` and `knockout work`."""
 
 import argparse
-import sys
-import time
-from collections.abc import Iterable, Sequence
 
-from orchestrator.cli.output import paths_of, print_json, say
-from orchestrator.cli.streams import is_read
-from orchestrator.errors import UsageError
-from orchestrator.queue import control
-from orchestrator.queue.store import QueuedRun
-from orchestrator.runs.results import describe_forgotten
-from orchestrator.runs.states import OPEN, RunState
-
-MAX_LISTED = 200
-"""Above so many runs, `status` lists only those that are not done."""
-WATCH_SECONDS = 2.0
-NOTHING = "no run has been queued yet; `knockout run` starts, `knockout queue add` queues"
+from orchestrator.api import queue
+from orchestrator.api import work as api_work
+from orchestrator.api.control import count_states
+from orchestrator.api.queue import RunOptions
+from orchestrator.api.work import Worked, WorkOptions
+from orchestrator.cli.live import LiveTable, print_failures
+from orchestrator.cli.output import say, say_if
+from orchestrator.cli.request import read_request
+from orchestrator.cli.terminal import show
+from orchestrator.errors import INTERRUPTED
 
 
-def show_status(options: argparse.Namespace) -> int:
-    """Show where every run stands; with --watch, again and again until nothing waits or runs."""
-    paths = paths_of(options)
-    wanted = control.Wanted(experiments=tuple(options.experiments), profile=options.profile, seeds=options.seeds)
-    told: frozenset[str] = frozenset()
-    while True:
-        listing = control.list_rows(paths, wanted)
-        rows = listing.rows
-        told = _complain(listing.problems, told)
-        if options.json:
-            return print_json(rows)
-        say(_status_lines(rows) if rows else describe_forgotten(paths) or [NOTHING])
-        if not options.watch or not is_read() or not any(row.state in OPEN for row in rows):
-            return 0
-        time.sleep(WATCH_SECONDS)
+def queue_add(options: argparse.Namespace) -> int:
+    """Queue what has no result yet."""
+    added = queue.queue_add(read_request(options), RunOptions(snapshot=options.snapshot))
+    say(added.notes)
+    say(f"{experiment} is rejected: {why}" for experiment, why in added.rejected.items())
+    say([f"{added.num_runs} runs: {count_states(added.rows)}; `knockout work` trains what waits"])
+    say_if(added.default_note)
+    return 1 if added.rejected else 0
 
 
-def _complain(problems: Iterable[str], told: frozenset[str] = frozenset()) -> frozenset[str]:
-    """Say beside the listing, once, what is missing in it; return what has been said by now."""
-    for problem in problems:
-        if problem not in told:
-            print(f"knockout: {problem}", file=sys.stderr)
-    return told | frozenset(problems)
+def work(options: argparse.Namespace) -> int:
+    """Train what waits, whoever queued it."""
+    with LiveTable() as table:
+        worked = api_work.work(options.file, WorkOptions(slots=options.slots, stays=options.stay), table)
+    say(problem for problem in worked.problems if problem not in table.shown_problems)
+    say([_count_ended(worked)])
+    if not worked.is_complete:
+        show("stopped: finished epochs are kept, `knockout work` goes on from them")
+        return INTERRUPTED
+    return max(print_failures(worked.rows), 1 if worked.problems else 0)
 
 
-def _status_lines(rows: Sequence[QueuedRun]) -> list[str]:
-    listed = rows if len(rows) <= MAX_LISTED else [row for row in rows if row.state is not RunState.DONE]
-    width = max((len(row.id) for row in listed), default=0)
-    lines = [f"{row.id:{width}}  {row.state.value:11}  {row.reason.partition(chr(10))[0]}".rstrip() for row in listed]
-    left_out = "; those that are done are not listed" if len(listed) < len(rows) else ""
-    runs = f"{len(rows):,} run{'' if len(rows) == 1 else 's'}"
-    return [*lines, f"{runs}: {control.count_states(rows)}{left_out}"]
-
-
-def list_queue(options: argparse.Namespace) -> int:
-    """List the runs that wait or run."""
-    listing = control.list_rows(paths_of(options))
-    _complain(listing.problems)
-    rows = [row for row in listing.rows if row.state in OPEN]
-    if options.json:
-        return print_json(rows)
-    lines = [f"{row.id}  {row.state.value}  profile {row.profile}, attempt {row.attempt}{_where(row)}" for row in rows]
-    return say(lines or ["no run waits and none is under way"])
-
-
-def _where(row: QueuedRun) -> str:
-    if row.state is not RunState.RUNNING:
-        return ""
-    return f", {row.reason or f'process {row.pid} on {row.host}'}"
-
-
-def cancel_runs(options: argparse.Namespace) -> int:
-    """Take waiting runs out of the queue."""
-    return say(control.cancel(paths_of(options), options.runs))
-
-
-def retry_runs(options: argparse.Namespace) -> int:
-    """Let failed runs wait again."""
-    if bool(options.runs) == options.failed or (options.failure and not options.failed):
-        raise UsageError("name the runs to try again, or say --failed for all that failed, with --class for some")
-    return say(control.retry(paths_of(options), options.runs, options.failure))
-
-
-def stop_workers(options: argparse.Namespace) -> int:
-    """Ask every worker to end after its trainings' epochs."""
-    return say(control.stop(paths_of(options)))
+def _count_ended(worked: Worked) -> str:
+    if not worked.rows:
+        return "nothing waited" if worked.is_complete and not worked.problems else "no run ended"
+    return f"{len(worked.rows)} run{'' if len(worked.rows) == 1 else 's'} ended: {count_states(worked.rows)}"

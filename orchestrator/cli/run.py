@@ -1,7 +1,6 @@
-"""`knockout run`, `report` and `next`: trains, judges and tells."""
+"""`knockout run`, `report` and `next`."""
 
 import argparse
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -9,53 +8,53 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from orchestrator import wording
-from orchestrator.api import run
+from orchestrator.api import report as api_report
+from orchestrator.api import run as api_run
+from orchestrator.api import train
 from orchestrator.api.queue import RunOptions
-from orchestrator.api.run import Outcome
-from orchestrator.api.until_decided import Budget, Ended, choose_next, run_until_decided
-from orchestrator.campaign.selection import Selection, open_campaign
-from orchestrator.cli.asking import print_left_out, request_of, require_places
-from orchestrator.cli.live import LiveTable
-from orchestrator.cli.output import print_json, say
+from orchestrator.api.report import Outcome, SeedDecisionState, VerdictRow
+from orchestrator.cli.live import LiveTable, print_failures
+from orchestrator.cli.output import print_json, say, say_if
+from orchestrator.cli.request import read_request
 from orchestrator.cli.terminal import OUT, cell, show, styled
-from orchestrator.cli.work import print_failures
-from orchestrator.errors import INTERRUPTED, UsageError
-from orchestrator.report.sections import is_compared, marks
-from orchestrator.verdicts.judgement import Judgement
-from orchestrator.verdicts.staged import SeedDecisionState
+from orchestrator.errors import INTERRUPTED
 from orchestrator.wording import counted, describe_seconds
 
 
-def run_campaign(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Queue and train what is missing, judge, and write the report."""
-    if options.budget is not None:
-        raise UsageError("--budget is for --until-decided; say both")
-    selection = open_campaign(request_of(options))
-    run_options = RunOptions(slots=options.slots, snapshot=options.snapshot, retry=options.retry)
-    require_places(selection.paths.runs, selection.paths.reports)
+    run_options = RunOptions(
+        slots=options.slots,
+        snapshot=options.snapshot,
+        retry=options.retry,
+        until_decided=options.until_decided,
+        budget_seconds=options.budget,
+    )
     with LiveTable() as table:
-        outcome = run.run(selection, run_options, table)
+        outcome = api_run.run(read_request(options), run_options, table)
     for note in outcome.notes:
         show(note, style="dim")
-    if outcome.num_finished_before == len(outcome.plan.runs):
-        show(f"nothing to train: all {outcome.num_finished_before} runs have their result already")
-    else:
-        show(f"{outcome.num_trained} runs trained, {outcome.num_finished_before} had their result already")
+    show(_count_trained(outcome))
     print_outcome(outcome)
-    print_left_out(options, selection)
-    say(problem for problem in outcome.problems if problem not in table.told)
+    say_if(outcome.default_note)
+    say(problem for problem in outcome.problems if problem not in table.shown_problems)
+    say(_staged_lines(outcome))
     if not outcome.is_complete:
-        show("interrupted: finished epochs are kept, `knockout run` goes on from them")
+        command = "knockout run --until-decided" if options.until_decided else "knockout run"
+        show(f"interrupted: finished epochs are kept, `{command}` goes on from them")
         return INTERRUPTED
     return max(print_failures(outcome.rows), 1 if outcome.problems else 0)
 
 
-def write_report(options: argparse.Namespace) -> int:
-    """Judge what is there and write the report."""
-    request = request_of(options)
-    selection = open_campaign(request)
-    require_places(selection.paths.reports)
-    outcome = run.report(selection, request)
+def _count_trained(outcome: Outcome) -> str:
+    if outcome.decisions is None and outcome.num_finished_before == len(outcome.plan.runs):
+        return f"nothing to train: all {outcome.num_finished_before} runs have their result already"
+    return f"{outcome.num_trained} runs trained, {outcome.num_finished_before} had their result already"
+
+
+def report(options: argparse.Namespace) -> int:
+    """Judge what the runs left and write the report."""
+    outcome = api_report.report(read_request(options))
     say(outcome.notes)
     print_outcome(outcome)
     say(outcome.problems)
@@ -64,19 +63,19 @@ def write_report(options: argparse.Namespace) -> int:
 
 def print_outcome(outcome: Outcome) -> None:
     """Print the verdicts, and where the report is."""
-    profiled = outcome.plan.campaign
-    title = f"{profiled.name}, profile {profiled.profile}: accuracy on {profiled.data.report[0]}"
+    campaign = outcome.plan.campaign
+    title = f"{campaign.name}, profile {campaign.profile}: accuracy on {campaign.data.report[0]}"
     table = Table(title=cell(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("experiment", "on", "%", "delta", "interval", "seeds", "verdict"):
-        is_word = heading in ("experiment", "on", "verdict")
+        is_text = heading in ("experiment", "on", "verdict")
         # Where there is no room, a verdict with its mark is folded and nothing is cut off.
-        table.add_column(heading, justify="left" if is_word else "right", no_wrap=heading != "verdict")
-    for name, judgement in outcome.judgements.items():
-        table.add_row(*_verdict_cells(name, judgement))
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=heading != "verdict")
+    for row in outcome.verdict_rows:
+        table.add_row(*_verdict_cells(row))
     OUT.print(table)
     show("delta: points of accuracy against the experiment it stands on, mean over seeds", style="dim")
-    if profiled.staging:
-        usual = wording.coverage(profiled.judging.level)
+    if campaign.staging:
+        usual = wording.coverage(campaign.judging.level)
         show(f"interval: of the look that decided; it covers more than {usual}, the report says how much", style="dim")
     say([f"report: {_relative(outcome.report)}"])
 
@@ -86,67 +85,44 @@ def _relative(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _verdict_cells(name: str, judgement: Judgement) -> list[str]:
-    delta, interval = (judgement.delta_points, judgement.interval_points) if is_compared(judgement) else (None, None)
-    verdict = judgement.verdict.value if judgement.verdict else ""
+def _verdict_cells(row: VerdictRow) -> list[str]:
+    delta, interval = row.delta_points, row.interval_points
     return [
-        name,
-        judgement.reference or "",
-        "" if judgement.accuracy_percent is None else f"{judgement.accuracy_percent:.1f}",
+        row.experiment,
+        row.reference or "",
+        "" if row.accuracy_percent is None else f"{row.accuracy_percent:.1f}",
         "" if delta is None else f"{delta:+.1f}",
         "" if interval is None else f"{interval[0]:+.1f} to {interval[1]:+.1f}",
-        str(len(judgement.accuracy_percent_of) or ""),
-        (verdict if judgement.is_unconfirmed else styled(verdict)) + marks(judgement),
+        str(row.num_seeds or ""),
+        (row.verdict if row.is_open else styled(row.verdict)) + row.marks,
     ]
 
 
-def train_until_decided(options: argparse.Namespace) -> int:
-    """Train what the looks ask for until every experiment is decided, has had its seeds, or the budget is spent."""
-    selection = _open(options)
-    run_options = RunOptions(slots=options.slots, snapshot=options.snapshot, retry=options.retry)
-    require_places(selection.paths.runs, selection.paths.reports)
-    with LiveTable() as table:
-        ended = run_until_decided(selection, run_options, table, Budget(time.monotonic, options.budget))
-    outcome = ended.outcome
-    for note in outcome.notes:
-        show(note, style="dim")
-    show(f"{outcome.num_trained} runs trained, {outcome.num_finished_before} had their result already")
-    print_outcome(outcome)
-    print_left_out(options, selection)
-    say(problem for problem in outcome.problems if problem not in table.told)
-    say(_sentences(ended))
-    if not outcome.is_complete:
-        show("interrupted: finished epochs are kept, `knockout run --until-decided` goes on from them")
-        return INTERRUPTED
-    return max(print_failures(outcome.rows), 1 if outcome.problems else 0)
-
-
-def _open(options: argparse.Namespace) -> Selection:
-    if options.seeds is not None:
-        raise UsageError("the looks choose the seeds themselves, as `staging` says; leave --seeds out")
-    return open_campaign(request_of(options))
-
-
-def _sentences(ended: Ended) -> list[str]:
-    count = Counter(decision.state for decision in ended.decisions.values())
+def _staged_lines(outcome: Outcome) -> list[str]:
+    """Return what the looks came to; nothing for a run that gives out no seeds look by look."""
+    if outcome.decisions is None:
+        return []
+    count = Counter(decision.state for decision in outcome.decisions.values())
     exhausted, undecided = count[SeedDecisionState.EXHAUSTED], count[SeedDecisionState.UNDECIDED]
-    unconfirmed = sum(each.state is SeedDecisionState.DECIDED and bool(each.wants) for each in ended.decisions.values())
-    lines = [f"decided: {count[SeedDecisionState.DECIDED]} of {len(ended.decisions)}"]
+    unconfirmed = sum(
+        each.state is SeedDecisionState.DECIDED and bool(each.wants) for each in outcome.decisions.values()
+    )
+    lines = [f"decided: {count[SeedDecisionState.DECIDED]} of {len(outcome.decisions)}"]
     if unconfirmed:
         lines[0] += f", of which to be confirmed on fresh seeds: {unconfirmed}"
     if exhausted:
         lines[0] += f"; undecided after all their seeds: {exhausted}"
     if undecided:
         lines[0] += f"; to be given more seeds: {undecided}"
-    if ended.is_budget_spent:
-        runs = counted(ended.num_wanted, "run")
+    if outcome.is_budget_spent:
+        runs = counted(outcome.num_wanted, "run")
         lines.append(f"the budget is spent; wanted next: {runs}, `knockout run --until-decided` goes on")
     return lines
 
 
-def show_next(options: argparse.Namespace) -> int:
+def next_run(options: argparse.Namespace) -> int:
     """Show the run that would help most."""
-    found = choose_next(_open(options))
+    found = train.next_run(read_request(options))
     if options.json:
         return print_json(found)
     if found is None:

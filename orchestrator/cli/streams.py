@@ -1,7 +1,7 @@
-"""Standard output and error that a command outlives: a reader who goes away, or a full disk, ends no training.
+"""Standard output and error whose failure ends no training: a reader may go away, or a disk may be full.
 
-Text that the terminal cannot show is written as its codes. While trainings go on, a thread of its own writes, so that a
-reader who takes nothing, such as a stopped terminal, keeps nobody waiting.
+Text that the terminal cannot show is written as its codes. While trainings go on, a separate thread writes. So a reader
+who takes nothing, such as a stopped terminal, delays no training.
 """
 
 import errno
@@ -16,18 +16,18 @@ from contextlib import contextmanager, suppress
 from typing import TextIO, cast
 
 NUM_WAITING = 256
-"""Pieces of progress that wait for a slow reader; what comes beyond is not shown."""
+"""Most pieces of progress that wait for a slow reader; further pieces are not shown."""
 LAST_SECONDS = 2.0
-"""How long the progress that waits may take once the trainings are over."""
+"""Most seconds that writing the waiting pieces may take once the trainings have ended."""
 BUFFER_BYTES = 2**16
-ELSEWHERE = "and `knockout status` tells how"
+ELSEWHERE = "and `knockout status` shows how"
 NOBODY_READS = "nobody reads it"
 STANDARD = (0, 1, 2)
 STDOUT, STDERR = 1, 2
 
 
 class Stream(io.TextIOBase):
-    """A standard stream; what it could not write is in `error`, and nothing is raised."""
+    """A standard stream that raises no error: `error` holds the first one."""
 
     encoding: str = "utf-8"
 
@@ -40,7 +40,7 @@ class Stream(io.TextIOBase):
         self._pending, self._swap = bytearray(), threading.Lock()
         self._queue: queue.Queue[bytes | None] | None = None
         self.error: OSError | None = None
-        """Why nothing is written any more."""
+        """The error after which nothing is written any more."""
         self.has_shown_progress = False
 
     def fileno(self) -> int:
@@ -52,7 +52,7 @@ class Stream(io.TextIOBase):
         return self.error is None and self._stream.isatty()
 
     def writable(self) -> bool:
-        """It takes text, whatever becomes of it."""
+        """Return True: it takes text even after an error."""
         return True
 
     def write(self, text: str) -> int:
@@ -68,7 +68,7 @@ class Stream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Write what was taken; while there is progress to show, let another thread do it."""
+        """Write the pending text; while progress is shown, another thread does it."""
         if self._descriptor is None:
             self._stream.flush()
             return
@@ -82,7 +82,7 @@ class Stream(io.TextIOBase):
             try:
                 self._queue.put_nowait(piece)
             except queue.Full:
-                return  # nobody takes what was said before; trainings do not wait for it
+                return  # the reader does not take the earlier text; trainings do not wait for it
 
     def _write(self, piece: bytes) -> None:
         try:
@@ -97,7 +97,7 @@ class Stream(io.TextIOBase):
 
     @contextmanager
     def showing_progress(self) -> Iterator[None]:
-        """Show progress meanwhile: nothing that is written keeps the caller waiting."""
+        """Show progress inside the block: writing does not delay the caller."""
         if self._descriptor is None:
             yield
             return
@@ -124,7 +124,7 @@ class Stream(io.TextIOBase):
         if thread.is_alive() and self.error is None:
             self._end(OSError(errno.ETIMEDOUT, NOBODY_READS))
             with suppress(queue.Empty):
-                waiting.get_nowait()  # makes room for the word to end
+                waiting.get_nowait()  # makes room for the sign to end
             waiting.put(None)
 
 
@@ -141,18 +141,18 @@ def _write_some(descriptor: int, piece: bytes, patience: float | None) -> int:
     try:
         return os.write(descriptor, piece)
     except BlockingIOError:
-        # Another program that has this terminal too made it one that does not wait.
+        # Another program that shares this terminal has set it to non-blocking.
         select.select([], [descriptor], [])
         return 0
 
 
 class Streams:
-    """The standard streams of a command, each replaced for its time by one that the command outlives."""
+    """Replaces the standard streams for the time of a command by streams that raise no error."""
 
     def __init__(self) -> None:
         _fill_closed()
         self._before = (sys.stdout, sys.stderr)
-        # What is said there is short, and must keep nobody from leaving.
+        # Standard error gets short text, and a stuck reader must not keep the command from ending.
         self.err = Stream(sys.stderr or _open_again(STDERR), patience=LAST_SECONDS)
         self.out = Stream(sys.stdout or _open_again(STDOUT), self._tell)
 
@@ -169,34 +169,34 @@ class Streams:
         sys.stdout, sys.stderr = self._before
 
     def _tell(self, error: OSError) -> None:
-        """Say once that the output has ended. A reader who has seen enough of what a command prints knows it."""
+        """Print once that the output has ended. A reader who closed a pipe knows it, and is not told."""
         if self.out.has_shown_progress:
-            self.err.write(f"knockout: nothing more is shown here: {_words(error)}; trainings go on, {ELSEWHERE}\n")
+            self.err.write(f"knockout: nothing more is shown here: {_describe(error)}; trainings go on, {ELSEWHERE}\n")
         elif error.errno != errno.EPIPE:
-            self.err.write(f"knockout: the output cannot be written: {_words(error)}\n")
+            self.err.write(f"knockout: the output cannot be written: {_describe(error)}\n")
         self.err.flush()
 
     def status(self, status: int) -> int:
-        """Return a command's exit status: 2 where its output is all that it was for, and that was lost."""
+        """Return the exit status of a command: 2 if printing was its only task and the output was lost."""
         self.out.flush()
         error = self.out.error
         is_lost = error is not None and error.errno != errno.EPIPE and not self.out.has_shown_progress
         return (status or 2) if is_lost else status
 
 
-def _words(error: OSError) -> str:
+def _describe(error: OSError) -> str:
     return error.strerror or str(error)
 
 
 def is_read() -> bool:
-    """Whether there is still somebody who reads the output."""
+    """Whether the output can still be written."""
     out: object = sys.stdout
     return not isinstance(out, Stream) or out.error is None
 
 
 @contextmanager
 def showing_progress() -> Iterator[None]:
-    """Show progress meanwhile, if the output is of a command."""
+    """Show progress inside the block, if the standard output belongs to a command."""
     out: object = sys.stdout
     if isinstance(out, Stream):
         with out.showing_progress():
@@ -206,7 +206,7 @@ def showing_progress() -> Iterator[None]:
 
 
 def _fill_closed() -> None:
-    """Open what the caller has closed: else the next file, such as the queue's database, would be taken for it."""
+    """Open the standard descriptors that the caller has closed. Else the next file opened would get their numbers."""
     for descriptor in STANDARD:
         try:
             os.fstat(descriptor)

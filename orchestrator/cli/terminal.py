@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from orchestrator.wording import one_line, visible
 
-# Rich takes any digit for one of a size, also those that are no number.
+# Rich reads any Unicode digit in these variables as a size, and fails on some that are no number.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES") or value.isascii()}
 OUT = Console(_environ=ENVIRONMENT, soft_wrap=False, highlight=False, emoji=False)
 STYLES = {
@@ -27,10 +27,10 @@ def styled(word: str) -> str:
 
 
 def show(text: str, style: str | None = None) -> None:
-    """Print text as it is: nothing in it is taken for a style, and what a screen would obey is shown instead."""
+    """Print text as it is: no markup is interpreted, and control characters are shown as signs."""
     OUT.print(visible(text), style=style, markup=False, soft_wrap=True)
 
 
 def cell(text: str) -> str:
-    """Make a cell, or a title, of a table that shows text as it is."""
+    """Return text as a cell or title of a table, without markup and on one line."""
     return escape(one_line(text))

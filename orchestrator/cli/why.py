@@ -1,21 +1,17 @@
-"""`why`: of a run, what differs from what would be trained; of an experiment, how its verdict came about."""
+"""`knockout why`: why a run would be trained again, and how a verdict was reached."""
 
 import argparse
 
-from orchestrator.api.accept import accept
-from orchestrator.api.why import explain_verdict, is_experiment, why
-from orchestrator.cli.asking import request_of
-from orchestrator.cli.output import paths_of, print_json, say
-from orchestrator.report.steps import say_steps
+from orchestrator.api import accept as api_accept
+from orchestrator.api import why as api_why
+from orchestrator.cli.output import print_json, say
+from orchestrator.cli.request import read_request
 
 
-def explain_run(options: argparse.Namespace) -> int:
-    """Say why a run is, or is not, what would be trained now; of an experiment, how its verdict came about."""
-    paths, request, word = paths_of(options), request_of(options), options.run
+def why(options: argparse.Namespace) -> int:
+    """Work a verdict out, or say what differs between a run and the plan; with --accept, take the run's result."""
+    request = read_request(options)
     if options.accept:
-        return say(accept(paths, request, word))
-    if is_experiment(request, word):
-        steps = explain_verdict(request, word)
-        return print_json(steps) if options.json else say(say_steps(steps))
-    comparison = why(paths, request, word)
-    return print_json(comparison) if options.json else say(comparison.sentences())
+        return say(api_accept.accept(request, options.run))
+    explanation = api_why.why(request, options.run)
+    return print_json(explanation.content) if options.json else say(explanation.sentences)

@@ -57,19 +57,29 @@ class GitCode:
     """
 
     def __init__(self, repository: Repository, paths: Paths, *, snapshot: bool) -> None:
-        changed = repository.uncommitted_code()
-        if changed and not snapshot:
-            raise CodeError(
-                f"uncommitted changes to the code that jobs run: {list_few(changed)}; commit them, or take them "
-                "onto the experiments' branches as they are with --snapshot"
-            )
         self.repository, self.paths = repository, paths
+        self.changed = changed = repository.uncommitted_code()
+        """Files of the code with uncommitted changes."""
+        if not snapshot:
+            self.require_committed()
         self.tree = repository.snapshot_tree({}, with_code=True) if changed else "HEAD"
         repository.require_plain_code(self.tree)
         self.code_hash = repository.code_hash(self.tree)
         with_changes = f", with uncommitted changes: {list_few(changed)}" if changed else ""
         self.note = f"code: commit {repository.base_commit[:12]}{with_changes}"
         self._known: dict[tuple[CodeStep, ...], ArmCode] = {(): ArmCode(self.tree, self.code_hash)}
+
+    def require_committed(self) -> None:
+        """Refuse uncommitted changes.
+
+        Raises:
+            CodeError: the code that jobs run has some.
+        """
+        if self.changed:
+            raise CodeError(
+                f"uncommitted changes to the code that jobs run: {list_few(self.changed)}; commit them, or take them "
+                "onto the experiments' branches as they are with --snapshot"
+            )
 
     def code_of(self, steps: tuple[CodeStep, ...]) -> ArmCode:
         """Return the code of a stack: all its patches and refs, applied in order."""
@@ -147,6 +157,9 @@ class CopiedCode:
         self.code_hash = hash_listing(self._blobs)
         self.copy = paths.code_copy(self.code_hash)
         self.note = f"code: a copy of {self.source}, since {why}; no branches are made"
+
+    def require_committed(self) -> None:
+        """There is nothing to commit."""
 
     def code_of(self, steps: tuple[CodeStep, ...]) -> ArmCode:
         """Return the only code there is; without git, an experiment that changes code is refused."""

@@ -44,6 +44,11 @@ class QueuedRun(Struct, frozen=True, kw_only=True):
         return Process(self.host, self.pid, self.born)
 
 
+def waiting_run(run_id: str, experiment: str, seed: int, profile: str) -> QueuedRun:
+    """Return the row of a run that waits and was never claimed."""
+    return QueuedRun(id=run_id, experiment=experiment, seed=seed, profile=profile, state=RunState.QUEUED)
+
+
 class Heartbeat(Struct, frozen=True, kw_only=True):
     """What a worker learns when it sends a heartbeat."""
 

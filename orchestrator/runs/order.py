@@ -1,5 +1,6 @@
 """`order.json`: everything that is needed to start a run later, after the campaign file and the code have changed."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -87,6 +88,39 @@ class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     guards: GuardSpec
     references: tuple[str, ...] = ()
     """Runs against which this one is timed; the first with enough epochs counts."""
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """What several runs are to be trained with."""
+
+    code: OrderedCode
+    captures: dict[str, str]
+    """Path of a capture file -> SHA-256 of its bytes."""
+    guards: GuardSpec
+    references: tuple[str, ...] = ()
+    """Runs whose epochs measure how fast these may be expected to be."""
+
+    def order(self, run: str, identity: str, queued: str) -> Order:
+        """Return the order of one run; `queued` is its place in the queue."""
+        return Order(
+            run=run,
+            identity=identity,
+            queued=queued,
+            code=self.code,
+            captures=self.captures,
+            guards=self.guards,
+            references=self.references,
+        )
+
+
+def queue_place(now: datetime, number: int) -> str:
+    """Return a run's place in the queue as text that sorts: the time in UTC, then its number among those of that time.
+
+    Args:
+        now: when it is queued, with a time zone.
+        number: its place among the runs that are queued together, from 0.
+    """
+    return f"{now.astimezone(UTC).isoformat(timespec='microseconds')}/{number:06d}"
 
 
 def write_order(folder: RunFolder, order: Order) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from model.endings import describe_system_error
 from model.train.run_folder import RunFolder
-from orchestrator.errors import RunError
+from orchestrator.errors import RunError, UsageError
 from orchestrator.files import content_hash
 
 DATABASE_VARIABLE = "KNOCKOUT_DATABASE"
@@ -193,6 +193,38 @@ def sqlite_url(file: Path) -> str:
 
 def _short_hash(text: str) -> str:
     return content_hash(text.encode())[:8]
+
+
+def explain_place(place: Path) -> str | None:
+    """Say why files cannot be written to a folder that exists or is to be made; None if they can."""
+    there = next(folder for folder in (place, *place.absolute().parents) if os.path.lexists(folder))
+    if not there.is_dir():
+        return f"{there} must be a folder, and is none; rename or remove it"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"this user cannot write to {there}; give the right to it, or work in another folder"
+    return None
+
+
+def require_places(*places: Path) -> None:
+    """Refuse at the start of a command the folders that it could not write at its end.
+
+    Raises:
+        UsageError: a folder does not exist and cannot be made, or it cannot be written to.
+    """
+    for place in places:
+        if (problem := explain_place(place)) is not None:
+            raise UsageError(problem)
+
+
+def find_paths(file: Path) -> Paths:
+    """Return the folders of a campaign whose file is not read. A typo in the name must not look like an empty queue.
+
+    Raises:
+        UsageError: the campaign file does not exist.
+    """
+    if not file.is_file():
+        raise UsageError(f"{file}: there is no such file; name the campaign with -f FILE")
+    return Paths(file.resolve().parent)
 
 
 REPORT_REMEDY = "give the user who runs Knockout the right to write there, or move away what is in its place"

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from msgspec import structs
 
-from orchestrator.campaign.captures import make_captures, refuse_shared_bursts
+from orchestrator.campaign.captures import refuse_shared_bursts
 from orchestrator.errors import DataError
 from orchestrator.launch.loop import Every, Observer
 from orchestrator.launch.start import Jobs
@@ -36,7 +36,6 @@ def search(opened: Search, options: SearchOptions, observer: Observer) -> Search
     store = open_store(opened.selection.paths)
     try:
         trials = open_trials(opened, store, options)
-        make_captures(opened.selection)
         require_trainable(opened)
         reconcile(store, opened.selection.paths, end_jobs=False)
         feed = SearchFeed(trials, store, options)

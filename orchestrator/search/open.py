@@ -8,7 +8,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from orchestrator.campaign.arms import Arm
-from orchestrator.campaign.load import load_campaign, objective_captures, seed_list
+from orchestrator.campaign.load import objective_captures, seed_list
 from orchestrator.campaign.search_spec import SearchSpec
 from orchestrator.campaign.selection import Request, Selection, open_campaign
 from orchestrator.errors import UsageError
@@ -60,10 +60,7 @@ def open_search(request: Request, name: str) -> Search:
         hint = did_you_mean(name, searches) if searches else "; write one under `searches:`"
         raise UsageError(f"there is no search `{name}`{hint}")
     spec, stack = searches[name], selection.every_arm[searches[name].on]
-    # The source knows the lines of the file, which the refusal of a search quotes.
-    _, source = load_campaign(request.file)
-    source.profile = selection.campaign.profile
-    with source.locating():
+    with selection.source.locating():
         captures = objective_captures(spec.objective, selection.campaign.data, ("searches", name, "objective"))
         require_possible(name, spec, stack.config)
     return Search(name, spec, selection, stack, captures)

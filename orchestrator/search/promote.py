@@ -74,7 +74,7 @@ def promote(file: Path, found: Searched, name: str | None = None) -> Promoted:
         raise UsageError(f"--as: {wrong}")
     if not found.scored:
         raise UsageError(_unbegun(found.name))
-    best, stack = found.scored[0], resolve_arms(found.campaign)[found.stack].config
+    best, stack = found.scored[0], resolve_arms(found.campaign).arms[found.stack].config
     change = moved_knobs(stack, best.change)
     if not change:
         what = f"the best point of search `{found.name}` is {found.stack} itself"

@@ -7,7 +7,8 @@ import msgspec
 from msgspec import structs
 
 from model.config import JobConfig
-from orchestrator.campaign.configs import ABSENT, Where, look_up, put_on
+from orchestrator.campaign.configs import ABSENT, look_up, put_on
+from orchestrator.campaign.fields import Where
 from orchestrator.campaign.search_spec import CategoricalSpace, IntSpace, SearchSpec, Space
 from orchestrator.errors import SpecError
 from orchestrator.task.knobs import Change, did_you_mean

@@ -14,12 +14,13 @@ from orchestrator.campaign.arms import Arm, branch_content
 from orchestrator.campaign.plan import PlannedRun
 from orchestrator.campaign.selection import Selection
 from orchestrator.code.sources import Code, GitCode
+from orchestrator.queue.rows import waiting_run
 from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.runs.consistency import why_not_believed
 from orchestrator.runs.doubtful import find_doubtful, set_aside
 from orchestrator.runs.find import find_same
 from orchestrator.runs.identity import CodeAndData, identity_hash, run_id
-from orchestrator.runs.order import Order, OrderedCode, place_run
+from orchestrator.runs.order import Order, OrderedCode, Terms, place_run, queue_place
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.results import read_result
 from orchestrator.runs.states import MOVES, OPEN, RunState
@@ -154,17 +155,13 @@ class TrialRuns:
         return all(row.state is not RunState.RUNNING for row in rows)
 
     def _row(self, run: PlannedRun) -> QueuedRun:
-        profile = self.selection.campaign.profile
-        return QueuedRun(id=run.id, experiment=run.experiment, seed=run.seed, profile=profile, state=RunState.QUEUED)
+        return waiting_run(run.id, run.experiment, run.seed, self.selection.campaign.profile)
 
     def _order(self, run: PlannedRun, number: int) -> Order:
-        now = datetime.now(UTC).isoformat(timespec="microseconds")
-        return Order(
-            run=run.id,
-            identity=run.identity,
-            queued=f"{now}/{number:06d}",
+        terms = Terms(
             code=self.code,
             captures=self.inputs.captures,
             guards=self.selection.campaign.guards,
             references=tuple(name for name in self._references if name != run.id),
         )
+        return terms.order(run.id, run.identity, queue_place(datetime.now(UTC), number))

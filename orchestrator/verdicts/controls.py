@@ -11,7 +11,7 @@ from msgspec import Struct
 from scipy.stats import binomtest
 
 from orchestrator.campaign.arms import Arm
-from orchestrator.campaign.generated import ABLATION
+from orchestrator.campaign.fields import ABLATION
 from orchestrator.campaign.plan import Plan
 from orchestrator.runs.record import RunRecord
 from orchestrator.verdicts.judgement import Judgement, Verdict

@@ -32,8 +32,7 @@ from msgspec import structs
 from model.train.run_folder import Result
 from orchestrator import wording
 from orchestrator.campaign.arms import Arm
-from orchestrator.campaign.fields import BASELINE
-from orchestrator.campaign.generated import CONTROLS
+from orchestrator.campaign.fields import BASELINE, CONTROLS
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import JudgingSpec
 from orchestrator.runs.record import RunRecord

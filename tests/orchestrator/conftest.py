@@ -16,11 +16,11 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.schema import CreateSchema, DropSchema
 
 from model.train.run_folder import EpochRecord, LocationScore, Result
-from orchestrator.api.queue import Placing, add
+from orchestrator.api.queue import Placing, RunOptions, add
 from orchestrator.campaign.arms import resolve_arms
 from orchestrator.campaign.fields import Reported
 from orchestrator.campaign.plan import Plan, plan_runs
-from orchestrator.campaign.selection import Request, collect_inputs, make_plan, open_campaign
+from orchestrator.campaign.selection import Request, open_campaign, plan_now
 from orchestrator.campaign.spec import BaselineSpec, Campaign, DataSpec, ExperimentSpec
 from orchestrator.code.sources import find_code
 from orchestrator.launch.provenance import write_provenance
@@ -231,12 +231,11 @@ class StudyFolder:
     def start(self, experiment: str, seed: int = 0, *, num_epochs: int = 1, profile: str = "quick") -> str:
         """Give a run its branch and its folder, as when it is queued and started, with epochs; return its id."""
         study = open_campaign(Request(file=self.file, profile=profile, seeds=(seed,), experiments=(experiment,)))
-        code = find_code(self.paths, snapshot=True)
-        inputs = collect_inputs(study, code)
-        plan = make_plan(study, code, inputs)
+        current = plan_now(study, find_code(self.paths, snapshot=True))
+        plan = current.part(study)
         run = next(run for run in plan.runs if run.id == plan.run_of[experiment, seed])
         folder = self.paths.run(run.id)
-        order = Placing(self.paths, plan, inputs, code).order_of(run, 0)
+        order = Placing(self.paths, plan, current).order_of(run, 0)
         place_run(folder, run.config, order)
         write_provenance(folder, order, self.paths.root, Slot("cpu0", {}))
         for number in range(1, num_epochs + 1):
@@ -263,7 +262,7 @@ class StudyFolder:
         study = open_campaign(Request(file=self.file, profile="quick", seeds=seeds, experiments=experiments))
         store = open_store(self.paths)
         try:
-            return add(study, store, snapshot=True).ids
+            return add(study, store, RunOptions(snapshot=True)).ids
         finally:
             store.close()
 

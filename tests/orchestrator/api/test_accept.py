@@ -39,7 +39,7 @@ def planned_id(study: Any) -> str:
 
 
 def take(study: Any, run_id: str) -> list[str]:
-    return accept(study.paths, Request(file=study.file), run_id)
+    return accept(Request(file=study.file), run_id)
 
 
 def test_the_result_stands_for_todays_run(study: Any, trained: str) -> None:
@@ -89,12 +89,12 @@ def test_the_reports_data_is_read_from_the_copy(study: Any, trained: str) -> Non
     assert new.provenance["accepted"]["run"] == trained
 
 
-def test_a_user_without_a_name_vouches_by_number(study: Any, trained: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_name_accepts_by_number(study: Any, trained: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def nameless() -> str:
         raise KeyError("getpwuid(): uid not found")
 
     monkeypatch.setattr("orchestrator.api.accept.getpass.getuser", nameless)
-    assert f"user {os.getuid()} on {platform.node()} vouched for it" in take(study, trained)[0]
+    assert f"user {os.getuid()} on {platform.node()} accepted it" in take(study, trained)[0]
 
 
 def test_the_command_line_accepts_and_then_takes_the_run_as_it_is(

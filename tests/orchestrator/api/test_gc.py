@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.api.gc import find_litter
+from orchestrator.api.gc import find_temporary_files
 from orchestrator.cli.main import main
 from orchestrator.code.checkouts import worktree_name
 from orchestrator.code.refs import ExperimentCommit
@@ -161,7 +161,7 @@ class TestGc:
             return whole(path, **options)
 
         monkeypatch.setattr(Path, "stat", stat)
-        assert find_litter(study.paths, 1e12) == ((), {})
+        assert find_temporary_files(study.paths, 1e12) == ((), {})
 
     def test_a_folder_that_cannot_be_read_is_told_once_and_keeps_no_other(
         self, study: Any, knockout: Knockout, monkeypatch: pytest.MonkeyPatch

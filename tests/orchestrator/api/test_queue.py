@@ -8,7 +8,7 @@ import pytest
 
 from model.train.run_folder import Result
 from orchestrator.api import queue as api_queue
-from orchestrator.api.queue import Queued, add, planned_rows
+from orchestrator.api.queue import Queued, RunOptions, add, planned_rows
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.selection import Request, Selection, open_campaign
 from orchestrator.code.checkouts import Checkouts
@@ -47,7 +47,7 @@ class Queue:
         return open_campaign(Request(file=self.study.file, profile="quick", seeds=seeds, experiments=experiments))
 
     def add(self, *experiments: str, seeds: tuple[int, ...] = (0,), **options: bool) -> Queued:
-        return add(self.open(*experiments, seeds=seeds), self.store, **options)
+        return add(self.open(*experiments, seeds=seeds), self.store, RunOptions(**options))
 
     def rows(self) -> list[QueuedRun]:
         return self.store.runs()

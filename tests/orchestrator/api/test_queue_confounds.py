@@ -77,5 +77,5 @@ def test_seeds_that_are_not_wanted_yet_are_left_out(study: Any) -> None:
     study.add("E5")
     opened = open_campaign(Request(file=study.file, profile="quick", seeds=(0,), experiments=("E5",)))
     whole = make_plan(opened, find_code(study.paths, snapshot=True))
-    assert len(opened.wants(whole).runs) < len(whole.runs)
-    assert warn_of_confounds(study.paths, opened.wants(whole), [baseline], CPU) == []
+    assert len(opened.keep_wanted(whole).runs) < len(whole.runs)
+    assert warn_of_confounds(study.paths, opened.keep_wanted(whole), [baseline], CPU) == []

@@ -9,9 +9,10 @@ from msgspec import structs
 
 from model.train.run_folder import Result
 from orchestrator.api.queue import RunOptions
-from orchestrator.api.run import Outcome, outdated_keepers, report, run
+from orchestrator.api.report import Outcome, outdated_keepers, report
+from orchestrator.api.run import run
 from orchestrator.campaign.plan import Plan
-from orchestrator.campaign.selection import Request, open_campaign
+from orchestrator.campaign.selection import Request
 from orchestrator.launch.loop import Feed
 from orchestrator.processes import Process
 from orchestrator.queue.store import Store
@@ -54,15 +55,15 @@ class EndingWorker:
 def test_a_slow_seed_that_another_contradicts_is_tried_again_once_by_the_same_command(
     study: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.api.run.build_worker", EndingWorker)
+    monkeypatch.setattr("orchestrator.api.train.build_worker", EndingWorker)
     monkeypatch.setattr(EndingWorker, "tries", [])
     request = Request(file=study.file, profile="quick", seeds=(0, 1), experiments=("E5",))
     monkeypatch.setattr("orchestrator.api.run.conclude", lambda study, plan, code, notes: OUTCOME)
-    outcome = run(open_campaign(request), RunOptions(), object())
+    outcome = run(request, RunOptions())
     assert EndingWorker.tries == [["baseline-s0", "E5-s0", "baseline-s1", "E5-s1"], ["E5-s0"]]
     assert (outcome.num_trained, outcome.num_finished_before) == (4, 0)
     assert outcome.problems == ("a word of try 0", "a word of try 1")
-    run(open_campaign(request), RunOptions(), object())
+    run(request, RunOptions())
     assert len(EndingWorker.tries) == 2
 
 
@@ -92,7 +93,7 @@ def test_a_report_needs_no_git(study: Any, monkeypatch: pytest.MonkeyPatch, tmp_
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     request = Request(file=study.file, profile="quick", seeds=(0,))
-    outcome = report(open_campaign(request), request)
+    outcome = report(request)
     assert "since git cannot be run: there is no such program" in outcome.notes[0]
     assert outcome.report.is_file()
     assert set(outcome.judgements) == {"baseline", "E5", "H2"}

@@ -136,7 +136,7 @@ def test_a_row_of_another_version_is_told_once_by_every_command(
 def shared(queued: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Its results, where another user may go."""
     # Loaded now: that user may not be allowed to read where Python lies.
-    for module in ("queue", "maintenance"):
+    for module in ("queue", "control", "maintenance"):
         importlib.import_module(f"orchestrator.cli.{module}")
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         root = Path(folder) / "study"

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.campaign.generated import CAMPAIGN, CONTROLS, Recipe, common_base, recipes, refuse_name
+from orchestrator.campaign.fields import CAMPAIGN, CONTROLS
+from orchestrator.campaign.generated import Recipe, common_base, read_generated, refuse_name
 from orchestrator.campaign.plan import Plan
 from orchestrator.errors import SpecError
 from orchestrator.runs.record import RunRecord
@@ -215,7 +216,9 @@ def test_the_same_spec_gives_the_same_generated_ids(a_plan: Callable[..., Plan],
     asked = {"interactions": (("a", "b"), ("c", "d")), "ablate": ("a", ("b", "c")), "aa": 2}
     plan, again = a_plan(experiments, **asked), a_plan(experiments, **asked)
     assert list(again.run_of.items()) == list(plan.run_of.items())
-    assert [recipe.id for recipe in recipes(plan.campaign)] == [recipe.id for recipe in recipes(again.campaign)]
+    assert [recipe.id for recipe in read_generated(plan.campaign).recipes] == [
+        recipe.id for recipe in read_generated(again.campaign).recipes
+    ]
 
 
 def test_a_generated_arm_survives_being_written_down(a_plan: Callable[..., Plan]) -> None:

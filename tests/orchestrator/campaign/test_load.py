@@ -69,7 +69,7 @@ def test_the_source_study_is_accepted_at_its_profiles(profile: str) -> None:
     spec, source = load_campaign(ROOT / "experiments.yaml")
     campaign = at_profile(spec, source, profile)
     with source.locating():
-        arms = resolve_arms(campaign)
+        arms = resolve_arms(campaign).arms
     assert arms["K1"].same_as == "E5"
     assert arms["I1"].stack == ("E5", "H2", "I1")
 
@@ -77,7 +77,7 @@ def test_the_source_study_is_accepted_at_its_profiles(profile: str) -> None:
 def test_paper_is_exactly_the_sources_setting() -> None:
     spec, source = load_campaign(ROOT / "experiments.yaml")
     campaign = at_profile(spec, source, "paper")
-    job = resolve_arms(campaign)["baseline"].config
+    job = resolve_arms(campaign).arms["baseline"].config
     assert (job.model.dim, job.model.depth, job.data.samples) == (512, 4, 8192)
     assert (job.optim.epochs, job.optim.schedule.patience, job.optim.early_stopping) == (600, 20, 100)
     assert (job.optim.learning_rate, job.optim.batch_size, job.optim.clip_norm) == (3e-4, 128, 1.0)

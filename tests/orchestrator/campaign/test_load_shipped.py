@@ -56,7 +56,7 @@ def test_what_never_finished_is_said_to(outcome: str) -> None:
 def test_claims_are_audited_on_the_bursts_of_the_source_at_every_profile(profile: str) -> None:
     study = study_at(profile)
     hashes = {capture.path: "da7a" for capture in study.campaign.data.captures.values()}
-    plan = plan_runs(study.campaign, study.arms, CodeAndData(code_tree="c0de", captures=hashes))
+    plan = plan_runs(study.campaign, study.resolved, CodeAndData(code_tree="c0de", captures=hashes))
     found = find_protocol(plan)
     assert (found.num_bursts, found.is_declared) == (1000, True)
 

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.campaign.arms import find_interactions, resolve_arms, select_arms
+from orchestrator.campaign.arms import Arm, ResolvedArms, find_interactions, resolve_arms, select_arms
+from orchestrator.campaign.generated import interaction_pairs
 from orchestrator.campaign.plan import Plan, plan_runs
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.runs.identity import CodeAndData
@@ -79,15 +80,22 @@ def test_a_twin_brings_the_arm_whose_runs_it_shares_so_that_runs_have_one_name(a
     arms = select_arms(plan.arms, ["Again"])
     assert list(arms) == ["baseline", "E5", "Again"]
     inputs = CodeAndData(code_tree="c0de", captures={name: f"da7a{name.removesuffix('.h5')}" for name in CAPTURES})
-    assert plan_runs(plan.campaign, arms, inputs).run_of["Again", 0] == plan.run_of["E5", 0]
+    assert plan_runs(plan.campaign, ResolvedArms(arms=arms), inputs).run_of["Again", 0] == plan.run_of["E5", 0]
+
+
+def plan_of(plan: Plan, arms: dict[str, Arm]) -> Plan:
+    resolved = ResolvedArms(arms=arms, interactions=plan.interactions)
+    return plan_runs(plan.campaign, resolved, CodeAndData(code_tree="c0de", captures=dict.fromkeys(CAPTURES, "da7a")))
 
 
 def test_an_interaction_of_which_an_arm_was_not_asked_for_is_left_out(a_plan: Callable[..., Plan]) -> None:
     plan = a_plan({"E5": FOCAL, "H2": WIDE}, interactions=(("E5", "H2"),))
     for left_out in plan.arms:
         arms = {name: arm for name, arm in plan.arms.items() if name != left_out}
-        assert find_interactions(plan.campaign, arms) == ()
-    assert find_interactions(plan.campaign, plan.arms) == plan.interactions != ()
+        assert plan_of(plan, arms).interactions == ()
+        assert find_interactions(interaction_pairs(plan.campaign), arms) == ()
+    assert plan_of(plan, plan.arms).interactions == plan.interactions != ()
+    assert find_interactions(interaction_pairs(plan.campaign), plan.arms) == plan.interactions
 
 
 def test_asking_for_an_unknown_experiment_is_told_with_the_nearest(source_plan: Plan) -> None:

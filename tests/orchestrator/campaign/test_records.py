@@ -9,8 +9,8 @@ import pytest
 from msgspec import structs
 
 from model.train.run_folder import RunFolder
-from orchestrator.api.queue import Queued, add
-from orchestrator.api.run import report
+from orchestrator.api.queue import Queued, RunOptions, add
+from orchestrator.api.report import report
 from orchestrator.api.why import explain_verdict
 from orchestrator.campaign.records import Gathered, gather
 from orchestrator.campaign.selection import Request, make_plan, open_campaign
@@ -48,7 +48,9 @@ def gathered(study: Any) -> Gathered:
 def queue_again(study: Any) -> Queued:
     store = open_store(study.paths)
     try:
-        return add(open_campaign(Request(file=study.file, experiments=("E5",), seeds=(0, 1))), store, snapshot=True)
+        return add(
+            open_campaign(Request(file=study.file, experiments=("E5",), seeds=(0, 1))), store, RunOptions(snapshot=True)
+        )
     finally:
         store.close()
 
@@ -67,9 +69,7 @@ def test_what_is_not_believed_is_told_once_with_the_command_that_trains_it_again
 def test_the_report_is_of_the_others_and_lists_what_is_left_out(study: Any, ended: Any) -> None:
     folder = ended["E5", 1]
     spoil_result(folder)
-    outcome = report(
-        open_campaign(Request(file=study.file, everything=True)), Request(file=study.file, everything=True)
-    )
+    outcome = report(Request(file=study.file, everything=True))
     text = outcome.report.read_text()
     assert "**1 run is left out.**" in text
     assert text.count(f"results/runs/{folder.path.name}: this run is not believed") == 1

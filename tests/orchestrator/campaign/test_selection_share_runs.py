@@ -68,7 +68,7 @@ def test_a_campaign_as_it_was_queued_finds_them_too(study: StudyFolder, renamed:
     study.end(study.start("baseline"))
     (study.paths.root / "model" / "__main__.py").write_text("print('two')\n")
     request = request_of(study, "F1")
-    plan, note = choose_plan(open_campaign(request), request, find_code(study.paths, snapshot=True))
+    plan, note = choose_plan(open_campaign(request), find_code(study.paths, snapshot=True))
     assert plan.run_of["F1", 0] == renamed
     assert "as it was queued" in note
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.api.queue import add
+from orchestrator.api.queue import RunOptions, add
 from orchestrator.campaign.selection import Request, make_plan, open_campaign
 from orchestrator.campaign.snapshot import choose_plan, load_snapshot
 from orchestrator.campaign.spec import StagingSpec
@@ -105,7 +105,7 @@ def test_an_experiment_that_was_not_there_when_others_were_queued_is_of_the_camp
     code = find_code(study.paths, snapshot=True)
     for asked, is_queued in (("E5", True), ("New", False)):
         asking = request(study, asked, seeds=(0,))
-        plan, sentence = choose_plan(open_campaign(asking), asking, code)
+        plan, sentence = choose_plan(open_campaign(asking), code)
         assert sentence.startswith("this is of the campaign as it was queued") == is_queued
         assert asked in plan.arms
 
@@ -116,9 +116,9 @@ def test_where_nothing_can_be_written_down_what_is_queued_waits_all_the_same(stu
     opened = open_campaign(Request(file=study.file, experiments=("E5",), seeds=(0,)))
     store = open_store(study.paths)
     try:
-        queued = add(opened, store, snapshot=True)
+        queued = add(opened, store, RunOptions(snapshot=True))
         assert len(store.runs()) == 2
     finally:
         store.close()
-    assert queued.notes[-1].startswith("the campaign cannot be written down as it was queued: ")
+    assert queued.notes[-1].startswith("the campaign cannot be saved as it was queued: ")
     assert load_snapshot(opened) is None

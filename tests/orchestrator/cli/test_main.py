@@ -152,7 +152,7 @@ def test_what_the_campaign_does_not_have_is_told_in_a_sentence(
 def test_queue_without_a_word_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["queue"]) == 2
     # A narrow terminal breaks the lines.
-    assert "list the runs that wait or run" in " ".join(capsys.readouterr().err.split())
+    assert "list the runs that wait or are under way" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

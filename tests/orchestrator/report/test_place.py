@@ -8,9 +8,9 @@ import pytest
 
 from orchestrator.api import run as api_run
 from orchestrator.api.queue import RunOptions
-from orchestrator.api.run import report, run
-from orchestrator.campaign.selection import Request, open_campaign
-from orchestrator.cli.live import LiveTable
+from orchestrator.api.report import report
+from orchestrator.api.run import run
+from orchestrator.campaign.selection import Request
 from orchestrator.errors import RunError
 from orchestrator.report.place import describe_latest, point_latest, write_files
 from orchestrator.runs.paths import require_place
@@ -33,9 +33,9 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_starts(
     request = Request(file=study.file)
     words = r"reports: the report cannot be written \(.*\); give the user who runs Knockout the right"
     with pytest.raises(RunError, match=words):
-        run(open_campaign(request), RunOptions(snapshot=True), LiveTable())
+        run(request, RunOptions(snapshot=True))
     with pytest.raises(RunError, match=words):
-        report(open_campaign(request), request)
+        report(request)
 
 
 def test_asking_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -86,6 +86,6 @@ def test_a_link_to_another_report_is_replaced(tmp_path: Path) -> None:
 def test_a_folder_in_the_place_of_latest_is_a_note_of_the_report(study: Any) -> None:
     study.paths.latest_report.mkdir(parents=True)
     request = Request(file=study.file)
-    outcome = report(open_campaign(request), request)
+    outcome = report(request)
     assert outcome.report.is_file()
     assert [note for note in outcome.notes if "latest is no link" in note]

@@ -212,7 +212,7 @@ class TestTrainingCommand:
         hashes = {capture.path: "da7a" for capture in campaign.data.captures.values()}
         plan = plan_runs(campaign, arms, CodeAndData(code_tree="c0de", captures=hashes))
         commands = training_commands(render(plan, {}))
-        assert set(commands) == set(arms)
+        assert set(commands) == set(arms.arms)
         for name, words in commands.items():
             assert words[:3] == ["python", "-m", "model.studies.radio.by_hand"]
             command, config = parse(words[3:]), arms[name].config

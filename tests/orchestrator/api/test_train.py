@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from model.train.run_folder import Result
-from orchestrator.api import until_decided
+from orchestrator.api import train
 from orchestrator.api.queue import RunOptions, add
-from orchestrator.api.run import Trained
-from orchestrator.api.until_decided import Budget, Ended, choose_next, run_until_decided
+from orchestrator.api.report import Outcome
+from orchestrator.api.train import Budget, Trained, next_run, run_until_decided
 from orchestrator.campaign.selection import Request, Selection, open_campaign
 from orchestrator.cli.live import LiveTable
 from orchestrator.errors import SpecError, UsageError
@@ -34,10 +34,11 @@ class Ender:
     rounds: list[list[tuple[str, int]]] = field(default_factory=list)
     retried: list[bool] = field(default_factory=list)
 
-    def __call__(self, study: Selection, options: RunOptions, observer: Any, is_time_up: Callable[[], bool]) -> Trained:
+    def __call__(self, study: Selection, options: RunOptions, observer: Any, *rest: Any) -> Trained:
+        *_, current = rest
         store = open_store(study.paths)
         try:
-            queued = add(study, store, snapshot=True, retry=options.retry)
+            queued = add(study, store, options, current)
         finally:
             store.close()
         waiting = [run for run in queued.plan.runs if run.id not in queued.finished]
@@ -66,11 +67,11 @@ def opened(study: Any) -> Selection:
 
 
 @pytest.fixture
-def decide(opened: Selection, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
+def decide(opened: Selection, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
     """Run the loop with an ender."""
 
-    def run(ender: Ender, budget_seconds: float | None = None, *, retry: bool = False) -> Ended:
-        monkeypatch.setattr(until_decided, "train", ender)
+    def run(ender: Ender, budget_seconds: float | None = None, *, retry: bool = False) -> Outcome:
+        monkeypatch.setattr(train, "train", ender)
         options = RunOptions(snapshot=True, retry=retry)
         return run_until_decided(opened, options, LiveTable(), Budget(lambda: ender.now, budget_seconds))
 
@@ -94,7 +95,7 @@ def test_undecided_experiments_are_given_seeds_look_by_look_until_they_have_had_
         [("E5", 2), ("H2", 2), ("baseline", 2)],
     ]
     assert {decision.state for decision in ended.decisions.values()} == {SeedDecisionState.EXHAUSTED}
-    assert (ended.outcome.num_trained, ended.outcome.num_finished_before, ended.num_wanted) == (9, 0, 0)
+    assert (ended.num_trained, ended.num_finished_before, ended.num_wanted) == (9, 0, 0)
     assert not ended.is_budget_spent
 
 
@@ -103,14 +104,14 @@ def test_a_second_time_trains_nothing(decide: Any) -> None:
     ender = Ender(UNTOLD)
     ended = decide(ender)
     assert ender.rounds == []
-    assert (ended.outcome.num_trained, ended.outcome.num_finished_before) == (0, 9)
+    assert (ended.num_trained, ended.num_finished_before) == (0, 9)
 
 
 def test_no_look_begins_once_the_budget_is_spent_and_the_next_command_goes_on(decide: Any) -> None:
     ender = Ender(UNTOLD, seconds=60.0)
     ended = decide(ender, 50.0)
     assert len(ender.rounds) == 1
-    assert (ended.is_budget_spent, ended.outcome.is_complete, ended.num_wanted) == (True, True, 3)
+    assert (ended.is_budget_spent, ended.is_complete, ended.num_wanted) == (True, True, 3)
     later = Ender(UNTOLD)
     assert not decide(later).is_budget_spent
     assert len(later.rounds[0]) == 3
@@ -120,7 +121,7 @@ def test_an_interrupt_ends_the_loop_and_is_told(decide: Any) -> None:
     ender = Ender(None, is_complete=False)
     ended = decide(ender)
     assert len(ender.rounds) == 1
-    assert not ended.outcome.is_complete
+    assert not ended.is_complete
 
 
 def test_runs_that_cannot_be_started_do_not_keep_the_loop_going(decide: Any) -> None:
@@ -140,16 +141,16 @@ def test_failed_runs_are_trained_again_once_and_only_where_that_is_asked_for(dec
 
 
 def test_the_next_run_is_chosen_without_training(opened: Selection) -> None:
-    found = choose_next(opened)
+    found = next_run(opened.request)
     assert found is not None
     assert (found.seed, found.seconds) == (0, None)
     assert not opened.paths.runs.exists()
 
 
 def test_a_campaign_without_staging_is_told_what_to_write(study: Any) -> None:
-    unstaged = open_campaign(Request(file=study.file, profile="quick"))
+    unstaged = Request(file=study.file, profile="quick")
     with pytest.raises(UsageError, match=r"add `staging: \{screen_seeds: 2, max_seeds: 10, confirm_seeds: 2\}` to its"):
-        choose_next(unstaged)
+        next_run(unstaged)
 
 
 def test_a_plain_run_of_a_staged_campaign_queues_the_seeds_of_the_file(study: Any, opened: Selection) -> None:

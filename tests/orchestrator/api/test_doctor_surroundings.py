@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.api.surroundings import (
+from orchestrator.api.doctor import (
     check_compiler,
     check_cores,
     check_disk,
@@ -43,7 +43,7 @@ def test_the_gpus_that_the_mask_leaves_are_told(
 
 
 def test_cores_are_those_that_trainings_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.api.surroundings.usable_cores", lambda: 3)
+    monkeypatch.setattr("orchestrator.api.doctor.usable_cores", lambda: 3)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
@@ -139,7 +139,7 @@ def test_each_lock_that_does_not_work_is_named(paths: Paths) -> None:
 
 def test_a_full_disk_is_bad(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "GB free for results" in check_disk(paths).what
-    monkeypatch.setattr("orchestrator.api.surroundings.MIN_FREE_BYTES", 10**18)
+    monkeypatch.setattr("orchestrator.api.doctor.MIN_FREE_BYTES", 10**18)
     assert check_disk(paths).kind == "bad"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from model.process import own_place
-from orchestrator.cli import queue
+from orchestrator.cli import control
 from orchestrator.cli.main import main
 from orchestrator.processes import Process
 from orchestrator.queue.store import open_store
@@ -78,7 +78,7 @@ def test_a_program_reads_every_column(three: None, capsys: pytest.CaptureFixture
 def test_of_many_runs_those_done_are_counted_and_not_listed(
     three: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue, "MAX_LISTED", 2)
+    monkeypatch.setattr(control, "MAX_LISTED", 2)
     assert main(["status"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "E5-s1-1  failed       it broke",
@@ -127,8 +127,8 @@ def test_watching_ends_when_nothing_waits_or_runs(
         store.move("E5-s0-1", RunState.QUEUED, RunState.CANCELLED)
         store.close()
 
-    monkeypatch.setattr(queue, "WATCH_SECONDS", 0.25)
-    monkeypatch.setattr("orchestrator.cli.queue.time.sleep", cancel)
+    monkeypatch.setattr(control, "WATCH_SECONDS", 0.25)
+    monkeypatch.setattr("orchestrator.cli.control.time.sleep", cancel)
     assert main(["status", "--watch"]) == 0
     assert seen == [0.25]
     counts = [line for line in capsys.readouterr().out.splitlines() if line.startswith("1 run: ")]
