@@ -130,8 +130,8 @@ def find_members(folder: Path, lock: Path, recorded: Process | None) -> list[Pro
     """Return the processes of this machine that belong to a run, as far as this user may see them.
 
     A process belongs to a run if it carries the run's mark in its environment. A job forked by a standby carries
-    another mark: it belongs if it has the run's lock open to write, and is the recorded holder or carries any mark of
-    ours. So processes are found even if they have left the job's group.
+    another mark. It belongs if it has the run's lock open to write, and is the recorded holder or carries any mark of
+    Knockout. So processes are found even if they have left the job's group.
 
     Args:
         folder: the run folder.

@@ -41,13 +41,14 @@ if __name__ == "__main__":
 def code(tmp_path: Path) -> Path:
     """A code tree with the fake job and the real standby process, but for torch."""
     folder = tmp_path / "code"
-    (folder / "model").mkdir(parents=True)
-    (folder / "model" / "__init__.py").touch()
+    (folder / "model" / "train").mkdir(parents=True)
+    for package in (folder / "model", folder / "model" / "train"):
+        (package / "__init__.py").touch()
     (folder / "model" / "__main__.py").write_text(FAKE_JOB)
     real = (Path(__file__).parents[3] / "model" / "standby.py").read_text()
     (folder / "model" / "standby.py").write_text(real.replace("import torch\n", "").replace("    warm_up()\n", ""))
     shutil.copy(Path(__file__).parents[3] / "model" / "endings.py", folder / "model" / "endings.py")
-    (folder / "model" / "own_code.py").write_text("def require_own_code():\n    pass\n")
+    (folder / "model" / "train" / "own_code.py").write_text("def require_own_code():\n    pass\n")
     return folder
 
 
