@@ -55,7 +55,7 @@ for number in range(trials):
         job[section][field] = trial.suggest_float(knob, low, high)
     folder.path.mkdir(parents=True)
     folder.config.write_text(json.dumps(job))
-    run_job(RadioStudy, RadioStudy, folder, Path())
+    run_job(RadioStudy, folder, Path())
     score = folder.read_result().scores["LocC"]
     study.tell(trial, 100 * score.correct / score.bursts)
 """
