@@ -68,7 +68,7 @@ def describe_history(found: Searched) -> str:
 
 def describe_surface(found: Searched) -> str:
     """Return the caption of the surface: what it shows, and what it does not."""
-    shown = _shown(found)
+    shown = _shown_knobs(found)
     hidden = [knob for knob in found.spec.space if knob not in shown]
     rest = f" The points also differ in {wording.listed(hidden)}, which is not shown." if hidden else ""
     lacking = [trial for trial in found.scored if trial not in _with_knobs(found.scored, shown)]
@@ -81,7 +81,7 @@ def _numeric(found: Searched) -> Iterator[tuple[str, FloatSpace | IntSpace]]:
     return ((knob, within) for knob, within in found.spec.space.items() if not isinstance(within, CategoricalSpace))
 
 
-def _shown(found: Searched) -> list[str]:
+def _shown_knobs(found: Searched) -> list[str]:
     """Return the knobs that the surface is drawn over: the first two numbers of the space."""
     return [knob for knob, _ in _numeric(found)][:2]
 
@@ -92,7 +92,7 @@ def draw_surface(found: Searched) -> bytes:
     The surface is a smoothed radial interpolation on the axes as drawn. It guides the eye and measures nothing between
     the points.
     """
-    knobs = _shown(found)
+    knobs = _shown_knobs(found)
     if len(knobs) < 2 or len(_with_knobs(found.scored, knobs)) < MIN_SURFACE:
         return b""
     with style.context(STYLE):
