@@ -124,12 +124,14 @@ def _in_order(judgements: Judgements) -> list[str]:
 
 def describe_outcome(plan: Plan, judgements: Judgements) -> str:
     """Count the experiments by verdict, without controls, and say which share a configuration."""
+    # Controls are no ideas: counting them would make the outcome look better or worse than it is.
     ideas = [arm for arm in plan.arms.values() if arm.reference and not arm.control]
     counts = Counter(verdict for arm in ideas if (verdict := judgements[arm.id].verdict))
     found = Counter(judgements[arm.id].confirmation for arm in ideas)
     fresh = [f"{found[word]} {word}" for word in Confirmation if found[word]]
     more = {Verdict.IMPROVED: f" ({wording.listed(fresh)})"} if fresh else {}
     parts = [f"{counts[verdict]} {verdict}{more.get(verdict, '')}" for verdict in ORDER if counts[verdict]]
+    # A confounded verdict counts under its verdict, so the sentence says how many there are.
     confounded = sum(bool(judgements[arm.id].confounds) for arm in ideas)
     mark = f" Of these, {wording.counted(confounded, 'is', 'are')} confounded." if confounded else ""
     shared = [f"{arm.id} (as {arm.same_as})" for arm in plan.arms.values() if arm.same_as]

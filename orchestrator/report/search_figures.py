@@ -49,6 +49,7 @@ def draw_history(found: Searched) -> bytes:
         figure = Figure(figsize=(8.0, 4.0), layout="constrained")
         axes = figure.add_subplot()
         axes.errorbar(numbers, scores, yerr=errors, fmt="o", color=INK, ecolor=FAINT, label="a point, ± standard error")
+        # The best so far changes at a trial and stays until the next, hence steps.
         axes.step(numbers, np.maximum.accumulate(scores), where="post", color=BEST_SO_FAR, label="best so far")
         if pruned := [trial.number for trial in found.pruned]:
             # A pruned point has no score, so its mark stands on the axis.

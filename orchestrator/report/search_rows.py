@@ -67,6 +67,7 @@ def _score_cell(found: SearchSummary) -> str:
 
 
 def _default_cell(found: SearchSummary) -> str:
+    # The difference comes from the file: this package does not judge a search again.
     if found.to_default is not None:
         return f"{_describe_comparison(found.to_default)}: {_difference_words(found.to_default)}"
     if not found.default_visited:

@@ -31,7 +31,7 @@ TOO_HIGH = (
 
 
 def compare(best: TrialRecord, other: TrialRecord, num_points: int) -> Difference:
-    """Compare the best of some points with another of them, in an interval that holds for all such comparisons at once.
+    """Compare the best of some points with another of them, with an interval that covers all such comparisons at once.
 
     The differences are paired by seed, and the interval is Student's t. It is at least as wide as the sampling error of
     both points (binomial, unpaired), because a few seeds may agree by chance. With one seed, it is the sampling error

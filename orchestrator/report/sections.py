@@ -174,6 +174,7 @@ def _describe_repeat(plan: Plan, arm: Arm) -> str:
 
 def _run_command(plan: Plan, arm: Arm) -> str:
     seeds = plan.campaign.seeds
+    # `--seeds` takes a range only. Other seeds come from the campaign file anyway.
     contiguous = seeds == tuple(range(seeds[0], seeds[-1] + 1))
     words = f" --seeds {seeds[0]}-{seeds[-1]}" if contiguous else ""
     return f"knockout run {arm.id} --profile {shlex.quote(plan.campaign.profile)}{words}"

@@ -61,6 +61,7 @@ def _say_counts(steps: Arithmetic) -> Iterator[str]:
         f"Counts. Of the {wording.counted(steps.num_bursts, 'burst')} that every run on both sides was scored on, "
         "recognised were:"
     )
+    # One line for each seed, so that a reader can check every count against its run.
     yield from (_say_seed(steps, seed) for seed in steps.seeds)
     if steps.dropped_seeds:
         yield f"Left out: {wording.seeds(steps.dropped_seeds)}, scored on one side only."
@@ -163,6 +164,7 @@ def _say_bursts(steps: Arithmetic) -> Iterator[str]:
             f"transmitter {device.device}: {wording.counted(device.num_bursts, 'burst')}, "
             f"{_points(device.delta_points)} points, variance {device.variance_points2:.4f}"
         )
+    # This total contains the rest, which the next step subtracts.
     total = sum(device.variance_points2 for device in steps.devices)
     yield f"Together {total:.4f} squared points, of which one part belongs to seed and burst together (step 5)."
 
@@ -208,6 +210,7 @@ def _say_tests(steps: Arithmetic, tests: SignificanceStep) -> Iterator[str]:
 
 def _say_factor(tests: SignificanceStep) -> str:
     if tests.correction == "holm":
+        # Holm multiplies the smallest p by all comparisons, the next by one fewer, and so on.
         factor = tests.num_compared - tests.rank + 1
         return f"times {factor} ({tests.num_compared} − {tests.rank} + 1), at most 1, no less than any before it"
     return f"times {tests.num_compared} / {tests.rank}, at most 1, no more than any after it"

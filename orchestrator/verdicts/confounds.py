@@ -40,6 +40,7 @@ def find_confounds(arm: Arm, reference: Arm, pairs: Mapping[int, tuple[RunRecord
     Returns:
         A sentence for each confound with its seeds, in the order of the seeds; empty if there is none.
     """
+    # A confound mostly holds at all seeds, so each sentence is given once with its seeds.
     seeds_of: dict[str, list[int]] = {}
     for seed in sorted(pairs):
         for sentence in _compare(arm, reference, *pairs[seed]):
@@ -102,6 +103,7 @@ def _recorded_facts(run: RunRecord) -> Facts:
     # Somebody accepted this result of older code for the plan's code, so it counts as trained with that.
     facts[CODE] = accepted.get("code_tree") or origin.get("code_tree") or wording.NOT_RECORDED
     facts |= {f"environment: {name}": versions[name] for name in sorted(versions) if name not in ("platform", "gpu")}
+    # The whole platform would name a kernel's update as a confound.
     facts["environment: machine"] = _machine_type(versions.get("platform") or wording.NOT_RECORDED)
     facts["device:"] = _device_kind(origin.get("device") or wording.NOT_RECORDED, versions.get("gpu"))
     return facts
@@ -114,6 +116,7 @@ def _machine_type(platform: str) -> str:
 
 
 def _device_kind(slot: str, gpu: str | None) -> str:
+    # Two GPUs of one kind give the same numbers, so the index of the slot is cut off.
     kind = slot.rstrip(digits)
     return f"gpu {gpu or '(name not recorded)'}" if kind == "gpu" else kind
 

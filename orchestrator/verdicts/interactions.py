@@ -167,6 +167,7 @@ def pair_cells(arms: FourArms) -> Effects:
     Raises:
         RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
     """
+    # A seed without one of the four arms has no contrast.
     seeds = set.intersection(*(set(side) for side in arms.sides))
     dropped_seeds = set.union(*(set(side) for side in arms.sides)) - seeds
     keys_RB = [side[seed].keys for side in arms.sides for seed in seeds]
@@ -222,6 +223,7 @@ def judge_pairs(
         RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
     """
     judged = [_estimate(pair, arms, judging.level, margin_points) for pair, arms in arms_of.items()]
+    # A waiting pair counts with p = 1 from the start, so its later p-value cannot change another verdict.
     tested = {
         index: 1.0 if found.interaction in waiting else found.contrast.p_value for index, found in enumerate(judged)
     }

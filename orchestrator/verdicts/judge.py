@@ -201,6 +201,7 @@ def _judge_case(case: _Case, baseline_runs: Runs) -> Judgement:
     verdict, reason = _conclude(case)
     confounds = _find_confounds(case, verdict)
     accuracy_percent_of = accuracies_by_seed(case.runs, case.capture)
+    # The first failure names the class, since seeds of one change mostly fail alike.
     failures = [result.failure for run in case.runs.values() if (result := _result(run)) and result.failure]
     return Judgement(
         **structs.asdict(case.estimate),
@@ -232,6 +233,7 @@ def _find_confounds(case: _Case, verdict: Verdict | None) -> tuple[str, ...]:
 
 
 def _describe_confounds(confounds: Iterable[str]) -> str:
+    # The reason names topics only; the sentences stand below the verdict.
     topics = dict.fromkeys(sentence.partition(":")[0] for sentence in confounds)
     return f"; confounded: more than the declared change differs ({wording.listed(topics)})" if topics else ""
 

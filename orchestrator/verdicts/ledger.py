@@ -157,6 +157,7 @@ def _find_use(plan: Plan, judgements: Judgements, experiment: str, seed: int) ->
         return SeedUse.LOOK
     if judgement.fresh and _rests_on(judgement.fresh, seed):
         return SeedUse.FRESH
+    # Runs are compared by id: a reference under another name has the same run.
     others = [other for other in judgements.values() if other.reference and plan.run_of[other.reference, seed] == run]
     is_reference = any(_rests_on(each, seed) for other in others for each in (other, other.fresh) if each)
     return SeedUse.REFERENCE if is_reference else None

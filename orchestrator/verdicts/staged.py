@@ -216,6 +216,7 @@ def _confirm(plan: Plan, known: Records, records: Records, staging: StagingSpec,
         judgement: the improvement.
     """
     sides = (judgement.experiment, judgement.reference or "")
+    # Only these two arms' fresh runs: other candidates must not change this one's spread.
     of_sides = {plan.run_of[side, seed] for side in sides for seed in staging.fresh_seeds}
     on_fresh = {run_id: record for run_id, record in records.items() if run_id in of_sides}
     # A two-sided interval at twice the level lies above zero exactly if the one-sided test at the level rejects.
@@ -273,6 +274,7 @@ def _to_decide(plan: Plan) -> list[str]:
 def _narrow_to_runs(plan: Plan, run_ids: set[str]) -> Plan:
     """Return the plan with some of its runs, and with the seeds of these runs."""
     used = {seed for (_, seed), run_id in plan.run_of.items() if run_id in run_ids}
+    # The report shows the seeds of these runs only, not all that may be asked for later.
     seeds = tuple(seed for seed in plan.campaign.seeds if seed in used)
     return structs.replace(
         plan,
