@@ -66,6 +66,7 @@ def _describe_scored_on(plan: Plan, claims: Sequence[AuditedClaim], protocol: Pr
 
 
 def _describe_bursts(claims: Sequence[AuditedClaim], protocol: Protocol) -> str:
+    # The error depends on both accuracies, so each claim has its own and the sentence gives the range.
     errors = sorted(claim.burst_error_points for claim in claims if claim.burst_error_points is not None)
     if not errors:
         return "The source gives no accuracies, so nobody can compute a standard error."
@@ -239,6 +240,7 @@ def part_rows(findings: Findings) -> list[dict[str, str]]:
 
 def _part_row(findings: Findings, found: Contribution) -> dict[str, str]:
     judgement, campaign = findings.judgements[found.experiment], findings.plan.campaign
+    # A part's worth is a difference turned round, so its interval is built again from both ends.
     low, high = found.low_points, found.high_points
     ends = None if low is None or high is None else (low, high)
     return {

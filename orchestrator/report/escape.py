@@ -1,4 +1,4 @@
-"""Text of others as Markdown shows it: in a paragraph or in a cell of a table. Pure."""
+"""Escapes text of users for Markdown: in a paragraph, or in a cell of a table. Pure."""
 
 import re
 
@@ -9,7 +9,7 @@ MAX_LETTERS = 2_000
 
 
 def escape_cell(value: object) -> str:
-    """Make text fit for a cell of a Markdown table."""
+    """Return text as one line that fits into a cell of a Markdown table."""
     return one_line(str(value), MAX_LETTERS).replace("|", "\\|")
 
 
@@ -18,7 +18,7 @@ _MARKS = re.compile(r"[\\`*\[\]|~]|<(?=[\w/!?])|(?<!\w)_|_(?!\w)|^[#=+-](?=[\s#=
 
 
 def escape_text(value: object, limit: int = MAX_LETTERS) -> str:
-    """Make text of others stand for itself in Markdown, in a paragraph or a cell; words in backticks stay code."""
+    """Escape text of users so that Markdown shows it as it is, in a paragraph or a cell; backticks still mark code."""
     # Backticks are kept: commands and knobs in our sentences stay code, whatever signs they hold.
     parts = _CODE.split(one_line(str(value), limit))
     return "".join(escape_cell(part) if _CODE.fullmatch(part) else _MARKS.sub(r"\\\g<0>", part) for part in parts)

@@ -60,7 +60,8 @@ MARKER = {
 def to_png(figure: Figure) -> bytes:
     """Write a figure as PNG; the same figure gives the same bytes."""
     buffer = io.BytesIO()
-    # Words beside the axes are part of the picture: the canvas grows to hold them.
+    # Words beside the axes are part of the picture, so the canvas grows to hold them.
+    # Fewer dots an inch keep a very tall figure within what PNG can hold.
     dots = min(DOTS_PER_INCH, MAX_DOTS / max(figure.get_size_inches()))
     figure.savefig(buffer, format="png", dpi=dots, metadata={"Software": None}, bbox_inches="tight")
     return buffer.getvalue()
@@ -162,6 +163,7 @@ def _draw_row(axes: Axes, row: _Row, limits: tuple[float, float]) -> None:
     seeds = [points for points in row.judgement.delta_points_of.values() if limits[0] <= points <= limits[1]]
     axes.plot(seeds, [row.y] * len(seeds), "o", color=colour, markerfacecolor="white", markersize=3.5, zorder=3)
     delta = row.judgement.delta_points
+    # A point beyond the axis has no place on it, so an arrow at the edge carries its number.
     if delta is not None and not limits[0] < delta < limits[1]:
         _draw_arrow(axes, row, limits[0] if delta < 0 else limits[1])
         return
@@ -307,6 +309,7 @@ def _median_curve(
     found = [records.get(plan.run_of[experiment, seed]) for seed in plan.campaign.seeds]
     runs = [run for run in found if run is not None and run.epochs]
     scored = [run for run in runs if run.result is not None and run.result.scores]
+    # A stopped run would pull the median down, so it counts only if there is no other.
     series = [[getattr(epoch, field) for epoch in run.epochs] for run in scored or runs]
     # `zip` stops at the shortest run, so no median mixes runs that ended with runs that went on.
     values = [[value for value in column if value is not None] for column in zip(*series, strict=False)]

@@ -92,7 +92,7 @@ def render_markdown(
         "sections": [
             section(findings, name) for name in _in_order(judgements) if judgements[name].verdict not in NEGATIVE
         ],
-        "negatives": _negatives(plan, judgements),
+        "negatives": _negative_rows(plan, judgements),
         "claims": replay_section(findings),
         "audit": audit_section(findings),
         "controls": controls_section(findings),
@@ -102,7 +102,7 @@ def render_markdown(
         "left_out": left_out,
         "num_left_out": wording.counted(len(left_out), "run is", "runs are"),
         "ledger": describe_scorings(plan, findings.scorings),
-        "how": _how(plan, findings.records),
+        "how": _describe_runs(plan, findings.records),
         "files": CSV_FILES,
     }
     # Names come from users and stand in many places. A terminal must not obey a control sign in any of them.
@@ -124,12 +124,14 @@ def _in_order(judgements: Judgements) -> list[str]:
 
 def describe_outcome(plan: Plan, judgements: Judgements) -> str:
     """Count the experiments by verdict, without controls, and say which share a configuration."""
+    # Controls are no ideas: counting them would make the outcome look better or worse than it is.
     ideas = [arm for arm in plan.arms.values() if arm.reference and not arm.control]
     counts = Counter(verdict for arm in ideas if (verdict := judgements[arm.id].verdict))
     found = Counter(judgements[arm.id].confirmation for arm in ideas)
     fresh = [f"{found[word]} {word}" for word in Confirmation if found[word]]
     more = {Verdict.IMPROVED: f" ({wording.listed(fresh)})"} if fresh else {}
     parts = [f"{counts[verdict]} {verdict}{more.get(verdict, '')}" for verdict in ORDER if counts[verdict]]
+    # A confounded verdict counts under its verdict, so the sentence says how many there are.
     confounded = sum(bool(judgements[arm.id].confounds) for arm in ideas)
     mark = f" Of these, {wording.counted(confounded, 'is', 'are')} confounded." if confounded else ""
     shared = [f"{arm.id} (as {arm.same_as})" for arm in plan.arms.values() if arm.same_as]
@@ -146,7 +148,7 @@ def _describe_family(plan: Plan, judgements: Judgements) -> str:
     return f"{which} ({CORRECTION_NAME[judging.correction]}, adjusted p below {judging.level:g})"
 
 
-def _negatives(plan: Plan, judgements: Judgements) -> dict[str, list[dict[str, Any]]]:
+def _negative_rows(plan: Plan, judgements: Judgements) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of regressions and of stopped experiments, by group."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for name in _in_order(judgements):
@@ -155,7 +157,7 @@ def _negatives(plan: Plan, judgements: Judgements) -> dict[str, list[dict[str, A
     return groups
 
 
-def _how(plan: Plan, records: Records) -> list[tuple[str, str]]:
+def _describe_runs(plan: Plan, records: Records) -> list[tuple[str, str]]:
     """List how the campaign was run: counts come from the records, versions from their provenance."""
     runs = list(records.values())
     seconds = sum(epoch.seconds for run in runs for epoch in run.epochs)
@@ -164,11 +166,14 @@ def _how(plan: Plan, records: Records) -> list[tuple[str, str]]:
         ("training time", f"{seconds:,.0f} s in epochs{_describe_minutes(seconds)}, summed over runs"),
         ("seeds", wording.listed(plan.campaign.seeds)),
         ("code", _distinct(runs, lambda origin: str(origin.get("code_tree") or wording.NOT_RECORDED)[:12])),
-        ("base commit", _distinct(runs, lambda origin: str(origin.get("base_commit") or wording.NOT_RECORDED)[:12])),
+        (
+            "base commit",
+            _distinct(runs, lambda origin: str(origin.get("base_commit") or wording.NOT_RECORDED)[:12]),
+        ),
         ("host", _distinct(runs, lambda origin: str(origin.get("host") or wording.NOT_RECORDED))),
         ("device", _distinct(runs, lambda origin: str(origin.get("device") or wording.NOT_RECORDED))),
         ("environment", _distinct(runs, _describe_environment)),
-        *_captures(runs),
+        *_describe_captures(runs),
         *(("results of older code", sentence) for sentence in describe_accepted(_in_plan(plan, records))),
     ]
 
@@ -190,6 +195,6 @@ def _describe_environment(origin: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {version}" for name, version in environment.items() if version) or wording.NOT_RECORDED
 
 
-def _captures(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
+def _describe_captures(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
     hashes = {path: content for run in runs for path, content in (run.provenance.get("captures") or {}).items()}
     return [(f"capture {Path(path).name}", f"SHA-256 {content[:16]}…") for path, content in sorted(hashes.items())]

@@ -49,6 +49,7 @@ def draw_history(found: Searched) -> bytes:
         figure = Figure(figsize=(8.0, 4.0), layout="constrained")
         axes = figure.add_subplot()
         axes.errorbar(numbers, scores, yerr=errors, fmt="o", color=INK, ecolor=FAINT, label="a point, ± standard error")
+        # The best so far changes at a trial and stays until the next, hence steps.
         axes.step(numbers, np.maximum.accumulate(scores), where="post", color=BEST_SO_FAR, label="best so far")
         if pruned := [trial.number for trial in found.pruned]:
             # A pruned point has no score, so its mark stands on the axis.
@@ -68,7 +69,7 @@ def describe_history(found: Searched) -> str:
 
 def describe_surface(found: Searched) -> str:
     """Return the caption of the surface: what it shows, and what it does not."""
-    shown = _shown(found)
+    shown = _shown_knobs(found)
     hidden = [knob for knob in found.spec.space if knob not in shown]
     rest = f" The points also differ in {wording.listed(hidden)}, which is not shown." if hidden else ""
     lacking = [trial for trial in found.scored if trial not in _with_knobs(found.scored, shown)]
@@ -81,7 +82,7 @@ def _numeric(found: Searched) -> Iterator[tuple[str, FloatSpace | IntSpace]]:
     return ((knob, within) for knob, within in found.spec.space.items() if not isinstance(within, CategoricalSpace))
 
 
-def _shown(found: Searched) -> list[str]:
+def _shown_knobs(found: Searched) -> list[str]:
     """Return the knobs that the surface is drawn over: the first two numbers of the space."""
     return [knob for knob, _ in _numeric(found)][:2]
 
@@ -92,7 +93,7 @@ def draw_surface(found: Searched) -> bytes:
     The surface is a smoothed radial interpolation on the axes as drawn. It guides the eye and measures nothing between
     the points.
     """
-    knobs = _shown(found)
+    knobs = _shown_knobs(found)
     if len(knobs) < 2 or len(_with_knobs(found.scored, knobs)) < MIN_SURFACE:
         return b""
     with style.context(STYLE):

@@ -22,7 +22,7 @@ def search_rows(campaign: Campaign, paths: Paths) -> list[dict[str, str]]:
     """Return a row for each search of the campaign and profile that has a report, in the order of their folders."""
     rows = []
     for path in paths.search_summaries(campaign.name):
-        found = _read(path)
+        found = _read_summary(path)
         # A file that cannot be read may belong to this campaign, so it is listed with that sentence.
         if found is None or (found.campaign, found.profile) == (campaign.name, campaign.profile):
             row = _found_row(found) if found else _unreadable_row(path.parent.name)
@@ -30,7 +30,7 @@ def search_rows(campaign: Campaign, paths: Paths) -> list[dict[str, str]]:
     return rows
 
 
-def _read(path: Path) -> SearchSummary | None:
+def _read_summary(path: Path) -> SearchSummary | None:
     """Read what a search found; None if another version wrote the file, or if it is broken."""
     try:
         found = msgspec.json.decode(read_plain(path), type=SearchSummary)
@@ -50,12 +50,12 @@ def _found_row(found: SearchSummary) -> dict[str, str]:
         "title": f"{found.title}, on {found.stack}",
         "visited": f"{found.visited} of {found.wanted}" if found.visited <= found.wanted else f"{found.visited}",
         "best": name_point(found.best) or "no point was visited yet",
-        "score": _score(found),
-        "to_default": _to_default(found),
+        "score": _score_cell(found),
+        "to_default": _default_cell(found),
     }
 
 
-def _score(found: SearchSummary) -> str:
+def _score_cell(found: SearchSummary) -> str:
     score = found.score
     if score is None:
         return wording.MISSING
@@ -66,7 +66,8 @@ def _score(found: SearchSummary) -> str:
     return f"{score.mean:.1f} ± {score.standard_error:.1f} on {wording.listed(found.captures)}{of}"
 
 
-def _to_default(found: SearchSummary) -> str:
+def _default_cell(found: SearchSummary) -> str:
+    # The difference comes from the file: this package does not judge a search again.
     if found.to_default is not None:
         return f"{_describe_comparison(found.to_default)}: {_difference_words(found.to_default)}"
     if not found.default_visited:

@@ -31,7 +31,7 @@ TOO_HIGH = (
 
 
 def compare(best: TrialRecord, other: TrialRecord, num_points: int) -> Difference:
-    """Compare the best of some points with another of them, in an interval that holds for all such comparisons at once.
+    """Compare the best of some points with another of them, with an interval that covers all such comparisons at once.
 
     The differences are paired by seed, and the interval is Student's t. It is at least as wide as the sampling error of
     both points (binomial, unpaired), because a few seeds may agree by chance. With one seed, it is the sampling error
@@ -63,7 +63,7 @@ def compare(best: TrialRecord, other: TrialRecord, num_points: int) -> Differenc
 
 def sentences(found: Searched) -> list[str]:
     """Return what the search found, and how sure that is, in sentences."""
-    said = [_count(found)]
+    said = [_describe_count(found)]
     if found.exhausted and found.num_visited < found.spec.trials:
         said.append(f"no new point will come: {found.exhausted}")
     said += [f"{trial.arm} {UNVISITED[trial.state]} and does not count: {trial.reason}" for trial in _unvisited(found)]
@@ -71,20 +71,20 @@ def sentences(found: Searched) -> list[str]:
         return said
     best, *others = found.scored
     assert best.score is not None
-    said.append(f"best: {name_point(best.change)} with {_score(best)} on {wording.listed(found.captures)}")
+    said.append(f"best: {name_point(best.change)} with {_describe_score(best)} on {wording.listed(found.captures)}")
     default = found.default_trial
     if default is not None and default is not best:
-        said.append(_compare(found, default, f"the default point ({name_point(found.default)})"))
+        said.append(_describe_comparison(found, default, f"the default point ({name_point(found.default)})"))
     elif default is best:
         said.append("that is the default point itself")
     else:
         said.append(f"the default point ({name_point(found.default)}) was not visited")
     if others and others[0] is not default:
-        said.append(_compare(found, others[0], f"the runner-up ({name_point(others[0].change)})"))
+        said.append(_describe_comparison(found, others[0], f"the runner-up ({name_point(others[0].change)})"))
     return [*said, TOO_HIGH]
 
 
-def _count(found: Searched) -> str:
+def _describe_count(found: Searched) -> str:
     visited, wanted = found.num_visited, found.spec.trials
     of = f"of {wanted}" if visited <= wanted else f"where the file wants {wanted}"
     early = f", {len(found.pruned)} of them pruned" if found.pruned else ""
@@ -95,7 +95,7 @@ def _unvisited(found: Searched) -> list[TrialRecord]:
     return [trial for trial in found.trials if trial.state in UNVISITED]
 
 
-def _score(trial: TrialRecord) -> str:
+def _describe_score(trial: TrialRecord) -> str:
     score = trial.score
     assert score is not None
     of = "over seeds" if score.is_across_seeds else "from sampling error alone, one seed"
@@ -104,7 +104,7 @@ def _score(trial: TrialRecord) -> str:
     return f"{score.mean:.1f} % (standard error {score.standard_error:.1f} points {of})"
 
 
-def _compare(found: Searched, other: TrialRecord, name: str) -> str:
+def _describe_comparison(found: Searched, other: TrialRecord, name: str) -> str:
     difference = compare(found.scored[0], other, len(found.scored))
     adjusted = f" {difference.adjusted}," if difference.adjusted else ""
     ends = f"{difference.low:+.1f} to {difference.high:+.1f}"
@@ -193,7 +193,7 @@ def _render_points(found: Searched) -> str:
         [
             trial.arm if trial.again_of is None else f"{trial.arm}, {found.trials[trial.again_of].arm} again",
             *(str(trial.change.get(knob, "")) for knob in found.spec.space),
-            _cell(trial),
+            _score_cell(trial),
             ", ".join(trial.runs),
         ]
         for trial in found.trials
@@ -201,7 +201,7 @@ def _render_points(found: Searched) -> str:
     return _render_table(["trial", *found.spec.space, "score", "runs"], rows)
 
 
-def _cell(trial: TrialRecord) -> str:
+def _score_cell(trial: TrialRecord) -> str:
     if trial.score is None:
         return trial.state
     error = trial.score.standard_error
@@ -218,7 +218,7 @@ def _render_reported(found: Searched) -> list[str]:
         if point.reported is not None:
             said = point.reported
             score = f"{said.accuracy:.1f}" if said.accuracy is not None else wording.MISSING
-            rows.append([name_point(point.at), _cell(trial) if trial else "not visited", score, said.note or ""])
+            rows.append([name_point(point.at), _score_cell(trial) if trial else "not visited", score, said.note or ""])
     if not rows:
         return []
     ours, theirs = wording.listed(found.captures), wording.listed(found.campaign.data.report[:1])

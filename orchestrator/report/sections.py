@@ -52,7 +52,7 @@ def summary_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
         "accuracy": wording.percent(judgement.accuracy_percent),
         "num_seeds": str(len(judgement.accuracy_percent_of) or wording.MISSING),
         **_difference_cells(plan, judgement),
-        "fresh": _fresh(plan, judgement),
+        "fresh": _fresh_cell(plan, judgement),
         "verdict": f"{judgement.verdict or wording.MISSING}{marks(judgement)}",
         "errors": _describe_errors(arm, judgement),
         "confounds": list(judgement.confounds),
@@ -76,7 +76,7 @@ def interval_cell(plan: Plan, judgement: Judgement) -> str:
     return wording.interval_at(judgement.interval_points, judgement.level, plan.campaign.judging.level)
 
 
-def _fresh(plan: Plan, judgement: Judgement) -> str:
+def _fresh_cell(plan: Plan, judgement: Judgement) -> str:
     """Write the difference on the seeds of the confirmation alone."""
     fresh = judgement.fresh
     if fresh is None:
@@ -87,7 +87,7 @@ def _fresh(plan: Plan, judgement: Judgement) -> str:
     return f"{wording.points(fresh.delta_points)} {ends}, {judgement.confirmation}"
 
 
-def _own_code(arm: Arm) -> list[str]:
+def _describe_own_code(arm: Arm) -> list[str]:
     """Name the patch or the ref of an experiment's own change; empty where it changes only knobs."""
     if arm.patch:
         return [f"the patch `{arm.patch}`"]
@@ -105,14 +105,16 @@ def section(findings: Findings, experiment: str) -> dict[str, Any]:
     return summary_row(plan, judgement) | {
         "hypothesis": arm.hypothesis,
         "verdict_sentence": verdict_sentence(plan, judgement),
-        "sentence": _sentence(judgement.reason),
+        "sentence": _as_sentence(judgement.reason),
         "same_as": arm.same_as or "",
         "repeat": _describe_repeat(plan, arm),
-        "changes": [{"knob": knob, "old": _value(old), "new": _value(new)} for knob, (old, new) in changes.items()],
+        "changes": [
+            {"knob": knob, "old": _value_cell(old), "new": _value_cell(new)} for knob, (old, new) in changes.items()
+        ],
         "code": _describe_code(arm, runs),
         "accepted": describe_accepted(runs),
-        "command": _command(plan, arm),
-        "checkout": _checkout(arm, runs),
+        "command": _run_command(plan, arm),
+        "checkout": _describe_checkout(arm, runs),
         "training": _training_command(plan, arm),
         "seeds": _seed_rows(findings, experiment),
         "is_compared": is_compared(judgement),
@@ -149,11 +151,11 @@ def verdict_sentence(plan: Plan, judgement: Judgement) -> str:
     return sentences[judgement.verdict]
 
 
-def _sentence(words: str) -> str:
+def _as_sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}{'' if words.endswith('.') else '.'}"
 
 
-def _value(value: object) -> str:
+def _value_cell(value: object) -> str:
     return "not there" if value is None else f"`{json.dumps(value)}`"
 
 
@@ -170,8 +172,9 @@ def _describe_repeat(plan: Plan, arm: Arm) -> str:
     )
 
 
-def _command(plan: Plan, arm: Arm) -> str:
+def _run_command(plan: Plan, arm: Arm) -> str:
     seeds = plan.campaign.seeds
+    # `--seeds` takes a range only. Other seeds come from the campaign file anyway.
     contiguous = seeds == tuple(range(seeds[0], seeds[-1] + 1))
     words = f" --seeds {seeds[0]}-{seeds[-1]}" if contiguous else ""
     return f"knockout run {arm.id} --profile {shlex.quote(plan.campaign.profile)}{words}"
@@ -183,7 +186,7 @@ def _describe_code(arm: Arm, runs: Iterable[RunRecord]) -> str:
     files = dict.fromkeys(file for run in runs for file in run.provenance.get("code_changes") or ())
     whose = ": " if len(arm.code) == 1 else "; with the code it stands on, against that of the campaign: "
     listed = f"{whose}{', '.join(f'`{file}`' for file in files)}" if files else ""
-    return "".join(f"{source}{listed}" for source in _own_code(arm))
+    return "".join(f"{source}{listed}" for source in _describe_own_code(arm))
 
 
 def describe_accepted(runs: Iterable[RunRecord]) -> list[str]:
@@ -200,7 +203,7 @@ def describe_accepted(runs: Iterable[RunRecord]) -> list[str]:
     ]
 
 
-def _checkout(arm: Arm, runs: Iterable[RunRecord]) -> str:
+def _describe_checkout(arm: Arm, runs: Iterable[RunRecord]) -> str:
     """Say at which commit to train an experiment whose stack has its own code; empty where only knobs change."""
     if not arm.code:
         return ""

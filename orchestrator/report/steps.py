@@ -61,6 +61,7 @@ def _say_counts(steps: Arithmetic) -> Iterator[str]:
         f"Counts. Of the {wording.counted(steps.num_bursts, 'burst')} that every run on both sides was scored on, "
         "recognised were:"
     )
+    # One line for each seed, so that a reader can check every count against its run.
     yield from (_say_seed(steps, seed) for seed in steps.seeds)
     if steps.dropped_seeds:
         yield f"Left out: {wording.seeds(steps.dropped_seeds)}, scored on one side only."
@@ -92,7 +93,7 @@ def _say_spread(steps: Arithmetic) -> Iterator[str]:
         return
     own = f"The {len(steps.seeds)} differences have a standard deviation of {_size(steps.own_spread_points)} points"
     if steps.replicates:
-        yield f"Spread over seeds. {own}; {_of_replicates(steps)}."
+        yield f"Spread over seeds. {own}; {_describe_replicates(steps)}."
         yield from _say_replicates(steps.replicates, steps.error)
         return
     if steps.pool is None:
@@ -113,7 +114,7 @@ def _say_spread(steps: Arithmetic) -> Iterator[str]:
     )
 
 
-def _of_replicates(steps: Arithmetic) -> str:
+def _describe_replicates(steps: Arithmetic) -> str:
     why = f"{steps.experiment} trains at other seeds than its reference"
     return f"{why}, so the spread is that of every run of the configuration"
 
@@ -163,6 +164,7 @@ def _say_bursts(steps: Arithmetic) -> Iterator[str]:
             f"transmitter {device.device}: {wording.counted(device.num_bursts, 'burst')}, "
             f"{_points(device.delta_points)} points, variance {device.variance_points2:.4f}"
         )
+    # This total contains the rest, which the next step subtracts.
     total = sum(device.variance_points2 for device in steps.devices)
     yield f"Together {total:.4f} squared points, of which one part belongs to seed and burst together (step 5)."
 
@@ -202,18 +204,19 @@ def _say_tests(steps: Arithmetic, tests: SignificanceStep) -> Iterator[str]:
     name = CORRECTION_NAME[tests.correction]
     yield (
         f"Its p is number {tests.rank} {among}, the smallest first. {name}: {_say_factor(tests)}: adjusted p = "
-        f"{tests.adjusted_p_value:.4g}, {_side(tests.adjusted_p_value, steps.level)}."
+        f"{tests.adjusted_p_value:.4g}, {_compare_with_level(tests.adjusted_p_value, steps.level)}."
     )
 
 
 def _say_factor(tests: SignificanceStep) -> str:
     if tests.correction == "holm":
+        # Holm multiplies the smallest p by all comparisons, the next by one fewer, and so on.
         factor = tests.num_compared - tests.rank + 1
         return f"times {factor} ({tests.num_compared} − {tests.rank} + 1), at most 1, no less than any before it"
     return f"times {tests.num_compared} / {tests.rank}, at most 1, no more than any after it"
 
 
-def _side(p_value: float, level: float) -> str:
+def _compare_with_level(p_value: float, level: float) -> str:
     return f"{'below' if p_value < level else 'not below'} the level of {level:g}"
 
 
@@ -223,7 +226,7 @@ def _say_look(steps: Arithmetic, look: LookStep) -> Iterator[str]:
         "on the runs that it asked for."
     )
     if steps.control == "aa":
-        yield f"{_of_replicates(steps)}, √2 times that of a run."
+        yield f"{_describe_replicates(steps)}, √2 times that of a run."
     yield f"Standard error {_size(look.error_points)} points, with {_freedom(look.degrees_of_freedom)}."
     yield (
         f"Interval, {wording.coverage(look.level)}: {_points(steps.delta_points)} in "
@@ -241,6 +244,6 @@ def _say_margin(steps: Arithmetic, tests: SignificanceStep) -> Iterator[str]:
     yield (
         f"Against the margin. ({tests.margin_points:g} − {_size(abs(steps.delta_points))}) / "
         f"{_size(steps.error.error_points)} = {_points(tests.equivalence_t)}, one-sided p = "
-        f"{tests.equivalence_p_value:.4g}, {_side(tests.equivalence_p_value, steps.level)}; a p below it would be "
-        "no_change."
+        f"{tests.equivalence_p_value:.4g}, {_compare_with_level(tests.equivalence_p_value, steps.level)}; "
+        "a p below it would be no_change."
     )

@@ -66,6 +66,7 @@ def runs_table(plan: Plan, records: Records) -> pd.DataFrame:
 
 
 def _run_row(plan: Plan, run: PlannedRun, record: RunRecord | None) -> dict[str, Any]:
+    # Experiments with one configuration have one run, which stands once in the table.
     sharing = [name for (name, _), run_id in plan.run_of.items() if run_id == run.id and name != run.experiment]
     row: dict[str, Any] = {
         "experiment": run.experiment,
@@ -91,6 +92,7 @@ def _run_row(plan: Plan, run: PlannedRun, record: RunRecord | None) -> dict[str,
 def _result_cells(record: RunRecord) -> dict[str, Any]:
     if record.result is None:
         return {}
+    # A run may have scores on fewer captures than the table has columns; the others stay empty.
     scores = {f"{name}_accuracy_percent": 100.0 * score.accuracy for name, score in record.result.scores.items()}
     kept = ("state", "best_epoch", "failure", "reason")
     return {name: getattr(record.result, name) for name in kept} | scores

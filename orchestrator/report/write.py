@@ -70,6 +70,7 @@ def build_frames(findings: Findings) -> dict[str, pd.DataFrame]:
 
 
 def _to_csv(frame: pd.DataFrame) -> bytes:
+    # Text of users could be a formula for a spreadsheet, so every word is made safe.
     safe = frame.copy()
     words: list[str] = list(frame.select_dtypes("str").columns)
     for name in words:

@@ -153,7 +153,7 @@ Resolve = Callable[[Estimate, float, float], float]
 """`seeds_to_resolve` or `bursts_to_resolve`."""
 
 
-def fewest_to_tell(
+def fewest_to_decide(
     estimate: Estimate, margin_points: float, num_compared: int, equivalence_level: float, to_resolve: Resolve
 ) -> float:
     """Return roughly how many seeds, or bursts, would give a verdict if the difference stays; infinite if none would.

@@ -384,9 +384,9 @@ def _judge_claim(size_points: float, burst_error_points: float | None, protocol:
     if size_points > smallest:
         return ClaimVerdict.SUPPORTED, f"above the {smallest:.1f} that one run a side can tell"
     if size_points > by_bursts:
-        luck = f"above the {by_bursts:.1f} that the luck of the bursts allows"
-        return ClaimVerdict.NOT_SUPPORTED, f"{luck}, below the {smallest:.1f} with that of the runs"
-    return ClaimVerdict.NOT_SUPPORTED, f"below the {by_bursts:.1f} that the luck of the bursts alone allows"
+        above = f"above the {by_bursts:.1f} that sampling error allows"
+        return ClaimVerdict.NOT_SUPPORTED, f"{above}, below the {smallest:.1f} with seed noise added"
+    return ClaimVerdict.NOT_SUPPORTED, f"below the {by_bursts:.1f} that sampling error alone allows"
 
 
 def misstated(claims: Sequence[AuditedClaim]) -> list[AuditedClaim]:

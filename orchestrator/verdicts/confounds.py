@@ -40,6 +40,7 @@ def find_confounds(arm: Arm, reference: Arm, pairs: Mapping[int, tuple[RunRecord
     Returns:
         A sentence for each confound with its seeds, in the order of the seeds; empty if there is none.
     """
+    # A confound mostly holds at all seeds, so each sentence is given once with its seeds.
     seeds_of: dict[str, list[int]] = {}
     for seed in sorted(pairs):
         for sentence in _compare(arm, reference, *pairs[seed]):
@@ -50,22 +51,22 @@ def find_confounds(arm: Arm, reference: Arm, pairs: Mapping[int, tuple[RunRecord
 def _compare(arm: Arm, reference: Arm, run: RunRecord, reference_run: RunRecord) -> list[str]:
     ours, theirs = _recorded_facts(run), _recorded_facts(reference_run)
     # What the change itself changes is no confound.
-    declared = _declared(arm, reference)
+    declared = _declared_facts(arm, reference)
     names = [name for name in dict.fromkeys((*theirs, *ours)) if name not in declared]
     before, after = ({name: facts.get(name, wording.NOT_RECORDED) for name in names} for facts in (theirs, ours))
     return [
-        *_off_plan(reference, reference_run),
-        *_off_plan(arm, run),
+        *_find_deviations(reference, reference_run),
+        *_find_deviations(arm, run),
         *(
-            f"{name} {_show(name, before[name])} in {reference.id}, {_show(name, after[name])} in {arm.id}"
+            f"{name} {_show_fact(name, before[name])} in {reference.id}, {_show_fact(name, after[name])} in {arm.id}"
             for name in names
             if before[name] != after[name]
         ),
-        *_beyond_own_code(arm, run, reference_run),
+        *_find_other_code(arm, run, reference_run),
     ]
 
 
-def _off_plan(arm: Arm, run: RunRecord) -> list[str]:
+def _find_deviations(arm: Arm, run: RunRecord) -> list[str]:
     """Return where a run was not trained as planned. If both runs follow their plans, they differ as declared."""
     planned, actual = (_knobs_as_json(config) for config in (arm.config, run.config))
     return [
@@ -79,18 +80,18 @@ def _knobs_as_json(config: JobConfig) -> dict[str, str]:
     return {knob: msgspec.json.encode(value).decode() for knob, value in knobs.items()}
 
 
-def _declared(arm: Arm, reference: Arm) -> set[str]:
+def _declared_facts(arm: Arm, reference: Arm) -> set[str]:
     """Return the facts that the change itself changes: the code, and captures with another file."""
     ours, theirs = (side.config.data.captures for side in (arm, reference))
-    moved = {name for name in (*ours, *theirs) if _file(ours, name) != _file(theirs, name)}
-    return {_capture(name) for name in moved} | ({CODE} if arm.code != reference.code else set())
+    moved = {name for name in (*ours, *theirs) if _capture_file(ours, name) != _capture_file(theirs, name)}
+    return {_capture_fact(name) for name in moved} | ({CODE} if arm.code != reference.code else set())
 
 
-def _file(captures: Mapping[str, Any], name: str) -> str | None:
+def _capture_file(captures: Mapping[str, Any], name: str) -> str | None:
     return captures[name].path if name in captures else None
 
 
-def _capture(name: str) -> str:
+def _capture_fact(name: str) -> str:
     return f"data: capture {name}"
 
 
@@ -98,34 +99,36 @@ def _recorded_facts(run: RunRecord) -> Facts:
     origin = run.provenance
     hashes, accepted, versions = (origin.get(name) or {} for name in ("captures", "accepted", "environment"))
     captures = run.config.data.captures.items()
-    facts: Facts = {_capture(name): hashes.get(file.path, wording.NOT_RECORDED) for name, file in captures}
+    facts: Facts = {_capture_fact(name): hashes.get(file.path, wording.NOT_RECORDED) for name, file in captures}
     # Somebody accepted this result of older code for the plan's code, so it counts as trained with that.
     facts[CODE] = accepted.get("code_tree") or origin.get("code_tree") or wording.NOT_RECORDED
     facts |= {f"environment: {name}": versions[name] for name in sorted(versions) if name not in ("platform", "gpu")}
-    facts["environment: machine"] = _machine(versions.get("platform") or wording.NOT_RECORDED)
-    facts["device:"] = _device(origin.get("device") or wording.NOT_RECORDED, versions.get("gpu"))
+    # The whole platform would name a kernel's update as a confound.
+    facts["environment: machine"] = _machine_type(versions.get("platform") or wording.NOT_RECORDED)
+    facts["device:"] = _device_kind(origin.get("device") or wording.NOT_RECORDED, versions.get("gpu"))
     return facts
 
 
-def _machine(platform: str) -> str:
+def _machine_type(platform: str) -> str:
     """Return the type of the machine, which stands last. The kernel before it changes no number."""
     found = _MACHINE.findall(platform)
     return found[-1].lower() if found else platform
 
 
-def _device(slot: str, gpu: str | None) -> str:
+def _device_kind(slot: str, gpu: str | None) -> str:
+    # Two GPUs of one kind give the same numbers, so the index of the slot is cut off.
     kind = slot.rstrip(digits)
     return f"gpu {gpu or '(name not recorded)'}" if kind == "gpu" else kind
 
 
-def _show(name: str, value: str | None) -> str:
+def _show_fact(name: str, value: str | None) -> str:
     if value is None:
         return "not installed"
     is_hash = name.startswith(("code:", "data:")) and value != wording.NOT_RECORDED
     return value[:NUM_HEX] if is_hash else value
 
 
-def _beyond_own_code(arm: Arm, run: RunRecord, reference_run: RunRecord) -> list[str]:
+def _find_other_code(arm: Arm, run: RunRecord, reference_run: RunRecord) -> list[str]:
     if not (arm.patch or arm.ref):
         return []
     # A run records the files of its whole stack, so those of the reference's stack are in both lists.

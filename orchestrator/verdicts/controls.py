@@ -83,6 +83,7 @@ def shuffled_labels(plan: Plan, records: Mapping[str, RunRecord]) -> list[Shuffl
         # The knob counts and not the arm's name: any experiment may train on shuffled labels.
         if run.config.data.shuffled_labels and result and capture in result.scores:
             score = result.scores[capture]
+            # An exact interval: near chance the normal approximation is poor.
             interval = binomtest(score.correct, score.bursts).proportion_ci(COVERAGE)
             found.append(
                 Shuffled(

@@ -84,11 +84,11 @@ def judge_interactions(plan: Plan, records: Records, judgements: Mapping[str, Ju
     staging = plan.campaign.staging
     # Spreads are pooled over the whole campaign: once for each set of runs, and not once for each pair.
     last_look = {pair: _last_look(judgements, pair) if staging else None for pair in plan.interactions}
-    runs_at = {last: _asked(plan, records, judgements, last) for last in dict.fromkeys(last_look.values())}
+    runs_at = {last: _asked_runs(plan, records, judgements, last) for last in dict.fromkeys(last_look.values())}
     spreads_at = {last: pooled_spreads(plan, runs) for last, runs in runs_at.items()}
     arms_of = {pair: _four_arms(plan, runs_at[last], pair, spreads_at[last]) for pair, last in last_look.items()}
     waiting = [
-        pair for pair in arms_of if staging and not all(_is_over(judgements, cell, staging) for cell in pair.cells)
+        pair for pair in arms_of if staging and not all(_is_finished(judgements, cell, staging) for cell in pair.cells)
     ]
     return judge_pairs(arms_of, plan.campaign.judging, plan.campaign.margin, waiting)
 
@@ -98,7 +98,7 @@ def _last_look(judgements: Mapping[str, Judgement], pair: Interaction) -> int:
     return max(judgements[cell].look_seeds or 0 for cell in pair.cells)
 
 
-def _is_over(judgements: Mapping[str, Judgement], name: str, staging: StagingSpec) -> bool:
+def _is_finished(judgements: Mapping[str, Judgement], name: str, staging: StagingSpec) -> bool:
     """Whether this arm gets no more seeds. The baseline has none of its own: it runs only as a reference."""
     found = judgements[name]
     if found.reference is None or found.look_seeds == staging.max_seeds:
@@ -110,7 +110,7 @@ def _is_over(judgements: Mapping[str, Judgement], name: str, staging: StagingSpe
     return stopped or found.verdict in (Verdict.IMPROVED, Verdict.REGRESSION, Verdict.NO_CHANGE)
 
 
-def _asked(plan: Plan, records: Records, judgements: Mapping[str, Judgement], last_look: int | None) -> Records:
+def _asked_runs(plan: Plan, records: Records, judgements: Mapping[str, Judgement], last_look: int | None) -> Records:
     """Return the runs that the looks asked for, up to a look at so many seeds; all runs if there are no looks."""
     if last_look is None:
         return records
@@ -167,6 +167,7 @@ def pair_cells(arms: FourArms) -> Effects:
     Raises:
         RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
     """
+    # A seed without one of the four arms has no contrast.
     seeds = set.intersection(*(set(side) for side in arms.sides))
     dropped_seeds = set.union(*(set(side) for side in arms.sides)) - seeds
     keys_RB = [side[seed].keys for side in arms.sides for seed in seeds]
@@ -222,6 +223,7 @@ def judge_pairs(
         RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
     """
     judged = [_estimate(pair, arms, judging.level, margin_points) for pair, arms in arms_of.items()]
+    # A waiting pair counts with p = 1 from the start, so its later p-value cannot change another verdict.
     tested = {
         index: 1.0 if found.interaction in waiting else found.contrast.p_value for index, found in enumerate(judged)
     }
@@ -231,7 +233,7 @@ def judge_pairs(
     return [
         structs.replace(found, adjusted_p_value=None, verdict=Additivity.WAITS)
         if found.interaction in waiting
-        else structs.replace(found, verdict=_conclude(found, judging.level))
+        else structs.replace(found, verdict=_choose_verdict(found, judging.level))
         for found in with_p
     ]
 
@@ -241,9 +243,9 @@ def _estimate(pair: Interaction, arms: FourArms, level: float, margin_points: fl
     contrast = estimate_delta(effects.contrast, contrast_spread(arms.spreads) if arms.spreads else None, level)
     return InteractionJudgement(
         interaction=pair,
-        first_points=_mean(effects.first),
-        second_points=_mean(effects.second),
-        both_points=_mean(effects.both),
+        first_points=_mean_points(effects.first),
+        second_points=_mean_points(effects.second),
+        both_points=_mean_points(effects.both),
         contrast=contrast,
         adjusted_p_value=None,
         equivalence_p_value=equivalence_p_value(contrast, margin_points),
@@ -251,11 +253,11 @@ def _estimate(pair: Interaction, arms: FourArms, level: float, margin_points: fl
     )
 
 
-def _mean(pairs: PairedDifferences) -> float | None:
+def _mean_points(pairs: PairedDifferences) -> float | None:
     return float(pairs.delta_points_by_seed.mean()) if pairs.num_seeds else None
 
 
-def _conclude(found: InteractionJudgement, level: float) -> Additivity:
+def _choose_verdict(found: InteractionJudgement, level: float) -> Additivity:
     delta = found.contrast.delta_points
     if delta is None or found.adjusted_p_value is None or found.equivalence_p_value is None:
         return Additivity.NEEDS_SEEDS

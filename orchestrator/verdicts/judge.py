@@ -43,7 +43,7 @@ from orchestrator.stats.estimate import (
     bursts_to_resolve,
     equivalence_p_value,
     estimate_delta,
-    fewest_to_tell,
+    fewest_to_decide,
     seeds_to_resolve,
 )
 from orchestrator.stats.multiplicity import CORRECTION_NAME
@@ -115,8 +115,8 @@ def judge(plan: Plan, records: Mapping[str, RunRecord], at: AtLook = ONLY_LOOK) 
             equivalence_p_value=None
             if (p_value := equivalence.get(name)) is None
             else min(1.0, p_value / at.equivalence_share),
-            family=_family(plan, name),
-            num_compared=compared.get(_family(plan, name), 0),
+            family=_family_of(plan, name),
+            num_compared=compared.get(_family_of(plan, name), 0),
             judging=plan.campaign.judging,
             equivalence_level=plan.campaign.judging.level * at.equivalence_share,
             margin_points=plan.campaign.margin,
@@ -161,7 +161,7 @@ def _estimate_all(plan: Plan, records: Mapping[str, RunRecord], level: float) ->
     }
 
 
-def _family(plan: Plan, experiment: str) -> str | None:
+def _family_of(plan: Plan, experiment: str) -> str | None:
     arm = plan.arms[experiment]
     if arm.reference is None:
         return None
@@ -184,11 +184,11 @@ def _adjust(
     compared: dict[str | None, int] = {}
     # Shuffled labels are compared with chance, so they must not make the correction of other controls harsher.
     tested = {name: found for name, found in estimates.items() if plan.arms[name].control != "shuffled_labels"}
-    for family in dict.fromkeys(_family(plan, name) for name in tested):
+    for family in dict.fromkeys(_family_of(plan, name) for name in tested):
         p_of = {
             name: p_value
             for name, estimate in tested.items()
-            if _family(plan, name) == family and (p_value := at.spend(name, estimate.p_value)) is not None
+            if _family_of(plan, name) == family and (p_value := at.spend(name, estimate.p_value)) is not None
         }
         adjusted_of = adjust(plan, p_of)
         adjusted |= {name: adjusted_of[comparison(plan, name)] for name in p_of}
@@ -198,8 +198,9 @@ def _adjust(
 
 def _judge_case(case: _Case, baseline_runs: Runs) -> Judgement:
     verdict, reason = _conclude(case)
-    confounds = _confounds(case, verdict)
+    confounds = _find_confounds(case, verdict)
     accuracy_percent_of = accuracies_by_seed(case.runs, case.capture)
+    # The first failure names the class, since seeds of one change mostly fail alike.
     failures = [result.failure for run in case.runs.values() if (result := _result(run)) and result.failure]
     return Judgement(
         **structs.asdict(case.estimate),
@@ -219,7 +220,7 @@ def _judge_case(case: _Case, baseline_runs: Runs) -> Judgement:
     )
 
 
-def _confounds(case: _Case, verdict: Verdict | None) -> tuple[str, ...]:
+def _find_confounds(case: _Case, verdict: Verdict | None) -> tuple[str, ...]:
     """Compare the runs that the verdict rests on: all that ended after a stop, otherwise the scored pairs."""
     if case.reference is None:
         return ()
@@ -231,6 +232,7 @@ def _confounds(case: _Case, verdict: Verdict | None) -> tuple[str, ...]:
 
 
 def _describe_confounds(confounds: Iterable[str]) -> str:
+    # The reason names topics only; the sentences stand below the verdict.
     topics = dict.fromkeys(sentence.partition(":")[0] for sentence in confounds)
     return f"; confounded: more than the declared change differs ({wording.listed(topics)})" if topics else ""
 
@@ -246,7 +248,7 @@ def _baseline_delta(case: _Case, baseline_runs: Runs) -> float | None:
 
 
 def _conclude(case: _Case) -> tuple[Verdict | None, str]:
-    stopped = _stopped(case)
+    stopped = _conclude_stop(case)
     if stopped is not None:
         return stopped
     if case.arm.reference is None:
@@ -259,7 +261,7 @@ def _conclude(case: _Case) -> tuple[Verdict | None, str]:
     return verdict, f"{reason}{_describe_own_spread(case)}{_describe_left_out(case)}"
 
 
-def _stopped(case: _Case) -> Conclusion | None:
+def _conclude_stop(case: _Case) -> Conclusion | None:
     ended = [result for run in case.runs.values() if (result := _result(run)) and _has_ended(result)]
     # A guard rules on an epoch's time. One finished seed shows that the limit can be met.
     slow = next((result for result in ended if result.state == RunState.TOO_SLOW), None)
@@ -290,12 +292,12 @@ def _describe_runs(runs: Runs, capture: str) -> str:
     seeds_of: dict[str, list[int]] = {}
     is_any_done = _is_any_done(runs)
     for seed, run in runs.items():
-        if ending := _ending(run, capture, is_any_done=is_any_done):
+        if ending := _describe_ending(run, capture, is_any_done=is_any_done):
             seeds_of.setdefault(ending, []).append(seed)
     return "; ".join(f"{wording.seeds(seeds)} {ending}" for ending, seeds in seeds_of.items())
 
 
-def _ending(run: RunRecord | None, capture: str, *, is_any_done: bool) -> str:
+def _describe_ending(run: RunRecord | None, capture: str, *, is_any_done: bool) -> str:
     result = _result(run)
     if run is None or result is None:
         return "without a result yet"
@@ -381,6 +383,6 @@ def _describe_needed(case: _Case) -> str:
 
 
 def _fewest(case: _Case, to_resolve: Resolve) -> float:
-    return fewest_to_tell(
+    return fewest_to_decide(
         case.estimate, case.margin_points, case.num_compared, case.equivalence_level, to_resolve=to_resolve
     )

@@ -72,7 +72,10 @@ def describe_scorings(plan: Plan, found: Sequence[Scoring]) -> list[str]:
     trials = "; their runs are scored here too, once each, but nothing uses these scores and they are not counted"
     looks = f"Searches may look at {wording.listed(data.choose)} alone{trials if plan.campaign.searches else ''}."
     return [
-        *(_count(plan, capture, [each for each in found if each.capture == capture]) for capture in data.report),
+        *(
+            _describe_capture(plan, capture, [each for each in found if each.capture == capture])
+            for capture in data.report
+        ),
         f"Each run was scored once, at the epoch of the lowest validation loss (on {wording.listed(data.validate)}).",
         *([looks] if data.choose else ()),
         "Not counted, since they leave no trace: results that a second try replaced, and scorings by hand with "
@@ -81,7 +84,7 @@ def describe_scorings(plan: Plan, found: Sequence[Scoring]) -> list[str]:
     ]
 
 
-def _count(plan: Plan, capture: str, found: Sequence[Scoring]) -> str:
+def _describe_capture(plan: Plan, capture: str, found: Sequence[Scoring]) -> str:
     times = wording.counted(len(found), "time")
     runs = wording.counted(len({each.scored_by for each in found}), "run")
     configurations = wording.counted(len({each.experiment for each in found}), "configuration")
@@ -141,19 +144,20 @@ def seed_scores(
             accuracy_percent=accuracy_percent_of.get(seed),
             delta_points=judgement.delta_points_of.get(seed),
             fresh_delta_points=fresh.delta_points_of.get(seed),
-            used_for=_use(plan, judgements, experiment, seed) if seed in accuracy_percent_of else None,
+            used_for=_find_use(plan, judgements, experiment, seed) if seed in accuracy_percent_of else None,
         )
         for seed in plan.campaign.seeds
     ]
 
 
-def _use(plan: Plan, judgements: Judgements, experiment: str, seed: int) -> SeedUse | None:
+def _find_use(plan: Plan, judgements: Judgements, experiment: str, seed: int) -> SeedUse | None:
     """Return what a score is used for. Experiments share runs, so a reference may stand under another name."""
     judgement, run = judgements[experiment], plan.run_of[experiment, seed]
     if seed in judgement.accuracy_percent_of:
         return SeedUse.LOOK
     if judgement.fresh and _rests_on(judgement.fresh, seed):
         return SeedUse.FRESH
+    # Runs are compared by id: a reference under another name has the same run.
     others = [other for other in judgements.values() if other.reference and plan.run_of[other.reference, seed] == run]
     is_reference = any(_rests_on(each, seed) for other in others for each in (other, other.fresh) if each)
     return SeedUse.REFERENCE if is_reference else None

@@ -10,7 +10,7 @@ from math import inf
 from msgspec import Struct
 
 from orchestrator import wording
-from orchestrator.stats.estimate import fewest_to_tell, seeds_to_resolve
+from orchestrator.stats.estimate import fewest_to_decide, seeds_to_resolve
 from orchestrator.stats.looks import Cell
 from orchestrator.verdicts.judgement import Judgement
 from orchestrator.verdicts.staged import SeedDecision, StagedVerdicts
@@ -41,13 +41,13 @@ def next_run(staged: StagedVerdicts, seconds_of: Callable[[str], float | None]) 
         seconds_of: experiment -> expected seconds of one of its runs; None if unknown.
     """
     plan = staged.plan
-    serves = {cell: _serves(staged, cell) for cell in staged.wanted}
+    serves = {cell: _find_waiting(staged, cell) for cell in staged.wanted}
     if not serves:
         return None
 
     def gain_per_second(cell: Cell) -> float:
         # An experiment that one more seed may decide counts 1, one that needs ten seeds 0.1.
-        gain = sum(1.0 / seeds_to_tell(staged.judgements[name], plan.campaign.margin) for name in serves[cell])
+        gain = sum(1.0 / seeds_to_decide(staged.judgements[name], plan.campaign.margin) for name in serves[cell])
         # Without any measured run all times count as equal.
         return gain / (seconds_of(cell[0]) or 1.0)
 
@@ -59,12 +59,12 @@ def next_run(staged: StagedVerdicts, seconds_of: Callable[[str], float | None]) 
         seed=seed,
         serves=serves[best],
         seconds=seconds_of(name),
-        reason=_reason(staged, serves[best]),
+        reason=_describe_reason(staged, serves[best]),
         command=f"knockout run {name} --seeds {seed}-{seed} --profile {plan.campaign.profile}",
     )
 
 
-def _serves(staged: StagedVerdicts, cell: Cell) -> tuple[str, ...]:
+def _find_waiting(staged: StagedVerdicts, cell: Cell) -> tuple[str, ...]:
     plan, seed = staged.plan, cell[1]
 
     def is_served(decision: SeedDecision) -> bool:
@@ -74,17 +74,17 @@ def _serves(staged: StagedVerdicts, cell: Cell) -> tuple[str, ...]:
     return tuple(name for name, decision in staged.decisions.items() if is_served(decision))
 
 
-def seeds_to_tell(judgement: Judgement, margin_points: float) -> float:
+def seeds_to_decide(judgement: Judgement, margin_points: float) -> float:
     """Return roughly how many more seeds would give a verdict: one if nothing is known yet, infinite if none would."""
     if judgement.error_points is None or judgement.delta_points is None or judgement.fresh is not None:
         return 1.0
-    fewest = fewest_to_tell(judgement, margin_points, judgement.num_compared or 1, judgement.level, seeds_to_resolve)
+    fewest = fewest_to_decide(judgement, margin_points, judgement.num_compared or 1, judgement.level, seeds_to_resolve)
     return max(1.0, fewest - len(judgement.seeds))
 
 
-def _reason(staged: StagedVerdicts, serves: tuple[str, ...]) -> str:
+def _describe_reason(staged: StagedVerdicts, serves: tuple[str, ...]) -> str:
     margin = staged.plan.campaign.margin
-    more = {name: seeds_to_tell(staged.judgements[name], margin) for name in serves}
+    more = {name: seeds_to_decide(staged.judgements[name], margin) for name in serves}
     if not serves:
         return "it is a control of the campaign, and the first look waits for it"
     soonest = min(more, key=lambda name: more[name])

@@ -138,7 +138,7 @@ def _judge_before(plan: Plan, records: Records, first: Look, progress: Progress)
 
 def _records_at(plan: Plan, records: Records, progress: Progress) -> Records:
     """Return the runs that the looks so far asked for. Other runs must not change a verdict."""
-    asked = {plan.run_of[cell] for cell in _cells(progress)}
+    asked = {plan.run_of[cell] for cell in _asked_cells(progress)}
     return {run_id: record for run_id, record in records.items() if run_id in asked}
 
 
@@ -148,7 +148,7 @@ def _judge_at(plan: Plan, at_look: Records, look: Look, progress: Progress) -> d
     return judge(structs.replace(plan, campaign=campaign), at_look, spends)
 
 
-def _cells(progress: Progress) -> list[Cell]:
+def _asked_cells(progress: Progress) -> list[Cell]:
     return [(name, seed) for name, num_seeds in progress.given.items() for seed in range(num_seeds)]
 
 
@@ -216,6 +216,7 @@ def _confirm(plan: Plan, known: Records, records: Records, staging: StagingSpec,
         judgement: the improvement.
     """
     sides = (judgement.experiment, judgement.reference or "")
+    # Only these two arms' fresh runs: other candidates must not change this one's spread.
     of_sides = {plan.run_of[side, seed] for side in sides for seed in staging.fresh_seeds}
     on_fresh = {run_id: record for run_id, record in records.items() if run_id in of_sides}
     # A two-sided interval at twice the level lies above zero exactly if the one-sided test at the level rejects.
@@ -243,14 +244,14 @@ def _staged_verdicts(
         for name in _candidates(plan, judgements)
         for side in (plan.arms[name].reference or "", name)
     ]
-    asked = list(dict.fromkeys([*_cells(progress), *of_candidates]))
+    asked = list(dict.fromkeys([*_asked_cells(progress), *of_candidates]))
     to_confirm = [cell for cell in of_candidates if not _has_ended(plan, records, cell)]
     # Undecided experiments come first, since a candidate has its verdict already.
     wanted = _distinct(plan, [*progress.missing, *to_confirm])
     return StagedVerdicts(
-        plan=_of_runs(plan, {plan.run_of[cell] for cell in asked} | records.keys()),
+        plan=_narrow_to_runs(plan, {plan.run_of[cell] for cell in asked} | records.keys()),
         judgements=judgements,
-        decisions={name: _decision(plan, progress, judgements[name], to_confirm) for name in _compared(plan)},
+        decisions={name: _decide_seeds(plan, progress, judgements[name], to_confirm) for name in _to_decide(plan)},
         wanted=wanted,
         asked=tuple(asked),
     )
@@ -264,15 +265,16 @@ def _distinct(plan: Plan, cells: Sequence[Cell]) -> tuple[Cell, ...]:
     return tuple(first.values())
 
 
-def _compared(plan: Plan) -> list[str]:
+def _to_decide(plan: Plan) -> list[str]:
     """Return the experiments to decide. Shuffled labels are compared with chance, so they are not among them."""
     arms = plan.arms.items()
     return [name for name, arm in arms if arm.reference is not None and arm.control != "shuffled_labels"]
 
 
-def _of_runs(plan: Plan, run_ids: set[str]) -> Plan:
+def _narrow_to_runs(plan: Plan, run_ids: set[str]) -> Plan:
     """Return the plan with some of its runs, and with the seeds of these runs."""
     used = {seed for (_, seed), run_id in plan.run_of.items() if run_id in run_ids}
+    # The report shows the seeds of these runs only, not all that may be asked for later.
     seeds = tuple(seed for seed in plan.campaign.seeds if seed in used)
     return structs.replace(
         plan,
@@ -281,7 +283,7 @@ def _of_runs(plan: Plan, run_ids: set[str]) -> Plan:
     )
 
 
-def _decision(plan: Plan, progress: Progress, judgement: Judgement, to_confirm: Sequence[Cell]) -> SeedDecision:
+def _decide_seeds(plan: Plan, progress: Progress, judgement: Judgement, to_confirm: Sequence[Cell]) -> SeedDecision:
     name = judgement.experiment
     sides = (name, plan.arms[name].reference)
     asked = progress.missing if name in progress.undecided else to_confirm if judgement.fresh is not None else ()

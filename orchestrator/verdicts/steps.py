@@ -228,6 +228,7 @@ def _join(
 def _count_seeds(pairs: PairedDifferences, sides: tuple[dict[int, Bursts], dict[int, Bursts]]) -> tuple[SeedStep, ...]:
     if not pairs.seeds:
         return ()
+    # The counts are over the same bursts as the estimate, so that they give the same difference.
     common_B = reduce(np.intersect1d, [side[seed].keys for side in sides for seed in pairs.seeds])
     correct = [
         [int(side[seed].correct[np.isin(side[seed].keys, common_B)].sum()) for seed in pairs.seeds] for side in sides

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from msgspec import structs
 from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
@@ -19,6 +20,7 @@ from orchestrator.stats.estimate import (
     bursts_to_resolve,
     equivalence_p_value,
     estimate_delta,
+    fewest_to_decide,
     seeds_to_resolve,
     t_quantile,
 )
@@ -171,3 +173,19 @@ class TestToResolve:
     @pytest.mark.parametrize("half_width_points", [0.0, -1.0])
     def test_no_width_at_all_is_out_of_reach(self, half_width_points: float) -> None:
         assert seeds_to_resolve(self.with_parts(1, 0, 1), half_width_points, 0.05) == math.inf
+
+    def test_the_easier_of_both_verdicts_counts(self) -> None:
+        estimate = structs.replace(self.with_parts(2, 0, 0), delta_points=3.0)
+        leaves_zero = fewest_to_decide(estimate, 1.0, 1, 0.05, seeds_to_resolve)
+        assert leaves_zero == math.ceil(seeds_to_resolve(estimate, 3.0, 0.05))
+        lies_inside = fewest_to_decide(estimate, 100.0, 1, 0.05, seeds_to_resolve)
+        assert lies_inside == math.ceil(seeds_to_resolve(estimate, 97.0, 0.1)) < leaves_zero
+
+    def test_more_comparisons_take_more(self) -> None:
+        estimate = structs.replace(self.with_parts(2, 0, 0), delta_points=3.0)
+        one, many = (fewest_to_decide(estimate, 1.0, number, 0.05, seeds_to_resolve) for number in (1, 44))
+        assert one < many
+
+    def test_no_number_is_infinite(self) -> None:
+        estimate = structs.replace(self.with_parts(1, 10, 0), delta_points=0.5)
+        assert fewest_to_decide(estimate, 1.0, 1, 0.05, seeds_to_resolve) == math.inf

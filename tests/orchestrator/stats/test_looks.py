@@ -149,3 +149,9 @@ def test_a_p_value_over_its_share_is_compared_with_all_of_the_level() -> None:
     assert spent_p(0.01, Look(2, 0.25, 0.25)) == pytest.approx(0.04)
     assert spent_p(0.5, Look(2, 0.25, 0.25)) == 1.0
     assert spent_p(None, Look(2, 0.25, 0.25)) == 1.0
+
+
+def test_the_worked_example_of_the_module_holds() -> None:
+    looks = share_out((2, 3, 5, 8, 10), 0.05)
+    assert [round(look.share, 2) for look in looks] == [0.3, 0.12, 0.2, 0.24, 0.14]
+    assert [round(spent_p(p_value, looks[0]), 2) for p_value in (0.012, 0.03)] == [0.04, 0.1]

@@ -322,3 +322,15 @@ class TestPublishedByLimma:
 
     def test_inverse_of_trigamma(self) -> None:
         assert [trigamma_inverse(5), trigamma_inverse(1e6)] == printed("0.4961687", "0.001000001")
+
+
+def test_the_worked_examples_of_the_module_hold() -> None:
+    difference_SB = np.zeros((3, 100), dtype=np.int8)
+    for seed, count in enumerate((4, 6, 5)):
+        difference_SB[seed, :count] = 1
+    pairs = PairedDifferences(difference_SB, (0, 1, 2), np.repeat(np.arange(10), 10))
+    parts = split_error(pairs, seed_spread(pairs))
+    found = (parts.rest, parts.seed, parts.burst, parts.total, parts.total**0.5)
+    assert [round(part, 2) for part in found] == [0.21, 0.12, 2.07, 2.41, 1.55]
+    prior = VariancePrior(degrees_of_freedom=3.0, variance_points2=1.0, pooled_degrees_of_freedom=30.0)
+    assert moderate(Spread(4.0, 1.0), prior) == Spread(1.75, 4.0)

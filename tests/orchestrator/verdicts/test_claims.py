@@ -198,12 +198,9 @@ class TestStandings:
         )
         assert (
             claims["K1"].why
-            == "below the 4.5 that the luck of the bursts alone allows; with the source's own repeat it is −0.1"
+            == "below the 4.5 that sampling error alone allows; with the source's own repeat it is −0.1"
         )
-        assert (
-            claims["noise"].why
-            == "above the 4.9 that the luck of the bursts allows, below the 6.1 with that of the runs"
-        )
+        assert claims["noise"].why == "above the 4.9 that sampling error allows, below the 6.1 with seed noise added"
         assert claims["roll"].why == "above the 6.1 that one run a side can tell"
 
     def test_own_repeat_takes_the_place_of_the_reported_number(self, claims: dict[str, AuditedClaim]) -> None:

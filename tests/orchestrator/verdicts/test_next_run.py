@@ -9,7 +9,7 @@ import pytest
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import StagingSpec
 from orchestrator.runs.record import RunRecord
-from orchestrator.verdicts.next_run import next_run, seeds_to_tell
+from orchestrator.verdicts.next_run import next_run, seeds_to_decide
 from orchestrator.verdicts.staged import StagedVerdicts, judge_staged
 
 STAGING = StagingSpec(screen_seeds=2, max_seeds=3, confirm_seeds=2)
@@ -78,4 +78,4 @@ class TestNextRun:
 
     def test_the_closer_an_experiment_is_to_a_verdict_the_fewer_seeds_it_takes(self, standing: Any) -> None:
         far, near = (standing(CALM | {"K1": seeds}).judgements["K1"] for seeds in ([360, 440], [390, 412]))
-        assert 1 <= seeds_to_tell(near, 8.0) < seeds_to_tell(far, 8.0)
+        assert 1 <= seeds_to_decide(near, 8.0) < seeds_to_decide(far, 8.0)
