@@ -1,1 +1,1 @@
-"""Benchmarks: `make bench`."""
+"""Benchmarks of speed, memory and error rates; `make bench` runs those of speed."""

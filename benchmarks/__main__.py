@@ -1,6 +1,6 @@
-"""`make bench`: speed as ratios measured within one run, since seconds of one machine mean nothing on another.
+"""`make bench`: speed as ratios within one run, because seconds of one machine mean nothing on another.
 
-Prints a Markdown table, and with `--write FILE` puts it between the two marks that the file holds.
+It prints a Markdown table. `--write FILE` also writes the table between the two marks in that file.
 """
 
 import argparse
@@ -38,7 +38,7 @@ BENCHMARKS: tuple[Callable[[], list[Row]], ...] = (
 
 
 def start_as_a_job() -> None:
-    """Start this process again with the threads and the allocator's settings that `knockout run` gives its jobs."""
+    """Restart this process with the threads and the allocator settings of the jobs of `knockout run`."""
     settings = {**MALLOC, "OMP_NUM_THREADS": THREADS, "MKL_NUM_THREADS": THREADS}
     if not settings.items() <= os.environ.items():
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks", *sys.argv[1:]]
@@ -46,7 +46,7 @@ def start_as_a_job() -> None:
 
 
 def lines() -> Iterator[str]:
-    """Measure, and yield the table line by line."""
+    """Measure and yield the table, line by line."""
     yield f"torch {torch.__version__}, {platform.machine()}, threads {torch.get_num_threads()} of {os.cpu_count()}."
     yield f"Medians of {ROUNDS} rounds; a figure below 1 says that ours takes less."
     yield ""

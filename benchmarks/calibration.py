@@ -1,10 +1,10 @@
-"""`python -m benchmarks.calibration`: are verdicts wrong as seldom as they say? Told by simulated campaigns.
+"""`python -m benchmarks.calibration`: count false verdicts in simulated campaigns and compare with the stated level.
 
-The truth of every simulated experiment is known, so that false verdicts can be counted. Outcomes are made by a latent
-model that is not the estimator's own (correct where a sum of normal effects is above zero), and judged by the same
-functions that judge a campaign.
+The truth of every simulated experiment is known, so false verdicts can be counted. A latent model makes the outcomes: a
+burst is correct if a sum of normal effects is above zero. This is not the estimator's own model. The functions that
+judge a real campaign judge the outcomes.
 
-Axes: A arms, the first of which is the reference of all others, S seeds, B bursts, D devices, L levels of spread,
+Letters: A arms, the first of which is the reference of all others, S seeds, B bursts, D devices, L levels of spread,
 Q quantiles.
 """
 
@@ -25,7 +25,7 @@ from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_
 from orchestrator.stats.multiplicity import ADJUST
 from orchestrator.stats.pairing import PairedDifferences
 from orchestrator.stats.variance import difference_spread, pool_spreads
-from orchestrator.verdicts.judge import decide
+from orchestrator.verdicts.judge import decide_verdict
 from orchestrator.verdicts.judgement import Verdict
 
 Floats = NDArray[np.float64]
@@ -35,12 +35,12 @@ BEGIN, END = "<!-- begin: written by python -m benchmarks.calibration -->", "<!-
 LEVEL = 0.05
 MARGIN_POINTS = 3.0
 EFFECT_POINTS = 4.0
-"""The true difference of the experiments whose discovery is counted."""
+"""The true difference, in points, of the experiments whose discovery is counted."""
 SEEDS = (2, 3, 5)
 
 REFERENCE_ACCURACY = 0.8
 DEVICE_SKILL_D = np.linspace(0.4, 2.4, 10)
-"""Transmitters are not equally easy; these ten are the population."""
+"""Accuracies of the ten transmitters of the population, which are not equally easy."""
 BURSTS_PER_DEVICE = 50
 HARDNESS, TASTE, NOISE = 1.0, 0.3, 0.6
 """Standard deviations of the latent effects of a burst, of a burst for one arm, and of a burst at one run."""
@@ -55,9 +55,9 @@ class World:
 
     name: str
     spreads: tuple[float, ...]
-    """Times `SEED_EFFECT`; each arm draws one."""
+    """Factors on `SEED_EFFECT`; each arm draws one."""
     heavy: bool = False
-    """Effects of Student's t with three degrees of freedom, scaled to the same standard deviation."""
+    """Whether effects follow Student's t with three degrees of freedom, scaled to the same standard deviation."""
     num_arms: int = 45
 
 
@@ -74,27 +74,27 @@ WORLDS = (
 )
 
 NEAREST = ((FOURFOLD, 5), (WORLDS[0], 3))
-"""World and number of seeds in which false no_change is most frequent."""
+"""The world and the number of seeds with the most false no_change."""
 
 
 @dataclass
 class Tally:
-    """What was counted over simulated campaigns."""
+    """The counts over simulated campaigns."""
 
     covered: list[float] = field(default_factory=list)
-    """Share of intervals that hold the truth, a campaign each."""
+    """Share of intervals that contain the truth, one number a campaign."""
     rejected: dict[str, list[float]] = field(default_factory=dict)
-    """Rule -> share of experiments that it calls improved or regression, a campaign each."""
+    """Rule -> share of experiments that it calls improved or regression, one number a campaign."""
     no_change: list[float] = field(default_factory=list)
 
     def any_rejected(self, rule: str) -> list[float]:
-        """Return whether the rule rejected at least once, a campaign each."""
+        """Return, for each campaign, whether the rule rejected at least once."""
         return [float(share > 0) for share in self.rejected[rule]]
 
 
 @cache
 def latent_shifts(world: World, accuracy: float) -> Floats:
-    """Solve for the latent shift [L] at which an arm has that accuracy over all seeds and bursts, by bisection."""
+    """Return the latent shift [L] that gives an arm this accuracy over all seeds and bursts, by bisection."""
     quantile_Q = (np.arange(400) + 0.5) / 400
     effect_Q = stdtrit(3, quantile_Q) / 3**0.5 if world.heavy else ndtri(quantile_Q)
     effect_LQ = SEED_EFFECT * np.array(world.spreads)[:, None] * effect_Q
@@ -108,7 +108,7 @@ def latent_shifts(world: World, accuracy: float) -> Floats:
 
 
 def simulate(world: World, num_seeds: int, delta_points_A: Floats, rng: np.random.Generator) -> Outcomes:
-    """Make one campaign's outcomes [A, S, B]; what a seed has in common for all arms is part of it."""
+    """Draw one campaign's outcomes [A, S, B]; a seed's effect that all arms share is part of them."""
     level_A = rng.integers(len(world.spreads), size=world.num_arms)
     shift_A = np.array(
         [
@@ -128,7 +128,7 @@ def simulate(world: World, num_seeds: int, delta_points_A: Floats, rng: np.rando
 
 
 def estimate_all(correct_ASB: Outcomes) -> list[Estimate]:
-    """Estimate every arm's difference to the first, as a campaign does."""
+    """Estimate every arm's difference to the first arm, as a campaign does."""
     num_arms, num_seeds, num_bursts = correct_ASB.shape
     accuracy_AS = 100.0 * correct_ASB.mean(axis=2)
     scores = {str(arm): dict(enumerate(accuracy_AS[arm].tolist())) for arm in range(num_arms)}
@@ -163,13 +163,13 @@ def mcnemar_p_values(correct_ASB: Outcomes) -> list[float]:
 
 @cache
 def tally(world: World, num_seeds: int, delta_points: float, num_campaigns: int) -> Tally:
-    """Simulate and judge campaigns; the random numbers depend on the arguments only.
+    """Simulate and judge campaigns; the random numbers depend only on the arguments.
 
     Args:
-        world: how seeds behave.
+        world: the distribution of seed effects.
         num_seeds: S, for all arms.
-        delta_points: the true difference of every arm to the reference.
-        num_campaigns: how many.
+        delta_points: the true difference of every arm to the reference, in points.
+        num_campaigns: the number of campaigns.
     """
     delta_points_A = np.concatenate([[0.0], np.full(world.num_arms - 1, delta_points)])
     rng = np.random.default_rng([WORLDS.index(world), num_seeds, round(100 * delta_points)])
@@ -203,14 +203,14 @@ def _count(found: Tally, estimates: list[Estimate], delta_points_C: Floats) -> N
         low, high = estimate.interval_points or (0.0, 0.0)
         covered.append(low <= truth <= high)
         equivalence_p = equivalence_p_value(estimate, MARGIN_POINTS) or 0.0
-        verdicts.append(decide(estimate.delta_points or 0.0, adjusted_p, equivalence_p, LEVEL))
+        verdicts.append(decide_verdict(estimate.delta_points or 0.0, adjusted_p, equivalence_p, LEVEL))
     found.covered.append(float(np.mean(covered)))
     found.no_change.append(float(np.mean([verdict is Verdict.NO_CHANGE for verdict in verdicts])))
     _append(found, "ours", np.array([verdict in (Verdict.IMPROVED, Verdict.REGRESSION) for verdict in verdicts]))
 
 
 def error_lines(num_campaigns: int) -> Iterator[str]:
-    """Count what goes wrong in each world, a line of a table each."""
+    """Yield a table row for each world, with its rates of false verdicts."""
     yield "| world | seeds | coverage | false verdict in a campaign | false no_change | true no_change found |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for world in WORLDS:
@@ -224,7 +224,7 @@ def error_lines(num_campaigns: int) -> Iterator[str]:
 
 
 def nearest_lines(num_campaigns: int) -> Iterator[str]:
-    """Count false no_change again where it comes nearest to the level, in more campaigns."""
+    """Count false no_change again in the world where it is most frequent, in more campaigns."""
     yield "| world | seeds | false no_change |"
     yield "| --- | --- | --- |"
     for world, num_seeds in NEAREST:
@@ -233,12 +233,12 @@ def nearest_lines(num_campaigns: int) -> Iterator[str]:
 
 
 def _percent(*shares: list[float]) -> str:
-    """Write means over campaigns with their standard errors: the experiments of one campaign share a reference."""
+    """Format means and standard errors over campaigns, because experiments of one campaign share a reference."""
     return " | ".join(f"{100 * np.mean(n):.1f} ± {100 * np.std(n) / len(n) ** 0.5:.1f} %" for n in shares)
 
 
 def power_lines(num_campaigns: int) -> Iterator[str]:
-    """Hold rules against each other: what they find, and what they find where there is nothing."""
+    """Compare rules: their true discoveries, and their false ones where no experiment has an effect."""
     rules = ("ours", "paired t", "McNemar", "paired t, not adjusted", "McNemar, not adjusted", "a single delta above 0")
     yield "| rule | seeds | true effects found | false, an experiment | false, in a campaign |"
     yield "| --- | --- | --- | --- | --- |"
@@ -254,7 +254,7 @@ def power_lines(num_campaigns: int) -> Iterator[str]:
 
 
 def lines(num_campaigns: int) -> Iterator[str]:
-    """Simulate, and yield the tables line by line."""
+    """Simulate and yield the tables, line by line."""
     yield f"{num_campaigns} campaigns of each truth, margin {MARGIN_POINTS:g} points, level {LEVEL:g}."
     yield ""
     yield from error_lines(num_campaigns)

@@ -1,4 +1,4 @@
-"""How long a person waits: for `knockout status` over 10,000 runs, for `knockout plan` of 50 experiments x 5 seeds."""
+"""Seconds of two commands: `knockout status` over 10,000 runs, and `knockout plan` of 50 experiments x 5 seeds."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ ROUNDS = 5
 
 
 def fill_queue(root: Path) -> None:
-    """Put ten thousand runs into the queue, most of them done."""
+    """Put 10,000 runs into the queue, most of them done."""
     store = open_store(Paths(root))
     states = [RunState.DONE] * 8 + [RunState.QUEUED, RunState.FAILED]
     store.add(

@@ -1,4 +1,4 @@
-"""How fast batches of bursts come from the disk's cache, against copying as many bytes within memory."""
+"""Speed of reading batches of bursts from the disk's cache, against a copy of as many bytes in memory."""
 
 import tempfile
 import time
@@ -15,7 +15,7 @@ from model.data.batches import BurstSet
 from model.data.captures import open_bursts
 
 DEVICES, PACKETS, SAMPLES, BATCH_SIZE = 10, 256, 8192, 128
-"""168 MB in float32: more than the caches of a processor, and written in a moment."""
+"""168 MB in float32: larger than a processor's caches, but quick to write."""
 ROUNDS = 5
 SETS = {
     "shard": "LocA.npy",
@@ -48,7 +48,7 @@ def open_set(path: Path) -> BurstSet:
 
 
 def gigabytes_per_second(epoch: Callable[[int], object]) -> float:
-    """Return the median over epochs, the first of which only warms the caches."""
+    """Return the median seconds over epochs, without the first, which only warms the caches."""
     seconds = []
     for number in range(ROUNDS + 1):
         started = time.perf_counter()
@@ -58,7 +58,7 @@ def gigabytes_per_second(epoch: Callable[[int], object]) -> float:
 
 
 def copy_rate() -> float:
-    """Copy as many bytes as an epoch has, batch by batch, into memory that is new each time."""
+    """Copy as many bytes as an epoch has, batch by batch, each time into new memory."""
     bursts = np.ones((DEVICES * PACKETS, 2, SAMPLES), dtype=np.float32)
 
     def copy(_: int) -> None:

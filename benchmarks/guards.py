@@ -1,8 +1,8 @@
-"""`python -m benchmarks.guards`: how often a run is ruled too slow that is not, and how soon one that is.
+"""`python -m benchmarks.guards`: how often the guard stops a run that is not slow, and how soon one that is.
 
-Guarded runs of a small real computation go through the real watcher and the real probe, two at a time, beside a
-neighbour that takes the processor away. Their reference was measured before the neighbour came. An epoch's processor
-time is its time by the clock here: so a virtual machine counts it whose host is busy.
+Two guarded runs at a time do a small real computation under the real watcher and the real probe. A neighbour takes the
+processor away from them. Their reference was measured before the neighbour started. An epoch's processor time is its
+wall-clock time here, because a virtual machine on a busy host counts it so.
 """
 
 import argparse
@@ -39,11 +39,11 @@ SLOT = Slot("cpu0", {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_N
 GUARDS = GuardSpec(relative_to_reference=1.5, warmup_epochs=1, slow_epochs=2)
 EPOCHS = 12
 SLOW = 2.2
-"""Times the reference's computation that the slow arm does."""
+"""Computation of the slow arm, as a multiple of the reference's."""
 AT_ONCE = 2
 LOOK_SECONDS = 0.01
 DUTY_SECONDS = 0.02
-"""A job on half of its time runs for so long and stands for as long."""
+"""Seconds that a job with half of the time runs, and then stands still."""
 BUSY_LOOP = """\
 import random, time
 chance = random.Random(0)
@@ -57,27 +57,27 @@ while True:
 
 @dataclass(frozen=True)
 class Guarded:
-    """What became of one guarded run."""
+    """The outcome of one guarded run."""
 
     ruled_at: int | None
-    """The number of epochs after which it was ruled too slow."""
+    """The number of epochs before the guard stopped the run as too slow."""
     suspected_at: int | None
-    """The same by epochs alone, without a probe."""
+    """The same number if only epochs counted, without a probe."""
     num_probes: int
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """What takes the processor away."""
+    """A process that takes the processor away."""
 
     name: str
     num_busy_loops: int = 0
     has_half_time: bool = False
-    """Whether each job stands still for half of the time."""
+    """Whether each job must stand still for half of the time."""
 
     @contextmanager
     def present(self) -> Iterator[None]:
-        """Let the busy loops run meanwhile."""
+        """Run the busy loops inside the `with` block."""
         loops = [subprocess.Popen([sys.executable, "-c", BUSY_LOOP]) for _ in range(self.num_busy_loops)]
         try:
             yield
@@ -88,7 +88,7 @@ class Neighbour:
 
     @contextmanager
     def on(self, live: LiveRun) -> Iterator[None]:
-        """Stop and continue a job in turn meanwhile, if this neighbour does; as a quota it resumes no paused job."""
+        """Stop and continue a job in turn, if this neighbour does so; like a quota, never resume a paused job."""
         is_over = threading.Event()
         ticking = threading.Thread(target=_tick, args=(live, is_over))
         if self.has_half_time:
@@ -118,7 +118,7 @@ def _tick(live: LiveRun, is_over: threading.Event) -> None:
 
 
 def make_folder(root: Path, name: str, cost: float, num_epochs: int) -> RunFolder:
-    """Make the folder of a run whose epochs cost so many times the reference's."""
+    """Make the folder of a run whose epochs cost a multiple of the reference's."""
     folder = RunFolder(root / name)
     folder.path.mkdir()
     folder.config.write_text(json.dumps({"cost": cost, "epochs": num_epochs}))
@@ -126,7 +126,7 @@ def make_folder(root: Path, name: str, cost: float, num_epochs: int) -> RunFolde
 
 
 def measure_reference(root: Path) -> tuple[RunFolder, Pace]:
-    """Train the reference, beside nobody."""
+    """Train the reference alone."""
     folder = make_folder(root, "reference", 1.0, EPOCHS)
     job = Job(folder, CODE, root, SLOT)
     while job.exit_status() is None:
@@ -137,7 +137,7 @@ def measure_reference(root: Path) -> tuple[RunFolder, Pace]:
 
 
 def guard_run(folder: RunFolder, reference: RunFolder, pace: Pace, neighbour: Neighbour) -> Guarded:
-    """Train a run under guard to its end."""
+    """Train a guarded run to its end."""
     job = Job(folder, CODE, folder.path, SLOT)
     live = LiveRun(id=folder.path.name, num_epochs=EPOCHS, folder=folder, job=job)
 
@@ -161,7 +161,7 @@ def guard_run(folder: RunFolder, reference: RunFolder, pace: Pace, neighbour: Ne
 
 
 def guard_runs(root: Path, cost: float, neighbour: Neighbour, num_runs: int) -> list[Guarded]:
-    """Train runs of one cost beside a neighbour, two at a time."""
+    """Train runs of the same cost beside a neighbour, two at a time."""
     root.mkdir()
     reference, pace = measure_reference(root)
     folders = [make_folder(root, f"run{number}", cost, EPOCHS) for number in range(num_runs)]
@@ -170,7 +170,7 @@ def guard_runs(root: Path, cost: float, neighbour: Neighbour, num_runs: int) -> 
 
 
 def equal_line(found: list[Guarded], neighbour: Neighbour) -> str:
-    """Write a line about runs that cost what their reference costs."""
+    """Return a table row about runs that cost as much as their reference."""
     suspected = sum(run.suspected_at is not None for run in found)
     ruled = sum(run.ruled_at is not None for run in found)
     probes = sum(run.num_probes for run in found)
@@ -178,7 +178,7 @@ def equal_line(found: list[Guarded], neighbour: Neighbour) -> str:
 
 
 def slow_line(found: list[Guarded], neighbour: Neighbour) -> str:
-    """Write a line about runs that are slow."""
+    """Return a table row about slow runs."""
     ruled = [run.ruled_at for run in found if run.ruled_at is not None]
     after = f"{median(ruled):g} | {max(ruled)}" if ruled else "- | -"
     probes = sum(run.num_probes for run in found) / len(found)
@@ -186,7 +186,7 @@ def slow_line(found: list[Guarded], neighbour: Neighbour) -> str:
 
 
 def lines(num_equal: int, num_slow: int) -> Iterator[str]:
-    """Train, and yield both tables line by line."""
+    """Train and yield both tables, line by line."""
     limit = f"Limit {GUARDS.relative_to_reference:g} x the reference's epoch"
     yield f"{limit}, {EPOCHS} epochs a run, {AT_ONCE} runs at a time on {os.cpu_count()} cores."
     yield "Runs that cost what their reference costs:"
@@ -195,7 +195,8 @@ def lines(num_equal: int, num_slow: int) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- |"
     yield from _measure(1.0, num_equal, equal_line)
     yield ""
-    yield f"Runs that cost {SLOW:g} x as much; {GUARDS.warmup_epochs + GUARDS.slow_epochs} epochs are the least:"
+    fewest = GUARDS.warmup_epochs + GUARDS.slow_epochs
+    yield f"Runs that cost {SLOW:g} x as much; a ruling needs at least {fewest} epochs:"
     yield ""
     yield "| neighbour | runs | ruled too_slow | after epochs, median | at most | probes a run |"
     yield "| --- | --- | --- | --- | --- | --- |"

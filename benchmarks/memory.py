@@ -1,4 +1,4 @@
-"""Peak memory of forward and backward at paper width, batch 8, each side in a process of its own."""
+"""Peak memory of forward and backward at the paper's width, batch 8, each side in its own process."""
 
 import contextlib
 import os
@@ -15,12 +15,12 @@ SAMPLES = 8192
 
 
 def peak_kibibytes() -> int:
-    # Not getrusage: what that counts, a child has from its parent.
+    # Not getrusage, because its peak includes that of the parent before the fork.
     return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])
 
 
 def measure(rule: str) -> int:
-    """Return by how many KiB the process grows over what it needs with its model and its bursts."""
+    """Return the KiB by which the process grows beyond its model and its bursts."""
     from benchmarks.step import with_transformers_rule
     from model.config import ModelConfig
     from model.studies.radio.network import Classifier, initialize
@@ -29,7 +29,7 @@ def measure(rule: str) -> int:
     network = Classifier(config, 10, config.num_tokens(SAMPLES), "torch")
     initialize(network, 0)
     for parameter in network.parameters():
-        parameter.grad = torch.full_like(parameter, 0.0)  # written, so that it is there
+        parameter.grad = torch.full_like(parameter, 0.0)  # written, so that its pages exist
     x_B2L = torch.randn(8, 2, SAMPLES)
     before = peak_kibibytes()
     with with_transformers_rule() if rule == "transformers" else contextlib.nullcontext():
@@ -40,7 +40,7 @@ def measure(rule: str) -> int:
 def bench_memory() -> list[Row]:
     kibibytes = {}
     for rule in ("ours", "transformers"):
-        # Each large block is a mapping of its own, so that what is freed is given back and only what is held counts.
+        # Each large block gets its own mapping. Freed memory then returns to the system, and only held memory counts.
         exact = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.memory", rule]
         done = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **exact})

@@ -1,7 +1,7 @@
-"""What a run costs beyond its training: jobs that import torch and leave, two at a time, here and under others.
+"""Seconds a run beyond its training: jobs that import torch and end, two at a time, under ours and other launchers.
 
-Ours is the whole way, through the command line: queue, branch, worktree, lock, provenance, watcher, result. The others
-only start a process or call a function; Hydra's own launcher starts no process at all.
+Ours goes the whole way through the command line: queue, branch, worktree, lock, provenance, watcher, result. The others
+only start a process or call a function. Hydra's own launcher starts no process.
 """
 
 import importlib.util
@@ -19,9 +19,9 @@ from benchmarks.timing import Row
 ROOT = Path(__file__).parents[1]
 KNOCKOUT = Path(sys.executable).parent / "knockout"
 EXPERIMENTS, SEEDS = 49, 4
-"""With the baseline 200 runs, of 50 branches."""
+"""With the baseline they make 200 runs of 50 branches."""
 OTHERS = 40
-"""Runs under launchers that take about a second each."""
+"""Runs under launchers that take about a second a run."""
 AT_ONCE = 2
 CAMPAIGN = """\
 campaign: overhead
@@ -48,7 +48,7 @@ experiments:
 {experiments}"""
 IDLE_JOB = """
 
-def train_alone(folder, data_folder, device_name, tell):
+def train_alone(build_study, folder, data_folder, device_name, tell):
     folder.write_result(Result(state="done", reason="it does nothing", epochs=0))
     return 0
 """
@@ -64,9 +64,9 @@ main()
 
 
 def build_repository(root: Path) -> None:
-    """Make a campaign whose jobs have everything imported and do nothing."""
+    """Make a campaign whose jobs import everything and do nothing."""
     shutil.copytree(ROOT / "model", root / "model", ignore=shutil.ignore_patterns("__pycache__"))
-    with (root / "model" / "job.py").open("a") as file:
+    with (root / "model" / "train" / "job.py").open("a") as file:
         file.write(IDLE_JOB)
     names = (
         f"  E{n}: {{title: t, group: g, hypothesis: h, change: {{optim.clip_norm: {n + 2}}}}}\n"
@@ -80,7 +80,7 @@ def build_repository(root: Path) -> None:
 
 
 def quiet_environment(root: Path) -> dict[str, str]:
-    """Keep a campaign's worktrees with it, and its queue where it is by default."""
+    """Keep a campaign's worktrees in its folder, and its queue at the default place."""
     return {**os.environ, "XDG_CACHE_HOME": str(root / "cache"), "KNOCKOUT_DATABASE": ""}
 
 
@@ -138,7 +138,7 @@ def measure_submitit(folder: Path) -> float:
 
 
 def measure_hydra(folder: Path) -> float:
-    """Return seconds a run of Hydra's multirun with its own launcher: one after the other, in one process."""
+    """Return seconds a run of Hydra's multirun with its own launcher: one run after the other, in one process."""
     (folder / "job.py").write_text(HYDRA_JOB)
     count = (EXPERIMENTS + 1) * SEEDS
     command = [sys.executable, "job.py", "--multirun", f"+seed=range({count})"]

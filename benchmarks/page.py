@@ -1,4 +1,4 @@
-"""Puts what a benchmark prints between two marks of a file."""
+"""Print a benchmark's lines, and write them between two marks of a file."""
 
 import sys
 from collections.abc import Iterable
@@ -8,9 +8,9 @@ Marks = tuple[str, str]
 
 
 def publish(lines: Iterable[str], path: Path | None, marks: Marks) -> None:
-    """Print lines as they come, and put them between the marks of a file if one is named.
+    """Print lines as they come, and write them between the marks of a file if one is named.
 
-    The file is asked for before anything is measured, and read again after it: somebody may have edited it meanwhile.
+    The file is checked before the measurement, and read again after it, because somebody may edit it in the meantime.
     """
     if path is not None:
         around_marks(path, marks)
@@ -24,7 +24,7 @@ def publish(lines: Iterable[str], path: Path | None, marks: Marks) -> None:
 
 
 def around_marks(path: Path, marks: Marks) -> tuple[str, str]:
-    """Return what a file has before and after its marks, the marks included; end where it cannot be written so."""
+    """Return a file's text before and after its marks, including the marks; exit if it lacks them."""
     try:
         with path.open("r+", encoding="utf-8") as file:
             text = file.read()

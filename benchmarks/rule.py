@@ -15,10 +15,10 @@ from benchmarks.timing import Row, time_in_turn
 from model.layers.gated_delta import CHUNK_SIZE, chunked
 
 SHAPES = ((8, 257, 8, 64, 128), (64, 65, 4, 16, 32), (64, 32, 4, 16, 32))
-"""Bursts, tokens, heads, key width, value width; the last one is profile quick's."""
+"""Bursts, tokens, heads, key width, value width; the last shape is that of profile quick."""
 WANTED = {(8, 257, 8, 64, 128): "at most 0.6", (64, 65, 4, 16, 32): "at most 0.6"}
 
-# With fla installed its decorator would dispatch to the Triton kernel.
+# With fla installed, the decorator would call the Triton kernel.
 transformers_rule = inspect.unwrap(torch_chunk_gated_delta_rule)
 
 
@@ -36,7 +36,7 @@ def draw_inputs(shape: tuple[int, ...]) -> list[Tensor]:
 
 
 def bare_products(shape: tuple[int, ...]) -> Callable[[], None]:
-    """Return what does the matrix products of our forward and backward on numbers that are there, and nothing else."""
+    """Return a function that does only the matrix products of our forward and backward, on prepared numbers."""
     batch, tokens, heads, k, v = shape
     sizes = [min(CHUNK_SIZE, tokens - start) for start in range(0, tokens, CHUNK_SIZE)]
     pairs = []

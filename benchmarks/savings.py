@@ -1,9 +1,9 @@
-"""`python -m benchmarks.savings`: what giving out seeds look by look saves, and at which error, by simulation.
+"""`python -m benchmarks.savings`: simulate the trainings that a sequential campaign saves, and its errors.
 
-The campaigns are those of `benchmarks.calibration`: 45 arms, crossed effects of seeds and bursts, spreads that differ.
-The looks, their levels and who is given more seeds are `orchestrator.stats.looks`, the code that a campaign runs with.
+The campaigns are those of `benchmarks.calibration`: 45 arms, crossed effects of seeds and bursts, different spreads.
+`orchestrator.stats.looks` plans the looks and their levels, and gives out seeds, as in a real campaign.
 
-Axes: A arms, the first of which is the reference of all others, S seeds, B bursts.
+Letters: A arms, the first of which is the reference of all others, S seeds, B bursts.
 """
 
 import argparse
@@ -19,11 +19,11 @@ from benchmarks.calibration import simulate as simulate_outcomes
 from benchmarks.page import publish
 from orchestrator.campaign.spec import StagingSpec
 from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta
-from orchestrator.stats.looks import Look, Progress, Weighed, replay, share_out
+from orchestrator.stats.looks import Look, Progress, replay, share_out
 from orchestrator.stats.multiplicity import ADJUST
 from orchestrator.stats.pairing import PairedDifferences
 from orchestrator.stats.variance import Spread, difference_spread, pool_spreads
-from orchestrator.verdicts.judge import decide
+from orchestrator.verdicts.judge import decide_verdict
 from orchestrator.verdicts.judgement import AtLook, Verdict
 
 BEGIN, END = "<!-- begin: written by python -m benchmarks.savings -->", "<!-- end -->"
@@ -35,23 +35,23 @@ DEVICES_B = np.repeat(np.arange(len(DEVICE_SKILL_D)), BURSTS_PER_DEVICE)
 
 @dataclass(frozen=True)
 class Setting:
-    """What is true of the experiments of a campaign, and what would matter."""
+    """The true effects of a campaign's experiments, and the margin that would matter."""
 
     margin_points: float
     delta_points: tuple[float, ...]
-    """True differences to the reference, over and over."""
+    """True differences to the reference in points, repeated over all arms."""
 
 
 NOTHING = Setting(MARGIN_POINTS, (0.0,))
 AT_MARGIN = Setting(MARGIN_POINTS, (MARGIN_POINTS,))
 FINE = Setting(MARGIN_POINTS, (*[0.0] * 7, 4.0, -4.0, -8.0, 1.5))
-"""Most ideas do nothing, some help, some harm, some do half of what would matter; the effects are near the margin."""
+"""Most ideas have no effect, some help, some harm, some have half the margin's effect; effects are near the margin."""
 COARSE = Setting(2 * MARGIN_POINTS, (*[0.0] * 7, 8.0, -8.0, -16.0, 3.0))
-"""The same at twice the size beside the same spread."""
+"""The same at twice the size, with the same spread."""
 
 
 def brien_fleming(fraction: float) -> float:
-    """Return the share spent by then, nearly all of it late: the power family with exponent 3, close to that shape.
+    """Return the share of the level spent by a time, nearly all of it late: the power family with exponent 3.
 
     Source: Kim and DeMets, Design and analysis of group sequential tests based on the type I error spending rate
     function (1987).
@@ -61,7 +61,7 @@ def brien_fleming(fraction: float) -> float:
 
 @dataclass(frozen=True)
 class Design:
-    """How seeds are given out, and which share of the level each look has."""
+    """The numbers of seeds at the looks, and each look's share of the level."""
 
     name: str
     looks: tuple[Look, ...]
@@ -69,7 +69,7 @@ class Design:
 
 
 def fixed(num_seeds: int) -> Design:
-    """All arms at so many seeds, looked at once."""
+    """Return the design in which all arms have this many seeds and one look."""
     return Design(f"fixed, {num_seeds} seeds", (Look(num_seeds, 1.0, 1.0),), is_staged=False)
 
 
@@ -83,7 +83,7 @@ GRIDS = tuple(fixed(num_seeds) for num_seeds in (2, 3, 5, 8, 10))
 
 @dataclass
 class Campaign:
-    """One simulated campaign, and what a design concludes of it."""
+    """One simulated campaign, and the conclusions of a design."""
 
     correct_ASB: Outcomes
     margin_points: float
@@ -100,15 +100,15 @@ class Campaign:
         return pool_spreads(points, self.correct_ASB.shape[2])
 
     def estimate(self, arm: int, seeds: Sequence[int], spreads: dict[str, Spread], level: float) -> Estimate:
-        """Estimate an arm's difference to the first."""
+        """Estimate an arm's difference to the first arm."""
         difference_SB = self.correct_ASB[arm, seeds].astype(np.int8) - self.correct_ASB[0, seeds]
         spread = difference_spread(spreads[str(arm)], spreads["0"])
         return estimate_delta(PairedDifferences(difference_SB, tuple(seeds), DEVICES_B), spread, level)
 
-    def weigh(self, look: Look, progress: Progress) -> dict[str, Weighed]:
-        """Judge at a look, as `verdicts.judge` does."""
+    def judge_at(self, look: Look, progress: Progress) -> dict[str, float | None]:
+        """Judge at a look, as `verdicts.judge` does; return the p-value of each experiment that is decided."""
         spreads = self.spreads({int(name): range(num_seeds) for name, num_seeds in progress.given.items()})
-        at, level = AtLook(look.share, look.equivalence_share, progress.told_p), LEVEL * look.share
+        at, level = AtLook(look.share, look.equivalence_share, progress.decided_p), LEVEL * look.share
         for name in progress.undecided:
             self.estimates[int(name)] = self.estimate(int(name), range(look.num_seeds), spreads, level)
         p_values = [at.spend(str(arm), found.p_value) or 0.0 for arm, found in sorted(self.estimates.items())]
@@ -119,19 +119,19 @@ class Campaign:
                 1.0, (equivalence_p_value(estimate, self.margin_points) or 0.0) / look.equivalence_share
             )
             delta_points = estimate.delta_points or 0.0
-            self.verdicts[int(name)] = decide(delta_points, adjusted[int(name)], equivalence_p, LEVEL)
-        return {
-            name: Weighed(self.verdicts[int(name)] is not Verdict.INCONCLUSIVE, self.estimates[int(name)].p_value)
-            for name in progress.undecided
-        }
+            self.verdicts[int(name)] = decide_verdict(delta_points, adjusted[int(name)], equivalence_p, LEVEL)
+        decided = [name for name in progress.undecided if self.verdicts[int(name)] is not Verdict.INCONCLUSIVE]
+        return {name: self.estimates[int(name)].p_value for name in decided}
 
     def judge(self, design: Design) -> Progress:
-        """Go through the looks of a design; all runs have ended, so that none is missing."""
-        references = {str(arm): "0" if arm else None for arm in range(len(self.correct_ASB))}
-        return replay(references, design.looks, lambda cell: True, self.weigh)
+        """Go through the looks of a design; no run is missing, because all have ended."""
+        progress = Progress({str(arm): "0" if arm else None for arm in range(len(self.correct_ASB))})
+        for look in replay(progress, design.looks, lambda cell: True):
+            progress.close(look, self.judge_at(look, progress))
+        return progress
 
     def confirm(self, progress: Progress) -> tuple[list[Estimate], int]:
-        """Estimate what improved on fresh seeds alone; return that and how many trainings it takes."""
+        """Estimate the improved arms on fresh seeds only; return the estimates and the number of trainings."""
         improved = [arm for arm, verdict in self.verdicts.items() if verdict is Verdict.IMPROVED]
         fresh = STAGING.fresh_seeds
         seeds_of = {int(name): [*range(num_seeds)] for name, num_seeds in progress.given.items()}
@@ -144,28 +144,28 @@ class Campaign:
 
 @dataclass
 class Counted:
-    """What a design came to over simulated campaigns, a number a campaign."""
+    """A design's counts over simulated campaigns, one number a campaign."""
 
     trainings: list[int] = field(default_factory=list)
     confirming: list[int] = field(default_factory=list)
     false_any: list[bool] = field(default_factory=list)
-    """Whether an experiment of nothing was called an effect, or an effect by the wrong sign."""
+    """Whether an experiment without effect was called one, or an effect got the wrong sign."""
     found: list[float] = field(default_factory=list)
-    """Share of the true effects above the margin that were called by their sign."""
+    """Share of the true effects above the margin that got their sign."""
     equal: list[float] = field(default_factory=list)
-    """Share of the experiments of nothing that were called no_change."""
+    """Share of the experiments without effect that were called no_change."""
     false_equal: list[float] = field(default_factory=list)
-    """Share of no_change among experiments at the margin or beyond."""
+    """Share of no_change among experiments at or beyond the margin."""
     untold: list[float] = field(default_factory=list)
     excess: list[float] = field(default_factory=list)
-    """Points by which an improvement was larger than the truth where it was found."""
+    """Points by which the estimate of a found improvement exceeds the truth."""
     fresh_excess: list[float] = field(default_factory=list)
     """The same on fresh seeds."""
     confirmed: list[bool] = field(default_factory=list)
 
 
 def count(design: Design, setting: Setting, num_campaigns: int) -> Counted:
-    """Simulate campaigns and let a design judge them; designs are given the same campaigns."""
+    """Simulate campaigns and let a design judge them; all designs get the same campaigns."""
     truth = setting.delta_points
     delta_points_A = np.array([0.0, *(truth[arm % len(truth)] for arm in range(NUM_COMPARED))])
     rng = np.random.default_rng([20261122, round(100 * float(np.abs(delta_points_A).sum()))])
@@ -212,7 +212,7 @@ def _count_confirmed(counted: Counted, campaign: Campaign, progress: Progress, d
 
 def error_lines(num_campaigns: int) -> Iterator[str]:
     """Count what goes wrong where there is nothing to find, and at the margin."""
-    yield "| design | campaigns of nothing with a false verdict | false no_change at the margin |"
+    yield "| design | campaigns without effects that have a false verdict | false no_change at the margin |"
     yield "| --- | --- | --- |"
     for design in (STAGED, LATE, CARELESS, fixed(5)):
         nothing, at_margin = count(design, NOTHING, num_campaigns), count(design, AT_MARGIN, max(2, num_campaigns // 2))
@@ -221,7 +221,8 @@ def error_lines(num_campaigns: int) -> Iterator[str]:
 
 def saving_lines(setting: Setting, num_campaigns: int) -> Iterator[str]:
     """Count trainings, and what they told."""
-    yield "| design | trainings | effects found | nothing called no_change | not told | false verdict in a campaign |"
+    counts = "effects found | no effect, called no_change | undecided | false verdict in a campaign"
+    yield f"| design | trainings | {counts} |"
     yield "| --- | --- | --- | --- | --- | --- |"
     grids = {design: count(design, setting, num_campaigns) for design in GRIDS}
     staged, late = (count(design, setting, num_campaigns) for design in (STAGED, LATE))
@@ -236,17 +237,18 @@ def _conclusion(staged: Counted, grids: dict[Design, Counted]) -> Iterator[str]:
     used = float(np.mean(staged.trainings))
     of_five = float(np.mean(grids[fixed(5)].trainings))
     equal = next((of for of in grids.values() if np.mean(of.untold) <= np.mean(staged.untold)), None)
-    yield f"The grid of 5 seeds took {of_five / used:.1f} times the trainings of staged replication;"
+    yield f"The grid of 5 seeds took {of_five / used:.1f} times the trainings of staged replication."
     if equal is not None:
         ratio = float(np.mean(equal.trainings)) / used
-        yield f"the smallest grid that leaves no more untold took {ratio:.1f} times as many."
+        yield f"The smallest grid that leaves no more undecided took {ratio:.1f} times as many."
     else:
-        yield "no grid here leaves as little untold."
+        yield "No grid here leaves as few undecided."
     yield f"Confirming the improvements took {np.mean(staged.confirming):.0f} more."
     yield (
-        f"An improvement was {np.mean(staged.excess):+.2f} points above the truth where it was found, "
-        f"{np.mean(staged.fresh_excess):+.2f} on fresh seeds; {_percent(staged.confirmed)} were confirmed."
+        f"An improvement was {np.mean(staged.excess):+.2f} points above the truth when it was found, "
+        f"{np.mean(staged.fresh_excess):+.2f} on fresh seeds."
     )
+    yield f"Fresh seeds confirmed {_percent(staged.confirmed)} of the improvements."
 
 
 def _percent(shares: Sequence[float]) -> str:
@@ -255,14 +257,16 @@ def _percent(shares: Sequence[float]) -> str:
 
 def lines(num_campaigns: int) -> Iterator[str]:
     """Simulate, and yield both tables line by line."""
-    yield f"45 arms, level {LEVEL:g}, {num_campaigns} campaigns a line; half of it at the margin, a quarter below."
+    yield f"45 arms, level {LEVEL:g}, {num_campaigns} campaigns a line."
+    yield "The last column has half as many campaigns, the later tables a quarter."
     yield f"Margin {MARGIN_POINTS:g} points:"
     yield ""
     yield from error_lines(num_campaigns)
     for setting in (FINE, COARSE):
         truths = ", ".join(f"{delta:g}" for delta in sorted(setting.delta_points) if delta)
         yield ""
-        yield f"Margin {setting.margin_points:g} points; of eleven experiments seven do nothing, the others {truths}:"
+        yield f"Margin {setting.margin_points:g} points."
+        yield f"Of eleven experiments seven have no effect, the others have {truths}:"
         yield ""
         yield from saving_lines(setting, max(2, num_campaigns // 4))
 

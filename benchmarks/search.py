@@ -1,8 +1,8 @@
 """`python -m benchmarks.search`: `knockout search focal` beside the same search as plain Optuna in one process.
 
-Both are whole processes, from their start to their end, on captures that were made before. They run one after the
-other, ours first, since two searches at once would fight over the cores: a machine that is busier in one half shows in
-the ratio.
+Both are whole processes, from their start to their end, on captures made before. They run one after the other, ours
+first, because two searches at once would compete for the cores. So a machine that is busier in one half changes the
+ratio.
 """
 
 import argparse
@@ -39,6 +39,7 @@ PLAIN = """\
 import json, sys, zlib
 from pathlib import Path
 import optuna
+from model.studies.radio.study import RadioStudy
 from model.train.job import run_job
 from model.train.run_folder import RunFolder
 name, (job, space, points, trials) = sys.argv[1], json.loads(Path("plain.json").read_text())
@@ -54,22 +55,22 @@ for number in range(trials):
         job[section][field] = trial.suggest_float(knob, low, high)
     folder.path.mkdir(parents=True)
     folder.config.write_text(json.dumps(job))
-    run_job(folder, Path())
+    run_job(RadioStudy, RadioStudy, folder, Path())
     score = folder.read_result().scores["LocC"]
     study.tell(trial, 100 * score.correct / score.bursts)
 """
-"""The peer: the same sampler with the same seed for a trial's number, the same training through `model`'s own entry."""
+"""The peer: the same sampler with the same seed for each trial, and the same training by `run_job`."""
 
 
 class Visit(NamedTuple):
-    """A point, and its accuracy at the location of choice, in percent."""
+    """A point, and its accuracy at the choosing location in percent."""
 
     at: dict[str, float]
     score: float
 
 
 class Found(NamedTuple):
-    """What a search took, and what came of it."""
+    """The cost of a search, and its points."""
 
     seconds: float
     trainings: int
@@ -81,9 +82,9 @@ class Found(NamedTuple):
 
 
 def build_campaign(root: Path, *, quick: bool) -> Search:
-    """Make a repository of this one's `model` and campaign, with its captures, and return its search.
+    """Make a repository with this one's `model`, campaign and captures; return its search.
 
-    Pruning is left out: what is compared is who trains the points, not how many epochs are saved.
+    Pruning is off, because the comparison is about training the points, not about saved epochs.
     """
     shutil.copytree(ROOT / "model", root / "model", ignore=shutil.ignore_patterns("__pycache__"))
     yaml = YAML()
@@ -102,7 +103,7 @@ def build_campaign(root: Path, *, quick: bool) -> Search:
 
 
 def shrink(campaign: dict[str, Any]) -> None:
-    """Leave two trials on a tenth of the bursts, and as few epochs as the file's schedules can do with."""
+    """Reduce the search to two trials on a tenth of the bursts, with the fewest epochs that the schedules allow."""
     campaign["searches"][NAME]["trials"] = 2
     profile = campaign["profiles"][PROFILE]
     profile["baseline"]["optim"]["epochs"] = 3
@@ -122,14 +123,14 @@ def run_timed(words: list[str], root: Path, **variables: str) -> float:
 
 
 def read_study(url: str) -> tuple[str, list[Visit]]:
-    """Return the name of the only study of a storage, and its points in the order in which they were asked for."""
+    """Return the name of a storage's only study, and its points in the order of their trials."""
     (summary,) = optuna.get_all_study_summaries(storage=url)
     trials = optuna.load_study(study_name=summary.study_name, storage=url).get_trials(states=[TrialState.COMPLETE])
     return summary.study_name, [Visit(trial.params, trial.value) for trial in trials if trial.value is not None]
 
 
 def search_ours(root: Path) -> tuple[str, Found]:
-    """Run `knockout search` with two slots; return the study's name too."""
+    """Run `knockout search` with two slots; return the study's name and the cost."""
     command = [str(KNOCKOUT), "search", NAME, "--profile", PROFILE, "--slots", str(AT_ONCE)]
     seconds = run_timed(command, root)
     paths = Paths(root)
@@ -138,7 +139,7 @@ def search_ours(root: Path) -> tuple[str, Found]:
 
 
 def search_plainly(root: Path, search: Search, name: str) -> Found:
-    """Run the same search as plain Optuna, with the threads and the allocator's settings of our jobs."""
+    """Run the same search as plain Optuna, with the threads and allocator settings of our jobs."""
     job = msgspec.to_builtins(search.stack.config) | {"seed": search.seeds[0]}
     points = [point.at for point in search.spec.enqueue]
     (root / "plain.json").write_text(json.dumps([job, bounds(search), points, search.spec.trials]))
@@ -156,13 +157,13 @@ def bounds(search: Search) -> dict[str, tuple[float, float]]:
 
 
 def distance(one: Visit, other: Visit, space: dict[str, tuple[float, float]]) -> float:
-    """Return how far apart two points lie, with every knob's range as 1."""
+    """Return the distance of two points, with every knob's range scaled to 1."""
     sides = [[visit.at[knob] / (high - low) for knob, (low, high) in space.items()] for visit in (one, other)]
     return dist(*sides)
 
 
 def compare(search: Search, ours: Found, plain: Found) -> list[Row]:
-    """Set both searches beside each other."""
+    """Compare both searches."""
     threads = make_own_slots(AT_ONCE)[0].environment["OMP_NUM_THREADS"]
     first = len(search.spec.enqueue[: search.spec.trials])
     pairs = list(zip(ours.visits[:first], plain.visits[:first], strict=True))
@@ -211,7 +212,7 @@ def bench_search(*, quick: bool = False) -> list[Row]:
 
 def lines(*, quick: bool) -> Iterator[str]:
     """Search twice, and yield the table line by line."""
-    yield "Seconds of whole processes, ours first, in one session; a figure below 1 says that ours takes less."
+    yield "Seconds of whole processes, in one session, Knockout first. Below 1, Knockout takes less time."
     yield ""
     yield "| what | against | figure | wanted |"
     yield "| --- | --- | --- | --- |"

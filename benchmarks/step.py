@@ -1,4 +1,4 @@
-"""A whole training step of profile quick's model: against transformers' rule and augmentation at every sample."""
+"""A training step of profile quick, against transformers' rule and against fading computed at every sample."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -31,13 +31,13 @@ def with_transformers_rule() -> contextlib.AbstractContextManager[object]:
 
 @contextlib.contextmanager
 def as_in_the_source() -> Iterator[None]:
-    """Transformers' rule, and fading evaluated at every sample."""
+    """Use transformers' rule, and compute fading at every sample."""
     with with_transformers_rule(), mock.patch.object(Multipath, "grid_step_samples", return_value=1):
         yield
 
 
 def build_step() -> tuple[Callable[[], None], Callable[[], object]]:
-    """Return a training step, augmentation to optimiser, and its augmentation alone."""
+    """Return a training step, from augmentation to optimiser, and its augmentation alone."""
     network = Classifier(QUICK, CLASSES, QUICK.num_tokens(SAMPLES), "torch")
     initialize(network, 0)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
@@ -56,7 +56,7 @@ def build_step() -> tuple[Callable[[], None], Callable[[], object]]:
 
 
 def bench_step() -> list[Row]:
-    """Measure on one thread, which is what each of two jobs at a time has on two cores."""
+    """Measure on one thread, as each of two jobs has on two cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     step, augment = build_step()

@@ -1,4 +1,4 @@
-"""How all benchmarks time: in turn, so that a slow moment of the machine hits every side, and by medians."""
+"""The timing of all benchmarks: sides take turns, so a slow moment affects both, and medians count."""
 
 import time
 from collections.abc import Callable

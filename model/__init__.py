@@ -1,1 +1,1 @@
-"""One training job: a run folder in, results in the run folder out. Importing this does not import torch."""
+"""One training job: it reads a run folder and writes its results there. Importing this does not import torch."""

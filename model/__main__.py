@@ -1,4 +1,4 @@
-"""`python -m model RUN_FOLDER`: do the job that the folder's `config.json` describes, or only `--check` it."""
+"""`python -m model RUN_FOLDER`: run the job of the folder's `config.json`, or only `--check` it."""
 
 import argparse
 import os
@@ -10,23 +10,29 @@ import msgspec
 from model.data.captures import CaptureAwayError, CaptureChangedError, CaptureError
 from model.describe import describe
 from model.endings import REFUSED, describe_system_error
-from model.studies.radio.evaluate import JobError
+from model.studies.radio.study import RadioStudy
+from model.train.device import JobError
 from model.train.job import run_alone, train_alone
 from model.train.own_code import ForeignCodeError, require_own_code
 from model.train.run_folder import Result, RunFolder
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 done, 1 the run failed, 2 it cannot be done as asked.
+    """Run the job; return its exit status: 0 done, 1 the run failed, 2 the job cannot be done as configured.
 
-    These can go on: 65 captures changed, 69 the system refused, 74 the disk is full, 75 another job is at work in the
-    folder, 130 interrupted.
+    After the following statuses the run can continue:
+
+    - 65: captures changed.
+    - 69: the system refused something.
+    - 74: the disk is full.
+    - 75: another job works in the folder.
+    - 130: the job was interrupted.
     """
     parser = argparse.ArgumentParser(prog="python -m model", description="One training job.")
-    parser.add_argument("run_folder", type=Path, help="holds config.json; results go there")
-    parser.add_argument("--data-folder", type=Path, default=Path(), help="captures' paths are relative to this")
+    parser.add_argument("run_folder", type=Path, help="folder with config.json; results are written there")
+    parser.add_argument("--data-folder", type=Path, default=Path(), help="base of the captures' paths")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--check", action="store_true", help="say what the job comes to, and train nothing")
+    parser.add_argument("--check", action="store_true", help="describe the job; train nothing")
     options = parser.parse_args(arguments)
     folder = RunFolder(options.run_folder)
     if not folder.config.exists():
@@ -42,9 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(folder: RunFolder, options: argparse.Namespace) -> int:
     try:
         require_own_code()
-        return train_alone(folder, options.data_folder, options.device, _tell)
+        return train_alone(RadioStudy, folder, options.data_folder, options.device, _tell)
     except (CaptureAwayError, CaptureChangedError):
-        raise  # a file that is away, or was replaced, is no fault of the run
+        raise  # a missing or replaced file is no fault of the run
     except (JobError, CaptureError, ForeignCodeError) as error:
         epochs = len(folder.read_epochs())
         folder.write_result(Result(state="failed", failure="rejected", reason=str(error), epochs=epochs))
@@ -65,11 +71,11 @@ def _check(folder: RunFolder, data_folder: Path) -> int:
 
 
 def _tell(line: str) -> None:
-    """Write a line to the log. One that cannot be written ends the log, not the training."""
+    """Write a line to the log. If that fails, the log ends, but the training continues."""
     try:
         print(line, flush=True)
     except OSError:
-        # What is still held back is tried again when the process ends: failing there would be its exit status.
+        # Python flushes stdout once more at its end. A failure there would change the exit status, so drop the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""Look at configurations without training: tokens, parameters, and whether the job could be done here.
+"""Describe configurations without training: tokens, parameters, and whether this machine can run the job.
 
 `python -m model.describe --data-folder DIR` reads a JSON list of job configurations from its standard input and prints
 a JSON list with a `Description` for each. Nothing is trained and no burst is read, but every capture is opened.
@@ -16,15 +16,14 @@ from model.config import CapturePlace, JobConfig
 from model.data.alike import require_layout, require_one_rate
 from model.data.batches import device_classes
 from model.data.captures import CaptureError, open_bursts
-from model.studies.radio.evaluate import JobError, choose_device
 from model.studies.radio.network import Classifier, count_parameters
-from model.train.trainer import require_possible
+from model.train.device import JobError, choose_device, require_possible
 
 
 class Description(Struct, frozen=True, kw_only=True):
-    """What a configuration comes to: tokens that its blocks mix, numbers that it learns.
+    """The number of tokens that the blocks mix, and of parameters that are learned.
 
-    `problem` says why the job cannot be done here, if so.
+    `problem` is the reason why this machine cannot run the job; None if it can.
     """
 
     tokens: int
@@ -33,9 +32,10 @@ class Description(Struct, frozen=True, kw_only=True):
 
 
 def describe(config: JobConfig, data_folder: Path | None) -> Description:
-    """Build the model without memory, and open the captures if a folder is given."""
+    """Build the network without memory for its parameters, and open the captures if a folder is given."""
     problem = None
     num_classes = len({device for name in config.data.train for device in range(*config.data.captures[name].devices)})
+    # The device `meta` has shapes but no numbers, so a large network costs nothing.
     with torch.device("meta"):
         model = Classifier(config.model, num_classes, config.model.num_tokens(config.data.samples), "torch")
     if data_folder is not None:
@@ -48,10 +48,10 @@ def describe(config: JobConfig, data_folder: Path | None) -> Description:
 
 
 def check_captures(config: JobConfig, data_folder: Path) -> None:
-    """Open every capture that a job will read, without reading bursts.
+    """Open every capture that a job reads, without reading bursts.
 
     Raises:
-        CaptureError: a file is missing or does not fit, by itself or the others.
+        CaptureError: a file is missing, or does not fit the configuration or the other files.
     """
     device_classes(config.data)
     require_layout(config.data)
@@ -68,7 +68,7 @@ def check_captures(config: JobConfig, data_folder: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Answer on standard output what was asked on standard input."""
+    """Read configurations from standard input, print their descriptions, and return 0."""
     parser = argparse.ArgumentParser(prog="python -m model.describe", description=__doc__)
     parser.add_argument("--data-folder", type=Path, help="open the captures, relative to this folder")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Whole files, written so that a reader sees all of the new one or all of the old one. No torch."""
+"""Atomic writes: a reader sees the whole new file or the whole old one. No torch."""
 
 import errno
 import os
@@ -8,29 +8,29 @@ from pathlib import Path
 from typing import BinaryIO
 
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
-"""How a file system says that it cannot flush a folder."""
+"""Errors of a file system that cannot flush a folder."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a whole file by temporary name, fsync and replace."""
+    """Write a whole file: to a temporary name, then fsync, then rename."""
     stream_atomically(path, lambda file: file.write(content))
 
 
 def stream_atomically(
     path: Path, write: Callable[[BinaryIO], object], before_replace: Callable[[], object] = lambda: None
 ) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place; a failure leaves `path` as it was.
+    """Let `write` fill a temporary file beside `path`, then rename it to `path`; a failure leaves `path` unchanged.
 
-    The file gets the rights that the user's umask and the folder ask for, as any file that a program makes.
+    The user's umask and the folder decide the file's rights, as for any new file.
 
     Args:
-        path: the file; its folder is made where it is missing.
+        path: the file; a missing folder is created.
         write: fills the file.
-        before_replace: called when the new file is on the disk; what it raises keeps the old one.
+        before_replace: called when the new file is on the disk; if it raises, the old file stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    # Not by tempfile: its files are for their owner alone, whatever the umask says.
+    # Not by `tempfile`, whose files only their owner may read, whatever the umask.
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -46,7 +46,7 @@ def stream_atomically(
 
 
 def sync_folder(folder: Path) -> None:
-    """See the names in a folder on the disk: without it a power loss may take back a file that was put in place."""
+    """Flush a folder's names to the disk; otherwise a power loss may undo a rename."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,12 +1,13 @@
-"""How long an epoch of a configuration takes now: short turns on noise, alternating with another process.
+"""Time an epoch of a configuration now, by short turns on noise that alternate with another process.
 
 `python -m model.probe CONFIG --turns 4 --pass-to FD` builds the training of a `config.json`, warms up and takes turns.
-It waits on standard input before each turn and writes a byte to `FD` after it. Two processes whose ends are joined so
-never compute at the same time, and a change of the machine's speed meets both. Each turn is a line of JSON on standard
-output: the seconds of a whole epoch, scaled up from the turn.
+It waits on standard input before each turn and writes a byte to `FD` after it. So two connected processes never compute
+at the same time, and a change of the machine's speed affects both alike. Each turn prints a line of JSON: the seconds
+of a whole epoch, scaled up from the turn.
 
-A turn is one batch or more, trained by the trainer itself, and a validation of proportionate size. The bursts are noise
-of the configured shape, which costs what real bursts cost. Reading captures and writing checkpoints is left out.
+A turn trains one or more batches by the trainer itself, and validates a proportionate number of bursts. The bursts are
+noise of the configured shape, which costs as much time as real bursts. Reading captures and writing checkpoints is not
+part of a turn.
 
 Letters: N bursts, S samples.
 """
@@ -32,19 +33,20 @@ from model.config import DataConfig, JobConfig, decode_job
 from model.data.batches import BurstSet, device_classes
 from model.data.captures import Bursts
 from model.data.unchanged import CaptureStamps
-from model.studies.radio.evaluate import choose_device, score
+from model.studies.radio.study import RadioStudy
+from model.train.device import choose_device
 from model.train.job import is_out_of_memory
 from model.train.own_code import require_own_code
 from model.train.trainer import Trainer
 
 TURN_SECONDS = 0.3
-"""A turn has as many batches as take so long: each begins with cold caches, which are no part of what it costs."""
+"""Least seconds of a turn. Each turn starts with cold caches, whose cost must stay small beside its work."""
 WARM_UP = 2
-"""Batches before anything is timed; they pay for compiling and for the allocator."""
+"""Turns before the timed ones; they pay for compiling and for the allocator."""
 
 
 class Turn(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one turn says, a line of standard output; `problem` is the last one, where the turns cannot be done."""
+    """One turn, a line of standard output. If the turns cannot be done, the last line has a `problem`."""
 
     epoch_seconds: float | None = None
     problem: str | None = None
@@ -52,7 +54,7 @@ class Turn(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NoiseBursts(BurstSet):
-    """Bursts of noise in the place of captures."""
+    """Bursts of noise instead of captures."""
 
     def _read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         shape = (len(indices), 2, self.parts[0].samples)
@@ -60,13 +62,13 @@ class NoiseBursts(BurstSet):
 
 
 def count_bursts(data: DataConfig, names: tuple[str, ...]) -> int:
-    """Count the bursts of a role."""
+    """Return the number of bursts of a role."""
     ranges = ((data.captures[name].devices, data.captures[name].packets) for name in names)
     return sum((last - first) * (stop - start) for (first, last), (start, stop) in ranges)
 
 
 def make_noise(data: DataConfig, num_bursts: int) -> NoiseBursts:
-    """Make bursts of noise whose devices are spread over all of the training's, the last one included."""
+    """Make bursts of noise whose devices are spread over all training devices, including the last."""
     classes = device_classes(data)
     devices = np.array(sorted(classes, reverse=True), dtype=np.int64)
     places = np.linspace(0, len(devices) - 1, num_bursts).round().astype(np.int64)
@@ -83,15 +85,15 @@ def make_noise(data: DataConfig, num_bursts: int) -> NoiseBursts:
 
 
 class Prober:
-    """A training of a few batches and of proportionate validation, ready to be timed."""
+    """A training of a few batches and a proportionate validation, ready for timing."""
 
     def __init__(self, config: JobConfig, device: torch.device, share: int = 1) -> None:
         """Build and warm up.
 
         Args:
-            config: as a job has it.
+            config: the job's configuration.
             device: where to compute.
-            share: the batch is divided by this, where a whole one does not fit beside what else is in memory.
+            share: divide the batch size by this, if a whole batch does not fit into the free memory.
 
         Raises:
             JobError: the machine cannot do what the configuration asks.
@@ -99,15 +101,16 @@ class Prober:
         self.batch_size = max(1, config.optim.batch_size // share)
         optim = msgspec.structs.replace(config.optim, batch_size=self.batch_size)
         self.config, self.device, self.num_turns = msgspec.structs.replace(config, optim=optim), device, 0
-        self.trainer = Trainer(self.config, *self._make_sets(1), device)
+        self.trainer = Trainer(RadioStudy(self.config), *self._make_sets(1), device)
         for _ in range(WARM_UP):
             self.take_turn()
+        # This turn is timed after the warm-up, and only to choose how many batches a turn has.
         batch_seconds = self.take_turn() / self.turns_per_epoch
         sets = self._make_sets(max(1, math.ceil(TURN_SECONDS / batch_seconds)))
         self.trainer.train, self.trainer.validate = sets
 
     def _make_sets(self, num_batches: int) -> tuple[NoiseBursts, NoiseBursts]:
-        """Make noise for so many batches, at most an epoch's, and for the same share of the validation."""
+        """Make noise for this many batches, at most an epoch, and for the same share of the validation."""
         data = self.config.data
         num_train, num_validate = (count_bursts(data, names) for names in (data.train, data.validate))
         num_bursts = min(num_batches * self.batch_size, num_train)
@@ -121,11 +124,11 @@ class Prober:
     def _compute(self) -> None:
         trainer, self.num_turns = self.trainer, self.num_turns + 1
         trainer.train_epoch(self.num_turns)
-        score(trainer.forward, trainer.validate, trainer.loss, self.device, trainer.autocast)
+        trainer.score(trainer.validate)
 
 
 def _time_on(device: torch.device, compute: Callable[[], None]) -> float:
-    """Return seconds: by the GPU's own events, or of the processor's time, which leaves out waiting for a processor."""
+    """Return seconds: a GPU's own, or processor time, which does not count waiting for a processor."""
     if device.type != "cuda":
         started = time.process_time()
         compute()
@@ -139,15 +142,15 @@ def _time_on(device: torch.device, compute: Callable[[], None]) -> float:
 
 
 def take_turns(take_turn: Callable[[], float], num_turns: int, *, is_first: bool, hear: int, tell: int) -> None:
-    """Take turns: each waits for a byte from `hear` and ends with one to `tell`; the first process begins unasked.
+    """Take turns: each waits for a byte from `hear` and ends with a byte to `tell`; the first process does not wait.
 
-    An end of `hear` says that the other process is gone, and ends the turns.
+    The end of `hear` means that the other process has ended, and ends the turns.
     """
     for number in range(num_turns):
         if not (is_first and number == 0) and not os.read(hear, 1):
             return
         _say(Turn(epoch_seconds=take_turn()))
-        # The other process may have done its last turn.
+        # The other process may have ended after its last turn.
         with contextlib.suppress(BrokenPipeError):
             os.write(tell, b".")
 
@@ -162,15 +165,15 @@ def _end_at_once(number: int, frame: FrameType | None) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do the turns; 2 is a configuration that cannot be trained here, said in the last line."""
+    """Take the turns; return 2 if the configuration cannot be trained here, which the last line explains, else 0."""
     parser = argparse.ArgumentParser(prog="python -m model.probe", description=__doc__)
     parser.add_argument("config", type=Path)
     parser.add_argument("--turns", type=int, required=True)
     parser.add_argument("--pass-to", type=int, required=True, help="file descriptor that the other process reads")
-    parser.add_argument("--first", action="store_true", help="do the first turn without waiting")
-    parser.add_argument("--share", type=int, default=1, help="divide the batch by this")
-    parser.add_argument("--limit", type=int, default=300, help="end after so many seconds, whatever has been done")
-    parser.add_argument("--resume", type=int, help="process group that goes on when this process ends")
+    parser.add_argument("--first", action="store_true", help="take the first turn without waiting")
+    parser.add_argument("--share", type=int, default=1, help="divide the batch size by this")
+    parser.add_argument("--limit", type=int, default=300, help="end after this many seconds in any case")
+    parser.add_argument("--resume", type=int, help="paused process group to continue when this process ends")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGALRM, _end_at_once)
     signal.alarm(options.limit)
@@ -178,7 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _probe(options)
     finally:
         signal.alarm(0)
-        # Whatever becomes of whoever paused that job: it is never paused for longer than this process lives.
+        # Even if the process that paused that job has died, the job is paused no longer than this process lives.
         if options.resume:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(options.resume, signal.SIGCONT)

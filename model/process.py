@@ -1,7 +1,7 @@
-"""Which process is meant: its number alone is given again, so a birth stands beside it. No torch.
+"""Identify a process by its number and its start time, because the system reuses numbers. No torch.
 
-On Linux a birth is `<boot>/<PID name space>/<ticks since the boot>`. The boot is the random id of the kernel's start,
-so setting the clock changes nothing. The name space tells apart two containers, which both have a process 7.
+On Linux a start time is `<boot>/<PID name space>/<ticks since the boot>`. The boot is a random id of the kernel's
+start, so changing the clock has no effect. The name space distinguishes two containers that both have a process 7.
 """
 
 import os
@@ -13,15 +13,15 @@ import psutil
 PROC = Path("/proc")
 BOOT_ID = PROC / "sys/kernel/random/boot_id"
 AFTER_NAME = ") "
-"""What ends the name of a program in `/proc/<pid>/stat`; the name itself may hold blanks and brackets."""
+"""End of a program's name in `/proc/<pid>/stat`; the name itself may hold blanks and brackets."""
 STATE, BIRTH, EXIT_CODE = 0, 19, 49
-"""Places, after the name, of a process's state, its birth in ticks since the boot, and its exit code (proc(5))."""
+"""Places, after the name, of a process's state, its start in ticks since the boot, and its exit code (proc(5))."""
 GONE = ("Z", "X", "x")
-"""States of a process that has ended and only waits to be asked how."""
+"""States of a process that has ended, but whose parent has not read its exit status."""
 
 
 def birth_of(pid: int) -> str | None:
-    """Say when a process was born; None if there is none of that number, or it has ended."""
+    """Return a process's start time; None if no process has this number, or it has ended."""
     if not BOOT_ID.exists():
         return _birth_elsewhere(pid)
     fields = read_stat(pid)
@@ -31,9 +31,9 @@ def birth_of(pid: int) -> str | None:
 
 
 def read_stat(pid: int) -> list[str] | None:
-    """Return the fields of `/proc/<pid>/stat` after the name; None if there is no such process, or no /proc of ours."""
+    """Return the fields of `/proc/<pid>/stat` after the name; None if the process cannot be looked up."""
     if not proc_is_ours():
-        # A PID name space without a /proc of its own: only this process can be looked up.
+        # /proc belongs to another name space, so only this process can be looked up, by `self`.
         if pid != os.getpid():
             return None
         entry = PROC / "self"
@@ -46,7 +46,7 @@ def read_stat(pid: int) -> list[str] | None:
 
 
 def proc_is_ours() -> bool:
-    """Whether /proc counts processes as this process's name space does."""
+    """Whether /proc shows the processes of this process's name space."""
     try:
         return (PROC / "self").readlink().name == str(os.getpid())
     except OSError:
@@ -55,7 +55,7 @@ def proc_is_ours() -> bool:
 
 @cache
 def own_place() -> str:
-    """Name the boot of this machine and the name space in which this process counts others."""
+    """Return `<boot>/<PID name space>` of this process; empty without /proc."""
     try:
         return f"{BOOT_ID.read_text(encoding='ascii').strip()}/{(PROC / 'self/ns/pid').stat().st_ino}"
     except OSError:
@@ -63,7 +63,7 @@ def own_place() -> str:
 
 
 def _birth_elsewhere(pid: int) -> str | None:
-    """Say it where there is no /proc: by the clock."""
+    """Return the start time by the clock, for systems without /proc."""
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())

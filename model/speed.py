@@ -1,7 +1,7 @@
-"""A few epochs on noise: how long one takes on this machine, the whole way from files to checkpoint.
+"""Time a few epochs on noise on this machine, the whole way from files to checkpoint.
 
-`python -m model.speed --epochs 10` reads a job's configuration from its standard input, trains it on shards of noise of
-the same shape in a temporary folder, and prints a `Speed` as JSON.
+`python -m model.speed --epochs 10` reads a job's configuration from its standard input. It trains on shards of noise of
+the same shape, in a temporary folder, and prints a `Speed` as JSON.
 
 Letters: N bursts of a capture, S samples.
 """
@@ -17,7 +17,8 @@ import numpy as np
 from msgspec import Struct
 
 from model.config import CaptureConfig, DataConfig, JobConfig, decode_job
-from model.studies.radio.evaluate import JobError, choose_device
+from model.studies.radio.study import RadioStudy
+from model.train.device import JobError, choose_device
 from model.train.job import run_job
 from model.train.run_folder import RunFolder
 
@@ -25,30 +26,31 @@ BLOCK_BURSTS = 256
 
 
 class Speed(Struct, frozen=True, kw_only=True):
-    """What the epochs took; the first one also pays for compiling."""
+    """The times of the epochs; the first one includes compiling."""
 
     device: str
     epoch_seconds: tuple[float, ...]
     data_seconds: tuple[float | None, ...]
-    """Of an epoch, those in which the step waited for its batch."""
+    """Seconds of each epoch spent waiting for batches."""
     skipped_steps: int
     peak_memory_bytes: int
 
 
 def measure(config: JobConfig, epochs: int, device_name: str, folder: Path) -> Speed:
-    """Train a configuration for some epochs on noise, in a folder that is empty.
+    """Train a configuration for some epochs on noise, in an empty folder.
 
     Raises:
         JobError: the machine cannot do what the configuration asks, or the loss was not finite.
     """
     data = write_noise(config.data, folder)
+    # Noise has no pattern to learn, so patience must not end the run early.
     optim = msgspec.structs.replace(config.optim, epochs=epochs, early_stopping=epochs)
     run = RunFolder(folder / "run")
     run.path.mkdir()
     run.config.write_bytes(msgspec.json.encode(msgspec.structs.replace(config, data=data, optim=optim)))
     device = choose_device(device_name)
     told: list[str] = []
-    if run_job(run, folder, device.type, told.append) != 0:
+    if run_job(RadioStudy, run, folder, device.type, told.append) != 0:
         result = run.read_result()
         raise JobError(f"the training ended early: {result.reason if result else told[-1]}")
     records = run.read_epochs()
@@ -77,7 +79,7 @@ def write_noise(data: DataConfig, folder: Path) -> DataConfig:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Answer on standard output; 2 is what cannot be done here, said in a sentence."""
+    """Print the speed; return 2 after a sentence if the machine cannot do it, else 0."""
     parser = argparse.ArgumentParser(prog="python -m model.speed", description=__doc__)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

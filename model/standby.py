@@ -1,11 +1,11 @@
 """One process with everything imported, which forks a job for each request: a start costs milliseconds, not seconds.
 
-`python -m model.standby` reads requests from its standard input, a JSON object a line, and answers on its standard
-output: the number of the process that it forked, and later how that process ended. At the end of its input it leaves;
-jobs under way go on by themselves.
+`python -m model.standby` reads requests from its standard input, one JSON object a line. It answers on its standard
+output with the number of the forked process, and later with that process's exit status. It ends at the end of its
+input; running jobs continue without it.
 
-CUDA is never touched before a fork, since no child could use it then; and nothing runs on several threads, since no
-thread lives on in a child.
+This process never touches CUDA, because no forked child could use it then. It starts no thread, because a child
+inherits no thread.
 """
 
 import gc
@@ -25,7 +25,7 @@ from model.train.own_code import require_own_code
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """Start a job: the words of `python -m model`, where, and with which log and variables."""
+    """A job to start: the arguments of `python -m model`, the working folder, the log and further variables."""
 
     words: tuple[str, ...]
     folder: str
@@ -34,25 +34,25 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class Answer(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A job was forked, or has ended with a status, negative for a signal."""
+    """A job was forked, or has ended with `status`; a negative status is a signal's number."""
 
     pid: int
     status: int | None = None
 
 
 def warm_up() -> None:
-    """Import what a training would import only when it begins."""
+    """Import the modules that a training would import only at its start."""
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], fused=True)
     torch.use_deterministic_algorithms(mode=torch.are_deterministic_algorithms_enabled())
-    # What is here now never becomes garbage: a collection in a child would only copy the memory that it shares.
+    # Nothing loaded so far becomes garbage. A collection in a child would only copy the memory that it shares.
     gc.collect()
     gc.freeze()
 
 
 def serve(source: int, answers: int) -> None:
-    """Fork a job for each request that comes in at `source`, until its end; both are file descriptors.
+    """Fork a job for each request from `source`, until its end; both arguments are file descriptors.
 
-    A child has a descriptor too, which becomes readable when it has ended: nobody has to look again and again.
+    A child has a descriptor too, which becomes readable when the child ends, so no polling is needed.
     """
     children: dict[int, int] = {}
     lines = _Lines(source)
@@ -69,24 +69,26 @@ def serve(source: int, answers: int) -> None:
 
 
 def fork_job(request: Request) -> int:
-    """Fork a job; when its number is returned it has a session, so that it can be signalled with all it starts."""
+    """Fork a job and return its number, once it leads its own session: a signal then reaches all it starts."""
     heard, told = os.pipe()
     pid = os.fork()
     if pid == 0:
+        # A session of its own: the job survives a signal to the standby's group, and can be signalled alone.
         os.setsid()
         os.close(told)
         become_job(request)
     os.close(told)
+    # The pipe's end tells the parent that `setsid` is done; without it a signal to the new group could come too early.
     os.read(heard, 1)  # ends when the child has closed its side
     os.close(heard)
     return pid
 
 
 def become_job(request: Request) -> NoReturn:
-    """Do a job in this process, as if it had been started by itself: own log, own folder, own variables."""
+    """Run a job in this forked process as a fresh one would: with its own log, folder and variables."""
     status = 1
     try:
-        # As any file that a program makes: the umask and the folder say who may read and write it.
+        # 0o666, so that the umask and the folder decide who may read and write the log.
         log = os.open(request.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         for number, target in enumerate((os.open(os.devnull, os.O_RDONLY), log, log)):
             os.dup2(target, number)
@@ -97,14 +99,14 @@ def become_job(request: Request) -> NoReturn:
         status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     except BaseException as error:
         status = status_of(error) or status
-        # Nobody is above to print it; the log is where a job's death is looked for.
+        # No caller prints the error, so write it to the log, where people look for it.
         sys.excepthook(*sys.exc_info())
     finally:
         try:
             sys.stdout.flush()
             sys.stderr.flush()
         finally:
-            os._exit(status)  # whatever happens: a child must never go on as a second standby process
+            os._exit(status)  # a child must never continue as a second standby process
 
 
 class _Lines:
@@ -114,7 +116,7 @@ class _Lines:
         self.source, self.rest, self.is_at_end = source, b"", False
 
     def read(self) -> Iterator[bytes]:
-        """Yield the lines that have come; it waits for something to come."""
+        """Yield the lines read so far; wait until there is something to read."""
         content = os.read(self.source, 65536)
         self.is_at_end = not content
         *lines, self.rest = (self.rest + content).split(b"\n")

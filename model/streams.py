@@ -1,4 +1,4 @@
-"""Independent random streams out of one seed, by name, so that drawing more in one shifts no other."""
+"""Independent, named random streams from one seed: more draws from one stream change no other stream."""
 
 import hashlib
 
@@ -13,5 +13,5 @@ def stream_seed(seed: int, *names: str | int) -> int:
 
 
 def generator(seed: int, *names: str | int, device: torch.device | None = None) -> Generator:
-    """Return a generator of a named stream on a device."""
+    """Return a generator of a named stream on a device, the CPU by default."""
     return torch.Generator(device or "cpu").manual_seed(stream_seed(seed, *names))

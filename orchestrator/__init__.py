@@ -4,5 +4,5 @@ import os
 
 __version__ = "0.1.0"
 
-# GitPython looks for git where it is imported. What needs git says where it is missing; all else works without.
+# GitPython looks for git when it is imported, and would raise if there is none. Only commands that need git may fail.
 os.environ["GIT_PYTHON_REFRESH"] = "quiet"

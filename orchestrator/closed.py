@@ -1,4 +1,4 @@
-"""What the typed values of a campaign share: closed, frozen, finite."""
+"""The base of a campaign's typed values: no unknown fields, no changes, no infinite numbers."""
 
 import math
 from typing import Annotated
@@ -9,7 +9,7 @@ Positive = Annotated[float, Meta(gt=0)]
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of what a file may say: immutable, keyword-only. Unknown fields and infinite numbers are errors."""
+    """Base of a campaign file's values: immutable, keyword-only. Unknown fields and infinite numbers are errors."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

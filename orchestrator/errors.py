@@ -1,4 +1,4 @@
-"""What goes wrong: the errors that a user reads, and the one table of what passes and what does not."""
+"""The errors that a user reads, and the one table of which faults pass by themselves."""
 
 import errno
 import signal
@@ -9,19 +9,23 @@ from model import endings
 from model.endings import DISK_FULL, describe_system_error
 
 INTERRUPTED = endings.INTERRUPTED
-"""Exit status of a command that was interrupted; shells and schedulers know it."""
+"""Exit status of an interrupted command, as shells and schedulers know it."""
 
 
 class KnockoutError(Exception):
-    """What went wrong, where, what was found, what was wanted, what to do next."""
+    """Base of all errors for a user. The message says where, what was found, what is wanted and what to do next."""
 
 
 class UsageError(KnockoutError):
-    """The command line asks for something that is not there."""
+    """The command line names something that does not exist."""
 
 
 class SpecError(KnockoutError):
-    """The campaign file is refused. `where` is the key's path in it; the loader puts file and line in front."""
+    """The campaign file is refused.
+
+    Attributes:
+        where: path of keys in the file; the loader puts file and line in front of the message.
+    """
 
     def __init__(self, message: str, where: tuple[str, ...] = ()) -> None:
         super().__init__(message)
@@ -29,11 +33,11 @@ class SpecError(KnockoutError):
 
 
 class DataError(KnockoutError):
-    """Captures are missing or do not fit the campaign."""
+    """Captures are missing, or do not fit the campaign."""
 
 
 class CodeError(KnockoutError):
-    """The repository is in a state in which nobody could say what code a run would execute."""
+    """The repository is in a state that leaves open which code a run would execute."""
 
 
 class RunError(KnockoutError):
@@ -45,7 +49,7 @@ class QueueError(KnockoutError):
 
 
 class QueueLockedError(QueueError):
-    """The queue cannot be used just now: another program holds it, or its server is away."""
+    """The queue cannot be used now, but later: another program has locked it, or its server is away."""
 
 
 WHAT_TO_DO = {
@@ -70,33 +74,33 @@ WHAT_TO_DO = {
     errno.EAGAIN: "try again; more processes or memory may be needed (`ulimit -u`)",
     errno.ENXIO: "it is no ordinary file; rename or remove it",
 }
-"""Number of an error -> what the user can do."""
+"""Number of a system error -> what the user can do."""
 FREE_SPACE = "free some space, or raise the limit"
 OTHERWISE = "mend that, and run the command again"
 
 
 def explain_os_error(error: OSError) -> str:
-    """Say what was refused, where, and what to do next."""
+    """Return a sentence: what the system refused, where, and what to do."""
     advice = FREE_SPACE if error.errno in DISK_FULL else WHAT_TO_DO.get(error.errno or 0, OTHERWISE)
     second = f" -> {error.filename2}" if error.filename2 is not None else ""
-    # Python's own refusals, such as of a folder for temporary files, name no file and say it in words.
+    # An error that Python raises itself, such as for a folder of temporary files, has words but no file name.
     what = describe_system_error(error) if error.filename is not None else error.strerror or str(error)
     return f"{what}{second}; {advice}"
 
 
 class FaultKind(StrEnum):
-    """What an error or an ending means for a run."""
+    """The meaning of an error, or of a job's end, for a run."""
 
     PASSES = "passes"
-    """It ends by itself: wait, and try again."""
+    """The fault ends by itself: wait and try again."""
     INTERRUPTS = "interrupts"
-    """It needs a person, or nobody knows: stop here, the run can go on."""
+    """A person must act, or the cause is unknown: stop; the run can go on later."""
     OWN_DOING = "own_doing"
-    """The run's own doing, which would come again: the run has failed."""
+    """The run itself is the cause, so it would happen again: the run has failed."""
 
 
 UNKNOWN_STATUS = 256
-"""Stands for the exit status of a job of which nobody can tell how it ended; no process ends with it."""
+"""Stands for an unknown exit status of a job; no process can end with it."""
 PASSING_ERRNOS = frozenset(
     {
         errno.EAGAIN,
@@ -116,13 +120,13 @@ PASSING_ERRNOS = frozenset(
         errno.ETIMEDOUT,
     }
 )
-"""Errors of the file system and the network that end by themselves."""
+"""Errors of file systems and networks that end by themselves."""
 NO_LOCKS = frozenset({errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
-"""Errors by which a file system says that it has no locks; the network's own, ENOLCK, can pass as well."""
+"""Errors by which a file system says that it has no locks. On a network file system, ENOLCK can also pass."""
 OWN_SIGNALS = frozenset({signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGSYS, signal.SIGTRAP})
-"""Signals that a process brings on itself. SIGBUS is none of them: a file that was cut short sends it as well."""
+"""Signals that a process causes itself. SIGBUS is not among them: it also comes if a mapped file is cut short."""
 STATUSES_THAT_GO_ON = frozenset({endings.AWAY, endings.CHANGED, endings.HELD, endings.INTERRUPTED, endings.NO_SPACE})
-"""Exit statuses by which a job says that it can go on."""
+"""Exit statuses by which a job says that it can go on later."""
 PASSING_SQLITE_CODES = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -132,36 +136,40 @@ PASSING_SQLITE_CODES = frozenset(
         sqlite3.SQLITE_PROTOCOL,
     }
 )
-"""Primary codes of SQLite for another program's lock, and for what the system refuses just now."""
+"""Primary codes of SQLite for another program's lock, and for a refusal of the system that passes."""
 PASSING_SQLSTATE_CLASSES = frozenset({"08", "40", "53", "57", "58"})
-"""PostgreSQL's classes: connection, rollback, resources, operator intervention, system error."""
+"""Classes of SQLSTATEs that pass: connection, rollback, resources, operator intervention, system error."""
 PASSING_SQLSTATES = frozenset({"25006", "25P03", "55006", "55P03"})
-"""Beside these classes: a server that only reads just now (it is a standby), an object in use, limits of time."""
+"""SQLSTATEs that pass beside these classes: a standby server that only reads, an object in use, limits of time."""
 
 
 def kind_of_errno(number: int | None) -> FaultKind:
-    """Classify an error of the system by its number; without one nobody knows."""
+    """Classify a system error by its number; None stands for an unknown one."""
     if number in PASSING_ERRNOS:
         return FaultKind.PASSES
     return FaultKind.OWN_DOING if number in endings.OWN_DOING else FaultKind.INTERRUPTS
 
 
 def kind_of_status(status: int) -> FaultKind:
-    """Classify how a job ended that left no result: its exit status, or minus the number of a signal."""
+    """Classify the end of a job that left no result.
+
+    Args:
+        status: its exit status, or minus the number of the signal that ended it.
+    """
     if status < 0:
         return FaultKind.OWN_DOING if -status in OWN_SIGNALS else FaultKind.INTERRUPTS
-    # Any other status is what the job's own code ended with, such as 1 for an error that nothing caught.
+    # Any other status comes from the job's own code, such as 1 for an uncaught error.
     return FaultKind.INTERRUPTS if status in (*STATUSES_THAT_GO_ON, UNKNOWN_STATUS) else FaultKind.OWN_DOING
 
 
 def kind_of_sqlite(code: int | None) -> FaultKind:
-    """Classify an error of SQLite by its code, extended or not; without one nobody knows."""
+    """Classify an error of SQLite by its primary or extended code; None stands for an unknown one."""
     is_passing = code is not None and code & 0xFF in PASSING_SQLITE_CODES
     return FaultKind.PASSES if is_passing else FaultKind.INTERRUPTS
 
 
 def kind_of_sqlstate(state: str | None) -> FaultKind:
-    """Classify an error of PostgreSQL by its SQLSTATE; an error of the connection has none, and passes."""
+    """Classify an error of PostgreSQL by its SQLSTATE; an error of the connection has none and passes."""
     if state is None or state in PASSING_SQLSTATES or state[:2] in PASSING_SQLSTATE_CLASSES:
         return FaultKind.PASSES
     return FaultKind.INTERRUPTS

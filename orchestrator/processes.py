@@ -1,7 +1,7 @@
-"""Which process is meant, whether it lives, and how it is asked to end.
+"""Processes: how one is identified, whether it lives, and how it is asked to end.
 
-A process is its host, its number and its birth (see `model.process`). Nothing is signalled unless all of them match: a
-number is given again, and two machines may have one name.
+A process is identified by its host, its number and its start time (see `model.process`). A signal is sent only if all
+three match: the system reuses numbers, and two machines may have the same name.
 """
 
 import contextlib
@@ -18,62 +18,63 @@ from model.process import BOOT_ID, PROC, birth_of, own_place, proc_is_ours, read
 __all__ = ["BOOT_ID", "MARK", "Process", "birth_of", "read_stat"]
 
 MARK = "KNOCKOUT_RUN"
-"""Variable that the processes of a run carry; see `mark_of`."""
+"""Environment variable of a run's processes; see `run_mark` for its value."""
 UTF_8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
-"""What a process of ours writes, it writes so, whatever the user's terminal takes."""
+"""Environment for our own processes: they write UTF-8, whatever the user's terminal takes."""
 STANDBY_MARK = "standby"
-"""What a process carries that forks the jobs of several runs."""
+"""Mark of a standby: a process that forks the jobs of several runs."""
 HALTED = ("T", "t", "D")
 """States of a process that is stopped by a signal or a debugger, or waits for a disk or a network."""
 
 
 class Process(Struct, frozen=True):
-    """One process of one machine, for all time."""
+    """One process of one machine, told apart from all earlier and later ones."""
 
     host: str
     pid: int
     born: str
+    """Start time, as `model.process` writes it."""
 
     @classmethod
     def own(cls) -> "Process":
-        """This process."""
+        """Return this process."""
         born = birth_of(os.getpid())
         assert born is not None
         return cls(socket.gethostname(), os.getpid(), born)
 
     @property
     def is_here(self) -> bool:
-        """Whether this process can look it up: same host, boot and name space. Of others only heartbeats tell."""
+        """Whether this machine can look it up: same host, boot and name space. For others, only heartbeats count."""
         return self.is_of_host and self.place == own_place() and (proc_is_ours() or not own_place())
 
     @property
     def is_of_host(self) -> bool:
-        """Whether its host has this host's name; that may be another machine, or an earlier boot of this one."""
+        """Whether its host has this host's name; it may still be another machine, or an earlier boot of this one."""
         return self.host == socket.gethostname()
 
     @property
     def place(self) -> str:
-        """Boot and name space; empty where a birth is told by the clock."""
+        """Boot and name space; empty if the start time is a time of the clock."""
         return self.born.rpartition("/")[0]
 
     @property
     def is_alive(self) -> bool:
-        """Whether it lives, for a process that is here."""
+        """Whether it lives; only valid if `is_here`."""
         return self.pid > 0 and birth_of(self.pid) == self.born
 
     @property
     def is_of_earlier_boot(self) -> bool:
-        """Whether its host has this host's name and another boot: this machine before it restarted, or a namesake."""
+        """Whether its host has this host's name and another boot: this machine before a restart, or a namesake."""
         return self.is_of_host and bool(own_boot()) and self.place.partition("/")[0] != own_boot()
 
 
 def own_boot() -> str:
-    """Name this start of the machine; empty where it has no name."""
+    """Return the name of this machine's boot; empty if it has none."""
     return own_place().partition("/")[0]
 
 
 def uptime_seconds() -> float:
-    """Return the seconds since this machine started; infinite where it does not tell."""
+    """Return the seconds since this machine started; infinite if that is unknown."""
     try:
         return float((PROC / "uptime").read_text(encoding="ascii").split()[0])
     except OSError:
@@ -81,32 +82,32 @@ def uptime_seconds() -> float:
 
 
 def is_halted(pid: int) -> bool:
-    """Whether a process of this machine is stopped by a signal, or waits for a disk: then it is silent for a reason."""
+    """Whether a process of this machine is stopped by a signal, or waits for a disk. Then its silence has a reason."""
     fields = read_stat(pid)
     return fields is not None and fields[0] in HALTED
 
 
 def signal_group(leader: Process, number: signal.Signals) -> bool:
-    """Send a signal to a process of this machine that leads its group, and to the group; return whether it was there.
+    """Send a signal to a process of this machine, and to its group if it leads one; return whether it existed.
 
     Raises:
-        PermissionError: it is another user's.
+        PermissionError: it belongs to another user.
     """
     if not _is_target(leader):
         return False
     try:
-        # Between the look above and the signal the number cannot be given again unless the leader is waited for.
+        # Between the check and the signal, its number is not reused unless its parent has waited for it.
         if os.getpgid(leader.pid) == leader.pid:
             os.killpg(leader.pid, number)
         else:
             os.kill(leader.pid, number)
-    except ProcessLookupError:  # it has just ended by itself
+    except ProcessLookupError:  # it has just ended
         return False
     return True
 
 
 def _is_target(process: Process) -> bool:
-    """Whether a signal may go to a process: it is here, alive as recorded, and neither we nor our group."""
+    """Whether a signal may go to a process: it is here and lives, and is not this process, its parent or its group."""
     return (
         process.is_here
         and process.pid > 1
@@ -115,8 +116,8 @@ def _is_target(process: Process) -> bool:
     )
 
 
-def mark_of(folder: Path) -> str:
-    """Return what the processes of a run carry as `KNOCKOUT_RUN`: the folder's device, inode and name.
+def run_mark(folder: Path) -> str:
+    """Return the value of `KNOCKOUT_RUN` for a run: the folder's device, inode and name.
 
     Raises:
         OSError: there is no such folder.
@@ -126,10 +127,11 @@ def mark_of(folder: Path) -> str:
 
 
 def find_members(folder: Path, lock: Path, recorded: Process | None) -> list[Process]:
-    """Return the processes of this machine that belong to a run, as far as this user may look.
+    """Return the processes of this machine that belong to a run, as far as this user may see them.
 
-    A process of a run carries its mark. A forked one has the environment of another. It has the run's lock open to
-    write, and is the recorded holder or carries some mark of ours. So those are found too that left the job's group.
+    A process belongs to a run if it carries the run's mark in its environment. A job forked by a standby carries
+    another mark: it belongs if it has the run's lock open to write, and is the recorded holder or carries any mark of
+    ours. So processes are found even if they have left the job's group.
 
     Args:
         folder: the run folder.
@@ -137,39 +139,39 @@ def find_members(folder: Path, lock: Path, recorded: Process | None) -> list[Pro
         recorded: the process that the lock names.
     """
     with contextlib.suppress(OSError):
-        mark, host = mark_of(folder), socket.gethostname()
+        mark, host = run_mark(folder), socket.gethostname()
         wanted = lock.stat() if lock.exists() else None
-        # Of hundreds of processes few have anything to do with us: the others cost one look at their environment.
-        found = [pid for pid in _pids() if _belongs(pid, mark, wanted, recorded) and _is_of_our_name_space(pid)]
+        # The environment is read first: it rules out almost all of the hundreds of processes at once.
+        found = [pid for pid in _list_pids() if _is_member(pid, mark, wanted, recorded) and _is_of_our_name_space(pid)]
         births = ((pid, birth_of(pid)) for pid in found if pid != os.getpid())
         return [Process(host, pid, born) for pid, born in births if born is not None]
     return []
 
 
-def _belongs(pid: int, mark: str, lock: os.stat_result | None, recorded: Process | None) -> bool:
-    carried = _carried_mark(pid)
+def _is_member(pid: int, mark: str, lock: os.stat_result | None, recorded: Process | None) -> bool:
+    carried = _read_mark(pid)
     if carried == mark:
         return True
     is_recorded = recorded is not None and recorded.pid == pid and recorded.is_here and recorded.is_alive
-    return (carried is not None or is_recorded) and lock is not None and _writes(pid, lock)
+    return (carried is not None or is_recorded) and lock is not None and _has_open_to_write(pid, lock)
 
 
-def _pids() -> Iterator[int]:
+def _list_pids() -> Iterator[int]:
     if proc_is_ours():
         with contextlib.suppress(OSError):
             yield from sorted(int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
 
 
 def _is_of_our_name_space(pid: int) -> bool:
-    """Whether a process counts processes as we do; one of a container that is visible here is as of another host."""
+    """Whether a process is in our name space of numbers; one in a container counts as one of another host."""
     try:
         return os.path.samestat((PROC / str(pid) / "ns/pid").stat(), (PROC / "self/ns/pid").stat())
     except OSError:
         return False
 
 
-def _carried_mark(pid: int) -> str | None:
-    """Return the mark that a process carries; None if it has none, has just ended, or belongs to somebody else."""
+def _read_mark(pid: int) -> str | None:
+    """Return the mark of a process; None if it has none, has just ended, or belongs to another user."""
     try:
         content = (PROC / str(pid) / "environ").read_bytes()
     except OSError:
@@ -178,9 +180,9 @@ def _carried_mark(pid: int) -> str | None:
     return os.fsdecode(rest.partition(b"\0")[0]) if found else None
 
 
-def _writes(pid: int, wanted: os.stat_result) -> bool:
-    """Whether a process has a file open to write; one that only reads it has just asked who holds it."""
-    with contextlib.suppress(OSError):  # it has just ended, or belongs to somebody else
+def _has_open_to_write(pid: int, wanted: os.stat_result) -> bool:
+    """Whether a process has a file open to write; a process that only reads the lock is just asking who holds it."""
+    with contextlib.suppress(OSError):  # it has just ended, or belongs to another user
         for descriptor in (PROC / str(pid) / "fd").iterdir():
             with contextlib.suppress(OSError):
                 if os.path.samestat(descriptor.stat(), wanted) and not _only_reads(pid, descriptor.name):
@@ -195,11 +197,11 @@ def _only_reads(pid: int, descriptor: str) -> bool:
 
 
 def ask_to_end(process: Process) -> None:
-    """Ask a process of this machine to end when it can.
+    """Ask a process of this machine, by SIGTERM, to end.
 
     Raises:
-        PermissionError: it is another user's.
+        PermissionError: it belongs to another user.
     """
-    with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
         if _is_target(process):
             os.kill(process.pid, signal.SIGTERM)

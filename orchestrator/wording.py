@@ -1,4 +1,4 @@
-"""Numbers, lists and text of others as words that a person reads. Pure."""
+"""Numbers, lists and foreign text, written for a person. Pure."""
 
 import re
 import shlex
@@ -10,7 +10,7 @@ NOT_RECORDED = "not recorded"
 
 
 def percent(value: float | None) -> str:
-    """Write an accuracy: 85.0 %."""
+    """Write a share in percent: 85.0 %."""
     return MISSING if value is None else f"{value:.1f} %"
 
 
@@ -18,12 +18,12 @@ def points(value: float | None) -> str:
     """Write a difference in percentage points: +1.0, −0.4."""
     if value is None:
         return MISSING
-    # Rounding first keeps a tiny negative number from reading "−0.0".
+    # Without rounding first, a tiny negative number would read "−0.0".
     return f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")
 
 
 def interval(ends: tuple[float, float] | None) -> str:
-    """Write an interval in percentage points: [−0.4, +2.1]; an end keeps its sign even where it rounds to zero."""
+    """Write an interval in percentage points: [−0.4, +2.1]. An end that rounds to zero keeps its sign."""
     if ends is None:
         return MISSING
     low, high = (f"{end:+.1f}".replace("-", "−") for end in ends)
@@ -31,17 +31,17 @@ def interval(ends: tuple[float, float] | None) -> str:
 
 
 def coverage(level: float) -> str:
-    """Write what intervals of a level cover: 95 %, 98.34 %."""
+    """Write the coverage of intervals at an error level: 0.05 gives 95 %, 0.0166 gives 98.34 %."""
     return f"{100 * (1 - level):.4g} %"
 
 
 def interval_at(ends: tuple[float, float] | None, level: float, usual_level: float) -> str:
-    """Write an interval, with its coverage where that is not what its column is headed with: [+0.2, +2.1] (98.34 %)."""
+    """Write an interval, and its coverage if it is not the usual one: [+0.2, +2.1] (98.34 %)."""
     return interval(ends) if ends is None or level == usual_level else f"{interval(ends)} ({coverage(level)})"
 
 
 def span(low: float, high: float) -> str:
-    """Write what a number lies between: 1.6 to 1.9; once where both ends read the same."""
+    """Write a range: 1.6 to 1.9; only 1.6 if both ends read the same."""
     ends = [plain(end, 1) for end in (low, high)]
     return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
@@ -54,7 +54,7 @@ def probability(value: float | None) -> str:
 
 
 def plain(value: float | None, places: int = 2) -> str:
-    """Write a number without a sign of its own: 1.25."""
+    """Write a number without a plus sign: 1.25."""
     return MISSING if value is None else f"{value:.{places}f}"
 
 
@@ -75,7 +75,7 @@ def seeds(numbers: Sequence[int]) -> str:
 
 
 def shell_command(words: Sequence[str], width: int = 110) -> str:
-    """Write a command as a shell takes it, its lines broken before a flag where they would be wider than `width`."""
+    """Write a command for a shell; a line wider than `width` characters breaks before a flag."""
     flags: list[str] = []
     for word in words:
         if word.startswith("--") or not flags:
@@ -92,26 +92,28 @@ def shell_command(words: Sequence[str], width: int = 110) -> str:
 
 
 HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode's categories of signs that show nothing: controls, format marks, halves of pairs, separators of lines."""
+"""Unicode's categories of invisible characters: controls, format marks, halves of pairs, separators of lines."""
 FORMULA = re.compile(r"\s*[=+\-@\t＝＋－＠]")
-"""How a cell begins that a spreadsheet computes instead of showing."""
+"""Beginning of a cell that a spreadsheet takes for a formula."""
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
 ELLIPSIS = " […]"
 
 
 def visible(text: str) -> str:
-    r"""Show the signs that a screen would obey, or would hide, as their codes; keep `\n` and `\t`.
+    r"""Replace characters that a terminal would obey or hide by their codes; keep `\n` and `\t`.
 
-    The sign that begins an escape sequence becomes the four signs `\x1b`. A line of Windows ends as any other.
+    The character that begins an escape sequence becomes the four characters `\x1b`. `\r\n` becomes `\n`.
     """
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() else _show(sign) for sign in text.replace("\r\n", "\n"))
+    return "".join(
+        character if character.isprintable() else _show(character) for character in text.replace("\r\n", "\n")
+    )
 
 
 def one_line(text: str, limit: int | None = None) -> str:
-    """Show a text in one line: as `visible`, each run of white space a space, and at most `limit` signs of it."""
-    # What stands far beyond the limit is not worth the time: a log may hold a line of many megabytes.
+    """Write a text in one line: as `visible`, with single spaces, and at most `limit` characters."""
+    # Cut first: a line of a log may have many megabytes.
     kept = text if limit is None else text[: 10 * limit]
     shown = " ".join(visible(kept).split())
     if limit is None or (len(shown) <= limit and len(kept) == len(text)):
@@ -120,16 +122,19 @@ def one_line(text: str, limit: int | None = None) -> str:
 
 
 def visible_json(text: str) -> str:
-    r"""Write the hidden signs of a JSON document in JSON's own way, `\u202e`: a program reads the same values."""
+    r"""Escape the invisible characters of a JSON document as JSON does, `\u202e`; its values stay the same."""
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() or _show(sign) == sign else _escape_json(sign) for sign in text)
+    return "".join(
+        character if character.isprintable() or _show(character) == character else _escape_json(character)
+        for character in text
+    )
 
 
 def csv_cell(value: object) -> object:
-    """Make a cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe in front.
+    """Return a cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe in front.
 
-    Numbers stay numbers, and a text that is one stays as it is.
+    Numbers stay as they are, also a number written as text.
     """
     if not isinstance(value, str):
         return value
@@ -137,26 +142,26 @@ def csv_cell(value: object) -> object:
     return f"'{shown}" if FORMULA.match(shown) and not NUMBER.fullmatch(shown) else shown
 
 
-def _show(sign: str) -> str:
-    """Return one sign, or its code where it shows nothing."""
-    if sign in "\n\t" or unicodedata.category(sign) not in HIDDEN_CATEGORIES:
-        return sign
-    return sign.encode("unicode_escape").decode("ascii")
+def _show(character: str) -> str:
+    """Return one character, or its code if it is invisible."""
+    if character in "\n\t" or unicodedata.category(character) not in HIDDEN_CATEGORIES:
+        return character
+    return character.encode("unicode_escape").decode("ascii")
 
 
-def _escape_json(sign: str) -> str:
-    """Write a sign as JSON does; one beyond the first 65,536 takes two codes."""
-    units = sign.encode("utf-16-be", "surrogatepass").hex()
+def _escape_json(character: str) -> str:
+    """Write a character as JSON does; one beyond the first 65,536 takes two codes."""
+    units = character.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
 
 
 def describe_seconds(seconds: float) -> str:
-    """Say a time in the unit that fits."""
+    """Write a duration: 90 s, 12 min, 3.5 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def describe_bytes(num_bytes: float) -> str:
-    """Say a size in the unit that fits."""
+    """Write a size: 12.5 MB, 3.0 GB."""
     return f"{num_bytes / 1e6:.1f} MB" if num_bytes < 1e9 else f"{num_bytes / 1e9:.1f} GB"

@@ -1,4 +1,4 @@
-"""The longest tests begin first, so that no process is left alone with them at the end; all can be interrupted."""
+"""The longest tests begin first, so that no process is left alone with one at the end. Tests can be interrupted."""
 
 import signal
 from collections.abc import Iterator
@@ -7,24 +7,24 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent
-LONG = (ROOT, ROOT / "faults")
-"""Folders of tests that train for real, or kill what does."""
+LONG = (ROOT / "flows", ROOT / "faults")
+"""Folders of tests that train, or that kill trainings."""
 
-# A shell starts `make test &` with interrupts ignored, and what is started from here inherits that: tests that
-# interrupt would wait for ever.
+# A shell starts `make test &` with interrupts ignored, and every process that a test starts inherits this. Without
+# this line, a test that interrupts a process would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put them in front, in whatever order they have."""
+    """Put the long tests in front and keep their random order."""
     items.sort(key=lambda item: item.path.parent not in LONG)
 
 
 @pytest.fixture
 def heeded() -> Iterator[None]:
-    """Signals to leave that are not ignored, whoever started the tests: `nohup` ignores a closed terminal."""
+    """Have SIGINT, SIGTERM and SIGHUP raise an interrupt, also where `nohup` started the tests and ignores SIGHUP."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     for number in before:
         signal.signal(number, signal.default_int_handler)

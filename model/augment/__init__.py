@@ -1,7 +1,7 @@
-"""What sender, channel and receiver may do to a training burst, drawn afresh for each one.
+"""Random changes of a training burst that a sender, a channel or a receiver can cause; each burst gets its own draw.
 
-Transforms work on complex samples, outside autocast (half precision would ruin the phases), on any device, each with a
-random stream of its own, so that leaving one out shifts no other.
+A transform works on complex samples, on any device. It runs outside autocast, because half precision would ruin the
+phases. Each transform has its own random stream, so leaving one out changes no draw of another.
 
 Letters: B bursts, L samples.
 """
@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from model.augment.channel import INTERPOLATION_ERROR, Multipath, Noise
-from model.augment.mixup import Mixup
+from model.augment.mixup import Blend, Mixup
 from model.augment.power import mean_power, normalize_rms
 from model.augment.receiver import CarrierOffset, ConstantPhase, GainJitter, IqImbalance, PhaseNoise
 from model.augment.test_time import ChangedCopies, build_test_time
@@ -21,12 +21,12 @@ from model.augment.timing import Crop, Roll
 from model.augment.transform import Conditions, Transform
 from model.config import AugmentConfig
 from model.streams import generator
-from model.train.losses import Blend
 
 __all__ = [
     "INTERPOLATION_ERROR",
     "TRANSFORMS",
     "Augment",
+    "Blend",
     "CarrierOffset",
     "ChangedCopies",
     "Conditions",
@@ -57,14 +57,14 @@ TRANSFORMS: dict[str, Callable[[Any], Transform]] = {
     "carrier_offset": CarrierOffset,
     "noise": Noise,
 }
-"""Field of `AugmentConfig` -> what is built from its config; mixup, which changes targets too, comes after them all."""
+"""Field of `AugmentConfig` -> the transform that it configures. Mixup comes last, because it changes targets too."""
 
 
 class Augment:
     """The transforms of a configuration, in its order, then RMS normalisation, then mixup and RMS normalisation again.
 
-    Mixup blends bursts of one power, or the louder would count for more than its share; a blend has another power than
-    its parts, but what reaches the model always has a mean power of 1.
+    Mixup needs bursts of equal power, or the louder burst would count for more than its share. A blend has another
+    power than its parts, so it is normalised again: the network always sees a mean power of 1.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class Augment:
         self.streams: dict[str, Generator] = {}
 
     def start_epoch(self, seed: int, epoch: int, device: torch.device) -> None:
-        """Open each transform's random stream for one epoch, so that a resumed run draws what it would have drawn."""
+        """Open each transform's random stream for one epoch, so that a resumed run draws the same numbers."""
         self.conditions = Conditions(self.conditions.sample_rate_hz, epoch)
         names = [name for name, _ in self.transforms] + ["mixup"]
         self.streams = {name: generator(seed, "augment", name, epoch, device=device) for name in names}
 
     @torch.no_grad()
     def __call__(self, x_B2L: Tensor) -> tuple[Tensor, Blend | None]:
-        """Return augmented bursts [B, 2, L], float32, mean power 1, no gradient; and how mixup blended them."""
+        """Return augmented bursts [B, 2, L], float32, mean power 1, no gradient; and the blend, if mixup is on."""
         x_B2L = normalize_rms(self._transformed(x_B2L))
         if self.mixup is None:
             return x_B2L, None

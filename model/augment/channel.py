@@ -1,4 +1,4 @@
-"""What lies between sender and receiver: fading on several paths, and noise.
+"""The channel between sender and receiver: fading on several paths, and noise.
 
 Letters: B bursts, L samples, P taps, R rays, G points of a coarse time grid.
 """
@@ -20,16 +20,18 @@ INTERPOLATION_ERROR = 1e-5
 class Multipath:
     """Taps one sample apart, with an exponential power profile, each fading by Jakes' sum of rays.
 
-    A tap's gain is sum_r exp(j(2 pi f_D cos(phi_r) t + psi_r)) / sqrt(R) (Jakes 1974; Pop and Beaulieu 2001, eq. 2). It
-    turns by hertz while a burst lasts milliseconds, so it is evaluated on a coarse grid and interpolated linearly:
-    |error| <= h^2 / 8 * max|gain''| <= h^2 / 8 * sqrt(R) (2 pi f_D)^2, which fixes the grid's step h.
+    A tap's gain is sum_r exp(j(2 pi f_D cos(phi_r) t + psi_r)) / sqrt(R) (Jakes 1974; Pop and Beaulieu 2001, eq. 2).
+    The gain turns by a few hertz, and a burst lasts milliseconds. So the code computes it on a coarse grid and
+    interpolates linearly. The error bound |error| <= h^2 / 8 * max|gain''| <= h^2 / 8 * sqrt(R) (2 pi f_D)^2 fixes the
+    grid's step h.
     """
 
     def __init__(self, config: MultipathConfig) -> None:
         self.config = config
 
     def grid_step_samples(self, sample_rate_hz: float) -> int:
-        """Return how far apart the grid's points may lie for `INTERPOLATION_ERROR`."""
+        """Return the largest grid step, in samples, that keeps the error below `INTERPOLATION_ERROR`."""
+        # Solve h^2 / 8 * curvature = `INTERPOLATION_ERROR` for h, at the largest Doppler.
         curvature = math.sqrt(self.config.num_rays) * (2 * math.pi * self.config.max_doppler_hz) ** 2
         return max(1, math.floor(math.sqrt(8 * INTERPOLATION_ERROR / curvature) * sample_rate_hz))
 
@@ -50,6 +52,7 @@ class Multipath:
         """Draw amplitudes [B, P, 1] whose squares fall off exponentially with delay and sum to 1."""
         spread_s_B1 = uniform(self.config.min_delay_spread_s, self.config.max_delay_spread_s, (batch, 1), stream)
         delay_s_P = torch.arange(self.config.num_taps, device=stream.device) / sample_rate_hz
+        # A softmax of -delay / spread is the exponential profile, normalised, and cannot underflow to 0 / 0.
         power_BP = torch.softmax(-delay_s_P / spread_s_B1, dim=1)
         return power_BP.sqrt()[..., None]
 
@@ -72,18 +75,18 @@ def _stretch(points_BPG: Tensor, size: int) -> Tensor:
 
 
 class Noise:
-    """Circular white Gaussian noise, its power set by each burst's own mean power and an SNR in dB.
+    """Circular white Gaussian noise at an SNR in dB below the burst's own mean power.
 
-    With a warm-up the SNR is a curriculum (Bengio et al. 2009): clean bursts first. In epoch 1 the lowest SNR is
-    `warmup.start_db`; each epoch it falls by the same step, (start_db - min_snr_db) / epochs; in epoch
-    `warmup.epochs` + 1 it is `min_snr_db`, and stays there. The highest SNR is the same in every epoch.
+    With a warm-up the SNR is a curriculum (Bengio et al. 2009): clean bursts come first. In epoch 1 the lowest SNR is
+    `warmup.start_db`. Each epoch lowers it by (start_db - min_snr_db) / epochs. From epoch `warmup.epochs` + 1 on it
+    is `min_snr_db`. The highest SNR is the same in every epoch.
     """
 
     def __init__(self, config: NoiseConfig) -> None:
         self.min_snr_db, self.max_snr_db, self.warmup = config.min_snr_db, config.max_snr_db, config.warmup
 
     def lowest_snr_db(self, epoch: int) -> float:
-        """Return the lower end of the SNR's range in an epoch, counted from 1."""
+        """Return the lowest SNR of an epoch in dB; epochs count from 1."""
         if self.warmup is None or epoch > self.warmup.epochs:
             return self.min_snr_db
         done = (epoch - 1) / self.warmup.epochs

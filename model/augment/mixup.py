@@ -1,24 +1,33 @@
 """Bursts blended in pairs. B bursts, L samples."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Generator, Tensor
 
 from model.config import MixupConfig
-from model.train.losses import Blend
+
+
+@dataclass(frozen=True)
+class Blend:
+    """How mixup blended a batch: burst b is `share_B[b]` of itself and 1 - `share_B[b]` of burst `partner_B[b]`."""
+
+    partner_B: Tensor
+    share_B: Tensor
 
 
 class Mixup:
     """Mixup (Zhang et al. 2018, arXiv 1710.09412): share x_b + (1 - share) x_partner(b), share ~ Beta(alpha, alpha).
 
-    Each burst has a share of its own, and its partner comes from a random permutation of the batch, so that each burst
-    is partner once, maybe of itself. The targets follow in the loss: see `model.train.losses.blended_loss`.
+    Each burst draws its own share. A random permutation of the batch gives the partners, so each burst is partner
+    once, possibly of itself. The loss blends the targets: see `model.train.losses.blended_loss`.
     """
 
     def __init__(self, config: MixupConfig) -> None:
         self.alpha = config.alpha
 
     def __call__(self, x_B2L: Tensor, stream: Generator) -> tuple[Tensor, Blend]:
-        """Return blended bursts [B, 2, L], and how they were blended."""
+        """Return blended bursts [B, 2, L] and the blend."""
         batch = x_B2L.shape[0]
         partner_B = torch.randperm(batch, generator=stream, device=stream.device)
         share_B = draw_beta(self.alpha, batch, stream)
@@ -29,8 +38,8 @@ class Mixup:
 def draw_beta(alpha: float, count: int, stream: Generator) -> Tensor:
     """Draw float32 [count] of Beta(alpha, alpha), on the stream's device, also where alpha is tiny.
 
-    Beta(a, a) is g / (g + h) for g, h ~ Gamma(a), and Gamma(a) = Gamma(a + 1) U^(1 / a) (Marsaglia and Tsang 2000,
-    section 6). For a small a both g and h may be too small for a float; the logarithm of their ratio never is.
+    Beta(a, a) is g / (g + h) for g, h ~ Gamma(a). Gamma(a) is Gamma(a + 1) U^(1 / a) (Marsaglia and Tsang 2000,
+    section 6). For a small a both g and h may underflow; the logarithm of their ratio does not.
     """
     shape_2n = torch.full((2, count), alpha + 1, device=stream.device)
     log_g_n, log_h_n = torch._standard_gamma(shape_2n, generator=stream).log()

@@ -1,4 +1,4 @@
-"""The power of bursts. B bursts, L samples."""
+"""The mean power of bursts. B bursts, L samples."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,7 @@
-"""What oscillator, mixer and amplifier do to a burst. B bursts, L samples, G points of a coarse time grid."""
+"""Changes of a burst by an oscillator, a mixer and an amplifier.
+
+Letters: B bursts, L samples, G points of a coarse time grid.
+"""
 
 import math
 
@@ -19,10 +22,12 @@ from model.config import (
 class IqImbalance:
     """Gain and phase of the two arms of a quadrature mixer differ: y = mu x + nu conj(x).
 
-    Tarighat, Bagheri and Sayed 2005 (IEEE Trans. Signal Process. 53, "Compensation schemes and performance analysis of
-    IQ imbalances in OFDM receivers"): mu = cos(theta / 2) + j alpha sin(theta / 2), nu = alpha cos(theta / 2) -
-    j sin(theta / 2). So the arms I and Q have the gains 1 + alpha and 1 - alpha, and each is theta / 2 off. The gain of
-    I over Q is 20 log10((1 + alpha) / (1 - alpha)) in decibels, therefore alpha = tanh(gain_db ln(10) / 40).
+    mu = cos(theta / 2) + j alpha sin(theta / 2) and nu = alpha cos(theta / 2) - j sin(theta / 2). So the arms I and Q
+    have the gains 1 + alpha and 1 - alpha, and each is theta / 2 off. The gain of I over Q in decibels is
+    20 log10((1 + alpha) / (1 - alpha)), therefore alpha = tanh(gain_db ln(10) / 40).
+
+    Source: Tarighat, Bagheri and Sayed 2005, "Compensation schemes and performance analysis of IQ imbalances in OFDM
+    receivers", IEEE Trans. Signal Process. 53.
 
     The mirror image of a tone is |mu / nu|^2 weaker than the tone (image rejection): at 1 dB and 5 degrees 23 dB.
     """
@@ -31,7 +36,7 @@ class IqImbalance:
         self.max_gain_db, self.max_phase_deg = config.max_gain_db, config.max_phase_deg
 
     def __call__(self, x_BL: Tensor, conditions: Conditions, stream: Generator) -> Tensor:
-        """Return bursts with their own mirror image in them, complex [B, L]."""
+        """Return bursts plus their mirror image, complex [B, L]."""
         shape = (x_BL.shape[0], 1)
         gain_db_B1 = uniform(-self.max_gain_db, self.max_gain_db, shape, stream)
         half_B1 = torch.deg2rad(uniform(-self.max_phase_deg, self.max_phase_deg, shape, stream)) / 2
@@ -42,9 +47,9 @@ class IqImbalance:
 
 
 class GainJitter:
-    """The gain wanders: U(-max_db, max_db) at points spread evenly from first to last sample, in between linear in dB.
+    """The gain changes within a burst: U(-max_db, max_db) at evenly spaced points, linear in dB between them.
 
-    A sample's amplitude is multiplied by 10^(gain_db / 20).
+    The transform multiplies a sample's amplitude by 10^(gain_db / 20).
     """
 
     def __init__(self, config: GainJitterConfig) -> None:
@@ -59,13 +64,13 @@ class GainJitter:
 
 
 class ConstantPhase:
-    """One turn for a whole burst, U(-max_deg, max_deg): oscillators of sender and receiver start at any phase."""
+    """One phase for a whole burst, U(-max_deg, max_deg): the oscillators of sender and receiver start at any phase."""
 
     def __init__(self, config: ConstantPhaseConfig) -> None:
         self.max_deg = config.max_deg
 
     def __call__(self, x_BL: Tensor, conditions: Conditions, stream: Generator) -> Tensor:
-        """Return turned bursts, complex [B, L]."""
+        """Return rotated bursts, complex [B, L]."""
         phase_B1 = torch.deg2rad(uniform(-self.max_deg, self.max_deg, (x_BL.shape[0], 1), stream))
         return x_BL * torch.polar(torch.ones_like(phase_B1), phase_B1)
 
@@ -77,7 +82,7 @@ class PhaseNoise:
         self.max_linewidth_hz = config.max_linewidth_hz
 
     def __call__(self, x_BL: Tensor, conditions: Conditions, stream: Generator) -> Tensor:
-        """Return bursts turned by a random walk, complex [B, L]."""
+        """Return bursts rotated by a random walk of the phase, complex [B, L]."""
         linewidth_hz_B1 = uniform(0.0, self.max_linewidth_hz, (x_BL.shape[0], 1), stream)
         steps_BL = torch.randn(x_BL.shape, generator=stream, device=stream.device)
         walk_BL = (steps_BL * torch.sqrt(2 * math.pi * linewidth_hz_B1 / conditions.sample_rate_hz)).cumsum(dim=1)
@@ -91,7 +96,7 @@ class CarrierOffset:
         self.max_hz = config.max_hz
 
     def __call__(self, x_BL: Tensor, conditions: Conditions, stream: Generator) -> Tensor:
-        """Return turning bursts, complex [B, L]."""
+        """Return bursts at the shifted frequency, complex [B, L]."""
         offset_hz_B1 = uniform(-self.max_hz, self.max_hz, (x_BL.shape[0], 1), stream)
         time_s_L = torch.arange(x_BL.shape[1], device=x_BL.device) / conditions.sample_rate_hz
         phase_BL = 2 * math.pi * offset_hz_B1 * time_s_L

@@ -1,4 +1,4 @@
-"""Changed copies of the bursts that are scored. B bursts, K copies, L samples."""
+"""Changed copies of bursts for test-time augmentation. B bursts, K copies, L samples."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,10 +13,10 @@ from model.streams import generator
 
 
 class ChangedCopies:
-    """Copies of each burst as another receiver might have heard it: another carrier offset, then more noise.
+    """Copies of each burst as another receiver might record it: another carrier offset, then more noise.
 
-    A burst's copies depend on the seed and the burst's name alone. So they are the same bits every time, whatever
-    bursts are scored beside it, in whatever order and batches.
+    A burst's copies depend only on the seed and the burst's name. So they are the same bits every time, in any order
+    and any batch.
     """
 
     def __init__(self, config: TestTimeConfig, seed: int, sample_rate_hz: float) -> None:
@@ -29,7 +29,7 @@ class ChangedCopies:
             self.transforms["noise"] = Noise(config.noise)
 
     def __call__(self, x_B2L: Tensor, names: Sequence[str]) -> Iterator[Tensor]:
-        """Yield `num_copies` times the bursts [B, 2, L], changed, not yet normalised; `names` has one a burst."""
+        """Yield `num_copies` times changed bursts [B, 2, L], not normalised; `names` has a name for each burst."""
         x_BL = torch.complex(x_B2L[:, 0], x_B2L[:, 1])
         copies_BKL = torch.stack([self._copies(x_L, name) for x_L, name in zip(x_BL, names, strict=True)])
         for copy_BL in copies_BKL.unbind(1):
@@ -45,5 +45,5 @@ class ChangedCopies:
 
 
 def build_test_time(config: TestTimeConfig | None, seed: int, sample_rate_hz: float) -> ChangedCopies | None:
-    """Build what makes the copies, where a configuration wants any."""
+    """Build the maker of copies; None if the configuration asks for none."""
     return None if config is None else ChangedCopies(config, seed, sample_rate_hz)

@@ -1,4 +1,4 @@
-"""Where in time a burst lies in what is recorded. B bursts, L samples."""
+"""The place of a burst in the recorded window. B bursts, L samples."""
 
 import torch
 from torch import Generator, Tensor
@@ -8,21 +8,21 @@ from model.config import CropConfig, RollConfig
 
 
 class Crop:
-    """A contiguous part is cut out and put at the start, zeros after it: a receiver that wakes late and hears less.
+    """A contiguous part of the burst at the window's start, then zeros: a receiver that starts late and records less.
 
-    Its length is U(min_fraction, 1) of the burst's, rounded to samples, at least one; every place where it fits is
-    equally likely.
+    The part's length is U(min_fraction, 1) of the burst, rounded to samples, at least one. Every place where it fits
+    is equally likely.
     """
 
     def __init__(self, config: CropConfig) -> None:
         self.min_fraction = config.min_fraction
 
     def __call__(self, x_BL: Tensor, conditions: Conditions, stream: Generator) -> Tensor:
-        """Return the parts, complex [B, L], filled up with zeros."""
+        """Return the parts, complex [B, L], padded with zeros."""
         batch, samples = x_BL.shape
         kept_B1 = (uniform(self.min_fraction, 1.0, (batch, 1), stream) * samples).round().clamp(min=1)
         left_B1 = samples - kept_B1
-        # A number next to 1 times the number of places may round up to it.
+        # A random number near 1, times the number of places, may round up to that number, which is no place.
         start_B1 = torch.minimum((uniform(0.0, 1.0, (batch, 1), stream) * (left_B1 + 1)).floor(), left_B1)
         place_L = torch.arange(samples, device=x_BL.device)
         index_BL = (place_L + start_B1.long()).clamp_(max=samples - 1)

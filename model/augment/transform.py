@@ -1,4 +1,4 @@
-"""What every transform is called with. B bursts, L samples."""
+"""The interface of every transform. B bursts, L samples."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,17 +9,17 @@ from torch import Generator, Tensor
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a transform must know beside the bursts: their sample rate, and the epoch of training, counted from 1."""
+    """What a transform knows besides the bursts: their sample rate, and the epoch, counted from 1."""
 
     sample_rate_hz: float
     epoch: int = 1
 
 
 class Transform(Protocol):
-    """One thing that happens to bursts.
+    """One change of bursts.
 
-    Each draws from the stream it is given and from nothing else, for all bursts at once, on the stream's device, which
-    is that of the bursts. What it draws depends on the shape of the bursts alone, never on their samples.
+    A transform draws only from the given stream, for all bursts at once, on the device of the bursts. Its draws depend
+    on the shape of the bursts, never on their samples.
     """
 
     def __call__(self, x_BL: Tensor, conditions: Conditions, stream: Generator) -> Tensor:

@@ -1,7 +1,7 @@
-"""Every knob of a training job: typed, closed, frozen. No torch here: the orchestrator reads this too.
+"""Every knob of a training job: typed, closed, frozen. No torch, because the orchestrator reads this too.
 
-A field that a configuration does not use does not exist in it: the focal loss has a gamma, cross-entropy has none. So a
-knob without effect is an unknown field, refused by `decode_job` before anything starts.
+A configuration has only the fields that it uses: the focal loss has a gamma, cross-entropy has none. So a knob without
+effect is an unknown field, and `decode_job` refuses it before anything starts.
 """
 
 from typing import Annotated, Any, Literal
@@ -104,7 +104,7 @@ class JobConfig(Config, frozen=True, kw_only=True):
 
 
 COSMETIC = ("experiment", "profile", "runtime.checkpoint_epochs")
-"""Knobs of `JobConfig`, dotted, that change nothing of what a run computes."""
+"""Dotted knobs of `JobConfig` that change no number of a run."""
 
 
 def decode_job(content: bytes) -> JobConfig:
@@ -117,7 +117,7 @@ def decode_job(content: bytes) -> JobConfig:
 
 
 def job_from_builtins(values: dict[str, Any]) -> JobConfig:
-    """Check a resolved configuration given as plain dicts, lists, numbers and strings.
+    """Check a resolved configuration of plain dicts, lists, numbers and strings.
 
     Raises:
         msgspec.ValidationError: a field is unknown, missing, or outside its range.
@@ -126,7 +126,7 @@ def job_from_builtins(values: dict[str, Any]) -> JobConfig:
 
 
 def differing_knobs(one: JobConfig, other: JobConfig) -> list[str]:
-    """Name the dotted knobs in which two configurations differ, but for those that change no number."""
+    """Name the dotted knobs in which two configurations differ, without those of `COSMETIC`."""
     return _differing(msgspec.to_builtins(one), msgspec.to_builtins(other), "")
 
 

@@ -32,7 +32,7 @@ class CarrierOffsetConfig(Config, frozen=True, kw_only=True):
 
 
 class SnrWarmupConfig(Config, frozen=True, kw_only=True):
-    """A curriculum: clean bursts first. The lowest SNR falls in equal steps from `start_db` to the noise's own."""
+    """A curriculum, clean bursts first: the lowest SNR falls in equal steps from `start_db` to that of the noise."""
 
     start_db: Annotated[float, Meta(description="lowest SNR in the first epoch")] = 30.0
     epochs: Annotated[int, Meta(ge=1, description="epochs until the lowest SNR is the noise's own")] = 50
@@ -69,13 +69,13 @@ class RollConfig(Config, frozen=True, kw_only=True):
 
 
 class CropConfig(Config, frozen=True, kw_only=True):
-    """A part of the burst is cut out and put at its start, zeros after it."""
+    """A part of the burst, moved to its start, with zeros after it."""
 
     min_fraction: Annotated[float, Meta(gt=0, lt=1, description="length kept ~ U(this, 1) of the burst's")] = 0.8
 
 
 class IqImbalanceConfig(Config, frozen=True, kw_only=True):
-    """Gain and phase of a mixer's two arms differ."""
+    """A mixer whose two arms differ in gain and phase."""
 
     max_gain_db: Annotated[float, Meta(ge=0, description="gain of I over Q ~ U(-this, this)")] = 1.0
     max_phase_deg: Annotated[float, Meta(ge=0, lt=90, description="phase error ~ U(-this, this)")] = 5.0
@@ -87,14 +87,14 @@ class IqImbalanceConfig(Config, frozen=True, kw_only=True):
 
 
 class GainJitterConfig(Config, frozen=True, kw_only=True):
-    """The gain wanders within a burst; one gain for a whole burst would be undone by normalising its power."""
+    """A gain that changes within a burst. Normalising the power would undo a constant gain."""
 
     max_db: Annotated[float, Meta(gt=0, description="gain at each point ~ U(-this, this)")] = 3.0
     points: Annotated[int, Meta(ge=2, description="points over the burst; straight lines in dB between them")] = 8
 
 
 class ConstantPhaseConfig(Config, frozen=True, kw_only=True):
-    """One random turn for the whole burst."""
+    """One random phase for the whole burst."""
 
     max_deg: Annotated[float, Meta(gt=0, le=180, description="turn ~ U(-this, this)")] = 180.0
 
@@ -106,7 +106,7 @@ class MixupConfig(Config, frozen=True, kw_only=True):
 
 
 class AugmentConfig(Config, frozen=True, kw_only=True):
-    """What is done to a training burst, in the order of these fields; `null` leaves a transform out."""
+    """The transforms of a training burst, in the order of these fields; `null` leaves a transform out."""
 
     crop: CropConfig | None = None
     roll: RollConfig | None = None
@@ -121,7 +121,7 @@ class AugmentConfig(Config, frozen=True, kw_only=True):
 
 
 class TestTimeConfig(Config, frozen=True, kw_only=True):
-    """Test-time augmentation: the class scores of a burst are averaged with those of changed copies of it."""
+    """Test-time augmentation: class probabilities are averaged over a burst and its changed copies."""
 
     copies: Annotated[Count, Meta(description="changed copies of each burst, beside the burst itself")] = 8
     carrier_offset: CarrierOffsetConfig | None = field(default_factory=CarrierOffsetConfig)

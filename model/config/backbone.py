@@ -104,5 +104,5 @@ class ModelConfig(Config, frozen=True, kw_only=True):
         return self.mlp_multiple * math.ceil(width / self.mlp_multiple)
 
     def num_tokens(self, samples: int) -> int:
-        """Tokens that a patch embedding makes of a burst: 256 for 8,192 samples at stride 32."""
+        """Return the number of tokens that a patch embedding makes of a burst: 256 for 8,192 samples at stride 32."""
         return (samples - 1) // self.patch_stride + 1

@@ -1,4 +1,4 @@
-"""What all configs share: closed, frozen, finite."""
+"""The base of all configurations: closed, frozen, finite."""
 
 import math
 from typing import Annotated
@@ -11,14 +11,14 @@ Count = Annotated[int, Meta(ge=1)]
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every config: immutable, keyword-only, unknown fields are errors, as are infinite numbers."""
+    """Base of every configuration: immutable and keyword-only; unknown fields and infinite numbers are errors."""
 
     def __post_init__(self) -> None:
         require_finite(self)
 
 
 def require_finite(config: Struct) -> None:
-    """Refuse a config with an infinite number or NaN, which JSON and YAML parsers let through.
+    """Refuse a configuration with an infinite number or NaN, which parsers of JSON and YAML accept.
 
     Raises:
         ValueError: names the field.

@@ -1,4 +1,4 @@
-"""Which bursts play which part."""
+"""Which bursts are trained, validated, chosen or reported on."""
 
 import os
 import re
@@ -21,9 +21,9 @@ _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^
 
 
 def expand_path(path: str, variables: Mapping[str, str]) -> str:
-    """Put variables into a path: `${RTL433}` or `${RTL433:-data/file.h5}`; what is not set stays as it is written.
+    """Replace variables in a path, as in `${RTL433}` or `${RTL433:-data/file.h5}`; an unset variable stays as written.
 
-    A variable may hold what nobody should read. So its value stands nowhere but in the call that opens the file.
+    A variable may hold a secret. So its value is used only in the call that opens the file, and never in a message.
     """
 
     def value(found: re.Match[str]) -> str:
@@ -39,16 +39,16 @@ def variables_of(path: str) -> tuple[str, ...]:
 
 
 def locate_capture(folder: Path, path: str) -> Path:
-    """Return where a capture lies, with the variables of this process in place of their names."""
+    """Return the path of a capture, with this process's values of variables."""
     return folder / expand_path(path, os.environ)
 
 
 @dataclass(frozen=True)
 class CapturePlace:
-    """Where a capture lies. As text it is the path as the campaign writes it, and `Path(place)` is what to open.
+    """A capture's place: `str(place)` is the path as the campaign writes it, `Path(place)` is the file to open.
 
     Attributes:
-        folder: what the path is relative to.
+        folder: the folder that the path is relative to.
         path: as the campaign writes it, with the names of variables.
     """
 
@@ -63,7 +63,7 @@ class CapturePlace:
 
 
 Place = Path | CapturePlace
-"""A capture file: text for a sentence by `str`, what to open by `Path`."""
+"""A capture file: `str` gives the text for a message, `Path` the file to open."""
 
 
 class CaptureConfig(Config, frozen=True, kw_only=True):
@@ -109,7 +109,7 @@ Captures = Annotated[tuple[str, ...], Meta(min_length=1)]
 
 
 class DataConfig(Config, frozen=True, kw_only=True):
-    """Which bursts play which part. What is reported is never trained, validated or chosen on."""
+    """The bursts of each role. Reported bursts are never trained, validated or chosen on."""
 
     layout: Annotated[
         Literal["rffi-hdf5", "shards"],

@@ -25,7 +25,7 @@ class CosineConfig(Config, frozen=True, kw_only=True, tag_field="kind", tag="cos
 
 
 class OneCycleConfig(Config, frozen=True, kw_only=True, tag_field="kind", tag="one_cycle"):
-    """Up to `peak_factor` times the learning rate, then down to nothing (Smith and Topin, arXiv 1708.07120)."""
+    """Up to `peak_factor` times the learning rate, then down to almost 0 (Smith and Topin, arXiv 1708.07120)."""
 
     peak_factor: Annotated[float, Meta(gt=0, description="highest rate over learning_rate")] = 10.0
     rising: Annotated[float, Meta(gt=0, lt=1, description="share of the steps that the rate rises")] = 0.3
@@ -35,7 +35,7 @@ ScheduleConfig = PlateauConfig | CosineConfig | OneCycleConfig
 
 
 class OptimConfig(Config, frozen=True, kw_only=True):
-    """How the parameters move, and when to stop."""
+    """The optimiser, its learning rate, and when training stops."""
 
     optimizer: Annotated[
         Literal["adamw", "muon"],

@@ -1,4 +1,4 @@
-"""Captures on disk and the batches made of them."""
+"""Captures on disk and the batches of tensors made of them. This package knows no network and no study."""
 
 import os
 
@@ -9,5 +9,5 @@ for _name in (
     "HDF5_PLUGIN_PRELOAD",
     "HDF5_VOL_CONNECTOR",
 ):
-    # HDF5 reads these when h5py is imported. They can put other bytes in the place of a capture's own.
+    # HDF5 reads these variables when h5py is imported. They could replace a capture's bytes by others.
     os.environ.pop(_name, None)

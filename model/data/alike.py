@@ -1,4 +1,4 @@
-"""What all captures of a configuration have in common: the layout and the sample rate. No torch."""
+"""Checks that all captures of a configuration share one layout and one sample rate. No torch."""
 
 import os
 from collections.abc import Iterable
@@ -12,8 +12,8 @@ from model.data.unchanged import is_shard
 def require_one_rate(config: DataConfig, folder: Path, opened: Iterable[Bursts] = ()) -> None:
     """Refuse captures of different sample rates, whatever their roles; paths are relative to `folder`.
 
-    What is learned at one rate says nothing at another. Shards state no rate: that of the configuration holds.
-    Rates of `opened` captures are known; the others are read.
+    A network trained at one rate says nothing at another. Shards state no rate, so the configuration's rate holds.
+    The rates of `opened` captures are known; the others are read.
 
     Raises:
         CaptureError: a file is missing, or its rate is not that of the others.
@@ -31,7 +31,7 @@ def require_one_rate(config: DataConfig, folder: Path, opened: Iterable[Bursts] 
 
 
 def require_layout(config: DataConfig) -> None:
-    """Refuse a file that the layout does not name: what a capture is read as shall not depend on its name alone.
+    """Refuse a file whose name does not fit the layout: the name alone must not decide how a capture is read.
 
     Raises:
         CaptureError: a shard in the layout of HDF5, or the other way round.

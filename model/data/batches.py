@@ -21,7 +21,7 @@ from model.data.unchanged import CaptureStamps, stamp_files
 from model.streams import generator
 
 MEMORY_BYTES = 2 * 2**30
-"""A role's bursts are kept in memory up to this size; larger ones are read batch by batch, one batch ahead."""
+"""Up to this size a role's bursts are kept in memory. Larger sets are read batch by batch, one batch ahead."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class Batch:
 
 
 class BurstSet:
-    """Bursts of one or several captures, numbered through, with the class of each.
+    """Bursts of one or several captures, numbered from 0, with the class of each.
 
     Args:
         parts: the captures' selections, of one sample rate and length.
         classes: class of each device.
-        memory_bytes: the set is kept in memory if it is no larger; `MEMORY_BYTES` if not said.
-        stamps: those of the files before they were opened; taken now if not given.
+        memory_bytes: the largest size of a set that is kept in memory; `MEMORY_BYTES` by default.
+        stamps: stamps of the files from before they were opened; taken now by default.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class BurstSet:
         return self.parts[0].sample_rate_hz
 
     def require_unchanged(self) -> None:
-        """Look whether the files are still those that were opened: one `stat` a file.
+        """Check that the files are still those that were opened; this costs one `stat` a file.
 
         Raises:
             CaptureChangedError: a file is another one now, or was written to.
@@ -82,7 +82,7 @@ class BurstSet:
         self.stamps.require_unchanged()
 
     def shuffle_labels(self, seed: int) -> None:
-        """Deal the classes out anew: a control in which there is nothing to learn."""
+        """Shuffle the classes over the bursts: a control in which there is nothing to learn."""
         order = torch.randperm(len(self), generator=generator(seed, "labels"))
         self.class_of_burst = self.class_of_burst[order]
 
@@ -94,6 +94,7 @@ class BurstSet:
 
     def _read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         x_B2S = np.empty((len(indices), 2, self.parts[0].samples), dtype=np.float32)
+        # The part of a burst is the last one that starts at or before its number.
         part_of = np.searchsorted(self._starts, indices, side="right") - 1
         for number in np.unique(part_of):
             places = np.flatnonzero(part_of == number)
@@ -101,7 +102,7 @@ class BurstSet:
         return x_B2S
 
     def shuffled(self, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
-        """Yield every burst once, in an order that depends on seed and epoch alone."""
+        """Yield every burst once, in an order that depends only on seed and epoch."""
         return self._batches(torch.randperm(len(self), generator=generator(seed, "order", epoch)), batch_size)
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
@@ -116,8 +117,9 @@ class BurstSet:
 def one_ahead(take: Callable[[Tensor], Batch], indices: Sequence[Tensor]) -> Iterator[Batch]:
     """Yield the batch of each of `indices`, in order, while one thread reads the next one.
 
-    What `take` raises is raised here, in place of its batch. Leaving early waits for the batch that is being read.
+    An error of `take` is raised here, in place of its batch. Leaving early waits for the batch that is being read.
     """
+    # One thread is enough: a second one would only compete for the same disk.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as reader:
         waiting: Future[Batch] | None = None
         for chosen in indices:
@@ -130,7 +132,7 @@ def one_ahead(take: Callable[[Tensor], Batch], indices: Sequence[Tensor]) -> Ite
 
 
 class Timed:
-    """Batches, and in `seconds` how long was waited for them so far: near 0 where they are read fast enough."""
+    """Batches, and in `seconds` the time spent waiting for them; near 0 if reading keeps up with training."""
 
     def __init__(self, batches: Iterator[Batch]) -> None:
         self.seconds = 0.0
@@ -168,8 +170,8 @@ def open_role(config: DataConfig, names: tuple[str, ...], folder: Path) -> Burst
     """Open the captures of a role; paths are relative to `folder`.
 
     Raises:
-        CaptureAwayError: the system cannot give us a file just now.
-        CaptureError: a file does not fit, or is of another sample rate than any capture of the configuration.
+        CaptureAwayError: the system cannot give us a file now.
+        CaptureError: a file does not fit, or its sample rate differs from that of another capture.
     """
     require_layout(config)
     places = [CapturePlace(folder, config.captures[name].path) for name in names]

@@ -1,4 +1,4 @@
-"""What can be wrong with a capture, as sentences, and whether it can pass. No torch."""
+"""The errors of captures, and which of them can pass by themselves. No torch."""
 
 import re
 from os import fspath
@@ -7,36 +7,36 @@ from model.config import Place
 from model.endings import OWN_DOING, find_system_error
 
 _HDF5_ERRNO = re.compile(r"\berrno = (\d+)")
-"""How HDF5 writes the system's number into its message. h5py keeps the number in some classes of error only."""
+"""The system's error number in a message of HDF5. h5py keeps the number only in some classes of error."""
 
 
 class CaptureError(ValueError):
-    """A capture that does not fit: which file, dataset and row, what was found, what was wanted."""
+    """A capture that does not fit. The text names file, dataset and row, what is there and what is needed."""
 
 
 class CaptureAwayError(CaptureError):
-    """The system cannot give us the file just now. This says nothing about what the file holds; a run can go on later.
+    """The system cannot give us the file now. A run can go on later, since this says nothing about the file's content.
 
-    The system's error is its cause.
+    The system's error is the cause of this one.
     """
 
 
 class CaptureChangedError(CaptureError):
-    """A capture is no longer the file that was opened; what is read of it now must not be used."""
+    """A capture is no longer the file that was opened; its content must not be used now."""
 
 
 def name_error(error: OSError, path: Place) -> OSError:
-    """Return an error of the system as one of a capture, which is named as the campaign names it."""
+    """Return a copy of a system error that names the capture as the campaign names it."""
     return OSError(error.errno, hide_place(error.strerror or str(error), path), str(path))
 
 
 def hide_place(text: str, path: Place) -> str:
-    """Put a capture's path as the campaign writes it in place of the one that was opened."""
+    """Replace the opened path in a text by the path as the campaign writes it."""
     return text.replace(fspath(path), str(path))
 
 
 def system_error_of(error: BaseException) -> OSError | None:
-    """Return the system's error behind an error of h5py, or of a plain read; None if what the file holds is wrong."""
+    """Return the system error behind an error of h5py or of a plain read; None if the file's content is wrong."""
     found = find_system_error(error)
     if found is None and (numbers := _HDF5_ERRNO.findall(str(error))):
         found = OSError(int(numbers[-1]), str(error))

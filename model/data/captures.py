@@ -1,15 +1,15 @@
-"""Read bursts from a capture file, only the rows and the leading samples that are asked for. No torch.
+"""Read the chosen rows and leading samples of bursts from a capture file. No torch.
 
-The layout `rffi-hdf5`: `data` [N, 2L] real numbers, the L real parts and then the L imaginary parts of each burst;
-`label` [1, N], [N, 1] or [N], the transmitter counted from 1, usually stored as float.
+The layout `rffi-hdf5` has two datasets. `data` [N, 2L] holds the L real parts and then the L imaginary parts of each
+burst. `label` [1, N], [N, 1] or [N] holds the transmitter, counted from 1, usually as float.
 
-The layout `shards`: one `.npy` file a capture, float32 [N, 2, L], rows device by device and packets in order. Which
-devices and packets they are stands in the configuration; `model.data.shards` makes them.
+The layout `shards` has one `.npy` file a capture, float32 [N, 2, L], rows device by device and packets in order. The
+configuration says which devices and packets they are; `model.data.shards` makes them.
 
-Shards, and `data` that lie in one piece in their file, are read by `model.data.plain_rows`; chunked `data` by h5py.
+`model.data.plain_rows` reads shards, and `data` that lie in one piece in their file. h5py reads chunked `data`.
 
-Shapes: N bursts in the file, L samples in a burst of the file, n bursts asked for, S leading samples that are used,
-B bursts of a batch.
+Letters: N bursts in the file, L samples in a burst of the file, n chosen bursts, S leading samples that are used.
+B is the bursts of a batch.
 """
 
 import math
@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 BLOCK_BYTES = 8 * 2**20
-"""Most bytes of one read: a long run of rows is read in blocks, so a big file costs no more memory than a small one."""
+"""Most bytes of one read. A long run of rows is read in blocks, so a big file needs no more memory than a small one."""
 
 CHUNK_CACHE_BYTES = 4 * BLOCK_BYTES
 """A compressed chunk usually holds both halves of a row; the cache keeps a block's chunks for its second half."""
@@ -66,15 +66,15 @@ MAX_LABEL = 2**31 - 1
 
 LABELS_AT_ONCE = 2**20
 MAX_NAMES = 20
-"""Most datasets of a file that a sentence names."""
+"""Most datasets of a file that an error message names."""
 
 MAX_ROWS = 10**8
-"""Most bursts of a file: labels are kept in memory, and a file of some bytes can claim any number of them."""
+"""Most bursts of a file. Labels are kept in memory, and even a small file can claim any number of them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Bursts:
-    """A selection of one capture, opened: grouped by device, in packet order within a device.
+    """Chosen bursts of one opened capture, grouped by device, in packet order within a device.
 
     Attributes:
         path: the capture file; as text, it is as the campaign names it.
@@ -108,14 +108,14 @@ def open_bursts(path: Place, capture: CaptureConfig, *, samples: int, default_sa
     """Select the bursts of a device range and a packet range; reads labels and shapes, no data.
 
     Args:
-        path: the capture file, where `capture.path` resolves to; a `CapturePlace` is named as the campaign names it.
-        capture: half-open ranges over devices counted from 0 and over each device's rows in file order. Of a shard
-            they say what its rows are: it holds these bursts and no others.
+        path: the capture file at `capture.path`; messages name a `CapturePlace` as the campaign writes it.
+        capture: half-open ranges over devices, counted from 0, and over each device's rows in file order. A shard
+            holds exactly the bursts of these ranges.
         samples: leading samples of each burst that will be used.
-        default_sample_rate_hz: used where the file has no attribute `sample_rate`, as no shard has.
+        default_sample_rate_hz: used if the file has no attribute `sample_rate`; a shard never has one.
 
     Raises:
-        CaptureError: the file is missing or is not such a capture, or lacks samples, devices or packets asked for.
+        CaptureError: the file is missing, is no such capture, or lacks chosen samples, devices or packets.
     """
     num_devices, num_packets = (stop - start for start, stop in (capture.devices, capture.packets))
     if is_shard(path):
@@ -151,7 +151,7 @@ def read_bursts(bursts: Bursts, indices: NDArray[np.int64]) -> NDArray[np.float3
         float32 [n, 2, S]: I at index 0, Q at index 1.
 
     Raises:
-        CaptureError: the file is no longer such a capture, or a burst holds NaN or infinity, or nothing but zeros.
+        CaptureError: the file is no longer such a capture, or a burst holds NaN, infinity or only zeros.
     """
     iq_n2S = np.empty((len(indices), 2, bursts.samples), dtype=np.float32)
     read_into(bursts, indices, iq_n2S, np.arange(len(indices)))
@@ -179,7 +179,7 @@ def read_into(
 
 @lru_cache(maxsize=64)
 def _plain_rows(path: Place, stamp: Stamp, samples: int) -> PlainRows | None:
-    """Find where a capture's rows lie, if in one piece; remembered while `stamp` lasts, as every batch asks for it."""
+    """Find where a capture's rows lie, if in one piece. The answer is cached by `stamp`, because every batch asks."""
     if is_shard(path):
         return open_shard(path)
     with _open_capture(path) as file:
@@ -192,19 +192,25 @@ def _open_capture(path: Place) -> Iterator[Any]:
     """Open a capture for reading. h5py has no types, hence Any."""
     stamp_file(path)
     try:
-        # This driver reads one file, whatever the environment says. No lock: some file systems have none, and what
-        # is written meanwhile shows in the file's stamp.
+        # This driver reads one file, whatever the environment says. No lock, because some file systems have none. A
+        # write in the meantime shows in the file's stamp.
         with h5py.File(fspath(path), "r", driver="sec2", locking=False, rdcc_nbytes=CHUNK_CACHE_BYTES) as file:
             yield file
     except CaptureError:
         raise
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # what h5py makes of a damaged file
+    except (
+        OSError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:  # as h5py does for damage
         found = system_error_of(error)
         raise unreadable(path, error) from (name_error(found, path) if found is not None else None)
 
 
 def _dataset(path: Place, file: Any, name: str, kinds: str) -> Any:
-    """Return a dataset of real numbers by name; `kinds` are numpy's letters of the dtypes that are accepted."""
+    """Return a dataset of real numbers by name; `kinds` are numpy's letters of the accepted dtypes."""
     dataset = find_own_dataset(path, file, name)
     if dataset is None:
         there = ", ".join(f"`{key}`" for key in islice(file, MAX_NAMES)) or "nothing"
@@ -218,7 +224,7 @@ def _dataset(path: Place, file: Any, name: str, kinds: str) -> Any:
 
 
 def _check_data(path: Place, file: Any, samples: int) -> tuple[int, int]:
-    """Return the number of rows N and the samples in a row L, once the shape of `data` is right."""
+    """Check the shape of `data`; return the number of rows N and the samples in a row L."""
     dataset = _dataset(path, file, "data", kinds="iuf")
     shape = dataset.shape
     if shape is None or len(shape) != 2:
@@ -266,10 +272,10 @@ def _read_labels(path: Place, file: Any, num_rows: int) -> NDArray[np.int32]:
 
 
 def read_sample_rate(path: Place, default_hz: float) -> float:
-    """Return the sample rate of a capture; it is read once as long as the file stays the same.
+    """Return the sample rate of a capture in Hz; it is read again only after the file changed.
 
     Raises:
-        CaptureError: the file is missing or is no capture, or its rate is no number above 0.
+        CaptureError: the file is missing or is no capture, or its rate is not a number above 0.
     """
     return default_hz if is_shard(path) else _sample_rate(path, stamp_file(path), default_hz)
 
@@ -284,7 +290,7 @@ def _read_sample_rate(path: Place, file: Any, default_hz: float) -> float:
     stated = np.asarray(default_hz)
     if "sample_rate" in file.attrs:
         attribute = file.attrs.get_id("sample_rate")
-        # Not read before its shape is known: an attribute can be of any size.
+        # Check the shape before reading, because an attribute can have any size.
         is_one = attribute.shape is not None and math.prod(attribute.shape) == 1
         stated = np.asarray(file.attrs["sample_rate"] if is_one else f"of shape {attribute.shape}")
     if stated.size != 1 or stated.dtype.kind not in "iuf":
@@ -342,8 +348,9 @@ def _read_plain(
 def _read_chunks(
     data: Any, bursts: Bursts, rows: NDArray[np.int64], x_B2S: NDArray[np.float32], places: NDArray[np.int64]
 ) -> None:
-    """Read rows through h5py, each once, neighbours together."""
+    """Read rows through h5py, each once, adjacent rows in one read."""
     _check_rows(bursts, rows, data.shape[0])
+    # Sorted rows let adjacent ones share one read; `number_of` undoes the sorting.
     distinct, number_of = np.unique(rows, return_inverse=True)
     iq_n2S = np.empty((len(distinct), *x_B2S.shape[1:]), dtype=np.float32)
     for start, stop in _blocks(distinct, bursts.samples * data.dtype.itemsize):
@@ -352,7 +359,7 @@ def _read_chunks(
 
 
 def _blocks(rows: NDArray[np.int64], row_bytes: int) -> Iterator[tuple[int, int]]:
-    """Cut increasing row numbers into runs without gaps of at most `BLOCK_BYTES`; yields [start, stop) positions."""
+    """Cut increasing row numbers into gapless runs of at most `BLOCK_BYTES`; yield [start, stop) positions."""
     most = max(1, BLOCK_BYTES // row_bytes)
     edges = [0, *(np.flatnonzero(np.diff(rows) > 1) + 1).tolist(), len(rows)]
     for first, last in pairwise(edges):
@@ -363,15 +370,15 @@ def _blocks(rows: NDArray[np.int64], row_bytes: int) -> Iterator[tuple[int, int]
 def _read_block(data: Any, first_row: int, length: int, iq_n2S: NDArray[np.float32]) -> None:
     """Fill `iq_n2S` from consecutive rows: one hyperslab of real parts, one of imaginary parts."""
     rows = slice(first_row, first_row + len(iq_n2S))
-    # A double too large for float32 becomes infinite, which `_check_values` reports with its row.
+    # A double too large for float32 becomes infinity; `_check_values` reports its row.
     with np.errstate(over="ignore"):
         for half in (0, 1):
             iq_n2S[:, half] = data[rows, half * length : half * length + iq_n2S.shape[2]]
 
 
 def _check_values(path: Place, rows: NDArray[np.int64], x_B2S: NDArray[np.float32], places: NDArray[np.int64]) -> None:
-    # One fast pass over each burst: its energy is finite and above 0 only if no sample is spoilt and not all are zero.
-    # Where it is not, which overflow can do as well, every sample is looked at.
+    # One fast pass over each burst: its energy is finite and above 0 if no sample is spoilt and not all are zero. An
+    # overflow of the sum also fails this test, so a failing burst is checked sample by sample.
     flat_BX = x_B2S.reshape(len(x_B2S), 2 * x_B2S.shape[2])
     with np.errstate(over="ignore", invalid="ignore"):
         energy_n = np.array([flat_BX[place] @ flat_BX[place] for place in places])

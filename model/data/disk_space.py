@@ -1,4 +1,4 @@
-"""Whether files that are to be written fit on the disk, asked before the first byte is written. No torch."""
+"""Check, before the first byte is written, that files fit on the disk. No torch."""
 
 import errno
 import os
@@ -9,15 +9,15 @@ from model.data.capture_errors import system_error_of
 
 
 def require_space(folder: Path, num_bytes: int, freed_bytes: int = 0) -> None:
-    """Refuse to begin what the disk cannot hold.
+    """Refuse to write files that the disk cannot hold.
 
     Args:
-        folder: where the files go; it need not be there yet.
-        num_bytes: what they need together.
-        freed_bytes: what files have that they replace.
+        folder: the folder of the files; it may not exist yet.
+        num_bytes: the size of all files together.
+        freed_bytes: the size of the files that they replace.
 
     Raises:
-        OSError: it is too much (ENOSPC), or there can be no such folder.
+        OSError: the files are too large (ENOSPC), or there can be no such folder.
     """
     there = folder.absolute()
     while not there.exists() and there != there.parent:
@@ -33,7 +33,7 @@ def _amount(num_bytes: int) -> str:
 
 
 def explain(error: Exception) -> str:
-    """Say in words why a file could not be written."""
+    """Return the reason, in words, why a file could not be written."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return error.strerror
     found = system_error_of(error)

@@ -1,7 +1,7 @@
-"""Datasets of which every byte lies in the HDF5 file itself, as its hash is of that file alone. No torch.
+"""Find datasets whose bytes all lie in the HDF5 file itself, because a capture's hash covers only that file. No torch.
 
-HDF5 can show bytes of other files under a name of this one: by links, virtual datasets and external storage. It can
-leave unpacking to a plug-in, so that other bytes are read on another machine. All these are refused.
+HDF5 can show bytes of other files under a name of this one: by links, virtual datasets and external storage. A plug-in
+can unpack data, so another machine may read other bytes. This module refuses all of these.
 """
 
 import math
@@ -13,9 +13,9 @@ from model.config import Place
 from model.data.capture_errors import CaptureError
 
 MAX_LINKS = 16
-"""Soft links that are followed, one after the other."""
+"""Most soft links that are followed, one after the other."""
 MAX_CHUNK_BYTES = 2**32 - 1
-"""HDF5 unpacks a whole chunk to read one row of it. Before HDF5 2.0 no chunk could be larger."""
+"""Largest chunk. HDF5 unpacks a whole chunk to read one row. Before HDF5 2.0 no chunk could be larger."""
 BUILT_IN_FILTERS = frozenset(
     {
         h5py.h5z.FILTER_DEFLATE,
@@ -27,12 +27,12 @@ BUILT_IN_FILTERS = frozenset(
         h5py.h5z.FILTER_LZF,
     }
 )
-"""What HDF5 and h5py unpack by themselves."""
+"""Filters that HDF5 and h5py undo without a plug-in."""
 COPY = "write a new file that holds `data` and `label` themselves, with h5py: new[name] = old[name][:]"
 
 
 def find_own_dataset(path: Place, file: Any, name: str) -> Any | None:
-    """Return the dataset of that name in an open file; None if there is none. h5py has no types, hence Any.
+    """Return the dataset with this name in an open file; None if there is none. h5py has no types, hence Any.
 
     Raises:
         CaptureError: its bytes lie in another file, or a plug-in must unpack them.
@@ -45,7 +45,7 @@ def find_own_dataset(path: Place, file: Any, name: str) -> Any | None:
 
 
 def _follow(path: Place, root: Any, name: str) -> Any | None:
-    """Open an object by name; no link is followed before it is known to stay in the file."""
+    """Open an object by name; follow a link only if it stays in the file."""
     found, words, num_links = root, name.split("/"), 0
     while words:
         word = words.pop(0)

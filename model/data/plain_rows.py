@@ -1,7 +1,7 @@
-"""Bursts that lie in one piece in their file, read without HDF5: shards, and uncompressed data of a capture. No torch.
+"""Read, without HDF5, bursts that lie in one piece in their file: shards and uncompressed captures. No torch.
 
-Shapes: N bursts in the file, L samples in a burst of the file, n rows asked for, B bursts of a batch, S leading samples
-that are used.
+Letters: N bursts in the file, L samples in a burst of the file, n chosen rows, B bursts of a batch. S is the leading
+samples that are used.
 """
 
 import math
@@ -25,17 +25,17 @@ HEADER = re.compile(
     rb"'shape': \((?P<shape>(?:\d{1,15}, )*(?:\d{1,15},?)?)\), \} *\n",
     re.DOTALL,
 )
-"""The head of a `.npy` file, version 1.0, as numpy writes it. numpy's own reader evaluates what stands there."""
+"""The head of a `.npy` file, version 1.0, as numpy writes it. numpy's own reader would evaluate its text."""
 MAX_HEADER_BYTES = 256
 MAX_ROW_BYTES = 2**30
-"""Longest burst of a file; a row is read whole."""
+"""Most bytes of a burst in a file, because a row is read whole."""
 
 UNTOUCHED = "do not replace a capture while it is used"
 
 
 @dataclass(frozen=True)
 class PlainRows:
-    """Bursts [N, 2, L] that lie one after the other in a file, uncompressed."""
+    """Uncompressed bursts [N, 2, L], one after the other in a file."""
 
     path: Place
     dtype: np.dtype[Any]
@@ -45,16 +45,16 @@ class PlainRows:
 
     @property
     def end(self) -> int:
-        """Bytes that the file must have."""
+        """Least size of the file in bytes."""
         return self.offset + math.prod(self.shape) * self.dtype.itemsize
 
     def read_into(self, rows: NDArray[np.int64], x_B2S: NDArray[np.float32], places: NDArray[np.int64]) -> None:
         """Read the leading samples of `rows` [n], each to its place of a batch, in the order of the file.
 
-        A file that is cut short meanwhile is an error here; in a memory map it would kill the process.
+        If the file is cut short in the meantime, this raises; a memory map would kill the process.
 
         Raises:
-            CaptureAwayError: the system cannot read the file just now.
+            CaptureAwayError: the system cannot read the file now.
             CaptureError: the file ends before a row does.
         """
         try:
@@ -65,7 +65,7 @@ class PlainRows:
     def _read(self, rows: NDArray[np.int64], x_B2S: NDArray[np.float32], places: NDArray[np.int64]) -> None:
         row_2L, samples = np.empty(self.shape[1:], self.dtype), x_B2S.shape[2]
         is_as_wanted = self.dtype == x_B2S.dtype and self.shape[2] == samples
-        # A double too large for float32 becomes infinite, which is reported with its row.
+        # A double too large for float32 becomes infinity, which is reported with its row.
         with Path(self.path).open("rb", buffering=0) as file, np.errstate(over="ignore"):
             for number in np.argsort(rows):
                 burst_2S = x_B2S[places[number]]
@@ -78,7 +78,7 @@ class PlainRows:
 
 
 def find_plain_rows(path: Place, data: Any, length: int) -> PlainRows | None:
-    """Find where the rows of an HDF5 `data` lie, if in one piece and uncompressed; None where only h5py can read it.
+    """Find where the rows of an HDF5 `data` lie, if uncompressed and in one piece; None if only h5py can read it.
 
     h5py itself refuses a file that ends before its data do.
     """
@@ -89,11 +89,11 @@ def find_plain_rows(path: Place, data: Any, length: int) -> PlainRows | None:
 
 
 def open_shard(path: Place) -> PlainRows:
-    """Find the rows of a shard, float32 [N, 2, L], once it is what a shard must be.
+    """Check a shard and find its rows, float32 [N, 2, L].
 
     Raises:
-        CaptureAwayError: the file is missing, or the system cannot read it just now.
-        CaptureError: the file is cut short, or no shard.
+        CaptureAwayError: the file is missing, or the system cannot read it now.
+        CaptureError: the file is cut short, or is no shard.
     """
     stamp_file(path)
     try:
@@ -116,7 +116,7 @@ def open_shard(path: Place) -> PlainRows:
 
 
 def unreadable(path: Place, error: Exception, kind: str = "capture") -> CaptureError:
-    """Return what an error of the system, or of h5py, says of a capture."""
+    """Return the capture error for an error of the system or of h5py."""
     found = system_error_of(error)
     if found is not None and found.errno is not None:
         reason = os.strerror(found.errno)
@@ -126,7 +126,7 @@ def unreadable(path: Place, error: Exception, kind: str = "capture") -> CaptureE
 
 
 def require_row(path: Place, num_bytes: int) -> None:
-    """Refuse a burst so long that one alone would fill the memory.
+    """Refuse a burst that alone would fill the memory.
 
     Raises:
         CaptureError: it is longer than `MAX_ROW_BYTES`.
@@ -136,10 +136,10 @@ def require_row(path: Place, num_bytes: int) -> None:
 
 
 def check_shard(path: Place, shape: tuple[int, ...], ranges: tuple[int, int], samples: int) -> None:
-    """Refuse a shard that does not hold exactly the bursts that the configuration says it holds.
+    """Refuse a shard that does not hold exactly the bursts of the configuration.
 
     Raises:
-        CaptureError: it has more or fewer bursts, or fewer samples than are asked for.
+        CaptureError: it has more or fewer bursts, or fewer samples.
     """
     if shape[0] != ranges[0] * ranges[1]:
         raise CaptureError(

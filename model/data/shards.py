@@ -1,14 +1,13 @@
-"""Shards: the bursts that a configuration names, cut out of its captures once, to be read fast. No torch.
+"""Cut the bursts that a configuration names out of its captures, once, into shards that are fast to read. No torch.
 
-    shards/
-        LocA.npy          float32 [N, 2, L], device by device, packets in order
-        LocD.npy
-        manifest.json     written last: what the shards are, and what was cut out of which capture
+A folder of shards holds:
 
-`python -m model.data.shards` reads an `Order` as JSON from its standard input; `knockout data shard` is the command
-for a person.
+- `LocA.npy`, `LocD.npy`, ...: float32 [N, 2, L], device by device, packets in order.
+- `manifest.json`, written last: what each shard holds, and from which capture it was cut.
 
-Shapes: N bursts of a shard, L samples in a burst of it.
+`python -m model.data.shards` reads an `Order` as JSON from its standard input. People use `knockout data shard`.
+
+Letters: N bursts of a shard, L samples in a burst of it.
 """
 
 import hashlib
@@ -30,18 +29,18 @@ from model.data.captures import Bursts, CaptureError, open_bursts, read_bursts
 from model.data.disk_space import explain, require_space
 from model.data.plain_rows import SHARD_DTYPE, open_shard
 from model.data.unchanged import SHARD_SUFFIX, stamp_captures
-from model.train.run_folder import stream_atomically, write_atomically
+from model.files import stream_atomically, write_atomically
 
 MANIFEST = "manifest.json"
 BLOCK_BYTES = 32 * 2**20
-"""Bursts are read, hashed and written in blocks of this size, so a capture may be larger than memory."""
+"""Size of the blocks that are read, hashed and written, so that a capture may be larger than memory."""
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 ROLES = ("train", "validate", "choose", "report")
 
 
 class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The capture that a shard was cut out of: its path as the campaign names it, and the hash of the whole file."""
+    """The capture of a shard: its path as the campaign writes it, and the hash of the whole file."""
 
     path: str
     sha256: str
@@ -59,7 +58,7 @@ class Shard(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`manifest.json`."""
+    """`manifest.json`: the roles, the sample rate and the shards."""
 
     format: Literal[1] = 1
     samples: int
@@ -71,12 +70,12 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     captures: dict[str, Shard]
 
     def data(self) -> DataConfig:
-        """Return what a job has to know of these shards; their paths are relative to the manifest's folder.
+        """Return a job's data configuration for these shards; paths are relative to the manifest's folder.
 
         Raises:
             ValueError: the roles share bursts of a source, or name a capture that is not there.
         """
-        # Shards are different files; that no burst is both trained and scored shows only in what they were cut from.
+        # Shards are different files. Whether roles share a burst shows only in the captures that they were cut from.
         self._config({name: shard.source.sha256 for name, shard in self.captures.items()}, "rffi-hdf5")
         return self._config({name: shard.file for name, shard in self.captures.items()}, "shards")
 
@@ -92,9 +91,9 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to make shards of.
+    """The shards to make.
 
-    `sha256` has the hash of each capture file, by its path in `data`; paths are relative to `data_folder`.
+    `sha256` maps each capture's path in `data` to the hash of the file; paths are relative to `data_folder`.
     """
 
     data: DataConfig
@@ -104,14 +103,14 @@ class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read a manifest, and check that it says something possible.
+    """Read and check a manifest.
 
     Raises:
-        CaptureError: it is missing, no manifest, or its roles share bursts.
+        CaptureError: the file is missing, is no manifest, or its roles share bursts.
     """
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):
-            # Reading a pipe would wait without an end.
+            # Reading a pipe would wait for ever.
             raise CaptureError(f"{path}: the manifest is a pipe, a socket or a device, it must be a file")
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
         manifest.data()
@@ -132,12 +131,12 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def write_shards(order: Order) -> list[str]:
-    """Write the shards of every capture that a role names, then the manifest; return what was done, in lines.
+    """Write the shards of every capture that a role names, then the manifest; return a line about each.
 
-    Shards that are there already, complete and of the same bursts, are left as they are.
+    If complete shards of the same bursts exist, nothing is written.
 
     Raises:
-        CaptureError: a capture does not fit or changes meanwhile, or the folder holds something else.
+        CaptureError: a capture does not fit or changes in the meantime, or the folder holds something else.
         OSError: the folder cannot be written, or the disk is too small.
     """
     folder, manifest_path = Path(order.out), Path(order.out) / MANIFEST
@@ -152,7 +151,7 @@ def write_shards(order: Order) -> list[str]:
     for name, part in parts.items():
         shards[name] = _write_shard(folder, order, name, part)
         lines.append(f"{folder / shards[name].file}: {len(part)} bursts of {part.samples} samples")
-    # What the manifest says of the captures must be of the bytes that were read.
+    # The manifest's hashes must be those of the bytes that were read, so check the captures once more before it.
     stamps.require_unchanged()
     content = json.dumps(msgspec.to_builtins(_manifest(order, parts, shards)), indent=2) + "\n"
     write_atomically(manifest_path, content.encode())
@@ -166,7 +165,7 @@ def _require_space(folder: Path, parts: Mapping[str, Bursts]) -> None:
 
 
 def _open_parts(order: Order) -> dict[str, Bursts]:
-    """Open every capture that a role names, so that nothing is written of data that do not fit."""
+    """Open every capture that a role names, before anything is written."""
     data = order.data
     require_layout(data)
     parts = {
@@ -197,7 +196,7 @@ def _file_name(capture: str) -> str:
 
 
 def _refuse_other_content(folder: Path, order: Order, parts: Mapping[str, Bursts]) -> None:
-    """Refuse a folder with anything but these shards, whole or begun."""
+    """Refuse a folder that holds anything except these shards, complete or half written."""
     if folder.exists() and not folder.is_dir():
         raise CaptureError(f"{folder}: this is a file, shards need a folder; name another one with `--out`")
     ours = {MANIFEST, *(_file_name(name) for name in parts)}
@@ -276,7 +275,7 @@ def _pieces(part: Bursts) -> Iterator[bytes | memoryview]:
 
 
 def main() -> int:
-    """Do the order on standard input; 2 is a capture or a folder that does not fit, said in a sentence."""
+    """Carry out the order on standard input; return 2 after a sentence about what does not fit, else 0."""
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     try:
         lines = write_shards(order)

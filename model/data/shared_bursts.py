@@ -1,12 +1,12 @@
-"""Whether roles that must not share bursts share some by content, whatever the files are called. No torch.
+"""Find bursts with the same content in roles that must not share any, whatever the files are called. No torch.
 
-A copy under another name, a subset, another compression or another dtype of the same bursts is found: bursts are
-compared by the hash of their samples as float32. A burst that was scaled or shifted is another one.
+Bursts are compared by the hash of their samples as float32. So a copy is found under another name, in a subset, and
+with another compression or dtype. A scaled or shifted burst counts as another burst.
 
-`python -m model.data.shared_bursts` reads a `Question` as JSON from its standard input, and prints what it found as a
-JSON string, or null.
+`python -m model.data.shared_bursts` reads a `Question` as JSON from its standard input. It prints a JSON string that
+names shared bursts, or null.
 
-Shapes: n bursts of a capture.
+Letters: n bursts of a capture.
 """
 
 import hashlib
@@ -28,25 +28,25 @@ from model.config import CapturePlace, DataConfig
 from model.config.data import HELD_OUT, ONCE
 from model.data.captures import Bursts, CaptureError, open_bursts, read_bursts
 from model.data.unchanged import stamp_captures
-from model.train.run_folder import write_atomically
+from model.files import write_atomically
 
 FORMAT = 1
-"""Raised with every change that gives other hashes."""
+"""Version of the hashes; every change that gives other hashes raises it."""
 HASH_BYTES = 16
 BLOCK_BYTES = 32 * 2**20
-"""Bursts are read and hashed in blocks of this size."""
+"""Size of the blocks of bursts that are read and hashed."""
 MIN_SAMPLES = 32
-"""Fewer samples of two bursts can be equal by chance; so many are compared where the files have them."""
+"""Least samples that are compared, if the files have them: fewer samples may be equal by chance."""
 
 Hashes = NDArray[np.uint8]
 """Hash of each burst of a capture, [n, `HASH_BYTES`]."""
 
 
 class Question(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to compare.
+    """The captures to compare.
 
-    `sha256` has the hash of each capture file, by its path in `data`; paths are relative to `data_folder`. Hashes of
-    bursts are remembered in the folder `remembered`, by the hash of their file.
+    `sha256` maps each capture's path in `data` to the hash of the file; paths are relative to `data_folder`. The folder
+    `remembered` keeps the hashes of bursts, by the hash of their file.
     """
 
     data: DataConfig
@@ -56,10 +56,10 @@ class Question(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def find_shared_bursts(question: Question) -> str | None:
-    """Say which roles share bursts that they must not share, with an example; None if there are none.
+    """Return a sentence about two roles that wrongly share bursts, with an example; None if none do.
 
     Raises:
-        CaptureError: a capture is missing, does not fit, or changes while it is read.
+        CaptureError: a capture is missing, does not fit, or changes during reading.
     """
     data, folder = question.data, Path(question.data_folder)
     stamps = stamp_captures(data, folder)
@@ -81,7 +81,7 @@ def find_shared_bursts(question: Question) -> str | None:
 
 
 def _apart(data: DataConfig) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
-    """Yield pairs of (role, capture) that must not share a burst, those that are reported first."""
+    """Yield pairs of (role, capture) that must not share a burst; the first pair that does is reported."""
     for held_out, others in HELD_OUT:
         for role in others:
             for name in getattr(data, held_out):
@@ -95,7 +95,7 @@ def _demand(role: str, other_role: str) -> str:
 
 
 def _open_parts(data: DataConfig, folder: Path) -> dict[str, Bursts]:
-    """Open every capture, with as many samples as are compared."""
+    """Open every capture with the samples that are compared."""
     parts = {
         name: open_bursts(
             CapturePlace(folder, data.captures[name].path),
@@ -110,7 +110,7 @@ def _open_parts(data: DataConfig, folder: Path) -> dict[str, Bursts]:
 
 
 def _hashes_of(question: Question, name: str, part: Bursts) -> Hashes:
-    """Hash the bursts of a capture, or take what is remembered of a file with this content."""
+    """Return the hashes of a capture's bursts, from the cache if a file with this content was hashed before."""
     capture = question.data.captures[name]
     key = json.dumps(
         [FORMAT, question.sha256[capture.path], capture.devices, capture.packets, part.samples, question.data.layout]
@@ -128,7 +128,7 @@ def _hashes_of(question: Question, name: str, part: Bursts) -> Hashes:
 
 
 def _recall(path: Path, num_bursts: int) -> Hashes | None:
-    """Read remembered hashes; None where there are none that can be used."""
+    """Read cached hashes; None if there are no usable ones."""
     try:
         found = np.load(BytesIO(path.read_bytes()), allow_pickle=False) if path.is_file() else None
     except (OSError, ValueError, EOFError):
@@ -142,7 +142,7 @@ def _hash_bursts(part: Bursts) -> Hashes:
     num_rows = max(1, BLOCK_BYTES // (2 * part.samples * 4))
     for start in range(0, len(part), num_rows):
         places = np.arange(start, min(start + num_rows, len(part)))
-        # A zero has two signs, which compare as equal.
+        # Adding 0 turns -0.0 into 0.0: the two are equal numbers with different bytes.
         for place, iq_2S in zip(places, read_bursts(part, places) + np.float32(0), strict=True):
             digest = hashlib.blake2b(iq_2S.astype("<f4", copy=False).data.cast("B"), digest_size=HASH_BYTES).digest()
             hashes[place] = np.frombuffer(digest, dtype=np.uint8)
@@ -150,7 +150,7 @@ def _hash_bursts(part: Bursts) -> Hashes:
 
 
 def main() -> int:
-    """Answer on standard output; 2 is a capture that does not fit, said in a sentence."""
+    """Print the answer; return 2 after a sentence about a capture that does not fit, else 0."""
     question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question)
     try:
         answer = find_shared_bursts(question)

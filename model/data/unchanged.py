@@ -1,4 +1,4 @@
-"""Whether capture files are still those that were opened. No torch."""
+"""Check that capture files are still those that were opened. No torch."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from model.data.capture_errors import CaptureAwayError, CaptureChangedError, Cap
 from model.endings import OWN_DOING
 
 Stamp = tuple[int, int, int, int]
-"""Device, inode, size in bytes, and time of change in nanoseconds: those of the file itself, not of a link to it."""
+"""Device, inode, size in bytes and change time in nanoseconds of the file itself, not of a link to it."""
 
 MISSING = (errno.ENOENT, errno.ENOTDIR)
 SHARD_SUFFIX = ".npy"
@@ -25,20 +25,20 @@ PUT_BACK = "put the capture back as it was and run again to go on, or queue a ru
 
 
 def is_shard(path: Place | str) -> bool:
-    """Whether a capture of that name is read as a shard; everything else is HDF5."""
+    """Whether a capture with this name is read as a shard; all other captures are HDF5."""
     return Path(path).suffix == SHARD_SUFFIX
 
 
 def stamp_file(path: Place, advice: str | None = None) -> Stamp:
-    """Return the stamp of a capture; it opens nothing, so a pipe cannot hang it.
+    """Return the stamp of a capture. Nothing is opened, because opening a pipe could hang.
 
     Args:
-        path: where the capture lies.
-        advice: what to do where there is none, for the sentence; how to make it if not given.
+        path: the capture file.
+        advice: the message's advice if there is no such file; by default how to make one.
 
     Raises:
         CaptureAwayError: there is no file, or the system does not let us see it.
-        CaptureError: nothing can have such a path.
+        CaptureError: no file can have such a path.
     """
     kind, way = ("shard", REMAKE) if is_shard(path) else ("capture file", MAKE)
     advice = advice or way
@@ -60,12 +60,12 @@ def stamp_file(path: Place, advice: str | None = None) -> Stamp:
 
 @dataclass(frozen=True)
 class CaptureStamps:
-    """The stamps of capture files at the time when they were opened."""
+    """The stamps of capture files from when they were opened."""
 
     stamps: dict[Place, Stamp]
 
     def require_unchanged(self) -> None:
-        """Compare every file with its stamp: one `stat` a file.
+        """Compare every file with its stamp; this costs one `stat` a file.
 
         Raises:
             CaptureChangedError: a file is another one now, or was written to.
@@ -86,7 +86,7 @@ def stamp_files(paths: Iterable[Place]) -> CaptureStamps:
 
 
 def stamp_captures(config: DataConfig, folder: Path) -> CaptureStamps:
-    """Stamp every capture that a job reads, those too that it opens at its end; paths are relative to `folder`.
+    """Stamp every capture that a job reads, also those it opens at its end; paths are relative to `folder`.
 
     Raises:
         CaptureAwayError: a file is not there, or the system does not let us see it.

@@ -1,1 +1,1 @@
-"""The physics of emulated bursts: transmitters, channels and waveforms."""
+"""The physics of emulated bursts: transmitters, channels and waveforms. It knows no study and no torch."""

@@ -1,9 +1,9 @@
-"""Ten transmitters of one model, told apart by small differences of their hardware. No torch.
+"""Transmitters of one model that differ by small tolerances of their hardware. No torch.
 
-A device is a vector of standard scores, one for each trait of the hardware. On one day it is that vector plus the
-session's drift, and in one packet the packet's jitter is added, both as shares of the spread between devices.
+A device is a vector of standard scores, one for each trait of the hardware. Each session adds a drift to it, and each
+packet a jitter. Both are shares of the spread between devices.
 
-Shapes: D devices, K traits, P packets, S samples.
+Letters: D devices, K traits, P packets, S samples.
 """
 
 from dataclasses import dataclass, fields
@@ -14,19 +14,19 @@ import numpy as np
 from model.emulate.waveform import Complexes, LoraPreamble, Reals, filtered, frequencies_hz, rotation
 
 RAPP_SMOOTHNESS = 2.0
-"""How sharply the power amplifier bends into saturation; 2 to 3 for solid-state amplifiers."""
+"""Sharpness of the power amplifier's knee before saturation; 2 to 3 for solid-state amplifiers."""
 
 
 @dataclass(frozen=True)
 class Difficulty:
-    """How hard the emulated captures are: the one place to retune them.
+    """The difficulty of the emulated captures, all in one place.
 
-    More `session_drift` separates LocD from what was trained on LocA and LocB; more `packet_jitter` lowers every score,
-    held-out packets of LocA and LocB included.
+    More `session_drift` lowers the scores at LocD, which is no place of training. More `packet_jitter` lowers every
+    score, also those of held-out packets of LocA and LocB.
     """
 
     device_spread: float = 1.0
-    """Factor on all differences between devices; 0 makes them identical, and every score chance."""
+    """Factor on all differences between devices; at 0 they are identical, and every score is at chance."""
     session_drift: float = 0.28
     """Standard deviation of a device's drift from session to session, as a share of the spread between devices."""
     packet_jitter: float = 0.12
@@ -35,9 +35,9 @@ class Difficulty:
 
 @dataclass(frozen=True)
 class Trait:
-    """A constant of the hardware: its centre over the devices of the model and its spread between them.
+    """A constant of the hardware: its centre over the devices and its spread between them.
 
-    `relative` spreads are those of the logarithm, so that the constant keeps its sign.
+    A `relative` spread is a spread of the logarithm, so that the constant keeps its sign.
     """
 
     centre: float
@@ -45,7 +45,7 @@ class Trait:
     relative: bool = False
 
     def at(self, score_P: Reals) -> Reals:
-        """Return the constant at so many spreads from its centre, as a column [P, 1]."""
+        """Return the constant at these distances from its centre, in spreads, as a column [P, 1]."""
         if self.relative:
             return self.centre * np.exp(self.spread * score_P[:, None])
         return self.centre + self.spread * score_P[:, None]
@@ -53,10 +53,10 @@ class Trait:
 
 @dataclass(frozen=True)
 class DeviceModel:
-    """What the devices have in common, and by how much each constant differs between them.
+    """The hardware that all devices share, and the spread of each constant between them.
 
-    The spreads are those of cheap hardware, at the wide end: a model of some ten thousand parameters must find them
-    within minutes on a CPU. Real radios are harder to tell apart.
+    The spreads are the widest of cheap hardware. A network of some ten thousand parameters must find them within
+    minutes on a CPU. Real radios are harder to tell apart.
     """
 
     ramp_time_s: Trait = Trait(20e-6, 0.7, relative=True)
@@ -66,13 +66,13 @@ class DeviceModel:
     """Amplitude of the ringing after switch-on, as a share of the settled amplitude: the step response of an
     under-damped second-order bias loop (K. Ogata, Modern Control Engineering, chapter 5)."""
     ringing_hz: Trait = Trait(8e3, 0.4, relative=True)
-    """Frequency of that ringing."""
+    """Frequency of the ringing."""
     ringing_decay_s: Trait = Trait(150e-6, 0.5, relative=True)
-    """Damping of that ringing, as a time constant."""
+    """Time constant of the ringing's decay."""
     settling_offset_hz: Trait = Trait(0.0, 6500.0)
-    """Carrier offset at switch-on that the synthesiser takes back: F. M. Gardner, Phaselock Techniques, chapter 5."""
+    """Carrier offset at switch-on, which the synthesiser removes: F. M. Gardner, Phaselock Techniques, chapter 5."""
     settling_time_s: Trait = Trait(200e-6, 0.4, relative=True)
-    """Time constant of that settling, about the inverse of the loop's bandwidth."""
+    """Time constant of that removal, about the inverse of the loop's bandwidth."""
     linewidth_hz: Trait = Trait(6.0, 0.5, relative=True)
     """3 dB linewidth of the oscillator, whose phase is a Wiener process: A. Demir, A. Mehrotra and J. Roychowdhury,
     "Phase noise in oscillators", IEEE Transactions on Circuits and Systems I 47 (5), 2000."""
@@ -80,7 +80,7 @@ class DeviceModel:
     """Gain of the quadrature branch over the in-phase branch: M. Valkama, M. Renfors and V. Koivunen, "Advanced methods
     for I/Q imbalance compensation in communication receivers", IEEE Transactions on Signal Processing 49 (10), 2001."""
     iq_phase_deg: Trait = Trait(0.0, 6.0)
-    """Error of the quadrature branch's right angle, same source."""
+    """Deviation of the quadrature branch from a right angle, same source."""
     leakage_i: Trait = Trait(0.0, 0.06)
     """Leakage of the local oscillator, in-phase part, as a share of the amplitude: B. Razavi, RF Microelectronics,
     chapter 4."""
@@ -91,7 +91,7 @@ class DeviceModel:
     4-DPSK/OFDM-signal for a digital sound broadcasting system", Second European Conference on Satellite Communications,
     1991."""
     am_pm_deg: Trait = Trait(12.0, 6.0)
-    """Phase that the power amplifier adds to the settled signal, less to a weaker one: A. Saleh, "Frequency-independent
+    """Phase that the power amplifier adds at full amplitude, less to a weaker signal: A. Saleh, "Frequency-independent
     and frequency-dependent nonlinear models of TWT amplifiers", IEEE Transactions on Communications 29 (11), 1981."""
     ripple: Trait = Trait(0.12, 0.5, relative=True)
     """Ripple of the transmit filter as a paired echo's amplitude: H. A. Wheeler, "The interpretation of amplitude and
@@ -99,12 +99,12 @@ class DeviceModel:
     ripple_delay_s: Trait = Trait(7e-6, 0.2, relative=True)
     """Delay of that echo: one over the ripple's period in frequency."""
     ripple_phase_deg: Trait = Trait(0.0, 80.0)
-    """Phase of that echo: where in the band the ripple's crests lie."""
+    """Phase of that echo, which sets the place of the ripple's crests in the band."""
 
 
 @dataclass(frozen=True)
 class Oscillator:
-    """The crystal: devices of a model lie some parts per million apart, and each wanders with its temperature.
+    """The crystal: devices of a model differ by some parts per million, and each drifts with its temperature.
 
     Source: J. R. Vig, "Quartz crystal resonators and oscillators", tutorial, chapter 4.
     """
@@ -112,7 +112,7 @@ class Oscillator:
     device_spread_hz: float = 2000.0
     session_drift_hz: float = 300.0
     warm_up_hz: float = 60.0
-    """Standard deviation of the drift that the first packets of a session still show."""
+    """Standard deviation of the warm-up drift at the first packet of a session."""
     warm_up_packets: float = 40.0
     packet_jitter_hz: float = 10.0
 
@@ -145,9 +145,10 @@ NUM_TRAITS = len(fields(DeviceModel))
 def draw_devices(rng: np.random.Generator, num_devices: int) -> Reals:
     """Draw the standard scores of the devices, [D, K].
 
-    Each trait is a Latin hypercube sample (M. D. McKay et al., Technometrics 21 (2), 1979): its values always cover the
-    model's spread, so that one seed's devices are about as hard to tell apart as another's.
+    Each trait is a Latin hypercube sample (M. D. McKay et al., Technometrics 21 (2), 1979). Its values always cover the
+    whole spread. So every seed gives devices that are about equally hard to tell apart.
     """
+    # One device a stratum of equal probability, in a random order for each trait.
     strata_DK = rng.permuted(np.tile(np.arange(num_devices)[:, None], NUM_TRAITS), axis=0)
     quantiles_DK = (strata_DK + rng.uniform(size=strata_DK.shape)) / num_devices
     scores = [NormalDist().inv_cdf(quantile) for quantile in quantiles_DK.flat]
@@ -162,7 +163,7 @@ def hardware_at(score_PK: Reals, model: DeviceModel) -> Hardware:
 
 @dataclass(frozen=True)
 class Moment:
-    """When each packet is sent within its window, and on which carrier; all [P]."""
+    """Start time and carrier of each packet; all [P]."""
 
     start_s: Reals
     """Time from the window's first sample to switch-on."""
@@ -176,22 +177,26 @@ def transmit(
     """Send one preamble a packet, from switch-on to the end of the window; `rng` draws the phase noise.
 
     Returns:
-        complex [P, S], at unit amplitude once settled.
+        Packets, complex [P, S], at unit amplitude after settling.
     """
+    # Before switch-on the time is 0, and so is the ramp's amplitude: nothing is sent.
     t_PS = np.maximum(np.arange(num_samples) / sample_rate_hz - moment.start_s[:, None], 0.0)
     drive_PS = _modulator(hardware, LoraPreamble().at(t_PS))
+    # The order is that of the hardware: modulator, ramp, oscillator, amplifier, filter.
     drive_PS *= _switch_on(hardware, t_PS)
     power_PS = drive_PS.real**2 + drive_PS.imag**2
     phase_PS = _carrier_phase(hardware, moment, t_PS)
     phase_PS += _phase_noise(hardware, t_PS.shape, sample_rate_hz, rng)
+    # The amplifier's phase depends on the power at its input (Saleh); at amplitude 1 the fraction is 1.
     phase_PS += np.deg2rad(hardware.am_pm_deg) * (2 * power_PS / (1 + power_PS))
     drive_PS *= rotation(phase_PS)
+    # Rapp's model: linear for small amplitudes, at most `saturation` for large ones.
     drive_PS /= (1 + (power_PS / hardware.saturation**2) ** RAPP_SMOOTHNESS) ** (0.5 / RAPP_SMOOTHNESS)
     return _transmit_filter(hardware, drive_PS, sample_rate_hz)
 
 
 def _modulator(hardware: Hardware, x_PS: Complexes) -> Complexes:
-    """Add the image that I/Q imbalance makes, and the leakage of the local oscillator."""
+    """Add the image of the I/Q imbalance and the leakage of the local oscillator."""
     skew_P1 = rotation(np.deg2rad(hardware.iq_phase_deg)) * 10 ** (hardware.iq_gain_db / 20)
     image_P1 = (1 - skew_P1) / (1 + skew_P1)
     return x_PS + image_P1 * x_PS.conj() + (hardware.leakage_i + 1j * hardware.leakage_q)
@@ -205,8 +210,9 @@ def _switch_on(hardware: Hardware, t_PS: Reals) -> Reals:
 
 
 def _carrier_phase(hardware: Hardware, moment: Moment, t_PS: Reals) -> Reals:
-    """Return the carrier's phase: its offset, and the synthesiser settling on it."""
+    """Return the carrier's phase in radians: that of its offset and of the settling synthesiser."""
     settled_PS = 1 - np.exp(-t_PS / hardware.settling_time_s)
+    # The integral over time of an offset that decays exponentially.
     settling_cycles_PS = hardware.settling_offset_hz * hardware.settling_time_s * settled_PS
     offset_cycles_PS = moment.carrier_offset_hz[:, None] * t_PS
     phase_PS: Reals = moment.phase_rad[:, None] + 2 * np.pi * (offset_cycles_PS + settling_cycles_PS)
@@ -214,7 +220,7 @@ def _carrier_phase(hardware: Hardware, moment: Moment, t_PS: Reals) -> Reals:
 
 
 def _phase_noise(hardware: Hardware, shape: tuple[int, ...], sample_rate_hz: float, rng: np.random.Generator) -> Reals:
-    """Return a random walk of the phase for each packet."""
+    """Return a random walk of the phase in radians for each packet."""
     step_rad_P1 = np.sqrt(2 * np.pi * hardware.linewidth_hz / sample_rate_hz)
     return np.cumsum(rng.standard_normal(shape), axis=1) * step_rad_P1
 

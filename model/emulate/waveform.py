@@ -1,6 +1,6 @@
 """The waveform that every emulated transmitter sends, and linear filtering of sampled bursts. No torch.
 
-Shapes: P packets, S samples, F frequencies of the padded transform.
+Letters: P packets, S samples, F frequencies of the padded transform.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ Reals = NDArray[np.float64]
 Complexes = NDArray[np.complex128]
 
 PADDING_SAMPLES = 64
-"""Silence put behind a burst while it is filtered, so that its end does not wrap around onto its start-up transient."""
+"""Zeros after a burst during filtering, so that its end does not wrap around onto its start."""
 
 
 @dataclass(frozen=True)
 class LoraPreamble:
-    """Up-chirps, one after the other: what every LoRa packet starts with.
+    """Up-chirps, one after the other: the start of every LoRa packet.
 
     Source: L. Vangelista, "Frequency shift chirp modulation: the LoRa modulation", IEEE Signal Processing Letters 24
     (12), 2017, eq. 2, with symbol value 0.
@@ -40,6 +40,7 @@ class LoraPreamble:
 
 def rotation(phase_PS: Reals) -> Complexes:
     """Turn phases in radians into unit phasors."""
+    # A third of the time of exp(1j * phase), which computes a real exponential too.
     phasor_PS = np.empty(phase_PS.shape, dtype=np.complex128)
     np.cos(phase_PS, out=phasor_PS.real)
     np.sin(phase_PS, out=phasor_PS.imag)
@@ -47,7 +48,7 @@ def rotation(phase_PS: Reals) -> Complexes:
 
 
 def frequencies_hz(num_samples: int, sample_rate_hz: float) -> Reals:
-    """Frequencies at which `filtered` wants a response for bursts of so many samples, [F]."""
+    """Return the frequencies of the responses that `filtered` takes for bursts of this many samples, in Hz, [F]."""
     frequency_F: Reals = np.fft.fftfreq(num_samples + PADDING_SAMPLES, d=1 / sample_rate_hz).astype(np.float64)
     return frequency_F
 

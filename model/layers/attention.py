@@ -1,4 +1,4 @@
-"""Softmax attention, for backbones that are not recurrent in every block.
+"""Softmax attention, for backbones with a few blocks that are not recurrent.
 
 Letters: B bursts, T tokens, D width of a token, H heads, K width of a head.
 """

@@ -1,4 +1,4 @@
-"""The blocks of the backbone. On CUDA fla's GatedDeltaNet and Liger's RMSNorm; elsewhere our own, same parameters.
+"""The blocks of the backbone: on CUDA with the layers of fla and Liger, elsewhere with ours of the same parameters.
 
 Letters: B bursts, T tokens, D width of a token, H heads, K key width, V value width.
 """
@@ -21,13 +21,13 @@ from model.layers.residual import ResidualSum, skip_chance
 from model.layers.short_convolution import ShortConvolution, convolve_together
 
 L2_EPS = 1e-6
-"""Under the root of the key's and query's length, as in fla's kernel."""
+"""Added under the root when a key or a query is scaled to length 1, as in fla's kernel."""
 
 Backend = Literal["torch", "fla"]
 
 
 class UntrainableError(ValueError):
-    """A network that cannot be trained as configured; a sentence for the user."""
+    """A network that cannot be trained as configured; its text is a sentence for the user."""
 
 
 def refuse_untrainable(config: ModelConfig) -> None:
@@ -37,7 +37,7 @@ def refuse_untrainable(config: ModelConfig) -> None:
         UntrainableError: names the knob, with fla's reason.
     """
     if config.mode != "chunk":
-        # fla 0.6 says so only where gradients are off; with gradients it quietly takes `chunk` in the mode's place.
+        # fla 0.6 raises this only without gradients. With gradients it silently uses `chunk` instead.
         raise UntrainableError(
             f"model.mode {config.mode} cannot be trained: fla's GatedDeltaNet says "
             '"Only chunk mode is supported in training." and its kernel has no gradient; use mode chunk'
@@ -45,7 +45,7 @@ def refuse_untrainable(config: ModelConfig) -> None:
 
 
 def backend_for(device: torch.device) -> Backend:
-    """Triton kernels run on CUDA only; everything else takes the plain PyTorch path."""
+    """Return `fla` on CUDA, where Triton kernels run, else `torch`, plain PyTorch."""
     return "fla" if device.type == "cuda" else "torch"
 
 
@@ -73,16 +73,16 @@ class GatedDeltaNet(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Mix tokens causally; [B, T, D] in and out."""
-        # Query, key and value in one product and one convolution: fewer, larger steps.
+        # One product and one convolution for query, key and value: fewer and larger operations are faster.
         weight = torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight])
         qkv_BTD = convolve_together(F.linear(x_BTD, weight), self.q_conv1d, self.k_conv1d, self.v_conv1d)
         key_dim = self.num_heads * self.head_dim
         q_BTHK = _unit(self._heads(qkv_BTD[..., :key_dim]))
         k_BTHK = _unit(self._heads(qkv_BTD[..., key_dim : 2 * key_dim]))
-        # A copy, so that the backward need not hold queries and keys as they were before normalising.
+        # A copy. A view would keep the whole array, with queries and keys before normalising, alive until the backward.
         v_BTHV = self._heads(qkv_BTD[..., 2 * key_dim :]).contiguous()
         beta_BTH = self.beta_scale * torch.sigmoid(_single_or_wider(self.b_proj(x_BTD)))
-        # In fp32 under autocast too: a product of hundreds of decays leaves no room for rounding.
+        # In fp32 even under autocast: rounding errors add up in a product of hundreds of decays.
         log_decay_BTH = -self.A_log.exp() * F.softplus(_single_or_wider(self.a_proj(x_BTD)) + self.dt_bias)
         o_BTHV = chunked(q_BTHK, k_BTHK, v_BTHV, log_decay_BTH=log_decay_BTH, beta_BTH=beta_BTH)
         return gated_linear(self.o_norm(o_BTHV).flatten(2), self.g_proj(x_BTD), self.o_proj.weight)
@@ -92,7 +92,7 @@ class GatedDeltaNet(nn.Module):
 
 
 class _Unit(torch.autograd.Function):
-    """x over its length. The backward needs only what comes out, which the rule keeps anyway, and the length."""
+    """x over its length. The backward reads the result, which the rule keeps anyway, and the length."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ class Block(nn.Module):
     """Norm, token mixing, residual; norm, gated MLP, residual."""
 
     def __init__(self, config: ModelConfig, backend: Backend, number: int) -> None:
-        """Build the block of this number, counted from 1 at the samples' end."""
+        """Build the block with this number; block 1 reads the patch tokens."""
         super().__init__()
         skip = skip_chance(config.stochastic_depth, number, config.depth)
         self.attn_norm = build_norm(config.dim, backend)
@@ -161,13 +161,13 @@ def build_norm(width: int, backend: Backend) -> nn.Module:
         return RMSNorm(width)
     from liger_kernel.transformers import LigerRMSNorm  # CUDA only; a CPU run never imports it
 
-    # Not in place: the block needs its input again for the residual.
+    # Not in place, because the residual needs the block's input again.
     norm: nn.Module = LigerRMSNorm(width, eps=NORM_EPS, in_place=False)
     return norm
 
 
 def build_token_mixer(config: ModelConfig, backend: Backend, number: int) -> nn.Module:
-    """Build what mixes tokens in a block counted from 1: [B, T, D] in and out (fla's return a tuple that starts so)."""
+    """Build the token mixer of a block, counted from 1: [B, T, D] in and out. fla's returns a tuple that starts so."""
     if config.softmax_every is not None and number % config.softmax_every == 0:
         return SoftmaxAttention(config)
     if config.mixer == "mamba2":

@@ -1,17 +1,20 @@
-"""The gated delta rule (Yang, Kautz, Hatamizadeh 2024, arXiv 2412.06464), twice behind one signature.
+"""The gated delta rule (Yang, Kautz, Hatamizadeh 2024, arXiv 2412.06464), in two forms with one signature.
 
-With a state S [K, V] for each head, a token with query q, key k, value v, log decay g <= 0 and step size beta does
+Each head has a state S [K, V]. A token has a query q, a key k, a value v, a log decay g <= 0 and a step size beta. It
+changes the state and reads it:
 
     S <- exp(g) S                          forget
-    S <- S + beta k (v - S^T k)^T          correct what the state says about k
+
+    S <- S + beta k (v - S^T k)^T          correct the value stored under k
+
     o  = S^T q / sqrt(K)                   read
 
-`recurrent` says just that and is the truth. `chunked` computes the same by matrix products over chunks of tokens
-(eqs. 8-10 there), with its gradient written out, and is what trains on a CPU. On CUDA `model.layers.blocks` uses
-fla's kernel; tests compare it with both.
+`recurrent` is these three lines, and the reference of the tests. `chunked` gives the same outputs by matrix products
+over chunks of tokens (eqs. 8-10 there). Its gradient is written out, and it trains on a CPU. On CUDA
+`model.layers.blocks` uses fla's kernel; tests compare that kernel with both forms.
 
-Letters: B bursts, T tokens, H heads, R = B * H rows, K key width, V value width, C tokens of a chunk (rows), c the same
-tokens (columns), X = 2C: something about queries, then the same about keys.
+Letters: B bursts, T tokens, H heads, R = B * H rows, K key width, V value width. C is a chunk's tokens as rows, c the
+same tokens as columns. X = 2C stacks a quantity of the queries on that of the keys.
 """
 
 import math
@@ -23,11 +26,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 CHUNK_SIZE = 32
-"""Fastest on CPUs at every shape tried: what a chunk works on stays in the cache."""
+"""Fastest on CPUs at every shape tried, because a chunk's data stay in the cache."""
 
 
 class GatedDeltaRule(Protocol):
-    """What both forms promise."""
+    """The signature of both forms."""
 
     def __call__(
         self, q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, *, log_decay_BTH: Tensor, beta_BTH: Tensor
@@ -55,9 +58,9 @@ def recurrent(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, *, log_decay_BTH: 
 
 
 def chunked(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, *, log_decay_BTH: Tensor, beta_BTH: Tensor) -> Tensor:
-    """Apply the rule chunk by chunk, in fp32 or better: products inside a chunk, the state from one to the next.
+    """Apply the rule chunk by chunk, in fp32 or better: products inside a chunk, the state from chunk to chunk.
 
-    Can be differentiated once. Under autocast it keeps its precision: products of many decays leave no room.
+    It can be differentiated once. It ignores autocast, because a product of many decays needs full precision.
 
     Returns:
         Outputs [B, T, H, V], in the type of `v_BTHV`.
@@ -67,7 +70,7 @@ def chunked(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, *, log_decay_BTH: Te
 
 
 class _Chunk(NamedTuple):
-    """What forward and backward need of one chunk's inputs; made twice rather than kept."""
+    """One chunk's inputs for forward and backward. Both compute them, which costs less than keeping them."""
 
     qk_RXK: Tensor
     """Queries over sqrt(K), then keys times beta."""
@@ -75,20 +78,20 @@ class _Chunk(NamedTuple):
     v_RCV: Tensor
     beta_RC1: Tensor
     from_start_RC1: Tensor
-    """What is left, at each token, of the state at the chunk's start."""
+    """Share of the state at the chunk's start that is left at each token."""
     to_end_RC1: Tensor
-    """What is left, at the chunk's end, of what each token wrote."""
+    """Share of each token's write that is left at the chunk's end."""
     decay_RCc: Tensor
-    """What is left at row token C of what column token c wrote; 0 above the diagonal."""
+    """Share of the write of column token c that is left at row token C; 0 above the diagonal."""
 
 
 class _Kept(NamedTuple):
-    """What forward keeps of one chunk for backward."""
+    """What forward keeps of one chunk for the backward pass."""
 
     inverse_RCc: Tensor
     """(I + strictly lower part of the keys' pairs)^-1"""
     state_RKV: Tensor | None
-    """The state at the chunk's start; None where nothing was written yet."""
+    """The state at the chunk's start; None at the first chunk, where it is zero."""
 
 
 def _spans(num_tokens: int) -> list[slice]:
@@ -102,7 +105,7 @@ def _rows(x_BTHD: Tensor, span: slice) -> Tensor:
 
 
 def _put(x_BTHD: Tensor, span: slice, rows_RCD: Tensor) -> None:
-    """Write [R, C, D] to some tokens of [B, T, H, D]."""
+    """Write [R, C, D] into some tokens of [B, T, H, D]."""
     part_BHCD = x_BTHD[:, span].transpose(1, 2)
     part_BHCD.copy_(rows_RCD.view(part_BHCD.shape))
 
@@ -112,7 +115,7 @@ def _prepare(
 ) -> _Chunk:
     k_RCK, beta_RC1 = _rows(k_BTHK, span), _rows(beta_BTH[..., None], span)
     q_RCK = _rows(q_BTHK, span) / math.sqrt(k_RCK.shape[-1])
-    # In double precision, since differences of sums are taken: past a decay of -1e3 single precision has three digits.
+    # Double precision, because differences of sums follow: at a log decay of -1e3 single precision has three digits.
     sums_RC1 = _rows(log_decay_BTH[..., None].double(), span).cumsum(1)
     return _Chunk(
         qk_RXK=torch.cat([q_RCK, k_RCK * beta_RC1], dim=1),
@@ -121,38 +124,41 @@ def _prepare(
         beta_RC1=beta_RC1,
         from_start_RC1=sums_RC1.exp().to(k_RCK.dtype),
         to_end_RC1=(sums_RC1[:, -1:] - sums_RC1).exp().to(k_RCK.dtype),
-        # No decay is above 1: what would be one lies above the diagonal, and might overflow there.
+        # The clamp only meets entries above the diagonal: exp could overflow there, and `tril` removes them.
         decay_RCc=(sums_RC1 - sums_RC1.mT).clamp_(max=0).to(k_RCK.dtype).exp_().tril_(),
     )
 
 
 def _scale_both(x_RXD: Tensor, factor_RCD: Tensor) -> Tensor:
-    """Multiply the part of the queries and the part of the keys by one factor, in place."""
+    """Multiply the rows of the queries and those of the keys by the same factor, in place."""
     x_RXD.view(x_RXD.shape[0], 2, -1, x_RXD.shape[-1]).mul_(factor_RCD[:, None])
     return x_RXD
 
 
 def _pairs(chunk: _Chunk) -> Tensor:
-    """Return each query, then each key times beta, times each key, decayed: [R, X, c]."""
+    """Return the decayed products of each query, then of each key times beta, with each key: [R, X, c]."""
     return _scale_both(torch.bmm(chunk.qk_RXK, chunk.k_RCK.mT), chunk.decay_RCc)
 
 
 def _write(chunk: _Chunk, inverse_RCc: Tensor, said_RCV: Tensor | None) -> Tensor:
-    """Return what each token writes under its key, [R, C, V]: each corrects what those before it in the chunk wrote.
+    """Return the write of each token under its key, [R, C, V]; each token corrects the writes before it in the chunk.
 
-    `said_RCV` is what the state at the chunk's start says about each key, times beta.
+    `said_RCV` is beta times the value that the state at the chunk's start stores under each key.
     """
+    # Eq. 8 there solves for all writes of a chunk at once: the inverse times what each token wants to add to the state.
     target_RCV = chunk.v_RCV * chunk.beta_RC1
     return torch.bmm(inverse_RCc, target_RCV if said_RCV is None else target_RCV.sub_(said_RCV))
 
 
 def _forward_chunk(chunk: _Chunk, state_RKV: Tensor | None) -> tuple[Tensor, Tensor, _Kept]:
-    """Return outputs [R, C, V] of one chunk, what its tokens write [R, C, V], and what backward needs."""
+    """Return one chunk's outputs [R, C, V], its writes [R, C, V] and what the backward pass needs."""
     size = chunk.k_RCK.shape[1]
     pairs_RXc = _pairs(chunk)
-    # `unitriangular` leaves the diagonal unread and takes it as 1.
+    # Each token depends on the writes of all before it: a unit lower triangular system. Solving for the identity gives
+    # the inverse, which forward and backward share. `unitriangular` takes the diagonal as 1 and does not read it.
     identity = torch.eye(size, dtype=pairs_RXc.dtype, device=pairs_RXc.device).expand_as(chunk.decay_RCc)
     inverse_RCc = torch.linalg.solve_triangular(pairs_RXc[:, size:], identity, upper=False, unitriangular=True)
+    # The state is zero in the first chunk, so its products are left out.
     if state_RKV is None:
         written_RCV = _write(chunk, inverse_RCc, None)
         o_RCV = torch.bmm(pairs_RXc[:, :size], written_RCV)
@@ -164,7 +170,7 @@ def _forward_chunk(chunk: _Chunk, state_RKV: Tensor | None) -> tuple[Tensor, Ten
 
 
 def _write_again(chunk: _Chunk, kept: _Kept) -> Tensor:
-    """Return what the chunk's tokens wrote, [R, C, V]: two products in place of the largest thing to keep."""
+    """Compute the writes of a chunk again, [R, C, V]: two products instead of keeping the largest array."""
     if kept.state_RKV is None:
         return _write(chunk, kept.inverse_RCc, None)
     keys_RCK = chunk.qk_RXK[:, chunk.k_RCK.shape[1] :] * chunk.from_start_RC1
@@ -172,6 +178,7 @@ def _write_again(chunk: _Chunk, kept: _Kept) -> Tensor:
 
 
 def _next_state(chunk: _Chunk, written_RCV: Tensor, state_RKV: Tensor | None) -> Tensor:
+    # A write decays from its token to the chunk's end, the old state over the whole chunk.
     keys_RKC = (chunk.k_RCK * chunk.to_end_RC1).mT
     if state_RKV is None:
         return torch.bmm(keys_RKC, written_RCV)
@@ -179,7 +186,7 @@ def _next_state(chunk: _Chunk, written_RCV: Tensor, state_RKV: Tensor | None) ->
 
 
 class _ChunkGrads(NamedTuple):
-    """Gradients of one chunk's inputs, and of the state at its start."""
+    """Gradients of one chunk's inputs and of the state at its start."""
 
     q_RCK: Tensor
     k_RCK: Tensor
@@ -192,16 +199,19 @@ class _ChunkGrads(NamedTuple):
 def _backward_chunk(chunk: _Chunk, kept: _Kept, grad_o_RCV: Tensor, grad_next_RKV: Tensor | None) -> _ChunkGrads:
     """Go back through `_next_state` and `_forward_chunk`."""
     size, key_width = chunk.k_RCK.shape[1:]
+    # The gradient flows in reverse: outputs and next state, then writes, then the triangular system, then its inputs.
     pairs_RXc, written_RCV = _pairs(chunk), _write_again(chunk, kept)
     grad_written_RCV = torch.bmm(pairs_RXc[:, :size].mT, grad_o_RCV)
     grad_sums_RC1, grad_k_RCK = torch.zeros_like(chunk.beta_RC1), torch.zeros_like(chunk.k_RCK)
     if grad_next_RKV is not None:
         grad_written_RCV.baddbmm_(chunk.k_RCK * chunk.to_end_RC1, grad_next_RKV)
         grad_k_RCK = _backward_keys(chunk, torch.bmm(written_RCV, grad_next_RKV.mT), grad_sums_RC1)
+    # The gradient of a solve is a solve with the transposed matrix, and the inverse is already there.
     grad_target_RCV = torch.bmm(kept.inverse_RCc.mT, grad_written_RCV)
-    # What queries read and what keys correct enter every formula in the same way, but for the sign.
+    # Reads of queries and corrections of keys enter every formula alike, except for the sign: one product serves both.
     grad_RXV = torch.cat([grad_o_RCV, -grad_target_RCV], dim=1)
     grad_pairs_RXc = torch.bmm(grad_RXV, written_RCV.mT)
+    # A token corrects only the writes before it. The diagonal of the keys' pairs was never read.
     grad_pairs_RXc[:, size:].tril_(-1)
     _add_difference_sums(pairs_RXc.mul_(grad_pairs_RXc), grad_sums_RC1)
     _scale_both(grad_pairs_RXc, chunk.decay_RCc)
@@ -217,7 +227,7 @@ def _backward_chunk(chunk: _Chunk, kept: _Kept, grad_o_RCV: Tensor, grad_next_RK
         q_RCK=grad_qk_RXK[:, :size] / math.sqrt(key_width),
         k_RCK=grad_k_RCK.addcmul_(grad_keys_RCK, chunk.beta_RC1),
         v_RCV=grad_target_RCV * chunk.beta_RC1,
-        # A sum of log decays holds each of its tokens' ones.
+        # Every later sum holds a token's log decay, so its gradient is the sum of theirs: a reversed cumsum.
         log_decay_RC1=grad_sums_RC1.flip(1).cumsum(1).flip(1),
         beta_RC1=(grad_keys_RCK * chunk.k_RCK).sum(-1, keepdim=True)
         + (grad_target_RCV * chunk.v_RCV).sum(-1, keepdim=True),
@@ -226,14 +236,15 @@ def _backward_chunk(chunk: _Chunk, kept: _Kept, grad_o_RCV: Tensor, grad_next_RK
 
 
 def _add_difference_sums(weighted_RXc: Tensor, grad_sums_RC1: Tensor) -> None:
-    """Add the gradient of exp(sums[C] - sums[c]), given times itself, to that of the sums."""
+    """Add the gradient through exp(sums[C] - sums[c]) to that of the sums; it comes multiplied by that exponential."""
     size = weighted_RXc.shape[-1]
+    # exp(a - b) has the derivative exp(a - b) by a and minus that by b, and the product with it is already here.
     grad_sums_RC1 += weighted_RXc.view(-1, 2, size, size).sum((1, 3))[..., None]
     grad_sums_RC1 -= weighted_RXc.sum(1)[..., None]
 
 
 def _backward_keys(chunk: _Chunk, grad_keys_RCK: Tensor, grad_sums_RC1: Tensor) -> Tensor:
-    """Go back through the decay of keys to the chunk's end: add to that of the sums, return that of the keys."""
+    """Go back through the decay of keys to the chunk's end; add to the sums' gradient, return the keys'."""
     grad_keys_RCK.mul_(chunk.to_end_RC1)
     weighted_RC1 = (grad_keys_RCK * chunk.k_RCK).sum(-1, keepdim=True)
     grad_sums_RC1 -= weighted_RC1
@@ -244,7 +255,7 @@ def _backward_keys(chunk: _Chunk, grad_keys_RCK: Tensor, grad_sums_RC1: Tensor) 
 def _backward_keep(
     chunk: _Chunk, state_RKV: Tensor, grad_next_RKV: Tensor, grad_state_RKV: Tensor, grad_sums_RC1: Tensor
 ) -> None:
-    """Go back through what is left of the state at the chunk's end: add to the last two gradients."""
+    """Go back through the rest of the state at the chunk's end; add to the last two gradients."""
     grad_kept_RKV = grad_next_RKV * chunk.from_start_RC1[:, -1:]
     grad_sums_RC1[:, -1:] += (grad_kept_RKV * state_RKV).sum((1, 2))[:, None, None]
     grad_state_RKV += grad_kept_RKV
@@ -253,7 +264,7 @@ def _backward_keep(
 def _backward_state(
     chunk: _Chunk, state_RKV: Tensor, grad_RXV: Tensor, grad_qk_RXK: Tensor, grad_sums_RC1: Tensor
 ) -> Tensor:
-    """Go back through what the chunk reads of the state: add to the last two gradients, return that of the state."""
+    """Go back through the chunk's reads of the state; add to the last two gradients, return the state's."""
     grad_said_RXK = _scale_both(torch.bmm(grad_RXV, state_RKV.mT), chunk.from_start_RC1)
     weighted_RX = (grad_said_RXK * chunk.qk_RXK).sum(-1)
     grad_sums_RC1 += weighted_RX.view(weighted_RX.shape[0], 2, -1).sum(1)[..., None]
@@ -262,7 +273,7 @@ def _backward_state(
 
 
 class _ChunkedRule(torch.autograd.Function):
-    """The rule over chunks. Its own backward keeps less and is faster than recorded operations."""
+    """The rule over chunks. Its written-out backward keeps less memory and is faster than autograd's own."""
 
     @staticmethod
     def forward(
@@ -276,6 +287,7 @@ class _ChunkedRule(torch.autograd.Function):
             o_RCV, written_RCV, of_chunk = _forward_chunk(chunk, state_RKV)
             _put(o_BTHV, span, o_RCV)
             kept += of_chunk
+            # Nobody reads the state after the last chunk.
             if span.stop < v_BTHV.shape[1]:
                 state_RKV = _next_state(chunk, written_RCV, state_RKV)
         ctx.save_for_backward(*inputs, *kept)
@@ -289,6 +301,7 @@ class _ChunkedRule(torch.autograd.Function):
         grad_state_RKV = None
         for number, span in reversed(list(enumerate(_spans(grad_o_BTHV.shape[1])))):
             of_chunk = _Kept(*kept[2 * number : 2 * number + 2])
+            # A chunk's inputs are prepared again: it costs less time than keeping them costs memory.
             of_inputs = _backward_chunk(_prepare(span, *inputs), of_chunk, _rows(grad_o_BTHV, span), grad_state_RKV)
             grad_state_RKV = of_inputs.state_RKV
             for grad, rows in zip(grads, of_inputs[:5], strict=True):

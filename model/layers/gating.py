@@ -1,4 +1,4 @@
-"""A product with SiLU(gate) and the linear layer after it, keeping its inputs for the backward and nothing else.
+"""A product with SiLU(gate) and the linear layer after it; only its inputs are kept for the backward pass.
 
 Letters: I width of product and gate, O width of the output.
 """
@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 
 class _GatedLinear(torch.autograd.Function):
-    """Recorded operations would keep SiLU(gate) and the product too, at the widest places of a block."""
+    """Autograd's own operations would also keep SiLU(gate) and the product, the widest arrays of a block."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate: Tensor, weight_OI: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ class _GatedLinear(torch.autograd.Function):
         grad_gate = torch.ops.aten.silu_backward((grad_product * x).to(gate.dtype), gate)
         opened = F.silu(gate)
         grad_x = grad_product.mul_(opened).to(x.dtype)
-        # The product last, in the place of SiLU(gate): here a backward pass holds the most.
+        # The product comes last and overwrites SiLU(gate), because memory peaks here in a backward pass.
         product = (opened.mul_(x) if opened.dtype == x.dtype else opened * x).to(grad.dtype)
         grad_weight_OI = grad.flatten(0, -2).mT @ product.flatten(0, -2)
         return grad_x, grad_gate, grad_weight_OI.to(weight_OI.dtype)
@@ -43,7 +43,7 @@ def gated_linear(x: Tensor, gate: Tensor, weight_OI: Tensor) -> Tensor:
     Args:
         x: [..., I].
         gate: [..., I].
-        weight_OI: of the linear layer. The result can be differentiated once.
+        weight_OI: the weight of the linear layer. The result can be differentiated once.
 
     Returns:
         [..., O].

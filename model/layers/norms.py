@@ -1,6 +1,6 @@
 """Normalisation of tokens.
 
-Letters: V width of what is normalised.
+Letters: V width of the normalised dimension.
 """
 
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 NORM_EPS = 1e-5
-"""Under the root of the mean square, in every norm of the model."""
+"""Added under the root of the mean square, in every norm of the network."""
 
 
 class _RMSNorm(torch.autograd.Function):
-    """Written out because PyTorch has it fused for GPUs alone: two thirds of the time, and only the input is kept."""
+    """Written out, because PyTorch fuses it on GPUs only: it takes two thirds of the time and keeps only the input."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight_V: Tensor) -> Tensor:
@@ -30,6 +30,7 @@ class _RMSNorm(torch.autograd.Function):
         x, weight_V, per_root = ctx.saved_tensors
         normed = x * per_root
         weighted = grad * normed
+        # Scaling x does not change its norm's output, so the gradient has no part along x: subtract that part.
         mean = (weighted @ weight_V).div_(x.shape[-1]).unsqueeze(-1)
         grad_x = (grad * weight_V).addcmul_(normed, mean, value=-1).mul_(per_root)
         return grad_x, weighted.flatten(0, -2).sum(0)

@@ -52,7 +52,7 @@ class StftPatchEmbed(nn.Module):
         super().__init__()
         self.patch_size, self.stride = patch_size, stride
         self.projection = nn.Linear(2 * patch_size, dim)
-        # Not persistent: a checkpoint holds what was learned.
+        # Not persistent, because a checkpoint holds only what was learned.
         self.register_buffer("window_P", torch.hann_window(patch_size), persistent=False)
 
     def forward(self, x_B2L: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class StftPatchEmbed(nn.Module):
 
 
 def build_patch_embed(config: ModelConfig) -> nn.Module:
-    """Build what makes bursts [B, 2, L] into tokens [B, T, D]."""
+    """Build the layer that turns bursts [B, 2, L] into tokens [B, T, D]."""
     sizes = (config.dim, config.patch_size, config.patch_stride)
     match config.patch_embed:
         case "causal_conv":

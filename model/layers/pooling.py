@@ -13,7 +13,7 @@ Pooling = Literal["last", "mean", "attention", "cls_first"]
 
 
 class TokenPooling(nn.Module):
-    """Takes one token. The last of a causal model has seen the whole burst, the first has seen itself only."""
+    """Takes one token. The last token of a causal network has seen the whole burst, the first only itself."""
 
     def __init__(self, position: int) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class TokenPooling(nn.Module):
 
 
 class MeanPooling(nn.Module):
-    """Weighs all tokens alike."""
+    """The mean of all tokens."""
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Return [B, D]."""
@@ -33,7 +33,7 @@ class MeanPooling(nn.Module):
 
 
 class AttentionPooling(nn.Module):
-    """Weighs tokens by the softmax of their product with one learned query."""
+    """The mean of tokens, weighted by the softmax of their products with one learned query."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class AttentionPooling(nn.Module):
 
 
 def build_pooling(kind: Pooling, dim: int) -> nn.Module:
-    """Build what makes tokens [B, T, D] into embeddings [B, D]."""
+    """Build the layer that turns tokens [B, T, D] into embeddings [B, D]."""
     match kind:
         case "last":
             return TokenPooling(-1)

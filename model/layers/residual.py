@@ -1,7 +1,7 @@
-"""What layers add to the residual stream, and what training leaves out of it.
+"""The sum of a layer and the residual stream, and the parts of it that training drops at random.
 
-Letters: B bursts, T tokens, D width of a token. Chances are drawn from PyTorch's global stream, which the trainer seeds
-for each epoch; a chance of 0 draws nothing.
+Letters: B bursts, T tokens, D width of a token. The draws come from PyTorch's global random stream, which the trainer
+seeds for each epoch. A chance of 0 draws nothing.
 """
 
 import torch
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 class ResidualSum(nn.Module):
-    """Adds a layer's output to the residual stream; in training with dropout, or for some bursts not at all.
+    """Adds a layer's output to the residual stream. In training, dropout zeroes numbers and some bursts skip the layer.
 
     `dropout` is the chance of each number, `skip` that of a whole burst: stochastic depth (Huang et al. 2016, arXiv
-    1603.09382). What stays is scaled by one over its chance to stay, so that evaluation needs no scale.
+    1603.09382). The rest is divided by its chance to stay, so that evaluation needs no scale.
     """
 
     def __init__(self, *, dropout: float, skip: float) -> None:
@@ -31,7 +31,7 @@ class ResidualSum(nn.Module):
 
 
 def skip_chance(last_chance: float, block: int, depth: int) -> float:
-    """Return the chance to skip a layer of a block counted from 1; it grows linearly to `last_chance` (section 3.2)."""
+    """Return the chance to skip a layer of block `number`, from 1; it grows linearly to `last_chance` (section 3.2)."""
     return last_chance * block / depth
 
 
@@ -43,7 +43,7 @@ class TokenDropout(nn.Module):
         self.probability = probability
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        """[B, T, D] in and out."""
+        """Return the tokens, some of them zero; [B, T, D] in and out."""
         if not self.training or self.probability == 0.0:
             return x_BTD
         kept_BT1 = torch.rand(*x_BTD.shape[:2], 1, device=x_BTD.device) >= self.probability

@@ -1,4 +1,4 @@
-"""Short causal convolutions of each channel by itself, followed by SiLU: what mixers do before they mix.
+"""Short causal convolutions of each channel by itself, then SiLU: the first step of the token mixers.
 
 Letters: B bursts, T tokens, D channels, W taps.
 """
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 class _CausalConvSilu(torch.autograd.Function):
     """SiLU of a causal convolution of each channel by itself, as a sum of shifted products.
 
-    Written out because it is twice as fast on a CPU as a grouped convolution, and keeps its input alone, where recorded
-    operations would keep one intermediate for each tap.
+    It is written out because it is twice as fast on a CPU as a grouped convolution. It also keeps only its input;
+    autograd's own operations would keep an intermediate array for each tap.
     """
 
     @staticmethod
@@ -28,6 +28,7 @@ class _CausalConvSilu(torch.autograd.Function):
     def backward(ctx: Any, grad_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         padded, taps_WD, bias_D = ctx.saved_tensors
         size, num_tokens = taps_WD.shape[0], grad_BTD.shape[1]
+        # Computing the convolution again is cheaper than keeping its output for SiLU's gradient.
         grad_BTD = torch.ops.aten.silu_backward(grad_BTD, _convolve(padded, taps_WD, bias_D))
         grad_padded, grad_taps_WD = torch.zeros_like(padded), torch.empty_like(taps_WD)
         for tap in range(size):
@@ -49,7 +50,7 @@ _causal_conv_silu: Callable[[Tensor, Tensor, Tensor | None], Tensor] = _CausalCo
 
 
 class ShortConvolution(nn.Module):
-    """The weights of a causal convolution of each channel by itself: `weight` [D, 1, W], `bias` [D] if asked for."""
+    """The weights of a causal convolution of each channel by itself: `weight` [D, 1, W], and `bias` [D] or None."""
 
     def __init__(self, width: int, size: int, *, bias: bool) -> None:
         super().__init__()
@@ -58,7 +59,7 @@ class ShortConvolution(nn.Module):
 
 
 def convolve_together(x_BTD: Tensor, *convolutions: ShortConvolution) -> Tensor:
-    """Convolve channels [B, T, D] by several convolutions, D being the sum of their widths, then SiLU.
+    """Apply several convolutions to channels [B, T, D] side by side, then SiLU; D is the sum of their widths.
 
     Token t sees tokens t - W + 1 to t.
     """

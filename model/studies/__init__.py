@@ -1,1 +1,1 @@
-"""What is studied: each its network, its data and its commands."""
+"""The studies, each with its network, its data and its commands. No study imports another."""

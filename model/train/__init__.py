@@ -1,1 +1,1 @@
-"""One training from its folder to its result: epochs, checkpoints, the run folder and its lock."""
+"""One training, from a run folder to its result: epochs, checkpoints, scores, lock. It knows no study."""

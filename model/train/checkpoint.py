@@ -1,7 +1,7 @@
-"""`checkpoint.pt`: written with its own checksum, and believed only where that fits.
+"""`checkpoint.pt`: a checkpoint with its own checksum, refused if the checksum does not fit.
 
-The file is what `torch.save` writes, then 8 bytes `KNOCKOUT`, then the 32 bytes of the SHA-256 of all before. A file
-that was cut, or that has a single wrong bit, is refused.
+The file is the output of `torch.save`, then 8 bytes `KNOCKOUT`, then the 32 bytes of the SHA-256 of that output. So a
+cut file, or one with a single wrong bit, is refused; `torch.load` alone may read wrong numbers without an error.
 """
 
 import hashlib
@@ -16,11 +16,11 @@ TRAILER_BYTES = len(MARK) + hashlib.sha256().digest_size
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be gone on from: which file, and what is wrong with it."""
+    """A checkpoint from which training cannot continue. The text names the file and the reason."""
 
 
 class _Hashing(io.BytesIO):
-    """Passes what is written on to a file, and hashes it; keeps nothing itself."""
+    """Hashes each write and passes it on to a file; keeps nothing itself."""
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__()
@@ -34,6 +34,7 @@ class _Hashing(io.BytesIO):
 
 def write_checkpoint(file: BinaryIO, content: dict[str, Any]) -> None:
     """Write a checkpoint with its checksum into an open file."""
+    # Hash while writing: a second pass over the file would read it back from the disk.
     hashing = _Hashing(file)
     torch.save(content, hashing)
     file.write(MARK + hashing.hash.digest())
@@ -43,8 +44,8 @@ def read_checkpoint(path: Path, device: torch.device | str) -> dict[str, Any]:
     """Read a checkpoint, its tensors on a device.
 
     Raises:
-        CheckpointError: the file is not whole, or holds something else.
-        OSError: it cannot be read.
+        CheckpointError: the file is damaged, or holds something else.
+        OSError: the file cannot be read.
     """
     content = path.read_bytes()
     payload, trailer = content[:-TRAILER_BYTES], content[-TRAILER_BYTES:]
@@ -52,6 +53,7 @@ def read_checkpoint(path: Path, device: torch.device | str) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: this checkpoint is not whole: its checksum does not fit its {len(content)} bytes"
         )
+    # `weights_only` unpickles no code, since a checkpoint may come from somebody else.
     loaded = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
     if not isinstance(loaded, dict):
         raise CheckpointError(f"{path}: this is no checkpoint of a run, it holds a {type(loaded).__name__}")

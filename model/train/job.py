@@ -1,4 +1,4 @@
-"""A run folder in, results in the run folder out."""
+"""One job: read a run folder, train, score, and write the results into the folder."""
 
 import contextlib
 import errno
@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from model.augment import build_test_time
-from model.config import JobConfig
 from model.data.batches import BurstSet, open_role
 from model.data.captures import CaptureAwayError, CaptureChangedError
 from model.data.unchanged import stamp_captures
@@ -26,8 +25,10 @@ from model.endings import (
     find_system_error,
     status_of,
 )
-from model.studies.radio.evaluate import Scores, Views, choose_device, score
+from model.train.device import choose_device
 from model.train.run_folder import EpochRecord, HeldError, Result, RunFolder
+from model.train.score import Scores
+from model.train.study import Study, StudyBuilder
 from model.train.trainer import NonFiniteError, Trainer
 
 OUT_OF_MEMORY = (
@@ -37,15 +38,15 @@ OUT_OF_MEMORY = (
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
-"""What torch says when memory is gone and it raises a plain `RuntimeError`: no class and no number tells it."""
+"""Texts of torch's plain `RuntimeError` without memory; neither its class nor a number shows the reason."""
 CUDA_OWN_DOING = (700, 710)
-"""CUDA's numbers for an illegal address and a failed assertion. Nobody knows whose doing other errors of a GPU are."""
+"""CUDA's numbers for an illegal address and a failed assertion, which are bugs. Other errors may be the GPU's fault."""
 
 Tell = Callable[[str], object]
 
 
 class StopRequest:
-    """Remembers that the job was asked to stop; it finishes its epoch first, a second request ends it at once."""
+    """Remembers a request to stop. The job finishes its epoch first; a second request ends it at once."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -54,6 +55,7 @@ class StopRequest:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
+        # The second signal gets the default handler, which ends the process at once.
         signal.signal(number, signal.SIG_DFL)
 
     def __call__(self) -> bool:
@@ -61,21 +63,27 @@ class StopRequest:
         return self.asked
 
 
-def run_job(folder: RunFolder, data_folder: Path, device_name: str = "auto", tell: Tell = lambda _: None) -> int:
-    """Train what `config.json` says, score it, and write `result.json`; return the process's exit status.
+def run_job(
+    build_study: StudyBuilder,
+    folder: RunFolder,
+    data_folder: Path,
+    device_name: str = "auto",
+    tell: Tell = lambda _: None,
+) -> int:
+    """Train and score what `config.json` says, and write `result.json`; return the exit status.
 
     Raises:
         JobError: the machine cannot do what is asked.
         CaptureError: a capture is missing or does not fit.
-        OSError: the folder cannot be written, or a file not read.
+        OSError: the folder cannot be written, or a file cannot be read.
     """
-    return run_alone(folder, lambda held: train_alone(held, data_folder, device_name, tell), tell)
+    return run_alone(folder, lambda held: train_alone(build_study, held, data_folder, device_name, tell), tell)
 
 
 def run_alone(folder: RunFolder, work: Callable[[RunFolder], int], tell: Tell) -> int:
-    """Do `work` in a folder that no other job may write; return its exit status, or one of an ending that can go on.
+    """Do `work` while no other job may write the folder; return its exit status, or that of an error that can pass.
 
-    What stands in the folder then is whole, and no result is among it: the run can go on from there.
+    After such an error the folder holds only whole files and no result, so the run can continue.
     """
     try:
         with folder.hold() as held:
@@ -89,13 +97,13 @@ def run_alone(folder: RunFolder, work: Callable[[RunFolder], int], tell: Tell) -
         if found is None:
             raise
         status, sentence = found, describe_passing(error, folder)
-    with contextlib.suppress(OSError):  # the log may be what fails
+    with contextlib.suppress(OSError):  # the failing file may be the log itself
         tell(sentence)
     return status
 
 
 def describe_passing(error: BaseException, folder: RunFolder) -> str:
-    """Say what a job met that can pass, and what to do."""
+    """Return a sentence about an error that can pass, and what to do."""
     if isinstance(error, CaptureAwayError):
         return str(error)
     found = find_system_error(error)
@@ -107,23 +115,24 @@ def describe_passing(error: BaseException, folder: RunFolder) -> str:
 
 
 def status_of_device(error: BaseException) -> int | None:
-    """Return the exit status of a job whose GPU failed and that can go on; None for any other error."""
+    """Return the exit status after a failure of the GPU that can pass; None for any other error."""
     if not isinstance(error, torch.AcceleratorError) or is_out_of_memory(error):
         return None
     return None if getattr(error, "error_code", None) in CUDA_OWN_DOING else AWAY
 
 
-def train_alone(folder: RunFolder, data_folder: Path, device_name: str, tell: Tell) -> int:
-    """Do as `run_job` does, in a folder that is held.
+def train_alone(build_study: StudyBuilder, folder: RunFolder, data_folder: Path, device_name: str, tell: Tell) -> int:
+    """Do the same as `run_job` in a folder that this job holds.
 
-    A loss that is not finite and memory that runs out end the run as failed, each with its class.
+    A run with a loss that is not finite, or without enough memory, ends as failed, with the class of its failure.
     """
     result = folder.read_result()
     if result is not None:
         return 0 if result.state == "done" else 1
     stop = StopRequest()
     try:
-        return _train(folder, data_folder, device_name, stop, tell)
+        trainer = _build_trainer(build_study(folder.read_config()), data_folder, choose_device(device_name))
+        return _train(trainer, folder, data_folder, stop, tell)
     except NonFiniteError as error:
         return _fail(folder, "nonfinite", str(error))
     except (MemoryError, OSError, RuntimeError) as error:
@@ -132,18 +141,21 @@ def train_alone(folder: RunFolder, data_folder: Path, device_name: str, tell: Te
         return _fail(folder, "out_of_memory", describe_out_of_memory(error, len(folder.read_epochs())))
 
 
-def _train(folder: RunFolder, data_folder: Path, device_name: str, stop: StopRequest, tell: Tell) -> int:
-    config = folder.read_config()
-    device = choose_device(device_name)
-    # On CUDA some operations have no deterministic form and would raise; there the seeds alone are promised.
+def _build_trainer(study: Study, data_folder: Path, device: torch.device) -> Trainer:
+    config = study.config
+    # On CUDA some operations have no deterministic form and would raise, so only the seeds are fixed there.
     torch.use_deterministic_algorithms(mode=device.type == "cpu")
     stamps = stamp_captures(config.data, data_folder)
     train, validate = (
         open_role(config.data, names, data_folder) for names in (config.data.train, config.data.validate)
     )
-    trainer = Trainer(config, train, validate, device, before_save=stamps.require_unchanged)
+    return Trainer(study, train, validate, device, before_save=stamps.require_unchanged)
+
+
+def _train(trainer: Trainer, folder: RunFolder, data_folder: Path, stop: StopRequest, tell: Tell) -> int:
+    config = trainer.config
     trainer.resume(folder, tell)
-    tell(f"{config.experiment}, seed {config.seed}, on {device.type}, from epoch {trainer.progress.epoch + 1}")
+    tell(f"{config.experiment}, seed {config.seed}, on {trainer.device.type}, from epoch {trainer.progress.epoch + 1}")
     if not trainer.fit(folder, stop, lambda record: tell(describe_epoch(record))):
         tell("asked to stop; the checkpoint holds all finished epochs")
         return INTERRUPTED
@@ -158,7 +170,7 @@ def _fail(folder: RunFolder, failure: str, reason: str) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the machine or the GPU has no memory left."""
+    """Whether an error means that the machine or the GPU has no memory left."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
@@ -167,14 +179,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def describe_out_of_memory(error: BaseException, num_epochs: int) -> str:
-    """Say when memory ran out, and what was asked of it."""
+    """Return a sentence about when memory ran out, with the error's own text."""
     when = f"after epoch {num_epochs}" if num_epochs else "before the end of the first epoch"
     asked = " ".join(str(error).split())
     return f"the job ran out of memory {when}" + (f": {asked}" if asked else "")
 
 
 def describe_epoch(record: EpochRecord) -> str:
-    """Say how an epoch went, for the log."""
+    """Return an epoch's line for the log."""
     losses = f"train loss {_number(record.train_loss)}, val loss {_number(record.val_loss)}"
     skipped = f", {record.skipped_steps} steps skipped" if record.skipped_steps else ""
     return f"epoch {record.epoch}: {losses}, val accuracy {record.val_accuracy:.3f}, {record.seconds:.2f} s{skipped}"
@@ -185,15 +197,16 @@ def _number(value: float | None) -> str:
 
 
 def _finish(folder: RunFolder, trainer: Trainer, data_folder: Path) -> None:
-    """Score the best epoch's model once on every held-out capture; the result is written last."""
+    """Score the best epoch's network once on every held-out capture; write the result last."""
     config, progress = trainer.config, trainer.progress
     trainer.restore_best()
-    scores = {name: _score_capture(trainer, config, name, data_folder) for name in config.data.scored}
+    scores = {name: _score_capture(trainer, name, data_folder) for name in trainer.study.splits()}
     arrays = {
         f"{name}/{field}": values
         for name, (bursts, scored) in scores.items()
         for field, values in _arrays(bursts, scored)
     }
+    # Scoring read the captures once more. If one changed since, its scores must not be saved.
     trainer.before_save()
     folder.write_predictions(lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
     early = progress.epoch < config.optim.epochs
@@ -209,10 +222,11 @@ def _finish(folder: RunFolder, trainer: Trainer, data_folder: Path) -> None:
     )
 
 
-def _score_capture(trainer: Trainer, config: JobConfig, name: str, folder: Path) -> tuple[BurstSet, Scores]:
+def _score_capture(trainer: Trainer, name: str, folder: Path) -> tuple[BurstSet, Scores]:
+    config = trainer.config
     bursts = open_role(config.data, (name,), folder)
-    views = Views(copies=build_test_time(config.test_time, config.seed, bursts.sample_rate_hz))
-    return bursts, score(trainer.forward, bursts, trainer.loss, trainer.device, trainer.autocast, views=views)
+    copies = build_test_time(config.test_time, config.seed, bursts.sample_rate_hz)
+    return bursts, trainer.score(bursts, copies)
 
 
 def _arrays(bursts: BurstSet, scored: Scores) -> list[tuple[str, NDArray[np.generic]]]:

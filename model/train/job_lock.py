@@ -1,8 +1,8 @@
-"""`job.lock`: which job may write a run folder. No torch.
+"""`job.lock`: the lock of a run folder, so that only one job writes it. No torch.
 
-The file is locked while a job lives, and says which job. Each job that takes the folder counts the attempt up. A job
-reads the file again before each write. Where it names another job, that one has taken over, and this one stops. So an
-old job does no harm even where each machine has locks of its own, or none at all.
+A living job locks the file and writes its own name into it. Each job that takes the folder raises the attempt by one. A
+job reads the file again before each write. If the file names another job, that job has taken over, and this one stops.
+So an old job does no harm even if each machine has its own locks, or none at all.
 """
 
 import contextlib
@@ -23,36 +23,36 @@ from msgspec import Struct
 from model.process import birth_of, own_place
 
 LOCK_SECONDS = 3.0
-"""Longest wait for a lock: that of a job that is being killed is free a moment later."""
+"""Longest wait for a lock, because a job that is being killed frees its lock a moment later."""
 LOCK_POLL_SECONDS = 0.02
 MAX_BYTES = 4096
-"""Of a lock's file; more is not a job's."""
+"""Most bytes of a lock's file that a job writes."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""How a file system says that it has no locks. The first may pass: it is waited for as a lock is."""
+"""Errors of a file system without locks. The first one may pass, so the wait for a lock covers it."""
 
 
 class Holder(Struct, frozen=True, kw_only=True):
-    """The job that holds a run folder: its process, the machine that it runs on, and which attempt it is."""
+    """The job that holds a run folder: its process, its machine and the number of its attempt."""
 
     pid: int
     host: str
     born: str | None = None
-    """Boot, name space and ticks; None in files of older versions."""
+    """Start time of the process: boot, name space and ticks, since process numbers are reused; None in older files."""
     attempt: int = 0
 
     @classmethod
     def own(cls, attempt: int) -> "Holder":
-        """This process."""
+        """Return the holder that is this process."""
         return cls(pid=os.getpid(), host=platform.node(), born=birth_of(os.getpid()), attempt=attempt)
 
     @property
     def is_here(self) -> bool:
-        """Whether it can be looked up: same host, boot and name space."""
+        """Whether this process can look the holder up: same host, boot and name space."""
         return self.host == platform.node() and (self.born or "").rpartition("/")[0] == own_place()
 
     @property
     def is_alive(self) -> bool:
-        """Whether it lives, for a process that is here."""
+        """Whether the holder lives; valid only if it is here."""
         return self.born is not None and self.pid > 0 and birth_of(self.pid) == self.born
 
     def __str__(self) -> str:
@@ -60,11 +60,11 @@ class Holder(Struct, frozen=True, kw_only=True):
 
 
 class HeldError(Exception):
-    """Another job holds the run folder, or has taken it over; a sentence for the log."""
+    """Another job holds the run folder, or has taken it over; the text is a sentence for the log."""
 
 
 class _Lock(Enum):
-    """What came of asking for a lock."""
+    """The answer to a request for a lock."""
 
     TAKEN = "taken"
     BUSY = "busy"
@@ -73,17 +73,20 @@ class _Lock(Enum):
 
 @contextmanager
 def hold(path: Path) -> Iterator[Holder]:
-    """Keep every other job out of a folder, by its `job.lock`; yields what this job is known by.
+    """Keep every other job out of a folder, by its `job.lock`; yield this job as the holder.
 
     Raises:
-        HeldError: another job holds it, and goes on to.
+        HeldError: another job holds it and does not let go.
         OSError: the lock cannot be written.
     """
-    # Processes that the job forks share the lock, and it is free when the last of them is gone: they are the job.
+    # `flock` belongs to the open file, so forked children share it. The lock is free when the last of them has ended,
+    # as it should be: they belong to the job and may still write.
     with path.open("ab+") as file:
         _take(file, path)
         before = _decode(_read(file))
+        # One process can take a folder twice, so the attempt tells its two jobs apart.
         mine = Holder.own(attempt=before.attempt + 1 if before else 1)
+        # Rewrite in place. A renamed file would be another file, and the lock stays with the old one.
         file.truncate(0)
         file.write(msgspec.json.encode(mine) + b"\n")
         file.flush()
@@ -92,11 +95,12 @@ def hold(path: Path) -> Iterator[Holder]:
 
 
 def _take(file: BinaryIO, path: Path) -> None:
+    # Poll instead of blocking: `flock` without a limit could wait for ever for a stopped process.
     deadline = time.monotonic() + LOCK_SECONDS
     while (lock := _lock(file, fcntl.LOCK_EX)) is not _Lock.TAKEN:
         holder = _decode(_read(file))
         if lock is _Lock.NONE_HERE and not (holder and holder.is_here and holder.is_alive):
-            # Whoever is recorded is gone, or on another machine, where the queue's lease has decided.
+            # The recorded job has ended, or is on another machine: then the queue's lease has decided that it is dead.
             return
         if time.monotonic() >= deadline:
             who = str(holder) if holder else "another process"
@@ -110,7 +114,7 @@ def find_holder(path: Path) -> Holder | None:
     """Return the living job that holds a folder, by its `job.lock`; None if nobody does.
 
     Raises:
-        HeldError: something holds it that does not say what it is.
+        HeldError: a process that is no job holds it.
         OSError: the file cannot be read.
     """
     try:
@@ -120,7 +124,7 @@ def find_holder(path: Path) -> Holder | None:
     with file:
         deadline = time.monotonic() + LOCK_SECONDS
         while (lock := _lock(file, fcntl.LOCK_SH)) is not _Lock.TAKEN:
-            # Locked and still empty: it is just being taken.
+            # A file that is locked and still empty belongs to a job that is just starting, so look again.
             holder = _decode(_read(file))
             if lock is _Lock.NONE_HERE:
                 return holder if holder and holder.is_here and holder.is_alive else None
@@ -133,14 +137,14 @@ def find_holder(path: Path) -> Holder | None:
 
 
 def last_holder(path: Path) -> Holder | None:
-    """Return the job that held a folder last, whether it lives or not; None if the file does not say."""
+    """Return the last job that held a folder, dead or alive; None if the file does not name one."""
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
         return _decode(_read(file))
     return None
 
 
 def require_hold(path: Path, mine: Holder) -> None:
-    """Refuse to go on where another job has taken the folder.
+    """Refuse to continue if another job has taken the folder.
 
     Raises:
         HeldError: names that job.
@@ -164,7 +168,7 @@ def _decode(content: bytes) -> Holder | None:
 
 
 def _lock(file: BinaryIO, kind: int) -> _Lock:
-    """Take a lock until the file is closed, if nobody else has one against it."""
+    """Try to take a lock, without waiting; it lasts until the file is closed."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,31 +1,23 @@
-"""Losses over class scores. B bursts, C classes."""
+"""Losses of class scores. B bursts, C classes."""
 
-from dataclasses import dataclass
 from typing import Protocol, assert_never
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.augment.mixup import Blend
 from model.config import CrossEntropyConfig, FocalConfig, LossConfig
 
 
 class Loss(Protocol):
-    """Scores and classes -> one number."""
+    """Class scores and true classes -> one number."""
 
     def __call__(self, logits_BC: Tensor, class_B: Tensor) -> Tensor:
         """Return the mean loss over the bursts, a scalar."""
 
     def per_burst(self, logits_BC: Tensor, class_B: Tensor) -> Tensor:
         """Return the loss of each burst, [B]."""
-
-
-@dataclass(frozen=True)
-class Blend:
-    """What mixup did to a batch: burst b is `share_B[b]` itself, the rest of it burst `partner_B[b]`."""
-
-    partner_B: Tensor
-    share_B: Tensor
 
 
 class CrossEntropy:
@@ -46,7 +38,7 @@ class CrossEntropy:
 class Focal:
     """Cross-entropy with smoothed targets, each burst weighted by (1 - p)^gamma, p its own class's probability.
 
-    Lin et al. 2017 (arXiv 1708.02002), eq. 4. As in the source the weight comes from the hard label.
+    Lin et al. 2017 (arXiv 1708.02002), eq. 4. As in the source study, the weight comes from the hard label.
     """
 
     def __init__(self, config: FocalConfig) -> None:
@@ -61,17 +53,17 @@ class Focal:
         """Return the loss of each burst, [B]."""
         cross_entropy_B = F.cross_entropy(logits_BC, class_B, label_smoothing=self.label_smoothing, reduction="none")
         log_p_B = F.log_softmax(logits_BC, dim=1).gather(1, class_B[:, None]).squeeze(1)
-        # p is kept off 1, where a power below 1 has no gradient; expm1 keeps what digits log p has.
+        # p stays below 1: at 1 a power below 1 has no finite gradient. expm1 keeps the digits of log p near 0.
         miss_B = -torch.expm1(log_p_B.clamp(max=-1e-7))
         return miss_B**self.gamma * cross_entropy_B
 
 
 def blended_loss(loss: Loss, logits_BC: Tensor, class_B: Tensor, blend: Blend | None) -> Tensor:
-    """Return the mean loss of bursts that mixup blended: each counts for both its classes, by their shares.
+    """Return the mean loss of blended bursts: the losses of a burst's two classes, weighted by their shares.
 
-    Zhang et al. 2018 (arXiv 1710.09412), section 2, in the form of their code. For cross-entropy that is the loss
-    against the blended target itself; the focal loss weighs each of the two terms by its own class's probability.
-    Without a blend it is the loss itself.
+    Zhang et al. 2018 (arXiv 1710.09412), section 2, in the form of their code. For cross-entropy this equals the loss
+    of the blended target. The focal loss weighs each of the two terms by its own class's probability. Without a blend
+    it is the plain loss.
     """
     if blend is None:
         return loss(logits_BC, class_B)

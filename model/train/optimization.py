@@ -1,4 +1,4 @@
-"""How parameters move: torch's optimisers, and learning rates that change by step and by epoch."""
+"""Torch's optimisers, and learning rates that change by step and by epoch."""
 
 from typing import Any, assert_never
 
@@ -18,10 +18,11 @@ from model.config import CosineConfig, OneCycleConfig, OptimConfig, PlateauConfi
 
 
 def build_optimizers(config: OptimConfig, model: nn.Module) -> list[Optimizer]:
-    """Build AdamW alone, or Muon for the blocks' matrices and AdamW for everything else.
+    """Build AdamW alone, or Muon for the blocks' matrices and AdamW for all other parameters.
 
     Muon's steps are scaled to AdamW's usual size (arXiv 2502.16982, eq. 4), so that one learning rate serves both.
     """
+    # Muon orthogonalises the matrices inside the network. Vectors, embeddings and heads stay with AdamW.
     matrices = {} if config.optimizer == "adamw" else _block_matrices(model)
     rest = [parameter for name, parameter in model.named_parameters() if name not in matrices]
     rate, decay = config.learning_rate, config.weight_decay
@@ -49,23 +50,24 @@ class Schedule:
             self.by_loss = ReduceLROnPlateau(optimizer, patience=patience, factor=factor)
 
     def after_step(self) -> None:
-        """Count one step of the optimiser; a skipped one does not count."""
+        """Count one step of the optimiser; a skipped step does not count."""
         if self.by_step is not None:
             self.by_step.step()
 
     def after_epoch(self, val_loss: float | None) -> None:
-        """Count one epoch, with its validation loss where that is finite. A plateau cannot begin in the warm-up."""
+        """Count one epoch, with its validation loss, None if not finite. A plateau cannot begin in the warm-up."""
         self.epoch += 1
+        # In the warm-up the rate rises by step. A plateau there would lower a rate that is not yet reached.
         if self.by_loss is not None and val_loss is not None and self.epoch > self.warmup_epochs:
             self.by_loss.step(val_loss)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to go on."""
+        """Return the state for `load_state_dict`."""
         parts = {"by_step": self.by_step, "by_loss": self.by_loss}
         return {"epoch": self.epoch} | {name: part.state_dict() for name, part in parts.items() if part is not None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         self.epoch = state["epoch"]
         if self.by_step is not None:
             self.by_step.load_state_dict(state["by_step"])
@@ -96,4 +98,5 @@ def _build_by_step(config: OptimConfig, optimizer: Optimizer, steps_per_epoch: i
 
 
 def _warmup(optimizer: Optimizer, steps: int) -> LinearLR:
+    # The first step already moves: its rate is one part of `steps` + 1, not 0.
     return LinearLR(optimizer, start_factor=1 / (steps + 1), total_iters=steps)

@@ -1,16 +1,20 @@
-"""The contract between the two halves: names, formats and atomic writes inside one run folder. No torch.
+"""The files of one run folder: the contract between orchestrator and job. No torch.
 
-results/runs/E5-s0-3466db1c/
-    config.json       orchestrator   the resolved, complete configuration
-    order.json        orchestrator   what the queue needs to start the run: code, guards
-    provenance.json   orchestrator   where code, data and environment came from
-    epochs.jsonl      job            one `EpochRecord` a line
-    probes.jsonl      orchestrator   each time that the run was timed against its reference
-    checkpoint.pt     job            all that is needed to go on at the next epoch
-    predictions.npz   job            per location: key, device, label, logits
-    result.json       job, last      a `Result`; its existence means "finished"
-    train.log         job            stdout and stderr
-    job.lock          job            held while a job lives, and says which
+The orchestrator writes these files of, for example, `results/runs/E5-s0-3466db1c/`:
+
+- `config.json`: the resolved, complete configuration.
+- `order.json`: what the queue needs to start the run, i.e. its code and its guards.
+- `provenance.json`: the origin of code, data and environment.
+- `probes.jsonl`: a line for each timing of the run against its reference.
+
+The job writes these:
+
+- `epochs.jsonl`: one `EpochRecord` a line.
+- `checkpoint.pt`: all that the next epoch needs.
+- `predictions.npz`: key, device, label and logits for each location.
+- `result.json`: a `Result`, written last; its existence means "finished".
+- `train.log`: stdout and stderr.
+- `job.lock`: locked while a job lives, and names that job.
 """
 
 import contextlib
@@ -37,30 +41,29 @@ __all__ = [
     "Result",
     "RunFolder",
     "require_in_order",
-    "stream_atomically",
     "write_atomically",
 ]
 
 RESULT_FORMAT = 1
 ENDED = ("done", "too_slow", "failed")
-"""States of a run that has ended, as a result may tell them."""
+"""States of a result: a run that has ended."""
 MAX_TAIL_BYTES = 16 * 2**10
-"""Of a log's last lines, in all."""
+"""Most bytes of a log's last lines."""
 MAX_LINE_CHARACTERS = 1000
-"""Of a line of a log that is shown; a progress bar can write megabytes without ending a line."""
+"""Most characters shown of a log's line; a progress bar can write megabytes without a line's end."""
 SET_ASIDE = ".set-aside"
-"""What is put behind the name of a file that cannot be gone on from."""
+"""Suffix of a file from which training cannot continue."""
 
 
 class EpochRecord(Struct, frozen=True, kw_only=True):
-    """One finished epoch, a line of `epochs.jsonl`. `epoch` counts from 1; numbers a loss can spoil may be null."""
+    """One finished epoch, a line of `epochs.jsonl`. `epoch` counts from 1; a number that is not finite is null."""
 
     epoch: int
     seconds: float
     cpu_seconds: float | None = None
-    """Processor time of the job; null on CUDA, where it says nothing about the work."""
+    """Seconds of processor time; null on CUDA, where the processor does not do the work."""
     data_seconds: float | None = None
-    """Seconds of the epoch in which training waited for its next batch; null in records older than the field."""
+    """Seconds of the epoch spent waiting for batches; null in records older than the field."""
     train_loss: float | None
     val_loss: float | None
     val_accuracy: float
@@ -72,7 +75,7 @@ class EpochRecord(Struct, frozen=True, kw_only=True):
 
 
 class LocationScore(Struct, frozen=True, kw_only=True):
-    """How a run did on one capture: `correct` of `bursts`; `accuracy` is a share of 1."""
+    """A run's score on one capture: `correct` of `bursts`; `accuracy` is their quotient, from 0 to 1."""
 
     bursts: int
     correct: int
@@ -81,7 +84,7 @@ class LocationScore(Struct, frozen=True, kw_only=True):
 
 
 class Result(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`result.json`: how a run ended. A guard's stop is a result as well, without scores."""
+    """`result.json`: how a run ended. A run that a guard stopped has a result too, without scores."""
 
     format: int = RESULT_FORMAT
     state: str
@@ -94,7 +97,7 @@ class Result(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The one owner of the file names inside a run folder.
+    """The only place that knows the file names inside a run folder.
 
     Attributes:
         path: the folder.
@@ -111,12 +114,12 @@ class RunFolder:
 
     @property
     def order(self) -> Path:
-        """What the queue needs to start the run, written by the orchestrator."""
+        """Code and guards of the run, for the queue, written by the orchestrator."""
         return self.path / "order.json"
 
     @property
     def provenance(self) -> Path:
-        """Where code, data and environment came from, written by the orchestrator."""
+        """Origin of code, data and environment, written by the orchestrator."""
         return self.path / "provenance.json"
 
     @property
@@ -126,12 +129,12 @@ class RunFolder:
 
     @property
     def probes(self) -> Path:
-        """One line for each time that the run was timed against its reference, written by the orchestrator."""
+        """One line for each timing of the run against its reference, written by the orchestrator."""
         return self.path / "probes.jsonl"
 
     @property
     def checkpoint(self) -> Path:
-        """All that is needed to go on at the next epoch, written by the job."""
+        """All that the next epoch needs, written by the job."""
         return self.path / "checkpoint.pt"
 
     @property
@@ -141,25 +144,25 @@ class RunFolder:
 
     @property
     def result(self) -> Path:
-        """How the run ended; written last, so that its existence means "finished"."""
+        """How the run ended, written last; its existence means "finished"."""
         return self.path / "result.json"
 
     @property
     def log(self) -> Path:
-        """What the job printed."""
+        """The job's stdout and stderr."""
         return self.path / "train.log"
 
     @property
     def lock(self) -> Path:
-        """Locked while a job lives, and says which; the file stays, and is believed only while it is locked."""
+        """The lock of a living job, which it names. The file stays afterwards, and counts only while it is locked."""
         return self.path / "job.lock"
 
     @contextmanager
     def hold(self) -> Iterator["RunFolder"]:
-        """Keep every other job out of the folder; yields the folder through which this job writes.
+        """Keep every other job out of the folder; yield the folder through which this job writes.
 
         Raises:
-            HeldError: another job holds it, and goes on to.
+            HeldError: another job holds it and does not let go.
             OSError: the lock cannot be written.
         """
         with job_lock.hold(self.lock) as mine:
@@ -167,7 +170,7 @@ class RunFolder:
             yield replace(self, held_as=mine)
 
     def _sweep(self) -> None:
-        """Remove what was half written when a job or its worker was killed; nobody writes these once a job holds."""
+        """Remove half-written files of killed jobs and workers; only the holder of the lock writes these files."""
         for whole in (self.provenance, self.epochs, self.checkpoint, self.predictions, self.result):
             for half in self.path.glob(f".{whole.name}.*"):
                 half.unlink(missing_ok=True)
@@ -176,17 +179,17 @@ class RunFolder:
         """Return the living job that holds the folder; None if nobody does.
 
         Raises:
-            HeldError: something holds it that does not say what it is.
+            HeldError: a process that is no job holds it.
             OSError: the lock cannot be read.
         """
         return job_lock.find_holder(self.lock)
 
     def last_holder(self) -> Holder | None:
-        """Return the job that held the folder last, whether it lives or not."""
+        """Return the last job that held the folder, dead or alive; None if there was none."""
         return job_lock.last_holder(self.lock)
 
     def require_hold(self) -> None:
-        """Refuse to write where another job has taken the folder since this one did.
+        """Refuse to write if another job has taken the folder over.
 
         Raises:
             HeldError: names that job.
@@ -199,10 +202,10 @@ class RunFolder:
         return decode_job(self.config.read_bytes())
 
     def read_result(self) -> Result | None:
-        """Read `result.json`; None while there is none, or only a torn one.
+        """Read `result.json`; None if there is none, or only a torn one.
 
         Raises:
-            ValueError: it is whole, but not of this version; training again would destroy it.
+            ValueError: it is whole but of another version. Training again would destroy it, so nobody may.
         """
         try:
             result = msgspec.json.decode(self.result.read_bytes(), type=Result)
@@ -233,35 +236,37 @@ class RunFolder:
         stream_atomically(path, lambda file: file.write(content), self.require_hold)
 
     def set_aside(self, path: Path) -> Path:
-        """Rename a file of the folder that cannot be gone on from; return its new name. An older one gives way."""
+        """Rename a file from which training cannot continue; return its new name. It replaces an older one."""
         aside = path.with_name(path.name + SET_ASIDE)
         path.replace(aside)
         return aside
 
     def set_result_aside(self) -> Path:
-        """Set aside a result that is not believed, and its predictions; return the result's new name.
+        """Set aside a result that is not valid, and its predictions; return the result's new name.
 
-        The result goes first: without it, what is left can only be gone on from.
+        The result goes first. If this process ends between the two, the run just counts as unfinished.
         """
         for path in (self.result, self.predictions):
-            with contextlib.suppress(FileNotFoundError):  # another command may have set it aside just now
+            with contextlib.suppress(FileNotFoundError):  # another command may set it aside at the same time
                 self.set_aside(path)
         return self.result.with_name(self.result.name + SET_ASIDE)
 
     def append_epoch(self, record: EpochRecord) -> None:
-        """Add a line to `epochs.jsonl` and see it on the disk; a torn last line is cut off first."""
+        """Add a line to `epochs.jsonl` and flush it to the disk; a torn last line is cut off first."""
         self.require_hold()
         is_new = not self.epochs.exists()
         with self.epochs.open("ab+") as file:
+            # A job killed while writing leaves half a line. Appending to it would spoil two epochs.
             _cut_torn_line(file)
             file.write(msgspec.json.encode(record) + b"\n")
             file.flush()
             os.fsync(file.fileno())
         if is_new:
+            # A new file's name is on the disk only after its folder is flushed too.
             sync_folder(self.path)
 
     def read_epochs(self) -> list[EpochRecord]:
-        """Read the finished epochs, oldest first; a torn last line is not finished and not read.
+        """Read the finished epochs, oldest first; a torn last line is ignored.
 
         Raises:
             ValueError: a finished line cannot be read, or the epochs do not count 1, 2, 3, ...
@@ -275,29 +280,29 @@ class RunFolder:
         return records
 
     def restore_epochs(self, records: Sequence[EpochRecord]) -> None:
-        """Make `epochs.jsonl` say what a checkpoint holds: epochs after it are trained again, lost lines come back."""
+        """Give `epochs.jsonl` the epochs of a checkpoint: remove later epochs, and write lost lines again."""
         wanted = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
         now = self.epochs.read_bytes() if self.epochs.exists() else b""
         if now != wanted:
             self._write_whole(self.epochs, wanted)
 
     def log_tail(self, num_lines: int = 40) -> list[str]:
-        """Return the last lines of `train.log`, for the message about a job that died; at most `MAX_TAIL_BYTES`."""
+        """Return the last lines of `train.log`, at most `MAX_TAIL_BYTES`, for a message about a job that died."""
         if not self.log.exists():
             return []
         with self.log.open("rb") as file:
             start = max(0, file.seek(0, os.SEEK_END) - MAX_TAIL_BYTES)
             file.seek(start)
             lines = file.read(MAX_TAIL_BYTES).decode(errors="replace").splitlines()
-        # The first line began before what was read.
+        # The first line is incomplete if reading began inside it.
         return [_shorten(line) for line in (lines[1:] if start and len(lines) > 1 else lines)[-num_lines:]]
 
 
 def require_in_order(records: Sequence[EpochRecord], where: Path) -> None:
-    """Refuse epochs that do not count 1, 2, 3, ...: a line was lost, or written twice.
+    """Refuse epochs that do not count 1, 2, 3, ..., because a line was lost or written twice.
 
     Raises:
-        ValueError: says which, and where.
+        ValueError: names the record and the file.
     """
     for number, record in enumerate(records, start=1):
         if record.epoch != number:
@@ -305,7 +310,7 @@ def require_in_order(records: Sequence[EpochRecord], where: Path) -> None:
 
 
 def _shorten(line: str) -> str:
-    """Keep the end of a line that is too long to be shown: there a progress bar says where it is."""
+    """Keep the end of a line that is too long to show, because a progress bar's newest state is there."""
     left_out = len(line) - MAX_LINE_CHARACTERS
     return line if left_out <= 0 else f"[{left_out} characters left out] {line[-MAX_LINE_CHARACTERS:]}"
 

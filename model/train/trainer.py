@@ -1,12 +1,10 @@
-"""Train, validate, record, checkpoint: one epoch after the other.
+"""Train, validate, record and save, one epoch after the other. The study gives the network, its loss and its scores.
 
-Letters: B bursts of a batch, S samples, C classes.
+Letters: B bursts of a batch, S samples.
 """
 
 import contextlib
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,29 +15,28 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from model.augment import build_augment
-from model.config import JobConfig, ModelConfig, decode_job, differing_knobs
+from model.augment import Blend, ChangedCopies, build_augment
+from model.config import decode_job, differing_knobs
 from model.data.batches import BurstSet, Timed
-from model.layers.blocks import UntrainableError, backend_for, refuse_untrainable
 from model.streams import stream_seed
-from model.studies.radio.evaluate import JobError, score
-from model.studies.radio.network import Classifier, initialize
 from model.train.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
-from model.train.losses import Blend, blended_loss, build_loss
+from model.train.device import peak_memory_bytes, require_possible
 from model.train.optimization import Schedule, build_optimizers
 from model.train.run_folder import EpochRecord, RunFolder, require_in_order
+from model.train.score import Scores, Views
+from model.train.study import Study
 
 CHECKPOINT_FORMAT = 1
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class NonFiniteError(ArithmeticError):
-    """An epoch with hardly a step whose loss and gradient were finite."""
+    """An epoch with too few steps whose loss and gradient were finite."""
 
 
 @dataclass
 class Progress:
-    """What a run has come to; with the tensors' states it is all that a checkpoint holds."""
+    """The progress of a run: its records and its best epoch. A checkpoint holds it beside the states of the tensors."""
 
     records: list[EpochRecord] = field(default_factory=list)
     best_loss: float = math.inf
@@ -48,45 +45,41 @@ class Progress:
 
     @property
     def epoch(self) -> int:
-        """How many epochs are finished."""
+        """Number of finished epochs."""
         return len(self.records)
 
 
 class Trainer:
-    """One run: `fit` goes on from the newest checkpoint to the last epoch."""
+    """One run: `resume` loads the newest checkpoint, `fit` trains to the last epoch."""
 
     def __init__(
         self,
-        config: JobConfig,
+        study: Study,
         train: BurstSet,
         validate: BurstSet,
         device: torch.device,
         before_save: Callable[[], object] = lambda: None,
     ) -> None:
-        """Build everything at its start.
+        """Build everything in its state before the first epoch.
 
         Args:
-            config: what to train.
+            study: the network, loss and scores, at the configuration to train.
             train: the bursts to learn from.
             validate: the bursts that choose the best epoch.
             device: where to compute.
-            before_save: called before anything is saved; what it raises keeps that from being saved.
+            before_save: called before each save; if it raises, nothing is saved.
 
         Raises:
-            JobError: this machine, or any, cannot train what is configured.
+            JobError: this machine, or every machine, cannot train what is configured.
         """
+        config = study.config
         require_possible(config, device)
-        require_trainable(config.model)
-        self.config, self.train, self.validate, self.device = config, train, validate, device
+        self.study, self.config = study, config
+        self.train, self.validate, self.device = train, validate, device
         self.before_save = before_save
-        num_classes = int(train.class_of_burst.max()) + 1
-        self.model = build_model(config, num_classes, device)
-        # Scoring needs the head alone, training the auxiliary head too where there is one.
-        self.forward: Callable[[Tensor], tuple[Tensor, Tensor]] = self.model
-        self.all_logits: Callable[[Tensor], tuple[Tensor, ...]] = self.model.all_logits
+        self.model, self.forward, self.training_outputs = study.build_network(train, device)
         if config.runtime.compile:
-            self.forward, self.all_logits = torch.compile(self.forward), torch.compile(self.all_logits)
-        self.loss = build_loss(config.loss)
+            self.forward, self.training_outputs = torch.compile(self.forward), torch.compile(self.training_outputs)
         self.augment = build_augment(config.augment, train.sample_rate_hz)
         self.optimizers = build_optimizers(config.optim, self.model)
         steps_per_epoch = math.ceil(len(train) / config.optim.batch_size)
@@ -102,10 +95,10 @@ class Trainer:
     ) -> bool:
         """Train to the end, or until `should_stop` after an epoch; return whether the end was reached.
 
-        Every `checkpoint_epochs` there is a checkpoint, and at the end and where it stops.
+        A checkpoint is written every `checkpoint_epochs`, at the end, and when training stops.
 
         Raises:
-            NonFiniteError: an epoch had hardly a finite step.
+            NonFiniteError: an epoch had too few finite steps.
         """
         while not self.is_finished():
             if should_stop():
@@ -116,7 +109,7 @@ class Trainer:
         return True
 
     def is_finished(self) -> bool:
-        """Whether all epochs are done, or patience has run out."""
+        """Whether all epochs are done, or the validation loss has not fallen for `early_stopping` epochs."""
         waited = self.progress.epoch - self.progress.best_epoch
         return self.progress.epoch >= self.config.optim.epochs or (
             self.progress.epoch > 0 and waited >= self.config.optim.early_stopping
@@ -128,7 +121,7 @@ class Trainer:
         learning_rate = self.optimizers[0].param_groups[0]["lr"]
         steps = self.train_epoch(epoch)
         train_seconds = time.perf_counter() - started
-        scores = score(self.forward, self.validate, self.loss, self.device, self.autocast)
+        scores = self.score(self.validate)
         for schedule in self.schedules:
             schedule.after_epoch(finite_or_none(scores.loss))
         if scores.loss < self.progress.best_loss:
@@ -148,7 +141,8 @@ class Trainer:
             peak_memory_bytes=peak_memory_bytes(self.device),
         )
         self.progress.records.append(record)
-        # The checkpoint first: where one is due, an epoch that is on record can be gone on from.
+        # The checkpoint comes before the line of `epochs.jsonl`. A job that is killed between the two loses only the
+        # line, and the next start writes it again. In the other order a recorded epoch would be trained twice.
         if epoch % self.config.runtime.checkpoint_epochs == 0 or self.is_finished():
             self.save(folder)
         folder.append_epoch(record)
@@ -156,9 +150,10 @@ class Trainer:
         return record
 
     def train_epoch(self, epoch: int) -> "StepSums":
-        """Train on every burst once; nothing is recorded or saved."""
+        """Train on every burst once; record and save nothing."""
         seed = self.config.seed
-        # The global stream serves dropout alone; everything else has a generator of its own.
+        # Only dropout draws from the global stream; everything else has its own generator. Both are seeded for each
+        # epoch, so a resumed run draws the same numbers.
         torch.manual_seed(stream_seed(seed, "dropout", epoch))
         self.augment.start_epoch(seed, epoch, self.device)
         self.model.train()
@@ -175,43 +170,44 @@ class Trainer:
         """Take one optimiser step; return the loss and the norm of the gradient before clipping."""
         self.model.zero_grad(set_to_none=True)
         with self.autocast():
-            losses = [
-                blended_loss(self.loss, logits_BC.float(), class_B, blend) for logits_BC in self.all_logits(x_B2S)
-            ]
-            loss = self._weigh(*losses)
+            loss = self.study.loss(self.training_outputs(x_B2S), class_B, blend)
         torch.autograd.backward(self.scaler.scale(loss))
         for optimizer in self.optimizers:
+            # Clipping compares the true gradient with `clip_norm`, so the loss's scale is taken out first.
             self.scaler.unscale_(optimizer)
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
         values = float(loss.detach()), float(grad_norm)
+        # A step that is not finite moves nothing: neither parameters, nor the optimiser's moments, nor the schedule.
         if all(map(math.isfinite, values)):
             self._move()
-        # Scales less after a gradient that overflowed; does nothing where nothing is scaled.
+        # With fp16 the loss is scaled up, so that small gradients do not vanish. `update` halves the scale after an
+        # overflow and raises it after many good steps; without fp16 it does nothing.
         self.scaler.update()
         return values
-
-    def _weigh(self, loss: Tensor, aux_loss: Tensor | None = None) -> Tensor:
-        aux_head = self.config.model.aux_head
-        return loss if aux_loss is None or aux_head is None else loss + aux_head.weight * aux_loss
 
     def _move(self) -> None:
         for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
             self.scaler.step(optimizer)
             schedule.after_step()
 
+    def score(self, bursts: BurstSet, copies: ChangedCopies | None = None) -> Scores:
+        """Score bursts in file order with the parameters as they are now."""
+        return self.study.score(self.forward, bursts, self.device, self.autocast, Views(copies=copies))
+
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Open the precision of the configuration."""
+        """Return the context of the configured precision."""
         dtype = AUTOCAST.get(self.config.runtime.precision)
         return torch.autocast(self.device.type, dtype) if dtype else contextlib.nullcontext()
 
     def _keep_best(self, epoch: int, loss: float) -> None:
         self.progress.best_loss, self.progress.best_epoch = loss, epoch
+        # On the CPU, so that the best epoch takes no memory of the GPU.
         self.progress.best_model = {
             name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()
         }
 
     def save(self, folder: RunFolder) -> None:
-        """Write `checkpoint.pt` atomically."""
+        """Write `checkpoint.pt` atomically: all that the next epoch needs."""
         content = {
             "format": CHECKPOINT_FORMAT,
             "config": msgspec.json.encode(self.config).decode(),
@@ -229,9 +225,10 @@ class Trainer:
         self._saved_epoch = self.progress.epoch
 
     def resume(self, folder: RunFolder, tell: Callable[[str], object] = lambda _: None) -> None:
-        """Go on from `checkpoint.pt` where there is one, and make `epochs.jsonl` say what it says.
+        """Continue from `checkpoint.pt` if there is one, and give `epochs.jsonl` the checkpoint's epochs.
 
-        One that is not whole, or of another training, is set aside: training starts anew, which gives the same numbers.
+        A damaged checkpoint, or one of another training, is set aside. Training then starts anew and gives the same
+        numbers.
         """
         try:
             self._go_on(folder.checkpoint)
@@ -253,10 +250,10 @@ class Trainer:
         self.progress, self._saved_epoch = progress, progress.epoch
 
     def _read_progress(self, path: Path, content: dict[str, Any]) -> Progress:
-        """Read how far a checkpoint has come, once it is found to be of this training.
+        """Check that a checkpoint is of this training, and return its progress.
 
         Raises:
-            CheckpointError: it is of another format or configuration, or its epochs do not count 1, 2, 3, ...
+            CheckpointError: it has another format or configuration, or its epochs do not count 1, 2, 3, ...
         """
         if content.get("format") != CHECKPOINT_FORMAT:
             raise CheckpointError(
@@ -280,21 +277,21 @@ class Trainer:
         )
 
     def restore_best(self) -> None:
-        """Put back the parameters of the epoch with the lowest validation loss."""
+        """Load the parameters of the epoch with the lowest validation loss."""
         if self.progress.best_model:
             self.model.load_state_dict(self.progress.best_model)
 
 
 @dataclass
 class StepSums:
-    """Sums over the steps of an epoch; a step with a loss or gradient that is not finite only counts as skipped."""
+    """Sums over the steps of an epoch. A step whose loss or gradient is not finite only counts as skipped."""
 
     loss: float = 0.0
     grad_norm: float = 0.0
     finite: int = 0
     skipped: int = 0
     data_seconds: float = 0.0
-    """Time that was waited for batches."""
+    """Seconds spent waiting for batches."""
 
     def add(self, loss: float, grad_norm: float) -> None:
         """Count one step."""
@@ -304,9 +301,9 @@ class StepSums:
             self.skipped += 1
 
     def require_finite(self, epoch: int) -> None:
-        """Refuse an epoch that says nothing: one without a finite step, or, after the first, with few.
+        """Refuse an epoch without a finite step, or, after the first epoch, with more skipped than finite steps.
 
-        In the first epoch the scale of the loss under fp16 is still being found, by steps that overflow.
+        The first epoch is exempt, because under fp16 its first steps overflow until the loss's scale fits.
 
         Raises:
             NonFiniteError: too few steps were finite.
@@ -317,56 +314,15 @@ class StepSums:
 
     @property
     def mean_loss(self) -> float:
-        """Mean loss of the steps that counted; NaN if none did."""
+        """Mean loss of the finite steps; NaN if there are none."""
         return self.loss / self.finite if self.finite else math.nan
 
     @property
     def mean_grad_norm(self) -> float:
-        """Mean norm of the gradient before clipping; NaN if no step counted."""
+        """Mean norm of the gradient before clipping over the finite steps; NaN if there are none."""
         return self.grad_norm / self.finite if self.finite else math.nan
 
 
-def build_model(config: JobConfig, num_classes: int, device: torch.device) -> Classifier:
-    """Build the classifier on a device, every parameter at its start for the seed."""
-    num_tokens = config.model.num_tokens(config.data.samples)
-    model = Classifier(config.model, num_classes, num_tokens, backend_for(device)).to(device)
-    initialize(model, config.seed)
-    return model
-
-
-def require_possible(config: JobConfig, device: torch.device) -> None:
-    """Refuse what this machine cannot do.
-
-    Raises:
-        JobError: fp16 without CUDA.
-    """
-    if config.runtime.precision == "fp16" and device.type != "cuda":
-        raise JobError(
-            f"profile `{config.profile}` trains in fp16, which needs a CUDA GPU, and this job has {device.type}; "
-            "use profile `quick`, or a machine with a GPU"
-        )
-
-
-def require_trainable(config: ModelConfig) -> None:
-    """Refuse what no machine can train; unlike `require_possible` this ends one run, not the campaign's start.
-
-    Raises:
-        JobError: with the network's reason.
-    """
-    try:
-        refuse_untrainable(config)
-    except UntrainableError as error:
-        raise JobError(str(error)) from None
-
-
 def finite_or_none(value: float) -> float | None:
-    """JSON has no NaN: what is not finite is null."""
+    """Return the value, or None if it is not finite, because JSON has no NaN."""
     return value if math.isfinite(value) else None
-
-
-def peak_memory_bytes(device: torch.device) -> int:
-    """Return the most memory held so far: the GPU's where there is one, else the process's."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    kibibytes_or_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kibibytes_or_bytes * (1 if sys.platform == "darwin" else 1024)

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from model.train.run_folder import RunFolder, write_atomically
+from model.train.run_folder import RunFolder
 from orchestrator.api.why import Comparison, Match, match
 from orchestrator.campaign.selection import Request
 from orchestrator.errors import RunError, UsageError
+from orchestrator.files import write_atomically, write_json
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import read_run
 from orchestrator.runs.results import describe_holder, read_result
@@ -84,7 +85,7 @@ def _copy(source: RunFolder, target: RunFolder, found: Match) -> None:
     }
     origin |= {"run": found.planned.id, "identity": found.planned.identity, "accepted": accepted}
     for path, value in ((target.provenance, origin), (target.config, found.planned.config)):
-        write_atomically(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+        write_json(path, value)
     # Last, since it is what makes the run a finished one.
     write_atomically(target.result, source.result.read_bytes())
 

@@ -24,8 +24,8 @@ def look(paths: Paths, experiment: str, path: Path | None) -> list[str]:
         CodeError: there is no repository, or git refuses.
     """
     repository = require_repository(paths)
-    newest = pick_commit(experiment, repository.known_commits())
-    folder = (path or paths.worktrees / f"look-{experiment}-{newest.commit[:12]}").resolve()
+    newest = pick_commit(experiment, repository.branches.list_known_commits())
+    folder = (path or paths.look(experiment, newest.commit)).resolve()
     _refuse_folder(folder, repository.top)
     worktrees.add_whole(repository.git, newest.commit, folder)
     return [

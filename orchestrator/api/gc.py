@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from orchestrator.code.checkouts import Leftover, leftover_worktrees, lock_of
+from orchestrator.code.checkouts import Leftover, leftover_worktrees
 from orchestrator.code.refs import BranchName, ExperimentCommit
 from orchestrator.code.repository import Repository
 from orchestrator.errors import CodeError
@@ -68,7 +68,7 @@ def decide(
         checked_out: branch -> the checkout that stands on it.
     """
     holders = [row.worker for row in queue.held if row.worker is not None]
-    in_use = [left for left in leftovers if any(left.is_of(holder) for holder in holders)]
+    in_use = [left for left in leftovers if any(left.was_made_by(holder) for holder in holders)]
     kept = {str(left.path): "its job is still at work" for left in in_use}
     retired = []
     for branch in branches:
@@ -111,28 +111,28 @@ def tidy(paths: Paths, *, dry_run: bool) -> list[str]:
     repository = require_repository(paths)
     tidying = decide(
         leftover_worktrees(paths),
-        repository.open_branches(),
+        repository.branches.list_open(),
         _read_queue(paths),
-        repository.keepers(),
-        repository.checked_out(),
+        repository.branches.list_keepers(),
+        repository.branches.list_checked_out(),
     )
     litter, unread = find_litter(paths, time.time())
     tidying = msgspec.structs.replace(tidying, litter=litter, kept=tidying.kept | unread)
-    return (tidying if dry_run else _remove(repository, tidying)).sentences(is_done=not dry_run)
+    return (tidying if dry_run else _remove(repository, paths, tidying)).sentences(is_done=not dry_run)
 
 
-def _remove(repository: Repository, tidying: Tidying) -> Tidying:
+def _remove(repository: Repository, paths: Paths, tidying: Tidying) -> Tidying:
     """Remove what can be; what git refuses is kept, with its words."""
     refused: dict[str, str] = {}
     for leftover in tidying.worktrees:
         try:
             repository.remove_worktree(leftover.path)
-            lock_of(leftover.path).unlink(missing_ok=True)
+            paths.worktree_lock(leftover.path).unlink(missing_ok=True)
         except CodeError as error:
             refused[str(leftover.path)] = str(error)
     for branch in tidying.branches:
         try:
-            repository.retire(branch)
+            repository.branches.retire(branch)
         except CodeError as error:
             refused[branch.branch] = str(error)
     for path in tidying.litter:

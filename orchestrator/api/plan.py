@@ -4,18 +4,17 @@ import shutil
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
-import msgspec
 from msgspec import Struct
 
 from model.train.run_folder import EpochRecord, RunFolder
-from orchestrator.campaign.arms import Arm
+from orchestrator.campaign.arms import Arm, describe_change
 from orchestrator.campaign.captures import missing_captures, refuse_same_files
 from orchestrator.campaign.selection import Selection, collect_inputs, make_plan
 from orchestrator.code.sources import Code, find_code
 from orchestrator.launch.compilers import find_compiler_problem
 from orchestrator.launch.slots import make_own_slots
 from orchestrator.runs.paths import Paths
-from orchestrator.runs.results import find_second_tries, folder_bytes, look_at_results, run_seconds
+from orchestrator.runs.results import find_second_tries, folder_bytes, read_results, run_seconds
 from orchestrator.runs.states import RunState
 from orchestrator.wording import describe_bytes, describe_seconds
 
@@ -90,7 +89,7 @@ def preview(selection: Selection) -> Preview:
         inputs = collect_inputs(selection, code)
         refuse_same_files([arm.config.data for arm in selection.arms.values()], inputs.captures)
         plan = make_plan(selection, code, inputs)
-        results, unreadable = look_at_results(selection.paths, plan.run_ids)
+        results, unreadable = read_results(selection.paths, plan.run_ids)
         again = find_second_tries(selection.paths, plan.run_of, results)
         finished = {key: run_id in results.keys() - again for key, run_id in plan.run_of.items()}
         done = [selection.paths.run(run_id) for run_id, result in results.items() if result.state == RunState.DONE]
@@ -114,14 +113,6 @@ def _preview_row(arm: Arm, seeds: Sequence[int], finished: Mapping[tuple[str, in
         finished=done,
         rejected=refusal,
     )
-
-
-def describe_change(arm: Arm) -> str:
-    """Say what an experiment changes: knobs, code, and seeds."""
-    knobs = [f"{knob}: {msgspec.json.encode(value).decode()}" for knob, value in arm.change.items()]
-    code = [f"{what} {name}" for what, name in (("patch", arm.patch), ("ref", arm.ref)) if name]
-    seeds = [f"seeds {arm.seed_shift} higher"] if arm.seed_shift else []
-    return ", ".join((*knobs, *code, *seeds))
 
 
 def _cost(paths: Paths, num_runs: int, done: Sequence[RunFolder]) -> Cost:

@@ -28,7 +28,7 @@ from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.order import Order, OrderedCode, place_run, read_order
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import RunRecord, read_runs
-from orchestrator.runs.results import find_second_tries, finished_results, look_at_results
+from orchestrator.runs.results import find_second_tries, finished_results, read_results
 from orchestrator.runs.states import Failure, RunState
 from orchestrator.task.ask import describe_jobs
 from orchestrator.verdicts.confounds import find_confounds
@@ -183,7 +183,7 @@ def add(selection: Selection, store: Store, *, snapshot: bool = False, retry: bo
     plan = selection.wants(whole)
     reconcile(store, selection.paths, end_jobs=False)
     finished = finished_results(selection.paths, plan.run_ids)
-    _, unreadable = look_at_results(selection.paths, plan.run_ids)
+    _, unreadable = read_results(selection.paths, plan.run_ids)
     doubtful = find_doubtful(selection.paths, finished)
     forget = find_second_tries(selection.paths, plan.run_of, finished)
     forget |= {run_id for run_id, result in finished.items() if retry and result.state == RunState.FAILED}

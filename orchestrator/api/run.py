@@ -28,8 +28,9 @@ from orchestrator.runs.order import read_order
 from orchestrator.runs.paths import Paths, require_place
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.results import count_ended, find_second_tries, finished_results
-from orchestrator.verdicts.judgement import Judgement, Verdict
-from orchestrator.verdicts.staged import among, judge_as_declared, left_out
+from orchestrator.verdicts.findings import judge_all
+from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
+from orchestrator.verdicts.staged import experiments_left_out, judge_as_declared, plan_to_judge
 
 PART = (
     "this is a part of the campaign, of which {experiments} have runs too: where seeds are given out look by look, "
@@ -42,7 +43,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
     plan: Plan
     rows: list[QueuedRun]
-    judgements: dict[str, Judgement]
+    judgements: Judgements
     report: Path
     notes: tuple[str, ...]
     problems: tuple[str, ...] = ()
@@ -117,19 +118,19 @@ def conclude(selection: Selection, whole: Plan, code: Code, notes: tuple[str, ..
     gathered = gather(selection.paths, whole)
     records = gathered.records
     names = [name for name in selection.arms if name in whole.arms]
-    judged, found = judge_as_declared(among(whole, names, records), records)
+    judged, found = judge_as_declared(plan_to_judge(whole, names, records), records)
     plan = narrow(judged, select_arms(judged.arms, names))
-    judgements = {name: found[name] for name in plan.arms}
+    findings = judge_all(plan, records, {name: found[name] for name in plan.arms})
     usual = select_arms(selection.every_arm, selection.campaign.default_experiments)
-    others = [name for name in left_out(whole, judged, records) if name in usual]
+    others = [name for name in experiments_left_out(whole, judged, records) if name in usual]
     if others:
         notes = (*notes, PART.format(experiments=wording.listed(others)))
-    written = write_report(plan, records, judgements, selection.paths, gathered.refused)
+    written = write_report(findings, selection.paths, gathered.refused)
     blocked = describe_latest(selection.paths.latest_report, written.parent)
     outcome = Outcome(
         plan=plan,
         rows=queue_rows(selection.paths, plan),
-        judgements=judgements,
+        judgements=findings.judgements,
         report=written,
         notes=(*notes, blocked) if blocked else notes,
         problems=tuple(gathered.refused.values()),
@@ -137,7 +138,7 @@ def conclude(selection: Selection, whole: Plan, code: Code, notes: tuple[str, ..
     if not isinstance(code, GitCode) or others:
         return outcome
     refused = settle_branches(code, records, outcome, selection.paths)
-    notes = (*outcome.notes, *outdated_keepers(code.repository.keepers(), outcome.judgements))
+    notes = (*outcome.notes, *outdated_keepers(code.repository.branches.list_keepers(), outcome.judgements))
     return msgspec.structs.replace(outcome, notes=notes, problems=(*outcome.problems, *refused))
 
 
@@ -149,10 +150,10 @@ def settle_branches(code: GitCode, records: Mapping[str, RunRecord], outcome: Ou
     """
     waits = {row.experiment for row in outcome.rows if not row.state.is_final}
     commits = {record.provenance.get("commit") for record in records.values()} | ordered_commits(outcome.plan, paths)
-    keepers = code.repository.keepers()
+    keepers = code.repository.branches.list_keepers()
     refused = []
-    opened = code.repository.open_branches()
-    for commit in (*opened, *code.repository.retired_branches()):
+    opened = code.repository.branches.list_open()
+    for commit in (*opened, *code.repository.branches.list_retired()):
         name = BranchName.parse(commit.branch).experiment
         judgement = outcome.judgements.get(name)
         if judgement is None or judgement.verdict is Verdict.PENDING or name in waits:

@@ -21,7 +21,7 @@ from orchestrator.runs.record import RunRecord
 from orchestrator.runs.results import run_seconds
 from orchestrator.runs.states import RunState
 from orchestrator.verdicts.next_run import NextRun, next_run
-from orchestrator.verdicts.staged import Decision, Standing, stand
+from orchestrator.verdicts.staged import SeedDecision, StagedVerdicts, judge_staged
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Ended(Struct, frozen=True, kw_only=True):
     """How far the looks came, and the report of it."""
 
     outcome: Outcome
-    decisions: dict[str, Decision]
+    decisions: dict[str, SeedDecision]
     num_wanted: int
     """Runs that the next look still waits for."""
     is_budget_spent: bool
@@ -63,18 +63,18 @@ def run_until_decided(selection: Selection, options: RunOptions, observer: Obser
     require_place(selection.paths.reports)
     make_captures(selection)
     rounds: list[Trained] = []
-    before, standing = None, _stand(selection, staging)
-    while (standing.wanted or options.retry) and standing.wanted != before and not budget.is_spent():
-        rounds.append(train(replace(selection, cells=frozenset(standing.asked)), options, observer, budget.is_spent))
+    before, staged = None, _judge(selection, staging)
+    while (staged.wanted or options.retry) and staged.wanted != before and not budget.is_spent():
+        rounds.append(train(replace(selection, cells=frozenset(staged.asked)), options, observer, budget.is_spent))
         options = structs.replace(options, retry=False)
         if not rounds[-1].is_complete:
             break
-        before, standing = standing.wanted, _stand(selection, staging)
-    standing = _stand(selection, staging)
-    return _conclude(selection, rounds, standing, is_budget_spent=bool(standing.wanted) and budget.is_spent())
+        before, staged = staged.wanted, _judge(selection, staging)
+    staged = _judge(selection, staging)
+    return _conclude(selection, rounds, staged, is_budget_spent=bool(staged.wanted) and budget.is_spent())
 
 
-def _conclude(selection: Selection, rounds: list[Trained], standing: Standing, *, is_budget_spent: bool) -> Ended:
+def _conclude(selection: Selection, rounds: list[Trained], staged: StagedVerdicts, *, is_budget_spent: bool) -> Ended:
     code = find_code(selection.paths, snapshot=True)
     notes = dict.fromkeys((code.note, *(note for trained in rounds for note in trained.queued.notes)))
     outcome = conclude(selection, make_plan(selection.widened, code), code, tuple(notes))
@@ -92,8 +92,8 @@ def _conclude(selection: Selection, rounds: list[Trained], standing: Standing, *
     )
     return Ended(
         outcome=outcome,
-        decisions=standing.decisions,
-        num_wanted=len(standing.wanted),
+        decisions=staged.decisions,
+        num_wanted=len(staged.wanted),
         is_budget_spent=is_budget_spent,
     )
 
@@ -107,8 +107,8 @@ def choose_next(selection: Selection) -> NextRun | None:
     """
     staging = require_staging(selection)
     make_captures(selection)
-    standing = _stand(selection, staging)
-    return next_run(standing, _measured(selection.paths, standing))
+    staged = _judge(selection, staging)
+    return next_run(staged, _measured(selection.paths, staged))
 
 
 def require_staging(selection: Selection) -> StagingSpec:
@@ -125,20 +125,20 @@ def require_staging(selection: Selection) -> StagingSpec:
     return selection.campaign.staging
 
 
-def _stand(selection: Selection, staging: StagingSpec) -> Standing:
+def _judge(selection: Selection, staging: StagingSpec) -> StagedVerdicts:
     plan = make_plan(selection, find_code(selection.paths, snapshot=True))
-    return stand(plan, _read(selection.paths, plan), staging)
+    return judge_staged(plan, _read(selection.paths, plan), staging)
 
 
 def _read(paths: Paths, plan: Plan) -> dict[str, RunRecord]:
     return gather(paths, plan).records
 
 
-def _measured(paths: Paths, standing: Standing) -> Callable[[str], float | None]:
+def _measured(paths: Paths, staged: StagedVerdicts) -> Callable[[str], float | None]:
     """Tell what a run of an experiment takes: the median of its own, else of all that are done."""
     seconds: dict[str, list[float]] = {}
-    records = _read(paths, standing.plan)
-    for run in standing.plan.runs:
+    records = _read(paths, staged.plan)
+    for run in staged.plan.runs:
         record = records.get(run.id)
         if record is not None and record.result is not None and record.result.state == RunState.DONE:
             seconds.setdefault(run.experiment, []).append(run_seconds(record.epochs))

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from model.config import COSMETIC
 from orchestrator.campaign.captures import missing_captures
 from orchestrator.campaign.plan import PlannedRun
 from orchestrator.campaign.records import gather
@@ -18,14 +17,14 @@ from orchestrator.campaign.selection import Request, Selection, collect_inputs, 
 from orchestrator.campaign.snapshot import choose_plan
 from orchestrator.code.sources import ArmCode, Code, GitCode, look_at_code
 from orchestrator.errors import DataError, RunError, UsageError
+from orchestrator.files import UNREADABLE
 from orchestrator.runs.find import pick_run
 from orchestrator.runs.identity import IDENTITY_FORMAT, CodeAndData
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import require_sizes
-from orchestrator.runs.results import UNREADABLE
 from orchestrator.runs.states import RunState
-from orchestrator.task.knobs import leaves
-from orchestrator.verdicts.staged import among, judge_as_declared
+from orchestrator.task.knobs import differing, result_knobs
+from orchestrator.verdicts.staged import judge_as_declared, plan_to_judge
 from orchestrator.verdicts.steps import Arithmetic, work_out
 
 NUM_HEX = 12
@@ -120,7 +119,7 @@ def compare(
         files: files under `model/` that differ from the run's commit; None where it is not known.
     """
     new = msgspec.json.decode(msgspec.json.encode(planned.config))
-    before, after = (_without_names(config) for config in (past.config, new))
+    before, after = (result_knobs(config) for config in (past.config, new))
     config = _changes(before, after)
     data = _changes(_hashes(past.config, past.captures), _hashes(new, inputs.captures))
     code = _changes({"code": past.code_tree}, {"code": inputs.code_tree}).get("code")
@@ -143,26 +142,13 @@ def compare(
     )
 
 
-def _without_names(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay out the knobs that a number may depend on: not what names a run, nor where captures lie."""
-    captures = {
-        name: {key: value for key, value in capture.items() if key != "path"}
-        for name, capture in config["data"]["captures"].items()
-    }
-    knobs = leaves({**config, "data": config["data"] | {"captures": captures}})
-    return {knob: value for knob, value in knobs if knob not in (*COSMETIC, "seed")}
-
-
 def _hashes(config: Mapping[str, Any], captures: Mapping[str, str]) -> dict[str, str | None]:
     return {name: captures.get(capture["path"]) for name, capture in config["data"]["captures"].items()}
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Change]:
-    return {
-        name: Change(before=before.get(name, UNSET), after=after.get(name, UNSET))
-        for name in dict.fromkeys((*before, *after))
-        if before.get(name, UNSET) != after.get(name, UNSET)
-    }
+    pairs = differing(before, after, absent=UNSET)
+    return {name: Change(before=old, after=new) for name, (old, new) in pairs.items()}
 
 
 def _show(change: Change) -> str:
@@ -246,7 +232,7 @@ def explain_verdict(request: Request, experiment: str) -> Arithmetic:
     gathered = gather(selection.paths, whole)
     records = gathered.records
     names = [name for name in selection.arms if name in whole.arms]
-    judged, judgements = judge_as_declared(among(whole, names, records), records)
+    judged, judgements = judge_as_declared(plan_to_judge(whole, names, records), records)
     steps = work_out(judged, records, judgements, experiment)
     return msgspec.structs.replace(steps, left_out=tuple(gathered.refused.values()))
 
@@ -334,7 +320,7 @@ def read_past_run(paths: Paths, run_id: str) -> tuple[PastRun, _Config]:
         config = msgspec.json.decode(content, type=dict[str, Any])
         origin = msgspec.json.decode(folder.provenance.read_bytes(), type=_Origin)
         result = folder.read_result()
-    except (*UNREADABLE, RecursionError) as error:
+    except UNREADABLE as error:
         raise RunError(
             f"{folder.path}: this run folder cannot be read: {error}; delete it to train the run again"
         ) from None

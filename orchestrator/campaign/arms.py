@@ -16,6 +16,7 @@ from orchestrator.campaign.generated import Interaction, Recipe, interaction_pai
 from orchestrator.campaign.spec import Campaign, ExperimentSpec
 from orchestrator.code.steps import SPEC_FILE, BranchContent, CodeStep
 from orchestrator.errors import SpecError, UsageError
+from orchestrator.files import format_json
 from orchestrator.task.knobs import Change, did_you_mean, leaves
 
 
@@ -56,7 +57,7 @@ def branch_content(arm: Arm) -> BranchContent:
         experiment=arm.id,
         steps=arm.code,
         message=f"{arm.id}: {arm.title}\n\nOne change to {arm.reference or 'nothing'}; see {SPEC_FILE}.",
-        spec=msgspec.json.format(msgspec.json.encode(arm), indent=2) + b"\n",
+        spec=format_json(arm),
     )
 
 
@@ -243,3 +244,11 @@ def _with_those_before(arms: Mapping[str, Arm], name: str) -> set[str]:
     """Return an arm, its reference and its twin, and theirs."""
     before = [other for other in (arms[name].reference, arms[name].same_as) if other is not None]
     return {name}.union(*(_with_those_before(arms, other) for other in before))
+
+
+def describe_change(arm: Arm, mark: str = "") -> str:
+    """Say what an experiment changes: knobs, code and seeds; `mark` stands around each name, as backticks do."""
+    knobs = [f"{mark}{knob}: {msgspec.json.encode(value).decode()}{mark}" for knob, value in arm.change.items()]
+    code = [f"{what} {mark}{name}{mark}" for what, name in (("patch", arm.patch), ("ref", arm.ref)) if name]
+    seeds = [f"seeds {arm.seed_shift} higher"] if arm.seed_shift else []
+    return ", ".join((*knobs, *code, *seeds))

@@ -1,6 +1,5 @@
 """The captures of a campaign: whether they are there, how missing ones are made, and that roles share no burst."""
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -9,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from model.config import CapturePlace, DataConfig, variables_of
-from model.train.run_folder import write_atomically
 from orchestrator.campaign.selection import Selection
 from orchestrator.errors import DataError
+from orchestrator.files import content_hash, write_atomically
 from orchestrator.runs.fingerprints import fingerprint_files
 from orchestrator.runs.paths import Paths
 from orchestrator.task.ask import EmulateSpec, emulate_captures, find_shared_bursts
@@ -93,7 +92,7 @@ def refuse_shared_bursts(configs: Iterable[DataConfig], paths: Paths) -> None:
     """
     for data in configs:
         hashes = fingerprint_files(_paths_of(data), paths.root, paths.fingerprints)
-        found_apart = paths.bursts / f"{_content_key(data, hashes)}.apart"
+        found_apart = paths.found_apart(_content_key(data, hashes))
         if found_apart.is_file():
             continue
         shared = find_shared_bursts(data, paths.root, hashes, paths.bursts)
@@ -144,4 +143,4 @@ def _content_key(data: DataConfig, hashes: Mapping[str, str]) -> str:
         return hashes[capture.path], capture.devices, capture.packets
 
     roles = [list(map(content, names)) for names in (data.train, data.validate, data.choose, data.report)]
-    return hashlib.sha256(msgspec.json.encode([APART_FORMAT, roles, data.samples, data.layout])).hexdigest()
+    return content_hash(msgspec.json.encode([APART_FORMAT, roles, data.samples, data.layout]))

@@ -11,7 +11,6 @@ import msgspec
 from msgspec import Struct
 
 from model.endings import describe_system_error
-from model.train.run_folder import write_atomically
 from orchestrator.campaign.arms import Arm, select_arms
 from orchestrator.campaign.captures import missing_captures
 from orchestrator.campaign.fields import TAG
@@ -20,7 +19,7 @@ from orchestrator.campaign.selection import Request, Selection, make_plan, share
 from orchestrator.campaign.spec import Campaign
 from orchestrator.code.sources import Code, GitCode
 from orchestrator.errors import DataError
-from orchestrator.files import read_plain
+from orchestrator.files import UNREADABLE, read_plain, write_atomically
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.results import count_ended
 
@@ -88,7 +87,7 @@ def load_snapshot(selection: Selection) -> QueuedCampaign | None:
     """Read what was queued last of a campaign at its profile; None if nothing was, or nobody can read it."""
     try:
         return msgspec.json.decode(read_plain(_path(selection), QUEUED_BYTES), type=QueuedCampaign)
-    except (OSError, ValueError, RecursionError):
+    except UNREADABLE:
         return None
 
 

@@ -20,9 +20,9 @@ from orchestrator.cli.output import print_json, say
 from orchestrator.cli.terminal import OUT, cell, show, styled
 from orchestrator.cli.work import print_failures
 from orchestrator.errors import INTERRUPTED, UsageError
-from orchestrator.report.sections import Confirmation, confirmation, is_compared, marks
+from orchestrator.report.sections import is_compared, marks
 from orchestrator.verdicts.judgement import Judgement
-from orchestrator.verdicts.staged import DecisionState
+from orchestrator.verdicts.staged import SeedDecisionState
 from orchestrator.wording import counted, describe_seconds
 
 
@@ -89,7 +89,6 @@ def _relative(path: Path) -> Path:
 def _verdict_cells(name: str, judgement: Judgement) -> list[str]:
     delta, interval = (judgement.delta_points, judgement.interval_points) if is_compared(judgement) else (None, None)
     verdict = judgement.verdict.value if judgement.verdict else ""
-    is_open = confirmation(judgement) in (Confirmation.WAITS, Confirmation.NOT_CONFIRMED)
     return [
         name,
         judgement.reference or "",
@@ -97,7 +96,7 @@ def _verdict_cells(name: str, judgement: Judgement) -> list[str]:
         "" if delta is None else f"{delta:+.1f}",
         "" if interval is None else f"{interval[0]:+.1f} to {interval[1]:+.1f}",
         str(len(judgement.accuracy_percent_of) or ""),
-        (verdict if is_open else styled(verdict)) + marks(judgement),
+        (verdict if judgement.is_unconfirmed else styled(verdict)) + marks(judgement),
     ]
 
 
@@ -130,9 +129,9 @@ def _open(options: argparse.Namespace) -> Selection:
 
 def _sentences(ended: Ended) -> list[str]:
     count = Counter(decision.state for decision in ended.decisions.values())
-    exhausted, undecided = count[DecisionState.EXHAUSTED], count[DecisionState.UNDECIDED]
-    unconfirmed = sum(each.state is DecisionState.DECIDED and bool(each.wants) for each in ended.decisions.values())
-    lines = [f"decided: {count[DecisionState.DECIDED]} of {len(ended.decisions)}"]
+    exhausted, undecided = count[SeedDecisionState.EXHAUSTED], count[SeedDecisionState.UNDECIDED]
+    unconfirmed = sum(each.state is SeedDecisionState.DECIDED and bool(each.wants) for each in ended.decisions.values())
+    lines = [f"decided: {count[SeedDecisionState.DECIDED]} of {len(ended.decisions)}"]
     if unconfirmed:
         lines[0] += f", of which to be confirmed on fresh seeds: {unconfirmed}"
     if exhausted:

@@ -1,4 +1,8 @@
-"""The folders that jobs run in: worktrees outside the user's checkout, made when a run starts."""
+"""The folders in which jobs run: worktrees outside the user's checkout, made when a run starts.
+
+The name of a worktree says which process made it, so that a later process can remove it once that one is gone. The
+process also locks a file: where processes cannot be looked up, as in another container, the free lock shows it.
+"""
 
 import re
 import socket
@@ -11,8 +15,9 @@ from model.train import job_lock
 from orchestrator.code.blobs import CODE
 from orchestrator.code.folders import hash_code_folder
 from orchestrator.code.repository import Repository
-from orchestrator.code.sources import content_hash, require_copy
+from orchestrator.code.sources import require_copy
 from orchestrator.errors import CodeError
+from orchestrator.files import content_hash
 from orchestrator.processes import Process, birth_of, own_boot
 from orchestrator.runs.identity import ID_PATTERN
 from orchestrator.runs.order import AGAIN, OrderedCode
@@ -21,9 +26,9 @@ from orchestrator.runs.paths import Paths
 _WORKTREE = re.compile(
     rf"^(?P<id>{ID_PATTERN[1:-1]})-[0-9a-f]{{12}}-(?P<host>[0-9a-f]{{8}})-(?P<pid>\d{{1,10}})(-(?P<born>[0-9a-f]{{8}}))?$"
 )
-"""Folder of a worktree that a process of a host runs in. A look at an experiment ends in its commit."""
+"""Name of a job's worktree. The folder of `knockout checkout` ends with the commit and does not match."""
 PID_NAMESPACE = Path("/proc/self/ns/pid")
-"""Names the numbers of processes that mean the same: a container has its own."""
+"""Link to the name space of process numbers; a container has its own."""
 
 
 @dataclass(frozen=True)
@@ -34,33 +39,37 @@ class Leftover:
     experiment: str
     pid: int
     born: str = ""
-    """Hash of the process's birth; empty where an older version named the folder by host and number alone."""
+    """Hash of the process's start time; empty if an older version named the folder by host and number alone."""
 
-    def is_of(self, process: Process) -> bool:
-        """Whether a process of this machine made it."""
+    def was_made_by(self, process: Process) -> bool:
+        """Whether this process of this machine made it."""
         return process.pid == self.pid and self.born in ("", _short(process.born))
 
 
 def leftover_worktrees(paths: Paths) -> list[Leftover]:
-    """Return the worktrees of workers that died before they could remove them."""
+    """Return the worktrees whose processes have ended without removing them."""
     names = ((path, _WORKTREE.match(path.name)) for path in sorted(paths.worktrees.glob("*-*")))
     found = [(path, match) for path, match in names if match is not None]
     leftovers = [(Leftover(path, match["id"], int(match["pid"]), match["born"] or ""), match) for path, match in found]
-    return [left for left, match in leftovers if (_is_gone(left) if _is_ours(match) else _is_abandoned(left.path))]
+    return [
+        left
+        for left, match in leftovers
+        if (_is_gone(left) if _is_ours(match) else _is_abandoned(paths.worktree_lock(left.path)))
+    ]
 
 
 def _is_ours(match: re.Match[str]) -> bool:
-    """Whether a worktree's process is one of this host and name space, so that it can be looked up."""
+    """Whether a worktree's process belongs to this host and name space, so that it can be looked up."""
     return match["host"] == (_own_host() if match["born"] is not None else _short(socket.gethostname()))
 
 
-def _is_abandoned(path: Path) -> bool:
-    """Whether the process of a worktree is gone that ran in another name space of this boot: its lock is free then.
+def _is_abandoned(lock: Path) -> bool:
+    """Whether the lock of a worktree is free, and its process ran in this boot: then that process is gone.
 
-    Of another machine nobody can tell here: machines may share a home, and their locks may be each its own.
+    A process of another machine counts as alive. Machines may share a home without sharing its locks.
     """
-    lock = lock_of(path)
     last = job_lock.last_holder(lock)
+    # Locks are shared within one boot of one machine, so only there a free lock means a dead process.
     if last is None or not (last.born or "").startswith(f"{own_boot()}/"):
         return False
     try:
@@ -69,29 +78,25 @@ def _is_abandoned(path: Path) -> bool:
         return False
 
 
-def lock_of(worktree: Path) -> Path:
-    """Return the file that is locked as long as the process of a worktree lives."""
-    return worktree.parent.with_name(f"{worktree.parent.name}.locks") / worktree.name
-
-
 def _is_gone(leftover: Leftover) -> bool:
     born = birth_of(leftover.pid)
     return born is None or leftover.born not in ("", _short(born))
 
 
 def abandoned_locks(paths: Paths) -> list[Path]:
-    """Return the locks of worktrees that are not there, and whose processes are gone."""
-    folder = lock_of(paths.worktrees / "any").parent
-    locks = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [
-        lock
-        for lock in locks
-        if not (paths.worktrees / lock.name).exists() and _is_abandoned(paths.worktrees / lock.name)
-    ]
+    """Return the locks whose worktrees do not exist and whose processes are gone."""
+    locks = sorted(paths.worktree_locks.iterdir()) if paths.worktree_locks.is_dir() else []
+    return [lock for lock in locks if not (paths.worktrees / lock.name).exists() and _is_abandoned(lock)]
 
 
 def worktree_name(experiment: str, commit: str, process: Process | None = None) -> str:
-    """Name the folder of a worktree after the process that runs in it, this one unless another of this machine is."""
+    """Return the name of a worktree's folder.
+
+    Args:
+        experiment: whose code it holds.
+        commit: of that code.
+        process: the process of this machine that runs in it; this process if None.
+    """
     of = process or Process.own()
     return f"{experiment}-{commit[:12]}-{_own_host()}-{of.pid}-{_short(of.born)}"
 
@@ -107,9 +112,12 @@ def _short(text: str) -> str:
 
 @dataclass
 class Checkouts:
-    """The folders that this process's jobs run in, outside the user's checkout.
+    """The folders in which this process's jobs run.
 
-    A worktree for each code: experiments that differ in knobs alone share one, since jobs only read it.
+    Each code has one worktree. Experiments with the same code share it, since jobs only read it.
+
+    Attributes:
+        paths: the campaign's folders.
     """
 
     paths: Paths
@@ -121,8 +129,12 @@ class Checkouts:
     def open(self, experiment: str, code: OrderedCode) -> Path:
         """Return a folder whose `model` is the code that a run was queued with.
 
+        Args:
+            experiment: names a new worktree.
+            code: what the run was queued with.
+
         Raises:
-            CodeError: the code is not there any more, or git refuses.
+            CodeError: the code no longer exists, or git refuses.
         """
         if code.commit is None:
             copy = self.paths.code_copy(code.tree)
@@ -131,8 +143,8 @@ class Checkouts:
             require_copy(copy, code.tree)
             return copy
         path = self._folders.get(code.tree, self.paths.worktrees / worktree_name(experiment, code.commit))
-        folder = path / self._git().prefix
-        # Somebody may have edited the first job's worktree, or emptied the cache, before the next one starts.
+        folder = path / self._open_repository().prefix
+        # Since the last job started, somebody may have edited the worktree, or emptied the cache.
         if code.tree not in self._folders or hash_code_folder(folder / CODE, len(code.commit)) != code.tree:
             self._add(code.commit, path)
         self._folders[code.tree] = path
@@ -141,44 +153,45 @@ class Checkouts:
     def _add(self, commit: str, path: Path) -> None:
         try:
             self._lock(path)
-            self._git().add_worktree(commit, path)
+            self._open_repository().add_worktree(commit, path)
         except CodeError:
-            self._require(commit)
+            self._require_commit(commit)
             raise
 
     def _lock(self, path: Path) -> None:
-        """Show other name spaces that this process lives; it may make a worktree more than once."""
+        """Lock the file beside a worktree, once: other name spaces see by it that this process lives."""
         if path not in self._locked:
-            lock_of(path).parent.mkdir(parents=True, exist_ok=True)
-            self._locks.enter_context(job_lock.hold(lock_of(path)))
+            lock = self.paths.worktree_lock(path)
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            self._locks.enter_context(job_lock.hold(lock))
             self._locked.add(path)
 
-    def _require(self, commit: str) -> None:
-        """Say it in other words than git's where the commit itself is gone."""
-        if self._git().git.ask("cat-file", "-e", f"{commit}^{{commit}}") is None:
+    def _require_commit(self, commit: str) -> None:
+        """Explain the error of git if the reason is that the commit does not exist."""
+        if self._open_repository().git.ask("cat-file", "-e", f"{commit}^{{commit}}") is None:
             raise CodeError(f"commit {commit[:12]}, which the run was queued with, is not in the repository; {AGAIN}")
 
-    def _git(self) -> Repository:
+    def _open_repository(self) -> Repository:
         if self._repository is None:
             self._repository = Repository(self.paths.root)
         return self._repository
 
     def remove_leftovers(self) -> list[str]:
-        """Remove worktrees of workers that died before they could; return what git refused."""
+        """Remove the worktrees of processes that are gone; return a sentence for each that git refuses to remove."""
         for lock in abandoned_locks(self.paths):
             lock.unlink(missing_ok=True)
         return self._remove(leftover.path for leftover in leftover_worktrees(self.paths))
 
     def close(self) -> list[str]:
-        """Remove this process's worktrees; return what git refused.
+        """Remove this process's worktrees; return a sentence for each that git refuses to remove.
 
-        The branches are the verdicts' business, and a copy is the only record of its code.
+        Branches stay: the verdicts decide about them. Copies stay: a copy is the only record of its code.
         """
         folders = tuple(self._folders.values())
         self._folders.clear()
         refused = self._remove(folders)
         for path in self._locked:
-            lock_of(path).unlink(missing_ok=True)
+            self.paths.worktree_lock(path).unlink(missing_ok=True)
         self._locked.clear()
         self._locks.close()
         return refused
@@ -187,8 +200,8 @@ class Checkouts:
         refused = []
         for folder in folders:
             try:
-                self._git().remove_worktree(folder)
-                lock_of(folder).unlink(missing_ok=True)
+                self._open_repository().remove_worktree(folder)
+                self.paths.worktree_lock(folder).unlink(missing_ok=True)
             except CodeError as error:
                 refused.append(str(error))
         return refused

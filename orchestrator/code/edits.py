@@ -1,7 +1,8 @@
-"""What lies under `model/` on the disk and is not in a commit: decided by bytes, whatever git was told to overlook.
+"""Differences under `model/` between the disk and a commit, found by comparing contents.
 
-`git status` believes the index: a file marked `skip-worktree` or `assume-unchanged` is never read, one of the same size
-and time may not be, and an ignored one is not named. None of the user's filters run.
+`git status` is not enough. It trusts the index: it never reads a file marked `skip-worktree` or `assume-unchanged`, and
+may skip one of the same size and time. It also leaves out ignored files. Each of these would run in a job. The user's
+filters never run here: a filter may execute any program.
 """
 
 import os
@@ -12,26 +13,26 @@ from pathlib import Path
 
 from orchestrator.code.blobs import CODE, FILE_MODES, GONE, SUBMODULE, blob_name, is_cached, is_importable
 from orchestrator.code.folders import list_code, read_code
-from orchestrator.code.git import Git, parts
+from orchestrator.code.git import Git, split_zeros
 
 SKIPPED = "S"
-"""How `git ls-files -v` marks a file that the index says to leave out of the checkout."""
+"""Mark of `git ls-files -v` for a file that the index leaves out of the checkout."""
 IGNORED = "git ignores it, `git add --force` takes it"
 CONVERSIONS = ("filter", "ident", "working-tree-encoding")
-"""Attributes by which git stores other bytes than lie on the disk, beside the ends of lines."""
+"""Attributes by which git stores other bytes than those on the disk; line ends are handled apart."""
 Committed = Mapping[str, tuple[str, str]]
 """Path from the campaign's folder -> mode and blob."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """A path under `model/` that is on the disk otherwise than in the commit."""
+    """A path under `model/` that differs between the disk and the commit."""
 
     path: str
     mode: str
-    """On the disk, as git would write it in a tree; `GONE` where it is not there."""
+    """Mode on the disk; `GONE` where the path does not exist."""
     note: str = ""
-    """Why git does not name it, or what git would store."""
+    """Why `git status` does not show it, or what git would store instead."""
 
     def __str__(self) -> str:
         return f"{self.path} ({self.note})" if self.note else self.path
@@ -44,25 +45,28 @@ def find_edits(git: Git, folder: Path, committed: Committed, length: int) -> lis
         git: git in the campaign's folder.
         folder: the campaign's folder.
         committed: the files of `model/` in the commit.
-        length: of the names that git gives to contents in this repository.
+        length: digits of git's names in this repository.
 
     Returns:
-        What differs, by path. Ends of lines that git itself would convert are no difference.
+        The differences, sorted by path. Line ends that git itself would convert do not count.
 
     Raises:
         CodeError: a file cannot be read.
     """
+    # `list_code` skips byte code, so byte code in the commit would look deleted.
     known = {path: entry for path, entry in committed.items() if not is_cached(path)}
     found = dict(list_code(folder))
-    gone = _without_sparse(git, [path for path in known if path not in found])
+    gone = _leave_out_sparse(git, [path for path in known if path not in found])
     new = [path for path in found if path not in known]
     other = [path for path in found if path in known and not _is_same(folder / path, found[path], known[path], length)]
-    converted = _converted(git, folder, {path: known[path][1] for path in other if found[path] in FILE_MODES}, length)
+    converted = _find_converted(
+        git, folder, {path: known[path][1] for path in other if found[path] in FILE_MODES}, length
+    )
     edited = [path for path in other if path not in converted]
     notes = {
         **_describe_new(git, folder, {path: found[path] for path in new}),
-        **_conversions(git, edited),
-        **_overlooked(git, [*gone, *edited]),
+        **_describe_conversions(git, edited),
+        **_describe_hidden(git, [*gone, *edited]),
     }
     return [
         Edit(path, found.get(path, GONE), notes.get(path, ""))
@@ -75,23 +79,23 @@ def _is_same(path: Path, mode: str, entry: tuple[str, str], length: int) -> bool
     return is_same_kind and (mode == SUBMODULE or blob_name(read_code(path, mode), length) == entry[1])
 
 
-def _without_sparse(git: Git, gone: list[str]) -> list[str]:
-    """Leave out what the user has left out of a sparse checkout: the file is in the commit, and nobody edited it."""
+def _leave_out_sparse(git: Git, gone: list[str]) -> list[str]:
+    """Leave out missing files that a sparse checkout excludes: nobody has deleted them."""
     if not gone or git.ask("config", "--type=bool", "core.sparseCheckout") != "true":
         return gone
-    marks = _marks(git)
+    marks = _read_marks(git)
     return [path for path in gone if marks.get(path) != SKIPPED]
 
 
-def _marks(git: Git) -> dict[str, str]:
-    """Return path -> how `git ls-files -v` marks it in the user's index: a letter, small for `assume-unchanged`."""
-    entries = (entry.split(" ", 1) for entry in parts(git("ls-files", "-v", "-z", "--", CODE)))
+def _read_marks(git: Git) -> dict[str, str]:
+    """Return path -> mark of `git ls-files -v`: a letter, in lower case for `assume-unchanged`."""
+    entries = (entry.split(" ", 1) for entry in split_zeros(git("ls-files", "-v", "-z", "--", CODE)))
     return {path: mark for mark, path in entries}
 
 
-def _overlooked(git: Git, edited: list[str]) -> dict[str, str]:
-    """Say which edited files git was told to overlook, and how it is told otherwise."""
-    marks = _marks(git) if edited else {}
+def _describe_hidden(git: Git, edited: list[str]) -> dict[str, str]:
+    """Return a note for each edited file that the index hides, with the command that shows it again."""
+    marks = _read_marks(git) if edited else {}
     flags = {
         path: "skip-worktree" if marks[path] in (SKIPPED, SKIPPED.lower()) else "assume-unchanged"
         for path in edited
@@ -103,27 +107,27 @@ def _overlooked(git: Git, edited: list[str]) -> dict[str, str]:
     }
 
 
-def _converted(git: Git, folder: Path, blobs: Mapping[str, str], length: int) -> set[str]:
-    """Return the files that differ from their blobs in nothing but ends of lines that git itself would convert."""
+def _find_converted(git: Git, folder: Path, blobs: Mapping[str, str], length: int) -> set[str]:
+    """Return the files that differ from their blobs only in line ends that git itself would convert."""
     contents = ((path, read_code(folder / path, "")) for path in blobs)
-    near = [path for path, content in contents if blob_name(with_lf(content), length) == blobs[path]]
-    names = as_git_stores(git, near)
+    near = [path for path, content in contents if blob_name(convert_line_ends(content), length) == blobs[path]]
+    names = name_stored_blobs(git, near)
     return {path for path in near if names.get(path) == blobs[path]}
 
 
-def as_git_stores(git: Git, paths: list[str]) -> dict[str, str]:
-    """Return path -> name of what `git add` would store for files on the disk, were there no filters."""
+def name_stored_blobs(git: Git, paths: list[str]) -> dict[str, str]:
+    """Return path -> name of the content that `git add` would store without filters."""
     listed = git.ask(*git.without_filters(), "hash-object", "--", *paths) if paths else None
     return dict(zip(paths, listed.split(), strict=True)) if listed else {}
 
 
-def with_lf(content: bytes) -> bytes:
-    """Return a text with the ends of lines that git stores."""
+def convert_line_ends(content: bytes) -> bytes:
+    """Return a text with the line ends that git stores."""
     return content.replace(b"\r\n", b"\n")
 
 
-def stored(git: Git, folder: Path, edit: Edit, length: int) -> bytes:
-    """Return the bytes of an edited file as a snapshot stores them: those on the disk, ends of lines as git has them.
+def read_stored(git: Git, folder: Path, edit: Edit, length: int) -> bytes:
+    """Return the bytes that a snapshot stores for an edited file: those on the disk, with git's line ends.
 
     Raises:
         CodeError: it cannot be read.
@@ -131,12 +135,14 @@ def stored(git: Git, folder: Path, edit: Edit, length: int) -> bytes:
     content = read_code(folder / edit.path, edit.mode)
     if edit.mode not in FILE_MODES or b"\r\n" not in content:
         return content
-    text = with_lf(content)
-    return text if as_git_stores(git, [edit.path]).get(edit.path) == blob_name(text, length) else content
+    text = convert_line_ends(content)
+    return text if name_stored_blobs(git, [edit.path]).get(edit.path) == blob_name(text, length) else content
 
 
 def _describe_new(git: Git, folder: Path, new: Mapping[str, str]) -> dict[str, str]:
-    """Return the new files that are code, each with a note on it: ignored ones only where an import could find them.
+    """Return the new files that count as code, each with a note.
+
+    A file that git ignores counts only if an import could find it.
 
     Args:
         git: git in the campaign's folder.
@@ -144,7 +150,7 @@ def _describe_new(git: Git, folder: Path, new: Mapping[str, str]) -> dict[str, s
         new: path -> mode.
     """
     listed = git.ask("check-ignore", "-z", "--stdin", stdin=_listing(new)) if new else None
-    ignored = set(parts(listed or ""))
+    ignored = set(split_zeros(listed or ""))
     return {
         path: IGNORED if path in ignored else ""
         for path, mode in new.items()
@@ -153,18 +159,18 @@ def _describe_new(git: Git, folder: Path, new: Mapping[str, str]) -> dict[str, s
 
 
 def _is_package(folder: Path, path: str) -> bool:
-    """Whether a link or a repository is a folder in which an import could find a file."""
+    """Whether a link or a repository leads to a folder in which an import could find a file."""
     try:
         return path != CODE and any(is_importable(f"{path}/{entry.name}") for entry in (folder / path).iterdir())
     except OSError:
         return False
 
 
-def _conversions(git: Git, edited: list[str]) -> dict[str, str]:
-    """Say of which edited files git stores other bytes than lie on the disk, and by what."""
+def _describe_conversions(git: Git, edited: list[str]) -> dict[str, str]:
+    """Return a note for each edited file whose attributes make git store other bytes than those on the disk."""
     if not edited:
         return {}
-    listed = parts(git("check-attr", "-z", "--stdin", *CONVERSIONS, stdin=_listing(edited)))
+    listed = split_zeros(git("check-attr", "-z", "--stdin", *CONVERSIONS, stdin=_listing(edited)))
     rows = zip(listed[::3], listed[1::3], listed[2::3], strict=True)
     return {
         path: f"git stores other bytes for it: {attribute}={value}"

@@ -1,4 +1,4 @@
-"""The code that lies in a folder, read to the byte: its names, its contents, its hash. No git."""
+"""The code in a folder on the disk: its file names, contents and hash. No git."""
 
 import os
 import stat
@@ -20,7 +20,9 @@ from orchestrator.errors import CodeError
 
 
 def list_code(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield path and mode of all that lies under `model/`, without Python's byte code.
+    """Yield path and mode of everything under `model/` but Python's byte code.
+
+    Paths are relative to `folder`. A link or a repository inside is one entry, and is not entered.
 
     Raises:
         CodeError: a folder cannot be read.
@@ -42,11 +44,12 @@ def list_code(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def is_code_unchanged(folder: Path, blobs: Mapping[str, str]) -> bool:
-    """Whether code lies in a campaign's folder to the byte, and nothing beside it that an import could find.
+    """Whether the code in a folder has exactly these contents, and no other file that an import could find.
 
     Args:
         folder: the campaign's folder, or a checkout or copy of it.
-        blobs: path from it -> what git calls the bytes. Data that the code writes beside itself may be there as well.
+        blobs: path from it -> git's name of the content. Other files may lie there too, such as data that the code
+            writes beside itself.
 
     Raises:
         CodeError: a file cannot be read.
@@ -59,12 +62,12 @@ def is_code_unchanged(folder: Path, blobs: Mapping[str, str]) -> bool:
 
 
 def _refuse(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):  # a folder that is not there holds nothing
+    if not isinstance(error, FileNotFoundError):  # a missing folder holds no code
         raise CodeError(f"{error.filename}: the code that jobs run cannot be read: {error.strerror}") from None
 
 
 def _mode(path: Path) -> str | None:
-    """Return a file's mode as git would write it; None for what git does not store, such as a pipe."""
+    """Return the mode that git gives a file; None for what git does not store, such as a pipe."""
     try:
         found = path.lstat().st_mode
     except FileNotFoundError:
@@ -89,10 +92,10 @@ def read_code(path: Path, mode: str) -> bytes:
 
 
 def read_code_folder(folder: Path) -> dict[str, bytes]:
-    """Return the code in a folder that git does not know: `model/...` -> bytes, those of a link's target for a link.
+    """Return the code in a folder outside a repository: `model/...` -> content. A link to a file counts as the file.
 
     Raises:
-        CodeError: a file cannot be read, or a folder is a link, in which another program could change the code.
+        CodeError: a file cannot be read. A link to a folder is refused: another program could change the code there.
     """
     found = {}
     for where, folders, files in os.walk(folder, onerror=_refuse):
@@ -107,11 +110,11 @@ def read_code_folder(folder: Path) -> dict[str, bytes]:
 
 
 def hash_code_folder(folder: Path, length: int = LENGTH_OF_SHA1) -> str:
-    """Hash the code in a folder, to the same value as `Repository.code_hash` gives for it.
+    """Hash the code in a folder; `Repository.code_hash` returns the same value for the same code.
 
     Args:
-        folder: it holds what `model/` does.
-        length: of the names that git gives to contents in the repository it is compared with.
+        folder: the code itself, such as `<campaign>/model`.
+        length: digits of git's names in the repository whose code is compared.
 
     Raises:
         CodeError: a file cannot be read.

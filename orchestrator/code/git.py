@@ -1,4 +1,4 @@
-"""Calls of git that the user's hooks, signing, locks and surrounding git have no part in."""
+"""Calls of git that do not depend on the user's hooks, signing, locks, or on a git that started this process."""
 
 import os
 import re
@@ -15,40 +15,41 @@ from orchestrator.errors import CodeError
 
 SETTINGS = (
     "core.hooksPath=/dev/null",
-    # A power cut after a branch is made must not leave it empty, or on a commit that is not on the disk.
+    # After a power cut, a new branch must not be empty, or name a commit that never reached the disk.
     "core.fsync=loose-object,reference",
-    # Both would write beside the index of the user's checkout.
+    # Both would write files beside the user's index.
     "core.fsmonitor=false",
     "core.splitIndex=false",
-    # The user's line endings are converted, never refused.
+    # Git converts the user's line ends; with this setting it could refuse them.
     "core.safecrlf=false",
     "submodule.recurse=false",
-    # Nothing here needs another repository: a partial clone must not fetch, and ask for a password, behind our back.
+    # A partial clone would fetch missing files from its server, and might ask for a password.
     "protocol.allow=never",
 )
+"""Settings of every call."""
 VARIABLES = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_NO_REPLACE_OBJECTS": "1",
 }
-"""Of every call: no lock on the user's index, no question to a terminal, no network, no object in place of another."""
+"""Variables of every call: no lock on the user's index, no question at a terminal, no network, no replaced objects."""
 EXECUTABLE_VARIABLE = "GIT_PYTHON_GIT_EXECUTABLE"
-"""Environment variable of GitPython that names another git than the one on PATH."""
+"""GitPython's environment variable that names another git than the one on PATH."""
 OLDEST = (2, 31)
-"""The first git that takes settings as it is given them here."""
+"""Oldest version of git that takes settings as this module passes them."""
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
-"""How `env` ends where there is no such program, or none that can be run."""
+"""Exit statuses of `env` if the program does not exist, or cannot be executed."""
 FILTER_SETTINGS = ("clean", "smudge", "process", "required")
 _EMPTY = "KNOCKOUT_EMPTY"
-"""Variable that holds nothing: a filter without a command does not run, and is not required."""
+"""Name of an empty variable. As the command of a filter it turns the filter off."""
 SURROUNDING = (
     "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX", "GIT_NAMESPACE",
     "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE",
     "GIT_LITERAL_PATHSPECS", "GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS",
     "GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS",
 )  # fmt: skip
-"""What a git that started us, from a hook or an alias, has told its children: another repository, the user's index."""
+"""Variables that git sets for a hook or an alias. If one started us, they name another repository or index."""
 IDENTITY = {
     "GIT_AUTHOR_NAME": "Knockout",
     "GIT_AUTHOR_EMAIL": "knockout@localhost",
@@ -61,9 +62,11 @@ _HALF_WRITTEN = re.compile(r"failed to read \S*?/worktrees/([^/;]+)/commondir")
 _PASSING = re.compile(
     rf"{_HALF_WRITTEN.pattern}|could not create directory of '[^']*/worktrees/|Invalid path '[^']*/worktrees/"
 )
-"""Git reads the entries of all worktrees, also of one that another process is just making or removing."""
+"""Errors that pass. Git reads the entries of all worktrees, also of one that another process makes or removes."""
 TRIES = 5
+"""Calls of a command that fails with such an error."""
 LENGTH_OF_HASH = 40
+"""Fewest digits of a whole name of an object."""
 _LEFT = "if no git is at work in this repository, a killed one left it"
 _KINDS = (
     ("refs/heads/", "git branch -m {old} {new}"),
@@ -73,7 +76,12 @@ _KINDS = (
 
 
 class GitError(CodeError):
-    """Git ended with an error. `words` is what it said, and what mends it where that is known."""
+    """Git ended with an error.
+
+    Attributes:
+        words: what git said, and how to mend it if that is known.
+        status: its exit status, or minus the number of the signal that ended it.
+    """
 
     def __init__(self, command: str, words: str, status: int = 1) -> None:
         super().__init__(f"git {command}: {words}")
@@ -81,16 +89,20 @@ class GitError(CodeError):
 
     @property
     def is_answer(self) -> bool:
-        """Whether git itself ended so; otherwise a signal did."""
+        """Whether git ended by itself; otherwise a signal ended it."""
         return self.status > 0
 
 
 class NoGitError(CodeError):
-    """There is no git that can be run."""
+    """Git is missing, or cannot be executed."""
 
 
 class Git:
-    """Git in one folder, whatever repository the environment talks of."""
+    """Git in one folder; variables that name another repository have no effect.
+
+    Args:
+        folder: where each command runs.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._git = git.Git(folder)
@@ -98,12 +110,12 @@ class Git:
         self._last_index = ("", b"")
 
     def __call__(self, *words: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> str:
-        """Run a command and return what it prints.
+        """Run a command and return what it prints, without the last line break.
 
         Args:
-            words: the command, from behind `git`.
-            stdin: what it reads.
-            env: variables beside those of this process.
+            words: the command without `git`.
+            stdin: its input.
+            env: more variables for it.
 
         Raises:
             GitError: it ends with an error.
@@ -112,18 +124,18 @@ class Git:
         return out.removesuffix("\n")
 
     def read(self, *words: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
-        """Run a command and return the bytes that it prints; arguments and errors are those of a call."""
+        """Run a command and return the bytes that it prints; arguments and errors as for a call of the object."""
         variables = {**VARIABLES, _EMPTY: "", **(env or {})}
-        command = [*_clean_start(variables), *words]
-        for left in reversed(range(TRIES)):
+        command = [*_program_and_settings(variables), *words]
+        for tries_left in reversed(range(TRIES)):
             status, out, err = self._execute(command, stdin, variables)
             if status == 0:
                 return out
-            if not (left and _PASSING.search(err)):
+            if not (tries_left and _PASSING.search(err)):
                 break
         if status in (NOT_FOUND, NOT_EXECUTABLE):
             raise NoGitError(_no_git(err))
-        raise GitError(_command(words), self._told(status, err), status)
+        raise GitError(_command_name(words), self._describe_failure(status, err), status)
 
     def _execute(self, command: list[str], stdin: bytes, variables: Mapping[str, str]) -> tuple[int, bytes, str]:
         options = {"with_extended_output": True, "with_exceptions": False, "strip_newline_in_stdout": False}
@@ -139,12 +151,12 @@ class Git:
         status, out, err = found
         return status, bytes(out), str(err)
 
-    def _told(self, status: int, err: str) -> str:
-        """Say why a command failed: by a signal, by its words, or because this git is older than Knockout needs."""
+    def _describe_failure(self, status: int, err: str) -> str:
+        """Say why a command failed: a signal ended it, git explains it, or this git is too old."""
         if status < 0:
             return f"git was ended by {signal.Signals(-status).name}"
-        words = _words(err)
-        # Only asked once something has failed: most calls of an old git are those of a new one.
+        words = _explain(err)
+        # Checked only after a failure: most commands work with an old git too.
         version = self._git.version_info
         if version and version[:2] < OLDEST:
             wanted = ".".join(map(str, OLDEST))
@@ -152,14 +164,14 @@ class Git:
         return words
 
     def without_filters(self) -> list[str]:
-        """Return the words, before a command, that keep the user's clean and smudge filters from running."""
+        """Return options, to stand before a command, that turn the user's clean and smudge filters off."""
         names = self.ask("config", "--null", "--name-only", "--get-regexp", r"^filter\..") or ""
-        drivers = dict.fromkeys(name.rpartition(".")[0] for name in parts(names))
-        # `--config-env` ends the name at the last equals sign, so that a filter may have one in its own.
+        drivers = dict.fromkeys(name.rpartition(".")[0] for name in split_zeros(names))
+        # Not `-c`: `--config-env` splits at the last equals sign, and the name of a filter may hold one.
         return [f"--config-env={name}.{what}={_EMPTY}" for name in drivers for what in FILTER_SETTINGS]
 
     def identity(self) -> dict[str, str]:
-        """The variables of a command that commits: none where the user's git identity is set, else ours."""
+        """Return the variables for a command that commits: none if the user's name and address are set, else ours."""
         if self._identity is None:
             found = (self.ask("config", "--get-regexp", r"^user\.(name|email)$") or "").splitlines()
             complete = {line.split(" ")[0] for line in found} == {"user.name", "user.email"}
@@ -168,7 +180,7 @@ class Git:
 
     @contextmanager
     def temporary_index(self, tree: str) -> Iterator[dict[str, str]]:
-        """An index of our own that holds a tree, as a variable of a command: the user's is never touched."""
+        """Yield the variable that points commands to a temporary index of a tree; the user's index stays as it is."""
         with tempfile.TemporaryDirectory(prefix="knockout-index-") as folder:
             path = Path(folder) / "index"
             index = {"GIT_INDEX_FILE": str(path)}
@@ -176,12 +188,12 @@ class Git:
                 path.write_bytes(self._last_index[1])
             else:
                 self("read-tree", tree, env=index)
-                # All experiments start from one commit; a name such as HEAD may come to mean another.
+                # Kept, since all experiments start from one commit. Not for a name such as HEAD, which can move.
                 self._last_index = (tree, path.read_bytes()) if len(tree) >= LENGTH_OF_HASH else ("", b"")
             yield index
 
     def update_index(self, index: Mapping[str, str], entries: Iterable[str]) -> None:
-        """Change entries of a temporary index: each `mode blob<TAB>path`, mode 0 to remove the path."""
+        """Change a temporary index. An entry is `mode blob<TAB>path`; mode 0 removes the path."""
         self(
             "update-index",
             "-z",
@@ -191,7 +203,7 @@ class Git:
         )
 
     def write_blobs(self, contents: Sequence[bytes]) -> list[str]:
-        """Store contents to the byte and return their names."""
+        """Store contents unchanged; return their names in the same order."""
         with tempfile.TemporaryDirectory(prefix="knockout-blobs-") as folder:
             paths = [Path(folder) / str(number) for number in range(len(contents))]
             for path, content in zip(paths, contents, strict=True):
@@ -200,10 +212,10 @@ class Git:
             return self("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=listed).split() if contents else []
 
     def ask(self, *words: str, stdin: bytes = b"") -> str | None:
-        """Run a command and return what it prints; None where it ends with an error, as a question's "no".
+        """Run a command and return what it prints; None if it ends with an error, which here means "no".
 
         Raises:
-            GitError: a signal ended it, which is no answer.
+            GitError: a signal ended it, so there is no answer.
         """
         try:
             return self(*words, stdin=stdin)
@@ -213,12 +225,12 @@ class Git:
             return None
 
 
-def parts(listing: str) -> list[str]:
-    """Split what git prints under `-z`."""
+def split_zeros(listing: str) -> list[str]:
+    """Split what git prints with `-z`: parts that each end with a zero byte."""
     return listing.split("\0")[:-1]
 
 
-def _clean_start(variables: Mapping[str, str]) -> list[str]:
+def _program_and_settings(variables: Mapping[str, str]) -> list[str]:
     surrounding = [name for name in SURROUNDING if name in os.environ and name not in variables]
     unset = ["env", *(f"--unset={name}" for name in surrounding)] if surrounding else []
     return [*unset, _program(), *(word for setting in SETTINGS for word in ("-c", setting))]
@@ -236,20 +248,20 @@ def _no_git(found: str) -> str:
     return f"git cannot be run: {said}; install {wanted} or put it on PATH, since a repository holds this code"
 
 
-def _command(words: tuple[str, ...]) -> str:
-    """Return the command's name, without the settings in front."""
+def _command_name(words: tuple[str, ...]) -> str:
+    """Return the name of the command behind its settings."""
     start = 0
     while words[start] == "-c":
         start += 2
     return words[start]
 
 
-def _words(stderr: str) -> str:
+def _explain(stderr: str) -> str:
     words = "; ".join(line.strip() for line in stderr.splitlines() if line.strip())
     if blocked := _BLOCKED.search(words):
         return f"{words}; rename what is in the way: {_rename(blocked[1])}"
     if locked := _LOCKED.search(words):
-        # Git goes on with a paragraph on editors and crashes.
+        # The rest of git's message is about editors and crashes.
         return f"{words[: locked.end()]}; {_LEFT}: rm {shlex.quote(locked[1])}"
     if half_written := _HALF_WRITTEN.search(words):
         entry = f"worktrees/{half_written[1]}"
@@ -260,5 +272,5 @@ def _words(stderr: str) -> str:
 def _rename(ref: str) -> str:
     prefix, command = next(kind for kind in _KINDS if ref.startswith(kind[0]))
     name = ref.removeprefix(prefix)
-    # Without its slashes the new name is in nobody's way.
+    # A name without slashes is no folder, so it cannot block another branch.
     return command.format(old=shlex.quote(name), new=shlex.quote(name.replace("/", "-") + "-moved"))

@@ -1,4 +1,4 @@
-"""Code of an experiment that is not the base's: the base with a patch, or with another ref's `model/`."""
+"""The code of an experiment that changes code: a tree with a patch applied, or with the `model/` of another ref."""
 
 import difflib
 import os
@@ -7,19 +7,20 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.code.blobs import ATTRIBUTES, CODE, FILE_MODES, fault_of
-from orchestrator.code.git import GitError, parts
+from orchestrator.code.blobs import ATTRIBUTES, CODE, FILE_MODES, describe_fault
+from orchestrator.code.git import GitError, split_zeros
 from orchestrator.code.repository import Repository
 from orchestrator.errors import CodeError
 
 MAX_PATCH_BYTES = 64 * 2**20
-"""No code that a person changes is larger."""
+"""Largest patch that is read, in bytes."""
 GOOD_DIFF = (
     "git diff --relative --no-ext-diff --no-textconv --no-color --binary --unified=3 --src-prefix=a/ --dst-prefix=b/ "
     f"--output=PATCH <base> -- {CODE}"
 )
-"""The command that makes a patch which applies, whatever the user has set on diffs."""
+"""Command that makes a good patch whatever the user has set for diffs."""
 WITHOUT_PREFIX = ("-p0",)
+"""Option for a patch whose paths do not begin with a word such as `a/`."""
 _COLOUR = re.compile(rb"\x1b\[[0-9;]*[mK]")
 _COLOURED = re.compile(rb"^(?:\x1b\[[0-9;]*m)+(?:diff --git |--- |\+\+\+ |@@ )", re.MULTILINE)
 _HEADER_WITH_CR = re.compile(rb"^(?:--- |\+\+\+ |@@ )[^\n]*\r$", re.MULTILINE)
@@ -27,44 +28,44 @@ _HASH = re.compile(r"[0-9a-f]{40,64}")
 
 
 class RefusedError(CodeError):
-    """A patch or a ref cannot be an experiment's code."""
+    """A patch or a ref cannot be used as an experiment's code."""
 
 
 @dataclass(frozen=True)
 class TakenRef:
-    """A tree with the `model/` of a ref."""
+    """A tree whose `model/` is that of a ref."""
 
     tree: str
     commit: str
-    """What the ref resolved to."""
+    """The commit that the ref names."""
     forked_from: str | None
-    """The newest commit that the ref and the base share; None where there is none, or a shallow clone lacks it."""
+    """Newest common commit of the ref and the base; None if there is none, or a shallow clone lacks it."""
     other_files: tuple[str, ...]
-    """Files that the ref's code differs in without a commit of its own: the reference's have gone on since the fork."""
+    """Files that the reference has changed since the fork: they differ though no commit of the ref changed them."""
 
 
 @dataclass(frozen=True)
 class _Change:
-    """One path that differs from one tree to another; it starts at the campaign's folder."""
+    """One path, from the campaign's folder, that differs between two trees."""
 
     path: str
     old: tuple[str, str]
-    """Mode and blob; mode 000000 where the path is not there."""
+    """Mode and blob; mode 000000 if the path does not exist."""
     new: tuple[str, str]
 
     @property
     def fault(self) -> str | None:
-        """Why an experiment may not make this change; None where it may."""
+        """Why an experiment must not make this change; None if it may."""
         if not self.path.startswith(f"{CODE}/"):
             return f"outside {CODE}/"
         if self.path.endswith(f"/{ATTRIBUTES}"):
             return "it changes how git writes other files"
-        # A patch that takes a file of the base away must not be refused for what that file was.
-        return fault_of(self.path, self.new[0])
+        # Only the new mode counts: a patch may delete a link of the base.
+        return describe_fault(self.path, self.new[0])
 
     @property
     def is_in_code(self) -> bool:
-        """Whether the change is more than one of the permission to execute a file."""
+        """Whether it changes more than the permission to execute the file."""
         modes = {self.old[0], self.new[0]}
         return self.old[1] != self.new[1] or not modes <= FILE_MODES
 
@@ -73,10 +74,10 @@ def read_patch(path: Path) -> bytes:
     """Return the bytes of a patch.
 
     Raises:
-        RefusedError: it is no file, cannot be read, or is larger than any patch.
+        RefusedError: it is no file, cannot be read, or is larger than `MAX_PATCH_BYTES`.
     """
     try:
-        # A pipe is opened without waiting for somebody who writes.
+        # O_NONBLOCK: opening a pipe would wait for a writer.
         number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(number, "rb") as file:
             is_file = stat.S_ISREG(os.fstat(number).st_mode)
@@ -93,21 +94,23 @@ def read_patch(path: Path) -> bytes:
 
 
 def apply_patch(repository: Repository, tree: str, patch: bytes, name: str) -> str:
-    """Return the tree that results from applying a diff to a tree; the user's checkout and index stay as they are.
+    """Apply a diff to a tree and return the new tree; the user's checkout and index stay as they are.
 
     Args:
-        repository: where the tree is, and where the result is written.
+        repository: holds the tree, and the result.
         tree: what the patch is applied to.
-        patch: a diff as `git diff --relative` prints it in the campaign's folder: its paths start there, behind a
-            prefix of one word such as `a/`, or without one. Colours are taken out.
-        name: what errors call the patch.
+        patch: a diff as `git diff --relative` prints it in the campaign's folder. Its paths begin there, with or
+            without a first word such as `a/`. Colours are removed.
+        name: of the patch, for errors.
 
     Raises:
-        RefusedError: it is no diff, it does not apply, it changes nothing, or anything but the files of `model/`.
-        GitError: git was ended by a signal, or cannot write.
+        RefusedError: it is no diff, does not apply, changes nothing, or changes more than the files of `model/`.
+        GitError: a signal ended git, or git cannot write.
     """
     if _COLOURED.search(patch):
         patch = _COLOUR.sub(b"", patch)
+    # A diff made with `diff.noprefix` has no `a/`. A patch that can be read in both ways is applied in both; it is
+    # refused if the results differ.
     ways = [way for way in ((), WITHOUT_PREFIX) if _is_in_code(repository, patch, way)] or [()]
     results: dict[str, tuple[str, ...]] = {}
     refusals = []
@@ -125,31 +128,31 @@ def apply_patch(repository: Repository, tree: str, patch: bytes, name: str) -> s
             f"make it with `{GOOD_DIFF}`"
         )
     (changed,) = results
-    _check(_changes(repository, tree, changed), name)
+    _require_code_only(_changes(repository, tree, changed), name)
     return changed
 
 
 def _is_in_code(repository: Repository, patch: bytes, way: tuple[str, ...]) -> bool:
-    """Whether all paths of a patch, read in one way, are files of `model/`."""
-    listed = repository.git.ask("apply", *way, *_inside(repository), "--numstat", "-z", "-", stdin=patch)
-    paths = [row.split("\t", 2)[2].removeprefix(repository.prefix) for row in parts(listed or "")]
+    """Whether all paths of a patch, read with these options, are files of `model/`."""
+    listed = repository.git.ask("apply", *way, *_in_prefix(repository), "--numstat", "-z", "-", stdin=patch)
+    paths = [row.split("\t", 2)[2].removeprefix(repository.prefix) for row in split_zeros(listed or "")]
     return bool(paths) and all(path.startswith(f"{CODE}/") for path in paths)
 
 
 def _apply(repository: Repository, tree: str, patch: bytes, way: tuple[str, ...]) -> str:
-    # What the user has set on whitespace decides nothing here.
+    # The user's setting for whitespace must not decide whether a patch applies.
     command = ("-c", "apply.ignoreWhitespace=no", "apply", *way, "--cached", "--whitespace=nowarn")
     with repository.git.temporary_index(tree) as index:
-        repository.git(*command, *_inside(repository), "-", stdin=patch, env=index)
+        repository.git(*command, *_in_prefix(repository), "-", stdin=patch, env=index)
         return repository.git("write-tree", env=index)
 
 
-def _inside(repository: Repository) -> tuple[str, ...]:
+def _in_prefix(repository: Repository) -> tuple[str, ...]:
     return (f"--directory={repository.prefix}",) if repository.prefix else ()
 
 
 def _require_able(repository: Repository, patch: bytes, error: GitError) -> None:
-    """Tell a fault of the machine from one of the patch: a full disk must not be taken for a patch that is refused."""
+    """Raise the error if the machine caused it: a full disk must not look like a patch that does not apply."""
     if not error.is_answer:
         raise error
     repository.git.write_blobs([patch])
@@ -164,7 +167,7 @@ def _not_applied(name: str, words: str, patch: bytes) -> str:
 
 
 def _changes(repository: Repository, before: str, after: str) -> list[_Change]:
-    words = parts(repository.git("diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", before, after))
+    words = split_zeros(repository.git("diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", before, after))
     changes = []
     for meta, path in zip(words[::2], words[1::2], strict=True):
         old_mode, new_mode, old_blob, new_blob, _ = meta.removeprefix(":").split()
@@ -173,7 +176,7 @@ def _changes(repository: Repository, before: str, after: str) -> list[_Change]:
     return changes
 
 
-def _check(changes: list[_Change], name: str) -> None:
+def _require_code_only(changes: list[_Change], name: str) -> None:
     if faults := _faults(changes):
         raise RefusedError(
             f"{name}: this patch changes more than the files of {CODE}/: {', '.join(faults)}; take that out of it"
@@ -187,15 +190,15 @@ def _faults(changes: list[_Change]) -> list[str]:
 
 
 def take_ref(repository: Repository, tree: str, ref: str) -> TakenRef:
-    """Return a tree with its `model/` replaced by that of a ref.
+    """Return a tree whose `model/` is replaced by that of a ref.
 
     Args:
-        repository: where tree and ref are, and where the result is written.
-        tree: where all else comes from.
+        repository: holds the tree, the ref and the result.
+        tree: all else is taken from it.
         ref: branch, tag or commit, as `git rev-parse` reads it.
 
     Raises:
-        RefusedError: the ref is unknown, its `model/` is missing, or it brings what a patch may not bring either.
+        RefusedError: the ref is unknown, has no `model/`, or brings more than source files.
     """
     commit = _resolve(repository, ref)
     try:
@@ -228,11 +231,13 @@ def _resolve(repository: Repository, ref: str) -> str:
     command = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     found = None if ref.startswith("-") else repository.git.ask(*command)
     if found is None or not _HASH.fullmatch(found):
-        raise RefusedError(f"{ref or 'an empty name'}: git knows no such branch, tag or commit{_near(repository, ref)}")
+        raise RefusedError(
+            f"{ref or 'an empty name'}: git knows no such branch, tag or commit{_suggest(repository, ref)}"
+        )
     return found
 
 
-def _near(repository: Repository, ref: str) -> str:
+def _suggest(repository: Repository, ref: str) -> str:
     places = ("refs/heads", "refs/tags", "refs/remotes")
     names = repository.git("for-each-ref", "--format=%(refname:short)", *places).splitlines()
     near = difflib.get_close_matches(ref, names)
@@ -240,12 +245,12 @@ def _near(repository: Repository, ref: str) -> str:
 
 
 def changed_files(repository: Repository, before_tree: str, after_tree: str) -> tuple[str, ...]:
-    """Return the files under `model/` that differ from one tree to another, as `model/x.py (+3 -1)`.
+    """Return the files under `model/` that differ between two trees, as `model/x.py (+3 -1)`.
 
     Raises:
         CodeError: the first tree is unknown.
     """
     changes = repository.code_changes(before_tree, after_tree)
     if changes is None:
-        raise CodeError(f"{repository.top}: git knows no tree {before_tree}, so nobody can say what changed since")
+        raise CodeError(f"{repository.top}: git knows no tree {before_tree}, so the changes since are unknown")
     return tuple(changes)

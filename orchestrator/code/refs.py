@@ -1,11 +1,20 @@
-"""Names of experiments' branches, and what git says of them, as values. Pure."""
+"""Names of experiments' branches, and what git says of their commits, as values. Pure."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from orchestrator.runs.identity import ID_PATTERN
 
+OPEN = "refs/heads/experiment/"
+"""Where the branches of experiments are."""
+KEEPERS = "refs/tags/keeper/"
+"""Where the tags on improved experiments are."""
+RETIRED = "refs/knockout/"
+"""Where the commits stay of branches that were deleted."""
 STAMP_FORMAT = "%Y%m%d_%H%M%S"
+MAX_BRANCHES_A_SECOND = 100
 BRANCH_PATTERN = re.compile(rf"^experiment/(?P<id>{ID_PATTERN[1:-1]})-(?P<stamp>\d{{8}}_\d{{6}}(?:_\d+)?)$")
 
 
@@ -26,12 +35,16 @@ class BranchName:
 
     @property
     def kept_ref(self) -> str:
-        """Where the commit stays once the branch is deleted."""
-        return f"refs/knockout/{self.experiment}/{self.stamp}"
+        """Ref that holds the commit once the branch is deleted."""
+        return f"{RETIRED}{self.experiment}/{self.stamp}"
 
     @classmethod
     def parse(cls, name: str) -> "BranchName":
-        """Read a branch name; ValueError if it is not one of ours."""
+        """Read the name of a branch.
+
+        Raises:
+            ValueError: it is no experiment's branch.
+        """
         match = BRANCH_PATTERN.match(name)
         if match is None:
             raise ValueError(f"`{name}` is no experiment's branch")
@@ -53,7 +66,43 @@ class KnownCommit:
 
     experiment: str
     stamp: str
+    """Of its branch; empty for a keeper's tag."""
     ref: str
     commit: str
     committed: int
     """Seconds since 1970."""
+
+
+def branch_names(experiment: str, now: datetime) -> Iterator[BranchName]:
+    """Yield the names that a new branch of an experiment may have in one second."""
+    stamp = now.strftime(STAMP_FORMAT)
+    yield BranchName(experiment, stamp)
+    for number in range(2, MAX_BRANCHES_A_SECOND + 1):
+        yield BranchName(experiment, f"{stamp}_{number}")
+
+
+def read_branch_ref(ref: str) -> BranchName | None:
+    """Read the name of a branch from its ref, open or retired; None if it is no experiment's."""
+    if not ref.startswith("refs/heads/"):
+        folder, _, stamp = ref.rpartition("/")
+        ref = f"experiment/{folder.removeprefix(RETIRED)}-{stamp}"
+    match = BRANCH_PATTERN.match(ref.removeprefix("refs/heads/"))
+    return BranchName(match["id"], match["stamp"]) if match else None
+
+
+def read_known_commit(ref: str, *objects: str) -> KnownCommit | None:
+    """Read a ref and its objects, each a name and a time in seconds since 1970.
+
+    Returns:
+        None for a ref that is no experiment's, or does not lead to a commit.
+    """
+    if ref.startswith(KEEPERS):
+        name, stamp = ref.removeprefix(KEEPERS), ""
+    elif (branch := read_branch_ref(ref)) is not None:
+        name, stamp = branch.experiment, branch.stamp
+    else:
+        return None
+    if len(objects) < 2 or not objects[-1].isdigit():
+        return None
+    # The commit stands last: an annotated tag is an object of its own, which stands before it.
+    return KnownCommit(name, stamp, ref, objects[-2], int(objects[-1]))

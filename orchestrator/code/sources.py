@@ -1,6 +1,8 @@
-"""What code an experiment runs: commits of a repository, or a copy outside one. It is fixed when runs are queued."""
+"""The code that an experiment's runs execute: commits of a repository, or a copy outside one.
 
-import hashlib
+It is fixed when runs are queued. Later changes of the user's files do not reach them.
+"""
+
 import os
 import shlex
 import tempfile
@@ -11,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 import model
-from orchestrator.code.blobs import CODE, blob_name, few, hash_listing, write_listing
+from orchestrator.code.blobs import CODE, blob_name, hash_listing, list_few, write_listing
 from orchestrator.code.folders import is_code_unchanged, read_code_folder
 from orchestrator.code.git import NoGitError
 from orchestrator.code.patches import RefusedError, apply_patch, changed_files, read_patch, take_ref
@@ -19,46 +21,58 @@ from orchestrator.code.refs import ExperimentCommit
 from orchestrator.code.repository import Repository
 from orchestrator.code.steps import SPEC_FILE, BranchContent, CodeStep
 from orchestrator.errors import CodeError
+from orchestrator.files import content_hash
 from orchestrator.runs.order import OrderedCode
 from orchestrator.runs.paths import Paths
 
 LISTING = "listing"
-"""File beside a copy of the code: what lies in it, to the byte."""
+"""File in a copy of the code: the names and contents of all its files."""
 
 
 @dataclass(frozen=True)
 class ArmCode:
-    """What an experiment's stack makes of the code, or why that is refused."""
+    """The code of an experiment's stack, or why it is refused."""
 
     tree: str
-    """The repository's whole tree; empty if it is refused."""
+    """The repository's whole tree; empty if the stack is refused."""
     hash: str
-    """Of `model/` in it; of the attempt, if it is refused."""
+    """Hash of its `model/`; if the stack is refused, hash of the attempt."""
     changes: tuple[str, ...] = ()
+    """Files that the stack changes, as `model/x.py (+3 -1)`."""
     differs_beyond: tuple[str, ...] = ()
+    """Files that differ because a ref forked from an older reference."""
     refusal: str | None = None
 
 
 class GitCode:
-    """Code from the repository around the campaign: one branch an experiment."""
+    """Code in the repository around the campaign: each experiment has a branch.
+
+    Args:
+        repository: around the campaign.
+        paths: the campaign's folders.
+        snapshot: whether uncommitted changes to the code are taken along; otherwise they are refused.
+
+    Raises:
+        CodeError: the code has uncommitted changes, or holds more than source files.
+    """
 
     def __init__(self, repository: Repository, paths: Paths, *, snapshot: bool) -> None:
         changed = repository.uncommitted_code()
         if changed and not snapshot:
             raise CodeError(
-                f"uncommitted changes to the code that jobs run: {few(changed)}; commit them, or take them "
+                f"uncommitted changes to the code that jobs run: {list_few(changed)}; commit them, or take them "
                 "onto the experiments' branches as they are with --snapshot"
             )
         self.repository, self.paths = repository, paths
         self.tree = repository.snapshot_tree({}, with_code=True) if changed else "HEAD"
         repository.require_plain_code(self.tree)
         self.code_hash = repository.code_hash(self.tree)
-        with_changes = f", with uncommitted changes: {few(changed)}" if changed else ""
+        with_changes = f", with uncommitted changes: {list_few(changed)}" if changed else ""
         self.note = f"code: commit {repository.base_commit[:12]}{with_changes}"
         self._known: dict[tuple[CodeStep, ...], ArmCode] = {(): ArmCode(self.tree, self.code_hash)}
 
     def code_of(self, steps: tuple[CodeStep, ...]) -> ArmCode:
-        """Apply an experiment's patches and refs, those of its stack first."""
+        """Return the code of a stack: all its patches and refs, applied in order."""
         for number in range(1, len(steps) + 1):
             first = steps[:number]
             if first not in self._known:
@@ -76,14 +90,19 @@ class GitCode:
                 patch = read_patch(self.paths.root / str(step.patch))
                 tree = apply_patch(self.repository, before.tree, patch, str(step.patch))
         except RefusedError as error:
-            # The attempt has an identity too: a patch that is mended is another run.
+            # A refused attempt needs a hash of its own: once the patch is mended, it is another run.
             attempt = msgspec.json.encode([before.hash, step, str(error)])
             return ArmCode("", content_hash(attempt), before.changes, before.differs_beyond, str(error))
         changes = changed_files(self.repository, self.tree, tree)
         return ArmCode(tree, self.repository.code_hash(tree), changes, (*before.differs_beyond, *beyond))
 
     def commit(self, content: BranchContent, now: datetime) -> OrderedCode:
-        """Give an experiment its branch, with a commit that holds its code and what it is.
+        """Give an experiment its branch: one commit with its code and its description.
+
+        Args:
+            content: what the branch is made of.
+            now: the time in the name of a new branch.
+
 
         Raises:
             CodeError: git refuses.
@@ -92,7 +111,7 @@ class GitCode:
         if code.refusal:
             return OrderedCode(tree=code.hash)
         tree = self.repository.snapshot_tree({SPEC_FILE: content.spec}, with_code=False, tree=code.tree)
-        commit = self.repository.commit_experiment(content.experiment, tree, content.message, now)
+        commit = self.repository.branches.commit_experiment(content.experiment, tree, content.message, now)
         return OrderedCode(
             tree=code.hash,
             commit=commit.commit,
@@ -104,20 +123,25 @@ class GitCode:
         )
 
     def settle(self, name: str, commit: ExperimentCommit, keeper_verdict: str | None) -> None:
-        """Tag an experiment that improved with its verdict (JSON); retire the branch of any other."""
+        """Tag an experiment as keeper with its verdict (JSON); without a verdict, retire its branch."""
         if keeper_verdict is not None:
-            self.repository.keep(commit, name, keeper_verdict)
+            self.repository.branches.keep(commit, name, keeper_verdict)
         else:
-            self.repository.retire(commit)
+            self.repository.branches.retire(commit)
 
 
 class CopiedCode:
-    """Code outside a repository: a copy of the campaign's `model/`, or of the installed one."""
+    """Code outside a repository: a copy of the campaign's `model/`, or of the installed one.
+
+    Args:
+        paths: the campaign's folders.
+        why: the reason for a copy, for the note about the code.
+    """
 
     def __init__(self, paths: Paths, why: str = "no git repository holds it") -> None:
         local = paths.root / CODE
         self.source = local if (local / "__main__.py").exists() else Path(model.__file__).parent
-        # Read once: what is copied later is what was hashed.
+        # Read once, so that the copy made later has the bytes that were hashed.
         self._files = read_code_folder(self.source)
         self._blobs = {path: blob_name(content) for path, content in self._files.items()}
         self.code_hash = hash_listing(self._blobs)
@@ -125,7 +149,7 @@ class CopiedCode:
         self.note = f"code: a copy of {self.source}, since {why}; no branches are made"
 
     def code_of(self, steps: tuple[CodeStep, ...]) -> ArmCode:
-        """Return the one code that there is."""
+        """Return the only code there is; without git, an experiment that changes code is refused."""
         if not steps:
             return ArmCode("", self.code_hash)
         step = steps[-1]
@@ -138,7 +162,7 @@ class CopiedCode:
             if not self.copy.exists():
                 self._write_copy()
         except OSError as error:
-            # Another process may have been first; its copy is looked at like this one.
+            # Another process may have made the copy first; it is checked below too.
             if not self.copy.exists():
                 where = error.filename or self.copy.parent
                 raise CodeError(f"{where}: a copy of the code is to be written here: {error.strerror}") from None
@@ -153,34 +177,43 @@ class CopiedCode:
                 (whole / path).parent.mkdir(parents=True, exist_ok=True)
                 (whole / path).write_bytes(content)
             (whole / LISTING).write_bytes(write_listing(self._blobs))
+            # Renamed when complete, so that no process ever sees half a copy.
             whole.rename(self.copy)
 
     def settle(self, name: str, commit: ExperimentCommit, keeper_verdict: str | None) -> None:
-        """There is no branch to settle."""
+        """Do nothing: there is no branch."""
 
 
 Code = GitCode | CopiedCode
 
 
 def find_code(paths: Paths, *, snapshot: bool) -> Code:
-    """Choose where jobs' code comes from.
+    """Find the code that jobs run: the repository around the campaign, or a copy.
+
+    Args:
+        paths: the campaign's folders.
+        snapshot: whether uncommitted changes are taken along.
 
     Raises:
-        CodeError: the repository is bare, has no commit, or has uncommitted changes to the code.
+        CodeError: the repository is bare, has no commit, or its code has uncommitted changes.
     """
     repository = Repository.find(paths.root)
     if repository is None:
         return CopiedCode(paths)
+    # A repository around the folder may have nothing to do with the campaign.
     if not repository.has_code() and not repository.uncommitted_code():
         return CopiedCode(paths)
     return GitCode(repository, paths, snapshot=snapshot)
 
 
 def look_at_code(paths: Paths) -> Code:
-    """Choose the code that results are compared with, where nothing is trained: without git, that of the folder.
+    """Find the code that results are compared with, for a command that trains nothing.
+
+    If git is missing, this is the code in the folder.
+
 
     Raises:
-        CodeError: git is there, and refuses.
+        CodeError: git refuses.
     """
     try:
         return find_code(paths, snapshot=True)
@@ -189,7 +222,13 @@ def look_at_code(paths: Paths) -> Code:
 
 
 def require_copy(copy: Path, code_hash: str) -> None:
-    """Refuse a copy whose files are not those of its listing, which the hash is of; an older copy has no listing."""
+    """Refuse a copy that was changed: its listing must have the hash, and its files must be those of the listing.
+
+    A copy of an older version has no listing, and is accepted.
+
+    Raises:
+        CodeError: it was changed.
+    """
     try:
         listing = (copy / LISTING).read_bytes()
     except FileNotFoundError:
@@ -200,8 +239,3 @@ def require_copy(copy: Path, code_hash: str) -> None:
             f"{copy}: this copy of the code is not what it was when runs were queued with it; remove it, and queue the "
             f"runs again: rm -r {shlex.quote(str(copy))}"
         )
-
-
-def content_hash(content: bytes) -> str:
-    """Return the SHA-256 of some bytes as hex digits."""
-    return hashlib.sha256(content).hexdigest()

@@ -1,26 +1,27 @@
-"""What an experiment does to the code of its reference, as git is told of it. Pure."""
+"""What an experiment changes in the code of its reference, and what its branch holds. Pure."""
 
 from msgspec import Struct
 
 SPEC_FILE = ".knockout/experiment.json"
-"""What an experiment's commit adds to its base."""
+"""File that an experiment's commit adds to its base: what the experiment is."""
 
 
 class CodeStep(Struct, frozen=True, kw_only=True):
-    """One change to the code of `model/`: a diff that is applied, or a ref whose code is taken."""
+    """One change to `model/`: either a diff is applied, or the `model/` of a ref takes its place."""
 
     patch: str | None = None
-    """A path beside the campaign file."""
+    """Path of the diff, relative to the campaign's folder."""
     ref: str | None = None
     """A branch, tag or commit."""
 
 
 class BranchContent(Struct, frozen=True, kw_only=True):
-    """What the branch of an experiment is made of."""
+    """What git needs to make the branch of an experiment."""
 
     experiment: str
     steps: tuple[CodeStep, ...]
-    """All that its stack does to the code, its own step last."""
+    """All changes of its stack, its own last."""
     message: str
+    """Of the commit."""
     spec: bytes
     """The content of `SPEC_FILE`."""

@@ -1,39 +1,40 @@
-"""Checkouts of a commit outside the user's, made by `git worktree`: whole or not at all, and never over other files.
+"""Checkouts of a commit outside the user's own, made by `git worktree`. None is ever made over other files.
 
-A job's worktree holds the code of the campaign and nothing else, to the byte: git's attributes and filters have no part
-in it, so that what was hashed is what runs, and a large file elsewhere in the repository is never fetched.
+A job's worktree holds exactly the campaign's code. Git's attributes and filters are bypassed, so the bytes that were
+hashed are the bytes that run. Large files elsewhere in the repository are never fetched.
 """
 
 import contextlib
 import shlex
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from orchestrator.code.blobs import CODE, EXECUTABLE, blob_name, fault_of
+from orchestrator.code.blobs import CODE, EXECUTABLE, blob_name, describe_fault
 from orchestrator.code.folders import is_code_unchanged, list_code
-from orchestrator.code.git import Git, GitError, parts
+from orchestrator.code.git import Git, GitError, split_zeros
+from orchestrator.code.steps import SPEC_FILE
 from orchestrator.errors import CodeError
 
 AS_COMMITTED = (
     "-c", "core.autocrlf=false", "-c", "core.eol=lf", "-c", "core.attributesFile=/dev/null",
     "-c", "core.sparseCheckout=false",
 )  # fmt: skip
-"""Whoever looks at a commit sees its bytes, whatever line endings and folders their own checkout has."""
+"""Settings for a checkout with the bytes of the commit, whatever line ends and folders the user has set."""
 ADD = ("worktree", "add", "--detach", "--force", "--force")
-"""Forced twice, it takes over the entry of a worktree that was deleted, also of a locked one.
+"""The command that adds a worktree. Forced twice, it reuses the entry of a deleted worktree, even of a locked one.
 
-`git worktree prune` would do that too, and with it remove what another process is about to make."""
+`git worktree prune` would free that entry too, but also remove a worktree that another process is just making."""
 HALF_MADE = "initializing"
-"""Reason of the lock that git holds while it makes a worktree, and that stays until its files are written."""
-SPEC_FOLDER = ".knockout"
-"""Folder of an experiment's commit that says what the experiment is."""
+"""Reason of the lock on a worktree whose files are still being written."""
+SPEC_FOLDER = str(PurePosixPath(SPEC_FILE).parent)
+"""Folder in an experiment's commit that says what the experiment is."""
 Files = Mapping[str, tuple[str, str]]
 """Path from the top of the repository -> mode and blob."""
 
 
 def add(git: Git, commit: str, path: Path, prefix: str = "") -> None:
-    """Check the code of a commit out at `path`, without a branch, unless it is there already.
+    """Check out the code of a commit at `path`, without a branch, unless it is there already.
 
     Args:
         git: git in the repository.
@@ -51,6 +52,7 @@ def add(git: Git, commit: str, path: Path, prefix: str = "") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         git(*ADD, "--no-checkout", "--lock", "--reason", HALF_MADE, str(path), commit)
         _write_files(git, commit, path, files)
+        # The lock marks a half-made worktree: if this process is killed before here, the next one starts over.
         git("worktree", "unlock", str(path))
     except GitError as error:
         raise CodeError(f"git cannot check out {commit[:12]} at {path}: {error.words}") from None
@@ -59,7 +61,7 @@ def add(git: Git, commit: str, path: Path, prefix: str = "") -> None:
 
 
 def add_whole(git: Git, commit: str, path: Path) -> None:
-    """Check all of a commit out at a new `path`, for a person; a file under a filter is as git stores it.
+    """Check out a whole commit at a new `path`, for a person. Filters do not run: files are as git stores them.
 
     Raises:
         CodeError: git refuses, or it cannot be written.
@@ -83,10 +85,10 @@ def _unwritable(path: Path, error: OSError) -> CodeError:
 def _list_files(git: Git, commit: str, prefix: str) -> Files:
     command = ("ls-tree", "-r", "-z", "--full-tree", commit, "--", f"{prefix}{CODE}", f"{prefix}{SPEC_FOLDER}")
     files = {}
-    for line in parts(git(*command)):
+    for line in split_zeros(git(*command)):
         meta, _, path = line.partition("\t")
         mode, _, blob = meta.split()
-        if fault := fault_of(path, mode):
+        if fault := describe_fault(path, mode):
             raise CodeError(
                 f"{commit[:12]} has {path}, which is {fault}: jobs run source files; commit the file itself"
             )
@@ -115,7 +117,7 @@ def _write_files(git: Git, commit: str, folder: Path, files: Files) -> None:
 
 
 def _read_blobs(git: Git, blobs: list[str]) -> dict[str, bytes]:
-    """Return blob -> content of those that are there."""
+    """Return blob -> content for each blob that this repository holds."""
     answer = git.read("cat-file", "--batch", stdin="".join(f"{blob}\n" for blob in blobs).encode())
     contents, start = {}, 0
     while start < len(answer):
@@ -130,7 +132,7 @@ def _read_blobs(git: Git, blobs: list[str]) -> dict[str, bytes]:
 
 
 def _is_there(git: Git, commit: str, path: Path, prefix: str, files: Files) -> bool:
-    """Whether the whole code is at `path`; remains of a process that was killed are removed."""
+    """Whether the whole code is at `path`. What a killed process has left there is removed."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return False
     if not (path / ".git").is_file():
@@ -153,7 +155,7 @@ def _is_whole(git: Git, commit: str, path: Path, prefix: str, files: Files) -> b
     if not is_code_unchanged(path / prefix, {name: blob for name, blob in wanted.items() if name in there}):
         raise _in_the_way(commit, path, "its files were changed", "git worktree move")
     if wanted.keys() - there:
-        # Removing it was cut short.
+        # A process was killed while it removed this worktree: files are missing, but none was changed.
         remove(git, path)
         return False
     return True
@@ -169,7 +171,7 @@ def _is_half_made(path: Path) -> bool:
 
 
 def _lock_reason(path: Path) -> str | None:
-    """Return why a worktree is locked; None where it is not."""
+    """Return the reason why a worktree is locked; None if it is not."""
     try:
         entry = (path / ".git").read_text(errors="replace").strip().removeprefix("gitdir: ")
         return (path / entry / "locked").read_text().strip()
@@ -200,7 +202,8 @@ def remove(git: Git, path: Path) -> None:
 def _remove_files(git: Git, path: Path) -> None:
     command = ("worktree", "remove", "--force", "--force", str(path))
     if git.ask(*command) is None:
-        with contextlib.suppress(FileNotFoundError):  # another process removes it as well
+        # Git may no longer know the folder. Another process may be removing it at the same time.
+        with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(path)
-        # Now only git's entry is left, if any.
+        # With the folder gone, git can drop its entry, if it has one.
         git.ask(*command)

@@ -22,7 +22,7 @@ from orchestrator.errors import UNKNOWN_STATUS
 from orchestrator.launch.local import KILL_SECONDS, Job, job_environment
 from orchestrator.launch.slots import Slot
 from orchestrator.processes import MARK, STANDBY_MARK, read_stat
-from orchestrator.runs.members import end_members, marks_of
+from orchestrator.runs.members import end_members, mark_variables
 
 START_SECONDS = 120.0
 """Longest wait for a fork. The first one also waits for the imports."""
@@ -146,7 +146,7 @@ class ForkedJob:
             "words": [str(folder.path.resolve()), "--data-folder", str(data_folder.resolve())],
             "folder": str(code),
             "log": str(folder.log.resolve()),
-            "environment": slot.environment | marks_of(folder),
+            "environment": slot.environment | mark_variables(folder),
         }
         if not standby.ask(self, request):
             self._start_ordinary()

@@ -10,7 +10,7 @@ from pathlib import Path
 from model.train.run_folder import RunFolder
 from orchestrator.launch.slots import Slot
 from orchestrator.processes import MARK
-from orchestrator.runs.members import end_members, marks_of
+from orchestrator.runs.members import end_members, mark_variables
 
 KILL_SECONDS = 10.0
 """Longest wait for the end of a killed process. One that waits for a disk ends only when the disk answers."""
@@ -33,7 +33,7 @@ class Job:
             self._process = subprocess.Popen(
                 command,
                 cwd=code,
-                env=job_environment() | slot.environment | marks_of(folder),
+                env=job_environment() | slot.environment | mark_variables(folder),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

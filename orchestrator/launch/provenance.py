@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from model.train.run_folder import RunFolder, write_atomically
+from model.train.run_folder import RunFolder
+from orchestrator.files import write_json
 from orchestrator.launch.slots import Slot, name_gpu
 from orchestrator.runs.order import Order
 
@@ -32,7 +33,7 @@ def write_provenance(folder: RunFolder, order: Order, data_folder: Path, slot: S
     """Write `provenance.json`. A run that goes on keeps the file of its first start."""
     if not folder.provenance.exists():
         content = provenance(order, folder.read_config().seed, data_folder, slot)
-        write_atomically(folder.provenance, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+        write_json(folder.provenance, content)
 
 
 def with_first_threads(folder: RunFolder, slot: Slot) -> Slot:

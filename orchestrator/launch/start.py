@@ -16,7 +16,7 @@ from orchestrator.launch.probing import References
 from orchestrator.launch.provenance import with_first_threads, write_provenance
 from orchestrator.launch.slots import Slot
 from orchestrator.launch.watcher import LiveRun
-from orchestrator.queue.reconcile import clear
+from orchestrator.queue.reconcile import end_remaining_jobs
 from orchestrator.queue.store import QueuedRun
 from orchestrator.runs.fingerprints import changed_captures
 from orchestrator.runs.order import AGAIN, Order, read_order
@@ -135,7 +135,7 @@ class Starter:
         self._require_captures(order)
         code = self.checkouts.open(claimed.experiment, order.code)
         # A job may outlive its worker. Two jobs in one folder would mix their epochs.
-        held_by = clear(folder)
+        held_by = end_remaining_jobs(folder)
         if held_by is not None:
             raise RunError(f"{folder.path}: {held_by}; end that, and queue the run again")
         problem = self._ask_code(folder, order, code) if order.code.is_own else None

@@ -139,7 +139,7 @@ class Worker:
 
     def _beat(self) -> None:
         """Send a heartbeat, and let go of runs that another worker has by now."""
-        heartbeat = self.claims.store.beat(self.claims.process)
+        heartbeat = self.claims.store.send_heartbeat(self.claims.process)
         if heartbeat.is_asked_to_stop:
             self.jobs.ask_to_stop()
         # A worker whose heartbeats stopped for a lease is presumed dead, and others take over its runs.
@@ -240,7 +240,7 @@ class Worker:
         if not self._is_away:
             self.claims.report()
             self.settler.end_all()
-            self.claims.store.dismiss(self.claims.process)
+            self.claims.store.workers.dismiss(self.claims.process)
 
 
 def build_worker(store: Store, paths: Paths, slots: int | None, feed: Feed) -> Worker:

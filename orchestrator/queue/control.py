@@ -1,4 +1,4 @@
-"""The queue as a person sees and steers it: who waits and who runs; cancel, retry, stop."""
+"""The queue for a person: list the runs, cancel waiting ones, retry failed ones, stop the workers."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,17 +16,17 @@ from orchestrator.runs.results import describe_holder, find_holder, has_job, rea
 from orchestrator.runs.states import Failure, RunState
 
 CANCELLED = "cancelled by `knockout cancel`; the next `knockout run` or `queue add` that plans it queues it again"
-ASKED = "asked to stop: {who} finishes what epochs are under way, keeps the checkpoints and ends"
+ASKED = "asked to stop: {who} finishes the current epochs, keeps the checkpoints and ends"
 ORPHANED = "its worker is gone and its job trains on; the next `knockout work` takes it over"
 NONE_FAILED = "no run has failed"
-UNTOLD = (
-    "its worker is gone, and nobody can tell whether its job lives: {folder}: {why}; ask its owner, or move it away"
+UNKNOWN_JOB = (
+    "its worker is gone, and it is unknown whether its job lives: {folder}: {why}; ask its owner, or move it away"
 )
 STATES = tuple(state.value for state in RunState)
 
 
 class Listing(Struct, frozen=True, kw_only=True):
-    """What of the queue is shown."""
+    """The part of the queue that is shown."""
 
     rows: tuple[QueuedRun, ...] = ()
     problems: tuple[str, ...] = ()
@@ -35,7 +35,12 @@ class Listing(Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def reconciled(paths: Paths, *, to_read: bool = False) -> Iterator[Store]:
-    """Open the queue, once it says what lives and what the run folders say; one that only reads is left as it is."""
+    """Open the queue and reconcile it first; a queue that can only be read stays as it is.
+
+    Args:
+        paths: the campaign's folders.
+        to_read: whether the caller only reads.
+    """
     store = open_store(paths, to_read=to_read)
     try:
         if not store.only_reads:
@@ -46,14 +51,14 @@ def reconciled(paths: Paths, *, to_read: bool = False) -> Iterator[Store]:
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """Which rows are asked for; empty means all."""
+    """Which rows a command asks for; an empty field means all."""
 
     experiments: tuple[str, ...] = ()
     profile: str | None = None
     seeds: tuple[int, ...] | None = None
 
-    def holds(self, row: QueuedRun) -> bool:
-        """Whether a row is among them."""
+    def matches(self, row: QueuedRun) -> bool:
+        """Whether a row is asked for."""
         return (
             (not self.experiments or row.experiment in self.experiments)
             and self.profile in (None, row.profile)
@@ -62,39 +67,42 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
 
 def list_rows(paths: Paths, wanted: Wanted | None = None) -> Listing:
-    """Return the runs that are known, in the order of the queue, and what of it cannot be read."""
+    """Return the runs in the order of the queue, and a sentence for each row that cannot be read."""
     if not paths.has_queue:
         return Listing()
     with reconciled(paths, to_read=True) as store:
         rows = store.runs()
-        shown = [_told_of_orphan(paths, row) for row in rows if wanted is None or wanted.holds(row)]
+        shown = [_with_orphan_reason(paths, row) for row in rows if wanted is None or wanted.matches(row)]
         return Listing(rows=tuple(shown), problems=tuple(store.unreadable.values()))
 
 
 def is_orphan(row: QueuedRun) -> bool:
-    """Whether a row that says "running", as it stands once reconciled, has a job here whose worker is gone."""
+    """Whether a running row is an orphan: its worker, a process of this machine, is gone.
+
+    In a reconciled queue such a row still has a job: otherwise the run would not be `running`.
+    """
     worker = row.worker if row.state is RunState.RUNNING else None
     return worker is not None and worker.is_here and not worker.is_alive
 
 
-def _told_of_orphan(paths: Paths, row: QueuedRun) -> QueuedRun:
+def _with_orphan_reason(paths: Paths, row: QueuedRun) -> QueuedRun:
     if not is_orphan(row):
         return row
     try:
         reason = ORPHANED if find_holder(paths.run(row.id)) is not None else row.reason
     except OSError as error:
-        reason = UNTOLD.format(folder=paths.run(row.id).path, why=error.strerror)
+        reason = UNKNOWN_JOB.format(folder=paths.run(row.id).path, why=error.strerror)
     return msgspec.structs.replace(row, reason=reason)
 
 
 def count_states(rows: Sequence[QueuedRun]) -> str:
-    """Say how many runs are in which state, in the order of a run's life."""
+    """Return the counts of the states, such as `3 queued, 1 running`."""
     states = [row.state.value for row in rows]
     return ", ".join(f"{states.count(state):,} {state}" for state in STATES if state in states)
 
 
 def cancel(paths: Paths, words: Sequence[str]) -> list[str]:
-    """Cancel waiting runs, all of those named or none; return what was done in sentences.
+    """Cancel waiting runs: all that are named, or none; return what was done, in sentences.
 
     Raises:
         UsageError: a run is not known, or does not wait.
@@ -112,18 +120,19 @@ def cancel(paths: Paths, words: Sequence[str]) -> list[str]:
 
 
 def _require_known(paths: Paths, words: Sequence[str]) -> None:
-    """Refuse what is named where there is no queue; none is made for that."""
+    """Refuse named runs if there is no queue. None is made just to say so."""
     if not paths.has_queue:
         for word in words:
             pick_run(word, {})
 
 
 def _cancel_row(store: Store, run_id: str) -> bool:
-    """Cancel a run that waits; return whether it is known still.
+    """Cancel a run that waits; return whether the queue still knows it.
 
     Raises:
-        UsageError: it does not wait any more.
+        UsageError: it no longer waits.
     """
+    # A state changes only if it is still the one tried, so a run that moves meanwhile is looked at again.
     while not any(
         store.move(run_id, before, RunState.CANCELLED, reason=CANCELLED)
         for before in (RunState.QUEUED, RunState.INTERRUPTED)
@@ -136,10 +145,10 @@ def _cancel_row(store: Store, run_id: str) -> bool:
 
 
 def refuse_unless_waiting(row: QueuedRun) -> None:
-    """Say what to do instead with a run that does not wait. Pure.
+    """Refuse a run that does not wait, and say what to do instead. Pure.
 
     Raises:
-        UsageError: it does not.
+        UsageError: it does not wait.
     """
     if row.state in (RunState.QUEUED, RunState.INTERRUPTED):
         return
@@ -151,14 +160,21 @@ def refuse_unless_waiting(row: QueuedRun) -> None:
 
 
 def retry(paths: Paths, words: Sequence[str], failure: str | None = None) -> list[str]:
-    """Let failed runs wait again: those named, or all, or all of a class; return what was done in sentences.
+    """Let failed runs wait again: those that are named, all, or all of one class of failures.
 
-    A run that was ruled too slow waits again where it is named, and another seed of the same configuration is done.
+    A run that was stopped as too slow may be named too, if another seed of the same configuration is done. The runs
+    keep the code that they were queued with, and go on from their last checkpoint.
 
-    The code is the one they were queued with; they go on from their last checkpoint, if they have one.
+    Args:
+        paths: the campaign's folders.
+        words: ids, or beginnings of ids.
+        failure: the class, if no run is named.
+
+    Returns:
+        What was done, in sentences.
 
     Raises:
-        UsageError: a run is not known, has not failed or has no code, or there is no such class.
+        UsageError: a run is unknown, has not failed or has no code, or there is no such class.
     """
     if failure is not None and failure not in tuple(Failure):
         raise UsageError(f"there is no class of failures `{failure}`; there are {', '.join(Failure)}")
@@ -193,10 +209,10 @@ def _retry_rows(paths: Paths, store: Store, rows: Sequence[QueuedRun], *, are_as
 
 
 def _refuse_unless_in_doubt(paths: Paths, row: QueuedRun, rows: Iterable[QueuedRun]) -> None:
-    """Say why a run is not tried again.
+    """Refuse to retry a run whose ending is not in doubt.
 
     Raises:
-        UsageError: it neither failed, nor was ruled too slow against what another seed says.
+        UsageError: it neither failed, nor was stopped as too slow while another seed is done.
     """
     if row.state is RunState.FAILED:
         return
@@ -207,15 +223,15 @@ def _refuse_unless_in_doubt(paths: Paths, row: QueuedRun, rows: Iterable[QueuedR
         for other in rows
         if (other.experiment, other.profile, other.state) == (row.experiment, row.profile, RunState.DONE)
     ]
-    if not any(_is_same_but_for_seed(paths, row, other) for other in others):
+    if not any(_differ_only_in_seed(paths, row, other) for other in others):
         raise UsageError(
             f"{row.id} is too_slow, and no other seed of its configuration is done; its ruling stands. "
             "To train it all the same, set other `guards` and move its folder away"
         )
 
 
-def _is_same_but_for_seed(paths: Paths, row: QueuedRun, other: QueuedRun) -> bool:
-    """Whether two runs have the same code and configuration; what cannot be read is not."""
+def _differ_only_in_seed(paths: Paths, row: QueuedRun, other: QueuedRun) -> bool:
+    """Whether two runs have the same code and configuration; False if a folder cannot be read."""
     with suppress(RunError, OSError, ValueError):
         folders = (paths.run(row.id), paths.run(other.id))
         one, two = ((read_order(folder).code.tree, folder.read_config()) for folder in folders)
@@ -224,7 +240,7 @@ def _is_same_but_for_seed(paths: Paths, row: QueuedRun, other: QueuedRun) -> boo
 
 
 def _why_in_vain(paths: Paths, row: QueuedRun) -> str | None:
-    """Say why a failed run cannot go on as it was queued; None if it can."""
+    """Say why a retry of a failed run would be in vain; None if it would not."""
     try:
         code = read_order(paths.run(row.id)).code
         read_result(paths.run(row.id))
@@ -238,18 +254,19 @@ def _why_in_vain(paths: Paths, row: QueuedRun) -> str | None:
 def _let_wait_again(paths: Paths, store: Store, row: QueuedRun) -> None:
     folder = paths.run(row.id)
     result = read_result(folder)
+    # The result goes first: as long as the folder has one, the run counts as ended.
     if result is not None and result.state == row.state:
         remove_result(folder)
     store.move(row.id, row.state, RunState.QUEUED)
 
 
 def stop(paths: Paths) -> list[str]:
-    """Ask every worker to let its trainings finish their epoch and to end; return whom, in sentences."""
+    """Ask every worker to finish the epochs of its runs and to end; return who was asked, in sentences."""
     if not paths.has_queue:
         return _stop_strays(paths, set()) or ["nobody is at work"]
     with reconciled(paths) as store:
-        workers = store.workers()
-        store.ask_to_stop(workers)
+        workers = store.workers.list_living()
+        store.workers.ask_to_stop(workers)
         followed = {row.id for row in store.runs(states=(RunState.RUNNING,)) if not is_orphan(row)}
         problems = list(store.unreadable.values())
     asked = [ASKED.format(who=f"process {worker.pid} on {worker.host}") for worker in workers]
@@ -258,21 +275,21 @@ def stop(paths: Paths) -> list[str]:
 
 
 def _stop_strays(paths: Paths, followed: Collection[str]) -> list[str]:
-    """Ask what is at work in run folders that no worker follows, whatever the queue says of them."""
+    """Ask the jobs to stop that no worker follows, whatever the queue says of their runs."""
     folders = sorted(paths.runs.iterdir()) if paths.runs.is_dir() else []
     strays = [path.name for path in folders if path.name not in followed and has_job(paths.run(path.name))]
-    return [told for run_id in strays if (told := _ask_job_to_stop(paths, run_id)) is not None]
+    return [said for run_id in strays if (said := _ask_job_to_stop(paths, run_id)) is not None]
 
 
 def _ask_job_to_stop(paths: Paths, run_id: str) -> str | None:
-    """Ask the job in a run's folder to finish its epoch; return what came of it, nothing if there is none."""
+    """Ask the job in a run's folder to finish its epoch; return a sentence about it, None if there is no job."""
     folder = paths.run(run_id)
     try:
         is_asked = ask_job_to_stop(folder)
     except PermissionError:
         return f"{run_id}: {describe_holder(folder)}, and belongs to another user, who can stop it"
     except OSError as error:
-        return f"{run_id}: {UNTOLD.format(folder=folder.path, why=error.strerror)}"
+        return f"{run_id}: {UNKNOWN_JOB.format(folder=folder.path, why=error.strerror)}"
     if is_asked:
         return ASKED.format(who=f"the job of {run_id}, whose worker is gone,")
     return describe_holder(folder)

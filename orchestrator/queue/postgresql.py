@@ -1,8 +1,8 @@
-"""Connections to PostgreSQL that never wait without an end. Loaded only where such a URL is given: psycopg is optional.
+"""Connections to PostgreSQL with a limit to every wait. Loaded only for such a URL: psycopg is optional.
 
-A network that drops packets answers nothing at all, and the system's own patience with it lasts for many minutes. So
-the server is told how long a statement may take, the system how long a packet may be on its way, and a connection that
-stays silent for longer than both is closed.
+A network that drops packets gives no answer at all, and the system itself waits for many minutes. So there are three
+limits. The server ends a statement that takes too long. The system closes a connection whose packets are lost. This
+process closes a connection that is silent for longer than both.
 """
 
 import time
@@ -13,33 +13,34 @@ from psycopg.abc import PQGen
 from psycopg.waiting import Ready
 
 LOCK_SECONDS = 5.0
-"""How long a statement waits for another program's lock, and an opening for a server's answer."""
+"""A statement waits so long for another program's lock, and a new connection for the server's answer."""
 STATEMENT_SECONDS = 6.0
-"""How long a statement may take."""
+"""The server ends a statement that takes longer."""
 SILENCE_SECONDS = 7.0
-"""A connection is closed after so long without an answer: longer than the server takes to refuse a statement."""
+"""A connection is closed after so long without an answer. A living server has ended the statement before."""
 IDLE_SECONDS = 30.0
-"""The server undoes a transaction whose program says nothing for so long, and frees the rows that it has locked."""
+"""The server rolls back a transaction whose program is silent for so long, and releases its locks."""
 PACKETS = {"keepalives_idle": 3, "keepalives_interval": 1, "keepalives_count": 3, "tcp_user_timeout": 7000}
-"""Parameters of libpq: when the system gives up a connection whose packets are lost."""
+"""Parameters of libpq: when the system closes a connection whose packets are lost."""
 CHECK_SECONDS = 0.1
+"""Pause between two looks at a silent connection."""
 
 Answer = TypeVar("Answer")
 
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """A connection that is closed when the server says nothing for `SILENCE_SECONDS`."""
+    """A connection that closes itself after `SILENCE_SECONDS` without an answer."""
 
     def wait(self, gen: PQGen[Answer], interval: float = CHECK_SECONDS, timeout: float | None = None) -> Answer:
-        """Wait for an answer, but not for ever.
+        """Wait for an answer, at most for `SILENCE_SECONDS`.
 
         Raises:
-            OperationalError: the server has said nothing for too long, and the connection is closed.
+            OperationalError: the server was silent for too long, and the connection is closed.
         """
         return super().wait(self._watched(gen), interval)
 
     def _watched(self, gen: PQGen[Answer]) -> PQGen[Answer]:
-        """Pass on what `gen` waits for; psycopg sends `Ready.NONE` where nothing has come."""
+        """Pass on what `gen` waits for, and measure the silence; psycopg sends `Ready.NONE` if nothing has arrived."""
         heard = time.monotonic()
         try:
             wanted = next(gen)
@@ -57,10 +58,10 @@ class BoundedConnection(psycopg.Connection[Any]):
 
 
 def open_connection(*arguments: Any, **parameters: Any) -> BoundedConnection:
-    """Connect with limits to every wait; what the URL says goes before them.
+    """Connect with a limit to every wait; parameters in the URL override the limits.
 
     Raises:
-        psycopg.Error: the server refuses, or does not answer.
+        psycopg.Error: the server refuses, or does not answer in time.
     """
     patience = {"connect_timeout": max(1, round(LOCK_SECONDS)), **PACKETS}
     connection = BoundedConnection.connect(*arguments, **(patience | parameters))

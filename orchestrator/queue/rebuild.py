@@ -1,4 +1,4 @@
-"""Makes the queue's database again from the run folders: they are the truth, it is a view of them."""
+"""Makes the queue's database again from the run folders, which hold everything that the queue needs."""
 
 import tempfile
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ from msgspec import Struct
 from model.train.run_folder import Result, RunFolder
 from orchestrator.errors import QueueError, QueueLockedError, RunError
 from orchestrator.queue.reconcile import held_rows
-from orchestrator.queue.store import QueuedRun, Store, drop_tables, open_store
+from orchestrator.queue.store import QueuedRun, Store, open_store
+from orchestrator.queue.tables import drop_tables
 from orchestrator.runs.order import read_order
 from orchestrator.runs.paths import Paths, sqlite_url
 from orchestrator.runs.results import find_holder, has_job, read_result
@@ -18,14 +19,14 @@ from orchestrator.runs.states import RunState
 
 
 class Rebuilt(Struct, frozen=True, kw_only=True):
-    """What came of a rebuild."""
+    """The rows of a rebuilt queue, and what was left out."""
 
     rows: tuple[QueuedRun, ...]
     unreadable: tuple[str, ...]
-    """A sentence for each folder that is no run folder, or a broken one."""
+    """A sentence for each folder that is no run folder, or is broken."""
 
     def sentences(self) -> list[str]:
-        """Say it to a person."""
+        """Return the outcome as lines for a person."""
         states = [row.state.value for row in self.rows]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
         lines = [f"the queue is made again from {len(states)} run folders" + (f": {counts}" if counts else "")]
@@ -33,7 +34,7 @@ class Rebuilt(Struct, frozen=True, kw_only=True):
 
 
 class _Names(Struct, frozen=True):
-    """What a row needs of `config.json`, whatever version wrote the rest."""
+    """The fields of `config.json` that a row needs; other fields may be of any version."""
 
     experiment: str
     seed: int
@@ -41,21 +42,21 @@ class _Names(Struct, frozen=True):
 
 
 class _Origin(Struct, frozen=True):
-    """What the order of the rows needs of `provenance.json`."""
+    """The field of `provenance.json` that the order of the rows needs."""
 
     started: str
 
 
 def rebuild(paths: Paths) -> Rebuilt:
-    """Put a new database in the place of the old one, once it is complete.
+    """Replace the old database by a new one, once that is complete.
 
     Raises:
-        RunError: there are no run folders, or somebody is at work on runs.
+        RunError: there are no run folders, or somebody works on a run.
         QueueError: the database is locked, or cannot be replaced.
     """
     _refuse_held(paths, list_folders(paths))
     rebuilt = read_rows(paths)
-    # Asked again: reading thousands of folders takes long enough for a `run` to begin.
+    # Both ways check again: while thousands of folders are read, another command may have started a run.
     if paths.has_own_database:
         _replace_file(paths, rebuilt)
     else:
@@ -67,7 +68,7 @@ def rebuild(paths: Paths) -> Rebuilt:
 
 
 def _open_any_version(paths: Paths) -> Store:
-    """Open a database that others may share; what another version made in it gives way."""
+    """Open a shared database; tables of another version are dropped."""
     try:
         return open_store(paths)
     except QueueLockedError:
@@ -94,14 +95,15 @@ def _write_file(paths: Paths, rebuilt: Rebuilt) -> None:
         store.add(rebuilt.rows)
         store.close()
         _refuse_held(paths, list_folders(paths))
-        for ending in ("-wal", "-shm"):
-            # The old file's log must not be replayed into the new one.
-            paths.database.with_name(paths.database.name + ending).unlink(missing_ok=True)
+        # SQLite would replay the old file's log into the new one.
+        for log in paths.database_logs:
+            log.unlink(missing_ok=True)
+        # In the same folder, so that the replacement is one atomic rename.
         complete.replace(paths.database)
 
 
 def list_folders(paths: Paths) -> list[Path]:
-    """Return all that lies where the run folders lie, in the order of the names.
+    """Return everything in the folder of run folders, sorted by name.
 
     Raises:
         RunError: there are no run folders, or they cannot be listed.
@@ -120,6 +122,7 @@ def list_folders(paths: Paths) -> list[Path]:
 
 
 def _refuse_held(paths: Paths, folders: Sequence[Path]) -> None:
+    """Refuse a rebuild while a worker or a job works on any run."""
     jobs = [path.name for path in folders if has_job(paths.run(path.name))]
     held = [(row.id, f"process {row.pid} on {row.host}") for row in _read_held(paths)]
     for run_id, who in [*held, *((job, "its job") for job in jobs)]:
@@ -136,7 +139,7 @@ def _read_held(paths: Paths) -> list[QueuedRun]:
     except QueueLockedError:
         raise
     except QueueError:
-        # A queue that is broken, or another version's, is what a rebuild is for.
+        # Rebuilding is the remedy for a queue that is broken or of another version.
         return []
     try:
         return held_rows(store, paths)
@@ -149,7 +152,7 @@ def _read_held(paths: Paths) -> list[QueuedRun]:
 
 
 def read_rows(paths: Paths) -> Rebuilt:
-    """Read every run folder into a row; the first queued comes first."""
+    """Read every run folder into a row; the run that was queued first comes first."""
     rows: list[tuple[str, str, QueuedRun]] = []
     unreadable: list[str] = []
     for path in list_folders(paths):
@@ -195,13 +198,14 @@ def _read_row(folder: RunFolder) -> tuple[str, str, QueuedRun]:
 
 
 def _read_time(folder: RunFolder) -> str:
-    """Return when a run was queued; of one that was never queued by itself, when it was started."""
+    """Return when a run was queued; without an order, when it was started."""
     if folder.order.exists():
         return read_order(folder).queued
     return msgspec.json.decode(folder.provenance.read_bytes(), type=_Origin).started
 
 
 def _unfinished(folder: RunFolder) -> Result:
+    """Return the state of a run without a result: queued before it was started, interrupted afterwards."""
     if not folder.provenance.exists():
         return Result(state=RunState.QUEUED.value, reason="", epochs=0)
     epochs = len(folder.read_epochs())

@@ -1,7 +1,8 @@
-"""Makes the queue agree with what lives and what the run folders say, whatever died in between.
+"""Brings the queue in step with the living processes and the run folders, whatever died in between.
 
-Every command does this first. A run whose worker is gone has a result, or waits again; one that was lost again and
-again before it could finish another epoch has failed, since whatever kills it would kill it for ever.
+Every command does this first. A running row whose worker is gone gets the result of its folder. Without a result, the
+run waits again. A run that is lost again and again without finishing another epoch has failed: whatever ends its
+process would do so for ever.
 """
 
 import contextlib
@@ -14,28 +15,34 @@ from model.train.run_folder import HeldError, Result, RunFolder
 from orchestrator.errors import RunError
 from orchestrator.processes import Process, ask_to_end
 from orchestrator.queue.store import QueuedRun, Store
-from orchestrator.runs.members import end_members, members_of
+from orchestrator.runs.members import end_members, list_members
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.results import describe_holder, has_job, read_result
 from orchestrator.runs.states import Failure, RunState
 
 MAX_LOSSES = 5
-"""Losses in a row without a finished epoch between them."""
+"""A run fails after so many losses in a row without a finished epoch between them."""
 KILL_SECONDS = 30.0
-"""Longest wait for a killed job to let go of its folder."""
+"""Longest wait until a killed job releases its folder."""
 
 
 class Loss(Struct, frozen=True, kw_only=True):
     """What becomes of a run whose worker is gone."""
 
     losses: int
-    """In a row, this one among them, without another finished epoch."""
+    """Losses in a row without another finished epoch; this one counts."""
     is_final: bool
+    """Whether the run has failed; otherwise it waits again."""
     reason: str
 
 
 def decide_loss(row: QueuedRun, num_epochs: int) -> Loss:
-    """Decide whether a run that was lost waits again. Pure."""
+    """Decide whether a lost run waits again. Pure.
+
+    Args:
+        row: as it was when its worker went away.
+        num_epochs: finished epochs in its folder.
+    """
     losses = row.losses + 1 if row.losses and num_epochs <= row.epochs_at_loss else 1
     since = f"after epoch {num_epochs}" if num_epochs else "before its first epoch"
     if losses < MAX_LOSSES:
@@ -45,13 +52,12 @@ def decide_loss(row: QueuedRun, num_epochs: int) -> Loss:
 
 
 def reconcile(store: Store, paths: Paths, *, end_jobs: bool) -> list[QueuedRun]:
-    """Settle running rows whose worker is gone; return them.
+    """Settle the running rows whose worker is gone, and return them as they were.
 
     Args:
         store: the queue.
         paths: the campaign's folders.
-        end_jobs: whether to end jobs that outlived their worker. Otherwise they go on, and so do their rows.
-
+        end_jobs: whether to end jobs that outlived their worker. Otherwise these train on, and their rows stay.
     """
     rows = store.runs(states=(RunState.RUNNING,))
     lives = _living(store, rows)
@@ -60,14 +66,14 @@ def reconcile(store: Store, paths: Paths, *, end_jobs: bool) -> list[QueuedRun]:
         try:
             _settle(store, paths.run(row.id), row)
         except (RunError, OSError) as error:
-            # Of one folder that cannot be read the others must not be kept waiting.
+            # One folder that cannot be read must not hold up the others.
             store.end(row, RunState.INTERRUPTED, reason=str(error))
     return lost
 
 
 def _living(store: Store, rows: Sequence[QueuedRun]) -> set[str]:
-    """Return the runs whose worker lives: of this machine's it is looked up, of others their heartbeat tells."""
-    elsewhere = {worker for worker in store.workers() if not worker.is_here}
+    """Return the runs whose worker lives: a process of this machine is looked up, of others the heartbeat decides."""
+    elsewhere = {worker for worker in store.workers.list_living() if not worker.is_here}
     workers = {row.id: row.worker for row in rows if row.worker is not None}
     return {
         run_id for run_id, worker in workers.items() if (worker.is_alive if worker.is_here else worker in elsewhere)
@@ -75,15 +81,20 @@ def _living(store: Store, rows: Sequence[QueuedRun]) -> set[str]:
 
 
 def _is_over(folder: RunFolder, *, end_jobs: bool) -> bool:
-    """Whether no job writes a folder any more, after ending the one that does if that is wanted and can be done."""
-    return (clear(folder) if end_jobs else describe_holder(folder)) is None
+    """Whether no job works in a folder; with `end_jobs`, jobs of this machine are ended first."""
+    return (end_remaining_jobs(folder) if end_jobs else describe_holder(folder)) is None
 
 
-def clear(folder: RunFolder) -> str | None:
-    """End what is left of a run's jobs on this machine; return who still is at work in the folder, if anybody is.
+def end_remaining_jobs(folder: RunFolder) -> str | None:
+    """End the processes that are left of a run's jobs on this machine.
 
-    Only processes that belong to the run are ended. What `job.lock` says names a process, but proves nothing.
+    Only processes that carry the run's mark, or hold its lock, are ended. The number in `job.lock` alone proves
+    nothing: the system may have given it to another process since.
+
+    Returns:
+        Who is still at work in the folder, as a sentence; None if nobody is.
     """
+    # The lock of a killed process becomes free only once the kernel has removed the process, so this has to wait.
     deadline = time.monotonic() + KILL_SECONDS
     if folder.lock.exists():
         end_members(folder)
@@ -91,15 +102,15 @@ def clear(folder: RunFolder) -> str | None:
         refused = end_members(folder)
         if refused:
             return f"{refused[0]} is at work on it, and belongs to another user"
-        if not members_of(folder):
-            # Nobody here: it is another machine's, another name space's, or another user's.
+        if not list_members(folder):
+            # No process here: the holder is on another machine, in another name space, or of another user.
             return describe_holder(folder)
         time.sleep(0.01)
     return who
 
 
 def ask_job_to_stop(folder: RunFolder) -> bool:
-    """Ask the job in a folder to finish its epoch, and what it left behind to end; return whether there was any.
+    """Ask the job in a folder to finish its epoch, or the processes it left behind to end; return whether any exist.
 
     Raises:
         PermissionError: it is another user's.
@@ -109,13 +120,14 @@ def ask_job_to_stop(folder: RunFolder) -> bool:
         if holder is not None and holder.is_here and holder.is_alive:
             ask_to_end(Process(holder.host, holder.pid, holder.born or ""))
             return True
-    members = members_of(folder)
+    members = list_members(folder)
     for member in members:
         ask_to_end(member)
     return bool(members)
 
 
 def _settle(store: Store, folder: RunFolder, row: QueuedRun) -> None:
+    """Give a row whose worker is gone the result of its folder, or let the run wait again."""
     result = read_result(folder)
     if result is not None:
         store.end(row, RunState(result.state), reason=result.reason, failure=result.failure)
@@ -123,10 +135,10 @@ def _settle(store: Store, folder: RunFolder, row: QueuedRun) -> None:
     num_epochs = _count_epochs(folder)
     loss = decide_loss(row, num_epochs)
     if not loss.is_final:
-        store.lose(row, loss.losses, num_epochs, loss.reason)
+        store.requeue_lost(row, loss.losses, num_epochs, loss.reason)
         return
     failed = Result(state=RunState.FAILED.value, failure=Failure.LOST.value, reason=loss.reason, epochs=num_epochs)
-    # The queue first: a run that somebody else has taken meanwhile is not failed behind its back.
+    # First the queue: if another worker has claimed the run meanwhile, `end` refuses and no result is written.
     if store.end(row, RunState.FAILED, reason=loss.reason, failure=failed.failure):
         folder.write_result(failed)
 
@@ -141,7 +153,7 @@ def _count_epochs(folder: RunFolder) -> int:
 
 
 def held_rows(store: Store, paths: Paths) -> list[QueuedRun]:
-    """Return the rows that a living worker other than this process has, or whose job lives."""
+    """Return the rows that another living worker has claimed, or whose job lives."""
     own = Process.own()
     rows = store.runs()
     lives = _living(store, [row for row in rows if row.worker != own])
@@ -149,6 +161,6 @@ def held_rows(store: Store, paths: Paths) -> list[QueuedRun]:
 
 
 def requeue_interrupted(store: Store, ids: list[str] | None = None) -> None:
-    """Let runs wait again that were stopped after an epoch; all of them, or those of some ids."""
+    """Let interrupted runs wait again: all of them, or those of some ids."""
     for row in store.runs(ids, states=(RunState.INTERRUPTED,)):
         store.move(row.id, RunState.INTERRUPTED, RunState.QUEUED)

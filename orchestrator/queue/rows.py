@@ -1,55 +1,18 @@
-"""The queue's two tables, and their rows as values."""
+"""Rows of the queue as values, and the conditions of SQL that name a run, a worker or a claim. Pure."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, String, Table, TypeDecorator
-from sqlalchemy.engine import Dialect, Row
+from sqlalchemy import ColumnElement, Select, String, Table, any_, bindparam, false, func, select, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Row
+from sqlalchemy.sql.dml import ReturningUpdate, Update
 
 from orchestrator.processes import Process
-from orchestrator.runs.states import RunState
-
-
-class Words(TypeDecorator[str]):
-    """Text of a job's log: what no database takes, NUL and halves of surrogate pairs, is written as a sign for it."""
-
-    impl = String
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Return what can be stored."""
-        return None if value is None else value.replace("\0", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
-
-
-METADATA = MetaData()
-RUNS = Table(
-    "runs",
-    METADATA,
-    Column("id", String, primary_key=True),
-    Column("position", Integer, nullable=False),
-    Column("experiment", String, nullable=False),
-    Column("seed", BigInteger, nullable=False),
-    Column("profile", String, nullable=False),
-    Column("state", String, nullable=False, index=True),
-    Column("reason", Words, nullable=False, default=""),
-    Column("failure", String),
-    Column("attempt", Integer, nullable=False, default=0),
-    Column("losses", Integer, nullable=False, default=0),
-    Column("epochs_at_loss", Integer, nullable=False, default=0),
-    Column("host", String),
-    Column("pid", Integer),
-    Column("born", String),
-)
-WORKERS = Table(
-    "workers",
-    METADATA,
-    Column("host", String, primary_key=True),
-    Column("pid", Integer, primary_key=True),
-    Column("born", String, primary_key=True),
-    Column("heartbeat", Float, nullable=False),
-    Column("is_asked_to_stop", Boolean, nullable=False, default=False),
-)
+from orchestrator.queue.tables import RUNS
+from orchestrator.runs.states import MOVES, RunState
 
 
 class QueuedRun(Struct, frozen=True, kw_only=True):
@@ -68,6 +31,7 @@ class QueuedRun(Struct, frozen=True, kw_only=True):
     losses: int = 0
     """How often in a row its worker or machine went away before another epoch was finished."""
     epochs_at_loss: int = 0
+    """How many epochs were finished when it was lost last."""
     host: str | None = None
     pid: int | None = None
     born: str | None = None
@@ -81,7 +45,7 @@ class QueuedRun(Struct, frozen=True, kw_only=True):
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True):
-    """What a worker is told when its heart beats."""
+    """What a worker learns when it sends a heartbeat."""
 
     held: frozenset[str]
     """The runs that are still its own."""
@@ -103,3 +67,59 @@ def read_worker(host: object, pid: object, born: object, age: Any) -> tuple[Proc
         return msgspec.convert({"host": host, "pid": pid, "born": born}, Process), float(age)
     except (TypeError, ValueError):
         return None
+
+
+def row_values(run: QueuedRun) -> dict[str, Any]:
+    """Return column -> value of a run."""
+    return {name: getattr(run, name) for name in QueuedRun.__struct_fields__} | {"state": run.state.value}
+
+
+def worker_values(worker: Process) -> dict[str, Any]:
+    """Return column -> value of a worker."""
+    return {"host": worker.host, "pid": worker.pid, "born": worker.born}
+
+
+def is_of_worker(table: Table, worker: Process) -> list[ColumnElement[bool]]:
+    """Return the conditions that a row of a table names this worker."""
+    return [table.c[name] == value for name, value in worker_values(worker).items()]
+
+
+def is_held_by(claimed: QueuedRun) -> list[ColumnElement[bool]]:
+    """Return the conditions that a run is still held by a claim: same worker, same attempt."""
+    holder = is_of_worker(RUNS, claimed.worker) if claimed.worker else [false()]
+    return [RUNS.c.attempt == claimed.attempt, *holder]
+
+
+def is_among(ids: Sequence[str], *, is_sqlite: bool) -> ColumnElement[bool]:
+    """Return the condition that a run has one of these ids."""
+    # All ids go as one parameter: a database takes only so many parameters in a statement.
+    if is_sqlite:
+        given = func.json_each(msgspec.json.encode(list(ids)).decode()).table_valued("value")
+        return RUNS.c.id.in_(select(given.c.value))
+    return RUNS.c.id == any_(bindparam(None, list(ids), type_=postgresql.ARRAY(String)))
+
+
+def change_claimed(claimed: QueuedRun) -> Update:
+    """Begin a statement that changes a run as long as it runs and the claim still holds it."""
+    return update(RUNS).where(RUNS.c.id == claimed.id, RUNS.c.state == RunState.RUNNING.value, *is_held_by(claimed))
+
+
+def claim_first(worker: Process, first: Select[tuple[str]]) -> ReturningUpdate[Any]:
+    """Return the statement that gives a worker the run whose id `first` selects, and answers with its row."""
+    return (
+        update(RUNS)
+        .where(RUNS.c.id == first.scalar_subquery(), RUNS.c.state == RunState.QUEUED.value)
+        .values(state=RunState.RUNNING.value, attempt=RUNS.c.attempt + 1, reason="", failure=None)
+        .values(**worker_values(worker))
+        .returning(*RUNS.c)
+    )
+
+
+def require_move(before: RunState, after: RunState) -> None:
+    """Refuse a change of state that no run makes.
+
+    Raises:
+        ValueError: names both states.
+    """
+    if after not in MOVES[before]:
+        raise ValueError(f"a run does not go from {before} to {after}")

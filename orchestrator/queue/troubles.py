@@ -1,6 +1,7 @@
-"""What a database's refusal means: whether it passes, and what a person does about it. Pure; decided by code.
+"""The meaning of a database's refusal: whether it passes, and what a person can do. Pure.
 
-SQLite tells its codes, PostgreSQL its SQLSTATEs. The database's own words are shown, and nothing is read from them.
+Only codes decide: SQLite's error codes and PostgreSQL's SQLSTATEs. The database's words are shown to the person and
+never interpreted: they depend on the version and the language.
 """
 
 import sqlite3
@@ -13,7 +14,7 @@ from orchestrator.runs.paths import DATABASE_VARIABLE
 
 
 class Remedy(StrEnum):
-    """What a person does about a database that refuses."""
+    """What a person can do about a refusal."""
 
     LOCKED = "another program holds it; end that one and try again"
     SLOW = "it took too long to answer; try again when its server is less busy"
@@ -33,16 +34,16 @@ class Remedy(StrEnum):
     UNKNOWN = "see that it can be used; results are in the run folders and safe"
 
 
-class Kept(Struct, frozen=True):
-    """What is kept in a database."""
+class StoredContent(Struct, frozen=True):
+    """The content of a database, for messages."""
 
     what: str
     remedies: dict[Remedy, str] = {}
-    """Where it is helped in another way than the queue is."""
+    """Remedies that differ from those of the queue."""
 
 
-QUEUE = Kept("the queue")
-TRIALS = Kept(
+QUEUE = StoredContent("the queue")
+TRIALS = StoredContent(
     "the trials",
     {
         Remedy.BROKEN: "move it away: the next search begins anew, and takes the runs that are there already",
@@ -56,7 +57,7 @@ TRIALS = Kept(
         ),
     },
 )
-"""What Optuna keeps."""
+"""The trials of searches, which Optuna writes."""
 SQLITE_LOCKS = frozenset(
     {
         sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
@@ -69,7 +70,7 @@ SQLITE_LOCKS = frozenset(
         sqlite3.SQLITE_IOERR_UNLOCK,
     }
 )
-"""Extended codes of SQLite for locks and shared memory that the file system refuses."""
+"""Extended codes of SQLite: the file system refuses locks or shared memory."""
 OF_SQLITE = {
     sqlite3.SQLITE_AUTH: Remedy.NOT_WRITABLE,
     sqlite3.SQLITE_BUSY: Remedy.LOCKED,
@@ -86,7 +87,7 @@ OF_SQLITE = {
     sqlite3.SQLITE_READONLY: Remedy.NOT_WRITABLE,
     sqlite3.SQLITE_SCHEMA: Remedy.BROKEN,
 }
-"""Primary code of SQLite -> what to do."""
+"""Primary code of SQLite -> remedy."""
 OF_SQLSTATE = {
     "08": Remedy.UNREACHED,
     "25": Remedy.NOT_WRITABLE,
@@ -107,23 +108,23 @@ OF_SQLSTATE = {
     "58030": Remedy.DISK,
     "XX": Remedy.BROKEN,
 }
-"""SQLSTATE of PostgreSQL, or the class of two letters that it begins with -> what to do."""
+"""SQLSTATE of PostgreSQL, or its class (the first two letters) -> remedy."""
 CHANGED = frozenset({"3D000", "3F000", "42501", "42703", "42P01"})
-"""SQLSTATEs that a statement without a mistake meets where somebody has changed the database under it."""
+"""SQLSTATEs of a correct statement if somebody has changed the database meanwhile, such as dropped a table."""
 MISTAKES = frozenset({"DataError", "IntegrityError", "ProgrammingError"})
-"""Of a driver's errors, those of a statement; the others come from the database and its machine (PEP 249)."""
+"""Errors of a driver for a wrong statement; its other errors come from the database and its machine (PEP 249)."""
 
 
 def sqlite_code(error: BaseException) -> int | None:
-    """Return the extended code of an error of SQLite; None for any other."""
+    """Return the extended code of an error of SQLite; None for any other error."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return code
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether an error comes from a database and its machine, and not of a mistake in a statement of ours.
+    """Whether an error comes from the database or its machine, and not from a wrong statement of Knockout.
 
-    SQLite has one code, `SQLITE_ERROR`, for mistakes and for tables that are missing: it says no.
+    SQLite has one code, `SQLITE_ERROR`, for wrong statements and for missing tables: False for both.
     """
     if sqlite_code(error) == sqlite3.SQLITE_ERROR:
         return False
@@ -133,15 +134,15 @@ def is_refusal(error: BaseException) -> bool:
     return "DatabaseError" in kinds and not kinds & MISTAKES
 
 
-def kind_of(error: BaseException) -> FaultKind:
-    """Classify what a database refuses by its code."""
+def classify_refusal(error: BaseException) -> FaultKind:
+    """Classify a refusal by its code: whether it passes."""
     if isinstance(error, sqlite3.Error):
         return kind_of_sqlite(sqlite_code(error))
     return kind_of_sqlstate(getattr(error, "sqlstate", None))
 
 
 def find_remedy(error: BaseException) -> Remedy:
-    """Say what to do about a refusal, by its code."""
+    """Return the remedy for a refusal, by its code."""
     if isinstance(error, sqlite3.Error):
         code = sqlite_code(error)
         if code in SQLITE_LOCKS:
@@ -151,7 +152,14 @@ def find_remedy(error: BaseException) -> Remedy:
     return OF_SQLSTATE.get(state) or OF_SQLSTATE.get(state[:2], Remedy.UNKNOWN)
 
 
-def describe_trouble(name: str, words: str, remedy: Remedy, kept: Kept = QUEUE) -> str:
-    """Say that what is kept in a database cannot be used, in the database's own words, and what to do."""
+def describe_trouble(name: str, words: str, remedy: Remedy, content: StoredContent = QUEUE) -> str:
+    """Return a sentence: which database cannot be used, what it said, and what to do.
+
+    Args:
+        name: where the database is.
+        words: what it said; only the first line is shown.
+        remedy: what to do.
+        content: what it holds.
+    """
     said = words.strip().splitlines()[0].rstrip(".;") if words.strip() else "it said nothing"
-    return f"{name}: {kept.what} cannot be used: {said}; {kept.remedies.get(remedy, remedy)}"
+    return f"{name}: {content.what} cannot be used: {said}; {content.remedies.get(remedy, remedy)}"

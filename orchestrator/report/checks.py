@@ -1,7 +1,7 @@
-"""What a report says about the protocols themselves, as words: the source's, and the campaign's own. Pure.
+"""The parts of a report that check the protocols: the source's, and the campaign's own. Pure: findings in, words out.
 
-The source's: what one run a side could have shown. The campaign's own: arms that must show nothing, whether effects add
-up, and what single parts are worth.
+The source's protocol: what one run on each side could have shown. The campaign's own: whether arms without an effect
+show none, whether effects add up, and what single parts are worth.
 """
 
 from collections import Counter
@@ -11,58 +11,45 @@ from typing import Any
 from scipy.stats import norm
 
 from orchestrator import wording
+from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.plan import Plan
 from orchestrator.report import tables
 from orchestrator.report.sections import interval_cell
-from orchestrator.runs.record import Records
 from orchestrator.verdicts.claims import (
     POWER,
     AuditedClaim,
+    ClaimVerdict,
     Protocol,
+    ReplayedClaim,
     RunNoise,
-    Standing,
-    audit,
-    find_protocol,
     misstated,
     paired_detectable_points,
 )
-from orchestrator.verdicts.controls import (
-    COVERAGE,
-    Contribution,
-    Shuffled,
-    contributions,
-    false_verdicts,
-    shuffled_labels,
-)
-from orchestrator.verdicts.interactions import Additivity, InteractionJudgement, interactions_of
-from orchestrator.verdicts.judgement import Judgement, Judgements
+from orchestrator.verdicts.controls import COVERAGE, Contribution, FalseVerdicts, Shuffled
+from orchestrator.verdicts.findings import Findings
+from orchestrator.verdicts.interactions import Additivity, InteractionJudgement
 
 
-def audit_words(plan: Plan, judgements: Judgements) -> dict[str, Any]:
-    """Lay out the audit of the source's claims: its sentences, what the numbers are, and the rows of its table."""
-    claims = audit(plan)
+def audit_section(findings: Findings) -> dict[str, Any]:
+    """Return the audit of the source's claims: its sentences, and the rows of its table."""
+    claims, protocol = findings.claims.audited, findings.claims.protocol
     if not claims:
         return {"rows": []}
-    protocol = find_protocol(plan)
-    frame = tables.audit_table(plan, judgements)
     return {
-        "contradicted": str(Standing.CONTRADICTED),
-        "sentence": _count_standings(claims),
-        "scored_on": _describe_scored_on(plan, claims, protocol),
+        "contradicted": str(ClaimVerdict.CONTRADICTED),
+        "sentence": _count_claim_verdicts(claims),
+        "scored_on": _describe_scored_on(findings.plan, claims, protocol),
         "bursts": _describe_bursts(claims, protocol),
         "runs": _describe_noise(protocol.noise, protocol.level),
         "smallest": _describe_smallest(claims, protocol),
         "misstated": [_describe_misstated(claim) for claim in misstated(claims)],
-        "rows": [
-            _audit_row(plan, claim, judgements[claim.experiment], agreement)
-            for claim, agreement in zip(claims, frame["agreement"], strict=True)
-        ],
+        "rows": [_audit_row(findings, claim) for claim in claims],
     }
 
 
-def _count_standings(claims: Sequence[AuditedClaim]) -> str:
-    counts = Counter(claim.standing for claim in claims)
-    parts = [f"{counts[standing]} {standing}" for standing in Standing if counts[standing]]
+def _count_claim_verdicts(claims: Sequence[AuditedClaim]) -> str:
+    counts = Counter(claim.verdict for claim in claims)
+    parts = [f"{counts[verdict]} {verdict}" for verdict in ClaimVerdict if counts[verdict]]
     return f"Of {wording.counted(len(claims), 'difference')} that the source reports: {wording.listed(parts)}."
 
 
@@ -75,30 +62,31 @@ def _describe_scored_on(plan: Plan, claims: Sequence[AuditedClaim], protocol: Pr
         if protocol.is_declared
         else f"as many as {tables.judged_capture(plan)} has here, since the campaign file does not say how many"
     )
-    return f"{wording.counted(protocol.num_bursts, 'burst')}, {whose}{f'; but for {but}' if own else ''}"
+    return f"{wording.counted(protocol.num_bursts, 'burst')}, {whose}{f'; except for {but}' if own else ''}"
 
 
 def _describe_bursts(claims: Sequence[AuditedClaim], protocol: Protocol) -> str:
     errors = sorted(claim.burst_error_points for claim in claims if claim.burst_error_points is not None)
     if not errors:
-        return "The source gives no accuracies, so there is no standard error."
+        return "The source gives no accuracies, so nobody can compute a standard error."
     paired = paired_detectable_points(protocol.num_bursts, protocol.level)
     kindest = (
-        "so few bursts could show nothing"
+        "with so few bursts, no difference could be found"
         if paired is None
-        else f"an exact McNemar test would then find {paired:.2f} points, were there no luck of the run"
+        else f"an exact McNemar test would then find {paired:.2f} points, if there were no seed noise"
     )
     return (
-        f"That is {wording.span(errors[0], errors[-1])} points here. It takes the two runs as scored on bursts of "
-        "their own, since the source does not say which bursts both recognised. The kindest pairing, in which the runs "
-        f"differ on no burst but those that the difference needs, is the other end: {kindest}."
+        f"That is {wording.span(errors[0], errors[-1])} points here. The formula treats the bursts of the two runs as "
+        "independent, because the source does not say which bursts both runs recognised. The most favourable case is "
+        f"that the runs differ on as few bursts as the difference needs: {kindest}."
     )
 
 
 def _describe_noise(noise: RunNoise | None, level: float) -> str:
     if noise is None:
         return (
-            "The source reports no configuration twice, so nobody can say; what follows leaves it out, in its favour."
+            "The source reports no configuration twice, so its seed noise is unknown. What follows leaves it out, "
+            "which favours the source."
         )
     repeats = wording.listed(
         f"{wording.listed(f'{name} ({wording.percent(value)})' for name, value in repeat.accuracy_percent_of.items())}"
@@ -109,60 +97,83 @@ def _describe_noise(noise: RunNoise | None, level: float) -> str:
     return (
         f"The source reports one configuration more than once: {repeats}. That is a standard deviation of "
         f"{noise.deviation_points:.1f} points for a run and {2**0.5 * noise.deviation_points:.1f} for the difference "
-        f"of two. It rests on {freedom}, which is next to nothing: the standard deviation of a run may be anything "
-        f"from {low:.1f} to {high:.0f} points ({wording.coverage(level)})."
+        f"of two. It rests on {freedom} only: the standard deviation of a run may be anything from {low:.1f} to "
+        f"{high:.0f} points ({wording.coverage(level)} interval)."
     )
 
 
 def _describe_smallest(claims: Sequence[AuditedClaim], protocol: Protocol) -> str:
+    # The number differs from claim to claim, because it depends on both accuracies.
     found = sorted(claim.detectable_points for claim in claims if claim.detectable_points is not None)
     factor = norm.ppf(1 - protocol.level / 2) + norm.ppf(POWER)
     reach = f", {wording.span(found[0], found[-1])} points" if found else ""
     errors = f"{factor:.2f} standard errors{reach}"
-    return f"What a two-sided test at level {protocol.level:g} finds four times in five: {errors}."
+    return f"A two-sided test at level {protocol.level:g} finds this difference with a power of 80 %: {errors}."
 
 
 def _describe_misstated(claim: AuditedClaim) -> str:
     return (
-        f"{claim.experiment} is reported as {wording.points(claim.delta_points)} to {claim.versus}; the two accuracies "
-        f"reported make it {wording.points(claim.accuracies_delta_points)}."
+        f"The source reports {wording.points(claim.delta_points)} for {claim.experiment} against {claim.versus}, but "
+        f"the two accuracies that it reports differ by {wording.points(claim.accuracies_delta_points)}."
     )
 
 
-def _audit_row(plan: Plan, claim: AuditedClaim, judgement: Judgement, agreement: str) -> dict[str, str]:
+def _audit_row(findings: Findings, claim: AuditedClaim) -> dict[str, str]:
+    judgement = findings.judgements[claim.experiment]
     return {
         "experiment": claim.experiment,
         "claimed": wording.points(claim.delta_points),
         "versus": claim.versus or wording.MISSING,
         "smallest": wording.plain(claim.detectable_points, 1),
-        "standing": str(claim.standing),
+        "verdict": str(claim.verdict),
         "why": claim.why,
         "delta": wording.points(judgement.delta_points),
-        "interval": interval_cell(plan, judgement),
-        "agreement": agreement,
+        "interval": interval_cell(findings.plan, judgement),
+        "agreement": str(findings.claims.agreement_of[claim.experiment]),
     }
 
 
-def controls_words(plan: Plan, records: Records, judgements: Judgements) -> dict[str, Any]:
-    """Lay out the arms that must show nothing: false verdicts among A/A arms, and shuffled labels beside chance."""
-    shuffled = shuffled_labels(plan, records)
+def replay_section(findings: Findings) -> dict[str, Any]:
+    """Return what the source reports beside what was found: how many claims agree, and a row for each experiment."""
+    # The baseline has no reference, so a claim about it has no difference to agree with.
+    claims = findings.claims.replayed
+    counts = Counter(str(claim.agreement) for claim in claims if claim.experiment != BASELINE)
+    parts = [f"{count} {agreement}" for agreement, count in sorted(counts.items())]
+    return {"sentence": wording.listed(parts), "rows": [_replay_row(findings, claim) for claim in claims]}
+
+
+def _replay_row(findings: Findings, claim: ReplayedClaim) -> dict[str, str]:
+    judgement, reported = findings.judgements[claim.experiment], claim.reported
     return {
-        "aa": _describe_aa(plan, judgements),
-        "shuffled": [_shuffled_row(row) for row in shuffled],
-        "shuffled_sentence": _describe_shuffled(shuffled),
+        "experiment": claim.experiment,
+        "reported_accuracy": wording.percent(reported.accuracy),
+        "reported": reported.outcome or wording.points(reported.delta),
+        "versus": reported.versus or wording.MISSING,
+        "delta": wording.points(judgement.delta_points),
+        "interval": interval_cell(findings.plan, judgement),
+        "agreement": str(claim.agreement),
+        "why": claim.why,
+    }
+
+
+def controls_section(findings: Findings) -> dict[str, Any]:
+    """Return the controls: false verdicts on A/A arms, and runs on shuffled labels beside chance."""
+    return {
+        "aa": _describe_aa(findings.false_verdicts),
+        "shuffled": [_shuffled_row(row) for row in findings.shuffled],
+        "shuffled_sentence": _describe_shuffled(findings.shuffled),
         "shuffled_coverage": wording.coverage(1 - COVERAGE),
     }
 
 
-def _describe_aa(plan: Plan, judgements: Judgements) -> str:
-    found = false_verdicts(plan, judgements)
+def _describe_aa(found: FalseVerdicts) -> str:
     if not found.num_arms:
         return ""
     named = f" ({wording.listed(found.wrong)})" if found.wrong else ""
     return (
         f"{wording.counted(found.num_arms, 'A/A arm')}: the baseline again under other seeds, judged like any "
-        f"experiment, so that every difference is luck. False verdicts (improved or regression): {len(found.wrong)} of "
-        f"{found.num_judged} judged{named}."
+        "experiment. No difference is real here. False verdicts (improved or regression): "
+        f"{len(found.wrong)} of {found.num_judged} judged{named}."
     )
 
 
@@ -173,34 +184,35 @@ def _shuffled_row(row: Shuffled) -> dict[str, str]:
         "accuracy": f"{wording.percent(row.accuracy_percent)} ({row.correct:,} of {row.bursts:,})",
         "interval": f"{wording.percent(row.low_percent)} to {wording.percent(row.high_percent)}",
         "chance": wording.percent(row.chance_percent),
-        "holds": "yes" if row.holds_chance else "no",
+        "holds": "yes" if row.includes_chance else "no",
     }
 
 
 def _describe_shuffled(rows: Sequence[Shuffled]) -> str:
     if not rows:
         return ""
-    outside = sum(not row.holds_chance for row in rows)
+    outside = sum(not row.includes_chance for row in rows)
     return (
-        f"{wording.counted(len(rows), 'run')} trained on shuffled labels; in {outside} the interval leaves out chance, "
-        "one over the number of transmitters. The interval is Clopper and Pearson's and takes bursts as independent; "
-        "those of one transmitter are alike, so a run just outside of it is a reason to look and no proof of a leak."
+        f"{wording.counted(len(rows), 'run')} trained on shuffled labels. In {outside} the interval does not include "
+        "chance, which is one over the number of transmitters. The interval is Clopper and Pearson's and treats bursts "
+        "as independent. Bursts of one transmitter are alike, so a run just outside is a reason to look for a leak and "
+        "no proof of one."
     )
 
 
-SAYS = {
-    Additivity.ADDITIVE: "together they do what their sum says",
-    Additivity.SYNERGY: "together they do more than their sum",
-    Additivity.ANTAGONISM: "together they do less than their sum",
-    Additivity.INCONCLUSIVE: "nobody can tell yet whether they add up",
-    Additivity.NEEDS_SEEDS: "too few seeds have all four arms scored",
-    Additivity.WAITS: "one of the four arms is undecided: numbers are of the last look",
+MEANING = {
+    Additivity.ADDITIVE: "both together equal the sum of each",
+    Additivity.SYNERGY: "both together do more than the sum of each",
+    Additivity.ANTAGONISM: "both together do less than the sum of each",
+    Additivity.INCONCLUSIVE: "the runs do not show yet whether they add up",
+    Additivity.NEEDS_SEEDS: "too few seeds have a score for all four arms",
+    Additivity.WAITS: "one of the four arms is undecided; the numbers are from the last look",
 }
 
 
-def interaction_rows(plan: Plan, records: Records, judgements: Judgements) -> list[dict[str, str]]:
-    """Lay out whether the effects of two experiments add up, a row a pair."""
-    return [_interaction_row(found) for found in interactions_of(plan, records, judgements)]
+def interaction_rows(findings: Findings) -> list[dict[str, str]]:
+    """Return a row for each pair of experiments: whether their effects add up."""
+    return [_interaction_row(found) for found in findings.interactions]
 
 
 def _interaction_row(found: InteractionJudgement) -> dict[str, str]:
@@ -216,16 +228,17 @@ def _interaction_row(found: InteractionJudgement) -> dict[str, str]:
         "p": wording.probability(contrast.p_value),
         "adjusted_p": wording.probability(found.adjusted_p_value),
         "verdict": str(found.verdict),
-        "says": SAYS[found.verdict],
+        "meaning": MEANING[found.verdict],
     }
 
 
-def part_rows(plan: Plan, judgements: Judgements) -> list[dict[str, str]]:
-    """Lay out what each part of a full stack is worth in it, a row a part."""
-    return [_part_row(plan, found, judgements[found.experiment]) for found in contributions(plan, judgements)]
+def part_rows(findings: Findings) -> list[dict[str, str]]:
+    """Return a row for each part of a full stack: what it is worth in the stack."""
+    return [_part_row(findings, found) for found in findings.contributions]
 
 
-def _part_row(plan: Plan, found: Contribution, judgement: Judgement) -> dict[str, str]:
+def _part_row(findings: Findings, found: Contribution) -> dict[str, str]:
+    judgement, campaign = findings.judgements[found.experiment], findings.plan.campaign
     low, high = found.low_points, found.high_points
     ends = None if low is None or high is None else (low, high)
     return {
@@ -233,6 +246,6 @@ def _part_row(plan: Plan, found: Contribution, judgement: Judgement) -> dict[str
         "experiment": found.experiment,
         "full": found.full,
         "worth": wording.points(found.worth_points),
-        "interval": wording.interval_at(ends, judgement.level, plan.campaign.judging.level),
+        "interval": wording.interval_at(ends, judgement.level, campaign.judging.level),
         "verdict": str(found.verdict or wording.MISSING),
     }

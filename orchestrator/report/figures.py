@@ -1,8 +1,7 @@
 """The two figures of a report, as PNG bytes. Pure: the same values give the same bytes.
 
-Drawn on a canvas of their own, without pyplot and with matplotlib's own defaults, so that neither a window nor a user's
-style plays a part. Colours are those of Okabe and Ito, which colour-blind readers can tell apart; a marker and a word
-say the verdict again.
+Neither a window nor a user's style plays a part: the figures use no pyplot and matplotlib's own defaults. The colours
+are those of Okabe and Ito, which colour-blind readers can tell apart. A marker and a word repeat the verdict.
 """
 
 import io
@@ -19,24 +18,24 @@ from orchestrator import wording
 from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.plan import Plan
-from orchestrator.report.sections import Confirmation, confirmation, is_compared, marks
+from orchestrator.report.sections import is_compared, marks
 from orchestrator.runs.record import RunRecord
-from orchestrator.verdicts.judgement import Judgement, Verdict
+from orchestrator.verdicts.judgement import Confirmation, Judgement, Verdict
 from orchestrator.wording import one_line
 
 DOTS_PER_INCH = 150
 MAX_DOTS = 50_000
-"""Most of a picture's side: the writer of PNG refuses 2**16. A figure with thousands of rows is drawn less sharply."""
+"""Most dots of a side: PNG allows fewer than 2**16. A figure with thousands of rows gets fewer dots an inch."""
 NAME_LETTERS = 40
 """Most letters of a group's name, or a capture's."""
 INK = "#222222"
 FAINT = "#8a8a8a"
 NUMBERS_SIZE = 8.0
-"""Of the numbers beside a row, in points."""
+"""Font size of the numbers beside a row, in points."""
 CHARACTER_WIDTH = 0.68
-"""What a character of a difference with its interval takes at most on average, and a gap, in its size."""
+"""Greatest mean width of a character of a difference with its interval, with a gap; in font sizes."""
 STYLE = ("default", {"text.parse_math": False})
-"""A dollar sign in a name of the campaign file is a dollar sign."""
+"""Without this, matplotlib reads text between two dollar signs as mathematics."""
 
 COLOUR = {
     Verdict.IMPROVED: "#009E73",
@@ -49,7 +48,7 @@ COLOUR = {
     Verdict.PENDING: FAINT,
 }
 OPEN_COLOUR = {Confirmation.WAITS: COLOUR[Verdict.IMPROVED], Confirmation.NOT_CONFIRMED: COLOUR[Verdict.INCONCLUSIVE]}
-"""That of an improvement that fresh seeds have not confirmed; its marker is hollow."""
+"""Colour of an improvement that fresh seeds have not confirmed; its marker is hollow."""
 MARKER = {
     Verdict.IMPROVED: "^",
     Verdict.REGRESSION: "v",
@@ -80,14 +79,9 @@ class _Row:
         return self.judgement.verdict or Verdict.PENDING
 
     @property
-    def is_open(self) -> bool:
-        """Whether it is an improvement that fresh seeds have not confirmed."""
-        return confirmation(self.judgement) in OPEN_COLOUR
-
-    @property
     def colour(self) -> str:
-        found = confirmation(self.judgement)
-        return OPEN_COLOUR.get(found, COLOUR[self.verdict]) if found else COLOUR[self.verdict]
+        found = self.judgement.confirmation
+        return OPEN_COLOUR[found] if found and found.is_open else COLOUR[self.verdict]
 
     @property
     def reported_points(self) -> float | None:
@@ -95,10 +89,10 @@ class _Row:
 
 
 def draw_deltas(plan: Plan, judgements: Mapping[str, Judgement]) -> bytes:
-    """Draw a forest plot: an experiment a row, its difference to the reference with its interval.
+    """Draw a forest plot: a row shows an experiment's difference to its reference, with the interval.
 
-    Rows are ordered by group and then by difference; experiments without a score stand last in their group, with their
-    word. A difference far beyond the others is drawn at the edge with an arrow and its number.
+    Rows are ordered by group, then by difference. Experiments without a score come last in their group. A difference
+    far beyond the others is drawn at the edge, with an arrow and its number.
     """
     rows, headings = _lay_out_rows(plan, judgements)
     with style.context(STYLE):
@@ -115,7 +109,7 @@ def draw_deltas(plan: Plan, judgements: Mapping[str, Judgement]) -> bytes:
 
 
 def _lay_out_rows(plan: Plan, judgements: Mapping[str, Judgement]) -> tuple[list[_Row], dict[str, float]]:
-    """Place rows from the top down, a heading above each group; y grows downwards."""
+    """Place the rows from the top down, with a heading above each group; y grows downwards."""
     compared = [arm for arm in plan.arms.values() if arm.reference and is_compared(judgements[arm.id])]
     rows: list[_Row] = []
     headings: dict[str, float] = {}
@@ -135,9 +129,10 @@ def _order(judgement: Judgement) -> tuple[bool, float]:
 
 
 def _limits(rows: Iterable[_Row], margin_points: float) -> tuple[float, float]:
-    """Choose the axis so that most rows are readable: it ends at three times the median row's reach."""
+    """Return both ends of the axis, in points: at most three times the median row's reach, so most are readable."""
     reaches = [_reach(row) for row in rows]
     furthest = [max(abs(end) for end in reach) for reach in reaches if reach]
+    # One experiment far off would shrink all others to a line; it is drawn at the edge instead.
     cap = max(4 * margin_points, 3 * median(furthest)) if furthest else 4 * margin_points
     low = min([end for reach in reaches for end in reach] or [0.0])
     high = max([end for reach in reaches for end in reach] or [0.0])
@@ -176,7 +171,7 @@ def _draw_row(axes: Axes, row: _Row, limits: tuple[float, float]) -> None:
     low, high = row.judgement.interval_points
     axes.plot([low, high], [row.y, row.y], color=colour, linewidth=1.8, zorder=2, solid_capstyle="butt")
     # A run may be stopped at one seed after others were scored, so that any verdict can have an interval.
-    face = "white" if row.is_open else colour
+    face = "white" if row.judgement.is_unconfirmed else colour
     axes.plot(delta, row.y, MARKER.get(row.verdict, "o"), color=colour, markerfacecolor=face, markersize=6.5, zorder=4)
     for is_beyond, edge, marker in ((low < limits[0], limits[0], "<"), (high > limits[1], limits[1], ">")):
         if is_beyond:
@@ -204,7 +199,7 @@ def _draw_reported(axes: Axes, row: _Row, limits: tuple[float, float]) -> None:
 
 
 def _draw_arrow(axes: Axes, row: _Row, edge: float) -> None:
-    """Mark a difference that lies beyond the axis, with what the source reports beside it."""
+    """Mark a difference beyond the axis with an arrow, and write the reported difference beside it."""
     inwards = 1 if edge < 0 else -1
     text = wording.points(row.judgement.delta_points)
     if row.reported_points is not None:
@@ -232,9 +227,10 @@ def _label_rows(axes: Axes, rows: Iterable[_Row], headings: Mapping[str, float])
 
 
 def _write_words(axes: Axes, rows: Sequence[_Row]) -> None:
-    """Write the numbers and the verdict beside each row, the verdicts clear of the longest numbers."""
+    """Write the numbers and the verdict beside each row; the verdicts start behind the longest numbers."""
     axes.set_axis_off()
-    numbers = [_numbers(row.judgement) for row in rows]
+    numbers = [_difference_words(row.judgement) for row in rows]
+    # The width is estimated from the font size: measuring text needs a drawn canvas.
     indent = NUMBERS_SIZE * CHARACTER_WIDTH * max((len(words) for words in numbers), default=0)
     for row, words in zip(rows, numbers, strict=True):
         axes.text(0.0, row.y, words, va="center", fontsize=NUMBERS_SIZE, color=INK)
@@ -249,7 +245,7 @@ def _write_words(axes: Axes, rows: Sequence[_Row]) -> None:
         )
 
 
-def _numbers(judgement: Judgement) -> str:
+def _difference_words(judgement: Judgement) -> str:
     words = f"{wording.points(judgement.delta_points)} {wording.interval(judgement.interval_points)}"
     return words.replace(wording.MISSING, "")
 
@@ -267,14 +263,14 @@ def _draw_legend(figure: Figure, axes: Axes, plan: Plan, rows: Iterable[_Row]) -
 
 
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#4B4B9B")
-"""Colours of Okabe and Ito, and two more that keep apart from them."""
+"""Colours of Okabe and Ito, and two more that differ from them."""
 
 
 def draw_curves(plan: Plan, records: Mapping[str, RunRecord]) -> bytes:
-    """Draw validation loss and accuracy by epoch, a row a group of experiments, each line a median over seeds.
+    """Draw validation loss and accuracy by epoch; a row shows a group, a line the median over an experiment's seeds.
 
-    The baseline is the dark line in every row. A line is drawn as far as all of its runs went; a run that ended without
-    scores counts only where no other run of the experiment has any.
+    The baseline is the dark line in every row. A line ends at the last epoch that all of its runs reached. A run
+    without scores counts only if no other run of the experiment has scores.
     """
     groups = list(dict.fromkeys(arm.group for arm in plan.arms.values() if arm.reference)) or [BASELINE]
     with style.context(STYLE):
@@ -307,11 +303,12 @@ def _draw_group(axes: Axes, plan: Plan, records: Mapping[str, RunRecord], what: 
 def _median_curve(
     plan: Plan, records: Mapping[str, RunRecord], experiment: str, field: str
 ) -> tuple[list[int], list[float]]:
-    """Return epochs and medians over the seeds, as far as all of the runs went."""
+    """Return the epochs that all of the runs reached, and the median over the seeds at each."""
     found = [records.get(plan.run_of[experiment, seed]) for seed in plan.campaign.seeds]
     runs = [run for run in found if run is not None and run.epochs]
     scored = [run for run in runs if run.result is not None and run.result.scores]
     series = [[getattr(epoch, field) for epoch in run.epochs] for run in scored or runs]
+    # `zip` stops at the shortest run, so no median mixes runs that ended with runs that went on.
     values = [[value for value in column if value is not None] for column in zip(*series, strict=False)]
     known = [(number, median(column)) for number, column in enumerate(values, start=1) if column]
     return [number for number, _ in known], [value for _, value in known]

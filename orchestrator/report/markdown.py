@@ -1,40 +1,34 @@
-"""The report as Markdown: judgements and records -> the words of the template.
+"""The report as Markdown: findings -> the words of the template.
 
-No clock and no arithmetic in the template: what it prints is worked out here, as words.
+The template has no clock and no arithmetic: this module works out everything that it prints, as words.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
 from orchestrator import wording
-from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.plan import Plan
 from orchestrator.report import tables
-from orchestrator.report.checks import audit_words, controls_words, interaction_rows, part_rows
+from orchestrator.report.checks import audit_section, controls_section, interaction_rows, part_rows, replay_section
+from orchestrator.report.escape import escape_cell, escape_text
 from orchestrator.report.sections import (
-    Confirmation,
-    confirmation,
     describe_accepted,
-    interval_cell,
     section,
     summary_row,
 )
 from orchestrator.runs.record import Records, RunRecord
 from orchestrator.stats.multiplicity import CORRECTION_NAME
+from orchestrator.verdicts.findings import Findings
 from orchestrator.verdicts.judge import family_size
-from orchestrator.verdicts.judgement import Judgements, Verdict
-from orchestrator.verdicts.ledger import describe_scorings, scorings
-from orchestrator.wording import one_line, visible
+from orchestrator.verdicts.judgement import Confirmation, Judgements, Verdict
+from orchestrator.verdicts.ledger import describe_scorings
+from orchestrator.wording import visible
 
-MAX_LETTERS = 2_000
-"""Most letters of a title, a name or a reason. What the campaign says of itself may be ten times as long."""
 NOTHING: Mapping[str, str] = {}
 ORDER = (
     Verdict.IMPROVED,
@@ -46,19 +40,19 @@ ORDER = (
     Verdict.FAILED,
     Verdict.PENDING,
 )
-"""In which order the summary lists the verdicts."""
+"""The order in which the summary lists the verdicts."""
 NEGATIVE = (Verdict.REGRESSION, Verdict.TOO_SLOW, Verdict.FAILED)
 CSV_FILES = {
-    "verdicts": "a row an experiment: accuracy, difference, interval, sources of error, p, verdict, confounds, reason; "
-    "means are over the seeds used for `look` in `seeds.csv`",
-    "seeds": "every score, of each experiment at each seed, with its difference and what it is used for",
-    "runs": "a row a training: state, scores, epochs, seconds, commit, branch, whose result it is",
-    "claims": "what the source reports beside what was found",
-    "audit": "what the source's protocol could have shown of each difference that it reports",
-    "interactions": "a row a pair of experiments: each effect, both together, what is left over, interval, p, verdict",
-    "ledger": "a row a scoring of a reported capture: which run, of which experiment, how many bursts it recognised",
-    "devices": "accuracy by transmitter, over the seeds that the means are over",
-    "epochs": "the training curves, of every run",
+    "verdicts": "one row for each experiment: accuracy, difference, interval, sources of error, p, verdict, confounds, "
+    "reason; means are over the seeds used for `look` in `seeds.csv`",
+    "seeds": "one row for each experiment and seed: the score, its difference and what it is used for",
+    "runs": "one row for each training: state, scores, epochs, seconds, commit, branch, whose result it is",
+    "claims": "what the source reports, beside what was found",
+    "audit": "one row for each difference that the source reports: what its protocol could have shown",
+    "interactions": "one row for each pair of experiments: each effect, both together, the rest, interval, p, verdict",
+    "ledger": "one row for each scoring of a reported capture: the run, its experiment, how many bursts it recognised",
+    "devices": "accuracy by transmitter, over the seeds of the means",
+    "epochs": "the training curves of every run",
 }
 
 
@@ -72,67 +66,55 @@ def make_environment() -> SandboxedEnvironment:
     return environment
 
 
-def escape_cell(value: object) -> str:
-    """Make text fit for a cell of a Markdown table."""
-    return one_line(str(value), MAX_LETTERS).replace("|", "\\|")
-
-
-_CODE = re.compile(r"(`[^`]+`)")
-_MARKS = re.compile(r"[\\`*\[\]|~]|<(?=[\w/!?])|(?<!\w)_|_(?!\w)|^[#=+-](?=[\s#=+-])|(?<=^\d)[.)](?=\s)")
-
-
-def escape_text(value: object, limit: int = MAX_LETTERS) -> str:
-    """Make text of others stand for itself in Markdown, in a paragraph or a cell; words in backticks stay code."""
-    parts = _CODE.split(one_line(str(value), limit))
-    return "".join(escape_cell(part) if _CODE.fullmatch(part) else _MARKS.sub(r"\\\g<0>", part) for part in parts)
-
-
 def render_markdown(
-    plan: Plan,
-    records: Records,
-    judgements: Judgements,
-    searches: Sequence[Mapping[str, str]] = (),
-    left_out: Sequence[str] = (),
+    findings: Findings, searches: Sequence[Mapping[str, str]] = (), left_out: Sequence[str] = ()
 ) -> str:
-    """Render the report; `searches` are rows that stand in it as they are, `left_out` sentences about runs."""
+    """Render the report.
+
+    Args:
+        findings: what the report is of.
+        searches: rows of the table of searches, as words.
+        left_out: a sentence for each run that no number uses.
+    """
+    plan, judgements = findings.plan, findings.judgements
     context = {
         "campaign": plan.campaign,
         "is_emulated": plan.campaign.data.emulate is not None,
         "judged": tables.judged_capture(plan),
         "also_scored": wording.listed(plan.campaign.data.report[1:]) if plan.campaign.data.report[1:] else "",
         "coverage": wording.coverage(plan.campaign.judging.level),
+        "looks": wording.listed(plan.campaign.staging.looks) if plan.campaign.staging else "",
         "confirming": wording.coverage(2 * plan.campaign.judging.level),
         "compared": _describe_family(plan, judgements),
         "headline": describe_outcome(plan, judgements),
         "any_confounded": any(judgement.confounds for judgement in judgements.values()),
         "summary": [summary_row(plan, judgements[name]) for name in _in_order(judgements)],
         "sections": [
-            section(plan, records, judgements, name)
-            for name in _in_order(judgements)
-            if judgements[name].verdict not in NEGATIVE
+            section(findings, name) for name in _in_order(judgements) if judgements[name].verdict not in NEGATIVE
         ],
         "negatives": _negatives(plan, judgements),
-        "claims": _claims(plan, judgements),
-        "audit": audit_words(plan, judgements),
-        "controls": controls_words(plan, records, judgements),
-        "interactions": interaction_rows(plan, records, judgements),
-        "parts": part_rows(plan, judgements),
+        "claims": replay_section(findings),
+        "audit": audit_section(findings),
+        "controls": controls_section(findings),
+        "interactions": interaction_rows(findings),
+        "parts": part_rows(findings),
         "searches": searches,
         "left_out": left_out,
         "num_left_out": wording.counted(len(left_out), "run is", "runs are"),
-        "ledger": describe_scorings(plan, scorings(plan, records)),
-        "how": _how(plan, records),
+        "ledger": describe_scorings(plan, findings.scorings),
+        "how": _how(plan, findings.records),
         "files": CSV_FILES,
     }
-    # Once more over all of it: names stand in many places, and none may hold a sign that a screen obeys.
+    # Names come from users and stand in many places. A terminal must not obey a control sign in any of them.
     return visible(make_environment().get_template("report.md.j2").render(context))
 
 
 def _in_order(judgements: Judgements) -> list[str]:
-    """The baseline, then the verdicts in their order, larger differences first, then what is held against no other."""
+    """Sort the experiments: the baseline, the verdicts in their order with larger differences first, then controls."""
 
     def rank(name: str) -> tuple[int, float]:
         judgement = judgements[name]
+        # The baseline comes first and controls come last; neither has a verdict.
         if judgement.verdict is None:
             return (-1 if judgement.reference is None else len(ORDER)), 0.0
         return ORDER.index(judgement.verdict), -(judgement.delta_points or 0.0)
@@ -141,31 +123,31 @@ def _in_order(judgements: Judgements) -> list[str]:
 
 
 def describe_outcome(plan: Plan, judgements: Judgements) -> str:
-    """Say how many experiments ended with which verdict, controls apart, and what to know about the counts."""
+    """Count the experiments by verdict, without controls, and say which share a configuration."""
     ideas = [arm for arm in plan.arms.values() if arm.reference and not arm.control]
     counts = Counter(verdict for arm in ideas if (verdict := judgements[arm.id].verdict))
-    found = Counter(confirmation(judgements[arm.id]) for arm in ideas)
+    found = Counter(judgements[arm.id].confirmation for arm in ideas)
     fresh = [f"{found[word]} {word}" for word in Confirmation if found[word]]
-    told = {Verdict.IMPROVED: f" ({wording.listed(fresh)})"} if fresh else {}
-    parts = [f"{counts[verdict]} {verdict}{told.get(verdict, '')}" for verdict in ORDER if counts[verdict]]
+    more = {Verdict.IMPROVED: f" ({wording.listed(fresh)})"} if fresh else {}
+    parts = [f"{counts[verdict]} {verdict}{more.get(verdict, '')}" for verdict in ORDER if counts[verdict]]
     confounded = sum(bool(judgements[arm.id].confounds) for arm in ideas)
     mark = f" Of these, {wording.counted(confounded, 'is', 'are')} confounded." if confounded else ""
-    twins = [f"{arm.id} (that of {arm.same_as})" for arm in plan.arms.values() if arm.same_as]
-    same = f" Trained once, since the configuration is another's: {wording.listed(twins)}." if twins else ""
-    apart = ", controls apart" if any(arm.control for arm in plan.arms.values()) else ""
+    shared = [f"{arm.id} (as {arm.same_as})" for arm in plan.arms.values() if arm.same_as]
+    same = f" Trained once, because the configuration is the same: {wording.listed(shared)}." if shared else ""
+    apart = " (without controls)" if any(arm.control for arm in plan.arms.values()) else ""
     return f"Of {wording.counted(sum(counts.values()), 'experiment')}{apart}: {wording.listed(parts)}.{mark}{same}"
 
 
 def _describe_family(plan: Plan, judgements: Judgements) -> str:
-    """Say what a difference must still stand among."""
+    """Say among how many comparisons a difference must be significant."""
     judging = plan.campaign.judging
     counts = wording.counted(family_size(judgements), "comparison")
-    which = f"the {counts} of this campaign" if judging.family == "campaign" else "those of its group"
+    which = f"the {counts} of this campaign" if judging.family == "campaign" else "the comparisons of its group"
     return f"{which} ({CORRECTION_NAME[judging.correction]}, adjusted p below {judging.level:g})"
 
 
 def _negatives(plan: Plan, judgements: Judgements) -> dict[str, list[dict[str, Any]]]:
-    """Group what hurt or was stopped, for the table of negative results."""
+    """Return the rows of regressions and of stopped experiments, by group."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for name in _in_order(judgements):
         if judgements[name].verdict in NEGATIVE:
@@ -173,32 +155,8 @@ def _negatives(plan: Plan, judgements: Judgements) -> dict[str, list[dict[str, A
     return groups
 
 
-def _claims(plan: Plan, judgements: Judgements) -> dict[str, Any]:
-    frame = tables.claims_table(plan, judgements)
-    compared = frame[frame["experiment"] != BASELINE]
-    counts = Counter(compared["agreement"])
-    parts = [f"{count} {agreement}" for agreement, count in sorted(counts.items())]
-    rows = [_claim_row(row, interval_cell(plan, judgements[row["experiment"]])) for _, row in frame.iterrows()]
-    return {"sentence": wording.listed(parts), "rows": rows}
-
-
-def _claim_row(row: "pd.Series[Any]", interval: str) -> dict[str, str]:
-    known = {str(name): None if pd.isna(value) else value for name, value in row.items()}
-    reported = known["reported_outcome"] or wording.points(known["reported_delta_points"])
-    return {
-        "experiment": str(known["experiment"]),
-        "reported_accuracy": wording.percent(known["reported_accuracy_percent"]),
-        "reported": str(reported),
-        "versus": str(known["reported_versus"] or wording.MISSING),
-        "delta": wording.points(known["delta_points"]),
-        "interval": interval,
-        "agreement": str(known["agreement"]),
-        "why": str(known["why"] or ""),
-    }
-
-
 def _how(plan: Plan, records: Records) -> list[tuple[str, str]]:
-    """List how the campaign was run: counts from the records, versions from their provenance."""
+    """List how the campaign was run: counts come from the records, versions from their provenance."""
     runs = list(records.values())
     seconds = sum(epoch.seconds for run in runs for epoch in run.epochs)
     return [

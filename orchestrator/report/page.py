@@ -8,17 +8,16 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from orchestrator.report.markdown import make_environment
-from orchestrator.report.sections import (
-    MARKS,
-    Confirmation,
-)
-from orchestrator.verdicts.judgement import Verdict
+from orchestrator.report.sections import MARKS
+from orchestrator.verdicts.judgement import Confirmation, Verdict
 from orchestrator.wording import one_line
 
 
 def render_page(title: str, markdown: str, pictures: Mapping[str, bytes]) -> str:
-    """Wrap the report as one HTML file that needs no other; HTML inside the Markdown is shown, never obeyed."""
+    """Wrap the report as one HTML file that needs no other. HTML inside the Markdown is shown as text."""
+    # `html: False` shows HTML in names as text: a campaign file must not put a script into the page.
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+    # Pictures go into the file as data, so the page can be sent by itself.
     for name, data in pictures.items():
         body = body.replace(f'src="{name}"', f'src="data:image/png;base64,{base64.b64encode(data).decode()}"')
     cell = rf"<td>(({'|'.join(Verdict)})(?: \(({'|'.join(MARKS)})\))?)</td>"
@@ -30,6 +29,6 @@ def render_page(title: str, markdown: str, pictures: Mapping[str, bytes]) -> str
 
 
 def _colour_cell(cell: re.Match[str]) -> str:
-    """Give a verdict its colour, but for an improvement that fresh seeds have not confirmed."""
-    is_open = cell[3] in (Confirmation.WAITS, Confirmation.NOT_CONFIRMED)
+    """Give a verdict its colour, except an improvement that fresh seeds have not confirmed."""
+    is_open = cell[3] in set(Confirmation) and Confirmation(cell[3]).is_open
     return f"<td>{cell[1]}</td>" if is_open else f'<td class="{cell[2]}">{cell[1]}</td>'

@@ -1,33 +1,34 @@
-"""Where reports are written: asked at the start of a command that needs it only at its end, hours later."""
+"""Writes the files of a report, and keeps the link to the newest one."""
 
 import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from model.train.run_folder import write_atomically
+from orchestrator.files import write_atomically
 from orchestrator.runs.paths import refuse_report
 
 
 def write_files(folder: Path, content: Mapping[str, bytes]) -> None:
-    """Write the files of a report, each whole or not at all; those that are there already stay as they are.
+    """Write the files of a report, each whole or not at all. A file that has this content already is left as it is.
 
     Raises:
         RunError: one cannot be written.
     """
     try:
         for name, data in content.items():
-            if not _holds(folder / name, data):
+            if not _has_content(folder / name, data):
                 write_atomically(folder / name, data)
     except OSError as error:
         raise refuse_report(folder, error) from None
 
 
 def point_latest(link: Path, folder: Path) -> None:
-    """Let a link lead to the newest report, in one step, so that there always is one.
+    """Let a link lead to the newest report, in one step, so that it leads to a report at every moment.
 
-    What somebody put there by hand, a folder or a file, stays as it is; so does a link that cannot be replaced.
+    A folder or a file that somebody put in its place stays as it is. So does a link that cannot be replaced.
     """
+    # A new link is renamed over the old one: a rename is atomic, removing and making is not.
     fresh = link.with_name(f".{link.name}.{folder.name}")
     if os.path.lexists(link) and not link.is_symlink():
         return
@@ -38,15 +39,15 @@ def point_latest(link: Path, folder: Path) -> None:
 
 
 def describe_latest(link: Path, folder: Path) -> str | None:
-    """Say that a link does not lead to the newest report; None where it does."""
+    """Return a sentence if a link does not lead to the newest report, and None if it does."""
     if os.path.realpath(link) == os.path.realpath(folder):
         return None
     what = "is a link" if link.is_symlink() else "is no link, but a file or folder of somebody's"
     return f"{link} {what} and does not lead to the newest report, {folder.name}; move it away"
 
 
-def _holds(path: Path, data: bytes) -> bool:
-    """Whether a file has this content already, as where somebody else wrote the same report."""
+def _has_content(path: Path, data: bytes) -> bool:
+    """Whether a file has this content already, for example because another command wrote the same report."""
     try:
         return path.is_file() and path.read_bytes() == data
     except OSError:

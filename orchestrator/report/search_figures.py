@@ -1,4 +1,4 @@
-"""The figures of a search: how its scores came, and how they lie over two knobs. The same trials give the same bytes.
+"""The figures of a search: its scores in their order, and over two knobs. The same trials give the same bytes.
 
 Axes: N points.
 """
@@ -23,22 +23,22 @@ from orchestrator.wording import one_line
 Floats = NDArray[np.float64]
 
 GRID = 60
-"""Points a side at which the response surface is drawn."""
+"""Number of grid points on each side of the response surface."""
 LEVELS = 12
-"""Shades of the surface."""
+"""Number of shades of the surface."""
 SMOOTHING = 0.5
-"""Of the surface, which is drawn through noisy scores and must not follow each of them."""
+"""Smoothing of the surface: scores are noisy, so it must not pass through each of them."""
 MIN_SURFACE = 4
-"""Fewer points make no surface."""
+"""Least number of points for a surface."""
 FEW_DECADES = 100.0
-"""A logarithmic axis whose ends are less apart, as a ratio, is labelled between the powers of ten too."""
+"""A logarithmic axis that spans less than this ratio is also labelled between the powers of ten."""
 COLOURS = "cividis"
 BEST = "#D55E00"
 BEST_SO_FAR = "#0072B2"
 
 
 def draw_history(found: Searched) -> bytes:
-    """Draw the scores in the order in which points were asked for, with the best so far; nothing without a score."""
+    """Draw the scores in the order of the trials, with the best so far; empty if there is no score."""
     trials = sorted(found.scored, key=lambda trial: trial.number)
     if not trials:
         return b""
@@ -51,9 +51,9 @@ def draw_history(found: Searched) -> bytes:
         axes.errorbar(numbers, scores, yerr=errors, fmt="o", color=INK, ecolor=FAINT, label="a point, ± standard error")
         axes.step(numbers, np.maximum.accumulate(scores), where="post", color=BEST_SO_FAR, label="best so far")
         if pruned := [trial.number for trial in found.pruned]:
-            # They have no score: their marks stand on the axis.
+            # A pruned point has no score, so its mark stands on the axis.
             at_foot = axes.get_xaxis_transform()
-            axes.plot(pruned, [0.02] * len(pruned), "x", color=FAINT, transform=at_foot, label="given up early")
+            axes.plot(pruned, [0.02] * len(pruned), "x", color=FAINT, transform=at_foot, label="pruned")
         axes.set(xlabel="trial", ylabel=f"accuracy on {one_line(wording.listed(found.captures), 2 * NAME_LETTERS)} (%)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside upper center", ncols=3, frameon=False)
@@ -61,19 +61,19 @@ def draw_history(found: Searched) -> bytes:
 
 
 def describe_history(found: Searched) -> str:
-    """Say what the history shows."""
-    at_least = "the larger of that over seeds and that of the bursts" if len(found.seeds) > 1 else "of the bursts alone"
-    return f"Scores in the order in which the points were asked for, each with its standard error, {at_least}."
+    """Return the caption of the history."""
+    at_least = "the larger of seed noise and sampling error" if len(found.seeds) > 1 else "from sampling error alone"
+    return f"Scores in the order of the trials, each with its standard error: {at_least}."
 
 
 def describe_surface(found: Searched) -> str:
-    """Say what the surface shows, and what it does not."""
+    """Return the caption of the surface: what it shows, and what it does not."""
     shown = _shown(found)
     hidden = [knob for knob in found.spec.space if knob not in shown]
-    rest = f" The points differ in {wording.listed(hidden)} too, which it does not show." if hidden else ""
+    rest = f" The points also differ in {wording.listed(hidden)}, which is not shown." if hidden else ""
     lacking = [trial for trial in found.scored if trial not in _with_knobs(found.scored, shown)]
     without = f" Left out: {wording.counted(len(lacking), 'point')} without a value of both." if lacking else ""
-    guide = "It is smoothed through noisy scores: a guide for the eye, which claims nothing between the points."
+    guide = "The surface is smoothed through noisy scores: it guides the eye and measures nothing between the points."
     return f"The score over {wording.listed(shown)}. {guide}{rest}{without}"
 
 
@@ -87,10 +87,10 @@ def _shown(found: Searched) -> list[str]:
 
 
 def draw_surface(found: Searched) -> bytes:
-    """Draw the score over the first two numeric knobs, with the points on it; nothing where there are too few.
+    """Draw the score over the first two numeric knobs, with the points on it; empty if there are too few points.
 
-    The surface is a smoothed radial interpolation, on the axes as they are drawn: a guide for the eye, without a claim
-    between the points.
+    The surface is a smoothed radial interpolation on the axes as drawn. It guides the eye and measures nothing between
+    the points.
     """
     knobs = _shown(found)
     if len(knobs) < 2 or len(_with_knobs(found.scored, knobs)) < MIN_SURFACE:
@@ -102,7 +102,7 @@ def draw_surface(found: Searched) -> bytes:
         pruned_N2 = _points(_with_knobs(found.pruned, knobs), knobs)
         x_N, y_N = pruned_N2.T
         if len(x_N):
-            axes.scatter(x_N, y_N, marker="x", c="white", clip_on=False, zorder=3, label="given up early")
+            axes.scatter(x_N, y_N, marker="x", c="white", clip_on=False, zorder=3, label="pruned")
         axes.set(xlabel=knobs[0], ylabel=knobs[1])
         if axes.get_legend_handles_labels()[0]:
             figure.legend(loc="outside upper center", ncols=3, frameon=True, facecolor=FAINT)
@@ -122,7 +122,7 @@ def _draw_scores(figure: Figure, axes: Axes, found: Searched, knobs: Sequence[st
     trials = _with_knobs(found.scored, knobs)
     points_N2, scores_N = _points(trials, knobs), np.array([trial.score.mean for trial in trials if trial.score])
     spaces = [within for _, within in _numeric(found)][:2]
-    # Where the search looked at a knob's logarithm, so do the axis and the distances between points.
+    # If the search sampled a knob on a logarithmic scale, so do the axis and the distances between points.
     scaled_N2 = np.stack([_scale(space, x_N) for space, x_N in zip(spaces, points_N2.T, strict=True)], axis=1)
     ends = [_scale(space, np.array([space.low, space.high], np.float64)) for space in spaces]
     sides = [np.linspace(low, high, GRID) for low, high in ends]
@@ -130,7 +130,7 @@ def _draw_scores(figure: Figure, axes: Axes, found: Searched, knobs: Sequence[st
     height = _interpolate(scaled_N2, scores_N, at).reshape(GRID, GRID)
     across, up = [10.0**side if space.log else side for space, side in zip(spaces, sides, strict=True)]
     low, high = min(scores_N.min(), height.min()), max(scores_N.max(), height.max())
-    # Points and surface share one scale, so that a point which lies off the surface shows it.
+    # Points and surface share one colour scale, so a point off the surface is visible.
     shades = np.linspace(low, max(high, low + 1e-6), LEVELS + 1)
     drawn = axes.contourf(across, up, height, levels=shades, cmap=COLOURS)
     scales = ["log" if space.log else "linear" for space in spaces]

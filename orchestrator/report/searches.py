@@ -1,4 +1,4 @@
-"""What is said of a search: its best point, how sure that is, and every point. The same trials give the same bytes."""
+"""The report of a search: its best point, how sure that is, and every point. The same trials give the same bytes."""
 
 import csv
 import io
@@ -7,36 +7,35 @@ from math import hypot, sqrt
 from pathlib import Path
 from statistics import mean, stdev
 
-import msgspec
 from scipy.stats import norm, t
 
 from orchestrator import wording
+from orchestrator.files import format_json
+from orchestrator.report.escape import MAX_LETTERS, escape_cell
 from orchestrator.report.place import write_files
 from orchestrator.report.search_figures import describe_history, describe_surface, draw_history, draw_surface
 from orchestrator.runs.paths import Paths
 from orchestrator.search.objective import burst_error
-from orchestrator.search.results import Difference, Searched, SearchSummary, TrialRecord, as_trained
+from orchestrator.search.results import Difference, Searched, SearchSummary, TrialRecord, as_trained, name_point
 from orchestrator.search.sampler import TOP_SHARE
-from orchestrator.task.knobs import Change
 from orchestrator.wording import csv_cell, one_line, visible
 
-LEVEL = 0.95
-MAX_LETTERS = 2_000
-"""Most letters of a title, a value or a note."""
+COVERAGE = 0.95
+"""Of the intervals of a difference between two points."""
 UNVISITED = {"too_slow": "was too slow", "failed": "failed"}
-"""States in which a point was not visited -> what is said of it."""
+"""States in which a point was not visited -> how the report says so."""
 TOO_HIGH = (
-    "The best of several noisy scores is too high, however carefully each was taken. What the point is worth is for "
-    "fresh seeds to say, at a location that the search never saw."
+    "The best of several noisy scores is too high on average. To measure what the point is worth, use fresh seeds at a "
+    "location that the search did not use."
 )
 
 
 def compare(best: TrialRecord, other: TrialRecord, num_points: int) -> Difference:
     """Compare the best of some points with another of them, in an interval that holds for all such comparisons at once.
 
-    Paired by seed, by Student's t, and at least as wide as the bursts of both make it (binomial, unpaired): a few
-    seeds may differ equally by luck. Of one seed, by the bursts alone. The best is one of N points because it scored
-    high, so each interval is that of Bonferroni for the N - 1 others.
+    The differences are paired by seed, and the interval is Student's t. It is at least as wide as the sampling error of
+    both points (binomial, unpaired), because a few seeds may agree by chance. With one seed, it is the sampling error
+    alone. The best point was chosen for its score, so each interval is Bonferroni's for the N - 1 others.
 
     Args:
         best: the best point.
@@ -47,27 +46,27 @@ def compare(best: TrialRecord, other: TrialRecord, num_points: int) -> Differenc
     assert ours is not None
     assert theirs is not None
     differences = [one - two for one, two in zip(ours.per_seed, theirs.per_seed, strict=True)]
-    tail = (1.0 - LEVEL) / 2 / max(1, num_points - 1)
+    # Two-sided, and shared among all comparisons with the best point.
+    tail = (1.0 - COVERAGE) / 2 / max(1, num_points - 1)
     of_bursts = hypot(burst_error(ours.per_seed, ours.bursts), burst_error(theirs.per_seed, theirs.bursts))
     reach = float(norm.isf(tail)) * of_bursts
+    # Seeds are paired: what a seed does to both points cancels in the differences.
     if ours.is_across_seeds:
         of_seeds = stdev(differences) / sqrt(len(differences))
         reach = max(reach, float(t.isf(tail, len(differences) - 1)) * of_seeds)
     middle = mean(differences)
-    # Where nothing is known of the error, neither is anything of the difference.
+    # Without any error the interval is all that is possible: nothing is known of the difference.
     low, high = (max(-100.0, middle - reach), min(100.0, middle + reach)) if reach else (-100.0, 100.0)
     is_across_seeds = ours.is_across_seeds
     return Difference(points=middle, low=low, high=high, is_across_seeds=is_across_seeds, best_of=num_points)
 
 
 def sentences(found: Searched) -> list[str]:
-    """Say what the search has found, and how sure that is."""
+    """Return what the search found, and how sure that is, in sentences."""
     said = [_count(found)]
     if found.exhausted and found.num_visited < found.spec.trials:
-        said.append(f"no new point is to be expected: {found.exhausted}")
-    said += [
-        f"{trial.arm} {UNVISITED[trial.state]} and counts for nothing: {trial.reason}" for trial in _unvisited(found)
-    ]
+        said.append(f"no new point will come: {found.exhausted}")
+    said += [f"{trial.arm} {UNVISITED[trial.state]} and does not count: {trial.reason}" for trial in _unvisited(found)]
     if not found.scored:
         return said
     best, *others = found.scored
@@ -88,7 +87,7 @@ def sentences(found: Searched) -> list[str]:
 def _count(found: Searched) -> str:
     visited, wanted = found.num_visited, found.spec.trials
     of = f"of {wanted}" if visited <= wanted else f"where the file wants {wanted}"
-    early = f", {len(found.pruned)} of them given up early" if found.pruned else ""
+    early = f", {len(found.pruned)} of them pruned" if found.pruned else ""
     return f"search {found.name}: {wording.counted(visited, 'point')} visited {of}{early}, on {found.stack}"
 
 
@@ -96,17 +95,12 @@ def _unvisited(found: Searched) -> list[TrialRecord]:
     return [trial for trial in found.trials if trial.state in UNVISITED]
 
 
-def name_point(change: Change) -> str:
-    """Name a point by its values: loss.gamma 2.0, loss.label_smoothing 0.05."""
-    return ", ".join(f"{knob} {value}" for knob, value in change.items())
-
-
 def _score(trial: TrialRecord) -> str:
     score = trial.score
     assert score is not None
-    of = "over seeds" if score.is_across_seeds else "of the bursts alone, one seed"
+    of = "over seeds" if score.is_across_seeds else "from sampling error alone, one seed"
     if not score.standard_error:
-        return f"{score.mean:.1f} % (standard error unknown: nobody counted the bursts)"
+        return f"{score.mean:.1f} % (standard error unknown: the number of bursts is not known)"
     return f"{score.mean:.1f} % (standard error {score.standard_error:.1f} points {of})"
 
 
@@ -118,12 +112,13 @@ def _compare(found: Searched, other: TrialRecord, name: str) -> str:
     if difference.is_decided and difference.is_across_seeds:
         return f"it is better than {name}: {interval}"
     if difference.is_decided:
-        return f"it scored higher than {name}: {interval} by the bursts alone; one seed cannot say that it is better"
-    return f"it cannot be told from {name}: {interval}"
+        caution = "from sampling error alone; one seed cannot show that it is better"
+        return f"it scored higher than {name}: {interval} {caution}"
+    return f"no difference from {name} was found: {interval}"
 
 
 def write_search_report(found: Searched, paths: Paths) -> Path:
-    """Write the report of a search; return its Markdown file. The same trials give the same bytes.
+    """Write the report of a search and return its Markdown file. The same trials give the same bytes.
 
     Raises:
         RunError: it cannot be written.
@@ -135,14 +130,14 @@ def write_search_report(found: Searched, paths: Paths) -> Path:
     said = {
         "trials.csv": write_table(found),
         "report.md": render(found, list(drawn)).encode(),
-        paths.search_summary(folder).name: msgspec.json.format(msgspec.json.encode(summarise(found))) + b"\n",
+        paths.search_summary(folder).name: format_json(summarise(found)),
     }
     write_files(folder, drawn | said)
     return folder / "report.md"
 
 
 def summarise(found: Searched) -> SearchSummary:
-    """Return what the report of the campaign lists of a search."""
+    """Return what the campaign's report lists of a search."""
     best, default = next(iter(found.scored), None), found.default_trial
     return SearchSummary(
         campaign=found.campaign.name,
@@ -161,7 +156,7 @@ def summarise(found: Searched) -> SearchSummary:
 
 
 def render(found: Searched, figures: Sequence[str]) -> str:
-    """Write the report as Markdown."""
+    """Return the report as Markdown; `figures` are the names of the pictures that were drawn."""
     said = {"history.png": describe_history, "surface.png": describe_surface}
     parts = [
         f"# {one_line(found.spec.title, MAX_LETTERS)}",
@@ -177,7 +172,7 @@ def render(found: Searched, figures: Sequence[str]) -> str:
 
 
 def _name_samplers(found: Searched) -> str:
-    """Name who suggested the points, in the order in which they did; they are changed in the middle of a search."""
+    """Name the samplers that suggested points, in their order; a search may change its sampler."""
     known = dict.fromkeys(trial.sampler for trial in found.trials if trial.sampler)
     return wording.listed(known or [found.spec.sampler])
 
@@ -187,8 +182,8 @@ def _render_importance(found: Searched) -> list[str]:
         return []
     shares = [f"- {knob}: {100 * share:.0f} %" for knob, share in found.importance.items()]
     how = (
-        f"By PED-ANOVA, from {len(found.scored)} points with a score: how far the best {100 * TOP_SHARE:.0f} % of them "
-        "lie elsewhere than all. So few points give a hint, not a measure."
+        f"By PED-ANOVA, from {len(found.scored)} points with a score: how much the best {100 * TOP_SHARE:.0f} % "
+        "differ from all points in each knob. So few points give a hint, not a measurement."
     )
     return ["\n\n".join(["## What the score depends on", "\n".join(shares), how])]
 
@@ -214,9 +209,10 @@ def _cell(trial: TrialRecord) -> str:
 
 
 def _render_reported(found: Searched) -> list[str]:
-    """Set the points of the source beside what it says of them."""
+    """Return a table of the source's points: our score beside the one that it reports."""
     rows = []
     for point in found.spec.enqueue:
+        # Trained values are rounded as the space says, so the point of the file is rounded too before the comparison.
         at = as_trained(point.at, found.spec.space)
         trial = next((each for each in (*found.scored, *found.trials) if each.change == at), None)
         if point.reported is not None:
@@ -232,15 +228,11 @@ def _render_reported(found: Searched) -> list[str]:
 
 def _render_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(_escape(cell) for cell in line)} |" for line in lines)
-
-
-def _escape(cell: str) -> str:
-    return one_line(cell, MAX_LETTERS).replace("|", "\\|")
+    return "\n".join(f"| {' | '.join(escape_cell(cell) for cell in line)} |" for line in lines)
 
 
 def write_table(found: Searched) -> bytes:
-    """Write every trial as a line of a CSV file."""
+    """Return every trial as a line of a CSV file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(

@@ -1,23 +1,23 @@
-"""What a report says about a single experiment, as words: its row of the summary, and its section. Pure."""
+"""What a report says about one experiment: its row of the summary, and its section. Pure: findings in, words out."""
 
 import json
 import shlex
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import Any
 
 from model.studies.radio.flags import to_flags
 from orchestrator import wording
-from orchestrator.campaign.arms import Arm
+from orchestrator.campaign.arms import Arm, describe_change
 from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.plan import Plan
-from orchestrator.runs.record import Records, RunRecord
+from orchestrator.runs.record import RunRecord
 from orchestrator.task.knobs import difference
-from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
-from orchestrator.verdicts.ledger import SeedUse, seed_scores
+from orchestrator.verdicts.findings import Findings
+from orchestrator.verdicts.judgement import Confirmation, Judgement, Verdict
+from orchestrator.verdicts.ledger import SeedUse
 
 CONFOUNDED = "confounded"
-"""What stands beside a verdict that is on more than the declared change."""
+"""The mark beside a verdict whose runs differ in more than the declared change."""
 USED_FOR = {
     SeedUse.LOOK: "its mean",
     SeedUse.FRESH: "its confirmation",
@@ -26,45 +26,28 @@ USED_FOR = {
 }
 
 
-class Confirmation(StrEnum):
-    """What fresh seeds say of an improvement, where the campaign asks them; it stands beside the verdict."""
-
-    CONFIRMED = "confirmed"
-    NOT_CONFIRMED = "not confirmed"
-    WAITS = "to be confirmed"
-
-
 MARKS = (CONFOUNDED, *Confirmation)
-"""What may stand in brackets beside a verdict."""
-
-
-def confirmation(judgement: Judgement) -> Confirmation | None:
-    """Say what fresh seeds say of an improvement; None of what they are not asked about."""
-    if judgement.fresh is None:
-        return None
-    if judgement.fresh.interval_points is None:
-        return Confirmation.WAITS
-    return Confirmation.CONFIRMED if judgement.is_confirmed else Confirmation.NOT_CONFIRMED
+"""The marks that may stand in brackets beside a verdict."""
 
 
 def marks(judgement: Judgement) -> str:
-    """Write what stands beside a verdict, in brackets; nothing where it says all."""
-    found = (CONFOUNDED if judgement.confounds else None, confirmation(judgement))
+    """Return the marks beside a verdict, each in brackets: " (confounded) (confirmed)". Mostly there is none."""
+    found = (CONFOUNDED if judgement.confounds else None, judgement.confirmation)
     return "".join(f" ({mark})" for mark in found if mark)
 
 
 def is_compared(judgement: Judgement) -> bool:
-    """Whether there is a verdict on a difference: on a baseline, and on labels without meaning, there is none."""
+    """Whether there is a verdict on a difference. The baseline and shuffled labels have none."""
     return judgement.verdict is not None
 
 
 def summary_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
-    """Lay out what a table says about an experiment, as words; `confounds` is a list of sentences."""
+    """Return the cells that tables show for an experiment, as words; `confounds` is a list of sentences."""
     arm = plan.arms[judgement.experiment]
     return {
         "experiment": arm.id,
         "title": arm.title,
-        "twin": f" (the configuration of {arm.same_as}, trained once)" if arm.same_as else "",
+        "same_as_note": f" (the same configuration as {arm.same_as}, trained once)" if arm.same_as else "",
         "on": arm.reference or wording.MISSING,
         "accuracy": wording.percent(judgement.accuracy_percent),
         "num_seeds": str(len(judgement.accuracy_percent_of) or wording.MISSING),
@@ -74,7 +57,7 @@ def summary_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
         "errors": _describe_errors(arm, judgement),
         "confounds": list(judgement.confounds),
         "reason": judgement.reason,
-        "change": _describe_change(arm),
+        "change": describe_change(arm, mark="`"),
     }
 
 
@@ -89,59 +72,55 @@ def _difference_cells(plan: Plan, judgement: Judgement) -> dict[str, str]:
 
 
 def interval_cell(plan: Plan, judgement: Judgement) -> str:
-    """Write an interval for a column that is headed with the coverage of the campaign's level."""
+    """Write an interval for a column whose head names the coverage of the campaign's level."""
     return wording.interval_at(judgement.interval_points, judgement.level, plan.campaign.judging.level)
 
 
 def _fresh(plan: Plan, judgement: Judgement) -> str:
-    """Say what the seeds of the confirmation show by themselves."""
+    """Write the difference on the seeds of the confirmation alone."""
     fresh = judgement.fresh
     if fresh is None:
         return wording.MISSING
     if fresh.interval_points is None:
         return "not yet"
     ends = wording.interval_at(fresh.interval_points, fresh.level, plan.campaign.judging.level)
-    return f"{wording.points(fresh.delta_points)} {ends}, {confirmation(judgement)}"
-
-
-def _describe_change(arm: Arm) -> str:
-    knobs = [f"`{knob}: {json.dumps(value)}`" for knob, value in arm.change.items()]
-    return ", ".join([*_own_code(arm), *knobs])
+    return f"{wording.points(fresh.delta_points)} {ends}, {judgement.confirmation}"
 
 
 def _own_code(arm: Arm) -> list[str]:
-    """Say where the code of an experiment's own change comes from; nothing if it changes only knobs."""
+    """Name the patch or the ref of an experiment's own change; empty where it changes only knobs."""
     if arm.patch:
         return [f"the patch `{arm.patch}`"]
     return [f"`model/` of `{arm.ref}`"] if arm.ref else []
 
 
-def section(plan: Plan, records: Records, judgements: Judgements, experiment: str) -> dict[str, Any]:
-    """Lay out the section of an experiment: what `summary_row` has, what changes, how to run it, and its seeds."""
-    arm, judgement = plan.arms[experiment], judgements[experiment]
+def section(findings: Findings, experiment: str) -> dict[str, Any]:
+    """Return the section of an experiment: the cells of `summary_row`, what changes, how to run it, and its seeds."""
+    plan = findings.plan
+    arm, judgement = plan.arms[experiment], findings.judgements[experiment]
     before = plan.arms[arm.reference].config if arm.reference else None
     changes = difference(before, arm.config) if before else {}
-    found = (records.get(plan.run_of[arm.id, seed]) for seed in plan.campaign.seeds)
+    found = (findings.records.get(plan.run_of[arm.id, seed]) for seed in plan.campaign.seeds)
     runs = [run for run in found if run is not None]
     return summary_row(plan, judgement) | {
         "hypothesis": arm.hypothesis,
-        "says": verdict_sentence(plan, judgement),
+        "verdict_sentence": verdict_sentence(plan, judgement),
         "sentence": _sentence(judgement.reason),
         "same_as": arm.same_as or "",
-        "twin_reported": _twin_reported(plan, arm),
+        "repeat": _describe_repeat(plan, arm),
         "changes": [{"knob": knob, "old": _value(old), "new": _value(new)} for knob, (old, new) in changes.items()],
         "code": _describe_code(arm, runs),
         "accepted": describe_accepted(runs),
         "command": _command(plan, arm),
         "checkout": _checkout(arm, runs),
         "training": _training_command(plan, arm),
-        "seeds": _seed_rows(plan, records, judgements, experiment),
+        "seeds": _seed_rows(findings, experiment),
         "is_compared": is_compared(judgement),
         "interval": "(no interval)" if judgement.low_points is None else interval_cell(plan, judgement),
     }
 
 
-HELPS = {
+IMPROVEMENT_SENTENCES = {
     None: "{name} helps: {beside}.",
     Confirmation.CONFIRMED: "{name} helps: {beside}, and fresh seeds confirm it.",
     Confirmation.WAITS: "{name} seems to help: {beside}; fresh seeds have yet to confirm it.",
@@ -150,7 +129,7 @@ HELPS = {
 
 
 def verdict_sentence(plan: Plan, judgement: Judgement) -> str:
-    """Say a verdict in one sentence that needs no other to be understood; nothing where there is no verdict."""
+    """Say a verdict in one sentence that can be read alone; empty where there is no verdict."""
     if judgement.verdict is None:
         return ""
     name, reference, capture = judgement.experiment, judgement.reference, plan.campaign.data.report[0]
@@ -158,10 +137,10 @@ def verdict_sentence(plan: Plan, judgement: Judgement) -> str:
     margin = f"the margin is ±{plan.campaign.margin:g}"
     beside = f"{change} points on {capture} against {reference}"
     sentences = {
-        Verdict.IMPROVED: HELPS[confirmation(judgement)].format(name=name, beside=beside),
+        Verdict.IMPROVED: IMPROVEMENT_SENTENCES[judgement.confirmation].format(name=name, beside=beside),
         Verdict.REGRESSION: f"{name} hurts: {beside}.",
-        Verdict.NO_CHANGE: f"{name} makes no difference that matters: {beside}, {margin}.",
-        Verdict.INCONCLUSIVE: f"Nobody can tell yet what {name} does: {beside}, and it may be luck.",
+        Verdict.NO_CHANGE: f"{name} makes no difference that matters: {beside}; {margin}.",
+        Verdict.INCONCLUSIVE: f"The effect of {name} is not known yet: {beside}, which may be chance.",
         Verdict.NEEDS_SEEDS: f"{name} has too few seeds for a verdict.",
         Verdict.TOO_SLOW: f"{name} was stopped because it is too slow.",
         Verdict.FAILED: f"{name} failed in every run.",
@@ -178,16 +157,16 @@ def _value(value: object) -> str:
     return "not there" if value is None else f"`{json.dumps(value)}`"
 
 
-def _twin_reported(plan: Plan, arm: Arm) -> str:
-    """Say what the source's two numbers for one configuration tell about its noise."""
-    twin = plan.arms[arm.same_as] if arm.same_as else None
-    ours, theirs = arm.reported, twin.reported if twin else None
-    if twin is None or ours is None or theirs is None or ours.accuracy is None or theirs.accuracy is None:
+def _describe_repeat(plan: Plan, arm: Arm) -> str:
+    """Say how far apart the source's two numbers for one configuration lie."""
+    other = plan.arms[arm.same_as] if arm.same_as else None
+    ours, theirs = arm.reported, other.reported if other else None
+    if other is None or ours is None or theirs is None or ours.accuracy is None or theirs.accuracy is None:
         return ""
     apart = abs(ours.accuracy - theirs.accuracy)
     return (
         f"The source reports {wording.percent(ours.accuracy)} for {arm.id} and {wording.percent(theirs.accuracy)} for "
-        f"{twin.id}, so the {apart:.1f} points between them are its own noise: the luck of a single run."
+        f"{other.id}. The configuration is the same, so these {apart:.1f} points are seed noise of single runs."
     )
 
 
@@ -199,7 +178,8 @@ def _command(plan: Plan, arm: Arm) -> str:
 
 
 def _describe_code(arm: Arm, runs: Iterable[RunRecord]) -> str:
-    """Say how the code changes, and in which files as far as a run recorded it, which it does for its whole stack."""
+    """Say how the code changes, and in which files, as far as a run recorded them for its whole stack."""
+    # A dictionary keeps the order of the runs and drops repeats.
     files = dict.fromkeys(file for run in runs for file in run.provenance.get("code_changes") or ())
     whose = ": " if len(arm.code) == 1 else "; with the code it stands on, against that of the campaign: "
     listed = f"{whose}{', '.join(f'`{file}`' for file in files)}" if files else ""
@@ -207,21 +187,21 @@ def _describe_code(arm: Arm, runs: Iterable[RunRecord]) -> str:
 
 
 def describe_accepted(runs: Iterable[RunRecord]) -> list[str]:
-    """Say which results come from runs of older code, and who vouched for them: a sentence for each change of code."""
+    """Say which results come from runs of older code, and who accepted them: one sentence for each change of code."""
     taken: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for run in runs:
         if accepted := run.provenance.get("accepted"):
             who_and_files = accepted["by"], tuple(accepted["files"])
             taken.setdefault(who_and_files, []).append(f"`{accepted['run']}` as `{run.id}`")
     return [
-        f"{wording.listed(results)}: {by} vouched that the change of code makes no difference: "
-        f"{', '.join(f'`{file}`' for file in files) or 'files that nobody can name'}."
+        f"{wording.listed(results)}: accepted by {by}, who says that the change of code makes no difference: "
+        f"{', '.join(f'`{file}`' for file in files) or 'the changed files are not known'}."
         for (by, files), results in taken.items()
     ]
 
 
 def _checkout(arm: Arm, runs: Iterable[RunRecord]) -> str:
-    """Say at which commit to train an experiment whose stack has code of its own; nothing for one of knobs alone."""
+    """Say at which commit to train an experiment whose stack has its own code; empty where only knobs change."""
     if not arm.code:
         return ""
     # The commit of a result of older code is not the one that the plan would train.
@@ -230,28 +210,30 @@ def _checkout(arm: Arm, runs: Iterable[RunRecord]) -> str:
     by_hand = f" (commit `{commit}`; `git worktree add FOLDER {commit}` makes one as well)" if commit else ""
     return (
         f"in the folder that `knockout checkout {arm.same_as or arm.id}` makes of its code{by_hand}, "
-        "with `--manifest` leading from there"
+        "with `--manifest` as a path from there"
     )
 
 
 def _training_command(plan: Plan, arm: Arm) -> str:
-    """Write the training of the first seed in the source's command line, on shards of the baseline's data."""
+    """Write the source's command line for the first seed, on shards of the baseline's data."""
     data = plan.arms[BASELINE].config.data
     flags = to_flags(arm.config, "shards/manifest.json", f"saved_models/{arm.id}.pth", data)
     return wording.shell_command(["python", "-m", "model.studies.radio.by_hand", *flags])
 
 
-def _seed_rows(plan: Plan, records: Records, judgements: Judgements, experiment: str) -> list[dict[str, str]]:
+def _seed_rows(findings: Findings, experiment: str) -> list[dict[str, str]]:
+    plan, records = findings.plan, findings.records
     rows, shift = [], plan.arms[experiment].seed_shift
-    for score in seed_scores(plan, records, judgements, experiment):
+    for score in findings.seed_scores[experiment]:
         run = plan.run_of[experiment, score.seed]
         origin = records[run].provenance if run in records else {}
+        # A fresh seed has a difference of its own, which is not part of the mean.
         delta = score.fresh_delta_points if score.used_for is SeedUse.FRESH else score.delta_points
         rows.append(
             {
                 "seed": f"{score.seed + shift} (beside {score.seed})" if shift else str(score.seed),
                 "accuracy": wording.percent(score.accuracy_percent),
-                "delta": wording.points(delta if is_compared(judgements[experiment]) else None),
+                "delta": wording.points(delta if is_compared(findings.judgements[experiment]) else None),
                 "used_for": USED_FOR[score.used_for],
                 "run": run,
                 "commit": str(origin.get("commit") or wording.NOT_RECORDED)[:12],

@@ -1,4 +1,4 @@
-"""The steps of a verdict, said to a reader. Pure: steps in, lines out."""
+"""The steps of a verdict as lines that a reader can follow with a calculator. Pure: steps in, lines out."""
 
 import math
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ from orchestrator.verdicts.steps import (
 )
 
 PLACES = 3
-"""Of points, so that a reader can do the sums again."""
+"""Decimal places of points, so that a reader can do the sums again."""
 
 
 def say_steps(steps: Arithmetic) -> list[str]:
-    """Say how a verdict came about, a line a number."""
+    """Return the steps to a verdict as lines, with every number that it uses."""
     beside = f" against {steps.reference}" if steps.reference else ""
     head = f"{steps.experiment}{beside} on {steps.capture}: {steps.verdict or 'no verdict'}"
     left_out = [f"left out: {sentence}" for sentence in steps.left_out]
@@ -32,7 +32,7 @@ def say_steps(steps: Arithmetic) -> list[str]:
         parts.append(_say_look(steps, steps.at_look))
     else:
         parts += [_say_spread(steps), _say_bursts(steps), _say_error(steps)]
-    # What has no verdict, as labels without meaning, is not held against its reference.
+    # Shuffled labels have no verdict, so they are not tested against a reference.
     parts += [_say_tests(steps, steps.tests), _say_margin(steps, steps.tests)] if steps.tests and steps.verdict else []
     parts.append(iter([f"Rule: {steps.reason}"]))
     lines = [head]
@@ -43,7 +43,7 @@ def say_steps(steps: Arithmetic) -> list[str]:
 
 
 def _points(value: float | None) -> str:
-    """Write a difference with the places that sums need."""
+    """Write a difference with enough places to do the sums again."""
     # Rounding first keeps a tiny negative number from reading "−0.000".
     return wording.MISSING if value is None else f"{round(value, PLACES) + 0.0:+.{PLACES}f}".replace("-", "−")
 
@@ -53,7 +53,7 @@ def _size(value: float) -> str:
 
 
 def _freedom(value: float) -> str:
-    return "no end of degrees of freedom" if math.isinf(value) else f"{value:.1f} degrees of freedom"
+    return "infinitely many degrees of freedom" if math.isinf(value) else f"{value:.1f} degrees of freedom"
 
 
 def _say_counts(steps: Arithmetic) -> Iterator[str]:
@@ -80,7 +80,7 @@ def _say_seed(steps: Arithmetic, seed: SeedStep) -> str:
 
 def _say_mean(steps: Arithmetic) -> Iterator[str]:
     if len(steps.seeds) == 1:
-        yield f"Mean. One seed is no mean: {_points(steps.delta_points)} points, and nobody knows how far another lies."
+        yield f"Mean. There is one seed: {_points(steps.delta_points)} points. How far another would lie is unknown."
         return
     terms = " ".join(_points(seed.delta_points) for seed in steps.seeds)
     yield f"Mean over seeds. ({terms}) / {len(steps.seeds)} = {_points(steps.delta_points)} points."
@@ -88,7 +88,7 @@ def _say_mean(steps: Arithmetic) -> Iterator[str]:
 
 def _say_spread(steps: Arithmetic) -> Iterator[str]:
     if steps.error is None or steps.own_spread_points is None:
-        yield "Spread over seeds. It takes two seeds to see any."
+        yield "Spread over seeds. One seed shows none; it takes two."
         return
     own = f"The {len(steps.seeds)} differences have a standard deviation of {_size(steps.own_spread_points)} points"
     if steps.replicates:
@@ -97,14 +97,14 @@ def _say_spread(steps: Arithmetic) -> Iterator[str]:
         return
     if steps.pool is None:
         few = "Too few configurations have two seeds to pool it"
-        control = f"{steps.experiment} is a control, and how far the seeds of the others lie apart tells nothing of it"
+        control = f"{steps.experiment} is a control, and the spread of other arms says nothing about it"
         yield (
-            f"Spread over seeds. {own}. {control if steps.control else few}, so it stands for itself, "
+            f"Spread over seeds. {own}. {control if steps.control else few}, so it is used alone: "
             f"{_size(steps.error.spread_points)} after rounding to whole bursts, with "
             f"{_freedom(steps.error.spread_degrees_of_freedom)}."
         )
         return
-    yield f"Spread over seeds. {own}; so few seeds say little, so the campaign's other configurations are asked."
+    yield f"Spread over seeds. {own}; so few seeds say little, so the campaign's other configurations are used too."
     yield from _say_pool(steps.pool)
     yield from map(_say_arm, steps.spreads)
     yield (
@@ -132,13 +132,13 @@ def _say_replicates(replicates: ReplicateStep, error: ErrorStep) -> Iterator[str
 
 def _say_pool(pool: PoolStep) -> Iterator[str]:
     weight = (
-        "they differ no more than chance would have it, so all take the common one"
+        "they differ no more than by chance, so all use the common one"
         if math.isinf(pool.degrees_of_freedom)
-        else f"it weighs as much as {_freedom(pool.degrees_of_freedom)}"
+        else f"its weight is {_freedom(pool.degrees_of_freedom)}"
     )
     yield (
-        f"{wording.counted(pool.num_arms, 'configuration')}, what all have in common at a seed taken out, show a "
-        f"standard deviation of {_size(pool.deviation_points)} points a seed; {weight}."
+        f"{wording.counted(pool.num_arms, 'configuration')}, without what all have in common at a seed, have a "
+        f"standard deviation of {_size(pool.deviation_points)} points for one seed; {weight}."
     )
 
 
@@ -152,11 +152,11 @@ def _say_arm(arm: SpreadStep) -> str:
 
 def _say_bursts(steps: Arithmetic) -> Iterator[str]:
     if not steps.devices:
-        yield "Bursts. No transmitter has two of them, or there is one seed: nothing to tell apart by transmitter."
+        yield "Bursts. No transmitter has two of them, or there is one seed, so there is no split by transmitter."
         return
     yield (
-        "Bursts. Each counts as the mean over seeds of recognised or not, experiment minus reference; the variance "
-        "within each transmitter, times the transmitter's bursts, over all bursts squared:"
+        "Bursts. Each burst counts as its mean over seeds of recognised (1) or not (0), experiment minus reference. A "
+        "transmitter's part is its variance, times its number of bursts, over the square of all bursts:"
     )
     for device in steps.devices:
         yield (
@@ -164,13 +164,13 @@ def _say_bursts(steps: Arithmetic) -> Iterator[str]:
             f"{_points(device.delta_points)} points, variance {device.variance_points2:.4f}"
         )
     total = sum(device.variance_points2 for device in steps.devices)
-    yield f"Together {total:.4f} squared points, of which a part belongs to seed and burst together (step 5)."
+    yield f"Together {total:.4f} squared points, of which one part belongs to seed and burst together (step 5)."
 
 
 def _say_error(steps: Arithmetic) -> Iterator[str]:
     error = steps.error
     if error is None:
-        yield "Error. There is none to give with one seed, so there is no interval and no test."
+        yield "Error. One seed gives no error, so there is no interval and no test."
         return
     yield from _say_parts(len(steps.seeds), error)
     yield (
@@ -181,11 +181,11 @@ def _say_error(steps: Arithmetic) -> Iterator[str]:
 
 
 def _say_parts(num_seeds: int, error: ErrorStep) -> Iterator[str]:
-    yield "Error of the mean, in three parts by what would take them away:"
+    yield "Error of the mean, in three parts. Each is named by what would make it smaller:"
     seed, burst, rest = map(_size, (error.seed_error_points, error.burst_error_points, error.rest_error_points))
-    yield f"either: {rest} points, which belong to a seed and a burst together"
-    yield f"more seeds: {seed} points, {_size(error.spread_points)} / √{num_seeds} of step 3 less that, in squares"
-    yield f"more bursts: {burst} points, the square root of step 4 less that, in squares; neither goes below 0"
+    yield f"more seeds or more bursts: {rest} points, which belong to a seed and a burst together"
+    yield f"more seeds: {seed} points: {_size(error.spread_points)} / √{num_seeds} of step 3 less the first, in squares"
+    yield f"more bursts: {burst} points: the square root of step 4 less the first, in squares; no part is below 0"
     freedom = f"{_freedom(error.degrees_of_freedom)} (Satterthwaite)"
     yield f"√({seed}² + {burst}² + {rest}²) = {_size(error.error_points)} points, with {freedom}."
 
@@ -219,8 +219,8 @@ def _side(p_value: float, level: float) -> str:
 
 def _say_look(steps: Arithmetic, look: LookStep) -> Iterator[str]:
     yield (
-        f"Look at {look.num_seeds} seeds, of several that share the level. What follows is as it was judged then, "
-        "on the runs that the look asked for."
+        f"Look at {look.num_seeds} seeds, one of several that share the level. The numbers below are from that look, "
+        "on the runs that it asked for."
     )
     if steps.control == "aa":
         yield f"{_of_replicates(steps)}, √2 times that of a run."
@@ -231,7 +231,7 @@ def _say_look(steps: Arithmetic, look: LookStep) -> Iterator[str]:
     )
     yield (
         f"p = {look.p_value:.4g}; for the look and the family {look.adjusted_p_value:.4g}; against the margin, for the "
-        f"look, {look.equivalence_p_value:.4g}. Held against the level of {steps.level:g}."
+        f"look, {look.equivalence_p_value:.4g}. All are compared with the level of {steps.level:g}."
     )
 
 

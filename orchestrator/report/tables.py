@@ -1,6 +1,6 @@
-"""The campaign as pandas tables, one a question. Pure: a plan, its records and its judgements in, tables out.
+"""The campaign as pandas tables, one for each question. Pure: findings in, tables out.
 
-Accuracies are in percent, differences in percentage points, times in seconds. What is missing is NaN or empty in every
+Accuracies are in percent, differences in percentage points, times in seconds. A missing value is NaN or empty in every
 column, never zero. "The judged capture" is the first name in the campaign's `data.report`; columns carry its name.
 """
 
@@ -13,39 +13,44 @@ import pandas as pd
 from msgspec import structs
 
 from model.train.run_folder import EpochRecord
-from orchestrator.campaign.fields import BASELINE, Reported
+from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.generated import Interaction
 from orchestrator.campaign.plan import Plan, PlannedRun
 from orchestrator.runs.record import Bursts, Records, RunRecord
-from orchestrator.verdicts.claims import AuditedClaim, audit
-from orchestrator.verdicts.interactions import InteractionJudgement, interactions_of
-from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
-from orchestrator.verdicts.ledger import Scoring, scorings, seed_scores
+from orchestrator.verdicts.claims import AuditedClaim, ReplayedClaim
+from orchestrator.verdicts.findings import Findings
+from orchestrator.verdicts.interactions import InteractionJudgement
+from orchestrator.verdicts.judgement import Judgement
+from orchestrator.verdicts.ledger import Scoring
 
 Columns = dict[str, str]
 """Name of a column -> its pandas type."""
 
-AGREE = "agree"
-DISAGREE = "disagree"
-CANNOT_TELL = "cannot tell"
-STOPPED = "stopped as reported"
 ESTIMATE = ("delta_points", "low_points", "high_points", "level")
-"""A difference with its interval, which covers one minus the level."""
+"""Columns of a difference with its interval, which covers one minus the level."""
 
 
 def _frame(rows: Sequence[Mapping[str, Any]], columns: Columns) -> pd.DataFrame:
-    # Typed column by column, so that an empty or all-missing column looks like any other.
+    # Each column has its type from the start, so an empty column has the same type as a full one.
     cells = [[row.get(name) for name in columns] for row in rows]
     return pd.DataFrame(cells, columns=list(columns), dtype=object).astype(columns)
 
 
 def runs_table(plan: Plan, records: Records) -> pd.DataFrame:
-    """Lay out the trainings, a row a run, in the order of the plan.
+    """List the trainings, one row for each run, in the order of the plan.
 
-    Columns: experiment, seed, run, shared_by (other experiments that are the same configuration), state (empty without
-    a result), <capture>_accuracy_percent for each scored capture, epochs (finished), best_epoch,
-    median_epoch_seconds (without warm-up epochs), training_seconds (all epochs), commit, branch, accepted_from (the
-    run of older code whose result this is, where somebody vouched for it), failure, reason.
+    Columns:
+
+    - experiment, seed, run
+    - shared_by: other experiments with the same configuration
+    - state: empty without a result
+    - <capture>_accuracy_percent: one for each scored capture
+    - epochs (finished), best_epoch
+    - median_epoch_seconds: without warm-up epochs
+    - training_seconds: all epochs
+    - commit, branch
+    - accepted_from: the run of older code whose result somebody accepted for this run
+    - failure, reason
     """
     captures = plan.arms[BASELINE].config.data.scored
     columns = {
@@ -70,6 +75,7 @@ def _run_row(plan: Plan, run: PlannedRun, record: RunRecord | None) -> dict[str,
     }
     if record is None:
         return row
+    # Warm-up epochs compile kernels and fill caches, so their time is not typical.
     counted = [epoch.seconds for epoch in record.epochs if epoch.epoch > plan.campaign.guards.warmup_epochs]
     row |= {
         "epochs": len(record.epochs),
@@ -90,20 +96,33 @@ def _result_cells(record: RunRecord) -> dict[str, Any]:
     return {name: getattr(record.result, name) for name in kept} | scores
 
 
-def scores_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
-    """Lay out the verdicts, a row an experiment, in the order of the campaign file.
+def scores_table(findings: Findings) -> pd.DataFrame:
+    """List the verdicts, one row for each experiment, in the order of the campaign file.
 
-    Columns: experiment, title, group, reference, same_as (the experiment whose runs it shares), verdict,
-    <judged>_accuracy_percent (mean over the seeds of its look: those used for `look` in `seeds_table`), num_scored (how
-    many these are), num_paired (those of them with both sides scored), delta_points with low_points and high_points
-    (its interval, of one minus level), its standard error error_points and the parts of that by what takes them away
-    (seed_error_points, burst_error_points, rest_error_points for either), degrees_of_freedom, moderated (whether the
-    seed part borrows from other arms), baseline_delta_points, p_value, adjusted_p_value (among the num_compared
-    comparisons of its family), equivalence_p_value (against the margin), num_bursts, dropped_seeds, dropped_bursts,
-    look_seeds (the look that the verdict is of, where there are several), fresh_delta_points with fresh_low_points,
-    fresh_high_points and fresh_level (on the confirmation's seeds alone), is_confirmed (empty while those seeds have
-    yet to run), confounded (what differs from the reference's runs beyond the declared change), reason.
+    Columns:
+
+    - experiment, title, group, reference
+    - same_as: the experiment whose runs it shares
+    - verdict
+    - <judged>_accuracy_percent: mean over the seeds of its look, those used for `look` in `seeds_table`
+    - num_scored: how many these seeds are; num_paired: how many of them have both sides scored
+    - delta_points; low_points and high_points: its interval, which covers one minus level
+    - error_points: the standard error of the difference
+    - seed_error_points, burst_error_points: its parts that more seeds, or more bursts, would take away
+    - rest_error_points: its part that more seeds or more bursts would take away
+    - degrees_of_freedom
+    - moderated: whether the seed part borrows from other arms
+    - baseline_delta_points, p_value
+    - adjusted_p_value: among the num_compared comparisons of its family
+    - equivalence_p_value: against the margin
+    - num_bursts, dropped_seeds, dropped_bursts
+    - look_seeds: number of seeds at the look that gave the verdict, in a campaign with looks
+    - fresh_delta_points, fresh_low_points, fresh_high_points, fresh_level: on the confirmation's seeds alone
+    - is_confirmed: empty while the confirmation's seeds have no result
+    - confounded: what differs from the reference's runs beyond the declared change
+    - reason
     """
+    plan = findings.plan
     columns = {
         **dict.fromkeys(("experiment", "title", "group", "reference", "same_as", "verdict"), "str"),
         f"{judged_capture(plan)}_accuracy_percent": "float64",
@@ -122,11 +141,11 @@ def scores_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
         "is_confirmed": "boolean",
         **dict.fromkeys(("confounded", "reason"), "str"),
     }
-    return _frame([_score_row(plan, judgements[name]) for name in plan.arms], columns)
+    return _frame([_score_row(plan, findings.judgements[name]) for name in plan.arms], columns)
 
 
 def judged_capture(plan: Plan) -> str:
-    """Name the capture that verdicts are about."""
+    """Return the name of the capture that verdicts are about."""
     return plan.campaign.data.report[0]
 
 
@@ -134,10 +153,11 @@ def _score_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
     arm = plan.arms[judgement.experiment]
     row = structs.asdict(judgement)
     if judgement.reference is None:
-        # The baseline is compared with nothing, so counts of pairs do not apply to it.
+        # The baseline is compared with nothing, so it has no counts of pairs.
         row |= {"num_bursts": None, "dropped_bursts": None, "moderated": None, "level": None}
     for name in ESTIMATE if judgement.fresh else ():
         row[f"fresh_{name}"] = getattr(judgement.fresh, name)
+    # Fresh seeds without a result confirm nothing and refute nothing.
     if judgement.fresh and judgement.fresh.interval_points is None:
         row["is_confirmed"] = None
     return row | {
@@ -152,123 +172,106 @@ def _score_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def seeds_table(plan: Plan, records: Records, judgements: Judgements) -> pd.DataFrame:
-    """Lay out every score on the judged capture, a row an experiment and seed.
+def seeds_table(findings: Findings) -> pd.DataFrame:
+    """List every score on the judged capture, one row for each experiment and seed.
 
-    Columns: experiment, seed, <judged>_accuracy_percent, delta_points (to the reference at the same seed, where the
-    verdict rests on it), fresh_delta_points (the same, where the confirmation rests on it), used_for (`look`: its mean
-    and its verdict; `fresh`: its confirmation alone; `reference`: others alone are compared with it there; empty
-    without a score, or while nothing rests on it). The mean in `scores_table` is over the rows used for `look`.
+    Columns:
+
+    - experiment, seed, <judged>_accuracy_percent
+    - delta_points: to the reference at the same seed, where the verdict uses it
+    - fresh_delta_points: the same, where the confirmation uses it
+    - used_for: `look` (its mean and its verdict), `fresh` (its confirmation alone), `reference` (other experiments
+      alone), or empty (no score, or nothing uses it yet)
+
+    The mean in `scores_table` is over the rows used for `look`.
     """
-    accuracy = f"{judged_capture(plan)}_accuracy_percent"
+    accuracy = f"{judged_capture(findings.plan)}_accuracy_percent"
     columns = {"experiment": "str", "seed": "Int64"}
     columns |= dict.fromkeys((accuracy, "delta_points", "fresh_delta_points"), "float64") | {"used_for": "str"}
-    scores = [score for name in plan.arms for score in seed_scores(plan, records, judgements, name)]
+    scores = [score for of in findings.seed_scores.values() for score in of]
     return _frame([structs.asdict(score) | {accuracy: score.accuracy_percent} for score in scores], columns)
 
 
-def claims_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
-    """Lay out what the source reports beside what was found, a row an experiment that it reports on.
+def claims_table(findings: Findings) -> pd.DataFrame:
+    """List what the source reports beside what was found, one row for each experiment that it reports on.
 
-    `agree` takes more than an interval that holds the reported difference, since a wide one holds everything: the whole
-    interval must lie within max(margin, |reported difference|) of it, which tells the claim from nothing at all.
+    Columns:
 
-    Columns: experiment, reference, reported_accuracy_percent, reported_delta_points, reported_versus,
-    reported_outcome, <judged>_accuracy_percent, delta_points, low_points and high_points (of one minus level), level,
-    verdict, agreement (agree, disagree, cannot tell, stopped as reported), why.
+    - experiment, reference
+    - reported_accuracy_percent, reported_delta_points, reported_versus, reported_outcome
+    - <judged>_accuracy_percent
+    - delta_points; low_points and high_points: its interval, which covers one minus level
+    - level, verdict
+    - agreement: agree, disagree, cannot tell, or stopped as reported (`verdicts.claims.compare_with_claim`)
+    - why
     """
     columns = {
         **dict.fromkeys(("experiment", "reference"), "str"),
         **dict.fromkeys(("reported_accuracy_percent", "reported_delta_points"), "float64"),
         **dict.fromkeys(("reported_versus", "reported_outcome"), "str"),
-        f"{judged_capture(plan)}_accuracy_percent": "float64",
+        f"{judged_capture(findings.plan)}_accuracy_percent": "float64",
         **dict.fromkeys(ESTIMATE, "float64"),
         **dict.fromkeys(("verdict", "agreement", "why"), "str"),
     }
-    rows = [_claim_row(plan, judgements[arm.id], arm.reported) for arm in plan.arms.values() if arm.reported]
-    return _frame(rows, columns)
+    return _frame([_claim_row(findings, claim) for claim in findings.claims.replayed], columns)
 
 
-def _claim_row(plan: Plan, judgement: Judgement, reported: Reported) -> dict[str, Any]:
-    agreement, why = compare_with_claim(judgement, reported, plan.campaign.margin)
+def _claim_row(findings: Findings, claim: ReplayedClaim) -> dict[str, Any]:
+    judgement, reported = findings.judgements[claim.experiment], claim.reported
     return structs.asdict(judgement) | {
         "reported_accuracy_percent": reported.accuracy,
         "reported_delta_points": reported.delta,
         "reported_versus": reported.versus,
         "reported_outcome": reported.outcome,
-        f"{judged_capture(plan)}_accuracy_percent": judgement.accuracy_percent,
+        f"{judged_capture(findings.plan)}_accuracy_percent": judgement.accuracy_percent,
         "level": judgement.level if judgement.reference else None,
-        "agreement": agreement,
-        "why": why,
+        "agreement": claim.agreement,
+        "why": claim.why,
     }
 
 
-def compare_with_claim(judgement: Judgement, reported: Reported, margin_points: float) -> tuple[str, str]:
-    """Return whether a judgement agrees with what the source reports, and why."""
-    if judgement.verdict is Verdict.PENDING:
-        return CANNOT_TELL, "not run"
-    if reported.outcome is not None:
-        return _compare_outcome(judgement, reported.outcome)
-    if judgement.verdict is not None and judgement.verdict.is_stop:
-        return DISAGREE, f"a score is reported, here it ended as {judgement.verdict}"
-    return _compare_delta(judgement, reported.delta, margin_points)
+def audit_table(findings: Findings) -> pd.DataFrame:
+    """List what the source's protocol could have shown, one row for each difference that it reports.
 
+    Columns are the fields of `verdicts.claims.AuditedClaim`, but for these:
 
-def _compare_delta(judgement: Judgement, delta_points: float | None, margin_points: float) -> tuple[str, str]:
-    if delta_points is None:
-        return CANNOT_TELL, "no difference is reported, and an accuracy alone has no pair"
-    if judgement.interval_points is None:
-        return CANNOT_TELL, "no interval"
-    low, high = judgement.interval_points
-    if not low <= delta_points <= high:
-        return DISAGREE, "the interval leaves the reported difference out"
-    reach_points = max(margin_points, abs(delta_points))
-    if low < delta_points - reach_points or high > delta_points + reach_points:
-        return CANNOT_TELL, f"the interval holds it, but reaches more than {reach_points:.1f} points beyond it"
-    return AGREE, "the interval holds the reported difference"
-
-
-def _compare_outcome(judgement: Judgement, outcome: str) -> tuple[str, str]:
-    here = judgement.verdict or "scored"
-    if outcome in (here, judgement.failure):
-        stopped = judgement.verdict is not None and judgement.verdict.is_stop
-        return (STOPPED if stopped else AGREE), f"reported as {outcome}, and so here"
-    if here in (Verdict.INCONCLUSIVE, Verdict.NEEDS_SEEDS):
-        return CANNOT_TELL, f"reported as {outcome}, here {here}"
-    return DISAGREE, f"reported as {outcome}, here {judgement.failure or here}"
-
-
-def audit_table(plan: Plan, judgements: Judgements) -> pd.DataFrame:
-    """Lay out what the source's protocol could have shown, a row a difference that it reports, beside our replay.
-
-    Columns: the fields of `audit.AuditedClaim`, where `reported_delta_points` is the source's and `delta_points`,
-    `low_points`, `high_points` (of one minus `level`) are ours; standing is the verdict on the claim; agreement as in
-    `claims_table`.
+    - reported_delta_points: the source's difference
+    - delta_points, low_points, high_points, level: our difference with its interval
+    - standing: the verdict on the claim
+    - agreement: as in `claims_table`
     """
     words = dict.fromkeys(("standing", "why", "agreement"), "str")
     numbers = [name for name in AuditedClaim.__struct_fields__ if name.endswith(("points", "value"))]
     ours = dict.fromkeys(ESTIMATE, "float64")
     columns = {"experiment": "str", "reported_delta_points": "float64", "versus": "str", "num_bursts": "Int64"}
     columns |= {name: "float64" for name in numbers if name != "delta_points"} | ours | words
-    return _frame([_audit_row(plan, judgements[claim.experiment], claim) for claim in audit(plan)], columns)
+    return _frame([_audit_row(findings, claim) for claim in findings.claims.audited], columns)
 
 
-def _audit_row(plan: Plan, judgement: Judgement, claim: AuditedClaim) -> dict[str, Any]:
-    reported = Reported(delta=claim.delta_points)
+def _audit_row(findings: Findings, claim: AuditedClaim) -> dict[str, Any]:
+    judgement = findings.judgements[claim.experiment]
     return structs.asdict(claim) | {
         "reported_delta_points": claim.delta_points,
+        "standing": claim.verdict,
         **{name: getattr(judgement, name) for name in ESTIMATE},
-        "agreement": compare_with_claim(judgement, reported, plan.campaign.margin)[0],
+        "agreement": findings.claims.agreement_of[claim.experiment],
     }
 
 
-def interactions_table(plan: Plan, records: Records, judgements: Judgements) -> pd.DataFrame:
-    """Lay out whether the effects of two experiments add up, a row a pair.
+def interactions_table(findings: Findings) -> pd.DataFrame:
+    """List whether the effects of two experiments add up, one row for each pair.
 
-    Columns: first, second (experiments), neither, only_first, only_second, both (the four arms), num_seeds, num_bursts
-    (that the four have in common), first_points, second_points, both_points (each effect on `neither`), contrast_points
-    (both less the other two), low_points, high_points (of one minus `level`), level, error_points, degrees_of_freedom,
-    p_value, adjusted_p_value (among the pairs), equivalence_p_value, verdict.
+    Columns:
+
+    - first, second: the experiments
+    - neither, only_first, only_second, both: the four arms
+    - num_seeds, num_bursts: that the four arms have in common
+    - first_points, second_points, both_points: each effect on `neither`
+    - contrast_points: `both_points` less the other two
+    - low_points, high_points: its interval, which covers one minus `level`
+    - level, error_points, degrees_of_freedom, p_value
+    - adjusted_p_value: among the pairs
+    - equivalence_p_value, verdict
     """
     effects = ("first_points", "second_points", "both_points", "contrast_points", *ESTIMATE[1:], "error_points")
     tests = ("degrees_of_freedom", "p_value", "adjusted_p_value", "equivalence_p_value")
@@ -278,7 +281,7 @@ def interactions_table(plan: Plan, records: Records, judgements: Judgements) -> 
         **dict.fromkeys((*effects, *tests), "float64"),
         "verdict": "str",
     }
-    return _frame([_interaction_row(found) for found in interactions_of(plan, records, judgements)], columns)
+    return _frame([_interaction_row(found) for found in findings.interactions], columns)
 
 
 def _interaction_row(found: InteractionJudgement) -> dict[str, Any]:
@@ -291,23 +294,22 @@ def _interaction_row(found: InteractionJudgement) -> dict[str, Any]:
     }
 
 
-def ledger_table(plan: Plan, records: Records) -> pd.DataFrame:
-    """Lay out the scorings of the reported captures, a row a scoring; columns are the fields of `ledger.Scoring`."""
+def ledger_table(findings: Findings) -> pd.DataFrame:
+    """List the scorings of the reported captures, one row for each; columns are the fields of `ledger.Scoring`."""
     integers = ("seed", "bursts", "correct")
     columns = {name: "Int64" if name in integers else "str" for name in Scoring.__struct_fields__}
-    rows = [
-        structs.asdict(found) | {"shared_by": " ".join(found.shared_by) or None} for found in scorings(plan, records)
-    ]
+    rows = [structs.asdict(found) | {"shared_by": " ".join(found.shared_by) or None} for found in findings.scorings]
     return _frame(rows, columns)
 
 
-def devices_table(plan: Plan, records: Records, judgements: Judgements) -> pd.DataFrame:
-    """Lay out the judged capture by transmitter, a row an experiment and device, over the seeds of its mean.
+def devices_table(findings: Findings) -> pd.DataFrame:
+    """List the accuracy by transmitter on the judged capture, one row for each experiment and device.
 
     Columns: experiment, device (0-based, as in the capture), num_seeds, num_bursts (over these seeds),
-    <judged>_accuracy_percent.
+    <judged>_accuracy_percent. The seeds are those of the experiment's mean.
     """
-    rows = [row for name in plan.arms for row in _device_rows(plan, records, judgements[name])]
+    plan = findings.plan
+    rows = [row for name in plan.arms for row in _device_rows(plan, findings.records, findings.judgements[name])]
     counts = dict.fromkeys(("device", "num_seeds", "num_bursts"), "Int64")
     return _frame(rows, {"experiment": "str", **counts, f"{judged_capture(plan)}_accuracy_percent": "float64"})
 
@@ -318,6 +320,7 @@ def _device_rows(plan: Plan, records: Records, judgement: Judgement) -> list[dic
     scored: list[Bursts] = [run.bursts[capture] for run in runs if run is not None and capture in run.bursts]
     if not scored:
         return []
+    # All bursts of the seeds count alike, so a device's accuracy is over bursts and not over seeds.
     devices = np.concatenate([bursts.devices for bursts in scored])
     correct = np.concatenate([bursts.correct for bursts in scored])
     return [
@@ -333,10 +336,10 @@ def _device_rows(plan: Plan, records: Records, judgement: Judgement) -> list[dic
 
 
 def epochs_table(plan: Plan, records: Records) -> pd.DataFrame:
-    """Lay out the training curves, a row a run and epoch.
+    """List the training curves, one row for each run and epoch.
 
-    Columns: run, experiment, seed, then the fields of `epochs.jsonl`: epoch (from 1), seconds, train_loss, val_loss,
-    val_accuracy (share of 1), learning_rate, grad_norm, skipped_steps, bursts_per_second, peak_memory_bytes.
+    Columns: run, experiment, seed, then the fields of `epochs.jsonl`. There, epoch counts from 1 and val_accuracy is a
+    share of 1.
     """
     integers = ("epoch", "skipped_steps", "peak_memory_bytes")
     columns: Columns = {"run": "str", "experiment": "str", "seed": "Int64"}

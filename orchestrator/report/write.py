@@ -6,43 +6,40 @@ from pathlib import Path
 
 import pandas as pd
 
-from orchestrator.campaign.plan import Plan
 from orchestrator.report import figures, tables
-from orchestrator.report.markdown import MAX_LETTERS, NOTHING, render_markdown
+from orchestrator.report.escape import MAX_LETTERS
+from orchestrator.report.markdown import NOTHING, render_markdown
 from orchestrator.report.page import render_page
 from orchestrator.report.place import point_latest, write_files
 from orchestrator.report.search_rows import search_rows
 from orchestrator.runs.paths import Paths
-from orchestrator.runs.record import Records
-from orchestrator.verdicts.judgement import Judgements
+from orchestrator.verdicts.findings import Findings
 from orchestrator.wording import csv_cell, one_line
 
 
-def write_report(
-    plan: Plan, records: Records, judgements: Judgements, paths: Paths, refused: Mapping[str, str] = NOTHING
-) -> Path:
+def write_report(findings: Findings, paths: Paths, refused: Mapping[str, str] = NOTHING) -> Path:
     """Write the report into a folder named by its contents, point `latest` to it, and return `report.md`.
 
     Args:
-        plan: what was to be run.
-        records: run -> what it left.
-        judgements: experiment -> what is concluded.
+        findings: what the report is of.
         paths: where reports lie.
-        refused: run -> why what its folder says is not believed.
+        refused: run -> a sentence that says why its folder is left out.
 
     Raises:
         RunError: the report cannot be written.
     """
-    frames = build_frames(plan, records, judgements)
+    plan, records = findings.plan, findings.records
+    frames = build_frames(findings)
     content: dict[str, bytes] = {f"{name}.csv": _to_csv(frame) for name, frame in frames.items()}
-    content["deltas.png"] = figures.draw_deltas(plan, judgements)
+    content["deltas.png"] = figures.draw_deltas(plan, findings.judgements)
     content["curves.png"] = figures.draw_curves(plan, records)
-    # Without the folder of the campaign, which is no part of what was found.
+    # The campaign's own folder is cut off, so that the same results give the same bytes everywhere.
     left_out = [sentence.replace(f"{paths.root}/", "") for sentence in refused.values()]
-    markdown = render_markdown(plan, records, judgements, search_rows(plan.campaign, paths), left_out)
+    markdown = render_markdown(findings, search_rows(plan.campaign, paths), left_out)
     content["report.md"] = markdown.encode()
     pictures = {name: data for name, data in content.items() if name.endswith(".png")}
     content["report.html"] = render_page(plan.campaign.title, markdown, pictures).encode()
+    # The name holds a hash of the content: the same results never write a second folder.
     folder = paths.report(f"{plan.campaign.name}-{_hash(content)}")
     write_files(folder, content)
     point_latest(paths.latest_report, folder)
@@ -51,23 +48,24 @@ def write_report(
 
 def _hash(content: Mapping[str, bytes]) -> str:
     whole = hashlib.sha256()
+    # A length or an end between name and data keeps two files from reading as one.
     for name in sorted(content):
         whole.update(name.encode() + b"\0" + hashlib.sha256(content[name]).digest())
     return whole.hexdigest()[:8]
 
 
-def build_frames(plan: Plan, records: Records, judgements: Judgements) -> dict[str, pd.DataFrame]:
+def build_frames(findings: Findings) -> dict[str, pd.DataFrame]:
     """Build the tables of a report, by the name of their CSV."""
     return {
-        "verdicts": tables.scores_table(plan, judgements),
-        "seeds": tables.seeds_table(plan, records, judgements),
-        "runs": tables.runs_table(plan, records),
-        "claims": tables.claims_table(plan, judgements),
-        "audit": tables.audit_table(plan, judgements),
-        "interactions": tables.interactions_table(plan, records, judgements),
-        "ledger": tables.ledger_table(plan, records),
-        "devices": tables.devices_table(plan, records, judgements),
-        "epochs": tables.epochs_table(plan, records),
+        "verdicts": tables.scores_table(findings),
+        "seeds": tables.seeds_table(findings),
+        "runs": tables.runs_table(findings.plan, findings.records),
+        "claims": tables.claims_table(findings),
+        "audit": tables.audit_table(findings),
+        "interactions": tables.interactions_table(findings),
+        "ledger": tables.ledger_table(findings),
+        "devices": tables.devices_table(findings),
+        "epochs": tables.epochs_table(findings.plan, findings.records),
     }
 
 

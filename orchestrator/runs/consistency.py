@@ -1,6 +1,6 @@
-"""Whether what a run folder says agrees with itself; what does not is not believed. Pure but for `why_not_believed`.
+"""Contradictions between the files of a run folder. Pure but for `why_not_believed`.
 
-A result is believed where its predictions say the same, and a folder where its files are of one run.
+A result is believed if its predictions give the same scores. A folder is believed if its files are of one run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,20 +17,20 @@ from orchestrator.runs.states import RunState
 from orchestrator.wording import listed
 
 NUM_HEX = 8
-"""Of an identity, in the name of a folder."""
+"""Digits of an identity in the name of a run folder."""
 TOLERANCE = 1e-9
-"""How far an accuracy may lie from the share of its counts: rounding."""
+"""Largest difference, by rounding, between an accuracy and the share that its counts give."""
 MAX_COUNT = 2**63
-"""What no count of steps or bytes reaches, and no table holds."""
+"""Counts of steps, bytes or seconds are below this; a table could not hold a larger one."""
 
 
-def disagreement(result: Result, predictions: Mapping[str, Predictions], config: JobConfig) -> str | None:
-    """Say where a result and the predictions beside it contradict each other; None where they agree.
+def find_disagreement(result: Result, predictions: Mapping[str, Predictions], config: JobConfig) -> str | None:
+    """Return a sentence if a result contradicts its predictions; None if they agree.
 
     Args:
-        result: `result.json`; only one that is `done` has scores to hold against anything.
-        predictions: capture -> what `predictions.npz` holds.
-        config: names the captures that a run is scored on.
+        result: `result.json`; only a result that is `done` has scores to compare.
+        predictions: capture -> content of `predictions.npz`.
+        config: names the captures on which a run is scored.
     """
     if result.state not in tuple(state for state in RunState if state.is_final):
         return f"result.json says that the run is `{result.state}`, which is no ending"
@@ -41,21 +41,21 @@ def disagreement(result: Result, predictions: Mapping[str, Predictions], config:
     wanted = set(config.data.scored)
     for file, names in (("result.json", set(result.scores)), ("predictions.npz", set(predictions))):
         if names != wanted:
-            told = listed(sorted(names)) if names else "no capture"
-            return f"{file} is on {told}, scored are {listed(sorted(wanted))}"
-    found = (_disagreement_on(name, result.scores[name], predictions[name]) for name in sorted(wanted))
-    return next((sentence for sentence in found if sentence), None)
+            found = listed(sorted(names)) if names else "no capture"
+            return f"{file} is on {found}, scored are {listed(sorted(wanted))}"
+    sentences = (_find_capture_disagreement(name, result.scores[name], predictions[name]) for name in sorted(wanted))
+    return next((sentence for sentence in sentences if sentence), None)
 
 
-def _disagreement_on(capture: str, score: LocationScore, told: Predictions) -> str | None:
-    bursts, num_classes = told.logits_BC.shape
-    if not np.isfinite(told.logits_BC).all():
+def _find_capture_disagreement(capture: str, score: LocationScore, stored: Predictions) -> str | None:
+    bursts, num_classes = stored.logits_BC.shape
+    if not np.isfinite(stored.logits_BC).all():
         return f"predictions.npz has logits on {capture} that are no finite numbers"
-    if bursts == 0 or told.labels_B.min() < 0 or told.labels_B.max() >= num_classes:
+    if bursts == 0 or stored.labels_B.min() < 0 or stored.labels_B.max() >= num_classes:
         return f"predictions.npz has labels on {capture} outside of its {num_classes} classes"
-    if len(np.unique(told.keys_B)) != bursts:
+    if len(np.unique(stored.keys_B)) != bursts:
         return f"predictions.npz holds a burst of {capture} more than once"
-    correct = int(told.find_correct().sum())
+    correct = int(stored.find_correct().sum())
     if (score.bursts, score.correct) != (bursts, correct) or abs(score.accuracy - correct / bursts) > TOLERANCE:
         return (
             f"result.json says {100 * score.accuracy:.1f} % on {capture} ({score.correct:,} of {score.bursts:,} "
@@ -64,33 +64,36 @@ def _disagreement_on(capture: str, score: LocationScore, told: Predictions) -> s
     return None
 
 
-def contradiction(name: str, config: JobConfig, order: Order | None, provenance: Mapping[str, Any]) -> str | None:
-    """Say where the files of a run folder are of different runs; None where they agree. What is not said is no lie.
+def find_contradiction(name: str, config: JobConfig, order: Order | None, provenance: Mapping[str, Any]) -> str | None:
+    """Return a sentence if the files of a run folder are of different runs; None if they agree.
+
+    A missing field is no contradiction.
 
     Args:
         name: of the folder, such as E5-s0-3466db1c.
         config: `config.json`.
-        order: `order.json`; None where there is none, as beside a result that was accepted.
-        provenance: `provenance.json`; empty where the run never started.
+        order: `order.json`; None if there is none, as beside an accepted result.
+        provenance: `provenance.json`; empty if the run never started.
     """
-    whose, _, identity = name.rpartition("-")
-    if whose != f"{config.experiment}-s{config.seed}":
+    owner, _, identity = name.rpartition("-")
+    if owner != f"{config.experiment}-s{config.seed}":
         return f"config.json is of {config.experiment} at seed {config.seed}"
-    told = {"run": name, "seed": config.seed}
-    for what, value in told.items():
+    for what, value in {"run": name, "seed": config.seed}.items():
         if provenance.get(what, value) != value:
             return f"provenance.json is of {what} {provenance[what]}"
+    # The folder's name holds only the first digits of the identity.
     if not str(provenance.get("identity", identity)).startswith(identity):
         return f"provenance.json is of identity {str(provenance['identity'])[:NUM_HEX]}"
-    return _of_order(name, identity, config, order) if order else None
+    return _find_order_contradiction(name, identity, config, order) if order else None
 
 
-def _of_order(name: str, identity: str, config: JobConfig, order: Order) -> str | None:
+def _find_order_contradiction(name: str, identity: str, config: JobConfig, order: Order) -> str | None:
     if order.run != name:
         return f"order.json is of run {order.run}"
     files = {capture.path for capture in config.data.captures.values()}
     if not files <= order.captures.keys():
         return f"order.json has no hash of {listed(sorted(files - order.captures.keys()))}"
+    # The identity is worked out anew: an edited config.json or order.json no longer gives the same one.
     worked_out = identity_hash(config, CodeAndData(code_tree=order.code.tree, captures=order.captures))
     if not (order.identity == worked_out and worked_out.startswith(identity)):
         said, found = order.identity[:NUM_HEX], worked_out[:NUM_HEX]
@@ -98,8 +101,8 @@ def _of_order(name: str, identity: str, config: JobConfig, order: Order) -> str 
     return None
 
 
-def wrong_epochs(epochs: Sequence[EpochRecord]) -> str | None:
-    """Say which line of `epochs.jsonl` holds a number that cannot be; None where there is none."""
+def find_wrong_epoch(epochs: Sequence[EpochRecord]) -> str | None:
+    """Return a sentence about the first line of `epochs.jsonl` with an impossible number; None if there is none."""
     for place, record in enumerate(epochs, 1):
         counts = (record.skipped_steps, record.peak_memory_bytes)
         if not 0 <= min(counts) <= max(counts) < MAX_COUNT or not 0 <= record.seconds < MAX_COUNT:
@@ -110,14 +113,14 @@ def wrong_epochs(epochs: Sequence[EpochRecord]) -> str | None:
 
 
 def why_not_believed(folder: RunFolder) -> str | None:
-    """Say why the result in a run folder is not believed; None where it is, or where there is none.
+    """Say why the result in a run folder is not believed; None if it is, or if there is no result.
 
-    Reads config.json, result.json and predictions.npz, and nothing else.
+    It reads config.json, result.json and predictions.npz, and no other file.
     """
     try:
         result = folder.read_result()
         if result is None:
             return None
-        return disagreement(result, read_predictions(folder.predictions), folder.read_config())
+        return find_disagreement(result, read_predictions(folder.predictions), folder.read_config())
     except SPOILT as error:
         return f"its files cannot be read: {error or type(error).__name__}"

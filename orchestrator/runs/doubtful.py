@@ -1,4 +1,4 @@
-"""Runs whose files contradict each other: they are set aside when they are queued again. Nothing is deleted."""
+"""Runs whose files contradict each other. They are set aside when they are queued again; nothing is deleted."""
 
 import contextlib
 from collections.abc import Iterable, Mapping
@@ -9,18 +9,18 @@ from orchestrator.runs.record import NotBelievedError, read_runs
 
 
 def find_doubtful(paths: Paths, run_ids: Iterable[str]) -> dict[str, NotBelievedError]:
-    """Return the runs whose files contradict each other, with what is wrong.
+    """Return the runs whose files contradict each other, each with the error.
 
-    A folder that the system does not let us read is none of them: that may pass, and says nothing about the run.
+    A folder that the system refuses to read does not count: that may pass, and says nothing about the run.
     """
     refused = read_runs(paths, run_ids).refused
     return {run_id: error for run_id, error in refused.items() if isinstance(error, NotBelievedError)}
 
 
 def set_aside(paths: Paths, doubtful: Mapping[str, NotBelievedError]) -> list[str]:
-    """Move what is not believed out of the way, so that it is trained again; return what was done, in sentences.
+    """Set aside what is not believed, so that the runs are trained again; return what was done, in sentences.
 
-    Of a result that is doubtful alone, the checkpoint stays: the run goes on from there, and is scored again.
+    If only the result is doubtful, the checkpoint stays: the run goes on from there and is scored again.
     """
     said = []
     for run_id, error in doubtful.items():
@@ -28,9 +28,9 @@ def set_aside(paths: Paths, doubtful: Mapping[str, NotBelievedError]) -> list[st
         if error.is_result_alone:
             place = folder.set_result_aside()
         else:
-            place = _free_place(paths.results / "set-aside" / run_id)
+            place = _free_place(paths.set_aside(run_id))
             place.parent.mkdir(parents=True, exist_ok=True)
-            # Another command may have set it aside just now.
+            # Another command may have moved it just now.
             with contextlib.suppress(FileNotFoundError):
                 folder.path.replace(place)
         said.append(f"{error.what}; it is set aside as {place}, and the run is trained again")
@@ -38,7 +38,7 @@ def set_aside(paths: Paths, doubtful: Mapping[str, NotBelievedError]) -> list[st
 
 
 def _free_place(path: Path) -> Path:
-    """Return the first of a path, and the path with a number behind it, where nothing lies yet."""
+    """Return a path where nothing lies yet: the path itself, or with -2, -3, ... behind its name."""
     number = 1
     place = path
     while place.exists():

@@ -1,4 +1,4 @@
-"""Finding a run by a name that a person writes, or by what it computes."""
+"""Finding a run by a name that a person writes, or by its identity."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -9,14 +9,14 @@ from orchestrator.runs.order import read_order
 from orchestrator.runs.paths import Paths
 
 NUM_LISTED = 5
-"""Of the runs that a word may mean, in the message about it."""
+"""Most runs that a message lists for an ambiguous word."""
 
 
 def pick_run(word: str, ids: Iterable[str]) -> str:
-    """Return the run id that is `word`, or the only one that begins with it.
+    """Return the run id that equals a word, or the only one that begins with it.
 
     Raises:
-        UsageError: none or several do.
+        UsageError: no id, or several ids, begin with it.
     """
     known = sorted(ids)
     begun = [run_id for run_id in known if run_id.startswith(word)]
@@ -32,12 +32,18 @@ def pick_run(word: str, ids: Iterable[str]) -> str:
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:
-    """Return the run whose beginning is most like the word, the first of several."""
+    """Return the run whose beginning is most similar to the word; the first if several are."""
     return max(known, key=lambda run_id: difflib.SequenceMatcher(None, word, run_id[: len(word)]).ratio())
 
 
 def find_same(paths: Paths, identity: str, names: Iterable[str]) -> str | None:
-    """Return the first of some run folders, by name, whose order has this identity."""
+    """Return the first run folder, by name, whose order has this identity; None if there is none.
+
+    Args:
+        paths: the campaign's folders.
+        identity: the whole hash.
+        names: of the folders that are read.
+    """
     return next((name for name in sorted(names) if _identity(paths, name) == identity), None)
 
 

@@ -1,4 +1,7 @@
-"""SHA-256 of capture files, remembered as long as the system shows the same file, so that a large one is read once."""
+"""SHA-256 of capture files, kept in a cache so that a large file is read once.
+
+A kept hash counts as long as the file has the same stamp: device, inode, size and times.
+"""
 
 import contextlib
 import hashlib
@@ -13,27 +16,28 @@ import msgspec
 from msgspec import Struct
 
 from model.config import CapturePlace
-from model.train.run_folder import write_atomically
 from orchestrator.errors import DataError
+from orchestrator.files import UNREADABLE, content_hash, write_atomically
 
 TICK_NS = 100_000_000
-"""Longest time for which a file system gives two changes the same time; the kernel's clock ticks each 4 to 10 ms."""
+"""Two changes within so many ns may get the same time. The kernel's clock ticks every 4 to 10 ms; this is far more."""
 COARSE_TICK_NS = 2_000_000_000
-"""The same where it writes whole seconds; FAT writes even ones."""
+"""The same for a file system that stores whole seconds; FAT stores only even ones."""
 SECOND_NS = 1_000_000_000
 
 
 class Fingerprint(Struct, frozen=True, kw_only=True):
-    """The hash of a file, and as which file the system showed it: device, inode, bytes, times of change in ns."""
+    """The hash of a file, and the file's stamp when it was read."""
 
     stamp: tuple[int, int, int, int, int]
+    """Device, inode, bytes, and the times of modification and of change in ns."""
     sha256: str
 
 
 class Remembered(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The cache: the fingerprint of each file, by the hash of the path of the file itself.
+    """The cache: hash of a file's path -> its fingerprint.
 
-    A variable in a capture's path may hold what nobody should read, so no place is written down.
+    Paths are hashed because a variable in a path may hold a secret.
     """
 
     format: Literal[2] = 2
@@ -41,9 +45,12 @@ class Remembered(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def fingerprint_files(paths: Iterable[str], folder: Path, cache: Path) -> dict[str, str]:
-    """Hash the files at `paths` (relative to `folder`); path -> hexadecimal SHA-256.
+    """Return path -> hexadecimal SHA-256 of each file.
 
-    A cache that cannot be read or written costs time and nothing else.
+    Args:
+        paths: relative to `folder`; they may hold variables.
+        folder: the campaign's folder.
+        cache: file of the kept hashes. If it cannot be read or written, the files are just read again.
 
     Raises:
         DataError: a file is missing, is no file, or cannot be read. The system's error is its cause.
@@ -66,7 +73,12 @@ def fingerprint_files(paths: Iterable[str], folder: Path, cache: Path) -> dict[s
 
 
 def changed_captures(captures: Mapping[str, str], folder: Path, cache: Path) -> list[str]:
-    """Return the captures whose bytes are not those of the hashes, given as path -> hexadecimal SHA-256.
+    """Return the captures whose contents no longer have the given hashes.
+
+    Args:
+        captures: path -> hexadecimal SHA-256.
+        folder: the campaign's folder.
+        cache: file of the kept hashes.
 
     Raises:
         DataError: a file is missing, is no file, or cannot be read. The system's error is its cause.
@@ -76,13 +88,14 @@ def changed_captures(captures: Mapping[str, str], folder: Path, cache: Path) -> 
 
 
 def _fingerprint(place: CapturePlace, known: dict[str, Fingerprint]) -> str:
-    """Return the hash of a file, from `known` if that is of this file; else it goes there, if it may be believed."""
+    """Return the hash of a file, from `known` if the stamp is the same; else read the file and update `known`."""
     name, found = _hash_place(place), Path(place).stat()
     _require_file(place, found)
     remembered = known.get(name)
     if remembered is not None and remembered.stamp == _stamp(found):
         return remembered.sha256
     fingerprint = _hash_file(place)
+    # A hash of a file that may still change within the same tick is used once, but not kept.
     if is_settled(fingerprint.stamp, time.time_ns()):
         known[name] = fingerprint
     else:
@@ -91,10 +104,15 @@ def _fingerprint(place: CapturePlace, known: dict[str, Fingerprint]) -> str:
 
 
 def is_settled(stamp: tuple[int, ...], now_ns: int) -> bool:
-    """Whether the next change of a file is sure to show in its stamp: its last one is older than the clock's tick.
+    """Whether the next change of a file is certain to change its stamp.
 
-    Git calls a file that is younger "racily clean". A time of change in the future is another machine's clock, which
-    says nothing about the age; a time of modification in the future was set by hand.
+    It is not if the last change is younger than a tick of the clock. A second change in the same tick gets the same
+    time. Git calls such a file "racily clean". A time of change in the future comes from another machine's clock and
+    says nothing about the age. A time of modification in the future was set by hand.
+
+    Args:
+        stamp: ends with the times of modification and of change, in ns.
+        now_ns: the time now.
     """
     *_, modified_ns, changed_ns = stamp
     tick_ns = TICK_NS if changed_ns % SECOND_NS else COARSE_TICK_NS
@@ -102,16 +120,17 @@ def is_settled(stamp: tuple[int, ...], now_ns: int) -> bool:
 
 
 def _hash_place(place: CapturePlace) -> str:
-    return hashlib.sha256(os.fsencode(os.path.realpath(place))).hexdigest()[:16]
+    return content_hash(os.fsencode(os.path.realpath(place)))[:16]
 
 
 def _hash_file(place: CapturePlace) -> Fingerprint:
-    # What has become a pipe since it was looked at must not hang this.
+    # O_NONBLOCK: a pipe may have taken the file's place since it was checked.
     with os.fdopen(os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
         before = os.fstat(file.fileno())
         _require_file(place, before)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         after = os.fstat(file.fileno())
+    # A file that was written meanwhile gives a hash of a mixture of two contents.
     if _stamp(before) != _stamp(after):
         raise DataError(f"{place}: the capture changes while it is read; wait until it is written, and run again")
     return Fingerprint(stamp=_stamp(before), sha256=sha256)
@@ -128,10 +147,10 @@ def _stamp(found: os.stat_result) -> tuple[int, int, int, int, int]:
 
 
 def _read_cache(cache: Path) -> dict[str, Fingerprint]:
-    """Read what is remembered; nothing, where it cannot be read or another version wrote it."""
+    """Read the cache; empty if it cannot be read or is of another version."""
     try:
         if not cache.is_file():
             return {}
         return msgspec.json.decode(cache.read_bytes(), type=Remembered).files
-    except (OSError, ValueError, RecursionError):
+    except UNREADABLE:
         return {}

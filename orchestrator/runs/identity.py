@@ -1,6 +1,8 @@
-"""What makes two runs the same: a hash over format, configuration, seed, code and data. Pure."""
+"""The identity of a run: a hash over format, configuration, seed, code and data. Pure.
 
-import hashlib
+Two runs with the same identity compute the same, so only one of them is trained.
+"""
+
 import json
 from functools import reduce
 from operator import getitem
@@ -10,23 +12,26 @@ import msgspec
 from msgspec import Struct
 
 from model.config import COSMETIC, JobConfig
+from orchestrator.files import content_hash
 
 IDENTITY_FORMAT = 1
+"""Part of every identity; a higher number makes all earlier runs different."""
 
 
 class CodeAndData(Struct, frozen=True, kw_only=True):
-    """The inputs of a training that no configuration spells out."""
+    """The inputs of a training that are not in its configuration."""
 
     code_tree: str
-    """Git's hash of the tree `model/`."""
+    """Hash of the files of `model/`."""
     captures: dict[str, str]
     """Path of a capture file -> SHA-256 of its bytes."""
 
 
 def identity_parts(config: JobConfig, inputs: CodeAndData) -> dict[str, Any]:
-    """Lay out what a run's identity is made of; `knockout why` compares two of these.
+    """Return the parts of a run's identity; `knockout why` compares the parts of two runs.
 
-    A capture counts by its content, not by where it lies, and knobs that change no number are left out.
+    A capture counts by its content, not by its path. Knobs that change no number, such as the place of a cache, are
+    left out.
     """
     values: dict[str, Any] = msgspec.to_builtins(config)
     for knob in COSMETIC:
@@ -44,17 +49,20 @@ def identity_parts(config: JobConfig, inputs: CodeAndData) -> dict[str, Any]:
 
 
 def identity_hash(config: JobConfig, inputs: CodeAndData) -> str:
-    """SHA-256, in hexadecimal, of the canonical JSON of `identity_parts`."""
+    """Return the SHA-256, in hexadecimal, of `identity_parts` as canonical JSON."""
     canonical = json.dumps(identity_parts(config, inputs), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return content_hash(canonical.encode())
 
 
 def run_id(experiment: str, seed: int, identity: str) -> str:
-    """Name a run's folder: `E5-s0-3466db1c`."""
+    """Return the name of a run's folder, such as `E5-s0-3466db1c`."""
     return f"{experiment}-s{seed}-{identity[:8]}"
 
 
 ID_PATTERN = r"^[A-Za-z][A-Za-z0-9]*([._-][A-Za-z0-9]+)*$"
-"""Experiment ids become branch and folder names, so they are letters and digits joined by single `.`, `_` or `-`."""
+"""Pattern of an experiment's id: letters and digits, joined by single `.`, `_` or `-`.
+
+The id becomes part of the names of branches and folders.
+"""
 
 MAX_ID_LENGTH = 40

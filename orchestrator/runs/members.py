@@ -1,17 +1,17 @@
-"""The processes of this machine that belong to a run, also those that have left its process group."""
+"""The processes of this machine that belong to a run, including those that have left its process group."""
 
 import signal
 
 from model.train.run_folder import RunFolder
-from orchestrator.processes import MARK, Process, find_members, mark_of, signal_group
+from orchestrator.processes import MARK, Process, find_members, run_mark, signal_group
 
 
-def marks_of(folder: RunFolder) -> dict[str, str]:
-    """Return the variable that tells the processes of a run, wherever they go."""
-    return {MARK: mark_of(folder.path)}
+def mark_variables(folder: RunFolder) -> dict[str, str]:
+    """Return the environment variable that marks the processes of a run."""
+    return {MARK: run_mark(folder.path)}
 
 
-def members_of(folder: RunFolder) -> list[Process]:
+def list_members(folder: RunFolder) -> list[Process]:
     """Return the processes of this machine that belong to a run."""
     holder = folder.last_holder()
     recorded = Process(holder.host, holder.pid, holder.born) if holder is not None and holder.born else None
@@ -19,9 +19,9 @@ def members_of(folder: RunFolder) -> list[Process]:
 
 
 def end_members(folder: RunFolder) -> list[str]:
-    """End whatever a job has left behind, also what has left its group; return what could not be ended, in words."""
+    """Kill the processes of a run; return a phrase for each that belongs to another user and lives on."""
     refused = []
-    for member in members_of(folder):
+    for member in list_members(folder):
         try:
             signal_group(member, signal.SIGKILL)
         except PermissionError:

@@ -1,4 +1,4 @@
-"""`order.json`: what the queue needs to start a run later, whatever the campaign file and the code are by then."""
+"""`order.json`: everything that is needed to start a run later, after the campaign file and the code have changed."""
 
 from typing import Annotated
 
@@ -6,30 +6,30 @@ import msgspec
 from msgspec import Meta, Struct
 
 from model.config import JobConfig
-from model.train.run_folder import RunFolder, write_atomically
+from model.train.run_folder import RunFolder
 from orchestrator.closed import Config, Positive
 from orchestrator.errors import RunError
-from orchestrator.files import read_plain
+from orchestrator.files import UNREADABLE, read_plain, write_json
 
 ORDER_FORMAT = 1
 AGAIN = "queue the run again with `knockout queue add`"
 
 
 class OrderedCode(Struct, frozen=True, kw_only=True):
-    """The code that a run was queued with."""
+    """The code with which a run was queued."""
 
     tree: str
     """Hash of `model/`."""
     commit: str | None = None
-    """None outside a repository, where `tree` names a copy."""
+    """None outside a repository: then `tree` names a copy."""
     branch: str | None = None
     base_commit: str | None = None
     changes: tuple[str, ...] = ()
-    """Files of `model/` that its stack's patches and refs change, with lines added and deleted."""
+    """Files that the patches and refs of its stack change, as `model/x.py (+3 -1)`."""
     differs_beyond: tuple[str, ...] = ()
-    """Files in which a ref's code differs from its reference's by more than the ref's own commits."""
+    """Files that differ because a ref forked from an older reference."""
     is_own: bool = False
-    """Whether it is not the code that the campaign's folder holds, so that it is checked before it runs."""
+    """Whether it differs from the code in the campaign's folder; then it is checked before it runs."""
 
 
 class GuardSpec(Config, frozen=True, kw_only=True):
@@ -80,31 +80,31 @@ class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     run: str
     identity: str
     queued: str
-    """When, in UTC: runs queued earlier come first."""
+    """Time in UTC; runs queued earlier come first."""
     code: OrderedCode
     captures: dict[str, str]
     """Path of a capture file -> SHA-256 of its bytes."""
     guards: GuardSpec
     references: tuple[str, ...] = ()
-    """Runs whose epochs measure how fast this one may be expected to be, the first that has come far enough."""
+    """Runs against which this one is timed; the first with enough epochs counts."""
 
 
 def write_order(folder: RunFolder, order: Order) -> None:
-    """Write it, whole or not at all."""
-    write_atomically(folder.order, msgspec.json.format(msgspec.json.encode(order), indent=2) + b"\n")
+    """Write `order.json`."""
+    write_json(folder.order, order)
 
 
 def read_order(folder: RunFolder) -> Order:
-    """Read it.
+    """Read `order.json`.
 
     Raises:
-        RunError: there is none, or another version wrote it.
+        RunError: it is missing or broken, or another version wrote it.
     """
     try:
         order = msgspec.json.decode(read_plain(folder.order), type=Order)
     except FileNotFoundError:
         raise RunError(f"{folder.order}: there is no such file; {AGAIN}") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except UNREADABLE as error:
         raise RunError(f"{folder.order}: cannot be read: {error}; {AGAIN}") from None
     if order.format != ORDER_FORMAT:
         raise RunError(f"{folder.order}: this is format {order.format}, wanted is {ORDER_FORMAT}; {AGAIN}")
@@ -112,11 +112,11 @@ def read_order(folder: RunFolder) -> Order:
 
 
 def place_run(folder: RunFolder, config: JobConfig, order: Order) -> None:
-    """Write the folder of a run that is to wait."""
+    """Write the folder of a run that will wait in the queue; a configuration that is there stays."""
     folder.path.mkdir(parents=True, exist_ok=True)
     if not folder.config.exists():
-        # A run that is another's under its own name keeps the name of its folder, also where it is placed anew.
+        # Two experiments may share one run. Its configuration names the experiment of the folder, whoever queues it.
         name = folder.path.name.rpartition("-")[0].removesuffix(f"-s{config.seed}")
         named = msgspec.structs.replace(config, experiment=name or config.experiment)
-        write_atomically(folder.config, msgspec.json.format(msgspec.json.encode(named), indent=2) + b"\n")
+        write_json(folder.config, named)
     write_order(folder, order)

@@ -1,6 +1,8 @@
-"""Every path under `results/` and `reports/`, as properties of one frozen class: the one owner of these names."""
+"""Every path of a campaign's results, reports and worktrees. No other module spells a name of a file on disk.
 
-import hashlib
+`RunFolder` names the files inside a run folder.
+"""
+
 import os
 import tempfile
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from urllib.parse import quote
 from model.endings import describe_system_error
 from model.train.run_folder import RunFolder
 from orchestrator.errors import RunError
+from orchestrator.files import content_hash
 
 DATABASE_VARIABLE = "KNOCKOUT_DATABASE"
 """Environment variable with the SQLAlchemy URL of a database that several machines share."""
@@ -20,23 +23,33 @@ CACHE_VARIABLE = "XDG_CACHE_HOME"
 
 @dataclass(frozen=True)
 class Paths:
-    """Where things lie, seen from the folder of the campaign file."""
+    """The paths of a campaign.
+
+    Attributes:
+        root: the folder of the campaign file.
+    """
 
     root: Path
 
     @property
     def results(self) -> Path:
-        """All that trainings leave."""
+        """Everything that trainings write."""
         return self.root / "results"
 
     @property
     def database(self) -> Path:
-        """The queue."""
+        """The file of the queue, if it is in SQLite."""
         return self.results / "knockout.db"
 
     @property
+    def database_logs(self) -> tuple[Path, Path]:
+        """The files that SQLite keeps beside the queue: its log, and the log's index."""
+        log, index = (self.database.with_name(f"{self.database.name}{ending}") for ending in ("-wal", "-shm"))
+        return log, index
+
+    @property
     def database_url(self) -> str:
-        """Where the queue is: the file beside the run folders, unless KNOCKOUT_DATABASE names another."""
+        """The URL of the queue: the file beside the run folders, unless KNOCKOUT_DATABASE names another."""
         return os.environ.get(DATABASE_VARIABLE) or sqlite_url(self.database)
 
     @property
@@ -46,10 +59,10 @@ class Paths:
 
     @property
     def has_queue(self) -> bool:
-        """Whether there may be anything in the queue."""
+        """Whether a queue exists, as far as this can be seen without opening it."""
         try:
             return not self.has_own_database or self.database.exists()
-        except OSError:  # whoever opens it says why it cannot be read
+        except OSError:  # opening it gives the reason
             return True
 
     @property
@@ -61,37 +74,49 @@ class Paths:
         """Return the folder of one run."""
         return RunFolder(self.runs / run_id)
 
+    def ordered_runs(self) -> list[RunFolder]:
+        """Return the folders of all runs that were ever queued, in no order."""
+        return [self.run(path.parent.name) for path in self.runs.glob(f"*/{self.run('').order.name}")]
+
+    def set_aside(self, run_id: str) -> Path:
+        """Return where a run folder goes whose files contradict each other."""
+        return self.results / "set-aside" / run_id
+
     def code_copy(self, code_hash: str) -> Path:
-        """Return where a copy of code lies that no repository holds."""
+        """Return the folder for a copy of code outside a repository."""
         return self.results / "code" / code_hash[:12]
 
     def queued_campaign(self, campaign: str, profile: str) -> Path:
-        """Return where a campaign is kept as it was when runs of it were last queued."""
+        """Return the file that keeps a campaign as it was when its runs were last queued."""
         return self.results / "queued" / f"{campaign}-{_short_hash(profile)}.json"
 
     @property
     def searches_url(self) -> str:
-        """Where searches keep their trials, unless told otherwise: Optuna's tables, in a file of their own."""
+        """The URL of the trials of searches, unless a command names another."""
         return sqlite_url(self.results / "optuna.db")
 
     @property
     def searches_lock(self) -> Path:
-        """Locked by the search that asks or tells just now."""
+        """The file that a search locks while it asks Optuna for a trial or reports one."""
         return self.results / "optuna.lock"
 
     @property
     def fingerprints(self) -> Path:
-        """Hashes of capture files, kept so that a large file is read once."""
+        """The file of kept hashes of captures."""
         return self.results / "fingerprints.json"
 
     @property
     def bursts(self) -> Path:
-        """Hashes of bursts, kept so that captures are compared by content once."""
+        """The folder of kept hashes of bursts, by which captures are compared by content."""
         return self.results / "bursts"
+
+    def found_apart(self, key: str) -> Path:
+        """Return the file that marks captures as checked: their roles share no burst. `key` is a hash of both."""
+        return self.bursts / f"{key}.apart"
 
     @property
     def reports(self) -> Path:
-        """One folder a report, and `latest`."""
+        """The folder of all reports."""
         return self.root / "reports"
 
     def report(self, name: str) -> Path:
@@ -103,11 +128,14 @@ class Paths:
         return self.report(f"{campaign}-search-{search}-{profile}-{key}")
 
     def search_summary(self, report: Path) -> Path:
-        """Return where a search's report says in short, for a program, what it says."""
+        """Return the summary, for programs, in the folder of a search's report."""
         return report / "search.json"
 
     def search_summaries(self, campaign: str) -> list[Path]:
-        """Return what there is of these for a campaign, and for another whose name begins as if it were a search's."""
+        """Return the summaries of a campaign's searches.
+
+        Those of another campaign are among them if its name begins with `<campaign>-search-`.
+        """
         folders = sorted(self.reports.glob(f"{campaign}-search-*"))
         return [path for folder in folders if (path := self.search_summary(folder)).exists()]
 
@@ -118,47 +146,63 @@ class Paths:
 
     @property
     def worktrees(self) -> Path:
-        """Checkouts of experiments' commits: outside the user's checkout, one folder a repository.
+        """The folder for checkouts of experiments' commits.
 
-        They lie in the user's cache; in `results/` where that user has no home, or one that nobody can write.
+        It lies in the user's cache, outside the user's checkout. It lies in `results/` if the user has no home that can
+        be written.
         """
         cache = _find_cache()
         if cache is None:
             return self.results / "worktrees"
+        # The hash of the whole path keeps two campaigns apart whose folders have the same name.
         return cache / "knockout" / f"{self.root.name}-{_short_hash(str(self.root.resolve()))}"
+
+    def look(self, experiment: str, commit: str) -> Path:
+        """Return where `knockout checkout` puts an experiment's commit for a person to look at."""
+        return self.worktrees / f"look-{experiment}-{commit[:12]}"
+
+    @property
+    def worktree_locks(self) -> Path:
+        """The locks of the worktrees, one file each."""
+        return self.worktrees.with_name(f"{self.worktrees.name}.locks")
+
+    def worktree_lock(self, worktree: Path) -> Path:
+        """Return the file that is locked as long as the process of a worktree lives."""
+        return self.worktree_locks / worktree.name
 
 
 def _find_cache() -> Path | None:
-    """Return the folder of the user's caches; None where there is no home that could hold it."""
+    """Return the folder of the user's caches; None if no home can hold it."""
     named = os.environ.get(CACHE_VARIABLE, "")
-    # The specification of this variable says that a relative path is to be passed over.
+    # The specification of this variable says that a relative path must be ignored.
     if Path(named).is_absolute():
         return Path(named)
     try:
         cache = Path.home() / ".cache"
-    except RuntimeError:  # no HOME, and no entry in the list of users
+    except RuntimeError:  # HOME is not set, and the system does not know the user
         return None
+    # The cache may not exist yet: the nearest folder that does must be writable.
     there = next((folder for folder in (cache, *cache.parents) if folder.exists()), cache)
     return cache if cache.is_absolute() and os.access(there, os.W_OK | os.X_OK) else None
 
 
 def sqlite_url(file: Path) -> str:
-    """Return the URL of a database file, whatever signs its path has."""
+    """Return the URL of a database file; special characters in its path are quoted."""
     return f"sqlite:///{quote(str(file))}"
 
 
 def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return content_hash(text.encode())[:8]
 
 
-GIVE = "give the user who runs Knockout the right to write there, or move away what is in its place"
+REPORT_REMEDY = "give the user who runs Knockout the right to write there, or move away what is in its place"
 
 
 def require_place(reports: Path) -> None:
-    """Make sure that a report can be written.
+    """Check that a report can be written, hours before it is.
 
     Args:
-        reports: the folder of all reports; it is made if there is none.
+        reports: the folder of all reports; it is made if it is missing.
 
     Raises:
         RunError: nothing can be written there.
@@ -172,5 +216,5 @@ def require_place(reports: Path) -> None:
 
 
 def refuse_report(place: Path, error: OSError) -> RunError:
-    """Say that a report cannot be written, why, and what to do."""
-    return RunError(f"{place}: the report cannot be written ({describe_system_error(error)}); {GIVE}")
+    """Return the error that a report cannot be written, with the reason and what to do."""
+    return RunError(f"{place}: the report cannot be written ({describe_system_error(error)}); {REPORT_REMEDY}")

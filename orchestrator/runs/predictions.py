@@ -1,4 +1,4 @@
-"""`predictions.npz`, read within bounds: nothing in it is believed before its size and its type are known."""
+"""`predictions.npz`, read within bounds: sizes and types are checked before anything is unpacked."""
 
 import lzma
 import math
@@ -20,14 +20,14 @@ SPOILT = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError, RuntimeError, SyntaxError),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError),
 )
-"""What reading a missing, cut or spoilt file raises; an archive that is encrypted is a RuntimeError."""
+"""Errors of reading a missing, cut or spoilt file; an encrypted archive raises a RuntimeError."""
 FIELDS = {"key": "U", "device": "iu", "label": "iu", "logits": "f"}
-"""Array of a capture -> the kinds of values that it may hold: text, whole numbers, numbers."""
+"""Array of a capture -> numpy's kinds of values that it may hold: text, integers, floating-point numbers."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model said of the bursts of one capture: B bursts, C classes."""
+    """The outputs of a model for the bursts of one capture: B bursts, C classes."""
 
     keys_B: NDArray[np.str_]
     devices_B: NDArray[np.int64]
@@ -41,16 +41,16 @@ class Predictions:
             raise ValueError(f"predictions.npz holds arrays that do not go together: {names}")
 
     def find_correct(self) -> NDArray[np.bool_]:
-        """Which bursts were recognised: where the highest logit is that of the label."""
+        """Return for each burst (B) whether its highest logit is that of its label."""
         correct_B: NDArray[np.bool_] = self.logits_BC.argmax(axis=1) == self.labels_B
         return correct_B
 
 
 def read_predictions(path: Path) -> dict[str, Predictions]:
-    """Read the predictions of a run by capture; none where the file is missing.
+    """Return capture -> predictions of a run; empty if the file is missing.
 
     Raises:
-        SPOILT: it cannot be read, or holds something else.
+        SPOILT: it cannot be read, or is no file of predictions.
     """
     try:
         require_plain(path, LARGE_BYTES)
@@ -60,10 +60,10 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
         _require_bounds(archive)
         arrays = {info.filename.removesuffix(".npy"): _read_array(archive, info) for info in archive.infolist()}
     captures = dict.fromkeys(name.rpartition("/")[0] for name in arrays)
-    return {capture: _of_capture(capture, arrays) for capture in captures}
+    return {capture: _build_predictions(capture, arrays) for capture in captures}
 
 
-def _of_capture(capture: str, arrays: Mapping[str, NDArray[Any]]) -> Predictions:
+def _build_predictions(capture: str, arrays: Mapping[str, NDArray[Any]]) -> Predictions:
     for field in FIELDS:
         if f"{capture}/{field}" not in arrays:
             raise ValueError(f"predictions.npz has no array `{capture}/{field}`")
@@ -72,14 +72,14 @@ def _of_capture(capture: str, arrays: Mapping[str, NDArray[Any]]) -> Predictions
 
 
 def _require_bounds(archive: zipfile.ZipFile) -> None:
-    """Refuse an archive that says it unpacks to more than any run writes; none unpacks to more than it says."""
+    """Refuse an archive that declares more bytes than any run writes; `zipfile` never unpacks more than declared."""
     total = sum(info.file_size for info in archive.infolist())
     if total > LARGE_BYTES:
         raise ValueError(f"predictions.npz would unpack to {total:,} bytes, at most {LARGE_BYTES:,} are read")
 
 
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
-    """Read one array, once its header says just as many bytes as there are."""
+    """Read one array whose header declares exactly the bytes that follow."""
     with archive.open(info) as member:
         version = np.lib.format.read_magic(member)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -98,6 +98,6 @@ def _require_kind(name: str, kind: "np.dtype[Any]") -> None:
     field = name.removesuffix(".npy").rpartition("/")[2]
     if field not in FIELDS:
         raise ValueError(f"predictions.npz has an array `{name}` that no run writes")
-    # Objects would be unpickled, which runs code.
+    # An array of objects would be unpickled, and that can execute code.
     if kind.kind not in FIELDS[field]:
         raise ValueError(f"predictions.npz has `{name}` of type {kind}, which no run writes")

@@ -1,7 +1,7 @@
-"""`probes.jsonl`: when a run and its reference were timed in turn, what that took, and what came of it.
+"""`probes.jsonl`: the times of a run and its reference, measured in turns, and the ruling.
 
-A run that looks too slow is paused while a probe times its training and its reference's, in turns on the same slot.
-Each probe is a line here, written by the orchestrator.
+A run that looks too slow is paused. A probe then times its training and its reference's in turns on the same slot, so
+that both meet the same load. Each probe is a line of this file, written by the orchestrator.
 """
 
 import contextlib
@@ -11,10 +11,11 @@ from statistics import median
 import msgspec
 from msgspec import Struct
 
-from model.train.run_folder import EpochRecord, RunFolder, write_atomically
+from model.train.run_folder import EpochRecord, RunFolder
+from orchestrator.files import write_atomically
 
 TURNS = 13
-"""Pairs of turns that a probe takes at most."""
+"""Most pairs of turns in a probe."""
 
 
 def three_digits(seconds: float) -> str:
@@ -23,32 +24,32 @@ def three_digits(seconds: float) -> str:
 
 
 class Measurement(Struct, frozen=True, kw_only=True):
-    """What two trainings came to that took turns; entries of both go together, one pair of turns each."""
+    """The times of two trainings in turns; entry i of both is one pair of turns."""
 
     arm_seconds: tuple[float, ...] = ()
-    """Seconds that an epoch of the run would take, from each of its turns."""
+    """Seconds that an epoch of the run would take, one number a turn."""
     reference_seconds: tuple[float, ...] = ()
-    """The same of its reference, timed right after."""
+    """The same for its reference, which was timed directly after."""
     share: int = 1
-    """The batches of both were divided by this, to fit beside what was in memory."""
+    """Divisor of both batch sizes; above 1 if the memory was too small beside the paused run."""
     problem: str | None = None
-    """Why there are no turns, or not as many as were wanted."""
+    """Why there are fewer turns than wanted; None if there are enough."""
 
     @property
     def ratios(self) -> list[float]:
-        """Of each pair of turns, the run's seconds over the reference's."""
+        """Seconds of the run divided by seconds of the reference, for each pair of turns."""
         pairs = zip(self.arm_seconds, self.reference_seconds, strict=True)
         return [arm / reference for arm, reference in pairs]
 
     @property
     def typical_seconds(self) -> tuple[float, float]:
-        """Median seconds of an epoch, the run's and its reference's, as they are printed."""
+        """Median seconds of an epoch of the run and of its reference, rounded as they are printed."""
         arm, reference = (float(three_digits(median(of))) for of in (self.arm_seconds, self.reference_seconds))
         return arm, reference
 
     @property
     def ratio(self) -> float:
-        """How many times as long the run takes, worked out from the two numbers that are printed."""
+        """Median seconds of the run divided by those of the reference, both rounded as they are printed."""
         arm, reference = self.typical_seconds
         return arm / reference
 
@@ -57,18 +58,18 @@ class Probe(Struct, frozen=True, kw_only=True):
     """A line of `probes.jsonl`."""
 
     epoch: int
-    """How many epochs were finished when the job was paused."""
+    """Finished epochs when the job was paused."""
     paused_seconds: float
-    """How long it was paused: the next epoch's seconds hold these too."""
+    """Length of the pause; the seconds of the next epoch include it."""
     measurement: Measurement
     is_slow: bool
-    """Whether the run was ruled too slow."""
+    """Whether the run was stopped as too slow."""
     said: str
-    """The sentence about it."""
+    """The sentence about the ruling."""
 
 
 def read_probes(folder: RunFolder) -> list[Probe]:
-    """Read a run's probes, oldest first; what cannot be read is left out, since a run can do without."""
+    """Read a run's probes, oldest first; lines that cannot be read are skipped, since no run depends on them."""
     try:
         lines = folder.probes.read_bytes().splitlines()
     except OSError:
@@ -81,17 +82,17 @@ def read_probes(folder: RunFolder) -> list[Probe]:
 
 
 def append_probe(folder: RunFolder, probe: Probe) -> None:
-    """Add a line; the file is whole at every moment."""
+    """Add a line by writing the whole file anew, so that no reader sees half a line."""
     lines = [msgspec.json.encode(each) + b"\n" for each in (*read_probes(folder), probe)]
     write_atomically(folder.probes, b"".join(lines))
 
 
 def without_pauses(epochs: Sequence[EpochRecord], probes: Sequence[Probe]) -> list[EpochRecord]:
-    """Return the epochs without the seconds that they were paused for probes."""
+    """Return the epochs with the pauses for probes subtracted from their seconds."""
     paused: dict[int, float] = {}
     for probe in probes:
         paused[probe.epoch + 1] = paused.get(probe.epoch + 1, 0.0) + probe.paused_seconds
-    # An epoch that was trained again since was not paused: it may be shorter than that.
+    # An epoch that was trained again after a crash holds no pause, and may be shorter than the recorded one.
     return [
         msgspec.structs.replace(record, seconds=record.seconds - paused[record.epoch])
         if 0.0 < paused.get(record.epoch, 0.0) < record.seconds

@@ -1,4 +1,4 @@
-"""What the runs of a campaign left on disk, read into values. Reads run folders and nothing else."""
+"""Run folders, read into values. Nothing else on the disk is read."""
 
 import contextlib
 from collections.abc import Iterable, Mapping
@@ -15,30 +15,30 @@ from model.endings import describe_system_error
 from model.train.run_folder import EpochRecord, Result, RunFolder
 from orchestrator.errors import RunError
 from orchestrator.files import SMALL_BYTES, require_plain
-from orchestrator.runs.consistency import contradiction, disagreement, wrong_epochs
+from orchestrator.runs.consistency import find_contradiction, find_disagreement, find_wrong_epoch
 from orchestrator.runs.order import Order, read_order
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.predictions import SPOILT, read_predictions
 from orchestrator.wording import one_line
 
 MAX_WORDS = 500
-"""Most signs of a reason that stands in a sentence."""
+"""Most characters of a reason in a sentence."""
 LINES_BYTES = 2**28
-"""Most bytes of `epochs.jsonl`: a million epochs have fewer."""
+"""Most bytes of `epochs.jsonl` that are read; a million epochs need fewer."""
 
 
 @dataclass(frozen=True)
 class Bursts:
-    """How one run did on the bursts of one capture; the arrays go together, one entry a burst."""
+    """The scores of one run on the bursts of one capture; entry i of each array is burst i."""
 
     keys: NDArray[np.str_]
-    """What names the burst in its capture: device and packet."""
+    """Name of the burst in its capture: device and packet."""
     devices: NDArray[np.int64]
     correct: NDArray[np.bool_]
 
 
 class _Accepted(Struct, frozen=True, kw_only=True):
-    """What `provenance.json` says of a result that was taken from a run of older code."""
+    """The part of `provenance.json` about a result that was accepted from a run of older code."""
 
     run: str
     code_tree: str
@@ -47,7 +47,7 @@ class _Accepted(Struct, frozen=True, kw_only=True):
 
 
 class _Origin(Struct, frozen=True, kw_only=True):
-    """The types of what is read of `provenance.json`; what an older one does not say is missing."""
+    """The fields of `provenance.json` that are read; one of an older version may lack some."""
 
     run: str | None = None
     seed: int | None = None
@@ -66,7 +66,7 @@ class _Origin(Struct, frozen=True, kw_only=True):
 
 
 class RunRecord(Struct, frozen=True, kw_only=True):
-    """One run, as its folder tells it."""
+    """One run, as read from its folder."""
 
     id: str
     experiment: str
@@ -76,30 +76,35 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     epochs: tuple[EpochRecord, ...]
     result: Result | None
     bursts: dict[str, Bursts]
-    """Capture -> its bursts; empty unless the run was scored."""
+    """Capture -> its bursts; empty if the run was not scored."""
 
 
 Records = Mapping[str, RunRecord]
-"""Run id -> what the run left."""
+"""Run id -> its record."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is believed of some runs, and what is not."""
+    """Runs that could be read and are believed, and runs that could not."""
 
     records: dict[str, RunRecord]
     refused: dict[str, RunError]
-    """Run -> why its folder cannot be read, or is not believed."""
+    """Run id -> why its folder cannot be read, or is not believed."""
 
 
 class NotBelievedError(RunError):
-    """What a run folder holds is spoilt, or contradicts itself."""
+    """The files of a run folder are spoilt, or contradict each other.
+
+    Attributes:
+        what: the sentence without the advice.
+        is_result_alone: whether only the result and its predictions are doubtful, so that the run can go on from its
+            checkpoint.
+    """
 
     def __init__(self, what: str, *, is_result_alone: bool = False) -> None:
         super().__init__(f"{what}; delete it to train it again")
         self.what = what
         self.is_result_alone = is_result_alone
-        """Whether only the result and its predictions are doubtful, and the run can go on from its checkpoint."""
 
 
 def read_run(run_id: str, folder: RunFolder) -> RunRecord:
@@ -110,6 +115,7 @@ def read_run(run_id: str, folder: RunFolder) -> RunRecord:
         NotBelievedError: its files contradict each other.
     """
     try:
+        # Sizes first: a huge or endless file must be refused before it is read into memory.
         require_sizes(folder)
         config = folder.read_config()
         order, provenance = _read_order(folder), _read_provenance(folder)
@@ -117,13 +123,14 @@ def read_run(run_id: str, folder: RunFolder) -> RunRecord:
         result = folder.read_result()
     except SPOILT as error:
         raise _refuse(folder, error) from None
-    if why := contradiction(run_id, config, order, provenance) or wrong_epochs(epochs):
+    if why := find_contradiction(run_id, config, order, provenance) or find_wrong_epoch(epochs):
         raise NotBelievedError(f"{folder.path}: this run is not believed: {one_line(why, MAX_WORDS)}")
     try:
         predictions = read_predictions(folder.predictions)
     except SPOILT as error:
         raise _refuse(folder, error, is_result_alone=True) from None
-    if result is not None and (why := disagreement(result, predictions, config)):
+    # From here only the result is in doubt: the run can go on from its checkpoint and be scored again.
+    if result is not None and (why := find_disagreement(result, predictions, config)):
         what = f"{folder.path}: this run is not believed: {one_line(why, MAX_WORDS)}"
         raise NotBelievedError(what, is_result_alone=True)
     return RunRecord(
@@ -135,17 +142,18 @@ def read_run(run_id: str, folder: RunFolder) -> RunRecord:
         epochs=epochs,
         result=result,
         bursts={
-            capture: Bursts(told.keys_B, told.devices_B, told.find_correct()) for capture, told in predictions.items()
+            capture: Bursts(found.keys_B, found.devices_B, found.find_correct())
+            for capture, found in predictions.items()
         },
     )
 
 
 def require_sizes(folder: RunFolder) -> None:
-    """Refuse a run folder with a file that is no plain file, or too large to be read whole.
+    """Refuse a run folder in which a file is no plain file, or is too large.
 
     Raises:
         OSError: a file cannot be looked at.
-        ValueError: one is not as any run writes it.
+        ValueError: a file is a pipe or a device, or too large.
     """
     limits = dict.fromkeys((folder.config, folder.order, folder.provenance, folder.result), SMALL_BYTES)
     for path, limit_bytes in (limits | {folder.epochs: LINES_BYTES}).items():
@@ -154,7 +162,10 @@ def require_sizes(folder: RunFolder) -> None:
 
 
 def _refuse(folder: RunFolder, error: BaseException, *, is_result_alone: bool = False) -> RunError:
-    """Say why a folder cannot be read. What the system refuses may pass, and says nothing about what is in it."""
+    """Return the error for a folder that cannot be read.
+
+    A refusal of the system may pass, and says nothing about the files; any other error makes the run doubtful.
+    """
     what = f"{folder.path}: this run folder cannot be read"
     if isinstance(error, PermissionError):
         return RunError(f"{what}: {describe_system_error(error)}; its owner can give you the right to read it")
@@ -167,7 +178,7 @@ def _refuse(folder: RunFolder, error: BaseException, *, is_result_alone: bool = 
 
 
 def _read_order(folder: RunFolder) -> Order | None:
-    """Read what the run was queued with; None where nobody can say, as of a result that was accepted."""
+    """Read the order of a run; None if there is none, as for an accepted result."""
     try:
         return read_order(folder)
     except RunError:
@@ -175,7 +186,7 @@ def _read_order(folder: RunFolder) -> Order | None:
 
 
 def _read_provenance(folder: RunFolder) -> dict[str, Any]:
-    """Read where a run came from; one that only waits, or was rejected, has not been started and has none."""
+    """Read `provenance.json`; empty for a run that was never started, because it waits or was rejected."""
     if not folder.provenance.exists() and not folder.epochs.exists():
         return {}
     content = folder.provenance.read_bytes()
@@ -184,13 +195,13 @@ def _read_provenance(folder: RunFolder) -> dict[str, Any]:
 
 
 def read_runs(paths: Paths, run_ids: Iterable[str]) -> Evidence:
-    """Read the folders of those runs that have one; one that cannot be read, or believed, keeps no other out."""
+    """Read the folders of those runs that have one. A refused folder does not affect the others."""
     records: dict[str, RunRecord] = {}
     refused: dict[str, RunError] = {}
     for run_id in run_ids:
         folder = paths.run(run_id)
         try:
-            # Asked first: a folder in which nobody has written a configuration is no run.
+            # A folder without a configuration is no run.
             folder.config.stat()
             records[run_id] = read_run(run_id, folder)
         except (FileNotFoundError, NotADirectoryError):

@@ -1,17 +1,14 @@
-"""How runs ended, as their folders say, and who is at work in them: the truth, without the queue beside it."""
+"""How runs ended and who works on them, as their folders say. The queue is not asked."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import median
 
 from model.train.run_folder import EpochRecord, HeldError, Holder, Result, RunFolder
 from orchestrator.errors import RunError
-from orchestrator.runs.members import members_of
+from orchestrator.runs.members import list_members
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.probes import read_probes
 from orchestrator.runs.states import RunState
-
-UNREADABLE = (OSError, ValueError)
-"""What reading a missing, cut or spoilt JSON file of a run folder raises; msgspec's errors are ValueErrors."""
 
 
 def read_result(folder: RunFolder) -> Result | None:
@@ -33,8 +30,8 @@ def read_result(folder: RunFolder) -> Result | None:
         ) from None
 
 
-def look_at_results(paths: Paths, run_ids: Iterable[str]) -> tuple[dict[str, Result], dict[str, str]]:
-    """Return the results that are there already, and a sentence for each run whose result cannot be read."""
+def read_results(paths: Paths, run_ids: Iterable[str]) -> tuple[dict[str, Result], dict[str, str]]:
+    """Return the results of runs that have ended, and a sentence for each run whose result cannot be read."""
     finished: dict[str, Result] = {}
     unreadable: dict[str, str] = {}
     for run_id in run_ids:
@@ -49,17 +46,17 @@ def look_at_results(paths: Paths, run_ids: Iterable[str]) -> tuple[dict[str, Res
 
 
 def finished_results(paths: Paths, run_ids: Iterable[str], forget: Collection[str] = ()) -> dict[str, Result]:
-    """Return the results that are there already.
+    """Return the results of runs that have ended.
 
     Args:
         paths: the campaign's folders.
         run_ids: the runs.
-        forget: runs that are to be trained again; their results are removed, and not returned.
+        forget: runs that will be trained again; their results are removed, and not returned.
 
     Raises:
         RunError: a failed run's result cannot be removed.
     """
-    finished, _ = look_at_results(paths, run_ids)
+    finished, _ = read_results(paths, run_ids)
     for run_id in finished.keys() & set(forget):
         remove_result(paths.run(run_id))
     return {run_id: result for run_id, result in finished.items() if run_id not in forget}
@@ -82,46 +79,47 @@ def remove_result(folder: RunFolder) -> None:
 
 def count_ended(paths: Paths, run_ids: Iterable[str]) -> int:
     """Count the runs that have ended."""
-    return len(look_at_results(paths, run_ids)[0])
+    return len(read_results(paths, run_ids)[0])
 
 
 def find_holder(folder: RunFolder) -> str | None:
-    """Say who is at work in a folder; None if nobody is.
+    """Return a phrase about who works in a folder; None if nobody does.
 
     Raises:
-        OSError: nobody can tell, since the folder cannot be read.
+        OSError: the folder cannot be read.
     """
     try:
         holder = folder.holder()
     except HeldError as error:
         return str(error)
     except NotADirectoryError:
-        # A file, and nobody works in a file.
+        # The path is a file, so no job works in it.
         return None
     return None if holder is None else _describe(holder, folder)
 
 
 def _describe(holder: Holder, folder: RunFolder) -> str:
-    """Say who holds a folder: the recorded job, or what it left behind where it is gone itself."""
-    left = [] if not holder.is_here or holder.is_alive else members_of(folder)
+    """Name who holds a folder: the recorded job, or a process that the dead job left behind."""
+    # A job can die and leave a process behind that still has the lock, such as a data loader.
+    left = [] if not holder.is_here or holder.is_alive else list_members(folder)
     if left:
         return f"process {left[0].pid} on {left[0].host}, which its job left behind, is at work on it"
     return f"process {holder.pid} on {holder.host} is at work on it"
 
 
 def describe_holder(folder: RunFolder) -> str | None:
-    """Say who is at work in a folder, or that nobody can tell; None if nobody is."""
+    """Return a sentence about who works in a folder, or that this cannot be read; None if nobody does."""
     try:
         return find_holder(folder)
     except OSError as error:
         return (
-            f"{folder.lock}: nobody can tell whether a job is at work here: {error.strerror}; ask its "
+            f"{folder.lock}: it is unknown whether a job is at work here: {error.strerror}; ask its "
             f"owner for the right to read {folder.path}, or move it away"
         )
 
 
 def has_job(folder: RunFolder) -> bool:
-    """Whether a job is at work in a folder, as far as anybody can tell here."""
+    """Whether a job works in a folder, as far as this machine can tell."""
     try:
         return find_holder(folder) is not None
     except OSError:
@@ -129,8 +127,8 @@ def has_job(folder: RunFolder) -> bool:
 
 
 def describe_forgotten(paths: Paths) -> list[str]:
-    """Say how many run folders without a result an empty queue does not know of; nothing if there are none."""
-    count = sum(_is_unfinished(paths.run(path.parent.name)) for path in paths.runs.glob("*/order.json"))
+    """Say how many run folders have no result, for an empty queue; no sentence if there are none."""
+    count = sum(map(_is_unfinished, paths.ordered_runs()))
     if count == 0:
         return []
     runs = "1 run folder has" if count == 1 else f"{count} run folders have"
@@ -141,20 +139,20 @@ def _is_unfinished(folder: RunFolder) -> bool:
     try:
         return not folder.result.exists()
     except OSError:
-        # `knockout rebuild` says what is wrong with it.
+        # Counted: `knockout rebuild` will say what is wrong with it.
         return True
 
 
-RunOf = Mapping[tuple[str, int], str]
+RunIds = Mapping[tuple[str, int], str]
 """(experiment, seed) -> run id."""
 
 
-def find_contradicted(run_of: RunOf, results: Mapping[str, Result]) -> set[str]:
-    """Return the runs that were ruled too slow while another seed of their experiment was done.
+def find_contradicted(run_of: RunIds, results: Mapping[str, Result]) -> set[str]:
+    """Return the runs that were stopped as too slow while another seed of their experiment is done.
 
     Args:
         run_of: (experiment, seed) -> run id.
-        results: run id -> how it ended; runs without a result are not there.
+        results: run id -> its result; runs without one are missing.
     """
     states: dict[str, dict[str, str]] = {}
     for (experiment, _), run in run_of.items():
@@ -169,22 +167,23 @@ def find_contradicted(run_of: RunOf, results: Mapping[str, Result]) -> set[str]:
     }
 
 
-def find_second_tries(paths: Paths, run_of: RunOf, results: Mapping[str, Result]) -> set[str]:
-    """Return the contradicted runs that a probe has ruled too slow once: they are tried again, and only once."""
+def find_second_tries(paths: Paths, run_of: RunIds, results: Mapping[str, Result]) -> set[str]:
+    """Return the contradicted runs that a probe has stopped only once: each gets one second try."""
     return {
         run
         for run in find_contradicted(run_of, results)
+        # Two rulings settle it: without this limit a run near the guard would be tried for ever.
         if sum(probe.is_slow for probe in read_probes(paths.run(run))) == 1
     }
 
 
 def run_seconds(epochs: Sequence[EpochRecord]) -> float:
-    """Return what a run's epochs took: the median epoch times their number, so that a shared hour does not count."""
+    """Return the seconds of a run's epochs: median times number, so that some slow epochs do not count."""
     return median(epoch.seconds for epoch in epochs) * len(epochs) if epochs else 0.0
 
 
 def folder_bytes(folder: RunFolder) -> int:
-    """Return the size of a run folder, as far as we may look at it."""
+    """Return the bytes of the files in a run folder; 0 if it cannot be read."""
     try:
         return sum(path.stat().st_size for path in folder.path.iterdir() if path.is_file())
     except OSError:

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class RunState(StrEnum):
-    """Where a run stands."""
+    """The state of a run."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -16,12 +16,12 @@ class RunState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the run has a result that stands."""
+        """Whether the run has ended; it trains again only if a command asks for it."""
         return self in (RunState.DONE, RunState.TOO_SLOW, RunState.FAILED, RunState.CANCELLED)
 
 
 class Failure(StrEnum):
-    """Why a run failed."""
+    """The class of a failure."""
 
     NONFINITE = "nonfinite"
     DIVERGED = "diverged"
@@ -49,6 +49,9 @@ MOVES: dict[RunState, frozenset[RunState]] = {
     RunState.DONE: frozenset(),
     RunState.TOO_SLOW: frozenset({RunState.QUEUED}),
 }
-"""Allowed moves. A run that is done is never trained again; one that was too slow, where another seed was not."""
+"""State -> states that may follow. A run that is done is never trained again.
+
+A run that was too slow may wait again: the ruling is in doubt if another seed was fast enough.
+"""
 OPEN = (RunState.QUEUED, RunState.RUNNING)
-"""States of runs that come to an end without anything being asked again."""
+"""States of runs that will end without another command."""

@@ -15,12 +15,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.nodes import MappingNode, Node
 
-from model.train.run_folder import write_atomically
 from orchestrator import wording
 from orchestrator.campaign.arms import resolve_arms
 from orchestrator.campaign.load import at_profile, load_campaign, wrong_id
 from orchestrator.errors import SpecError, UsageError
-from orchestrator.search.results import Searched, TrialRecord
+from orchestrator.files import write_atomically
+from orchestrator.search.results import Searched, TrialRecord, name_point
 from orchestrator.search.space import moved_knobs
 from orchestrator.task.knobs import Change
 
@@ -91,13 +91,12 @@ def promote(file: Path, found: Searched, name: str | None = None) -> Promoted:
 
 def describe(found: Searched, best: TrialRecord, change: Change) -> dict[str, Any]:
     """Return the experiment's entry for the file."""
-    values = ", ".join(f"{knob} {value}" for knob, value in best.change.items())
     score = best.score
     assert score is not None
     scored = f"{score.mean:.1f} % on {wording.listed(found.captures)}, {wording.seeds(found.seeds)}"
     entry: dict[str, Any] = {"on": found.stack} if found.stack != "baseline" else {}
     return entry | {
-        "title": f"{found.spec.title}, {values}",
+        "title": f"{found.spec.title}, {name_point(best.change)}",
         "group": GROUP,
         "hypothesis": f"Best of {len(found.scored)} points of search {found.name} at profile "
         f"{found.campaign.profile}, {scored}.",

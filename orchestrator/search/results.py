@@ -17,6 +17,11 @@ def point_key(change: Change) -> frozenset[tuple[str, Any]]:
     return frozenset(change.items())
 
 
+def name_point(change: Change) -> str:
+    """Name a point by its values: loss.gamma 2.0, loss.label_smoothing 0.05."""
+    return ", ".join(f"{knob} {value}" for knob, value in change.items())
+
+
 def as_trained(values: Mapping[str, Any], space: Mapping[str, Space]) -> Change:
     """Return a point as it is trained: its knobs in the order of the space, numbers rounded to `DIGITS` digits."""
     return suggest({knob: space[knob] for knob in space if knob in values}, lambda knob, _: values[knob])

@@ -14,7 +14,14 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from orchestrator.errors import QueueError, QueueLockedError
-from orchestrator.queue.database import DRIVERS, LOCK_SECONDS, connect_bounded, listen_for_refusals, make_file, name_of
+from orchestrator.queue.database import (
+    DRIVERS,
+    LOCK_SECONDS,
+    connect_bounded,
+    database_name,
+    listen_for_refusals,
+    make_file,
+)
 from orchestrator.queue.troubles import TRIALS, describe_trouble, find_remedy, is_refusal
 from orchestrator.runs.paths import Paths
 from orchestrator.search.open import storage_file
@@ -96,7 +103,7 @@ def open_storage_study(paths: Paths, given_url: str | None, name: str) -> KeptSt
         raise QueueError(f"{what} again without them; name another database with --storage, or none")
     try:
         storage = RDBStorage(*_arguments(url))
-        listen_for_refusals(storage.engine, kept=TRIALS)
+        listen_for_refusals(storage.engine, content=TRIALS)
         study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
         return KeptStudy(study, storage)
     except (optuna.exceptions.OptunaError, SQLAlchemyError, ImportError, ValueError) as error:
@@ -127,7 +134,7 @@ def _describe_refusal(url: str, error: BaseException) -> str:
     while cause is not None:
         original = getattr(cause, "orig", None)
         if isinstance(original, Exception) and is_refusal(original):
-            return describe_trouble(name_of(make_url(url)), str(original), find_remedy(original), TRIALS)
+            return describe_trouble(database_name(make_url(url)), str(original), find_remedy(original), TRIALS)
         cause = cause.__cause__ or cause.__context__
     # The other lines are the SQL statement and a link.
     said = str(error).partition("\n")[0]

@@ -131,7 +131,7 @@ class Trials:
 
         A trial without runs fails, and its point is asked for again.
         """
-        living = {owner_name(worker) for worker in self.runs.store.workers()} | {owner_name(self.process)}
+        living = {owner_name(worker) for worker in self.runs.store.workers.list_living()} | {owner_name(self.process)}
         for trial in self.under_way():
             note = read_note(trial)
             if note.runs is None:

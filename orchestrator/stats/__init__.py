@@ -1,1 +1,5 @@
-"""Arrays in, estimates out. It knows no campaign and opens no file."""
+"""The statistics: arrays in, estimates out.
+
+It pairs the outcomes of two sides, estimates a difference with its error, corrects for many tests, and plans interim
+looks. It must never know a campaign, an experiment's configuration or a run folder, and it opens no file.
+"""

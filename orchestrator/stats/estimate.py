@@ -1,10 +1,14 @@
-"""What one comparison says, and how sure it lets us be. Pure.
+"""The estimate of one comparison: a difference with its interval, its p-values, and what a verdict would take. Pure.
 
-The estimate is the mean over seeds of the mean over bursts of `experiment correct - reference correct`. How its error
-is made of seeds and bursts is told in `variance`.
+The estimate is the mean over seeds of the mean over bursts of `experiment correct - reference correct`. `variance`
+says how seeds and bursts make up its error.
+
+Example: 500 bursts at two seeds. The experiment recognises 430 and 436, the reference 420 and 424. The differences are
++2.0 and +2.4 points, so the estimate is +2.2 points.
 """
 
 import math
+from collections.abc import Callable
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,11 +18,11 @@ from orchestrator.stats.pairing import PairedDifferences
 from orchestrator.stats.variance import Spread, seed_spread, split_error, stratified_variance
 
 LEVEL = 0.05
-"""One minus the coverage of an interval, where a campaign does not say."""
+"""One minus the coverage of an interval: 0.05 stands for 95 %. A campaign may set another."""
 
 
 class Estimate(Struct, frozen=True, kw_only=True):
-    """The difference between an experiment and its reference; None is "cannot be computed", never zero.
+    """The difference between an experiment and its reference; None means "cannot be computed", never zero.
 
     Differences and standard errors are in percentage points of accuracy. The squares of the three parts of the error
     add up to the square of the whole.
@@ -34,7 +38,7 @@ class Estimate(Struct, frozen=True, kw_only=True):
     delta_points: float | None = None
     delta_points_of: dict[int, float] = {}
     """Seed -> difference at that seed."""
-    level: float = 0.05
+    level: float = LEVEL
     """One minus the coverage of the interval."""
     low_points: float | None = None
     high_points: float | None = None
@@ -43,14 +47,14 @@ class Estimate(Struct, frozen=True, kw_only=True):
     error_points: float | None = None
     """The standard error of the difference."""
     seed_error_points: float | None = None
-    """Its part that more seeds would take away."""
+    """The part that more seeds would take away."""
     burst_error_points: float | None = None
-    """Its part that more bursts would take away; at a single seed all that can be seen of the error."""
+    """The part that more bursts would take away. With one seed it is the only part that can be estimated."""
     rest_error_points: float | None = None
-    """Its part that belongs to a seed and a burst together: either would take it away."""
+    """The part that belongs to a seed and a burst together: more of either would take it away."""
     degrees_of_freedom: float | None = None
     moderated: bool = False
-    """Whether the spread over seeds borrows strength from the campaign's other arms; else it is the plain paired t."""
+    """Whether the spread over seeds also uses the campaign's other arms; otherwise it is the plain paired t-test."""
 
     @property
     def interval_points(self) -> tuple[float, float] | None:
@@ -61,12 +65,12 @@ class Estimate(Struct, frozen=True, kw_only=True):
 
 
 def estimate_delta(pairs: PairedDifferences, spread: Spread | None, level: float = LEVEL) -> Estimate:
-    """Estimate the difference with its interval; below two seeds there is no interval, whatever the difference.
+    """Estimate the difference with its interval; with fewer than two seeds there is no interval.
 
     Args:
         pairs: experiment and reference.
-        spread: of the difference at one seed, as the campaign's arms have it; None takes these pairs alone, which with
-            no error of bursts is the paired t-test.
+        spread: of the difference at one seed, from the campaign's arms. None uses these pairs alone, which gives the
+            paired t-test if the bursts have no error.
         level: one minus the coverage of the interval.
     """
     estimate = Estimate(
@@ -84,6 +88,7 @@ def estimate_delta(pairs: PairedDifferences, spread: Spread | None, level: float
         delta_points=float(delta_points_S.mean()),
         delta_points_of=dict(zip(pairs.seeds, delta_points_S.tolist(), strict=True)),
     )
+    # One seed shows sampling error only. An interval from it would ignore seed noise, so there is none.
     if pairs.num_seeds == 1:
         points_SB = 100.0 * pairs.difference_SB.astype(float)
         return replace(estimate, burst_error_points=float(stratified_variance(points_SB, pairs.devices_B)[0]) ** 0.5)
@@ -98,6 +103,7 @@ def _with_interval(estimate: Estimate, pairs: PairedDifferences, spread: Spread 
         estimate,
         low_points=delta_points - half_width,
         high_points=delta_points + half_width,
+        # Twice the lower tail, because `stdtr` keeps its precision for small values there.
         p_value=min(1.0, 2.0 * float(stdtr(parts.degrees_of_freedom, -abs(delta_points) / error))),
         error_points=error,
         seed_error_points=parts.seed**0.5,
@@ -109,14 +115,15 @@ def _with_interval(estimate: Estimate, pairs: PairedDifferences, spread: Spread 
 
 
 def t_quantile(probability: float, degrees_of_freedom: float) -> float:
-    """Quantile of Student's t; of the normal distribution where the degrees of freedom are infinite."""
+    """Return a quantile of Student's t; infinite degrees of freedom give the normal distribution."""
     return float(stdtrit(degrees_of_freedom, probability))
 
 
 def equivalence_p_value(estimate: Estimate, margin_points: float) -> float | None:
-    """Test that the difference lies inside the margin, by two one-sided t-tests; None where there is no interval.
+    """Return the p-value of two one-sided t-tests that the difference lies inside the margin; None without an interval.
 
-    It is below a level exactly where the interval of coverage 1 - 2 levels lies inside the margin.
+    It is below a level exactly if the interval of coverage 1 - 2 levels lies inside the margin. With a level of 0.05
+    that is the 90 % interval.
 
     Source: Schuirmann, A comparison of the two one-sided tests procedure and the power approach (1987).
     """
@@ -127,19 +134,44 @@ def equivalence_p_value(estimate: Estimate, margin_points: float) -> float | Non
 
 
 def seeds_to_resolve(estimate: Estimate, half_width_points: float, level: float) -> float:
-    """Say roughly how many seeds would bring the interval's half width down to a target; infinite for no number.
+    """Return roughly how many seeds would narrow the interval to a half width; infinite if no number would.
 
-    More seeds bring no more bursts: where the burst part of the error is too wide alone, no number will do. The
-    normal quantile is used, as if the errors were known.
+    More seeds bring no more bursts, so no number is enough if the burst part alone is too wide. The normal quantile is
+    used, as if the errors were known.
     """
     seed, burst, rest = _squared_parts(estimate)
     return _times_to_resolve(seed + rest, burst, half_width_points, level) * len(estimate.seeds)
 
 
 def bursts_to_resolve(estimate: Estimate, half_width_points: float, level: float) -> float:
-    """Say roughly how many bursts, of the same devices and at the same seeds, would do the same."""
+    """Return roughly how many bursts, of the same devices and at the same seeds, would do the same."""
     seed, burst, rest = _squared_parts(estimate)
     return _times_to_resolve(burst + rest, seed, half_width_points, level) * estimate.num_bursts
+
+
+Resolve = Callable[[Estimate, float, float], float]
+"""`seeds_to_resolve` or `bursts_to_resolve`."""
+
+
+def fewest_to_tell(
+    estimate: Estimate, margin_points: float, num_compared: int, equivalence_level: float, to_resolve: Resolve
+) -> float:
+    """Return roughly how many seeds, or bursts, would give a verdict if the difference stays; infinite if none would.
+
+    There is a verdict once the interval leaves zero or lies inside the margin. The smaller number counts.
+
+    Args:
+        estimate: with a difference and an error.
+        margin_points: a difference below this makes no difference.
+        num_compared: the interval must leave zero at the level over this number, as Bonferroni has it.
+        equivalence_level: of each of the two one-sided tests against the margin.
+        to_resolve: counts seeds or bursts.
+    """
+    size = abs(estimate.delta_points or 0.0)
+    off_zero = to_resolve(estimate, size, estimate.level / max(1, num_compared))
+    inside = to_resolve(estimate, margin_points - size, 2 * equivalence_level)
+    fewest = min(off_zero, inside)
+    return fewest if math.isinf(fewest) else math.ceil(fewest)
 
 
 def _squared_parts(estimate: Estimate) -> tuple[float, float, float]:
@@ -148,9 +180,10 @@ def _squared_parts(estimate: Estimate) -> tuple[float, float, float]:
     return seed, burst, rest
 
 
-def _times_to_resolve(fading: float, lasting: float, half_width_points: float, level: float) -> float:
-    """Say how many times as much would bring the half width down, when one part of the squared error fades with it."""
+def _times_to_resolve(shrinking: float, lasting: float, half_width_points: float, level: float) -> float:
+    """Return the factor that narrows the interval enough, if one part of the squared error shrinks in proportion."""
     error_wanted = half_width_points / t_quantile(1 - level / 2, math.inf)
+    # The lasting part alone is wider than the target, so no amount of the other data is enough.
     if half_width_points <= 0 or error_wanted**2 <= lasting:
         return math.inf
-    return fading / (error_wanted**2 - lasting)
+    return shrinking / (error_wanted**2 - lasting)

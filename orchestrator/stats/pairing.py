@@ -22,20 +22,20 @@ class BurstOutcomes(Protocol):
 
     @property
     def keys(self) -> NDArray[np.str_]:
-        """What names each burst [B]."""
+        """The name of each burst [B]."""
 
     @property
     def devices(self) -> NDArray[np.int64]:
-        """Which transmitter sent it [B]."""
+        """The transmitter that sent each burst [B]."""
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """Whether it was recognised [B]."""
+        """Whether the run recognised each burst [B]."""
 
 
 @dataclass(frozen=True)
 class PairedDifferences:
-    """One comparison, joined on seed and burst; a pair with a side missing is dropped and counted."""
+    """One comparison, joined on seed and burst. Pairs with only one side are dropped and counted."""
 
     difference_SB: NDArray[np.int8]
     """Experiment minus reference: -1, 0 or 1."""
@@ -61,7 +61,7 @@ class PairedDifferences:
 
     @property
     def delta_points_by_seed(self) -> Floats:
-        """Difference in accuracy at each seed [S], percentage points."""
+        """The difference in accuracy at each seed [S], in percentage points."""
         per_seed_S: Floats = 100.0 * self.difference_SB.mean(axis=1, dtype=np.float64)
         return per_seed_S
 
@@ -69,7 +69,7 @@ class PairedDifferences:
 def pair_outcomes(experiment: Mapping[int, BurstOutcomes], reference: Mapping[int, BurstOutcomes]) -> PairedDifferences:
     """Join two sides, seed -> outcomes, on seed and burst key.
 
-    A burst counts when every run on either side was scored on it. Nothing is filled in for what is missing.
+    A burst counts if every run on both sides was scored on it. Nothing is filled in for a missing score.
 
     Raises:
         RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
@@ -77,8 +77,10 @@ def pair_outcomes(experiment: Mapping[int, BurstOutcomes], reference: Mapping[in
     seeds = tuple(sorted(experiment.keys() & reference.keys()))
     sides = [side[seed] for side in (experiment, reference) for seed in seeds]
     keys_B, dropped_bursts = _common_bursts(sides)
+    # Runs without a common burst are no pair, so their seeds count as dropped.
     if len(keys_B) == 0:
         seeds, sides = (), []
+    # Signed integers, because differences of booleans or unsigned integers would wrap round.
     correct = np.array([_in_order(side, side.correct, keys_B) for side in sides], dtype=np.int8)
     correct_2SB = correct.reshape(2, len(seeds), len(keys_B))
     return PairedDifferences(

@@ -2,18 +2,25 @@
 
 Axes: R runs, S seeds, B bursts of one capture, D devices, A arms (configurations that were trained).
 
-A difference at seed s and burst b is taken as delta + seed_s + burst_b + rest_sb, all three random, bursts within each
-device. The mean over S seeds and B bursts then has the variance
+A difference at seed s and burst b is modelled as delta + seed_s + burst_b + rest_sb. All three are random; bursts are
+drawn within each device. The mean over S seeds and B bursts then has the variance
 
     var(seed)/S + var(burst)/B + var(rest)/(S B)
 
-and each part is estimated by the moments of a two-way layout (Searle, Casella and McCulloch, Variance Components
-(1992), chapter 4). The variance of the means at each seed holds var(seed) + var(rest)/B, so adding to it all of the
-variance over bursts, which holds the rest too, would count the rest twice.
+Each part is estimated by the moments of a two-way layout (Searle, Casella and McCulloch, Variance Components (1992),
+chapter 4). The variance of the means at each seed includes var(seed) + var(rest)/B, and the variance over bursts
+includes the rest as well. Adding both would count the rest twice.
 
-A variance over two or three seeds says next to nothing. So the spread of each arm over seeds is taken from the table
-arms x seeds, and shrunk towards what the campaign's other arms show. The table is of arms and not of differences
-because differences share their reference: one lucky draw of the baseline would make all of them look alike.
+Example: three seeds differ by 4, 6 and 5 points on 100 bursts. The variance of these is 1.0, so their mean has
+1.0 / 3 = 0.33 squared points. Of that the rest is 0.21, which leaves 0.12 for the seeds. The bursts have 2.07. The sum
+is 2.41, and its square root, 1.55 points, is the standard error.
+
+Two or three seeds say very little about a variance. So the spread of each arm over seeds is estimated from the table
+arms x seeds, and shrunk towards that of the campaign's other arms. The table has arms and not differences, because
+differences share their reference: one unusual run of the baseline would make all of them look alike.
+
+Example: an arm has a variance of 4.0 with 1 degree of freedom. The other arms show a variance of 1.0, which weighs as
+much as 3 degrees of freedom. The arm then takes (1 x 4.0 + 3 x 1.0) / (1 + 3) = 1.75, with 4 degrees of freedom.
 """
 
 import math
@@ -29,9 +36,9 @@ from orchestrator.stats.pairing import PairedDifferences
 Floats = NDArray[np.float64]
 
 MIN_POOLED = 4
-"""Fewer arms than this (three comparisons) do not tell a prior from chance."""
+"""Least number of arms for a prior: fewer (three comparisons) do not tell it from chance."""
 MIN_FREEDOM = 0.5
-"""An arm whose own runs say less than this has no part in the prior: its logarithm is all noise."""
+"""Least degrees of freedom of an arm for a part in the prior: below it, the logarithm of its variance is noise."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +54,12 @@ class VariancePrior:
     """What a campaign's arms say about the spread over seeds: a scaled inverse chi-squared distribution."""
 
     degrees_of_freedom: float
-    """How much it weighs; infinite when the arms differ no more than chance would have it."""
+    """The weight of the prior; infinite if the arms differ no more than by chance."""
     variance_points2: float
     pooled_degrees_of_freedom: float
-    """Of all arms together: no moderated variance can be known better than that."""
+    """Degrees of freedom of all arms together: no moderated variance can have more."""
     geometric_mean_points2: float = math.nan
-    """Of the arms' variances, with the bias of the logarithm taken out: what limma centres the prior by."""
+    """Geometric mean of the arms' variances without the bias of the logarithm; limma centres the prior on it."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +67,13 @@ class ErrorParts:
     """The squared standard error of a mean difference, in squared percentage points, part by part."""
 
     seed: float
-    """Fades with more seeds."""
+    """Shrinks with more seeds."""
     burst: float
-    """Fades with more bursts."""
+    """Shrinks with more bursts."""
     rest: float
-    """Belongs to a seed and a burst together; fades with either."""
+    """Belongs to a seed and a burst together; shrinks with more of either."""
     degrees_of_freedom: float
-    """Of the sum, by Satterthwaite (1946); no fewer than those of its least known part."""
+    """Degrees of freedom of the sum, by Satterthwaite (1946); no fewer than those of its least known part."""
 
     @property
     def total(self) -> float:
@@ -77,7 +84,7 @@ class ErrorParts:
 def seed_spread(pairs: PairedDifferences) -> Spread:
     """Return the sample variance of the per-seed differences, S - 1 degrees of freedom.
 
-    Two seeds that agree tell no more than that they agree within what rounding to whole bursts hides.
+    It is never below the variance of rounding: two equal scores may hide a difference of less than one burst.
     """
     variance = float(pairs.delta_points_by_seed.var(ddof=1))
     return Spread(max(variance, rounding_variance(pairs.num_bursts)), pairs.num_seeds - 1)
@@ -89,12 +96,13 @@ def rounding_variance(num_bursts: int) -> float:
 
 
 def stratified_variance(values_RB: Floats, devices_B: NDArray[np.int64]) -> Floats:
-    """Sampling variance of the mean over bursts of each row [R]: a stratified sample, one stratum a device.
+    """Return the sampling variance of the mean over bursts of each row [R]; each device is a stratum.
 
     Source: Cochran, Sampling Techniques (1977), eq. 5.7 without the finite-population term. A device with one burst
-    takes the pooled variance of the others; where every device has one, the variance is that over all bursts.
+    takes the pooled variance of the others. If every device has one burst, the variance is that over all bursts.
     """
     _, device_of_B, count_D = np.unique(devices_B, return_inverse=True, return_counts=True)
+    # Strata of one burst have no variance inside, so all bursts become one stratum.
     if (count_D == 1).all():
         device_of_B, count_D = np.zeros_like(device_of_B), np.array([len(devices_B)])
     member_BD = (device_of_B[:, None] == np.arange(len(count_D))).astype(np.float64)
@@ -115,8 +123,7 @@ def burst_freedom(pairs: PairedDifferences) -> int:
 def split_error(pairs: PairedDifferences, spread: Spread) -> ErrorParts:
     """Split the squared standard error of the mean difference into its parts.
 
-    A part that comes out negative is cut at zero: the spread over seeds is at least what the rest alone would give, and
-    the burst part is at least none.
+    A negative estimate becomes zero. The spread over seeds is at least what the rest alone would give.
 
     Args:
         pairs: at two seeds or more.
@@ -125,17 +132,18 @@ def split_error(pairs: PairedDifferences, spread: Spread) -> ErrorParts:
     points_SB = 100.0 * pairs.difference_SB.astype(np.float64)
     freedom = burst_freedom(pairs)
     if freedom == 0:
-        # One burst in all: the largest variance that a number in [-1, 1] can have.
+        # One burst shows no variance, so take the largest that a number in [-1, 1] can have.
         return ErrorParts(spread.variance_points2 / pairs.num_seeds, 100.0**2, 0.0, spread.degrees_of_freedom)
     mean_1B = points_SB.mean(axis=0, keepdims=True)
-    # The mean over seeds in the first row, what each seed does to each burst in the others.
+    # The first row is the mean over seeds; each other row is what one seed adds to each burst.
     between, *each = stratified_variance(np.vstack([mean_1B, points_SB - mean_1B]), pairs.devices_B).tolist()
     rest = sum(each) / (pairs.num_seeds - 1) / pairs.num_seeds
     across_seeds = max(spread.variance_points2 / pairs.num_seeds, rest)
     burst = max(0.0, between - rest)
-    # A burst part that was cut at zero is known no better than one a little above it.
+    # A burst part cut at zero is known no better than one just above zero, so its noise counts in full.
     noise = across_seeds**2 / spread.degrees_of_freedom
     noise += between**2 / freedom + rest**2 / (freedom * (pairs.num_seeds - 1))
+    # Satterthwaite's value may fall below every part's own; the sum is known at least as well as that part.
     known = max((across_seeds + burst) ** 2 / noise, min(spread.degrees_of_freedom, freedom))
     return ErrorParts(across_seeds - rest, burst, rest, known)
 
@@ -143,8 +151,8 @@ def split_error(pairs: PairedDifferences, spread: Spread) -> ErrorParts:
 def arm_spreads(score_points: Mapping[str, Mapping[int, float]], num_bursts: int) -> dict[str, Spread]:
     """Estimate each arm's variance over seeds from the table arms x seeds, whose cells may be missing.
 
-    What all arms have in common at a seed cancels from every difference, so it is taken out first, by least squares.
-    With two arms this is the variance of their paired differences, half to each.
+    What all arms have in common at a seed cancels in every difference, so least squares take it out first. With two
+    arms the result is the variance of their paired differences, half for each arm.
 
     Args:
         score_points: arm -> seed -> accuracy in percentage points.
@@ -160,10 +168,12 @@ def arm_spreads(score_points: Mapping[str, Mapping[int, float]], num_bursts: int
     arms, arm_R = np.unique(names, return_inverse=True)
     _, seed_R = np.unique(seeds, return_inverse=True)
     design = np.hstack([np.eye(arm_R.max() + 1)[arm_R], np.eye(seed_R.max() + 1)[seed_R]])
+    # Arms and seeds together are one column too many, so the pseudo-inverse replaces the inverse.
     solve = design @ np.linalg.pinv(design.T @ design, hermitian=True)
     residual_R = np.array(points_R) - solve @ (design.T @ np.array(points_R))
     freedom_A = np.bincount(arm_R, 1.0 - (solve * design).sum(axis=1))
     squares_A = np.bincount(arm_R, residual_R**2)
+    # An arm whose every seed is needed for the seed effects keeps only rounding noise.
     known = freedom_A > 1e-6
     variance_A = np.maximum(squares_A[known] / freedom_A[known], rounding_variance(num_bursts))
     values = zip(arms[known].tolist(), variance_A.tolist(), freedom_A[known].tolist(), strict=True)
@@ -191,18 +201,18 @@ def fit_prior(spreads: Sequence[Spread], caution: float = 0.5) -> VariancePrior 
 
     limma's fit, with two changes that simulations of campaigns asked for (docs/calibration.md):
 
-    - How far the true variances lie apart is itself hardly known from two seeds, and taking them as equal when they are
-      not makes false verdicts. It is taken `caution` standard errors above its estimate.
-    - The prior's variance is an estimate of the arms' mean variance. limma's is the geometric mean times a factor below
-      one, right for its own law and too small for others: wide arms are then taken for narrower than they are. The mean
-      is estimated by the pooled variance, which a few wild arms ruin, and as if the logarithms were normal, which few
-      arms with few seeds ruin; the lesser counts, and never less than the geometric mean.
+    - Two seeds hardly show how far the true variances lie apart, and taking unequal variances as equal gives false
+      verdicts. So the distance is taken `caution` standard errors above its estimate.
+    - The prior's variance estimates the arms' mean variance. limma's is the geometric mean times a factor below one.
+      The factor is right for limma's own distribution and too small for others, so wide arms look narrow. Here the
+      smaller of two estimates counts, and never less than the geometric mean. One is the pooled variance, which a few
+      extreme arms spoil. The other is the mean of a log-normal distribution, which few seeds spoil.
 
     With `caution` zero the degrees of freedom are limma's.
 
     Args:
         spreads: each arm's own, squared points, above zero.
-        caution: standard errors.
+        caution: in standard errors.
 
     Source: Smyth, Linear models and empirical Bayes methods for assessing differential expression in microarray
     experiments (2004), section 6.2.
@@ -214,7 +224,7 @@ def fit_prior(spreads: Sequence[Spread], caution: float = 0.5) -> VariancePrior 
     log_A = np.log([spread.variance_points2 for spread in used]) - digamma(half_A) + np.log(half_A)
     noise = float(polygamma(1, half_A).mean())
     excess = float(log_A.var(ddof=1)) - noise
-    # The variance of a sample variance: fourth cumulant plus twice the squared variance, over the number of values.
+    # The variance of a sample variance is (fourth cumulant + 2 x squared variance) / number of values.
     total = noise + max(0.0, excess)
     excess_error = math.sqrt((float(polygamma(3, half_A).mean()) + 2.0 * total**2) / len(used))
     apart = max(0.0, excess) + caution * excess_error if caution else excess
@@ -231,6 +241,7 @@ def fit_prior(spreads: Sequence[Spread], caution: float = 0.5) -> VariancePrior 
 def moderate(spread: Spread, prior: VariancePrior) -> Spread:
     """Shrink a variance towards the prior's. Source: Smyth (2004), section 3; the cap on the freedom is limma's."""
     weight, freedom = prior.degrees_of_freedom, spread.degrees_of_freedom
+    # Without the cap a very heavy prior would claim more data than the campaign has.
     known = min(weight + freedom, prior.pooled_degrees_of_freedom)
     if math.isinf(weight):
         return Spread(prior.variance_points2, known)
@@ -246,7 +257,7 @@ def difference_spread(experiment: Spread, reference: Spread) -> Spread:
 
 
 def pool_spreads(score_points: Mapping[str, Mapping[int, float]], num_bursts: int) -> dict[str, Spread]:
-    """Return each arm's moderated spread over seeds; none at all where there are too few arms to pool."""
+    """Return each arm's moderated spread over seeds; empty if there are too few arms to pool."""
     spreads = arm_spreads(score_points, num_bursts)
     prior = fit_prior(list(spreads.values()))
     return {arm: moderate(spread, prior) for arm, spread in spreads.items()} if prior else {}

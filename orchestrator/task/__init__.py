@@ -1,1 +1,4 @@
-"""What is trained: its configuration, and the only questions that are put to its code. It knows no campaign."""
+"""What is trained: its configuration, and the only questions that the orchestrator asks its code.
+
+It must never know a campaign, a run folder or the queue.
+"""

@@ -1,7 +1,7 @@
-"""Short questions to `model`, answered by a process that this one waits for.
+"""Short questions to `model`, each answered by a process that this one waits for.
 
-The code that answers is the user's, and a library that it imports may print anything: an answer is the last of what was
-printed that reads as one.
+The answering code is the user's, and a library that it imports may print anything. So the answer is the last printed
+line that can be read as one.
 """
 
 import contextlib
@@ -25,26 +25,28 @@ from orchestrator.errors import DataError, FaultKind, kind_of_status
 from orchestrator.processes import UTF_8
 
 USERS_MISTAKE = 2
-"""Exit status of a module of `model` that says in a sentence, after its own name, what the user is to mend."""
+"""Exit status of a module of `model` for a mistake of the user; its last line is `module: sentence`."""
 INSTALLED = Path(model.__file__).parents[1]
-"""Where the `model` that came with this orchestrator lies."""
+"""Folder of the `model` that was installed with this orchestrator."""
 Answer = TypeVar("Answer")
 ASK_SECONDS = 600.0
-"""Longest wait for an answer that needs no training: on a slow network, importing torch alone takes minutes."""
+"""Longest wait for an answer without training; importing torch from a slow network alone takes minutes."""
 MAX_READ_BYTES = 2**24
-"""Of what a process printed, from the end."""
+"""Most bytes that are read of what a process printed, from the end."""
 
 
 class EmulateSpec(Config, frozen=True, kw_only=True):
-    """How missing captures are made by `knockout data emulate`."""
+    """How `knockout data emulate` makes missing captures."""
 
     seed: Annotated[int, Meta(ge=0)] = 1
     packets: Annotated[int, Meta(ge=1, le=1_000_000, description="bursts a transmitter at each location")] = 100
     samples: Annotated[int, Meta(ge=64, le=2**24, description="samples a burst")] = 8192
 
 
+# `model` has structs of the same names, Description and Speed, and prints them. They are two on purpose. The code that
+# answers may be an experiment's own, of any version, so only the fields that are needed here are read.
 class Description(Struct, frozen=True, kw_only=True):
-    """What a configuration comes to; `problem` says why the job cannot be done here, if so."""
+    """The size of a configuration's model; `problem` says why its job cannot run here, None if it can."""
 
     tokens: int
     parameters: int
@@ -52,15 +54,18 @@ class Description(Struct, frozen=True, kw_only=True):
 
 
 def describe_jobs(configs: list[JobConfig], root: Path, *, with_data: bool) -> list[Description]:
-    """Ask the campaign's `model` for tokens, parameters and problems of configurations.
+    """Ask the campaign's `model` for the tokens, parameters and problems of configurations.
 
     Args:
-        configs: what to describe.
+        configs: the configurations.
         root: the campaign's folder; capture paths are relative to it.
         with_data: whether to open the captures.
 
+    Returns:
+        A description for each configuration, in their order.
+
     Raises:
-        DataError: the process died, hung, or answered nothing that can be read.
+        DataError: the process died, hung, or gave no answer that can be read.
     """
     where = ["--data-folder", str(root)] if with_data else []
     printed = _ask(["model.describe", *where], msgspec.json.encode(configs), root, ASK_SECONDS)
@@ -72,10 +77,18 @@ def describe_jobs(configs: list[JobConfig], root: Path, *, with_data: bool) -> l
 
 
 def check_job(folder: Path, code: Path, data_folder: Path) -> str | None:
-    """Ask the code in `code` whether it can do the job of a run folder; return why not.
+    """Ask an experiment's code whether it can do the job of a run folder.
+
+    Args:
+        folder: the run folder.
+        code: the folder with the `model` that is asked.
+        data_folder: capture paths are relative to it.
+
+    Returns:
+        Why it cannot; None if it can.
 
     Raises:
-        DataError: it did not say, for a reason that may be the machine's: killed from outside, or no end to it.
+        DataError: there is no answer, and the machine may be the reason: the process hung, or was killed.
     """
     words = ["model", str(folder.resolve()), "--check", "--data-folder", str(data_folder.resolve())]
     done = _call(words, b"", code, ASK_SECONDS)
@@ -91,11 +104,11 @@ def check_job(folder: Path, code: Path, data_folder: Path) -> str | None:
 
 
 def find_answers(printed: bytes, kind: type[Answer]) -> Iterator[Answer]:
-    """Yield what a process printed that reads as an answer of some type, one a line, the last first. Pure."""
+    """Yield the printed lines that can be read as an answer of a type, the last one first. Pure."""
     decoder = msgspec.json.Decoder(kind)
     opening = b"[" if getattr(kind, "__origin__", kind) is list else b"{"
     for line in reversed(printed.splitlines()):
-        # What is printed without an end of line stands before the answer.
+        # Output without a line break may stand before the answer in the same line.
         start = line.find(opening)
         while start >= 0:
             try:
@@ -126,24 +139,24 @@ def _describe_status(status: int) -> str:
 
 
 def emulate_captures(folder: Path, spec: EmulateSpec, *, keep: bool = False) -> str:
-    """Make emulated captures; return what was said about them.
+    """Make emulated captures; return what the process printed about them.
 
     Args:
-        folder: where they go.
-        spec: what they are made from.
-        keep: whether files of their names that are there stay as they are.
+        folder: for the captures.
+        spec: how they are made.
+        keep: whether existing files of the same names stay.
 
     Raises:
         DataError: they could not be made.
     """
-    # Not resolved: what is said of the folder must name it as it is asked for.
+    # Absolute, but with its links: messages must name the folder as the user does.
     options = {"--folder": folder.absolute(), "--seed": spec.seed, "--packets": spec.packets, "--samples": spec.samples}
     words = [str(word) for pair in options.items() for word in pair]
     return _ask(["model.studies.radio.data", *words, *["--keep"] * keep], b"", INSTALLED).decode(errors="replace")
 
 
 class Speed(Struct, frozen=True, kw_only=True):
-    """What some epochs on noise took, as `model.speed` prints it."""
+    """The measured times of some epochs on noise, as `model.speed` prints them."""
 
     device: str
     epoch_seconds: tuple[float, ...]
@@ -153,10 +166,10 @@ class Speed(Struct, frozen=True, kw_only=True):
 
 
 def measure_speed(config: JobConfig, epochs: int, device: str = "auto") -> Speed:
-    """Train a configuration for some epochs on noise.
+    """Train a configuration for some epochs on noise, and measure them.
 
     Raises:
-        DataError: this machine cannot, or the training failed.
+        DataError: this machine cannot train it, or the training failed.
     """
     command = ["model.speed", "--epochs", str(epochs), "--device", device]
     printed = _ask(command, msgspec.json.encode(config), INSTALLED)
@@ -167,7 +180,7 @@ def measure_speed(config: JobConfig, epochs: int, device: str = "auto") -> Speed
 
 
 def run_marked_tests(root: Path, mark: str) -> tuple[bool, str]:
-    """Run the tests of a checkout with a mark; return whether none failed, and pytest's last line."""
+    """Run the tests of a checkout that have a mark; return whether all passed, and pytest's last line."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-m", mark, "-q", "-p", "no:cacheprovider", "tests"],
         capture_output=True,
@@ -180,13 +193,13 @@ def run_marked_tests(root: Path, mark: str) -> tuple[bool, str]:
 
 
 def shard_captures(folder: Path, data: DataConfig, root: Path, sha256: Mapping[str, str]) -> str:
-    """Cut shards out of captures; return what was said about them.
+    """Cut shards out of captures; return what the process printed about them.
 
     Args:
-        folder: where the shards and their manifest go.
-        data: the bursts that are wanted; paths are relative to `root`.
+        folder: for the shards and their manifest.
+        data: the wanted bursts; paths are relative to `root`.
         root: the campaign's folder.
-        sha256: hash of each capture file, by its path in `data`.
+        sha256: path of a capture in `data` -> hash of the file.
 
     Raises:
         DataError: a capture does not fit, or the folder holds something else.
@@ -196,13 +209,13 @@ def shard_captures(folder: Path, data: DataConfig, root: Path, sha256: Mapping[s
 
 
 def find_shared_bursts(data: DataConfig, root: Path, sha256: Mapping[str, str], remembered: Path) -> str | None:
-    """Say which roles share bursts by content that they must not share; None if there are none.
+    """Say which roles share bursts, by content, that they must not share; None if there are none.
 
     Args:
         data: the captures and their roles; paths are relative to `root`.
         root: the campaign's folder.
-        sha256: hash of each capture file, by its path in `data`.
-        remembered: the folder in which hashes of bursts are kept.
+        sha256: path of a capture in `data` -> hash of the file.
+        remembered: the folder that keeps hashes of bursts.
 
     Raises:
         DataError: a capture does not fit, or changes while it is read.
@@ -218,14 +231,14 @@ def find_shared_bursts(data: DataConfig, root: Path, sha256: Mapping[str, str], 
 
 
 def _ask(module: list[str], question: bytes, code: Path, limit: float | None = None) -> bytes:
-    # `-m` looks in the working folder first; a folder with another `model` than ours must not be it.
+    # `-m` looks in the working folder first, so that folder must not hold a different package named `model`.
     done = _call(module, question, code if (code / "model" / "describe.py").exists() else INSTALLED, limit)
     if done.returncode == 0:
         return done.stdout
     lines = done.stderr.decode(errors="replace").splitlines()
-    told = next((line for line in reversed(lines) if line.startswith(f"{module[0]}: ")), None)
-    if done.returncode == USERS_MISTAKE and told is not None:
-        raise DataError(told.removeprefix(f"{module[0]}: "))
+    said = next((line for line in reversed(lines) if line.startswith(f"{module[0]}: ")), None)
+    if done.returncode == USERS_MISTAKE and said is not None:
+        raise DataError(said.removeprefix(f"{module[0]}: "))
     raise DataError(f"`python -m {module[0]}` {_describe_status(done.returncode)}: {_last_line(done.stderr)}")
 
 
@@ -234,15 +247,15 @@ def _call(
 ) -> "subprocess.CompletedProcess[bytes]":
     """Run a module of `model`, at most for `limit` seconds.
 
-    It reads and writes files: a process that it starts and leaves behind cannot keep this one waiting at a pipe.
+    Input and output are files. With pipes, a process that the module leaves behind could keep this one waiting.
 
     Raises:
-        DataError: it was still at work after that.
+        DataError: the module was still at work after that time.
     """
     command = [sys.executable, "-m", *module]
-    # A variable may forbid `-m` to look in the working folder.
+    # PYTHONSAFEPATH would keep `-m` from looking in the working folder.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
-    # Byte code would be a new file in the user's checkout.
+    # Python must not write byte code into the user's checkout.
     environment |= {**UTF_8, "PYTHONDONTWRITEBYTECODE": "1"}
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write(question)
@@ -256,14 +269,14 @@ def _call(
                 f"`python -m {module[0]}` was still at work after {limit:.0f} s and was ended; the last that it said: "
                 f"{_last_line(_read_end(err))}"
             ) from None
-        except BaseException:  # interrupted, and the process may not have heard of it
+        except BaseException:  # an interrupt of this process may not have reached the other
             _end(process)
             raise
         return subprocess.CompletedProcess(command, status, _read_end(out), _read_end(err))
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a process with what it started."""
+    """Kill a process and all its children."""
     with contextlib.suppress(psutil.NoSuchProcess):
         for child in psutil.Process(process.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):

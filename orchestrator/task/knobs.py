@@ -1,10 +1,10 @@
-"""Dotted knobs (`loss.gamma`) over the job's configuration: their names, how to set one, what was meant. Pure."""
+"""Dotted knobs (`loss.gamma`) of the job's configuration: their names, changes, differences and suggestions. Pure."""
 
 import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from typing import Annotated, Any, Literal
 
@@ -15,6 +15,10 @@ from model.config import COSMETIC, JobConfig
 
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
 _QUOTED = re.compile(r"`(?P<field>[^`]+)`")
+
+_PATH = re.compile(r"data\.captures\..*\.path")
+_NO_RESULT = (*COSMETIC, "seed")
+"""Knobs in which a run may differ from its arm, which has the campaign's first seed."""
 
 Change = dict[str, Any]
 """Dotted path of a knob -> its new value."""
@@ -38,7 +42,7 @@ def _structs(annotation: Any) -> list[type[Struct]]:
 
 
 def knob_names(config: type[Struct], prefix: str = "") -> tuple[str, ...]:
-    """Every dotted name that a change may set: sections, and the fields inside them in any of their kinds."""
+    """Return every dotted name that a change may set: sections, and their fields in all kinds of a section."""
     names: dict[str, None] = {}
     hints = typing.get_type_hints(config, include_extras=True)
     for name in (*_tag_field(config), *config.__struct_fields__):
@@ -54,7 +58,7 @@ def _tag_field(config: type[Struct]) -> tuple[str, ...]:
 
 
 def structs_at(config: type[Struct], path: tuple[str, ...]) -> list[type[Struct]]:
-    """Return the struct types that a path through the configuration may lead to."""
+    """Return the struct types that a path of fields may lead to; a section has one for each of its kinds."""
     found = [config]
     for part in path:
         hints = [typing.get_type_hints(struct, include_extras=True).get(part) for struct in found]
@@ -65,7 +69,7 @@ def structs_at(config: type[Struct], path: tuple[str, ...]) -> list[type[Struct]
 def apply_change(values: dict[str, Any], change: Change) -> None:
     """Set dotted knobs in a plain configuration, in place.
 
-    A new `kind` keeps only what the new kind also has, so that `loss.kind: focal` needs no word about the rest.
+    A new `kind` drops the fields that it does not have. So `loss.kind: focal` alone is a complete change.
     """
     for knob, value in change.items():
         *parents, leaf = knob.split(".")
@@ -74,6 +78,7 @@ def apply_change(values: dict[str, Any], change: Change) -> None:
             if not isinstance(node.get(part), dict):
                 node[part] = {}
             node = node[part]
+            # At the last section of the path, before the new kind is set: fields of the old kind must not stay.
             if leaf == "kind" and index == len(parents) - 1:
                 _keep_fields_of_kind(node, tuple(parents), value)
         node[leaf] = deepcopy(value)
@@ -89,11 +94,32 @@ def _keep_fields_of_kind(node: dict[str, Any], path: tuple[str, ...], kind: obje
 def difference(before: JobConfig, after: JobConfig) -> dict[str, tuple[Any, Any]]:
     """Return the knobs in which two configurations differ: dotted name -> (before, after), None where it is absent."""
     old, new = (dict(leaves(msgspec.to_builtins(config))) for config in (before, after))
-    names = [name for name in dict.fromkeys((*old, *new)) if name not in COSMETIC]
-    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
+    return {name: pair for name, pair in differing(old, new, absent=None).items() if name not in COSMETIC}
 
 
-def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def differing(before: Mapping[str, Any], after: Mapping[str, Any], absent: Any) -> dict[str, tuple[Any, Any]]:
+    """Return the names whose values differ, those of `before` first: name -> (before, after).
+
+    Example: {"depth": 2} and {"depth": 4, "roll": 1} with `absent=None` give {"depth": (2, 4), "roll": (None, 1)}.
+
+    Args:
+        before: name -> value.
+        after: name -> value.
+        absent: stands for the value of a name that a side does not have, and is compared like one.
+    """
+    pairs = {name: (before.get(name, absent), after.get(name, absent)) for name in (*before, *after)}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def result_knobs(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the knobs that the numbers of a run may depend on, of a configuration as nested mappings.
+
+    The seed, the names of the run, and the paths of captures are left out.
+    """
+    return {name: value for name, value in leaves(config) if name not in _NO_RESULT and not _PATH.fullmatch(name)}
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Walk nested mappings: dotted name and value of each leaf; an empty mapping is a leaf."""
     for key, value in values.items():
         if isinstance(value, dict) and value:
@@ -103,7 +129,7 @@ def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def describe_validation_error(error: msgspec.ValidationError, root: type[Struct]) -> tuple[str, tuple[str, ...]]:
-    """Turn msgspec's words into a sentence with the valid names, and the path of keys it is about."""
+    """Return a sentence about an error of msgspec, with the valid names, and the path of keys to its place."""
     match = _AT.match(str(error))
     what, path_text = (match["what"], match["path"] or "") if match else (str(error), "")
     path = tuple(part for part in path_text.replace("[...]", "").split(".") if part)
@@ -132,7 +158,7 @@ def _without_effect(name: str, structs: list[type[Struct]]) -> str:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """End a message with the nearest valid name, or with all of them when none is near."""
+    """Return the end of a message: the nearest valid name, or all names if none is near."""
     valid = list(dict.fromkeys(names))
     near = difflib.get_close_matches(name, valid, n=1)
     return f"; did you mean `{near[0]}`?" if near else f"; there are {', '.join(valid)}"

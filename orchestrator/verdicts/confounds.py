@@ -1,8 +1,9 @@
-"""Whether nothing but the declared change differs between an experiment's runs and those of its reference. Pure.
+"""Lists what differs between an experiment's runs and its reference's beyond the declared change. Pure.
 
 A verdict is about the declared change only if configuration, data, code, environment and device are otherwise the same.
-Whatever else differs is a confound, said in a sentence that starts with its topic. What neither run recorded cannot be
-compared and is none; what only one of them recorded may differ and is one.
+Every other difference is a confound. It is one sentence that starts with its topic, such as "device: cpu in baseline,
+gpu NVIDIA H100 in E5". A fact that neither run recorded is skipped. A fact that only one run recorded counts as a
+difference.
 """
 
 import re
@@ -13,34 +14,31 @@ from typing import Any
 
 import msgspec
 
-from model.config import COSMETIC, JobConfig
+from model.config import JobConfig
 from orchestrator import wording
 from orchestrator.campaign.arms import Arm
 from orchestrator.runs.record import RunRecord
-from orchestrator.task.knobs import leaves
+from orchestrator.task.knobs import differing, result_knobs
 
 Facts = dict[str, str | None]
-"""What a run's numbers may depend on, its topic first -> what it was; None is something not installed."""
+"""Fact that a run's numbers may depend on, its topic first -> its value; None for a package not installed."""
 
 CODE = "code: model/"
 NUM_HEX = 12
-"""Of a hash, in a sentence."""
-_PATH = re.compile(r"data\.captures\..*\.path")
-_FREE = (*COSMETIC, "seed")
-"""What may differ between an arm, which has the campaign's first seed, and its runs."""
+"""Number of digits of a hash in a sentence."""
 _MACHINE = re.compile(r"x86_64|amd64|i[3-6]86|aarch64|arm64|armv\w+|ppc64le|s390x|riscv64", re.IGNORECASE)
 
 
 def find_confounds(arm: Arm, reference: Arm, pairs: Mapping[int, tuple[RunRecord, RunRecord]]) -> tuple[str, ...]:
-    """Say what differs between the runs of an experiment and of its reference beyond the declared change.
+    """Return what differs between the runs of an experiment and of its reference beyond the declared change.
 
     Args:
-        arm: the experiment; where it has a patch or a ref, its code may differ from its reference's.
+        arm: the experiment. If it has a patch or a ref, its code may differ from its reference's.
         reference: the arm it is compared with.
         pairs: seed -> the experiment's run and the reference's.
 
     Returns:
-        A sentence for each confound with the seeds it was found at, in the order of the seeds; empty is the proof.
+        A sentence for each confound with its seeds, in the order of the seeds; empty if there is none.
     """
     seeds_of: dict[str, list[int]] = {}
     for seed in sorted(pairs):
@@ -50,7 +48,8 @@ def find_confounds(arm: Arm, reference: Arm, pairs: Mapping[int, tuple[RunRecord
 
 
 def _compare(arm: Arm, reference: Arm, run: RunRecord, reference_run: RunRecord) -> list[str]:
-    ours, theirs = _facts(run), _facts(reference_run)
+    ours, theirs = _recorded_facts(run), _recorded_facts(reference_run)
+    # What the change itself changes is no confound.
     declared = _declared(arm, reference)
     names = [name for name in dict.fromkeys((*theirs, *ours)) if name not in declared]
     before, after = ({name: facts.get(name, wording.NOT_RECORDED) for name in names} for facts in (theirs, ours))
@@ -67,26 +66,21 @@ def _compare(arm: Arm, reference: Arm, run: RunRecord, reference_run: RunRecord)
 
 
 def _off_plan(arm: Arm, run: RunRecord) -> list[str]:
-    """Say where a run was not trained as its arm is planned; arms that agree with their runs differ as declared."""
-    planned, actual = _knobs(arm.config), _knobs(run.config)
+    """Return where a run was not trained as planned. If both runs follow their plans, they differ as declared."""
+    planned, actual = (_knobs_as_json(config) for config in (arm.config, run.config))
     return [
-        f"config: {knob} {_value(planned, knob)} in the plan of {arm.id}, {_value(actual, knob)} in its run"
-        for knob in dict.fromkeys((*planned, *actual))
-        if _value(planned, knob) != _value(actual, knob)
+        f"config: {knob} {before} in the plan of {arm.id}, {after} in its run"
+        for knob, (before, after) in differing(planned, actual, absent="absent").items()
     ]
 
 
-def _knobs(config: JobConfig) -> dict[str, Any]:
-    values = leaves(msgspec.to_builtins(config))
-    return {name: value for name, value in values if name not in _FREE and not _PATH.match(name)}
-
-
-def _value(knobs: Mapping[str, Any], knob: str) -> str:
-    return msgspec.json.encode(knobs[knob]).decode() if knob in knobs else "absent"
+def _knobs_as_json(config: JobConfig) -> dict[str, str]:
+    knobs = result_knobs(msgspec.to_builtins(config))
+    return {knob: msgspec.json.encode(value).decode() for knob, value in knobs.items()}
 
 
 def _declared(arm: Arm, reference: Arm) -> set[str]:
-    """Name the facts that the change itself is about: the code, and captures for which it names another file."""
+    """Return the facts that the change itself changes: the code, and captures with another file."""
     ours, theirs = (side.config.data.captures for side in (arm, reference))
     moved = {name for name in (*ours, *theirs) if _file(ours, name) != _file(theirs, name)}
     return {_capture(name) for name in moved} | ({CODE} if arm.code != reference.code else set())
@@ -100,12 +94,12 @@ def _capture(name: str) -> str:
     return f"data: capture {name}"
 
 
-def _facts(run: RunRecord) -> Facts:
+def _recorded_facts(run: RunRecord) -> Facts:
     origin = run.provenance
     hashes, accepted, versions = (origin.get(name) or {} for name in ("captures", "accepted", "environment"))
     captures = run.config.data.captures.items()
     facts: Facts = {_capture(name): hashes.get(file.path, wording.NOT_RECORDED) for name, file in captures}
-    # Whoever vouched for a result of older code said that it counts as the plan's.
+    # Somebody accepted this result of older code for the plan's code, so it counts as trained with that.
     facts[CODE] = accepted.get("code_tree") or origin.get("code_tree") or wording.NOT_RECORDED
     facts |= {f"environment: {name}": versions[name] for name in sorted(versions) if name not in ("platform", "gpu")}
     facts["environment: machine"] = _machine(versions.get("platform") or wording.NOT_RECORDED)
@@ -114,7 +108,7 @@ def _facts(run: RunRecord) -> Facts:
 
 
 def _machine(platform: str) -> str:
-    """Keep the type of the machine: a kernel's update changes no number. It stands last, after the kernel's name."""
+    """Return the type of the machine, which stands last. The kernel before it changes no number."""
     found = _MACHINE.findall(platform)
     return found[-1].lower() if found else platform
 
@@ -134,6 +128,6 @@ def _show(name: str, value: str | None) -> str:
 def _beyond_own_code(arm: Arm, run: RunRecord, reference_run: RunRecord) -> list[str]:
     if not (arm.patch or arm.ref):
         return []
-    # A run records it for its whole stack, so what the reference's stack has is in both.
+    # A run records the files of its whole stack, so those of the reference's stack are in both lists.
     ours, theirs = (Counter(side.provenance.get("code_differs_beyond") or ()) for side in (run, reference_run))
     return [f"code: {file} differs in {arm.id} beyond its own change" for file in ours - theirs]

@@ -2,12 +2,16 @@
 
 Axes: S seeds at which all four arms were scored, B bursts of one capture that all of their runs were scored on.
 
-The four arms stand on one base: neither change, the first, the second, both. Additivity is judged by the contrast
+The four arms have one base: neither change, the first, the second, both. Additivity is judged by the contrast
 
     both - first - second + neither
 
-of correct or not at each seed and burst, so that what a seed or a burst does to all four cancels. Its mean is
-delta(both) - delta(first) - delta(second), each delta against the base; its error is estimated as for any difference.
+of recognised (1) or not (0) at each seed and burst. So everything that a seed or a burst does to all four arms cancels.
+The mean of the contrast is delta(both) - delta(first) - delta(second), each delta against the base. Its error is
+estimated as for any difference.
+
+Example: the base has 80 %, the first change 83 %, the second 82 %, both 84 %. The effects are +3, +2 and +4 points. The
+contrast is 4 - 3 - 2 = -1: both together do less than their sum.
 """
 
 import dataclasses
@@ -22,12 +26,12 @@ from numpy.typing import NDArray
 from orchestrator.campaign.generated import Interaction
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import JudgingSpec, StagingSpec
-from orchestrator.runs.record import Bursts, RunRecord
+from orchestrator.runs.record import Bursts, Records
 from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta
 from orchestrator.stats.multiplicity import ADJUST
 from orchestrator.stats.pairing import BurstOutcomes, PairedDifferences, pair_outcomes
 from orchestrator.stats.variance import Spread, difference_spread
-from orchestrator.verdicts.comparisons import configuration, outcomes_of, runs_of, spreads_of
+from orchestrator.verdicts.comparisons import configuration, outcomes_by_seed, pooled_spreads, runs_by_seed
 from orchestrator.verdicts.judgement import Judgement, Verdict
 
 
@@ -35,23 +39,23 @@ class Additivity(StrEnum):
     """What is concluded about two effects."""
 
     ADDITIVE = "additive"
-    """Together they do what their sum says, within the margin."""
+    """Both together equal the sum of each, within the margin."""
     SYNERGY = "synergy"
-    """Together they do more than their sum."""
+    """Both together do more than the sum of each."""
     ANTAGONISM = "antagonism"
-    """Together they do less than their sum."""
+    """Both together do less than the sum of each."""
     INCONCLUSIVE = "inconclusive"
     NEEDS_SEEDS = "needs_seeds"
     WAITS = "waits"
-    """Seeds are given out look by look, and one of the four arms is undecided: numbers are of the last look."""
+    """The campaign has looks, and one of the four arms is undecided; the numbers are from the last look."""
 
 
 class InteractionJudgement(Struct, frozen=True, kw_only=True):
-    """A pair's effects, all on the seeds and bursts that the four arms have in common; None cannot be computed."""
+    """A pair's effects, on the seeds and bursts that the four arms have in common; None means "cannot be computed"."""
 
     interaction: Interaction
     first_points: float | None
-    """The first's effect on the base, percentage points."""
+    """The effect of the first on the base, in percentage points."""
     second_points: float | None
     both_points: float | None
     contrast: Estimate
@@ -59,20 +63,18 @@ class InteractionJudgement(Struct, frozen=True, kw_only=True):
     adjusted_p_value: float | None
     """Among the campaign's interactions, as `judging.correction` says."""
     equivalence_p_value: float | None
-    """Of the two one-sided tests against a contrast as large as the margin; not adjusted."""
+    """P-value of the two one-sided tests against a contrast as large as the margin; not adjusted."""
     verdict: Additivity
 
 
-def interactions_of(
-    plan: Plan, records: Mapping[str, RunRecord], judgements: Mapping[str, Judgement]
-) -> list[InteractionJudgement]:
+def judge_interactions(plan: Plan, records: Records, judgements: Mapping[str, Judgement]) -> list[InteractionJudgement]:
     """Judge whether effects add up, for every pair whose four arms are in the plan.
 
-    Where seeds are given out look by look, a pair has its word once all four arms are decided or have had all their
-    seeds, on the runs asked for up to the look at which the last of them was. So no later run takes it back.
+    In a campaign with looks, a pair has a verdict once all four arms are decided or have had all their seeds. The
+    verdict rests on the runs asked for up to the last look that one of them had. So no later run takes it back.
 
     Args:
-        plan: as it was judged.
+        plan: the plan of the judgements.
         records: run id -> what the run left.
         judgements: of the arms.
 
@@ -80,16 +82,24 @@ def interactions_of(
         RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
     """
     staging = plan.campaign.staging
-    if staging is None:
-        arms_of = {pair: _four_arms(plan, records, pair) for pair in plan.interactions}
-        return judge_interactions(arms_of, plan.campaign.judging, plan.campaign.margin)
-    arms_of = {pair: _four_arms(plan, _asked(plan, records, judgements, pair), pair) for pair in plan.interactions}
-    waiting = [pair for pair in arms_of if not all(_is_over(judgements, cell, staging) for cell in pair.cells)]
-    return judge_interactions(arms_of, plan.campaign.judging, plan.campaign.margin, waiting)
+    # Spreads are pooled over the whole campaign: once for each set of runs, and not once for each pair.
+    last_look = {pair: _last_look(judgements, pair) if staging else None for pair in plan.interactions}
+    runs_at = {last: _asked(plan, records, judgements, last) for last in dict.fromkeys(last_look.values())}
+    spreads_at = {last: pooled_spreads(plan, runs) for last, runs in runs_at.items()}
+    arms_of = {pair: _four_arms(plan, runs_at[last], pair, spreads_at[last]) for pair, last in last_look.items()}
+    waiting = [
+        pair for pair in arms_of if staging and not all(_is_over(judgements, cell, staging) for cell in pair.cells)
+    ]
+    return judge_pairs(arms_of, plan.campaign.judging, plan.campaign.margin, waiting)
+
+
+def _last_look(judgements: Mapping[str, Judgement], pair: Interaction) -> int:
+    """Return the number of seeds at the last look that one of a pair's arms had."""
+    return max(judgements[cell].look_seeds or 0 for cell in pair.cells)
 
 
 def _is_over(judgements: Mapping[str, Judgement], name: str, staging: StagingSpec) -> bool:
-    """Whether the looks ask for no more runs of an arm by itself; the baseline is only ever asked for by others."""
+    """Whether this arm gets no more seeds. The baseline has none of its own: it runs only as a reference."""
     found = judgements[name]
     if found.reference is None or found.look_seeds == staging.max_seeds:
         return True
@@ -100,21 +110,20 @@ def _is_over(judgements: Mapping[str, Judgement], name: str, staging: StagingSpe
     return stopped or found.verdict in (Verdict.IMPROVED, Verdict.REGRESSION, Verdict.NO_CHANGE)
 
 
-def _asked(
-    plan: Plan, records: Mapping[str, RunRecord], judgements: Mapping[str, Judgement], pair: Interaction
-) -> dict[str, RunRecord]:
-    """Keep the runs that the looks asked for, up to the last look at one of a pair's arms."""
+def _asked(plan: Plan, records: Records, judgements: Mapping[str, Judgement], last_look: int | None) -> Records:
+    """Return the runs that the looks asked for, up to a look at so many seeds; all runs if there are no looks."""
+    if last_look is None:
+        return records
     given: dict[str, int] = {}
     for name, found in judgements.items():
         for side in (name, found.reference or name):
             given[side] = max(given.get(side, 0), found.look_seeds or 0)
-    last = max(judgements[cell].look_seeds or 0 for cell in pair.cells)
-    kept = {run for (name, seed), run in plan.run_of.items() if seed < min(given.get(name, 0), last)}
+    kept = {run for (name, seed), run in plan.run_of.items() if seed < min(given.get(name, 0), last_look)}
     return {run: record for run, record in records.items() if run in kept}
 
 
 Scored = Mapping[int, BurstOutcomes]
-"""Seed -> how the run did."""
+"""Seed -> the outcomes of the run."""
 
 
 class FourArms(Struct, frozen=True, kw_only=True):
@@ -125,7 +134,7 @@ class FourArms(Struct, frozen=True, kw_only=True):
     second: Scored
     both: Scored
     spreads: tuple[Spread, ...] = ()
-    """Pooled over seeds, of all four in this order; empty where one has none: then the contrast's own seeds are all."""
+    """The pooled spread of each arm, in this order; empty if one has none, and the contrast uses its own seeds then."""
 
     @property
     def sides(self) -> tuple[Scored, Scored, Scored, Scored]:
@@ -133,27 +142,27 @@ class FourArms(Struct, frozen=True, kw_only=True):
         return self.neither, self.first, self.second, self.both
 
 
-def _four_arms(plan: Plan, records: Mapping[str, RunRecord], pair: Interaction) -> FourArms:
+def _four_arms(plan: Plan, records: Records, pair: Interaction, pooled: Mapping[str, Spread]) -> FourArms:
     capture = plan.campaign.data.report[0]
-    neither, first, second, both = (outcomes_of(runs_of(plan, records, cell), capture) for cell in pair.cells)
-    pooled = spreads_of(plan, records)
+    neither, first, second, both = (outcomes_by_seed(runs_by_seed(plan, records, cell), capture) for cell in pair.cells)
+    # Four spreads or none: with one missing, the contrast uses its own seeds.
     known = [pooled[name] for cell in pair.cells if (name := configuration(plan, cell)) in pooled]
     spreads = tuple(known) if len(known) == len(pair.cells) else ()
     return FourArms(neither=neither, first=first, second=second, both=both, spreads=spreads)
 
 
 class Effects(Struct, frozen=True, kw_only=True):
-    """The differences to the base, and how far both together are from the sum of each."""
+    """The differences to the base, and the contrast between both together and the sum of each."""
 
     first: PairedDifferences
     second: PairedDifferences
     both: PairedDifferences
     contrast: PairedDifferences
-    """-2 to 2."""
+    """Its values are -2 to 2."""
 
 
 def pair_cells(arms: FourArms) -> Effects:
-    """Join four arms on seed and burst; what one of them lacks is dropped and counted, never filled in.
+    """Join four arms on seed and burst. What one arm lacks is dropped and counted, never filled in.
 
     Raises:
         RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
@@ -163,6 +172,7 @@ def pair_cells(arms: FourArms) -> Effects:
     keys_RB = [side[seed].keys for side in arms.sides for seed in seeds]
     common_B = reduce(np.intersect1d, keys_RB) if keys_RB else np.array([], dtype=np.str_)
     num_seen = len(reduce(np.union1d, keys_RB)) if keys_RB else 0
+    # All four arms on the same bursts: only then does the contrast equal both - first - second + neither.
     neither, *others = [{seed: _restrict(side[seed], common_B) for seed in seeds} for side in arms.sides]
     first, second, both = [pair_outcomes(side, neither) for side in others]
     contrast = dataclasses.replace(
@@ -180,12 +190,12 @@ def _restrict(run: BurstOutcomes, keys_B: NDArray[np.str_]) -> Bursts:
 
 
 def contrast_spread(spreads: Sequence[Spread]) -> Spread:
-    """Return the variance of the contrast at one seed from that of its four arms, in the order of `FourArms`."""
+    """Return the spread of the contrast at one seed from those of the four arms, in the order of `FourArms`."""
     neither, first, second, both = spreads
     return difference_spread(difference_spread(both, first), difference_spread(second, neither))
 
 
-def judge_interactions(
+def judge_pairs(
     arms_of: Mapping[Interaction, FourArms],
     judging: JudgingSpec,
     margin_points: float,
@@ -193,16 +203,20 @@ def judge_interactions(
 ) -> list[InteractionJudgement]:
     """Judge every pair of a campaign.
 
-    The rules, the first that fits: an arm is undecided, `waits`; fewer than two seeds with all four arms scored,
-    `needs_seeds`; two one-sided tests put the contrast inside the margin, `additive`; it stands off zero among all
-    interactions, `synergy` or `antagonism`; else `inconclusive`.
+    The first rule that fits gives the verdict:
+
+    1. An arm is undecided: `waits`.
+    2. Fewer than two seeds have all four arms scored: `needs_seeds`.
+    3. Two one-sided tests put the contrast inside the margin: `additive`.
+    4. The contrast is significant among all interactions: `synergy` or `antagonism`.
+    5. Otherwise: `inconclusive`.
 
     Args:
         arms_of: each pair with its runs.
         judging: level and correction.
         margin_points: a contrast below this makes no difference.
-        waiting: pairs with an arm that is undecided; they count as compared, with p = 1, so that what they come to
-            never takes the word of another back.
+        waiting: pairs with an undecided arm. They count as comparisons with p = 1 already, so that their later result
+            changes no verdict on another pair.
 
     Raises:
         RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
@@ -245,6 +259,7 @@ def _conclude(found: InteractionJudgement, level: float) -> Additivity:
     delta = found.contrast.delta_points
     if delta is None or found.adjusted_p_value is None or found.equivalence_p_value is None:
         return Additivity.NEEDS_SEEDS
+    # As for experiments, the margin comes before the sign: a tiny contrast that is significant does not matter.
     if found.equivalence_p_value < level:
         return Additivity.ADDITIVE
     if found.adjusted_p_value >= level:

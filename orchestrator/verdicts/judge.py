@@ -1,25 +1,31 @@
 """What the campaign concludes about each experiment. Pure: a plan and its records in, judgements out.
 
-The rules, the first that fits; the level is `judging.level` (0.05):
+The first rule that fits gives the verdict. The level is `judging.level` (0.05).
 
-1. guards ruled runs too slow, and no seed was done: `too_slow`, in the guard's words. A seed that was done contradicts
-   the ruling: the slow seed is left out then, and said so. Every run failed: `failed`; no run has ended: `pending`
-2. fewer than two seeds with both sides scored: `needs_seeds`, whatever the difference is
-3. two one-sided tests at the level put the difference inside the margin: `no_change`. With 0.05 that is the 90 %
-   interval inside the margin. This comes before the sign on purpose: an interval of +0.2 to +0.6 where only 1.0 matters
-   is a real difference that makes no difference. It is a statement about one experiment and not adjusted: what a false
-   one costs is one missed change of at least the margin, in at most one in twenty of such changes
-4. the difference stands among all comparisons of its family (`judging.family`; p adjusted as `judging.correction` says
-   and below the level): `improved` or `regression`. Twenty comparisons of nothing would give an interval off zero once
-5. else `inconclusive`, with what it would take to tell
+1. A guard stopped runs as too slow, and no seed is done: `too_slow`, with the guard's reason. If a seed is done, it
+   contradicts the guard, so the slow seed is left out and the reason says so. Every run failed: `failed`. No run has
+   ended: `pending`.
+2. Fewer than two seeds have a score on both sides: `needs_seeds`, however large the difference is.
+3. Two one-sided tests at the level put the difference inside the margin: `no_change`. With 0.05, the 90 % interval lies
+   inside the margin. This rule comes before the sign on purpose. With a margin of 1.0, an interval of +0.2 to +0.6 is a
+   real difference that does not matter. The test is not corrected for many experiments. A change as large as the margin
+   is called no_change at most 5 % of the time.
+4. The difference is significant among all comparisons of its family (`judging.family`): `improved` or `regression`. The
+   p-value is adjusted as `judging.correction` says, since one of twenty null comparisons is below 0.05 by chance.
+5. Otherwise: `inconclusive`, with what a verdict would take.
 
-Whatever the verdict, the runs it rests on are compared with their reference's: what differs beyond the declared change
-is a confound, marked beside the verdict and in its reason.
+Example: 44 comparisons, Holm's correction, a margin of 1.0 point.
+
+- +3.0 points, p = 0.0005, the smallest of all: 44 x 0.0005 = 0.022 is below 0.05, so it is `improved`.
+- +3.0 points, p = 0.004, the second smallest: 43 x 0.004 = 0.17 is not, so it is `inconclusive`.
+- +0.3 points, 90 % interval -0.2 to +0.8: inside +-1.0, so it is `no_change`.
+
+For every verdict, the runs that it rests on are compared with their reference's. What differs beyond the declared
+change is a confound. It is marked beside the verdict and in its reason.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import ceil, isinf
 
 from msgspec import structs
 
@@ -27,40 +33,41 @@ from model.train.run_folder import Result
 from orchestrator import wording
 from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.fields import BASELINE
+from orchestrator.campaign.generated import CONTROLS
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import JudgingSpec
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.states import RunState
 from orchestrator.stats.estimate import (
     Estimate,
+    Resolve,
     bursts_to_resolve,
     equivalence_p_value,
     estimate_delta,
+    fewest_to_tell,
     seeds_to_resolve,
 )
 from orchestrator.stats.multiplicity import CORRECTION_NAME
 from orchestrator.stats.variance import MIN_POOLED
 from orchestrator.verdicts.comparisons import (
     Runs,
-    accuracies_of,
+    accuracies_by_seed,
     adjust,
     comparison,
     pair_runs,
-    runs_of,
+    pooled_spreads,
+    runs_by_seed,
     spread_between,
-    spreads_of,
 )
 from orchestrator.verdicts.confounds import find_confounds
 from orchestrator.verdicts.judgement import ONLY_LOOK, AtLook, Judgement, Verdict
 
 Conclusion = tuple[Verdict, str]
 
-CONTROLS = "controls"
-"""The family of the arms that are no ideas, whatever `judging.family` is: they must not make an idea harder to find."""
 MIN_SEEDS = 2
-"""Below this many seeds with both sides scored no verdict is given."""
+"""Least number of seeds with a score on both sides for a verdict."""
 MAX_SEEDS = 100
-"""A number of seeds above this is said as "more than"."""
+"""A reason names no larger number of seeds; it says "more than" this one."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +83,10 @@ class _Case:
     equivalence_p_value: float | None
     family: str | None
     num_compared: int
-    """How many comparisons its family has."""
+    """The number of comparisons in its family."""
     judging: JudgingSpec
     equivalence_level: float
-    """That of the two one-sided tests: all of `judging.level`, or the share of this look."""
+    """Level of the two one-sided tests: `judging.level`, or the share of it that this look has."""
     margin_points: float
     capture: str
 
@@ -89,11 +96,11 @@ def judge(plan: Plan, records: Mapping[str, RunRecord], at: AtLook = ONLY_LOOK) 
 
     Args:
         plan: arms that are the same configuration share runs.
-        records: run id -> what the run left; runs that are not there have not started.
-        at: where this is one look of several, what of the level it spends; all comparisons of a family are counted
-            then, also those that have no p-value yet.
+        records: run id -> what the run left; a run without a record has not started.
+        at: the part of the level that this look spends. In a campaign with looks, all comparisons of a family count,
+            also those without a p-value yet.
     """
-    runs = {name: runs_of(plan, records, name) for name in plan.arms}
+    runs = {name: runs_by_seed(plan, records, name) for name in plan.arms}
     capture = plan.campaign.data.report[0]
     estimates = _estimate_all(plan, records, plan.campaign.judging.level * at.share)
     adjusted, compared = _adjust(plan, estimates, at)
@@ -124,21 +131,26 @@ def judge(plan: Plan, records: Mapping[str, RunRecord], at: AtLook = ONLY_LOOK) 
 def estimate_at(
     plan: Plan, records: Mapping[str, RunRecord], experiment: str, seeds: Iterable[int], level: float
 ) -> Estimate:
-    """Estimate the difference at some of a plan's seeds alone; the spread over seeds is pooled over all of them.
+    """Estimate the difference at some seeds alone; the spread over seeds is pooled over all records.
 
-    The experiment has a reference.
+    Args:
+        plan: the arms; those without a pooled spread use their own seeds alone.
+        records: run id -> what the run left.
+        experiment: an arm with a reference.
+        seeds: of the difference.
+        level: one minus the coverage of the interval.
     """
     sides = (experiment, plan.arms[experiment].reference or BASELINE)
-    spread = spread_between(plan, spreads_of(plan, records), *sides)
+    spread = spread_between(plan, pooled_spreads(plan, records), *sides)
     at_seeds = structs.replace(plan, campaign=structs.replace(plan.campaign, seeds=tuple(seeds)))
-    own, reference_runs = (runs_of(at_seeds, records, side) for side in sides)
+    own, reference_runs = (runs_by_seed(at_seeds, records, side) for side in sides)
     pairs = pair_runs(own, reference_runs, plan.campaign.data.report[0])
     return estimate_delta(pairs, spread, level)
 
 
 def _estimate_all(plan: Plan, records: Mapping[str, RunRecord], level: float) -> dict[str, Estimate]:
-    spreads = spreads_of(plan, records)
-    runs = {name: runs_of(plan, records, name) for name in plan.arms}
+    spreads = pooled_spreads(plan, records)
+    runs = {name: runs_by_seed(plan, records, name) for name in plan.arms}
     return {
         name: estimate_delta(
             pair_runs(runs[name], runs[arm.reference], plan.campaign.data.report[0]),
@@ -155,12 +167,13 @@ def _family(plan: Plan, experiment: str) -> str | None:
     if arm.reference is None:
         return None
     if arm.control:
+        # Whatever `judging.family` is: a control must not make an idea harder to find.
         return CONTROLS
     return "campaign" if plan.campaign.judging.family == "campaign" else arm.group
 
 
 def family_size(judgements: Mapping[str, Judgement]) -> int:
-    """Return how many comparisons the campaign's family has, also where only some of them are shown."""
+    """Return the number of comparisons in the campaign's family, also if a report shows only some of them."""
     return max((found.num_compared or 0 for found in judgements.values() if found.family == "campaign"), default=0)
 
 
@@ -170,6 +183,7 @@ def _adjust(
     """Adjust the p-values within each family; also return how many comparisons each family has."""
     adjusted: dict[str, float] = {}
     compared: dict[str | None, int] = {}
+    # Shuffled labels are compared with chance, so they must not make the correction of other controls harsher.
     tested = {name: found for name, found in estimates.items() if plan.arms[name].control != "shuffled_labels"}
     for family in dict.fromkeys(_family(plan, name) for name in tested):
         p_of = {
@@ -186,7 +200,7 @@ def _adjust(
 def _judge_case(case: _Case, baseline_runs: Runs) -> Judgement:
     verdict, reason = _conclude(case)
     confounds = _confounds(case, verdict)
-    accuracy_percent_of = accuracies_of(case.runs, case.capture)
+    accuracy_percent_of = accuracies_by_seed(case.runs, case.capture)
     failures = [result.failure for run in case.runs.values() if (result := _result(run)) and result.failure]
     return Judgement(
         **structs.asdict(case.estimate),
@@ -207,9 +221,10 @@ def _judge_case(case: _Case, baseline_runs: Runs) -> Judgement:
 
 
 def _confounds(case: _Case, verdict: Verdict | None) -> tuple[str, ...]:
-    """Compare the runs that the verdict rests on: all that ended where one was stopped, else the scored pairs."""
+    """Compare the runs that the verdict rests on: all that ended after a stop, otherwise the scored pairs."""
     if case.reference is None:
         return ()
+    # A stop rests on runs without scores, so those are compared as well.
     seeds = case.runs if verdict is not None and verdict.is_stop else case.estimate.seeds
     sides = ((seed, case.runs[seed], case.reference_runs[seed]) for seed in seeds)
     pairs = {seed: (run, other) for seed, run, other in sides if run and run.result and other and other.result}
@@ -240,18 +255,20 @@ def _conclude(case: _Case) -> tuple[Verdict | None, str]:
     if case.arm.control == "shuffled_labels":
         return None, "a control, trained on labels without meaning: it is held against chance, not its reference"
     if len(case.estimate.seeds) < MIN_SEEDS:
-        return Verdict.NEEDS_SEEDS, _needs_seeds(case)
-    verdict, reason = _weigh(case)
-    return verdict, f"{reason}{_not_pooled(case)}{_left_out(case)}"
+        return Verdict.NEEDS_SEEDS, _describe_needs_seeds(case)
+    verdict, reason = _judge_difference(case)
+    return verdict, f"{reason}{_describe_own_spread(case)}{_describe_left_out(case)}"
 
 
 def _stopped(case: _Case) -> Conclusion | None:
     ended = [result for run in case.runs.values() if (result := _result(run)) and _has_ended(result)]
+    # A guard rules on an epoch's time. One finished seed shows that the limit can be met.
     slow = next((result for result in ended if result.state == RunState.TOO_SLOW), None)
     if slow is not None and not _is_any_done(case.runs):
         return Verdict.TOO_SLOW, slow.reason
     if not ended:
         return Verdict.PENDING, f"not run: {_describe_runs(case.runs, case.capture)}"
+    # One failed seed of several may be an accident of the machine; all failed seeds are a property of the change.
     if len(ended) == len(case.runs) and all(result.state == RunState.FAILED for result in ended):
         return Verdict.FAILED, _describe_runs(case.runs, case.capture)
     return None
@@ -270,7 +287,7 @@ def _result(run: RunRecord | None) -> Result | None:
 
 
 def _describe_runs(runs: Runs, capture: str) -> str:
-    """Say how the runs without scores ended, seeds with the same end together."""
+    """Say how the runs without scores ended, with the seeds of each end together."""
     seeds_of: dict[str, list[int]] = {}
     is_any_done = _is_any_done(runs)
     for seed, run in runs.items():
@@ -293,25 +310,24 @@ def _ending(run: RunRecord | None, capture: str, *, is_any_done: bool) -> str:
     return "" if capture in run.bursts else f"without predictions on {capture}"
 
 
-def _needs_seeds(case: _Case) -> str:
-    return "; ".join(
-        [f"needs seeds: {len(case.estimate.seeds)} of at least {MIN_SEEDS} have both sides scored", *_unscored(case)]
-    )
+def _describe_needs_seeds(case: _Case) -> str:
+    few = f"needs seeds: {len(case.estimate.seeds)} of at least {MIN_SEEDS} have both sides scored"
+    return "; ".join([few, *_describe_unscored(case)])
 
 
-def _unscored(case: _Case) -> list[str]:
+def _describe_unscored(case: _Case) -> list[str]:
     sides = ((case.arm.id, case.runs), (f"the reference {case.arm.reference}", case.reference_runs))
     return [f"{name}: {ended}" for name, runs in sides if (ended := _describe_runs(runs, case.capture))]
 
 
-def _left_out(case: _Case) -> str:
-    parts = _unscored(case)
+def _describe_left_out(case: _Case) -> str:
+    parts = _describe_unscored(case)
     if case.estimate.dropped_bursts:
         parts.append(f"{wording.counted(case.estimate.dropped_bursts, 'burst')} that not every run was scored on")
     return f"; left out: {'; '.join(parts)}" if parts else ""
 
 
-def _not_pooled(case: _Case) -> str:
+def _describe_own_spread(case: _Case) -> str:
     if case.estimate.moderated:
         return ""
     own = f"the spread over its seeds is known from its own {len(case.estimate.seeds)} seeds alone (plain t)"
@@ -319,8 +335,9 @@ def _not_pooled(case: _Case) -> str:
     return f"; {own}: {'it is a control' if case.arm.control else few}"
 
 
-def decide(delta_points: float, adjusted_p: float, equivalence_p: float, level: float) -> Verdict:
-    """Weigh two tests of one difference: that it is none, adjusted within its family, and that it is the margin."""
+def decide_verdict(delta_points: float, adjusted_p: float, equivalence_p: float, level: float) -> Verdict:
+    """Return the verdict from the tests against zero (adjusted within the family) and against the margin."""
+    # The margin comes before the sign: see rule 3 at the head of this module.
     if equivalence_p < level:
         return Verdict.NO_CHANGE
     if adjusted_p >= level:
@@ -328,14 +345,14 @@ def decide(delta_points: float, adjusted_p: float, equivalence_p: float, level: 
     return Verdict.IMPROVED if delta_points > 0 else Verdict.REGRESSION
 
 
-def _weigh(case: _Case) -> Conclusion:
+def _judge_difference(case: _Case) -> Conclusion:
     delta, p_value, level = case.estimate.delta_points, case.estimate.p_value, case.estimate.level
     adjusted_p, equivalence_p = case.adjusted_p_value, case.equivalence_p_value
     assert delta is not None
     assert p_value is not None
     assert adjusted_p is not None
     assert equivalence_p is not None
-    verdict = decide(delta, adjusted_p, equivalence_p, case.judging.level)
+    verdict = decide_verdict(delta, adjusted_p, equivalence_p, case.judging.level)
     correction = f"{CORRECTION_NAME[case.judging.correction]}-adjusted p {wording.probability(adjusted_p)}"
     group = "" if case.family == "campaign" else f" of {case.family}"
     among = f"among {wording.counted(case.num_compared, 'comparison')}{group} ({correction})"
@@ -347,26 +364,24 @@ def _weigh(case: _Case) -> Conclusion:
     if verdict is not Verdict.INCONCLUSIVE:
         return verdict, f"the whole interval lies {'above' if delta > 0 else 'below'} 0, also {among}"
     if p_value < level:
-        return verdict, f"off zero alone, but not {among}; {_would_tell(case)}"
-    return verdict, f"the interval holds 0 and is not inside the margin; {_would_tell(case)}"
+        return verdict, f"off zero alone, but not {among}; {_describe_needed(case)}"
+    return verdict, f"the interval holds 0 and is not inside the margin; {_describe_needed(case)}"
 
 
-def _would_tell(case: _Case) -> str:
-    """Say roughly how many seeds, else bursts, would give another verdict, if the difference stays what it is."""
-    seeds = max(_least(case, seeds_to_resolve), len(case.estimate.seeds) + 1)
+def _describe_needed(case: _Case) -> str:
+    """Say roughly how many seeds, or else bursts, would give another verdict if the difference stays."""
+    # The estimate may say that the present seeds are enough, but they gave no verdict: so at least one more.
+    seeds = max(_fewest(case, seeds_to_resolve), len(case.estimate.seeds) + 1)
     if seeds < float("inf"):
         return f"it would take {f'roughly {seeds}' if seeds <= MAX_SEEDS else f'more than {MAX_SEEDS}'} seeds to tell"
     error = f"a standard error of {wording.plain(case.estimate.burst_error_points)} points"
     alone = f"the {wording.counted(case.estimate.num_bursts, 'burst')} alone leave {error}"
-    bursts = _least(case, bursts_to_resolve)
+    bursts = _fewest(case, bursts_to_resolve)
     more = f"roughly {bursts:,} bursts" if bursts < float("inf") else "more seeds and more bursts"
     return f"no number of seeds would tell: {alone}; it would take {more}"
 
 
-def _least(case: _Case, to_resolve: Callable[[Estimate, float, float], float]) -> float:
-    """Return the smaller of what would bring the interval off zero and what would bring it inside the margin."""
-    size, level = abs(case.estimate.delta_points or 0.0), case.estimate.level
-    off_zero = to_resolve(case.estimate, size, level / max(1, case.num_compared))
-    inside = to_resolve(case.estimate, case.margin_points - size, 2 * case.equivalence_level)
-    least = min(off_zero, inside)
-    return least if isinf(least) else ceil(least)
+def _fewest(case: _Case, to_resolve: Resolve) -> float:
+    return fewest_to_tell(
+        case.estimate, case.margin_points, case.num_compared, case.equivalence_level, to_resolve=to_resolve
+    )

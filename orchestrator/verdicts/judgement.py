@@ -1,4 +1,4 @@
-"""What can be said about one comparison: the words of a verdict, an estimate, a judgement. Values only."""
+"""The values of a verdict: the verdicts, the confirmation, and the judgement of one experiment. Values only."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -16,16 +16,29 @@ class Verdict(StrEnum):
     NO_CHANGE = "no_change"
     INCONCLUSIVE = "inconclusive"
     NEEDS_SEEDS = "needs_seeds"
-    """Fewer than two seeds have both sides scored: below the floor of evidence."""
+    """Fewer than two seeds have a score on both sides."""
     TOO_SLOW = "too_slow"
     FAILED = "failed"
     PENDING = "pending"
-    """No run of it has ended yet."""
+    """No run of the experiment has ended yet."""
 
     @property
     def is_stop(self) -> bool:
         """Whether the experiment ended without scores."""
         return self in (Verdict.TOO_SLOW, Verdict.FAILED)
+
+
+class Confirmation(StrEnum):
+    """What fresh seeds say of an improvement; it stands beside the verdict."""
+
+    CONFIRMED = "confirmed"
+    NOT_CONFIRMED = "not confirmed"
+    WAITS = "to be confirmed"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the improvement is only a candidate."""
+        return self is not Confirmation.CONFIRMED
 
 
 class Judgement(Estimate, frozen=True, kw_only=True):
@@ -35,11 +48,11 @@ class Judgement(Estimate, frozen=True, kw_only=True):
     reference: str | None
     """None for the baseline, which is compared with nothing."""
     verdict: Verdict | None
-    """None for a baseline that was scored."""
+    """None for a baseline with a score, and for shuffled labels."""
     reason: str
-    """The sentence the report prints."""
+    """The sentence that the report prints."""
     failure: str | None = None
-    """The class of the failure, where the verdict is `failed`."""
+    """The class of the failure, if the verdict is `failed`."""
     accuracy_percent: float | None = None
     """Mean over seeds, on the judged capture."""
     accuracy_percent_of: dict[int, float] = {}
@@ -49,25 +62,39 @@ class Judgement(Estimate, frozen=True, kw_only=True):
     adjusted_p_value: float | None = None
     """After `judging.correction`, over the comparisons of its family."""
     equivalence_p_value: float | None = None
-    """Of the two one-sided tests against a difference as large as the margin; not adjusted."""
+    """P-value of the two one-sided tests against a difference as large as the margin; not adjusted."""
     family: str | None = None
-    """What it is tested together with: `campaign`, or the name of its group."""
+    """The tests that are corrected together: `campaign`, `controls`, or the name of a group."""
     num_compared: int | None = None
-    """How many comparisons that family has."""
+    """The number of comparisons in that family."""
     confounds: tuple[str, ...] = ()
     """What differs from the reference's runs beyond the declared change, a sentence each."""
 
     look_seeds: int | None = None
-    """At how many seeds it was looked at for this verdict, where seeds are given out look by look."""
+    """The number of seeds at the look that gave this verdict, in a campaign with looks."""
     fresh: Estimate | None = None
-    """Of an improvement: the difference on the seeds of the confirmation alone."""
+    """The difference of an improvement on the seeds of the confirmation alone."""
     is_confirmed: bool | None = None
-    """Whether the fresh seeds show it too; None where none are asked for."""
+    """Whether the fresh seeds show the improvement too; None if it needs no confirmation."""
 
     @property
     def is_keeper(self) -> bool:
-        """Whether it improved, by its declared change alone, and on fresh seeds too where the campaign wants that."""
+        """Whether it improved by its declared change alone, and on fresh seeds too if the campaign asks for them."""
         return self.verdict is Verdict.IMPROVED and not self.confounds and self.is_confirmed is not False
+
+    @property
+    def confirmation(self) -> Confirmation | None:
+        """What fresh seeds say of the improvement; None if it needs no confirmation."""
+        if self.fresh is None:
+            return None
+        if self.fresh.interval_points is None:
+            return Confirmation.WAITS
+        return Confirmation.CONFIRMED if self.is_confirmed else Confirmation.NOT_CONFIRMED
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether the improvement needs a confirmation that the fresh seeds do not give, or not yet."""
+        return self.confirmation is not None and self.confirmation.is_open
 
 
 Judgements = Mapping[str, Judgement]
@@ -75,18 +102,19 @@ Judgements = Mapping[str, Judgement]
 
 
 class AtLook(Struct, frozen=True):
-    """What of the level is spent at one look of several."""
+    """The part of the level that one look of several spends."""
 
     share: float = 1.0
     equivalence_share: float = 1.0
-    told_p: Mapping[str, float] | None = None
-    """Experiment that was decided at an earlier look -> its p-value over the share of that look."""
+    decided_p: Mapping[str, float] | None = None
+    """Experiment that an earlier look decided -> its p-value over the share of that look; None without looks."""
 
     def spend(self, experiment: str, p_value: float | None) -> float | None:
-        """Return the p-value over the share, 1 where there is none yet; at the only look there is, the p-value."""
-        if self.told_p is None:
+        """Return the p-value over the share of the look, 1 if there is none yet; without looks, the p-value itself."""
+        if self.decided_p is None:
             return p_value
-        return self.told_p.get(experiment, 1.0 if p_value is None else min(1.0, p_value / self.share))
+        # A decided experiment keeps its p-value. An undecided one is tested at its share of the level.
+        return self.decided_p.get(experiment, 1.0 if p_value is None else min(1.0, p_value / self.share))
 
 
 ONLY_LOOK = AtLook()

@@ -1,7 +1,7 @@
-"""How often the captures that are only for reporting were scored, by whom, and what each score is used for. Pure.
+"""Counts how often each reported capture was scored, by which run, and what each score is used for. Pure.
 
-A capture that is looked at often enough is no test any more, whoever looks: each scoring is counted, and the report
-says how many there were and what was chosen on them.
+A capture that is scored often enough is no independent test any more. So each scoring is counted, and the report says
+how many there were and what was chosen on them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,31 +13,32 @@ from orchestrator import wording
 from orchestrator.campaign.plan import Plan, PlannedRun
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.estimate import Estimate
-from orchestrator.verdicts.comparisons import accuracies_of, runs_of
+from orchestrator.verdicts.comparisons import accuracies_by_seed, runs_by_seed
 from orchestrator.verdicts.judgement import Judgements
 
 
 class Scoring(Struct, frozen=True, kw_only=True):
-    """One pass over a reported capture with the weights of one training."""
+    """One scoring of a reported capture with the weights of one training."""
 
     capture: str
     experiment: str
     shared_by: tuple[str, ...]
-    """Other experiments that are the same configuration, and read the same scoring."""
+    """Other experiments with the same configuration, which use the same scoring."""
     seed: int
     run: str
     scored_by: str
-    """The run that was scored: itself, or the run of older code whose result it took."""
+    """The run that was scored: this one, or the run of older code whose result was accepted for it."""
     bursts: int
     correct: int
 
 
-def scorings(plan: Plan, records: Mapping[str, RunRecord]) -> list[Scoring]:
+def list_scorings(plan: Plan, records: Mapping[str, RunRecord]) -> list[Scoring]:
     """List every scoring of a reported capture by the runs of a plan, in its order, each once.
 
-    A run scores each such capture once, at its end. A result that was taken from a run of older code is that run's
-    scoring, and counts once however many runs took it.
+    A run scores each such capture once, at its end. A result accepted from a run of older code is that run's scoring.
+    It counts once, however many runs use it.
     """
+    # The key is the run that was scored, so a result accepted by several runs counts once.
     found: dict[tuple[str, str], Scoring] = {}
     for run in plan.runs:
         for scoring in _scorings_of(plan, run, records.get(run.id)):
@@ -66,16 +67,16 @@ def _scorings_of(plan: Plan, run: PlannedRun, record: RunRecord | None) -> list[
 
 
 def describe_scorings(plan: Plan, found: Sequence[Scoring]) -> list[str]:
-    """Say how often each reported capture was scored, what chose what was scored, and what nobody can count."""
+    """Say how often each reported capture was scored, what was chosen on it, and what is not counted."""
     data = plan.campaign.data
-    trials = "; their runs are scored here too, once each, which nothing reads and nobody counts"
+    trials = "; their runs are scored here too, once each, but nothing uses these scores and they are not counted"
     looks = f"Searches may look at {wording.listed(data.choose)} alone{trials if plan.campaign.searches else ''}."
     return [
         *(_count(plan, capture, [each for each in found if each.capture == capture]) for capture in data.report),
-        f"Of each run, the epoch of the lowest validation loss (on {wording.listed(data.validate)}) was scored, once.",
+        f"Each run was scored once, at the epoch of the lowest validation loss (on {wording.listed(data.validate)}).",
         *([looks] if data.choose else ()),
-        "Not counted, since no trace of them is left: results that a second try replaced, and what was scored by hand "
-        "with `python -m model.studies.radio.evaluate`. "
+        "Not counted, since they leave no trace: results that a second try replaced, and scorings by hand with "
+        "`python -m model.studies.radio.evaluate`. "
         "Runs of other code, seeds or profiles are in the reports on them.",
     ]
 
@@ -91,11 +92,11 @@ def _count(plan: Plan, capture: str, found: Sequence[Scoring]) -> str:
 
 
 def _describe_choice(plan: Plan, capture: str) -> str:
-    """Say what was chosen on a capture; verdicts, and so seeds that are given out by them, rest on the first alone."""
+    """Say what was chosen on a capture. Only the first capture gives verdicts, by which looks give out seeds."""
     if plan.campaign.staging is None or capture != plan.campaign.data.report[0]:
         return "nothing was chosen on it"
     return (
-        "which experiments were given more seeds was decided by verdicts on it, at levels that add up, "
+        "verdicts on it decided which experiments got more seeds, at levels that add up, "
         "and nothing else was chosen on it"
     )
 
@@ -104,11 +105,11 @@ class SeedUse(StrEnum):
     """What the score of an experiment at a seed is used for."""
 
     LOOK = "look"
-    """Its mean and its verdict; where seeds are not given out look by look there is no other use."""
+    """The experiment's mean and its verdict. A campaign without looks has no other use."""
     FRESH = "fresh"
-    """The confirmation of its improvement, and neither its mean nor its verdict."""
+    """The confirmation of an improvement alone, not the mean or the verdict."""
     REFERENCE = "reference"
-    """Others are compared with it there, and nothing else."""
+    """A reference for other experiments alone."""
 
 
 class SeedScore(Struct, frozen=True, kw_only=True):
@@ -117,22 +118,22 @@ class SeedScore(Struct, frozen=True, kw_only=True):
     experiment: str
     seed: int
     accuracy_percent: float | None
-    """Of its run, whatever it is used for; None without a score."""
+    """Accuracy of its run, whatever it is used for; None without a score."""
     delta_points: float | None
-    """To the reference at the same seed, where the verdict rests on it."""
+    """Difference to the reference at the same seed, if the verdict uses it."""
     fresh_delta_points: float | None
-    """The same, where the confirmation rests on it."""
+    """The same difference, if the confirmation uses it."""
     used_for: SeedUse | None
-    """None without a score, and while nothing rests on it."""
+    """None without a score, and while nothing uses the score."""
 
 
 def seed_scores(
     plan: Plan, records: Mapping[str, RunRecord], judgements: Judgements, experiment: str
 ) -> list[SeedScore]:
-    """List what is known of an experiment at each of the campaign's seeds."""
+    """Return what is known of an experiment at each of the campaign's seeds, in their order."""
     judgement = judgements[experiment]
     fresh = judgement.fresh or Estimate()
-    accuracy_percent_of = accuracies_of(runs_of(plan, records, experiment), plan.campaign.data.report[0])
+    accuracy_percent_of = accuracies_by_seed(runs_by_seed(plan, records, experiment), plan.campaign.data.report[0])
     return [
         SeedScore(
             experiment=experiment,
@@ -147,7 +148,7 @@ def seed_scores(
 
 
 def _use(plan: Plan, judgements: Judgements, experiment: str, seed: int) -> SeedUse | None:
-    """Say what a score is used for; twins share their runs, so that others may stand on a twin's."""
+    """Return what a score is used for. Experiments share runs, so a reference may stand under another name."""
     judgement, run = judgements[experiment], plan.run_of[experiment, seed]
     if seed in judgement.accuracy_percent_of:
         return SeedUse.LOOK
@@ -159,5 +160,5 @@ def _use(plan: Plan, judgements: Judgements, experiment: str, seed: int) -> Seed
 
 
 def _rests_on(estimate: Estimate, seed: int) -> bool:
-    # Also where the other side has no score yet: that is what this one waits for.
+    # A dropped seed counts too: this side's score waits there for the score of the other.
     return seed in estimate.seeds or seed in estimate.dropped_seeds

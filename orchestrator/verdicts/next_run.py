@@ -1,19 +1,23 @@
-"""Which run to train next: the one that brings most decisions a second. Pure."""
+"""Chooses the run to train next: the one with the most progress a second. Pure.
+
+Example: E5 needs one more seed and H2 needs four, and both wait for a run of the baseline that takes 100 s. Its gain is
+(1/1 + 1/4) / 100 = 0.0125 a second. A run of E5 of 100 s has 1/1 / 100 = 0.01, so the baseline's comes first.
+"""
 
 from collections.abc import Callable
-from math import ceil, inf, isinf
+from math import inf
 
 from msgspec import Struct
 
 from orchestrator import wording
-from orchestrator.stats.estimate import seeds_to_resolve
+from orchestrator.stats.estimate import fewest_to_tell, seeds_to_resolve
 from orchestrator.stats.looks import Cell
 from orchestrator.verdicts.judgement import Judgement
-from orchestrator.verdicts.staged import Decision, Standing
+from orchestrator.verdicts.staged import SeedDecision, StagedVerdicts
 
 
 class NextRun(Struct, frozen=True, kw_only=True):
-    """The run that would help most."""
+    """The run with the most progress a second."""
 
     run: str
     experiment: str
@@ -21,27 +25,30 @@ class NextRun(Struct, frozen=True, kw_only=True):
     serves: tuple[str, ...]
     """The experiments that wait for it."""
     seconds: float | None
-    """What it would take, going by runs that are done."""
+    """Its expected time, from runs that are done; None without one."""
     reason: str
     command: str
 
 
-def next_run(standing: Standing, seconds_of: Callable[[str], float | None]) -> NextRun | None:
-    """Choose the run that would help most: by how soon those that wait for it would be told, for each second it takes.
+def next_run(staged: StagedVerdicts, seconds_of: Callable[[str], float | None]) -> NextRun | None:
+    """Return the run with the most progress a second; None if no run is wanted.
 
-    So a reference's run that several wait for comes before a run of one of them. None where no run is wanted.
+    The progress is the sum of 1 / (seeds still needed) over the experiments that wait for the run. So a run of a
+    reference comes before a run of one experiment, if several experiments wait for it.
 
     Args:
-        standing: how far the campaign has come.
-        seconds_of: what a run of an experiment takes; None where nobody knows.
+        staged: the state of the campaign.
+        seconds_of: experiment -> expected seconds of one of its runs; None if unknown.
     """
-    plan = standing.plan
-    serves = {cell: _serves(standing, cell) for cell in standing.wanted}
+    plan = staged.plan
+    serves = {cell: _serves(staged, cell) for cell in staged.wanted}
     if not serves:
         return None
 
     def gain_per_second(cell: Cell) -> float:
-        gain = sum(1.0 / seeds_to_tell(standing.judgements[name], plan.campaign.margin) for name in serves[cell])
+        # An experiment that one more seed may decide counts 1, one that needs ten seeds 0.1.
+        gain = sum(1.0 / seeds_to_tell(staged.judgements[name], plan.campaign.margin) for name in serves[cell])
+        # Without any measured run all times count as equal.
         return gain / (seconds_of(cell[0]) or 1.0)
 
     best = max(serves, key=gain_per_second)
@@ -52,45 +59,43 @@ def next_run(standing: Standing, seconds_of: Callable[[str], float | None]) -> N
         seed=seed,
         serves=serves[best],
         seconds=seconds_of(name),
-        reason=_reason(standing, serves[best]),
+        reason=_reason(staged, serves[best]),
         command=f"knockout run {name} --seeds {seed}-{seed} --profile {plan.campaign.profile}",
     )
 
 
-def _serves(standing: Standing, cell: Cell) -> tuple[str, ...]:
-    plan, seed = standing.plan, cell[1]
+def _serves(staged: StagedVerdicts, cell: Cell) -> tuple[str, ...]:
+    plan, seed = staged.plan, cell[1]
 
-    def is_served(decision: Decision) -> bool:
+    def is_served(decision: SeedDecision) -> bool:
         sides = (decision.experiment, plan.arms[decision.experiment].reference or "")
         return seed in decision.wants and plan.run_of[cell] in {plan.run_of[side, seed] for side in sides}
 
-    return tuple(name for name, decision in standing.decisions.items() if is_served(decision))
+    return tuple(name for name, decision in staged.decisions.items() if is_served(decision))
 
 
 def seeds_to_tell(judgement: Judgement, margin_points: float) -> float:
-    """Say roughly how many more seeds would give a verdict; one where nothing is known yet, infinite for no number."""
+    """Return roughly how many more seeds would give a verdict: one if nothing is known yet, infinite if none would."""
     if judgement.error_points is None or judgement.delta_points is None or judgement.fresh is not None:
         return 1.0
-    size, level = abs(judgement.delta_points), judgement.level
-    off_zero = seeds_to_resolve(judgement, size, level / max(1, judgement.num_compared or 1))
-    least = min(off_zero, seeds_to_resolve(judgement, margin_points - size, 2 * level))
-    return least if isinf(least) else max(1.0, ceil(least) - len(judgement.seeds))
+    fewest = fewest_to_tell(judgement, margin_points, judgement.num_compared or 1, judgement.level, seeds_to_resolve)
+    return max(1.0, fewest - len(judgement.seeds))
 
 
-def _reason(standing: Standing, serves: tuple[str, ...]) -> str:
-    margin = standing.plan.campaign.margin
-    more = {name: seeds_to_tell(standing.judgements[name], margin) for name in serves}
+def _reason(staged: StagedVerdicts, serves: tuple[str, ...]) -> str:
+    margin = staged.plan.campaign.margin
+    more = {name: seeds_to_tell(staged.judgements[name], margin) for name in serves}
     if not serves:
-        return "a control of the campaign: the first look waits for it"
+        return "it is a control of the campaign, and the first look waits for it"
     soonest = min(more, key=lambda name: more[name])
     waits = f"{wording.listed(serves)} {'waits' if len(serves) == 1 else 'wait'} for it"
-    judgement = standing.judgements[soonest]
+    judgement = staged.judgements[soonest]
     if judgement.fresh is not None:
-        return f"{waits}; {soonest} improved and is to be confirmed on fresh seeds"
+        return f"{waits}; {soonest} improved and needs a confirmation on fresh seeds"
     if judgement.error_points is None:
-        return f"{waits}; two seeds are needed to say anything of {soonest}"
+        return f"{waits}; {soonest} needs two seeds for any verdict"
     if more[soonest] == inf:
-        return f"{waits}; no number of seeds alone is likely to tell of {soonest}"
-    least, staging = len(judgement.seeds) + more[soonest], standing.plan.campaign.staging
+        return f"{waits}; more seeds alone are not likely to decide {soonest}"
+    least, staging = len(judgement.seeds) + more[soonest], staged.plan.campaign.staging
     at = [f"perhaps at the look at {number} seeds" for number in staging.looks if number >= least] if staging else []
-    return f"{waits}; {soonest} would be told soonest, {(*at, 'though hardly by any look')[0]}"
+    return f"{waits}; {soonest} would be decided first, {(*at, 'but hardly at any look')[0]}"

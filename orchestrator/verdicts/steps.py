@@ -1,7 +1,7 @@
-"""A verdict worked out again from the raw counts, step by step, for a reader with a pocket calculator. Pure.
+"""Works a verdict out again from the raw counts, step by step, for a reader with a pocket calculator. Pure.
 
-`verdicts.judge` goes the same way for the whole campaign at once, by the same functions; every number here is, to the
-last digit, the one that the verdict rests on. `arithmetic_words` says them.
+`judge` uses the same functions for the whole campaign at once. So every number here is exactly the one that the verdict
+rests on. `report.steps` puts the steps into words.
 """
 
 from collections.abc import Mapping
@@ -21,41 +21,41 @@ from orchestrator.verdicts.comparisons import (
     comparison,
     configuration,
     distinct_p_values,
-    outcomes_of,
-    replicates_of,
-    runs_of,
+    outcomes_by_seed,
+    pooled_spreads,
+    replicate_accuracies,
+    runs_by_seed,
     score_table,
     spread_between,
-    spreads_of,
 )
 from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
 
 
 class SeedStep(Struct, frozen=True, kw_only=True):
-    """The bursts of one seed that every run on either side was scored on."""
+    """The counts of one seed, over the bursts that every run on both sides was scored on."""
 
     seed: int
     experiment_correct: int
     reference_correct: int
     experiment_alone: int
-    """Bursts that only the experiment's run recognised."""
+    """Number of bursts that only the experiment's run recognised."""
     reference_alone: int
     delta_points: float
 
 
 class PoolStep(Struct, frozen=True, kw_only=True):
-    """What the campaign's configurations show together of the spread over seeds."""
+    """The spread over seeds that the campaign's configurations show together."""
 
     num_arms: int
-    """Configurations with a spread of their own."""
+    """Number of configurations with a spread of their own."""
     deviation_points: float
-    """The common standard deviation of one seed's score."""
+    """Common standard deviation of one seed's score."""
     degrees_of_freedom: float
-    """How much it weighs beside an arm's own; infinite where the arms differ no more than chance would have it."""
+    """Its weight beside an arm's own spread; infinite if the arms differ no more than by chance."""
 
 
 class SpreadStep(Struct, frozen=True, kw_only=True):
-    """The standard deviation of one seed's score of one arm: by its own runs, and after pooling."""
+    """The standard deviation of one seed's score of one arm, from its own runs and after pooling."""
 
     side: str
     """The experiment or its reference."""
@@ -68,27 +68,27 @@ class SpreadStep(Struct, frozen=True, kw_only=True):
 
 
 class ReplicateStep(Struct, frozen=True, kw_only=True):
-    """What runs that differ in nothing but their seed show of the spread: those of the baseline and of all A/A arms."""
+    """The spread of runs that differ only in their seed: those of the baseline and of all A/A arms."""
 
     accuracy_percent_of: dict[int, float]
-    """Seed that a run trained at -> accuracy."""
+    """Seed of the training -> accuracy."""
     deviation_points: float
     """Standard deviation of one run's score."""
     degrees_of_freedom: float
 
 
 class DeviceStep(Struct, frozen=True, kw_only=True):
-    """One transmitter's bursts, each the mean over seeds of experiment minus reference."""
+    """The bursts of one transmitter; each counts as its mean over seeds of experiment minus reference."""
 
     device: int
     num_bursts: int
     delta_points: float
     variance_points2: float
-    """Its part of the sampling variance of the mean over all bursts."""
+    """The transmitter's part of the sampling variance of the mean over all bursts."""
 
 
 class ErrorStep(Struct, frozen=True, kw_only=True):
-    """From the parts of the error to the interval."""
+    """The parts of the error, the error and the interval."""
 
     spread_points: float
     """Standard deviation of the difference at one seed."""
@@ -107,38 +107,38 @@ class SignificanceStep(Struct, frozen=True, kw_only=True):
     """The tests against no difference and against the margin."""
 
     t: float
-    """Difference over standard error."""
+    """The difference over its standard error."""
     p_value: float
     correction: str
     family: str
     rank: int
-    """Among the family's p-values, the smallest is 1."""
+    """Rank among the family's p-values; the smallest has 1."""
     num_compared: int
     adjusted_p_value: float
     margin_points: float
     equivalence_t: float
-    """How many standard errors the nearer end of the margin lies beyond the difference."""
+    """The distance from the difference to the nearer end of the margin, in standard errors."""
     equivalence_p_value: float
 
 
 class LookStep(Struct, frozen=True, kw_only=True):
-    """What was judged at one look of several, where seeds are given out look by look; taken over, not worked out."""
+    """The numbers of one look of several. They are copied from the judgement, not worked out again."""
 
     num_seeds: int
     level: float
-    """What this look may spend of the level."""
+    """The part of the level that this look spends."""
     error_points: float
     degrees_of_freedom: float
     low_points: float
     high_points: float
     p_value: float
     adjusted_p_value: float
-    """Over the share of the level that the look may spend, and for the comparisons of the family."""
+    """Adjusted for the share of the look and for the comparisons of the family."""
     equivalence_p_value: float
 
 
 class Arithmetic(Struct, frozen=True, kw_only=True):
-    """All steps of one verdict; a step that the evidence does not reach is None or empty."""
+    """All steps of one verdict; a step without enough data is None or empty."""
 
     experiment: str
     reference: str | None
@@ -153,20 +153,20 @@ class Arithmetic(Struct, frozen=True, kw_only=True):
     seeds: tuple[SeedStep, ...] = ()
     delta_points: float | None = None
     own_spread_points: float | None = None
-    """Standard deviation of the per-seed differences by themselves."""
+    """Standard deviation of the per-seed differences alone."""
     pool: PoolStep | None = None
-    """None where too few configurations have two seeds, and for a control."""
+    """None if too few configurations have two seeds, and for a control."""
     spreads: tuple[SpreadStep, ...] = ()
-    """Of the experiment and its reference."""
+    """The spread of the experiment and of its reference."""
     replicates: ReplicateStep | None = None
-    """In the place of both, for an A/A arm."""
+    """Replaces `pool` and `spreads` for an A/A arm."""
     devices: tuple[DeviceStep, ...] = ()
     error: ErrorStep | None = None
     tests: SignificanceStep | None = None
     at_look: LookStep | None = None
-    """In the place of all steps after `delta_points`, where seeds are given out look by look."""
+    """Replaces all steps after `delta_points` in a campaign with looks."""
     left_out: tuple[str, ...] = ()
-    """A sentence for each run of the campaign whose folder cannot be read, or is not believed."""
+    """A sentence for each run whose folder cannot be read, or whose files contradict each other."""
 
 
 def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: str) -> Arithmetic:
@@ -175,13 +175,13 @@ def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: s
     Args:
         plan: the whole campaign, since spreads are pooled over it and tests are corrected for it.
         records: run id -> what the run left.
-        judgements: what was concluded.
+        judgements: one for each arm of the plan.
         experiment: an arm of the plan.
     """
     judgement, arm = judgements[experiment], plan.arms[experiment]
     is_staged = plan.campaign.staging is not None
     if is_staged:
-        # A look judges the runs that it asked for and no others.
+        # A look judges only the runs that it asked for.
         plan = structs.replace(plan, campaign=structs.replace(plan.campaign, seeds=judgement.seeds))
     pairs, sides = _join(plan, records, experiment)
     steps = Arithmetic(
@@ -211,8 +211,8 @@ def _look_step(judgement: Judgement) -> LookStep | None:
     return LookStep(num_seeds=judgement.look_seeds or len(judgement.seeds), **values)
 
 
-def _scored(plan: Plan, records: Records, experiment: str) -> dict[int, Bursts]:
-    return outcomes_of(runs_of(plan, records, experiment), plan.campaign.data.report[0])
+def _outcomes(plan: Plan, records: Records, experiment: str) -> dict[int, Bursts]:
+    return outcomes_by_seed(runs_by_seed(plan, records, experiment), plan.campaign.data.report[0])
 
 
 def _join(
@@ -221,7 +221,7 @@ def _join(
     reference = plan.arms[experiment].reference
     if reference is None:
         return pair_outcomes({}, {}), ({}, {})
-    sides = _scored(plan, records, experiment), _scored(plan, records, reference)
+    sides = _outcomes(plan, records, experiment), _outcomes(plan, records, reference)
     return pair_outcomes(*sides), sides
 
 
@@ -248,7 +248,8 @@ def _count_seeds(pairs: PairedDifferences, sides: tuple[dict[int, Bursts], dict[
 def _with_error(
     steps: Arithmetic, plan: Plan, records: Records, judgements: Judgements, pairs: PairedDifferences
 ) -> Arithmetic:
-    own, spreads = arm_spreads(*score_table(plan, records)), spreads_of(plan, records)
+    # Both are of the whole campaign: pooling uses every arm, also for one verdict.
+    own, spreads = arm_spreads(*score_table(plan, records)), pooled_spreads(plan, records)
     sides = (steps.experiment, steps.reference or BASELINE)
     spread = spread_between(plan, spreads, *sides)
     is_pooled = spread is not None and steps.control is None
@@ -290,14 +291,14 @@ def _spread_step(plan: Plan, side: str, own: Mapping[str, Spread], pooled: Mappi
 
 def _replicate_step(plan: Plan, records: Records, spread: Spread) -> ReplicateStep:
     return ReplicateStep(
-        accuracy_percent_of=replicates_of(plan, records),
+        accuracy_percent_of=replicate_accuracies(plan, records),
         deviation_points=spread.variance_points2**0.5,
         degrees_of_freedom=spread.degrees_of_freedom,
     )
 
 
 def _split_devices(pairs: PairedDifferences) -> tuple[DeviceStep, ...]:
-    """Split the variance of the mean over bursts by device; empty where no device has two bursts."""
+    """Split the variance of the mean over bursts by device; empty if no device has two bursts."""
     points_B = 100.0 * pairs.difference_SB.mean(axis=0, dtype=np.float64)
     strata = {int(device): points_B[pairs.devices_B == device] for device in np.unique(pairs.devices_B)}
     freedom = sum(len(stratum) - 1 for stratum in strata.values())
@@ -309,7 +310,7 @@ def _split_devices(pairs: PairedDifferences) -> tuple[DeviceStep, ...]:
             device=device,
             num_bursts=len(stratum),
             delta_points=float(stratum.mean()),
-            # A device with one burst takes the spread of the others.
+            # One burst shows no variance, so its device takes the pooled variance of the others.
             variance_points2=(float(stratum.var(ddof=1)) if len(stratum) > 1 else pooled)
             * len(stratum)
             / pairs.num_bursts**2,
@@ -335,6 +336,7 @@ def _test_step(plan: Plan, judgements: Judgements, estimate: Estimate, experimen
     assert error is not None
     assert p_value is not None
     assert equivalence_p is not None
+    # The rank is among the family's distinct comparisons, since mirror images count once.
     family = judgements[experiment].family
     of_family = {name: found.p_value for name, found in judgements.items() if found.family == family}
     p_of = {name: p_value for name, p_value in of_family.items() if p_value is not None}

@@ -1,4 +1,4 @@
-"""The campaigns of faults: which kinds share a machine, and how many faults each one makes."""
+"""The campaigns of faults: which kinds share a machine, and how many faults a campaign makes."""
 
 from dataclasses import dataclass
 
@@ -21,14 +21,16 @@ class Campaign:
 
     kinds: Kinds
     quick: int
-    """How many faults every run of the tests makes."""
+    """How many faults `make test` makes."""
     share: float
-    """Of the faults of a soak."""
+    """Share of all faults that a soak makes."""
     machine: str = "machine"
-    """The fixture that lends it."""
+    """Name of the fixture that returns the machine."""
+    has_report: bool = False
+    """Whether `make test` makes a report at the end, which takes seconds; a soak always makes one."""
     num_works: int = 1
     num_machines: int = 1
-    """On how many machines one after the other, in a soak."""
+    """Number of machines that a soak uses, one after the other."""
 
     @property
     def moments(self) -> int:
@@ -41,11 +43,18 @@ class Campaign:
         return range(self.num_machines if MOMENTS else 1)
 
 
-CAMPAIGNS = (
-    Campaign(DEATHS, quick=24, share=0.34, num_works=2, num_machines=2),
-    Campaign(joined("what runs read, call and say", (FILES, ERRORS, OUTPUTS)), quick=12, share=0.44, num_machines=4),
+DYING = Campaign(DEATHS, quick=len(DEATHS.by_name), share=0.34, has_report=True, num_works=2, num_machines=2)
+FAILING = Campaign(
+    joined("what runs read, call and say", (FILES, ERRORS, OUTPUTS)),
+    quick=12,
+    share=0.44,
+    has_report=True,
+    num_machines=4,
+)
+PLACES = (
     Campaign(DISKS, quick=2, share=0.06, machine="small_machine"),
     Campaign(USERS, quick=2, share=0.06, machine="team_machine"),
     Campaign(NAMESPACES, quick=2, share=0.06, machine="spaced_machine", num_works=2),
     Campaign(SILENCE, quick=2, share=0.04, machine="served_machine"),
 )
+CAMPAIGNS = (DYING, FAILING, *PLACES)

@@ -1,4 +1,4 @@
-"""Machines to be hurt, and the counts of what was done to them."""
+"""Machines for faults, and the counts of the faults and losses."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.page import around_marks, publish
-from model.studies.radio.data import Emulation, write_capture
+from tests.builders.fake_study import write_captures
 from tests.faults.campaigns import ALL
 from tests.faults.machine import Counts, Machine
 from tests.faults.namespaces import SpacedMachine
@@ -20,40 +20,22 @@ from tests.faults.places import small_disk
 from tests.faults.silence import forget_queue_file, needs_server, schema_behind_proxy
 from tests.faults.table import MARKS, add_up, table_lines
 from tests.faults.users import TeamMachine, needs_users, team_folder
-from tests.study_harness import ROOT
 
-FRONT_DOOR = (
-    "__init__.py", "config", "endings.py", "files.py", "job_lock.py", "own_code.py", "process.py", "run_folder.py",
-    "standby.py",
-)  # fmt: skip
-"""What the fake job keeps of `model/`."""
 CAMPAIGN = Path(__file__).with_name("experiments.yaml").read_text()
 SHIPPED_CODE = """\
 data: {emulate: {seed: 3, packets: 8, samples: 256}}
 baseline: {optim: {epochs: 40, batch_size: 20}}
 """
-"""What else a training with the code that is shipped asks for."""
+"""What a training with the shipped code needs besides."""
 PAGE = os.environ.get("FAULTS_PAGE")
-"""The page that a soak writes its table into."""
+"""The page into which a soak writes its table."""
 DISK_BYTES = 64 * 2**20
 FAULTS = "faults: "
-"""Before the name of a campaign of faults, in what a test's report carries, from another process too."""
-
-
-def copy_fake_job(repo: Path) -> None:
-    for name in FRONT_DOOR:
-        source, target = ROOT / "model" / name, repo / "model" / name
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target)
-    fake = ROOT / "tests" / "faults" / "fake_job"
-    shutil.copytree(fake, repo, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+"""Prefix of a campaign's name in the properties of a test's report, which also come from other processes."""
 
 
 def make_repository_in_use(machine: Machine) -> None:
-    """Make a repository whose checkout is in everyday disorder: staged, changed, and new."""
+    """Make a repository whose checkout has a staged, a changed and a new file."""
     repo = machine.repo
     (repo / "notes.md").write_text("as committed\n")
     (repo / "plan.md").write_text("as committed\n")
@@ -64,23 +46,31 @@ def make_repository_in_use(machine: Machine) -> None:
     (repo / "idea.txt").write_text("half an idea\n")
 
 
-@pytest.fixture(scope="session")
-def queued_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study whose runs wait; tests work on copies."""
-    machine = Machine(tmp_path_factory.mktemp("template"))
-    copy_fake_job(machine.repo)
+def make_queued(folder: Path, *words: str) -> Path:
+    """Return a new study with the fake job, after `queue add` with these words."""
+    machine = Machine(folder)
+    machine.copy_fake_job()
     machine.write_campaign(CAMPAIGN)
     make_repository_in_use(machine)
-    (machine.repo / "data").mkdir()
-    emulation = Emulation(seed=3, num_packets=8, num_samples=256)
-    for location, name in enumerate(("LocA", "LocD")):
-        write_capture(machine.repo / "data" / f"{name}.h5", emulation, location)
-    machine.must("queue", "add")
+    write_captures(machine, "LocA", "LocD")
+    machine.must("queue", "add", *words)
     return machine.repo
 
 
+@pytest.fixture(scope="session")
+def queued_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a study in which six runs wait; tests work on copies."""
+    return make_queued(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="session")
+def short_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a study in which two runs wait; tests work on copies."""
+    return make_queued(tmp_path_factory.mktemp("short"), "baseline")
+
+
 def lend(machine: Machine) -> Iterator[Machine]:
-    """Have innocent processes beside a machine, and end all of it at the end."""
+    """Start innocent processes beside a machine, and end all processes after the test."""
     machine.add_bystanders()
     yield machine
     machine.power_off()
@@ -94,15 +84,23 @@ def copy_study(queued_study: Path, machine: Machine) -> None:
 
 @pytest.fixture
 def machine(queued_study: Path, tmp_path: Path) -> Iterator[Machine]:
-    """A machine on which six runs of the fake job wait."""
+    """Return a machine on which six runs of the fake job wait."""
     machine = Machine(tmp_path)
     copy_study(queued_study, machine)
     yield from lend(machine)
 
 
 @pytest.fixture
+def short_machine(short_study: Path, tmp_path: Path) -> Iterator[Machine]:
+    """Return a machine on which two runs of the fake job wait."""
+    machine = Machine(tmp_path)
+    copy_study(short_study, machine)
+    yield from lend(machine)
+
+
+@pytest.fixture
 def small_machine(machine: Machine) -> Iterator[Machine]:
-    """The same, with its results on a small disk of their own."""
+    """Return a machine whose results lie on a small disk of their own."""
     with contextlib.ExitStack() as until_the_end:
         try:
             until_the_end.enter_context(small_disk(machine, DISK_BYTES))
@@ -113,7 +111,7 @@ def small_machine(machine: Machine) -> Iterator[Machine]:
 
 @pytest.fixture
 def spaced_machine(queued_study: Path, tmp_path: Path) -> Iterator[Machine]:
-    """The same, with every command in a name space of its own."""
+    """Return a machine whose commands each run in a name space of their own."""
     machine = SpacedMachine(tmp_path)
     copy_study(queued_study, machine)
     yield from lend(machine)
@@ -121,7 +119,7 @@ def spaced_machine(queued_study: Path, tmp_path: Path) -> Iterator[Machine]:
 
 @pytest.fixture
 def team_machine(queued_study: Path) -> Iterator[Machine]:
-    """The same, with two users whose commands they are."""
+    """Return a machine on which two users run the commands."""
     if why := needs_users():
         pytest.skip(why)
     with team_folder() as folder:
@@ -133,7 +131,7 @@ def team_machine(queued_study: Path) -> Iterator[Machine]:
 
 @pytest.fixture
 def served_machine(queued_study: Path, tmp_path: Path) -> Iterator[Machine]:
-    """The same, with the queue in a PostgreSQL database behind a proxy."""
+    """Return a machine whose queue is a PostgreSQL database behind a proxy."""
     if why := needs_server():
         pytest.skip(why)
     machine = Machine(tmp_path)
@@ -147,7 +145,7 @@ def served_machine(queued_study: Path, tmp_path: Path) -> Iterator[Machine]:
 
 @pytest.fixture(scope="session")
 def real_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study whose two runs wait, with the code that is shipped and emulated captures."""
+    """Return a study with the shipped code and emulated captures, in which two runs wait."""
     machine = Machine(tmp_path_factory.mktemp("real"))
     machine.copy_model()
     machine.write_campaign(CAMPAIGN, SHIPPED_CODE)
@@ -158,13 +156,13 @@ def real_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def real_machine(tmp_path: Path) -> Iterator[Machine]:
-    """A machine without a study yet."""
+    """Return a machine that has no study yet."""
     yield from lend(Machine(tmp_path))
 
 
 @pytest.fixture
 def tell(request: pytest.FixtureRequest) -> Callable[[str, Counts], None]:
-    """Have the counts of a campaign printed at the end."""
+    """Return a function that has the counts of a campaign printed after all tests."""
 
     def keep(name: str, counts: Counts) -> None:
         request.node.user_properties.append((f"{FAULTS}{name}", dict(counts)))
@@ -176,23 +174,23 @@ STARTED = time.monotonic()
 
 
 def pytest_configure() -> None:
-    """Look at once whether the page can be written that is written at the end."""
+    """Check at the start that the page can be written at the end."""
     if PAGE is not None:
         around_marks(Path(PAGE), MARKS)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what was done, and what was lost."""
+    """Print the faults and the losses."""
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
-    told: dict[str, Counts] = {}
+    found: dict[str, Counts] = {}
     for key, counts in (entry for report in reports for entry in report.user_properties):
         if key.startswith(FAULTS):
-            told[key] = add_up([told.get(key, Counts()), Counts(counts)])
-    for name, counts in told.items():
+            found[key] = add_up([found.get(key, Counts()), Counts(counts)])
+    for name, counts in found.items():
         terminalreporter.section(name.removeprefix(FAULTS))
         for what, count in counts.items():
             terminalreporter.write_line(f"{what:72} {count:6}")
-    if PAGE is not None and told:
+    if PAGE is not None and found:
         terminalreporter.section(f"written into {PAGE}")
         sys.stdout.flush()
-        publish(table_lines(ALL, add_up(told.values()), time.monotonic() - STARTED), Path(PAGE), MARKS)
+        publish(table_lines(ALL, add_up(found.values()), time.monotonic() - STARTED), Path(PAGE), MARKS)

@@ -1,4 +1,4 @@
-"""Kinds of faults: what dies, stops, or is asked to end, and what its user does beside it."""
+"""Kinds of faults: processes die, stop or are asked to end; the user does other things beside them."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from tests.faults.storm import Storm
 DEATHS = Kinds("anything dies at a random moment")
 BROKEN = "raise SystemExit('the user is at work on this')\n"
 END_SECONDS = 30.0
-"""Longest wait for a `work` that was interrupted twice; the second time it must end whatever hangs."""
+"""Longest wait for a `work` that was interrupted twice; after the second interrupt it must end at once."""
 kind = DEATHS.kind
 
 
@@ -27,7 +27,7 @@ def end_job(storm: Storm) -> None:
     storm.machine.kill([storm.pick_job()], "TERM")
 
 
-@kind("kill -9 of `work`", "its jobs live on for a moment, or for good", weight=5)
+@kind("kill -9 of `work`", "its jobs go on, for a moment or to their end", weight=5)
 def kill_work(storm: Storm) -> None:
     storm.machine.kill([storm.pick_work().pid])
 
@@ -43,7 +43,7 @@ def kill_both(storm: Storm) -> None:
     storm.machine.kill([work.pid for work in storm.machine.works] + jobs)
 
 
-@kind("kill -9 of every process", "as when the power goes; the disk keeps what was written", weight=5)
+@kind("kill -9 of every process", "as when the power fails; the disk keeps what was written", weight=5)
 def cut_power(storm: Storm) -> None:
     storm.machine.power_off()
 
@@ -101,9 +101,9 @@ def kill_over_stopped_standby(storm: Storm) -> None:
     storm.machine.kill(standbys, "CONT")
 
 
-@kind("kill -9 of `queue add`", "at any of its moments; it is asked again")
+@kind("kill -9 of `queue add`", "at a random moment; later the same command runs again")
 def kill_queue_add(storm: Storm) -> None:
-    """Only some of its runs may have a folder, and none may be in the queue."""
+    """At the kill, some of its runs may have a folder while none is in the queue."""
     storm.restore_checkout()
     storm.num_seeds += 4
     words = ("queue", "add", "--seeds", str(storm.num_seeds))
@@ -122,7 +122,7 @@ def delete_branch(storm: Storm) -> None:
         storm.machine.git("branch", "-D", storm.random.choice(branches))
 
 
-@kind("checkout edited", "the user breaks the code that jobs run, and mends it later")
+@kind("checkout edited", "the user breaks the code that jobs run, and repairs it later")
 def edit_checkout(storm: Storm) -> None:
     storm.restore_checkout()
     for name in ("model/__main__.py", "model/train/run_folder.py", "notes.md"):
@@ -132,7 +132,7 @@ def edit_checkout(storm: Storm) -> None:
     storm.picture = storm.machine.picture()
 
 
-@kind("clock set back", "every file seems to be of the future, or a little of the past")
+@kind("clock set back", "every file time lies in the future, or a little in the past")
 def set_clock_back(storm: Storm) -> None:
     now = time.time()
     for path in (storm.machine.repo / "results").rglob("*"):

@@ -1,4 +1,4 @@
-"""Kinds of faults: the system refuses a call, by a library that stands before it (`refusals.c`)."""
+"""Kinds of faults: the system refuses a call; a preloaded library does that (`refusals.c`)."""
 
 import errno
 from collections.abc import Callable, Sequence
@@ -13,14 +13,14 @@ FULL = ("ENOSPC", "EDQUOT")
 DENIED = ("EACCES", "EROFS", "EPERM")
 LOCKS = ("ENOLCK", "EIO", "ESTALE", "ENOSYS")
 REFUSAL_SECONDS = 6.0
-"""How long calls fail at most, so that a `work` that waits for better times sees them."""
+"""How long calls fail at most, so that a waiting `work` sees them succeed again."""
 STRETCH = 12
-"""How many calls fail at most where they go on to."""
+"""How many calls fail at most in a stretch of errors."""
 COMMANDS = (("status",), ("queue", "list"), ("retry", "--failed"), ("gc",), ("why", "E5"), ("stop",), ("plan",))
 
 
 def refuse(calls: str, path: str, numbers: Sequence[str], latest_first: int) -> Callable[[Storm], None]:
-    """Return a fault: a `work` and its jobs meet one to three errors, or a stretch of them."""
+    """Return a function that has a `work` and its jobs meet one to three errors, or a stretch of them."""
 
     def make(storm: Storm) -> None:
         number = getattr(errno, storm.random.choice(numbers))
@@ -37,7 +37,7 @@ def refuse(calls: str, path: str, numbers: Sequence[str], latest_first: int) -> 
 
 
 def meet(storm: Storm, refusal: Refusal) -> None:
-    """Have a `work` that meets it, until it is over; the others leave, so that all that waits comes to this one."""
+    """Have one `work` meet the errors until they are over; every other `work` ends, so this one gets all runs."""
     storm.machine.kill([other.pid for other in storm.machine.works], "TERM")
     work = storm.machine.start_work(refusal.environment)
 
@@ -69,7 +69,7 @@ TABLE: tuple[tuple[str, str, str, tuple[str, ...], int], ...] = (
     ("the queue", "lock", "/knockout.db", LOCKS, 12),
     ("captures", "open,read", "/data/Loc", PASSING + DENIED, 2),
 )
-"""What fails: words for it, calls, words of its paths, errors, and the latest call that is the first to fail."""
+"""For each kind: its words, the calls, parts of paths, errors, and the latest call that may be the first to fail."""
 
 
 def enter_table() -> None:
@@ -82,7 +82,12 @@ def enter_table() -> None:
 enter_table()
 
 
-@ERRORS.kind("errors under a command", "`status`, `plan`, `gc` and others meet some", needs=needs_library, weight=2)
+@ERRORS.kind(
+    "errors under a command",
+    "some system calls of `status`, `plan`, `gc` and others are refused",
+    needs=needs_library,
+    weight=2,
+)
 def refuse_command(storm: Storm) -> None:
     words = storm.random.choice(COMMANDS)
     _, calls, path, numbers, _ = storm.random.choice(TABLE)

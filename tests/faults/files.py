@@ -1,4 +1,4 @@
-"""Kinds of faults: files that change under the runs, and what else comes to lie among them."""
+"""Kinds of faults: files change under the runs, and foreign files lie among them."""
 
 import contextlib
 import os
@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from model.train.run_folder import RunFolder
+from tests.builders.study_harness import wait_for
 from tests.faults.kinds import Kinds
 from tests.faults.machine import sleep_for
 from tests.faults.storm import Storm
-from tests.study_harness import wait_for
 
 FILES = Kinds("files change under a run")
 LOOK_SECONDS = 10.0
-"""How long commands are watched while something wrong lies there."""
+"""Longest wait for a `work` to go on or end while something wrong lies there."""
 kind = FILES.kind
 
 
@@ -26,7 +26,7 @@ def captures(storm: Storm) -> list[Path]:
 
 
 def pick_capture(storm: Storm) -> Path:
-    """Choose one; from now on nobody can know on which bytes the runs under way were trained."""
+    """Choose a capture; nobody can know any more which of its bytes the runs under way have read."""
     for folder in storm.machine.folders():
         if not folder.result.exists():
             storm.machine.may_begin_anew(folder)
@@ -34,13 +34,13 @@ def pick_capture(storm: Storm) -> Path:
 
 
 def other_bytes(storm: Storm, capture: Path) -> bytes:
-    """Return other content of the same size."""
+    """Return other bytes of the same size."""
     return storm.random.randbytes(capture.stat().st_size)
 
 
 @contextlib.contextmanager
 def swapped(storm: Storm, capture: Path, *, keeps_times: bool) -> Iterator[None]:
-    """Have another file under a capture's name, and put the first one back."""
+    """Put another file under a capture's name, and put the first one back at the end."""
     aside, other = capture.with_suffix(".aside"), capture.with_suffix(".other")
     times = capture.stat()
     other.write_bytes(other_bytes(storm, capture))
@@ -61,7 +61,7 @@ def swap_capture(storm: Storm) -> None:
         sleep_for(storm.random.uniform(0.1, 1.5))
 
 
-@kind("capture swapped and put back", "so soon that nobody may see it, with the same size and times")
+@kind("capture swapped and put back", "so soon that no check may see it, with the same size and times")
 def swap_capture_for_a_moment(storm: Storm) -> None:
     for _ in range(5):
         with swapped(storm, pick_capture(storm), keeps_times=True):
@@ -131,7 +131,7 @@ for name, how, damage in (
     kind(name, how)(damage_checkpoint(damage))
 
 
-@kind("another run's checkpoint", "that of another configuration is copied over it")
+@kind("another run's checkpoint", "a checkpoint of another configuration is copied over it")
 def swap_checkpoint(storm: Storm) -> None:
     def others_of(folder: RunFolder) -> list[RunFolder]:
         return [other for other in storm.machine.folders() if other != folder and other.checkpoint.exists()]
@@ -146,11 +146,11 @@ def swap_checkpoint(storm: Storm) -> None:
 
 
 def keep_lines(storm: Storm, folder: RunFolder, lines: list[bytes]) -> None:
-    """Expect no more finished epochs than these lines tell of."""
+    """Expect only the finished epochs of these lines."""
     storm.machine.finished_lines[folder.path.name] = [line.rstrip(b"\n") for line in lines]
 
 
-@kind("last line of epochs.jsonl torn", "half of it was written when the power went; its checkpoint is whole")
+@kind("last line of epochs.jsonl torn", "half of it was written when the power failed; its checkpoint is whole")
 def tear_line(storm: Storm) -> None:
     folder = storm.pick_unfinished()
     lines = folder.epochs.read_bytes().splitlines(keepends=True)
@@ -159,7 +159,9 @@ def tear_line(storm: Storm) -> None:
     keep_lines(storm, folder, lines[:-1])
 
 
-@kind("last line of epochs.jsonl of NUL bytes", "the file had grown when the power went, its content had not come")
+@kind(
+    "last line of epochs.jsonl of NUL bytes", "when the power failed, the file had its new size but not its new bytes"
+)
 def zero_line(storm: Storm) -> None:
     folder = storm.pick_unfinished()
     lines = folder.epochs.read_bytes().splitlines(keepends=True)
@@ -174,28 +176,28 @@ def double_lines(storm: Storm) -> None:
     doubled = [*lines, lines[-1]] if storm.random.random() < 0.5 else [line for line in lines for _ in range(3)]
     folder.epochs.write_bytes(b"".join(doubled))
     storm.machine.may_change.add(folder.path.name)
-    storm.machine.look()  # at what is there now; once more it may be other lines: those that were there before
+    storm.machine.look()  # sees the doubled lines; the mended ones may differ once more
     storm.machine.may_change.add(folder.path.name)
 
 
-@kind("result.json half written", "a copy broke off; the run is not finished")
+@kind("result.json half written", "a copy stopped half-way; the run is not finished")
 def tear_result(storm: Storm) -> None:
     storm.pick_unfinished().result.write_text('{"format": 1, "state": "do')
 
 
-@kind("result.json of another state word", "`queued`, `running` or one of another version; taken away later")
+@kind("result.json of another state word", "`queued`, `running` or a word of another version; removed later")
 def foreign_state(storm: Storm) -> None:
     folder = storm.pick_unfinished()
     word = storm.random.choice(("queued", "running", "paused", ""))
     folder.result.write_text(f'{{"format": 1, "state": "{word}", "reason": "r", "epochs": 1}}')
     say_nothing_wrong(storm)
-    # Whether it is left, or set aside with a sentence: the user takes it away, and the run goes on.
+    # `work` may leave the file or set it aside. The user takes it away, and the run goes on.
     content = folder.result.read_text() if folder.result.exists() else ""
     if f'"{word}"' in content:
         folder.result.unlink(missing_ok=True)
 
 
-@kind("predictions cut", "those of a finished run; the report must tell, and they are put back")
+@kind("predictions cut", "the predictions of a finished run; the report must say so; they are put back later")
 def cut_predictions(storm: Storm) -> None:
     folder = storm.pick_finished()
     content = folder.predictions.read_bytes()
@@ -208,7 +210,7 @@ def cut_predictions(storm: Storm) -> None:
 
 
 def say_nothing_wrong(storm: Storm) -> None:
-    """Let commands and `work` meet what is there; a command that ends in a traceback, or hangs, is a loss."""
+    """Run a command and a `work` beside what is wrong; a traceback or a hang is a loss."""
     storm.machine.may_refuse(*storm.random.choice((("status",), ("queue", "list"), ("gc",), ("retry", "--failed"))))
     before = storm.machine.count_lines()
     work = storm.machine.start_work()
@@ -246,7 +248,7 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
 }
 
 
-@kind("foreign things in results/runs", "files, FIFOs, folders, links, `.DS_Store`; taken away later", weight=2)
+@kind("foreign things in results/runs", "files, FIFOs, folders, links, `.DS_Store`; removed later", weight=2)
 def lay_foreign_things(storm: Storm) -> None:
     runs = storm.machine.runs
     before = set(runs.iterdir())
@@ -278,7 +280,10 @@ def folder_for_file(storm: Storm) -> None:
 # ---- locks
 
 
-@kind("a job.lock that names an innocent process", "nobody holds it, or another program does; as old ones did, or 0")
+@kind(
+    "a job.lock that names an innocent process",
+    "in the old format, with its number or 0; unlocked, or locked by another program",
+)
 def name_an_innocent(storm: Storm) -> None:
     folder = storm.pick_unfinished()
     pid = storm.random.choice([*(bystander.pid for bystander in storm.machine.bystanders), 0])

@@ -1,4 +1,4 @@
-"""What must be true of a machine after its last `work`: every difference is a loss."""
+"""What must be true of a machine after its last `work`; each difference is a loss."""
 
 import contextlib
 import hashlib
@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from model.config import JobConfig
-from model.train.run_folder import EpochRecord, RunFolder
+from model.train.run_folder import SET_ASIDE, EpochRecord, RunFolder
+from tests.builders.study_harness import wait_for
 from tests.faults.machine import Counts, Machine
-from tests.study_harness import wait_for
 
 QUEUED_BY_ADD = (".config.json.", ".order.json.")
 TOTALS = (
@@ -22,11 +22,11 @@ TOTALS = (
     "tracebacks",
     "changes in the user's checkout",
 )
-"""What is counted of each campaign; all must be 0."""
+"""Counts of each campaign that must be 0."""
 
 
 def inspect(machine: Machine, before: dict[str, object]) -> None:
-    """Compare what is there with what must be."""
+    """Count every difference between the machine and what must be true of it."""
     machine.look()
     if machine.journal.exists():
         check_journal(machine)
@@ -56,22 +56,22 @@ def _check_folder(machine: Machine, folder: RunFolder, state: str | None) -> Non
     config = folder.read_config()
     if [epoch.epoch for epoch in epochs] != list(range(1, config.optim.epochs + 1)):
         machine.lose(f"{name}: its epochs are {[epoch.epoch for epoch in epochs]}")
-    # A `queue add` that was killed leaves its own: nobody can tell whether another one is writing.
+    # A killed `queue add` leaves its temporary files: another `queue add` may be writing them, so nobody removes them.
     if left := [path.name for path in folder.path.glob(".*") if not path.name.startswith(QUEUED_BY_ADD)]:
         machine.counts["leftovers"] += len(left)
         machine.lose(f"{name}: {left}")
     if machine.journal.exists():
         _check_numbers(machine, name, config, epochs)
-    told = Counter(re.findall(r"^epoch (\d+):", folder.log.read_text(), re.MULTILINE))
-    twice = [epoch for epoch, times in told.items() if times > 1]
+    times_of = Counter(re.findall(r"^epoch (\d+):", folder.log.read_text(), re.MULTILINE))
+    twice = [epoch for epoch, times in times_of.items() if times > 1]
     if twice and name not in machine.forgotten:
         machine.counts["epochs trained twice"] += len(twice)
-        machine.lose(f"{name}: its log tells of epochs {twice} more than once")
+        machine.lose(f"{name}: its log has epochs {twice} more than once")
     machine.counts["epochs finished"] += len(epochs)
 
 
 def _check_numbers(machine: Machine, name: str, config: JobConfig, epochs: list[EpochRecord]) -> None:
-    """Compute anew what the fake job must have come to on the captures that the run is named by."""
+    """Compare the epochs with the numbers that the fake job must compute from the captures named by the run."""
     paths = sorted({capture.path for capture in config.data.captures.values()})
     captures = b"".join((machine.repo / path).read_bytes() for path in paths)
     digest = hashlib.sha256(str(config.seed).encode() + captures).hexdigest()
@@ -83,18 +83,27 @@ def _check_numbers(machine: Machine, name: str, config: JobConfig, epochs: list[
 
 
 def check_journal(machine: Machine) -> None:
-    """Hold against each job's journal that no finished epoch was trained again, and that each run ended once."""
+    """Check in the journal that no finished epoch was trained again, and that each run ended once.
+
+    A run begins anew by right after a fault destroyed its checkpoint. It also does once where its epochs were set
+    aside since a fault changed its capture: the set-aside file in the run folder proves that.
+    """
     finished: Counts = Counter()
     ended: set[str] = set()
     doubted: set[str] = set()
     scored_again = {folder.path.name for folder in machine.folders() if any(folder.path.glob("result.json.*"))}
+    began_anew = {
+        folder.path.name
+        for folder in machine.folders()
+        if folder.path.name in machine.forgotten and any(folder.path.glob(f"epochs.jsonl{SET_ASIDE}"))
+    }
     workers: dict[str, list[str]] = {}
     for kind, run, pid, number in map(str.split, machine.journal.read_text().splitlines()):
         if kind == "doubted":
             doubted.add(run)
             continue
-        if run in doubted and (kind, number) == ("trained", "1"):
-            doubted.remove(run)
+        if (kind, number) == ("trained", "1") and (run in doubted or (finished[run] and run in began_anew)):
+            (doubted if run in doubted else began_anew).remove(run)
             ended.discard(run)
             finished[run] = 0
         if kind in ("saved", "recorded"):
@@ -113,7 +122,7 @@ def check_journal(machine: Machine) -> None:
 
 
 def wait_until_empty(look: Callable[[], list[Any]]) -> list[Any]:
-    """Wait until nothing is left, and return what is."""
+    """Wait until `look` returns nothing, and return what it still returns after the longest wait."""
     with contextlib.suppress(AssertionError):
         wait_for(lambda: not look(), "nothing is left")
     return look()

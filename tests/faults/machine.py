@@ -1,7 +1,7 @@
-"""A user's machine that dies again and again: a repository, its queue, and all processes that came of it.
+"""A user's machine that dies again and again: a repository, its queue, and all processes started there.
 
-Only the command line is used. What is true is read from outside: from the run folders, from git, from the processes of
-the machine, and from the journal that the fake job keeps (see `fake_job/model/__main__.py`).
+Tests use the command line only. They look from outside: at the run folders, git, the processes and the journal that
+the fake job keeps (see `fake_job/model/__main__.py`).
 """
 
 import contextlib
@@ -20,14 +20,14 @@ from typing import Any
 import msgspec
 
 from model.process import birth_of
-from model.train.run_folder import RunFolder
-from tests.study_harness import Study, wait_for
+from model.train.run_folder import SET_ASIDE, RunFolder
+from tests.builders.study_harness import Study, wait_for
 
 MAX_ROUNDS = 20
 TRACEBACK = "Traceback (most recent call last)"
 GOOD_STATUSES = (0, 1, 130, -signal.SIGINT, -signal.SIGKILL, -signal.SIGTERM)
 REFUSED = 2
-"""Status of a command that says what is wrong with the machine."""
+"""Exit status of a command that refuses and says what is wrong with the machine."""
 COMMAND_SECONDS = 120.0
 HOLD_LOCK = """\
 import fcntl, sys, time
@@ -40,7 +40,7 @@ Counts = Counter[str]
 
 
 class Machine(Study):
-    """A repository with a campaign, and all processes that ever came of it, which carry a token."""
+    """A repository with a campaign, and all processes started for it; each carries a token in its environment."""
 
     def __init__(self, root: Path, epoch_seconds: float = 0.01) -> None:
         self.journal, self.log, token = root / "journal", root / "work.log", secrets.token_hex(8)
@@ -48,7 +48,7 @@ class Machine(Study):
         faults = {"FAULTS_JOURNAL": str(self.journal), "FAULTS_EPOCH_SECONDS": str(epoch_seconds)}
         super().__init__(root, FAULTS_TOKEN=token, **faults)
         self.slots = "2"
-        """Always as many: they decide on the threads of a training, and those on the last bits of its numbers."""
+        """Always the same number: it sets the threads of a training, and these set the last bits of its numbers."""
         self.caches = [self.cache]
         self.good_statuses: tuple[int, ...] = GOOD_STATUSES
         """How a `work` may end."""
@@ -56,17 +56,17 @@ class Machine(Study):
         self.losses: list[str] = []
         self.works: list[subprocess.Popen[str]] = []
         self.excused: set[int] = set()
-        """`work` that may refuse to go on, since what they need is away."""
+        """Process numbers of each `work` that may refuse, since a fault took away something that it needs."""
         self.bystanders: list[subprocess.Popen[bytes]] = []
         self.finished_lines: dict[str, list[bytes]] = {}
         self.forgotten: set[str] = set()
-        """Runs that may have begun again."""
+        """Runs that may have begun anew."""
         self.may_change: set[str] = set()
-        """Runs whose finished epochs may be others once."""
+        """Runs whose finished epochs may differ once from those that were there."""
         self.failed: dict[str, str] = {}
-        """Run that says that it failed -> its reason."""
+        """Failed run -> its reason."""
         self.proxy: Any = None
-        """What stands before the database's server, where the queue is kept on one."""
+        """The proxy before the database's server, where the queue is kept on one."""
         self.latest = "nothing"
         """The fault that happened last."""
         self._read_log = 0
@@ -97,7 +97,7 @@ class Machine(Study):
         return self.works[-1]
 
     def knockout(self, *words: str, extra: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
-        """Run a command to its end; whatever it says must be no traceback."""
+        """Run a command to its end; it must print no traceback."""
         command, environment = self.command(*words), {**self.environment, **(extra or {})}
         try:
             done = subprocess.run(
@@ -111,7 +111,7 @@ class Machine(Study):
         return done
 
     def may_refuse(self, *words: str, extra: Mapping[str, str] | None = None) -> str:
-        """Run a command that may say no, but only in a sentence; return what it said."""
+        """Run a command that may refuse in a sentence; return what it printed."""
         done = self.knockout(*words, extra=extra)
         if done.returncode not in (0, 1, REFUSED):
             self.lose(f"`knockout {' '.join(words)}` ended with status {done.returncode}: {done.stderr[-2000:]}")
@@ -120,7 +120,7 @@ class Machine(Study):
     # ---- `work`
 
     def keep_working(self, count: int) -> None:
-        """Have so many `work` at once."""
+        """Start `work` until `count` of them live."""
         while len(self.living_works()) < count:
             self.start_work()
 
@@ -134,14 +134,14 @@ class Machine(Study):
         return self.works
 
     def excuse_all(self) -> None:
-        """Let every `work` that is there refuse to go on: what all of them need is going away."""
+        """Let every present `work` refuse to go on: a fault takes away something that all of them need."""
         self.excused.update(work.pid for work in self.works)
 
     def log_tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:]) if self.log.exists() else ""
 
     def wait_while_working(self, is_so: Callable[[], Any], count: int = 2) -> Any:
-        """Wait until something is so, with so many `work` going on; one that ends is started again."""
+        """Wait until `is_so` returns a true value, and keep `count` `work` alive meanwhile."""
 
         def look() -> Any:
             self.keep_working(count)
@@ -153,7 +153,7 @@ class Machine(Study):
         return wait_for(is_so, f"{what}; {self.log_tail()}")
 
     def must_end(self, work: "subprocess.Popen[str]", seconds: float, what: str) -> None:
-        """See a `work` end by itself in so many seconds; one that does not is a loss, and ended."""
+        """Wait `seconds` for a `work` to end by itself; one that does not is a loss, and is killed."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             work.wait(seconds)
         if work.poll() is None:
@@ -162,7 +162,7 @@ class Machine(Study):
             work.wait()
 
     def finish(self) -> None:
-        """Do what a user does until every run is done: go on, and try again what a kill made fail."""
+        """Start `work` until every run is done, as a user does; retry what a kill made fail."""
         wait_for(lambda: not self.living_works(), "every `work` ends")
         for _ in range(MAX_ROUNDS):
             self.look()
@@ -180,7 +180,7 @@ class Machine(Study):
     # ---- processes
 
     def processes(self) -> list[int]:
-        """Return every process that came of this machine."""
+        """Return every living process that carries the token of this machine."""
         found = []
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
@@ -189,11 +189,11 @@ class Machine(Study):
         return found
 
     def jobs(self) -> list[int]:
-        """Return the jobs that hold a folder, by what they have open: what `job.lock` says may be wrong."""
+        """Return the jobs that hold a folder, by their open files: the content of `job.lock` may be wrong."""
         return [pid for pid in self.processes() if any(writes(pid, "job.lock"))]
 
     def standbys(self) -> list[int]:
-        """Return the processes that fork jobs, none of the jobs themselves."""
+        """Return the processes that fork jobs, without the jobs."""
         servers = [pid for pid in self.processes() if b"model.standby" in command_line(pid)]
         return [pid for pid in servers if parent_of(pid) not in servers]
 
@@ -203,7 +203,7 @@ class Machine(Study):
                 os.kill(pid, signal.Signals[f"SIG{name}"])
 
     def power_off(self) -> None:
-        """End everything at once, as when the power goes."""
+        """Kill every process of the machine at once, as a power cut does."""
         killed = set[int]()
         while pids := self.processes():
             killed.update(pids)
@@ -211,11 +211,11 @@ class Machine(Study):
         for work in self.works:
             work.wait()
         self.works.clear()
-        # A killed process loses its environment before its files: only then is all it had open closed.
+        # A killed process loses its environment before its files are closed: wait until it is gone.
         wait_for(lambda: all(birth_of(pid) is None for pid in killed), "killed processes are gone")
 
     def add_bystanders(self, count: int = 4) -> None:
-        """Start innocent processes of the same user: the first leads the group that `work` is in."""
+        """Start innocent processes of the same user; the first one leads the process group of `work`."""
         self.bystanders = [self._start_bystander(number) for number in range(count)]
 
     def _start_bystander(self, number: int) -> "subprocess.Popen[bytes]":
@@ -224,7 +224,7 @@ class Machine(Study):
         return subprocess.Popen(["sleep", "3600"], env=plain, **alone)
 
     def hold_lock(self, lock: Path) -> "subprocess.Popen[bytes]":
-        """Have an innocent program hold a lock, as a backup may."""
+        """Start an innocent program that holds a lock, as a backup program may."""
         plain = {name: value for name, value in os.environ.items() if name != "FAULTS_TOKEN"}
         program = subprocess.Popen(
             [sys.executable, "-S", "-c", HOLD_LOCK, str(lock)],
@@ -251,14 +251,14 @@ class Machine(Study):
         return self.journal.read_bytes().count(b"\n") if self.journal.exists() else 0
 
     def may_begin_anew(self, folder: RunFolder) -> None:
-        """Let a run begin again once, from now on: a fault took what it could go on from, or made that doubtful."""
+        """Allow a run to begin anew once: a fault destroyed its checkpoint, or made it doubtful."""
         self.forgotten.add(folder.path.name)
         self.may_change.add(folder.path.name)
         with self.journal.open("a") as file:
             file.write(f"doubted {folder.path.name} 0 0\n")
 
     def look(self) -> None:
-        """Whatever has just happened: what was finished before must still be there, and nothing else was hurt."""
+        """Check after a fault that finished epochs are still there, and that no innocent process was hurt."""
         for folder in self.folders():
             self._compare_epochs(folder)
             self._find_failure(folder)
@@ -279,13 +279,20 @@ class Machine(Study):
         now = folder.epochs.read_bytes().split(b"\n")[:-1] if folder.epochs.is_file() else []
         if now[: len(before)] != before and folder.path.name in self.may_change:
             self.may_change.remove(folder.path.name)
-        elif now[: len(before)] != before:
+        elif now[: len(before)] != before and not self._are_set_aside(folder, before):
             self.counts["epochs lost"] += max(1, len(before) - len(now))
             self.lose(f"{folder.path.name}: had {len(before)} finished epochs, now {len(now)}")
         self.finished_lines[folder.path.name] = now
 
+    def _are_set_aside(self, folder: RunFolder, lines: list[bytes]) -> bool:
+        """Return whether the run folder keeps these lines in a file set aside after a fault changed the capture."""
+        aside = folder.epochs.with_name(folder.epochs.name + SET_ASIDE)
+        if folder.path.name not in self.forgotten or not aside.is_file():
+            return False
+        return aside.read_bytes().split(b"\n")[: len(lines)] == lines
+
     def _find_failure(self, folder: RunFolder) -> None:
-        """Nothing of all that happens here is a run's own doing."""
+        """Count a failed run as a loss: no fault is the run's own doing."""
         name = folder.path.name
         try:
             content = msgspec.json.decode(folder.result.read_bytes())
@@ -307,7 +314,7 @@ class Machine(Study):
             self.lose(f"{whose} printed a traceback: {said[said.index(TRACEBACK) :][-1500:]}")
 
     def picture(self) -> dict[str, object]:
-        """The user's checkout: every file to the byte, HEAD, the index, and what git says of it."""
+        """Return the user's checkout: each file's bytes and time, HEAD, the index, and the status that git prints."""
         ours = {".git", "results", "reports", "data"}
         files = (file for path in self.repo.iterdir() if path.name not in ours for file in [path, *path.rglob("*")])
         content: dict[str, object] = {
@@ -318,7 +325,7 @@ class Machine(Study):
         return content | git_files | {"status": status, "main": self.git("rev-parse", "main")}
 
     def compare(self, before: dict[str, object]) -> None:
-        """The user's checkout must be what it was."""
+        """Count every change in the user's checkout since `before`."""
         after = self.picture()
         changed = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
         self.counts["changes in the user's checkout"] += len(changed)
@@ -352,5 +359,5 @@ def writes(pid: int, name: str) -> list[str]:
 
 
 def sleep_for(seconds: float) -> None:
-    """Let time pass, as a fault that lasts does; nothing is known by it."""
+    """Let a fault last for some seconds; no assertion depends on how long."""
     time.sleep(seconds)

@@ -19,12 +19,12 @@ INIT = (
     '"$@" & child=$!; trap "kill -TERM $child" TERM; trap "kill -INT $child" INT; '
     "wait $child; status=$?; while kill -0 $child 2>/dev/null; do wait $child; status=$?; done; exit $status"
 )
-"""Process 1 of a container: innocent neighbours, whose numbers are those of jobs elsewhere; then what is asked for."""
+"""Process 1 of a container: it starts innocent neighbours, whose numbers jobs have elsewhere, then the command."""
 
 
 @functools.cache
 def needs_namespaces() -> str | None:
-    """Say why there are no name spaces here; None if there are."""
+    """Return why there are no name spaces here; None if there are."""
     if shutil.which("unshare") is None:
         return "needs `unshare`"
     done = subprocess.run([*UNSHARE, "true"], capture_output=True, text=True, check=False)
@@ -32,12 +32,12 @@ def needs_namespaces() -> str | None:
 
 
 class SpacedMachine(Machine):
-    """A machine whose commands all run in a name space of their own: a wrong number can hurt nobody outside."""
+    """A machine whose commands each run in a name space of their own, so a wrong number hurts nobody outside."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.marker = self.token.replace("TOKEN", "NEIGHBOUR")
-        # Seen through the shell that is process 1, a signal is a status.
+        # The shell is process 1; it turns the signal that ended its child into a status.
         self.good_statuses += tuple(128 - status for status in self.good_statuses if status < 0)
         self.neighbours: dict[int, int] = {}
         """Innocent process in a container -> that container's process 1."""
@@ -68,13 +68,13 @@ class SpacedMachine(Machine):
                 self.neighbours[int(entry.name)] = parent_of(int(entry.name))
 
     def finish(self) -> None:
-        """Let the time of those pass that nobody can look up, then go on to the end."""
+        """Let the leases of dead containers expire, then finish every run."""
         self.power_off()
         self.pass_lease()
         super().finish()
 
     def pass_lease(self) -> None:
-        """Have every worker silent for an hour; all must be dead."""
+        """Make every heartbeat an hour older; every worker must be dead."""
         with contextlib.closing(sqlite3.connect(self.repo / "results" / "knockout.db")) as queue, queue:
             queue.execute("UPDATE workers SET heartbeat = heartbeat - 3600")
 

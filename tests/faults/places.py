@@ -1,4 +1,4 @@
-"""Kinds of faults: a disk that is full or cannot be written, and an output that nobody reads."""
+"""Kinds of faults: a disk is full or read-only, or nobody reads an output."""
 
 import contextlib
 import os
@@ -26,10 +26,10 @@ def mount(*words: str) -> None:
 
 @contextlib.contextmanager
 def small_disk(machine: Machine, num_bytes: int) -> Iterator[Path]:
-    """Have the results on a small disk of their own.
+    """Put the results on a small disk of their own.
 
     Raises:
-        OSError, CalledProcessError: this user may not mount one.
+        OSError, CalledProcessError: this user may not mount a disk.
     """
     results, aside = machine.repo / "results", machine.repo.parent / "aside"
     results.rename(aside)
@@ -92,8 +92,8 @@ def mount_read_only(storm: Storm) -> None:
 
 
 def watch_output(storm: Storm, work: Any, errors: Path, what: str) -> None:
-    """See that `work` goes on, or ends and says why."""
-    target = len(storm.machine.results()) + 2  # it tells of each run that ends
+    """Check that `work` goes on, or ends and says why."""
+    target = len(storm.machine.results()) + 2  # `work` prints a line for each run that ends
 
     def has_told() -> bool:
         storm.refill()

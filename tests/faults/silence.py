@@ -1,4 +1,4 @@
-"""Kinds of faults: the database's server is silent, away, or cuts connections; a proxy stands before a real one."""
+"""Kinds of faults: the database's server is silent or cuts connections; a proxy before a real server does that."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.schema import CreateSchema, DropSchema
 
 from tests.faults.kinds import Kinds
-from tests.faults.machine import sleep_for
+from tests.faults.machine import parent_of, sleep_for
 from tests.faults.storm import MOMENTS, Storm
 
 SILENCE = Kinds("the database's server is silent or away")
@@ -27,18 +27,18 @@ RESET = struct.pack("ii", 1, 0)
 
 
 def needs_server() -> str | None:
-    """Say why there is no server here; None if there is one."""
+    """Return why there is no server here; None if there is one."""
     return None if SERVER else "KNOCKOUT_TEST_DATABASE holds no URL; `.ci/postgres make test` starts a server"
 
 
 class Proxy:
-    """Passes bytes on between clients and a server; or keeps them back, or refuses everybody."""
+    """Passes bytes on between clients and a server, keeps them back, or resets the connections."""
 
     def __init__(self, host: str, port: int) -> None:
         self._server = (host, port)
         self._is_over = False
         self._flow = threading.Lock()
-        """Held by whoever lets bytes pass, or keeps them back."""
+        """Held by the thread that passes bytes on, or by the test that keeps them back."""
         self._asked_to_cut = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -74,7 +74,7 @@ class Proxy:
             if content := source.recv(65536):
                 self._other[source].sendall(content)
                 return
-        self._close(source)  # one side is gone, so the other is closed as well
+        self._close(source)  # one end is gone, so the proxy closes the other end too
 
     def _close(self, source: socket.socket) -> None:
         for one in (source, self._other[source]):
@@ -90,12 +90,12 @@ class Proxy:
             self._close(next(iter(self._other)))
 
     def cut(self) -> None:
-        """Reset every connection that there is."""
+        """Reset every open connection."""
         self._asked_to_cut.set()
 
     @contextlib.contextmanager
     def silent(self) -> Iterator[None]:
-        """Keep everything back, as a network that drops packets does; what was sent arrives later."""
+        """Keep all bytes back, as a network that drops packets does; they arrive later."""
         with self._flow:
             yield
 
@@ -131,10 +131,24 @@ def proxy_of(storm: Storm) -> Proxy:
     return proxy
 
 
+@contextlib.contextmanager
+def silence(storm: Storm) -> Iterator[None]:
+    """Keep all bytes back; a `work` may refuse to begin meanwhile, but one that has begun must go on.
+
+    A `work` has begun when it has a standby: it starts one after it has opened the queue and claimed a run.
+    """
+    machine = storm.machine
+    with proxy_of(storm).silent():
+        before = {work.pid for work in machine.works}
+        machine.excused |= before - {parent_of(pid) for pid in machine.standbys()}
+        yield
+        machine.excused |= {work.pid for work in machine.works} - before
+
+
 @SILENCE.kind("a silent database", "the proxy keeps packets back for 1 to 12 s", needs=needs_server, weight=3)
 def be_silent(storm: Storm) -> None:
     storm.wait(storm.machine.jobs)
-    with proxy_of(storm).silent():
+    with silence(storm):
         sleep_for(storm.random.uniform(1.0, 12.0 if MOMENTS else 3.0))
     storm.machine.keep_working(1)
 
@@ -143,9 +157,9 @@ def be_silent(storm: Storm) -> None:
 def be_silent_for_long(storm: Storm) -> None:
     storm.wait(storm.machine.jobs)
     works = tuple(storm.machine.living_works())
-    with proxy_of(storm).silent():
+    with silence(storm):
         sleep_for(LONG_SECONDS if MOMENTS else 1.0)
-    if ended := [work for work in works if work.poll() not in (None, 0)]:
+    if ended := [work for work in works if work.pid not in storm.machine.excused and work.poll() not in (None, 0)]:
         storm.machine.lose(f"`work` ended with status {ended[0].returncode} since the database was silent")
 
 
@@ -157,7 +171,7 @@ def reset(storm: Storm) -> None:
 @SILENCE.kind("interrupted while silent", "two SIGINT to `work`: it must end", needs=needs_server)
 def interrupt_while_silent(storm: Storm) -> None:
     storm.wait(storm.machine.jobs)
-    with proxy_of(storm).silent():
+    with silence(storm):
         work = storm.pick_work()
         for _ in range(2):
             storm.machine.kill([work.pid], "INT")
@@ -168,19 +182,19 @@ def interrupt_while_silent(storm: Storm) -> None:
 @SILENCE.kind("a command while silent", "`status` must end with a sentence", needs=needs_server)
 def ask_while_silent(storm: Storm) -> None:
     storm.wait(storm.machine.jobs)
-    with proxy_of(storm).silent():
+    with silence(storm):
         storm.machine.may_refuse("status")
 
 
 @SILENCE.kind("kill -9 of `work` while silent", "its jobs go on; the next one takes the runs", needs=needs_server)
 def kill_while_silent(storm: Storm) -> None:
     storm.wait(storm.machine.jobs)
-    with proxy_of(storm).silent():
+    with silence(storm):
         storm.machine.kill([storm.pick_work().pid])
         sleep_for(storm.random.uniform(0.1, 1.0))
 
 
 def forget_queue_file(results: Path) -> None:
-    """Take away the queue that was kept in a file; another is kept in the database."""
+    """Delete the queue's file; the queue is kept in the database."""
     for path in results.glob("knockout.db*"):
         path.unlink()

@@ -1,4 +1,4 @@
-"""A campaign of faults: a seeded choice of kinds and moments, while two `work` go on and never run dry."""
+"""A campaign of faults: a seeded choice of kinds and moments, while `work` goes on and always has runs."""
 
 import os
 import random
@@ -13,14 +13,16 @@ from tests.faults.kinds import Kind, Kinds
 from tests.faults.machine import Counts, Machine
 
 MOMENTS = int(os.environ.get("FAULTS_MOMENTS", "0"))
-"""How many faults of all kinds a soak makes; 0 for the few that every run of the tests makes."""
+"""How many faults a soak makes; 0 for the few that `make test` makes."""
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
+REFILL_SEEDS = 6 if MOMENTS else 2
+"""How many seeds are added where few runs wait; the campaign has to finish each of their runs."""
 KIND = "kind: "
-"""Before the name of a kind in the counts of a machine."""
+"""Prefix of a kind's name in the counts of a machine."""
 
 
 class Storm:
-    """What happens to one machine."""
+    """The faults that one machine meets."""
 
     def __init__(self, machine: Machine, seed: int = SEED, num_works: int = 2) -> None:
         self.machine, self.random, self.num_works = machine, random.Random(seed), num_works
@@ -29,28 +31,28 @@ class Storm:
         self.num_seeds = 2
 
     def rage(self, kinds: Kinds, moments: int) -> None:
-        """Let so many faults happen."""
+        """Make `moments` faults, each at a random moment."""
         for kind in self.draw(kinds.possible(), moments):
             self.wait_a_moment()
             self.strike(kind)
         self.restore_checkout()
 
     def draw(self, possible: list[Kind], moments: int) -> list[Kind]:
-        """Choose kinds in a random order: each once as far as that goes, the rest by weight."""
+        """Draw kinds in a random order: each kind once where `moments` allows that, further ones by weight."""
         drawn = self.random.sample(possible, min(moments, len(possible)))
         drawn += self.random.choices(possible, [kind.weight for kind in possible], k=moments - len(drawn))
         self.random.shuffle(drawn)
         return drawn
 
     def strike(self, kind: Kind) -> None:
-        """Let a fault happen, and look at once what came of it."""
+        """Make a fault, and look at once for losses."""
         self.machine.latest = f"{kind.name}, fault {self.machine.counts.total() + 1}"
         kind.make(self)
         self.machine.counts[f"{KIND}{kind.name}"] += 1
         self.machine.look()
 
     def settle(self) -> Counts:
-        """Go on to the end, and find that nothing was lost."""
+        """Finish every run, look for losses, and return all counts."""
         self.machine.finish()
         inspect(self.machine, self.picture)
         return self.machine.counts
@@ -65,12 +67,12 @@ class Storm:
         self.go_on(self.random.randint(1, 60))
 
     def go_on(self, num_lines: int = 20) -> None:
-        """Let jobs get so many lines of the journal further."""
+        """Wait until jobs have written `num_lines` more lines of the journal."""
         target = self.machine.count_lines() + num_lines
         self.wait(lambda: self.machine.count_lines() >= target)
 
     def wait(self, is_so: Callable[[], Any]) -> Any:
-        """Wait until something is so, while `work` goes on and never runs dry."""
+        """Wait until `is_so` returns a true value, while `work` goes on and always has runs."""
 
         def look() -> Any:
             self.refill()
@@ -79,10 +81,10 @@ class Storm:
         return self.machine.wait_while_working(look, self.num_works)
 
     def refill(self) -> None:
-        """Queue more before everything is done."""
+        """Queue more runs before all are done."""
         if sum(not folder.result.exists() for folder in self.machine.folders()) < 4:
             self.restore_checkout()
-            self.num_seeds += 6
+            self.num_seeds += REFILL_SEEDS
             self.machine.must("queue", "add", "--seeds", str(self.num_seeds))
 
     # ---- choices
@@ -95,7 +97,7 @@ class Storm:
         return self.random.choice(self.machine.works)
 
     def pick_unfinished(self) -> RunFolder:
-        """Cut the power, and return a run that was under way."""
+        """Kill every process, and return a run that was under way."""
 
         def under_way() -> list[RunFolder]:
             folders = self.machine.folders()
@@ -117,7 +119,7 @@ class Storm:
         return self.random.choice(self.wait(done))
 
     def restore_checkout(self) -> None:
-        """Undo what the user edited, after seeing that nobody else did."""
+        """Undo the user's edits, after a check that nobody else changed the checkout."""
         self.machine.compare(self.picture)
         for path, content in self.edited.items():
             path.write_text(content)
@@ -126,5 +128,5 @@ class Storm:
 
 
 def count_lines(folder: RunFolder) -> int:
-    """Count the finished lines of a run, also where a fault has spoilt them."""
+    """Count the lines of a run's epochs, also where a fault has spoilt them."""
     return folder.epochs.read_bytes().count(b"\n") if folder.epochs.is_file() else 0

@@ -1,4 +1,4 @@
-"""The table of a soak: each kind of fault, how it is made and how often, and what was lost."""
+"""The table of a soak: each kind of fault, how and how often it was made, and what was lost."""
 
 import platform
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The campaign itself: what it makes fail fails, and what is lost is seen."""
+"""The harness itself: its faults happen, and it sees each loss."""
 
 import errno
 import json
@@ -114,6 +114,36 @@ def test_a_run_that_begins_anew_since_its_checkpoint_was_destroyed_is_no_loss(tm
     assert len(machine.losses) == 1
 
 
+@pytest.mark.parametrize(("has_other_capture", "num_losses"), [(True, 0), (False, 1)])
+def test_epochs_that_are_set_aside_are_lost_unless_a_fault_changed_the_capture(
+    machine: Any, has_other_capture: bool, num_losses: int
+) -> None:
+    folder = machine.folders()[0]
+    machine.journal.write_text("")
+    folder.epochs.write_bytes(b"1\n2\n")
+    machine.look()
+    if has_other_capture:
+        machine.may_begin_anew(folder)
+        machine.may_change.clear()  # another fault has used it up
+    folder.set_aside(folder.epochs)
+    machine.look()
+    assert len(machine.losses) == num_losses
+
+
+def test_a_run_whose_epochs_are_set_aside_begins_anew_once(machine: Any) -> None:
+    folder = machine.folders()[0]
+    folder.epochs.write_bytes(b"1\n")
+    folder.set_aside(folder.epochs)
+    machine.forgotten.add(folder.path.name)
+    once = f"trained {folder.path.name} 1 1\nsaved {folder.path.name} 1 1\n"
+    machine.journal.write_text(2 * once)
+    check_journal(machine)
+    assert machine.losses == []
+    machine.journal.write_text(3 * once)
+    check_journal(machine)
+    assert len(machine.losses) == 1
+
+
 def test_losses_of_every_kind_are_seen(machine: Any) -> None:
     """Planted by hand: a failed run, a lost epoch, a hurt bystander, a traceback, a leftover, an edited checkout."""
     before, folder = machine.picture(), machine.folders()[0]
@@ -139,16 +169,16 @@ def test_losses_of_every_kind_are_seen(machine: Any) -> None:
     assert len(machine.losses) == 5
 
 
-def test_what_is_left_in_the_end_is_a_loss(machine: Any) -> None:
-    before = machine.picture()
-    machine.finish()
-    (machine.cache / "knockout" / "study" / "left").mkdir(parents=True)
-    (machine.folders()[0].path / ".checkpoint.pt.half").touch()
-    records = machine.folders()[1].epochs
+def test_what_is_left_in_the_end_is_a_loss(short_machine: Any) -> None:
+    before = short_machine.picture()
+    short_machine.finish()
+    (short_machine.cache / "knockout" / "study" / "left").mkdir(parents=True)
+    (short_machine.folders()[0].path / ".checkpoint.pt.half").touch()
+    records = short_machine.folders()[1].epochs
     records.write_text(records.read_text().replace('"train_loss":0.', '"train_loss":1.', 1))
-    inspect(machine, before)
-    assert machine.counts["leftovers"] == 2
-    assert [loss for loss in machine.losses if "has other numbers than a run that was never stopped" in loss]
+    inspect(short_machine, before)
+    assert short_machine.counts["leftovers"] == 2
+    assert [loss for loss in short_machine.losses if "has other numbers than a run that was never stopped" in loss]
 
 
 def test_every_kind_is_in_one_campaign_and_the_table_tells_of_each() -> None:

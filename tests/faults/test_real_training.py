@@ -1,4 +1,4 @@
-"""A real training, killed again and again, gives the numbers of one that was never stopped, bit for bit."""
+"""A real training that is killed again and again has the numbers of an undisturbed one, bit for bit."""
 
 import json
 import os
@@ -15,12 +15,12 @@ from tests.faults.inspection import inspect
 MOMENTS = int(os.environ.get("FAULTS_REAL_MOMENTS", "4"))
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
 TIMES = ("seconds", "cpu_seconds", "data_seconds", "bursts_per_second", "peak_memory_bytes")
-"""Fields of an epoch that say how fast it was, not what it came to."""
+"""Fields of an epoch that measure its speed, not its numbers."""
 KILLS = ("kill -9 of its jobs", "kill -9 of `work`", "kill -9 of `work` and its jobs", "SIGTERM to `work`")
 
 
 def numbers_of(folder: Path) -> dict[str, Any]:
-    """What a run came to, without how long it took."""
+    """Return a run's epochs, result and predictions, without durations."""
     epochs = [json.loads(line) for line in (folder / "epochs.jsonl").read_text().splitlines()]
     with (folder / "predictions.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         predictions = {name: (arrays[name].dtype.str, arrays[name].tobytes()) for name in arrays.files}
@@ -36,14 +36,14 @@ def count_epochs(machine: Any) -> int:
 
 
 def strike(machine: Any, name: str) -> None:
-    """Kill what is named: jobs, `work`, or both."""
+    """Kill jobs, `work` or both, as the name of the kind says."""
     works = [work.pid for work in machine.works] if "`work`" in name else []
     jobs = machine.jobs() if "job" in name else []
     machine.kill(works + jobs, "TERM" if name.startswith("SIGTERM") else "KILL")
 
 
 class Killing:
-    """Kills trainings in turn of all ways, each at a random epoch."""
+    """Kills trainings in each way in turn, each time at a random epoch."""
 
     def __init__(self, machine: Any) -> None:
         self.machine, self.random, self.num_seeds = machine, random.Random(SEED), 1
@@ -52,7 +52,7 @@ class Killing:
         self.machine.must("queue", "add", "baseline", "E5", "--seeds", str(self.num_seeds))
 
     def refill(self) -> None:
-        """Queue more where everything is done."""
+        """Queue more runs where all are done."""
         if len(self.machine.results()) == len(self.machine.folders()):
             self.num_seeds += 1
             self.queue()

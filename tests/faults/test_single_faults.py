@@ -1,4 +1,4 @@
-"""Each mishap that stops everything: the disk, the queue's file, the clock, the code. What to do next is said."""
+"""Faults that stop everything: the disk, the queue's file, the clock, the code. The message says what to do next."""
 
 import contextlib
 import sqlite3
@@ -18,7 +18,7 @@ DISK_BYTES = 8 * 2**20
 
 @pytest.fixture
 def small_disk(machine: Any) -> Iterator[Path]:
-    """Results on a small disk of their own."""
+    """Put the results on a small disk of their own."""
     with contextlib.ExitStack() as until_the_end:
         try:
             results = until_the_end.enter_context(places.small_disk(machine, DISK_BYTES))
@@ -29,14 +29,14 @@ def small_disk(machine: Any) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def counted(machine: Any, request: pytest.FixtureRequest, tell: Any) -> Iterator[None]:
-    """Have what was done and found printed at the end."""
+    """Have the counts of a test printed after all tests."""
     yield
     name = request.node.name.removeprefix("test_").replace("_", " ")
     tell("one fault at a time, fake job", machine.counts | {name: 1})
 
 
 def settle(machine: Any, before: dict[str, object]) -> None:
-    """Go on to the end, and find that nothing was lost."""
+    """Finish every run, and check that nothing was lost."""
     machine.look()
     machine.finish()
     inspect(machine, before)
@@ -44,7 +44,7 @@ def settle(machine: Any, before: dict[str, object]) -> None:
 
 
 def said_by(machine: Any, work: "subprocess.Popen[str]") -> str:
-    """Wait until a `work` has ended by itself; return what it said."""
+    """Wait until a `work` has ended by itself; return what it printed."""
     machine.wait_for(lambda: work.poll() is not None, "`work` ends by itself")
     machine.works.remove(work)
     said = str(machine.log_tail())
@@ -96,7 +96,7 @@ def test_a_queue_that_another_program_locks_is_waited_for(machine: Any) -> None:
     machine.wait_while_working(lambda: machine.count_lines() > 50)
     with contextlib.closing(sqlite3.connect(machine.repo / "results" / "knockout.db")) as other:
         other.execute("BEGIN EXCLUSIVE")
-        # Jobs go on, and end, while nobody can write that down.
+        # Jobs go on and end while nobody can write into the queue.
         num_results = len(machine.results())
         machine.wait_for(lambda: len(machine.results()) >= num_results + 2, "jobs end without the queue")
         other.rollback()
@@ -105,9 +105,9 @@ def test_a_queue_that_another_program_locks_is_waited_for(machine: Any) -> None:
 
 @pytest.mark.skipif(FAKETIME is None, reason="needs libfaketime, to set the clock of some processes only")
 def test_a_clock_that_is_set_back_changes_nothing(machine: Any) -> None:
-    """Heartbeats, file times and records of three days ahead; and a `work` that still believes in them."""
+    """Heartbeats and file times lie three days ahead, and one `work` still has that clock."""
     before, true_clock = machine.picture(), dict(machine.environment)
-    # Monotonic time goes with it: libfaketime cannot let Python sleep otherwise. So a process keeps the clock it has.
+    # libfaketime moves monotonic time too, or Python could not sleep. So a process keeps its clock to its end.
     machine.environment |= {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "+3d"}
     machine.wait_while_working(lambda: machine.count_lines() > 50)
     machine.kill([machine.works[0].pid])

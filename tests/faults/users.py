@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from model.train.run_folder import RunFolder
+from tests.builders.study_harness import KNOCKOUT
 from tests.faults.kinds import Kinds
 from tests.faults.machine import COMMAND_SECONDS, Machine, sleep_for
 from tests.faults.storm import Storm
-from tests.study_harness import KNOCKOUT
 
 USERS = Kinds("two users share a study")
 GROUP = 61_100
@@ -30,11 +30,11 @@ if [ -n "$1" ]; then
 fi
 umask "$4"; shift 4; exec "$@"
 """
-"""In mounts of its own: the interpreter's folder can be reached although a folder above it is closed to others."""
+"""Runs a command in mounts of its own, where the interpreter's folder is open although a folder above it is closed."""
 
 
 def as_user(person: int, umask: int, aside: Path) -> list[str]:
-    """Return what stands before a command to make it another user's."""
+    """Return the words before a command that run it as another user."""
     path = Path(sys.executable).resolve()
     closed_folder = next(
         (folder for folder in reversed(path.parents) if not folder.stat().st_mode & stat.S_IXOTH), None
@@ -48,7 +48,7 @@ def as_user(person: int, umask: int, aside: Path) -> list[str]:
 
 @functools.cache
 def needs_users() -> str | None:
-    """Say why there are no two users here; None if there are."""
+    """Return why this machine cannot act as two users; None if it can."""
     if os.geteuid() != 0:
         return "only root may act as two users"
     if missing := [name for name in ("unshare", "setpriv") if shutil.which(name) is None]:
@@ -60,7 +60,7 @@ def needs_users() -> str | None:
 
 
 class TeamMachine(Machine):
-    """A machine on which each command is one of two users' at random, or of whom it is said."""
+    """A machine on which each command is run by one of two users."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -72,6 +72,7 @@ class TeamMachine(Machine):
         settings.write_text("[safe]\n\tdirectory = *\n")
         self.git_settings = {**self.git_settings, "GIT_CONFIG_GLOBAL": str(settings)}
         self.environment |= self.git_settings
+        del self.environment["MPLCONFIGDIR"]  # another user cannot write there
         self.caches = []
         for person in PEOPLE:
             home = root / f"home-{person}"
@@ -83,7 +84,7 @@ class TeamMachine(Machine):
         return [*as_user(self.person, self.umask, self.aside), *super().command(*words)]
 
     def become(self, person: int) -> None:
-        """Let the next commands be this user's."""
+        """Run the next commands as this user."""
         self.person = person
         home = self.repo.parent / f"home-{person}"
         self.environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
@@ -104,7 +105,7 @@ class TeamMachine(Machine):
         self.become(PEOPLE[0])
 
     def finish(self) -> None:
-        """Let each user go on to the end, and sweep what was theirs."""
+        """Finish every run as each user in turn, so that each removes their own left-overs."""
         self.umask = SHARED
         for person in PEOPLE:
             self.become(person)
@@ -113,7 +114,7 @@ class TeamMachine(Machine):
 
 @contextlib.contextmanager
 def team_folder() -> Iterator[Path]:
-    """Return a folder that other users can reach, as those of pytest cannot be."""
+    """Return a folder that other users can reach; they cannot reach the folders of pytest."""
     with tempfile.TemporaryDirectory(prefix="team-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -157,7 +158,7 @@ def ask_as_other(storm: Storm) -> None:
 
 @contextlib.contextmanager
 def closed(paths: list[Path], owner: int) -> Iterator[None]:
-    """Have files and folders that only their owner may use."""
+    """Let only the owner use these files and folders."""
     before = [(path, path.lstat()) for path in paths]
     for path, found in before:
         os.chown(path, owner, GROUP)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.config import JobConfig, job_from_builtins
+from model.studies.radio.study import RadioStudy
 from model.train.job import run_job
 from model.train.run_folder import EpochRecord, RunFolder
 
@@ -160,7 +161,7 @@ def timeless() -> Callable[[RunFolder], list[EpochRecord]]:
 def _finished_once(captures: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = write_folder(tmp_path_factory.mktemp("runs") / "finished", {})
     with process_left_as_it_was():
-        assert run_job(folder, captures) == 0
+        assert run_job(RadioStudy, folder, captures) == 0
     return folder
 
 

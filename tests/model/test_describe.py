@@ -12,8 +12,7 @@ import torch
 
 from model.config import JobConfig
 from model.describe import describe, main
-from model.studies.radio.network import count_parameters
-from model.train.trainer import build_model
+from model.studies.radio.network import build_classifier, count_parameters
 
 JobBuilder = Callable[..., JobConfig]
 
@@ -22,7 +21,7 @@ def test_a_description_counts_tokens_and_parameters(build_job: JobBuilder) -> No
     config = build_job()
     answer = describe(config, None)
     assert answer.tokens == 12
-    assert answer.parameters == count_parameters(build_model(config, 3, torch.device("cpu")))
+    assert answer.parameters == count_parameters(build_classifier(config, 3, torch.device("cpu")))
     assert answer.problem is None
 
 
@@ -76,7 +75,7 @@ def test_the_parameters_of_another_mixer_are_counted(
     build_job: JobBuilder, changes: dict[str, object], mixer_parameters: int
 ) -> None:
     config = build_job(model=changes)
-    model = build_model(config, 3, torch.device("cpu"))
+    model = build_classifier(config, 3, torch.device("cpu"))
     assert count_parameters(model.backbone.blocks[1].attn) == mixer_parameters
     assert describe(config, None).parameters == count_parameters(model)
 

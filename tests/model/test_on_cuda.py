@@ -16,9 +16,11 @@ from model.config import AugmentConfig, JobConfig, ModelConfig
 from model.data.batches import open_role
 from model.studies.radio.evaluate import load_classifier
 from model.studies.radio.network import Classifier, initialize
+from model.studies.radio.study import RadioStudy
+from model.train.device import peak_memory_bytes
 from model.train.job import run_job
 from model.train.run_folder import RunFolder
-from model.train.trainer import Trainer, peak_memory_bytes
+from model.train.trainer import Trainer
 
 pytestmark = [
     pytest.mark.cuda,
@@ -83,7 +85,7 @@ def test_every_precision_trains(build_folder: FolderBuilder, captures: Path, pre
     folder = build_folder(
         model=WIDE | {"mixer": mixer}, runtime={"precision": precision}, optim={"epochs": 8, "learning_rate": 1e-3}
     )
-    assert run_job(folder, captures, "cuda") == 0
+    assert run_job(RadioStudy, folder, captures, "cuda") == 0
     records = folder.read_epochs()
     assert all(record.train_loss is not None and math.isfinite(record.train_loss) for record in records)
     assert records[-1].train_loss < 0.8 * records[0].train_loss
@@ -95,7 +97,7 @@ def test_an_overflow_under_fp16_is_skipped_counted_and_scaled_down(
 ) -> None:
     config = build_job(model=WIDE, runtime={"precision": "fp16"})
     roles = (open_role(config.data, names, captures) for names in (config.data.train, config.data.validate))
-    trainer = Trainer(config, *roles, CUDA)
+    trainer = Trainer(RadioStudy(config), *roles, CUDA)
     trainer.scaler.load_state_dict({**trainer.scaler.state_dict(), "scale": 2.0**60})
     before = [value.clone() for value in trainer.model.parameters()]
     _, grad_norm = trainer._step(torch.randn(4, 2, 48, device=CUDA), torch.tensor([0, 1, 2, 0], device=CUDA))
@@ -109,7 +111,7 @@ def test_compiling_changes_the_loss_by_rounding_only(build_job: Callable[..., Jo
     for compiles in (False, True):
         config = build_job(model=WIDE, runtime={"compile": compiles})
         roles = (open_role(config.data, names, captures) for names in (config.data.train, config.data.validate))
-        trainer = Trainer(config, *roles, CUDA)
+        trainer = Trainer(RadioStudy(config), *roles, CUDA)
         x_B2S = torch.randn(4, 2, 48, device=CUDA, generator=torch.Generator(CUDA).manual_seed(0))
         losses.append(trainer._step(x_B2S, torch.tensor([0, 1, 2, 0], device=CUDA))[0])
     assert math.isclose(*losses, rel_tol=1e-3)
@@ -128,7 +130,7 @@ def test_every_transform_works_on_the_gpu() -> None:
 
 def test_a_checkpoint_of_the_gpu_is_scored_on_a_cpu(build_folder: FolderBuilder, captures: Path) -> None:
     folder = build_folder(model=WIDE)
-    assert run_job(folder, captures, "cuda") == 0
+    assert run_job(RadioStudy, folder, captures, "cuda") == 0
     network, config = load_classifier(folder.checkpoint, CPU)
     part = open_role(config.data, config.data.report, captures)
     (batch,) = part.in_order(256)
@@ -144,7 +146,7 @@ def test_a_run_stopped_on_the_gpu_goes_on(build_job: Callable[..., JobConfig], c
 
     def build() -> Trainer:
         roles = (open_role(config.data, names, captures) for names in (config.data.train, config.data.validate))
-        return Trainer(config, *roles, CUDA)
+        return Trainer(RadioStudy(config), *roles, CUDA)
 
     assert not build().fit(folder, lambda: next(asked))
     resumed = build()

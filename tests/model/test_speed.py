@@ -12,7 +12,7 @@ from model import speed
 from model.config import JobConfig
 from model.endings import NO_SPACE
 from model.speed import Speed, main, measure, write_noise
-from model.studies.radio.evaluate import JobError
+from model.train.device import JobError
 from model.train.run_folder import RunFolder
 
 JobBuilder = Callable[..., JobConfig]

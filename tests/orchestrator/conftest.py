@@ -26,7 +26,8 @@ from orchestrator.code.sources import find_code
 from orchestrator.launch.provenance import write_provenance
 from orchestrator.launch.slots import Slot
 from orchestrator.processes import Process
-from orchestrator.queue.store import RUNS, QueuedRun, Store, open_store
+from orchestrator.queue.store import QueuedRun, Store, open_store
+from orchestrator.queue.tables import RUNS
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.order import GuardSpec, place_run
 from orchestrator.runs.paths import Paths
@@ -35,8 +36,8 @@ from orchestrator.runs.states import RunState
 from orchestrator.search.open import SearchOptions, open_search
 from orchestrator.search.trials import Trials, open_trials
 from orchestrator.stats.pairing import PairedDifferences
-from tests.epochs import an_epoch
-from tests.results import write_done, write_scored
+from tests.builders.epochs import an_epoch
+from tests.builders.results import write_done, write_scored
 
 NUM_DEVICES = 10
 SERVER = os.environ.get("KNOCKOUT_TEST_DATABASE")

@@ -21,7 +21,7 @@ from orchestrator.processes import (
     birth_of,
     find_members,
     is_halted,
-    mark_of,
+    run_mark,
     signal_group,
 )
 
@@ -174,7 +174,7 @@ def lock(tmp_path: Path) -> Path:
 
 
 def test_a_process_belongs_to_a_run_by_its_mark_wherever_it_has_gone(lock: Path, tmp_path: Path) -> None:
-    with process_with(lock, "r", KNOCKOUT_RUN=mark_of(lock.parent)) as marked:
+    with process_with(lock, "r", KNOCKOUT_RUN=run_mark(lock.parent)) as marked:
         assert [member.pid for member in find_members(lock.parent, lock, None)] == [marked.pid]
         other = tmp_path / "other"
         other.mkdir()

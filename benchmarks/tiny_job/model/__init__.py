@@ -1,1 +1,1 @@
-"""A small computation in the place of a training, for `benchmarks.guards`."""
+"""A small computation instead of a training, for `benchmarks.guards`."""

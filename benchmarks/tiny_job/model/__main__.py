@@ -1,4 +1,4 @@
-"""Epochs of the small computation, recorded as a training records its own."""
+"""Epochs of the small computation, recorded like those of a training."""
 
 import json
 import sys

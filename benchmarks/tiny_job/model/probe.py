@@ -14,7 +14,7 @@ TURN_STEPS = 5
 
 
 def main() -> None:
-    """Take turns with the process at the other ends of the pipes."""
+    """Take turns with the process at the other end of the pipes."""
     parser = argparse.ArgumentParser()
     parser.add_argument("config", type=Path)
     for name in ("--turns", "--pass-to", "--share", "--limit", "--resume"):

@@ -1,4 +1,4 @@
-"""What an epoch computes: products of matrices, as many as its configuration says."""
+"""The computation of an epoch: as many matrix products as its configuration says."""
 
 import json
 import time
@@ -25,5 +25,5 @@ class Work:
         started = time.perf_counter()
         for _ in range(num_steps * self._products):
             self._matrix @ self._matrix
-        # By the clock, although a probe on a CPU counts the processor's time: noise is to reach it here.
+        # By the clock, although a probe on a CPU counts processor time, so that the neighbour's noise reaches it here.
         return time.perf_counter() - started

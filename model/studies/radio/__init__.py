@@ -1,1 +1,1 @@
-"""Telling radios apart by their raw I/Q bursts: the network, the emulated captures and the source's two commands."""
+"""The study of radios, told apart by their raw I/Q bursts: network, emulated captures and the source's two commands."""

@@ -1,13 +1,11 @@
-"""Train on shards with the source study's command line: a thin face over the same configuration and trainer.
+"""Train on shards with the source study's command line, by the same configuration and trainer as every run.
 
-    python -m model.studies.radio.by_hand --manifest ./shards/manifest.json --arch gateddeltanet --batch_size 128 \
-        --epochs 600 --lr 3e-4 --dim 512 --depth 4 --heads 8 --head_dim 64 --pooling last --patch_size 64 \
-        --weight_decay 0.0 --patch_embed_type causal_conv --augment --compile --label_smoothing 0.05 \
-        --focal_loss --save_path ./saved_models/focal_loss.pth
+    python -m model.studies.radio.by_hand --manifest ./shards/manifest.json --epochs 600 --lr 3e-4 --augment \
+        --compile --focal_loss --save_path ./saved_models/focal_loss.pth
 
-The run folder `<save_path>.run` holds epochs, checkpoint and scores, as that of any run: the same command goes on where
-it was stopped. On a CPU `--compile` is accepted and left out, with a note: compiling costs minutes there and gains
-less.
+`model.studies.radio.flags` has all flags. The run folder `<save_path>.run` holds epochs, checkpoint and scores, so the
+same command continues a stopped training. On a CPU `--compile` is ignored, with a note: compiling costs minutes there
+and gains less.
 """
 
 import contextlib
@@ -22,11 +20,13 @@ from model.config import JobConfig, differing_knobs
 from model.data.captures import CaptureError
 from model.data.shards import Manifest, read_manifest
 from model.endings import INTERRUPTED
-from model.studies.radio.evaluate import JobError, choose_device
+from model.files import stream_atomically, write_atomically
 from model.studies.radio.flags import Command, FlagError, parse
+from model.studies.radio.study import RadioStudy
 from model.train.checkpoint import read_checkpoint, write_checkpoint
+from model.train.device import JobError, choose_device
 from model.train.job import run_job
-from model.train.run_folder import RunFolder, stream_atomically, write_atomically
+from model.train.run_folder import RunFolder
 
 Tell = Callable[[str], object]
 
@@ -37,7 +37,7 @@ def run_folder_of(save_path: Path) -> RunFolder:
 
 
 def train(command: Command, tell: Tell) -> int:
-    """Train, or go on training, what a command line says; return the process's exit status.
+    """Train as a command line says, or continue its training; return the exit status.
 
     Raises:
         FlagError: a value is outside its range.
@@ -49,7 +49,7 @@ def train(command: Command, tell: Tell) -> int:
     config = fit_to_device(command.job(manifest.data(), device.type), device.type, tell)
     folder = run_folder_of(command.save_path)
     _claim(folder, config, manifest)
-    status = run_job(folder, command.manifest.parent, device.type, tell)
+    status = run_job(RadioStudy, folder, command.manifest.parent, device.type, tell)
     if status == INTERRUPTED:
         tell("the same command goes on from there")
     elif status == 0:
@@ -60,10 +60,10 @@ def train(command: Command, tell: Tell) -> int:
 
 
 def fit_to_device(config: JobConfig, device_type: str, tell: Tell) -> JobConfig:
-    """Leave compiling out where there is no CUDA, and refuse half precision there.
+    """Without CUDA, turn compiling off and refuse half precision.
 
     Raises:
-        JobError: fp16 is asked for where there is no CUDA.
+        JobError: the precision is fp16 and there is no CUDA.
     """
     if device_type == "cuda":
         return config
@@ -75,7 +75,7 @@ def fit_to_device(config: JobConfig, device_type: str, tell: Tell) -> JobConfig:
 
 
 def _claim(folder: RunFolder, config: JobConfig, manifest: Manifest) -> None:
-    """Begin a run folder, or check that the one that is there is of the same training on the same shards."""
+    """Begin a run folder, or check that the existing one holds the same training on the same shards."""
     origin = {"shards": {name: shard.sha256 for name, shard in manifest.captures.items()}}
     if not folder.config.exists():
         write_atomically(folder.provenance, _json(origin))
@@ -100,7 +100,7 @@ def _json(content: object) -> bytes:
 
 
 def _write_best(folder: RunFolder, save_path: Path) -> None:
-    """Write the parameters of the best epoch, in the form of a checkpoint without what training needs."""
+    """Write the best epoch's parameters as a checkpoint without the states that training needs."""
     content = read_checkpoint(folder.checkpoint, "cpu")
     kept = {name: content[name] for name in ("format", "config", "best_epoch", "best_loss")}
     kept["best_model"] = content["best_model"] or content["model"]
@@ -117,7 +117,7 @@ def _tell_result(folder: RunFolder, tell: Tell) -> None:
 
 
 def tell_terminal(line: str) -> None:
-    """Print a line. Where nobody takes it, such as a `head` that has gone, training goes on and that is said once."""
+    """Print a line. If the reader has gone, e.g. a `head` that ended, print one note; training continues."""
     try:
         print(line, flush=True)
     except OSError as error:
@@ -130,10 +130,15 @@ def tell_terminal(line: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 trained, 1 it failed, 2 a mistake in the command or the data.
+    """Run the command; return its exit status: 0 trained, 1 failed, 2 a mistake in the command or the data.
 
-    After these the same command goes on: 65 a shard changed, 69 the system refused something, 74 the disk is full, 75
-    another process trains there, 130 interrupted.
+    After the following statuses the same command continues the training:
+
+    - 65: a shard changed.
+    - 69: the system refused something.
+    - 74: the disk is full.
+    - 75: another process trains in the folder.
+    - 130: the training was interrupted.
     """
     try:
         command = parse(sys.argv[1:] if arguments is None else arguments)

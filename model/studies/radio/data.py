@@ -3,10 +3,10 @@
     python -m model.studies.radio.data --folder data
 
 Ten LoRa transmitters of one model (`model.emulate.transmitter`) are captured at four locations
-(`model.emulate.channel`). The captures are made up from a seed: they show that the pipeline works, not how well radios
-can be told apart.
+(`model.emulate.channel`). A seed determines the captures. They show that the pipeline works, not how well radios can be
+told apart.
 
-Shapes: K traits, P packets, S samples.
+Letters: K traits, P packets, S samples.
 """
 
 import argparse
@@ -37,22 +37,22 @@ from model.emulate.transmitter import (
 from model.emulate.waveform import Complexes, Reals
 
 VERSION = 1
-"""Raised with every change that gives other bytes for the same seed."""
+"""Version of the captures; every change that gives other bytes for the same seed raises it."""
 
 NUM_DEVICES = 10
 
 MIN_SAMPLES = 64
-"""Fewer samples would hold little more than the switch-on ramp."""
+"""Least samples of a packet; fewer would hold little more than the switch-on ramp."""
 
 MAX_SEED = 2**63 - 1
-"""The largest that HDF5 can record as an attribute."""
+"""The largest integer that an HDF5 attribute can hold."""
 
 BLOCK_PACKETS = 20
-"""Packets computed at a time, always so many: a packet's last bit does not depend on how many are asked for."""
+"""Packets computed at a time. The number is fixed, so that a packet's bits never depend on how many are written."""
 
 
 class Stream(IntEnum):
-    """What random numbers are for: each has a stream of its own, so that more of one does not shift another."""
+    """Purposes of random numbers. Each has its own stream, so that more draws of one change no other."""
 
     DEVICES = 0
     ECHOES = 1
@@ -68,7 +68,7 @@ PACKET_STREAMS = (Stream.PACKETS, Stream.PHASE_NOISE, Stream.FADING, Stream.NOIS
 
 @dataclass(frozen=True)
 class Emulation:
-    """What is emulated: with `LOCATIONS`, all that the files follow from."""
+    """The settings of an emulation; with `LOCATIONS` they determine the files."""
 
     seed: int = 1
     num_packets: int = 100
@@ -85,7 +85,7 @@ class Emulation:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of one location's file, but for some of its head."""
+        """Return the bytes of one location's file, without part of its head."""
         rows = NUM_DEVICES * self.num_packets
         return rows * (2 * self.num_samples * 4 + 8 + 4 + 4)
 
@@ -96,33 +96,33 @@ class Emulation:
 
 @dataclass(frozen=True)
 class Session:
-    """One device's stay at one location: what all its packets there have in common."""
+    """One device at one location: the values that all its packets there share."""
 
     location: Location
     echoes_T: Complexes
     score_K: Reals
-    """Standard scores of the hardware as it is in this session."""
+    """Standard scores of the hardware in this session."""
     carrier_hz: float
     warm_up_hz: float
 
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive packets of one device at one location, as they are written."""
+    """Consecutive packets of one device at one location, in the file's order."""
 
     x_PS: Complexes
     snr_db_P: Reals
     removed_hz_P: Reals
-    """Carrier offset that the receiver took off."""
+    """Carrier offset in Hz that the receiver removed."""
 
 
 def emulate_packets(emulation: Emulation, location: int, device: int) -> Iterator[Block]:
     """Emulate the packets of one device at one location, in blocks of at most `BLOCK_PACKETS`.
 
     Args:
-        emulation: what is emulated.
+        emulation: the settings.
         location: position in `LOCATIONS`.
-        device: which transmitter, counted from 0.
+        device: the transmitter, counted from 0.
     """
     session = _begin_session(emulation, location, device)
     streams = {purpose: emulation.stream(purpose, location, device) for purpose in PACKET_STREAMS}
@@ -141,7 +141,7 @@ def write_capture(path: Path, emulation: Emulation, location: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         unfinished = Path(folder) / path.name
-        # HDF5 crashes the process where it cannot write what it has begun, so the room is asked for first.
+        # HDF5 crashes the process if the disk fills up while it writes, so the space is reserved first.
         with unfinished.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, emulation.num_bytes)
         with h5py.File(unfinished, "w", libver="earliest") as file:
@@ -191,7 +191,7 @@ def _emulate_block(
 
 
 def _carrier_offsets(oscillator: Oscillator, session: Session, rng: np.random.Generator, first_packet: int) -> Reals:
-    """Return the carrier offset of each packet: the session's, what is left of the warm-up, and jitter."""
+    """Return each packet's carrier offset in Hz: the session's, the rest of the warm-up, and jitter."""
     packet_P = np.arange(first_packet, first_packet + BLOCK_PACKETS)
     warm_up_hz_P = session.warm_up_hz * np.exp(-packet_P / oscillator.warm_up_packets)
     jitter_hz_P = oscillator.packet_jitter_hz * rng.standard_normal(BLOCK_PACKETS)
@@ -206,7 +206,7 @@ def _fill_capture(file: Any, emulation: Emulation, location: int) -> None:
     file.attrs["seed"] = emulation.seed
     file.attrs["sample_rate"] = emulation.sample_rate_hz
     labels = np.repeat(np.arange(1.0, NUM_DEVICES + 1), emulation.num_packets)
-    # Without creation times, so that the bytes follow from the seed alone.
+    # Without creation times, so that only the seed determines the bytes.
     file.create_dataset("label", data=labels[None], track_times=False)
     data = file.create_dataset("data", (num_rows, 2 * num_samples), dtype="<f4", track_times=False)
     snr_db_N, removed_hz_N = np.empty((2, num_rows), dtype=np.float32)
@@ -222,7 +222,7 @@ def _fill_capture(file: Any, emulation: Emulation, location: int) -> None:
 
 
 def _whole_number(least: int, most: int) -> Callable[[str], int]:
-    """Make an argument's type: a whole number from `least` to `most`."""
+    """Return a parser of an argument: a whole number from `least` to `most`."""
 
     def parse(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= most:
@@ -237,17 +237,17 @@ def _build_parser() -> argparse.ArgumentParser:
         prog="python -m model.studies.radio.data",
         description="Write captures of emulated transmitters; the same arguments give the same bytes.",
     )
-    parser.add_argument("--folder", type=Path, required=True, help="where LocA.h5 to LocD.h5 go")
+    parser.add_argument("--folder", type=Path, required=True, help="folder of LocA.h5 to LocD.h5")
     seed, packets, samples = _whole_number(0, MAX_SEED), _whole_number(1, 10**6), _whole_number(MIN_SAMPLES, 10**6)
-    parser.add_argument("--seed", type=seed, default=1, help="(%(default)s)")
-    parser.add_argument("--packets", type=packets, default=100, help="of each device at each location (%(default)s)")
-    parser.add_argument("--samples", type=samples, default=8192, help="of each packet (%(default)s)")
-    parser.add_argument("--keep", action="store_true", help="leave files that are there as they are")
+    parser.add_argument("--seed", type=seed, default=1, help="seed of all random numbers (%(default)s)")
+    parser.add_argument("--packets", type=packets, default=100, help="packets a device and location (%(default)s)")
+    parser.add_argument("--samples", type=samples, default=8192, help="samples of each packet (%(default)s)")
+    parser.add_argument("--keep", action="store_true", help="keep files that exist already")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the captures of all locations, and say which; 2 is what cannot be done, said in a sentence."""
+    """Write the captures of all locations and print their names; return 2 after a sentence about a failure, else 0."""
     chosen = _build_parser().parse_args(arguments)
     emulation = Emulation(seed=chosen.seed, num_packets=chosen.packets, num_samples=chosen.samples)
     paths = [chosen.folder / f"{place.name}.h5" for place in LOCATIONS]
@@ -259,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_capture(path, emulation, paths.index(path))
             print(f"{path}: {NUM_DEVICES} emulated devices x {chosen.packets} packets of {chosen.samples} samples")
     except (OSError, RuntimeError) as error:
-        # h5py raises either when the disk is full.
+        # h5py raises either one when the disk is full.
         print(f"model.studies.radio.data: {path} cannot be written: {explain(error)}", file=sys.stderr)
         return 2
     return 0

@@ -1,128 +1,33 @@
-"""Score a model on bursts, each at mean power 1; augmentation only where the configuration wants it at test time.
-
-As a command it is the source study's evaluation:
+"""Score a checkpoint on a part of a capture: the source study's evaluation command.
 
     python -m model.studies.radio.evaluate --tx_start 35 --tx_end 45 --pkt_start 0 --pkt_end 100 --device auto \
         --normalize --data_path LocD.h5 --model_path results/runs/E5-s0-3466db1c/checkpoint.pt --output metrics.json
-
-Letters: B bursts, V views of each, S samples, C classes.
 """
 
 import argparse
-import contextlib
 import json
-import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from model.augment import ChangedCopies, build_test_time, normalize_rms
+from model.augment import build_test_time
 from model.config import CaptureConfig, JobConfig, decode_job
 from model.data.batches import BurstSet, device_classes
 from model.data.captures import CaptureError, open_bursts
+from model.files import write_atomically
 from model.layers.blocks import backend_for
 from model.studies.radio.network import Classifier
 from model.train.checkpoint import CheckpointError, read_checkpoint
-from model.train.losses import Loss, build_loss
-from model.train.run_folder import LocationScore, write_atomically
-
-BATCH_SIZE = 256
-
-
-class JobError(ValueError):
-    """A job that cannot be done as configured; a sentence for the user."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Class scores [n, C] of bursts, against their classes [n]."""
-
-    logits: Tensor
-    classes: Tensor
-    loss: float
-
-    @property
-    def correct(self) -> int:
-        """How many bursts have their own class first."""
-        return int((self.logits.argmax(1) == self.classes).sum())
-
-    @property
-    def accuracy(self) -> float:
-        """Share of bursts that have their own class first."""
-        return self.correct / len(self.classes)
-
-    def summary(self) -> LocationScore:
-        """Return what `result.json` says of a location."""
-        loss = self.loss if np.isfinite(self.loss) else None
-        return LocationScore(bursts=len(self.classes), correct=self.correct, accuracy=self.accuracy, loss=loss)
-
-
-@dataclass(frozen=True)
-class Views:
-    """What of a burst the model sees: the burst itself, then its changed copies, each at mean power 1 if normalised."""
-
-    normalize: bool = True
-    copies: ChangedCopies | None = None
-
-    def of(self, x_B2S: Tensor, names: Sequence[str]) -> Iterator[Tensor]:
-        """Yield the views [B, 2, S] of bursts one after the other; `names` has one a burst."""
-        changed = self.copies(x_B2S, names) if self.copies is not None else ()
-        for view_B2S in chain((x_B2S,), changed):
-            yield normalize_rms(view_B2S) if self.normalize else view_B2S
-
-
-def mean_scores(views_BC: Sequence[Tensor]) -> Tensor:
-    """Return the logarithm of the mean class probabilities [B, C] over views; a single view's scores stay as they are.
-
-    The simple average of test-time augmentation (Shanmugam et al. 2021, arXiv 2011.11156, section 1). The logarithm is
-    a score like any other: the loss and the first class are those of the mean probabilities.
-    """
-    if len(views_BC) == 1:
-        return views_BC[0]
-    log_p_VBC = torch.stack([logits_BC.log_softmax(1) for logits_BC in views_BC])
-    return log_p_VBC.logsumexp(0) - math.log(len(views_BC))
-
-
-def burst_names(bursts: BurstSet) -> list[str]:
-    """Name each burst by its file and its place there, so that it has one name however it is asked for."""
-    # The path as the campaign writes it: the draws of a burst must not depend on a variable's value.
-    return [f"{Path(str(part.path)).stem}/{key}" for part in bursts.parts for key in part.keys]
-
-
-def score(
-    model: Callable[[Tensor], tuple[Tensor, Tensor]],
-    bursts: BurstSet,
-    loss: Loss,
-    device: torch.device,
-    autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
-    *,
-    views: Views = Views(),
-) -> Scores:
-    """Run a model over bursts in file order, in evaluation mode.
-
-    Returns:
-        Logits in float32 on the CPU, averaged over the views as in `mean_scores`; classes; and the mean loss.
-    """
-    if isinstance(model, nn.Module):
-        model.eval()
-    names, logits = burst_names(bursts), list[Tensor]()
-    with torch.inference_mode(), autocast():
-        for start, batch in zip(count(0, BATCH_SIZE), bursts.in_order(BATCH_SIZE), strict=False):
-            seen_B2S = views.of(batch.x_B2S.to(device), names[start : start + BATCH_SIZE])
-            logits.append(mean_scores([model(view_B2S)[0].float() for view_B2S in seen_B2S]).cpu())
-    logits_nC = torch.cat(logits)
-    return Scores(logits_nC, bursts.class_of_burst, float(loss(logits_nC, bursts.class_of_burst)))
+from model.train.device import choose_device
+from model.train.losses import build_loss
+from model.train.score import Scores, Views, score
 
 
 def load_classifier(path: Path, device: torch.device) -> tuple[Classifier, JobConfig]:
-    """Load the best model of a `checkpoint.pt`, on a backend that fits the device.
+    """Load the best model of a `checkpoint.pt` onto a device, with the device's backend.
 
     Raises:
         CaptureError: the file is missing or is no checkpoint of ours.
@@ -143,25 +48,12 @@ def load_classifier(path: Path, device: torch.device) -> tuple[Classifier, JobCo
     return model.to(device), config
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device of that name; `auto` is CUDA where there is a GPU.
-
-    Raises:
-        JobError: CUDA is asked for where there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise JobError("there is no CUDA GPU here; use `--device auto`, or a machine with a GPU")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     """Score a checkpoint on a part of a capture.
 
     Raises:
-        CaptureError: checkpoint or capture are missing or do not fit.
-        JobError: CUDA is asked for where there is none.
+        CaptureError: the checkpoint or the capture is missing or does not fit.
+        JobError: the device is CUDA and there is no GPU.
     """
     device = choose_device(options.device)
     model, config = load_classifier(options.model_path, device)
@@ -202,7 +94,7 @@ def _by_device(scores: Scores, bursts: BurstSet) -> dict[str, float]:
 
 
 def _confusion(scores: Scores, num_classes: int) -> list[list[int]]:
-    """Count bursts by true class (rows) and first class (columns)."""
+    """Count bursts by true class (rows) and predicted class (columns)."""
     cells = scores.classes * num_classes + scores.logits.argmax(1)
     counts = torch.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
     return [[int(count) for count in row] for row in counts]
@@ -225,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; 2 is the user's mistake, said in a sentence."""
+    """Run the command; return 2 after a sentence about the user's mistake, else 0."""
     options = _parser().parse_args(arguments)
     try:
         metrics = evaluate(options)

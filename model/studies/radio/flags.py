@@ -1,11 +1,15 @@
-"""A training job as the source study's command line, both ways: flags -> `JobConfig` -> flags. Pure, no torch.
+"""Translate a training job to the source study's command line and back: flags -> `JobConfig` -> flags. No torch.
 
-    --manifest ./shards/manifest.json --arch gateddeltanet --batch_size 128 --epochs 600 --lr 3e-4 --dim 512 --depth 4
-    --heads 8 --head_dim 64 --pooling last --patch_size 64 --weight_decay 0.0 --patch_embed_type causal_conv --augment
-    --compile --label_smoothing 0.05 --focal_loss --save_path ./saved_models/focal_loss.pth
+    --manifest ./shards/manifest.json --arch gateddeltanet --batch_size 128 --epochs 600
 
-What is not said is as in the source: no augmentation without `--augment`, no compiling without `--compile`, and half
-precision where there is CUDA. Knobs that have no flag are set by `--set KNOB=JSON`, so every configuration can be said.
+    --lr 3e-4 --dim 512 --depth 4 --heads 8 --head_dim 64 --pooling last --patch_size 64
+
+    --weight_decay 0.0 --patch_embed_type causal_conv --augment --compile
+
+    --label_smoothing 0.05 --focal_loss --save_path ./saved_models/focal_loss.pth
+
+Defaults are those of the source: no augmentation without `--augment`, no compiling without `--compile`, and half
+precision on CUDA. `--set KNOB=JSON` sets a knob that has no flag, so the flags can express every configuration.
 """
 
 import argparse
@@ -20,28 +24,28 @@ from msgspec import Struct
 from model.config import DataConfig, JobConfig, ModelConfig, job_from_builtins
 
 PROFILE = "train"
-"""What a job of the command line has for a profile's name."""
+"""Profile name of a job from the command line."""
 SOURCE_SEED = 1337
 
 ARCHITECTURES = {"gateddeltanet": "gated_delta", "mamba2": "mamba2"}
 POOLINGS = {"last": "last", "mean": "mean", "attn": "attention", "cls_first": "cls_first"}
-"""The source's word -> ours."""
+"""Word of the source -> our word."""
 EMBEDDINGS = {name: name for name in ("causal_conv", "stft", "multi_scale")}
 MODES = {name: name for name in ("chunk", "fused_recurrent")}
 OPTIMIZERS = {name: name for name in ("adamw", "muon")}
 CHANNEL = ("multipath", "carrier_offset", "noise")
-"""What `--augment` is in the source."""
+"""The augmentation that `--augment` means in the source."""
 NAMES = ("format", "experiment", "profile")
 SAID_ELSEWHERE = (*NAMES, "data.layout", "data.captures", "runtime.precision")
-"""Knobs that are not for `--set`: names, what the manifest says, and the precision, which has a word of its own."""
+"""Knobs that `--set` refuses: names, the manifest's facts, and the precision, which has its own flag."""
 
 
 class FlagError(ValueError):
-    """A command line that says nothing possible; a sentence for the user."""
+    """A command line that is not valid; its text is a sentence for the user."""
 
 
 class Flag(NamedTuple):
-    """A flag and the knob it sets. `words` are what it takes, as the source calls it -> as the knob does."""
+    """A flag and the knob that it sets. `words` maps each word of the source to the value of the knob."""
 
     name: str
     knob: str
@@ -49,7 +53,7 @@ class Flag(NamedTuple):
     help: str
     words: Mapping[str, str] | None = None
     always: bool = False
-    """Whether it is written even where it says the default, as the source's commands do."""
+    """Whether the flag is written even for the default value, as in the source's commands."""
 
 
 FLAGS = (
@@ -93,28 +97,28 @@ SCHEDULERS = {
     "cosine": ("warmup_epochs",),
     "one_cycle": (),
 }
-"""Schedule -> the flags that mean something with it."""
+"""Schedule -> the flags that have an effect with it."""
 
 
 class Command(Struct, frozen=True, kw_only=True):
-    """What a command line says, before anything is read."""
+    """A parsed command line, before any file is read."""
 
     manifest: Path
     save_path: Path
     device: str
     precision: str
     knobs: dict[str, Any]
-    """The job's settings as plain values, without the data's and without the precision."""
+    """The job's settings as plain values, without data and precision."""
     data: dict[str, Any]
-    """What `--set data.…` changes of what the manifest says."""
+    """Changes of the manifest's facts by `--set data.…`."""
 
     def job(self, data: DataConfig, device_type: str) -> JobConfig:
         """Return the job, on the data that the manifest describes.
 
         Args:
-            data: what the manifest describes.
-            device_type: `cuda` or `cpu`. Precision `auto` is fp16 on CUDA and fp32 elsewhere: the source's autocast
-                works on CUDA alone.
+            data: the manifest's data configuration.
+            device_type: `cuda` or `cpu`. Precision `auto` is fp16 on CUDA and fp32 elsewhere, because the source's
+                autocast works only on CUDA.
 
         Raises:
             FlagError: a value is outside its range, or a knob is unknown.
@@ -137,7 +141,7 @@ def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_flag(message: str) -> str:
-    """Say `--lr` where msgspec says `$.optim.learning_rate`."""
+    """Replace msgspec's `$.optim.learning_rate` in a message by `--lr`, and so on for all flags."""
     what, _, path = message.partition(" - at `$.")
     knob = path.rstrip("`")
     name = f"--{BY_KNOB[knob].name}" if knob in BY_KNOB else knob
@@ -150,7 +154,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Once(argparse.Action):
-    """A flag that may be said once: a second value would silently replace the first."""
+    """Refuse a repeated flag, because a second value would silently replace the first."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
@@ -161,7 +165,7 @@ class _Once(argparse.Action):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Build the command line; flags that are not said leave no trace in what it returns."""
+    """Build the parser; a flag that is not given leaves no attribute in its result."""
     parser = _Parser(
         prog="python -m model.studies.radio.by_hand",
         description="Train the classifier on shards and write its best model to a file.",
@@ -196,7 +200,7 @@ def parse(words: Sequence[str]) -> Command:
     """Read a command line.
 
     Raises:
-        FlagError: a flag is unknown, abbreviated, said twice, without its value, or at odds with another.
+        FlagError: a flag is unknown, abbreviated, repeated, without its value, or contradicts another.
     """
     said = vars(build_parser().parse_args(words))
     _refuse_contradictions(said)
@@ -230,7 +234,7 @@ def _refuse_contradictions(said: Mapping[str, Any]) -> None:
 
 
 def _named_knobs(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn flags into the job's settings, the source's where nothing is said."""
+    """Turn flags into the job's settings, with the source's defaults."""
     knobs: dict[str, Any] = {
         "seed": SOURCE_SEED,
         "loss": {"kind": "focal" if "focal_loss" in said else "cross_entropy"},
@@ -255,7 +259,7 @@ def _put(knobs: dict[str, Any], knob: str, value: object) -> None:
 
 
 def _claimed(said: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the knobs that the flags said are about."""
+    """Yield the knobs that the given flags set."""
     yield from (flag.knob for flag in FLAGS if flag.name in said)
     if "scheduler" in said:
         yield "optim.schedule.kind"
@@ -264,7 +268,7 @@ def _claimed(said: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _set(knobs: dict[str, Any], text: str, claimed: Sequence[str]) -> str:
-    """Do one `--set`; return its knob."""
+    """Apply one `--set`; return its knob."""
     knob, equals, value = text.partition("=")
     if not equals:
         raise FlagError(f"--set {text}: it must be KNOB=JSON, e.g. --set augment.roll.max_fraction=0.5")
@@ -282,13 +286,13 @@ def _set(knobs: dict[str, Any], text: str, claimed: Sequence[str]) -> str:
 
 
 def to_flags(config: JobConfig, manifest: str, save_path: str, data: DataConfig | None = None) -> list[str]:
-    """Write a job as the words of a command line that `parse` reads as the same job.
+    """Return the words of a command line that `parse` reads as the same job.
 
     Args:
-        config: the job; its names and captures are not in the words, the manifest has them.
+        config: the job. Its names and captures are not in the words, because the manifest has them.
         manifest: path of the manifest.
-        save_path: where the best model goes.
-        data: what the manifest describes; what the job's data have otherwise is said. The job's own if not given.
+        save_path: file of the best model.
+        data: the manifest's data configuration, by default the job's. The words state where the job's data differ.
     """
     words = ["--manifest", manifest, *_named_words(config), "--save_path", save_path]
     plain = parse(words).job(data or config.data, "cuda")
@@ -299,7 +303,7 @@ def to_flags(config: JobConfig, manifest: str, save_path: str, data: DataConfig 
 
 
 def _named_words(config: JobConfig) -> Iterator[str]:
-    """Yield the flags that have a name; what only `--set` can say is left to it."""
+    """Yield the settings that have a flag of their own; `--set` states the others."""
     values: dict[str, Any] = msgspec.to_builtins(config)
     defaults: dict[str, Any] = msgspec.to_builtins(
         parse(["--manifest", "m", "--save_path", "s"]).job(config.data, "cpu")
@@ -335,7 +339,7 @@ def _look_up(values: dict[str, Any], knob: str) -> Any:
 
 
 def _differences(path: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the dotted knobs that differ; a part with another `kind`, or that was not there, as a whole."""
+    """Yield the dotted knobs that differ; a new part, or one of another `kind`, counts as one knob."""
     for name, value in new.items():
         before = old.get(name)
         if isinstance(value, dict) and isinstance(before, dict) and before.get("kind") == value.get("kind"):

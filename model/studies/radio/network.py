@@ -9,21 +9,21 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor, nn
 
-from model.config import ModelConfig
-from model.layers.blocks import Backend, Block, build_norm
+from model.config import JobConfig, ModelConfig
+from model.layers.blocks import Backend, Block, backend_for, build_norm
 from model.layers.patch_embed import build_patch_embed
 from model.layers.pooling import build_pooling
 from model.layers.residual import TokenDropout
 from model.streams import generator
 
 HEAD_STD = 0.001
-"""A small head keeps the first softmax near uniform."""
+"""Standard deviation of the head; a small head makes the first softmax near uniform."""
 TOKEN_STD = 0.02
-"""Of learned positions, first token and query (Devlin et al. 2018, arXiv 1810.04805)."""
+"""Standard deviation of learned positions, first token and query (Devlin et al. 2018, arXiv 1810.04805)."""
 
 
 class BurstLengthError(ValueError):
-    """Bursts of a length that the network was not built for; a sentence for the user."""
+    """Bursts of a length that the network was not built for; its text is a sentence for the user."""
 
 
 class Backbone(nn.Module):
@@ -45,10 +45,10 @@ class Backbone(nn.Module):
         return self.embedding(self.mix(self.tokens(x_B2L)))
 
     def tokens(self, x_B2L: Tensor) -> Tensor:
-        """Return what enters the first block, [B, T, D].
+        """Return the tokens [B, T, D] that enter the first block.
 
         Raises:
-            BurstLengthError: there are learned positions, for bursts of another length.
+            BurstLengthError: the learned positions are for bursts of another length.
         """
         x_BTD = self.patch_embed(x_B2L)
         if self.positions is not None:
@@ -67,12 +67,12 @@ class Backbone(nn.Module):
         return x_BTD
 
     def embedding(self, x_BTD: Tensor) -> Tensor:
-        """Return embeddings [B, D] of what leaves the last block."""
+        """Return embeddings [B, D] of the tokens after the last block."""
         return torch.as_tensor(self.pooling(self.ln_f(x_BTD)))
 
 
 class AuxHead(nn.Module):
-    """A second head that reads the tokens of a block half-way up, normed and pooled as the last ones are."""
+    """A second head on the tokens of a middle block, with a norm and pooling as after the last block."""
 
     def __init__(self, config: ModelConfig, after_block: int, num_classes: int, backend: Backend) -> None:
         super().__init__()
@@ -87,10 +87,10 @@ class AuxHead(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Bursts -> (class scores, embeddings), always both, as the source's evaluation expects."""
+    """Bursts -> (class scores, embeddings); the source's evaluation expects both."""
 
     def __init__(self, config: ModelConfig, num_classes: int, num_tokens: int, backend: Backend) -> None:
-        """Build for bursts that make `num_tokens` patch tokens; any other length will do without learned positions."""
+        """Build for bursts of `num_tokens` patch tokens; without learned positions any length works."""
         super().__init__()
         self.backbone = Backbone(config, num_tokens, backend)
         self.head = nn.Linear(config.dim, num_classes)
@@ -104,7 +104,7 @@ class Classifier(nn.Module):
         return self.head(embedding_BD), embedding_BD
 
     def all_logits(self, x_B2L: Tensor) -> tuple[Tensor, ...]:
-        """Return the logits [B, C] of the head, then those of the auxiliary head if there is one: what training needs.
+        """Return the logits [B, C] of the head, then those of the auxiliary head if there is one, for training.
 
         Deeply supervised nets (Lee et al. 2015, arXiv 1409.5185).
         """
@@ -124,10 +124,18 @@ def _require_same_length(built_for: int, num_tokens: int, samples: int) -> None:
         )
 
 
+def build_classifier(config: JobConfig, num_classes: int, device: torch.device) -> Classifier:
+    """Build the classifier on a device, every parameter at its start for the seed."""
+    num_tokens = config.model.num_tokens(config.data.samples)
+    model = Classifier(config.model, num_classes, num_tokens, backend_for(device)).to(device)
+    initialize(model, config.seed)
+    return model
+
+
 def initialize(model: nn.Module, seed: int) -> None:
     """Set every parameter from a random stream of its own name.
 
-    So a change to one layer leaves the start of all others as it was, and both backends start from the same numbers.
+    So a change to one layer does not change the start of the others, and both backends start from the same numbers.
     """
     for name, parameter in model.named_parameters():
         start = torch.empty(parameter.shape)
@@ -169,6 +177,7 @@ def _fill_a_log(start: Tensor, stream: Generator) -> None:
 
 def _fill_dt_bias(start: Tensor, stream: Generator) -> None:
     """As fla: time steps log-uniform in (0.001, 0.1), kept as the inverse of softplus."""
+    # x + log(1 - exp(-x)) is the inverse of softplus, written so that small steps keep their digits.
     steps = start.uniform_(math.log(0.001), math.log(0.1), generator=stream).exp().clamp_(min=1e-4)
     start.copy_(steps + torch.log(-torch.expm1(-steps)))
 

@@ -118,7 +118,7 @@ def test_a_shard_that_the_system_will_not_read_is_refused(tmp_path: Path) -> Non
         open_bursts_of(path)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(position=st.integers(0, 127), value=st.integers(0, 255))
 @example(position=26, value=ord("b"))
 def test_no_damage_to_a_header_is_more_than_a_refusal(

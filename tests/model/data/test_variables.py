@@ -19,8 +19,8 @@ from model.data.plain_rows import unreadable
 from model.data.shards import Order, write_shards
 from model.data.unchanged import stamp_captures
 from model.describe import check_captures
-from model.studies.radio.evaluate import burst_names
 from model.train.run_folder import RunFolder
+from model.train.score import burst_names
 
 JobBuilder = Callable[..., JobConfig]
 VARIABLE = "KNOCKOUT_TEST_SECRET"

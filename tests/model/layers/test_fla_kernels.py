@@ -1,7 +1,7 @@
-"""Law 9 of DESIGN.md: "`chunked` equals `recurrent`, and both equal the fla kernel." Here its second half.
+"""Law 9 of DESIGN.md, second half: "`chunked` equals `recurrent`, and both equal the fla kernel."
 
-The kernels are the real ones, of fla and Liger, run once for all tests in a process of their own
-(`fla_under_interpreter.py`): in Triton's interpreter, and on a GPU where there is one.
+The kernels are the real ones of fla and Liger. They run once for all tests, in their own process
+(`fla_under_interpreter.py`), in Triton's interpreter or on a GPU.
 """
 
 import importlib.util

@@ -86,7 +86,7 @@ def largest_errors(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> di
     }
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(lengths, decays, betas, key_kinds, seeds, widths)
 @example(CHUNK_SIZE, "total", "two", "repeated", 0, (4, 8))
 @example(2 * CHUNK_SIZE + 37, "mixed", "two", "axes", 1, (8, 4))
@@ -99,7 +99,7 @@ def test_chunked_equals_recurrent_in_outputs_and_all_gradients(
     assert max(errors.values()) < 5e-12, errors
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(lengths, decays, betas, key_kinds, seeds)
 @example(2 * CHUNK_SIZE + 37, "mixed", "two", "drawn", 0)
 def test_chunked_in_single_precision_stays_close_to_recurrent_in_double(

@@ -17,9 +17,10 @@ import torch
 
 from model.data.batches import open_role
 from model.endings import AWAY, CHANGED, HELD, INTERRUPTED, NO_SPACE, status_of
-from model.studies.radio.evaluate import JobError
+from model.studies.radio.study import RadioStudy
 from model.train import job_lock
 from model.train.checkpoint import read_checkpoint
+from model.train.device import JobError
 from model.train.job import (
     StopRequest,
     describe_out_of_memory,
@@ -153,7 +154,7 @@ def test_the_same_job_gives_the_same_numbers(
 ) -> None:
     torch.manual_seed(5)
     again = build_folder("again")
-    run_job(again, captures)
+    run_job(RadioStudy, again, captures)
     assert_same_run(again, finished)
 
 
@@ -161,7 +162,7 @@ def test_a_cosmetic_name_changes_no_number(
     finished: RunFolder, build_folder: FolderBuilder, captures: Path, assert_same_run: Compare
 ) -> None:
     renamed = build_folder("renamed", experiment="other", profile="other")
-    run_job(renamed, captures)
+    run_job(RadioStudy, renamed, captures)
     assert_same_run(renamed, finished)
 
 
@@ -169,11 +170,11 @@ def test_a_job_asked_to_stop_finishes_its_epoch_and_goes_on_with_the_same_number
     finished: RunFolder, build_folder: FolderBuilder, captures: Path, assert_same_run: Compare
 ) -> None:
     folder = build_folder("stopped")
-    assert run_job(AskedToStop(folder.path), captures) == INTERRUPTED
+    assert run_job(RadioStudy, AskedToStop(folder.path), captures) == INTERRUPTED
     assert len(folder.read_epochs()) == 1
     assert folder.read_result() is None
     assert not folder.predictions.exists()
-    assert run_job(folder, captures) == 0
+    assert run_job(RadioStudy, folder, captures) == 0
     assert_same_run(folder, finished)
 
 
@@ -183,9 +184,9 @@ def test_a_job_killed_between_two_files_goes_on_with_the_same_numbers(
 ) -> None:
     folder = build_folder("killed")
     with pytest.raises(Killed):
-        run_job(deadly(folder.path), captures)
+        run_job(RadioStudy, deadly(folder.path), captures)
     assert folder.read_result() is None
-    assert run_job(folder, captures) == 0
+    assert run_job(RadioStudy, folder, captures) == 0
     assert_same_run(folder, finished)
 
 
@@ -195,9 +196,9 @@ def test_a_job_killed_where_no_checkpoint_was_due_goes_on_with_the_same_numbers(
 ) -> None:
     folder = build_folder("killed", runtime={"checkpoint_epochs": 2})
     with pytest.raises(Killed):
-        run_job(KilledAfter(folder.path, epoch), captures)
+        run_job(RadioStudy, KilledAfter(folder.path, epoch), captures)
     told: list[str] = []
-    assert run_job(folder, captures, tell=told.append) == 0
+    assert run_job(RadioStudy, folder, captures, tell=told.append) == 0
     assert told[0] == f"baseline, seed 0, on cpu, from epoch {(1, 3, 4)[epoch - 1]}"
     assert_same_run(folder, finished)
 
@@ -205,14 +206,14 @@ def test_a_job_killed_where_no_checkpoint_was_due_goes_on_with_the_same_numbers(
 def test_a_half_written_result_is_written_again(finished: RunFolder, captures: Path) -> None:
     result, before = finished.read_result(), predictions(finished)
     finished.result.write_bytes(finished.result.read_bytes()[:20])
-    assert run_job(finished, captures) == 0
+    assert run_job(RadioStudy, finished, captures) == 0
     assert finished.read_result() == result
     assert predictions(finished) == before
 
 
 def test_a_finished_run_is_never_trained_again(finished: RunFolder, tmp_path: Path) -> None:
     before = when_written(finished)
-    assert run_job(finished, tmp_path / "captures that are gone") == 0
+    assert run_job(RadioStudy, finished, tmp_path / "captures that are gone") == 0
     assert when_written(finished) == before
 
 
@@ -220,7 +221,7 @@ def test_a_loss_that_is_never_finite_ends_as_a_failure_with_its_reason(
     build_folder: FolderBuilder, captures: Path
 ) -> None:
     folder = build_folder(optim={"learning_rate": 1e30})
-    assert run_job(folder, captures) == 1
+    assert run_job(RadioStudy, folder, captures) == 1
     assert folder.read_result() == Result(
         state="failed",
         failure="nonfinite",
@@ -233,7 +234,7 @@ def test_a_loss_that_is_never_finite_ends_as_a_failure_with_its_reason(
 
 def test_running_out_of_patience_is_the_reason_of_a_result(build_folder: FolderBuilder, captures: Path) -> None:
     folder = build_folder(optim={"learning_rate": 0.3, "epochs": 50, "early_stopping": 2})
-    assert run_job(folder, captures) == 0
+    assert run_job(RadioStudy, folder, captures) == 0
     result = folder.read_result()
     assert result.epochs == result.best_epoch + 2
     assert result.reason.startswith("no lower validation loss for 2 epochs; scored epoch ")
@@ -243,7 +244,7 @@ def test_a_control_with_shuffled_labels_is_scored_against_the_true_ones(
     build_folder: FolderBuilder, captures: Path
 ) -> None:
     folder = build_folder(data={"shuffled_labels": True}, optim={"epochs": 1})
-    assert run_job(folder, captures) == 0
+    assert run_job(RadioStudy, folder, captures) == 0
     with np.load(folder.predictions, allow_pickle=False) as arrays:
         assert np.array_equal(arrays["report/label"], arrays["report/device"] - 2)
 
@@ -251,13 +252,13 @@ def test_a_control_with_shuffled_labels_is_scored_against_the_true_ones(
 def test_what_the_machine_cannot_do_is_refused_before_an_epoch(build_folder: FolderBuilder, captures: Path) -> None:
     folder = build_folder(runtime={"precision": "fp16"})
     with pytest.raises(JobError, match="trains in fp16, which needs a CUDA GPU, and this job has cpu"):
-        run_job(folder, captures, "cpu")
+        run_job(RadioStudy, folder, captures, "cpu")
     assert folder.read_epochs() == []
 
 
 def test_a_capture_that_is_away_lets_the_run_go_on_later(build_folder: FolderBuilder, tmp_path: Path) -> None:
     folder, told = build_folder(), list[str]()
-    assert run_job(folder, tmp_path, tell=told.append) == AWAY
+    assert run_job(RadioStudy, folder, tmp_path, tell=told.append) == AWAY
     assert "here.h5: the capture file is not there; correct `path` in the campaign file" in told[-1]
     assert folder.read_epochs() == []
 
@@ -288,12 +289,12 @@ def test_a_capture_that_is_replaced_meanwhile_ends_the_job_before_anything_more_
 ) -> None:
     data = Path(shutil.copytree(captures, tmp_path / "data"))
     folder, told = build_folder(), list[str]()
-    assert run_job(Replaced(folder.path, data / "there.h5", after), data, tell=told.append) == CHANGED
+    assert run_job(RadioStudy, Replaced(folder.path, data / "there.h5", after), data, tell=told.append) == CHANGED
     assert "there.h5: the capture has changed since it was opened" in told[-1]
     assert not folder.result.exists()
     assert not folder.predictions.exists()
     assert len(read_checkpoint(folder.checkpoint, "cpu")["records"]) == after
-    assert run_job(folder, data) == 0
+    assert run_job(RadioStudy, folder, data) == 0
     assert_same_run(folder, finished)
 
 
@@ -312,7 +313,7 @@ def test_copies_at_test_time_change_the_final_scores_and_no_epoch(
 ) -> None:
     test_time = {"copies": 2, "noise": {"min_snr_db": 0.0, "max_snr_db": 10.0}}
     folder, again = (build_folder(name, test_time=test_time) for name in ("copies", "again"))
-    assert run_job(folder, captures) == run_job(again, captures) == 0
+    assert run_job(RadioStudy, folder, captures) == run_job(RadioStudy, again, captures) == 0
     assert_same_run(again, folder)
     assert timeless(folder) == timeless(finished)
     for name, score in folder.read_result().scores.items():
@@ -339,7 +340,7 @@ def test_memory_that_runs_out_ends_the_run_with_what_was_asked(
 ) -> None:
     allocate, words = ALLOCATIONS[name]
     folder = build_folder()
-    assert run_job(OutOfMemory(folder.path, allocate), captures) == 1
+    assert run_job(RadioStudy, OutOfMemory(folder.path, allocate), captures) == 1
     result = folder.read_result()
     assert (result.state, result.failure, result.epochs) == ("failed", "out_of_memory", 1)
     assert result.reason.startswith("the job ran out of memory after epoch 1: ")
@@ -351,9 +352,9 @@ def test_a_run_whose_memory_ran_out_goes_on_with_the_same_numbers_once_its_resul
     finished: RunFolder, build_folder: FolderBuilder, captures: Path, assert_same_run: Compare
 ) -> None:
     folder = build_folder("again")
-    assert run_job(OutOfMemory(folder.path, allocate_on_cuda), captures) == 1
+    assert run_job(RadioStudy, OutOfMemory(folder.path, allocate_on_cuda), captures) == 1
     folder.result.unlink()
-    assert run_job(folder, captures) == 0
+    assert run_job(RadioStudy, folder, captures) == 0
     assert_same_run(folder, finished)
 
 
@@ -364,7 +365,7 @@ def allocate_nothing() -> None:
 def test_another_error_is_not_taken_for_memory_that_ran_out(build_folder: FolderBuilder, captures: Path) -> None:
     folder = build_folder()
     with pytest.raises(RuntimeError, match="shapes differ"):
-        run_job(OutOfMemory(folder.path, allocate_nothing), captures)
+        run_job(RadioStudy, OutOfMemory(folder.path, allocate_nothing), captures)
     assert folder.read_result() is None
 
 
@@ -395,7 +396,7 @@ def test_a_job_leaves_a_folder_as_it_is_that_another_job_holds(
     told: list[str] = []
     with folder.hold():
         before = when_written(folder)
-        assert run_job(folder, captures, tell=told.append) == HELD
+        assert run_job(RadioStudy, folder, captures, tell=told.append) == HELD
         assert when_written(folder) == before
         assert folder.holder().pid == os.getpid()
     assert told == [
@@ -407,7 +408,7 @@ def test_a_job_leaves_a_folder_as_it_is_that_another_job_holds(
 def test_a_job_holds_its_folder_until_it_ends(build_folder: FolderBuilder, captures: Path) -> None:
     folder = build_folder(optim={"epochs": 1})
     seen = []
-    assert run_job(OutOfMemory(folder.path, lambda: seen.append(folder.holder())), captures) == 0
+    assert run_job(RadioStudy, OutOfMemory(folder.path, lambda: seen.append(folder.holder())), captures) == 0
     assert [holder.pid for holder in seen] == [os.getpid()]
     assert folder.holder() is None
 
@@ -463,7 +464,7 @@ def test_a_full_disk_ends_the_job_with_what_is_finished_and_it_goes_on_with_the_
 ) -> None:
     folder = build_folder("full")
     told: list[str] = []
-    assert run_job(DiskFull(folder.path, at), captures, tell=told.append) == NO_SPACE
+    assert run_job(RadioStudy, DiskFull(folder.path, at), captures, tell=told.append) == NO_SPACE
     lift_limit()
     assert told[-1] == f"the disk is full: File too large in {folder.path}, free some and run again to go on"
     assert len(folder.read_epochs()) == NUM_FINISHED[at]
@@ -471,7 +472,7 @@ def test_a_full_disk_ends_the_job_with_what_is_finished_and_it_goes_on_with_the_
     assert folder.predictions.exists() == (at == "result")
     assert not [path for path in folder.path.iterdir() if path.name.startswith(".")]
     assert len(torch.load(folder.checkpoint, weights_only=True)["records"]) == NUM_FINISHED[at] + (at == "line")
-    assert run_job(folder, captures) == 0
+    assert run_job(RadioStudy, folder, captures) == 0
     assert_same_run(folder, finished)
 
 
@@ -482,7 +483,7 @@ def test_a_disk_too_full_to_say_who_holds_the_folder_changes_nothing(
     folder = build_folder()
     before = when_written(folder)
     limit_files(3)
-    assert run_job(folder, captures) == NO_SPACE
+    assert run_job(RadioStudy, folder, captures) == NO_SPACE
     lift_limit()
     assert when_written(folder) == before
     assert folder.holder() is None
@@ -492,7 +493,7 @@ def test_a_log_on_a_full_disk_does_not_hide_how_the_job_ended(build_folder: Fold
     def tell(line: str) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    assert run_job(build_folder(), captures, tell=tell) == NO_SPACE
+    assert run_job(RadioStudy, build_folder(), captures, tell=tell) == NO_SPACE
 
 
 class Filling(io.BytesIO):
@@ -517,7 +518,7 @@ def test_an_error_of_the_system_that_can_pass_ends_the_job_so_that_it_goes_on(
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), "/share/checkpoint.pt")
 
     folder, told = build_folder(), list[str]()
-    assert run_job(OutOfMemory(folder.path, fail), captures, tell=told.append) == AWAY
+    assert run_job(RadioStudy, OutOfMemory(folder.path, fail), captures, tell=told.append) == AWAY
     assert told[-1] == (
         "the system refused: /share/checkpoint.pt: Stale file handle; run again to go on once that is mended"
     )

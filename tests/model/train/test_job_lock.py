@@ -19,7 +19,7 @@ from model.process import birth_of
 from model.train import job_lock
 from model.train.job_lock import HeldError, Holder
 from model.train.run_folder import Result, RunFolder
-from tests.epochs import an_epoch
+from tests.builders.epochs import an_epoch
 
 ROOT = Path(__file__).parents[3]
 RESULT = Result(state="done", reason="all epochs trained", best_epoch=1, epochs=1)

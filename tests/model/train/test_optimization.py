@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from model.config import JobConfig, OptimConfig
+from model.studies.radio.network import build_classifier
 from model.train.optimization import Schedule, build_optimizers
-from model.train.trainer import build_model
 
 JobBuilder = Callable[..., JobConfig]
 STEPS = 4
@@ -114,7 +114,7 @@ def test_a_schedule_goes_on_from_its_state(schedule: dict[str, Any]) -> None:
 
 def test_muon_moves_the_matrices_of_the_blocks_and_adamw_all_else(build_job: JobBuilder) -> None:
     job = build_job(optim={"optimizer": "muon", "weight_decay": 0.1})
-    model = build_model(job, 3, torch.device("cpu"))
+    model = build_classifier(job, 3, torch.device("cpu"))
     adamw, muon = build_optimizers(job.optim, model)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     by_muon = {names[id(parameter)] for group in muon.param_groups for parameter in group["params"]}

@@ -33,7 +33,7 @@ def torn_code(tmp_path: Path) -> Path:
     """A copy of `model` without its losses, where an installed `model` has them."""
     folder = tmp_path / "code"
     shutil.copytree(ROOT / "model", folder / "model", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "model" / "losses.py").unlink()
+    (folder / "model" / "train" / "losses.py").unlink()
     return folder
 
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.files import stream_atomically
 from model.train import run_folder
 from model.train.run_folder import (
     EpochRecord,
     LocationScore,
     Result,
     RunFolder,
-    stream_atomically,
     write_atomically,
 )
 
@@ -186,7 +186,7 @@ def test_a_process_killed_while_writing_leaves_the_old_file(folder: RunFolder) -
     killed = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from model.train.run_folder import stream_atomically\n"
+        "from model.files import stream_atomically\n"
         "def write(file):\n"
         "    file.write(b'new, but not all of')\n"
         "    file.flush()\n"

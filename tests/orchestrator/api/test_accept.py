@@ -17,7 +17,7 @@ from orchestrator.queue.store import open_store
 from orchestrator.runs.record import read_run
 from orchestrator.runs.results import finished_results
 from orchestrator.runs.states import RunState
-from tests.results import write_done
+from tests.builders.results import write_done
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def branch(study: Any) -> Branch:
 
     def make(experiment: str, content: bytes = b"{}", now: datetime = NOW) -> ExperimentCommit:
         tree = repository.snapshot_tree({SPEC_FILE: content}, with_code=False)
-        return repository.commit_experiment(experiment, tree, "a change", now)
+        return repository.branches.commit_experiment(experiment, tree, "a change", now)
 
     return make
 
@@ -95,7 +95,7 @@ class TestGc:
 
     def test_keeps_a_keeper_and_retires_its_older_branch(self, study: Any, branch: Branch, knockout: Knockout) -> None:
         older, keeper = branch("E5", b"1"), branch("E5", b"2")
-        Repository(study.paths.root).keep(keeper, "E5", "{}")
+        Repository(study.paths.root).branches.keep(keeper, "E5", "{}")
         study.queue("E5-s0-00000000", "done")
         assert f"kept {keeper.branch}: it is the keeper keeper/E5\n" in knockout("gc")[1]
         assert refs(study) == {f"refs/heads/{keeper.branch}", "refs/knockout/E5/20260219_010041"}
@@ -222,15 +222,15 @@ class TestGc:
         self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
     ) -> None:
         made, paths = branch("E5"), study.paths
-        paths = [paths.worktrees / worktree_name(name, made.commit, gone(dead_pid)) for name in ("E5", "H2")]
-        for path in paths:
+        made_there = [paths.worktrees / worktree_name(name, made.commit, gone(dead_pid)) for name in ("E5", "H2")]
+        for path in made_there:
             Repository(paths.root).add_worktree(made.commit, path)
-        study.git("worktree", "lock", str(paths[0]))
+        study.git("worktree", "lock", str(made_there[0]))
         said = knockout("gc")[1]
-        assert f"kept {paths[0]}: " in said
-        assert f"git worktree unlock {paths[0]}" in said
-        assert f"removed the worktree {paths[1]}" in said
-        assert [path.exists() for path in paths] == [True, False]
+        assert f"kept {made_there[0]}: " in said
+        assert f"git worktree unlock {made_there[0]}" in said
+        assert f"removed the worktree {made_there[1]}" in said
+        assert [path.exists() for path in made_there] == [True, False]
 
     def test_removes_worktrees_of_dead_processes_only(
         self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
@@ -322,10 +322,10 @@ class TestCheckout:
         self, study: Any, branch: Branch, knockout: Knockout
     ) -> None:
         repository = Repository(study.paths.root)
-        repository.retire(branch("E5"))
+        repository.branches.retire(branch("E5"))
         assert "from refs/knockout/E5/20260219_010041: " in knockout("checkout", "E5")[1]
         keeper = branch("H2")
-        repository.keep(keeper, "H2", "{}")
+        repository.branches.keep(keeper, "H2", "{}")
         study.git("branch", "--quiet", "-D", keeper.branch)
         assert f"H2 at commit {keeper.commit[:12]}, from refs/tags/keeper/H2: " in knockout("checkout", "H2")[1]
 

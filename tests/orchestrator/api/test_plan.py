@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.api.plan import Cost, PreviewRow, describe_change, preview
+from orchestrator.api.plan import Cost, PreviewRow, preview
+from orchestrator.campaign.arms import describe_change
 from orchestrator.campaign.selection import Request, open_campaign
 from orchestrator.cli.main import main
 from orchestrator.errors import DataError
@@ -82,6 +83,7 @@ def test_a_change_of_knobs_and_code_names_both(study: Any) -> None:
     study.file.write_text(study.file.read_text() + PATCHED.replace("patch:", "change: {optim.epochs: 7}, patch:"))
     arm = open_campaign(Request(file=study.file)).arms["P1"]
     assert describe_change(arm) == "optim.epochs: 7, patch p1.diff"
+    assert describe_change(arm, mark="`") == "`optim.epochs: 7`, patch `p1.diff`"
 
 
 def test_other_seeds_are_the_change_of_an_aa_arm(study: Any) -> None:

@@ -21,8 +21,8 @@ from orchestrator.runs.record import RunRecord
 from orchestrator.runs.states import RunState
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.judgement import Judgement, Verdict
+from tests.builders.results import write_done
 from tests.orchestrator.conftest import build_plan
-from tests.results import write_done
 
 OUTCOME = Outcome(plan=build_plan({}), rows=[], judgements={}, report=Path("report.md"), notes=())
 

@@ -15,7 +15,7 @@ from orchestrator.cli.main import main
 from orchestrator.processes import Process
 from orchestrator.queue.store import open_store
 from orchestrator.runs.states import RunState
-from tests.strangers import as_nobody, denied, open_to_all
+from tests.builders.strangers import as_nobody, denied, open_to_all
 
 BAD, WAITS, FAILED = "E5-s0-00000001", "E5-s1-00000001", "E5-s2-00000001"
 COMMANDS = (

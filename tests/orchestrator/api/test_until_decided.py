@@ -15,8 +15,8 @@ from orchestrator.campaign.selection import Request, Selection, open_campaign
 from orchestrator.cli.live import LiveTable
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.queue.store import open_store
-from orchestrator.verdicts.staged import DecisionState
-from tests.results import write_done
+from orchestrator.verdicts.staged import SeedDecisionState
+from tests.builders.results import write_done
 
 STAGING = "staging: {screen_seeds: 2, max_seeds: 3, confirm_seeds: 2}"
 SCREENED = [(name, seed) for seed in (0, 1) for name in ("baseline", "E5", "H2")]
@@ -93,7 +93,7 @@ def test_undecided_experiments_are_given_seeds_look_by_look_until_they_have_had_
         sorted(SCREENED),
         [("E5", 2), ("H2", 2), ("baseline", 2)],
     ]
-    assert {decision.state for decision in ended.decisions.values()} == {DecisionState.EXHAUSTED}
+    assert {decision.state for decision in ended.decisions.values()} == {SeedDecisionState.EXHAUSTED}
     assert (ended.outcome.num_trained, ended.outcome.num_finished_before, ended.num_wanted) == (9, 0, 0)
     assert not ended.is_budget_spent
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.main import main
-from tests.results import write_done
+from tests.builders.results import write_done
 
 Ask = Callable[..., tuple[int, str, str]]
 

@@ -19,7 +19,7 @@ from orchestrator.queue.store import open_store
 from orchestrator.report.steps import say_steps
 from orchestrator.runs.order import read_order
 from orchestrator.runs.record import read_run
-from tests.results import write_done
+from tests.builders.results import write_done
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.code.blobs import blob_name, fault_of, few, hash_listing, is_importable
+from orchestrator.code.blobs import blob_name, describe_fault, hash_listing, is_importable, list_few
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from orchestrator.code.blobs import blob_name, fault_of, few, hash_listing, is_i
     ],
 )
 def test_only_files_of_their_own_bytes_may_be_code(path: str, mode: str, fault: str | None) -> None:
-    assert fault_of(path, mode) == fault
+    assert describe_fault(path, mode) == fault
 
 
 @pytest.mark.parametrize("path", ["model/a.py", "model/deep/é.py", "model/a.pyc", "model/a.abi3.so"])
@@ -54,5 +54,5 @@ def test_the_hash_of_a_listing_does_not_depend_on_its_order(blobs: dict[str, str
 
 
 def test_of_many_names_five_are_listed() -> None:
-    assert few(["a", "b"]) == "a, b"
-    assert few(list("abcdefg")) == "a, b, c, d, e and 2 more"
+    assert list_few(["a", "b"]) == "a, b"
+    assert list_few(list("abcdefg")) == "a, b, c, d, e and 2 more"

@@ -1,4 +1,4 @@
-"""Where a job's code comes from."""
+"""The folders in which jobs run: made, checked, shared and removed."""
 
 import hashlib
 import os
@@ -16,10 +16,9 @@ import pytest
 from model.train import job_lock
 from orchestrator.campaign.arms import branch_content
 from orchestrator.campaign.plan import Plan
-from orchestrator.code.checkouts import Checkouts, abandoned_locks, leftover_worktrees, lock_of, worktree_name
-from orchestrator.code.folders import hash_code_folder
+from orchestrator.code.checkouts import Checkouts, abandoned_locks, leftover_worktrees, worktree_name
 from orchestrator.code.repository import Repository
-from orchestrator.code.sources import CopiedCode, GitCode, find_code, look_at_code
+from orchestrator.code.sources import GitCode, find_code
 from orchestrator.errors import CodeError
 from orchestrator.processes import Process
 from orchestrator.runs.order import OrderedCode
@@ -27,29 +26,6 @@ from orchestrator.runs.paths import Paths
 
 NOW = datetime(2026, 2, 19, 1, 0, 41, tzinfo=UTC)
 FOCAL = {"change": {"loss.kind": "focal", "loss.gamma": 2.0}}
-
-
-@pytest.fixture
-def plan(a_plan: Callable[..., Plan]) -> Plan:
-    return a_plan({"E5": FOCAL})
-
-
-@pytest.fixture
-def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
-    root = tmp_path / "study"
-    (root / "model").mkdir(parents=True)
-    (root / "model" / "__main__.py").write_text("print('one')\n")
-    return Paths(root)
-
-
-@pytest.fixture
-def committed(paths: Paths) -> Paths:
-    identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
-    for words in (("init", "--quiet"), ("add", "-A"), ("commit", "--quiet", "-m", "start")):
-        subprocess.run(["git", *identity, *words], cwd=paths.root, check=True)
-    return paths
 
 
 def git(paths: Paths, *words: str) -> str:
@@ -79,17 +55,6 @@ def test_an_experiment_is_checked_out_once(committed: Paths, plan: Plan) -> None
     assert checkouts.open("E5", ordered) == checkouts.open("E5", ordered)
     assert len(list(committed.worktrees.iterdir())) == 1
     checkouts.close()
-
-
-def test_the_order_of_an_experiment_names_its_branch_commit_base_and_code(committed: Paths, plan: Plan) -> None:
-    code = find_code(committed, snapshot=False)
-    ordered = code.commit(branch_content(plan.arms["E5"]), NOW)
-    assert ordered == OrderedCode(
-        tree=hash_code_folder(committed.root / "model"),
-        commit=git(committed, "rev-parse", f"refs/heads/{ordered.branch}"),
-        branch="experiment/E5-20260219_010041",
-        base_commit=git(committed, "rev-parse", "HEAD"),
-    )
 
 
 def test_the_code_of_an_order_is_that_of_its_commit_whatever_the_folder_holds_by_then(
@@ -133,8 +98,8 @@ def test_a_leftover_says_whose_it_was(paths: Paths) -> None:
     path.mkdir(parents=True)
     (leftover,) = leftover_worktrees(paths)
     assert (leftover.path, leftover.experiment, leftover.pid) == (path, "pool-mean", dead.pid)
-    assert leftover.is_of(dead)
-    assert not leftover.is_of(msgspec.structs.replace(dead, born="boot/2"))
+    assert leftover.was_made_by(dead)
+    assert not leftover.was_made_by(msgspec.structs.replace(dead, born="boot/2"))
 
 
 def test_a_worktree_of_a_number_that_another_process_has_by_now_is_a_leftover(paths: Paths) -> None:
@@ -151,12 +116,12 @@ def of_a_container(paths: Paths) -> Path:
     name = worktree_name("E5", "0123456789ab")
     path = paths.worktrees / re.sub(r"-[0-9a-f]{8}-(\d+)-", r"-0c0ffee0-\1-", name)
     path.mkdir(parents=True)
-    lock_of(path).parent.mkdir()
+    paths.worktree_lock(path).parent.mkdir()
     return path
 
 
 def test_the_worktree_of_a_container_is_left_over_once_its_lock_is_free(paths: Paths, of_a_container: Path) -> None:
-    with job_lock.hold(lock_of(of_a_container)):
+    with job_lock.hold(paths.worktree_lock(of_a_container)):
         assert leftover_worktrees(paths) == []
     assert [left.path for left in leftover_worktrees(paths)] == [of_a_container]
 
@@ -165,7 +130,9 @@ def test_the_worktree_of_a_container_is_left_over_once_its_lock_is_free(paths: P
 def test_the_worktree_of_another_machine_is_nobodys_to_remove(
     paths: Paths, of_a_container: Path, born: str | None
 ) -> None:
-    lock_of(of_a_container).write_bytes(msgspec.json.encode(job_lock.Holder(pid=7, host="there", born=born)))
+    paths.worktree_lock(of_a_container).write_bytes(
+        msgspec.json.encode(job_lock.Holder(pid=7, host="there", born=born))
+    )
     assert leftover_worktrees(paths) == []
 
 
@@ -174,7 +141,7 @@ def test_a_worktree_is_locked_as_long_as_its_process_has_it(committed: Paths, pl
     checkouts = Checkouts(committed)
     folder = checkouts.open("E5", code)
     (worktree,) = committed.worktrees.iterdir()
-    lock, holder = lock_of(worktree), job_lock.find_holder(lock_of(worktree))
+    holder = job_lock.find_holder(lock := committed.worktree_lock(worktree))
     assert holder is not None
     assert (holder.pid, folder.is_relative_to(worktree)) == (os.getpid(), True)
     assert checkouts.close() == []
@@ -207,17 +174,6 @@ def test_a_worktree_of_another_machine_that_shares_the_home_is_no_leftover(
     assert leftover_worktrees(paths) == []
 
 
-def test_uncommitted_code_is_refused_unless_it_is_taken_along(committed: Paths, plan: Plan) -> None:
-    (committed.root / "model" / "new.py").write_text("x = 1\n")
-    with pytest.raises(CodeError, match=r"uncommitted changes .*: model/new\.py; commit them, or .* with --snapshot"):
-        find_code(committed, snapshot=False)
-    code = find_code(committed, snapshot=True)
-    assert code.code_hash != Repository(committed.root).code_hash()
-    checkouts = Checkouts(committed)
-    assert (checkouts.open("E5", code.commit(branch_content(plan.arms["E5"]), NOW)) / "model" / "new.py").exists()
-    checkouts.close()
-
-
 def test_a_worktree_that_was_edited_between_two_jobs_is_refused(committed: Paths, plan: Plan) -> None:
     """What was hashed is what is read: also by the second job."""
     ordered = find_code(committed, snapshot=False).commit(branch_content(plan.arms["E5"]), NOW)
@@ -236,64 +192,6 @@ def test_a_worktree_that_a_cleaner_of_caches_took_is_made_again(committed: Paths
     shutil.rmtree(folder)
     assert (checkouts.open("E5", ordered) / "model" / "__main__.py").read_text() == "print('one')\n"
     checkouts.close()
-
-
-def test_hidden_edits_are_refused_or_taken_along(committed: Paths, plan: Plan) -> None:
-    git(committed, "update-index", "--skip-worktree", "model/__main__.py")
-    (committed.root / "model" / "__main__.py").write_text("print('two')\n")
-    with pytest.raises(CodeError, match=r"uncommitted changes to the code that jobs run: model/__main__\.py \(git ov"):
-        find_code(committed, snapshot=False)
-    code = find_code(committed, snapshot=True)
-    assert "with uncommitted changes: model/__main__.py (git overlooks it" in code.note
-    checkouts = Checkouts(committed)
-    folder = checkouts.open("E5", code.commit(branch_content(plan.arms["E5"]), NOW))
-    assert (folder / "model" / "__main__.py").read_text() == "print('two')\n"
-    checkouts.close()
-
-
-@pytest.mark.parametrize("name", ["linked.py", "__pycache__/a.pyc"])
-def test_a_base_that_holds_what_a_patch_may_not_bring_is_refused(committed: Paths, name: str) -> None:
-    path = committed.root / "model" / name
-    path.parent.mkdir(exist_ok=True)
-    path.symlink_to("__main__.py") if name == "linked.py" else path.write_bytes(b"1")
-    identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
-    git(committed, "add", "-A", "--force")
-    git(committed, *identity, "commit", "--quiet", "-m", "other")
-    with pytest.raises(CodeError, match=rf"jobs run source files, and these are none: model/{name} \((a sy|byte)"):
-        find_code(committed, snapshot=False)
-
-
-class TestWithoutGit:
-    @pytest.fixture(autouse=True)
-    def nowhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (tmp_path / "bin").mkdir()
-        monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-
-    def test_code_in_a_repository_cannot_be_queued(self, paths: Paths) -> None:
-        (paths.root / ".git").mkdir()
-        with pytest.raises(CodeError, match="git cannot be run: there is no such program; install git"):
-            find_code(paths, snapshot=False)
-
-    def test_code_in_a_repository_is_looked_at_as_it_lies_there(self, paths: Paths) -> None:
-        (paths.root / ".git").mkdir()
-        code = look_at_code(paths)
-        assert code.code_hash == hash_code_folder(paths.root / "model")
-        assert "since git cannot be run: " in code.note
-
-    def test_code_outside_a_repository_is_copied(self, paths: Paths) -> None:
-        assert isinstance(find_code(paths, snapshot=False), CopiedCode)
-
-
-def test_outside_a_repository_the_code_is_copied_once(paths: Paths, plan: Plan) -> None:
-    code = find_code(paths, snapshot=False)
-    assert isinstance(code, CopiedCode)
-    first, second = (code.commit(branch_content(plan.arms["E5"]), NOW) for _ in range(2))
-    assert first == second == OrderedCode(tree=code.code_hash)
-    checkouts = Checkouts(paths)
-    folder = checkouts.open("E5", first)
-    assert (folder / "model" / "__main__.py").read_text() == "print('one')\n"
-    checkouts.close()
-    assert folder.exists()
 
 
 def test_a_copy_of_the_code_that_is_gone_is_refused(paths: Paths, plan: Plan) -> None:
@@ -329,26 +227,6 @@ def test_data_that_the_code_writes_beside_itself_is_no_edit(committed: Paths, pl
     checkouts.close()
 
 
-def test_what_is_copied_is_what_was_hashed(paths: Paths, plan: Plan) -> None:
-    code = find_code(paths, snapshot=False)
-    (paths.root / "model" / "__main__.py").write_text("print('two')\n")
-    ordered = code.commit(branch_content(plan.arms["E5"]), NOW)
-    assert hash_code_folder(paths.code_copy(ordered.tree) / "model") == ordered.tree
-
-
-def test_a_copy_that_cannot_be_written_is_told(paths: Paths, plan: Plan) -> None:
-    code = find_code(paths, snapshot=False)
-    paths.results.write_text("a file where a folder should be\n")
-    with pytest.raises(CodeError, match=r"results.*: a copy of the code is to be written here: "):
-        code.commit(branch_content(plan.arms["E5"]), NOW)
-
-
-def test_a_folder_without_code_takes_the_installed_one(tmp_path: Path) -> None:
-    code = find_code(Paths(tmp_path), snapshot=False)
-    assert isinstance(code, CopiedCode)
-    assert (code.source / "standby.py").exists()
-
-
 def test_experiments_of_one_code_share_a_worktree_and_others_have_their_own(
     committed: Paths, a_plan: Callable[..., Plan]
 ) -> None:
@@ -366,7 +244,7 @@ def test_experiments_of_one_code_share_a_worktree_and_others_have_their_own(
 
 
 def test_a_lock_without_a_worktree_is_removed_once_its_process_is_gone(paths: Paths, of_a_container: Path) -> None:
-    lock = lock_of(of_a_container)
+    lock = paths.worktree_lock(of_a_container)
     of_a_container.rmdir()
     with job_lock.hold(lock):
         assert abandoned_locks(paths) == []

@@ -22,7 +22,7 @@ from orchestrator.launch.guards import (
 from orchestrator.runs.order import GuardSpec
 from orchestrator.runs.probes import TURNS, Measurement, Probe
 from orchestrator.runs.states import Failure, RunState
-from tests.epochs import an_epoch
+from tests.builders.epochs import an_epoch
 
 
 def epochs(seconds: Sequence[float], **fields: Any) -> list[EpochRecord]:

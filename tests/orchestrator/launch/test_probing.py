@@ -17,7 +17,7 @@ from orchestrator.launch.watcher import LiveRun
 from orchestrator.runs.order import GuardSpec
 from orchestrator.runs.probes import Measurement, read_probes
 from orchestrator.runs.states import RunState
-from tests.epochs import an_epoch
+from tests.builders.epochs import an_epoch
 
 RELATIVE = GuardSpec(relative_to_reference=1.5, warmup_epochs=0, slow_epochs=2)
 PACE = Pace(seconds=1.0, cpu_seconds=None)

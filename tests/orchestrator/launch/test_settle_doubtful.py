@@ -9,8 +9,8 @@ import pytest
 from model.train.run_folder import RunFolder
 from orchestrator.launch.settle import refuse_doubtful
 from orchestrator.runs.order import Order, read_order
-from tests.epochs import an_epoch
-from tests.results import write_done
+from tests.builders.epochs import an_epoch
+from tests.builders.results import write_done
 
 
 @pytest.fixture

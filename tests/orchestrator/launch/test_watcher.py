@@ -21,7 +21,7 @@ from orchestrator.launch.watcher import Ending, LiveRun, count_memory_kills, des
 from orchestrator.processes import is_halted
 from orchestrator.runs.order import GuardSpec
 from orchestrator.runs.states import Failure, RunState
-from tests.epochs import an_epoch
+from tests.builders.epochs import an_epoch
 
 STRICT = GuardSpec(epoch_seconds=1.0, warmup_epochs=0, slow_epochs=1)
 

@@ -25,14 +25,15 @@ from orchestrator.launch.slots import Slot
 from orchestrator.launch.watcher import LiveRun
 from orchestrator.launch.worker import Worker
 from orchestrator.processes import Process, birth_of
-from orchestrator.queue.store import RUNS, QueuedRun, Store, open_store
+from orchestrator.queue.store import QueuedRun, open_store
+from orchestrator.queue.tables import RUNS
 from orchestrator.runs.order import AGAIN, GuardSpec, Order, OrderedCode, place_run, read_order, write_order
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.probes import Measurement
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.states import RunState
-from tests.epochs import an_epoch
-from tests.results import write_done
+from tests.builders.epochs import an_epoch
+from tests.builders.results import write_done
 
 DONE = Result(state="done", reason="all epochs trained", epochs=4)
 NO_MEMORY = Result(state="failed", failure="out_of_memory", reason="the job ran out of memory after epoch 1", epochs=1)
@@ -205,7 +206,7 @@ def empty_yard(tmp_path: Path, a_plan: Callable[..., Plan], monkeypatch: pytest.
     yard = Yard(tmp_path, a_plan)
     yield yard
     assert yard.launcher.is_closed
-    assert yard.store.workers() == []
+    assert yard.store.workers.list_living() == []
     yard.store.close()
 
 
@@ -232,7 +233,7 @@ def other(sleeper: "subprocess.Popen[bytes]") -> Process:
     return Process(socket.gethostname(), sleeper.pid, born)
 
 
-def lock_once(monkeypatch: pytest.MonkeyPatch, store: Store, method: str) -> list[str]:
+def lock_once(monkeypatch: pytest.MonkeyPatch, store: object, method: str) -> list[str]:
     """Let a method of the queue fail the first time; return the list that notes it."""
     real, locked = getattr(store, method), []
 
@@ -470,7 +471,9 @@ def test_a_run_whose_folder_is_held_elsewhere_is_left_to_whoever_holds_it(
     build_yard: YardBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     yard, launcher = build_yard(E1=[])
-    monkeypatch.setattr("orchestrator.launch.start.clear", lambda folder: "process 7 on moon is at work on it")
+    monkeypatch.setattr(
+        "orchestrator.launch.start.end_remaining_jobs", lambda folder: "process 7 on moon is at work on it"
+    )
     worker = yard.worker()
     assert worker.drain(Onlooker())
     assert launcher.started == []
@@ -616,7 +619,7 @@ def test_a_queue_that_breaks_lets_jobs_finish_their_epoch(
     def fail(*_: object) -> None:
         raise QueueError("knockout.db: the queue cannot be used: file is not a database")
 
-    onlooker = Onlooker({6: lambda: monkeypatch.setattr(yard.store, "beat", fail)})
+    onlooker = Onlooker({6: lambda: monkeypatch.setattr(yard.store, "send_heartbeat", fail)})
     with pytest.raises(QueueError, match="not a database"):
         yard.worker().drain(onlooker)
     # Asked to stop, and not killed.
@@ -635,12 +638,12 @@ def test_a_result_that_this_version_cannot_read_is_left_to_a_person(build_yard: 
     assert yard.folder("E1").result.read_bytes() == b'{"format": 9, "outcome": "fine"}'
 
 
-@pytest.mark.parametrize("method", ["end", "claim", "beat", "runs", "dismiss"])
+@pytest.mark.parametrize("method", ["end", "claim", "send_heartbeat", "runs", "dismiss"])
 def test_a_queue_that_is_locked_just_now_loses_nothing(
     build_yard: YardBuilder, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     yard, launcher = build_yard(E1=[DONE], E2=[DONE])
-    locked = lock_once(monkeypatch, yard.store, method)
+    locked = lock_once(monkeypatch, yard.store.workers if method == "dismiss" else yard.store, method)
     worker = yard.worker(CPU_SLOTS[:1])
     assert worker.drain(Onlooker())
     assert locked == [method]
@@ -648,7 +651,7 @@ def test_a_queue_that_is_locked_just_now_loses_nothing(
     assert set(yard.outcomes().values()) == {(RunState.DONE, DONE.reason)}
     assert [row.id for row in worker.claims.ended.values()] == list(yard.ids.values())
     assert worker.problems == ["knockout.db: the queue cannot be used: database is locked"]
-    yard.store.dismiss(worker.claims.process)
+    yard.store.workers.dismiss(worker.claims.process)
 
 
 def test_a_locked_queue_does_not_forget_a_run_that_was_refused(
@@ -955,12 +958,14 @@ def test_a_second_interrupt_asks_nothing_of_a_queue_that_is_away(
         return call
 
     def silence() -> None:
-        for name in ("beat", "runs", "claim", "end", "dismiss", "workers"):
+        for name in ("send_heartbeat", "runs", "claim", "end"):
             patches.setattr(yard.store, name, away(name))
+        for name in ("dismiss", "list_living"):
+            patches.setattr(yard.store.workers, name, away(name))
 
     with monkeypatch.context() as patches:
         worker = yard.worker()
         assert not worker.drain(Onlooker({4: silence}))
         assert len(calls) <= 1
     assert [job.status for job in launcher.jobs] == [-signal.SIGKILL]
-    yard.store.dismiss(worker.claims.process)
+    yard.store.workers.dismiss(worker.claims.process)

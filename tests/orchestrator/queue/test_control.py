@@ -13,7 +13,7 @@ import pytest
 from model.process import own_place
 from model.train.job_lock import Holder
 from orchestrator.cli.main import main
-from orchestrator.processes import Process, birth_of, mark_of
+from orchestrator.processes import Process, birth_of, run_mark
 from orchestrator.queue.store import QueuedRun, Store, open_store
 from orchestrator.runs.results import describe_holder
 from orchestrator.runs.states import Failure, RunState
@@ -49,7 +49,7 @@ def beat(study: Any, *workers: Process) -> None:
     """Let workers say that they live."""
     store = open_store(study.paths)
     for worker in workers:
-        store.beat(worker)
+        store.send_heartbeat(worker)
     store.close()
 
 
@@ -300,12 +300,12 @@ class TestStop:
     ) -> None:
         beat(study, here, ADA, gone)
         assert main(["stop"]) == 0
-        lets = "finishes what epochs are under way, keeps the checkpoints and ends"
+        lets = "finishes the current epochs, keeps the checkpoints and ends"
         assert sorted(capsys.readouterr().out.splitlines()) == sorted(
             f"asked to stop: process {worker.pid} on {worker.host} {lets}" for worker in (here, ADA)
         )
         store = open_store(study.paths)
-        assert all(store.beat(worker).is_asked_to_stop for worker in (here, ADA))
+        assert all(store.send_heartbeat(worker).is_asked_to_stop for worker in (here, ADA))
         store.close()
 
     def test_nobody_at_work_is_said(self, study: Any, gone: Process, capsys: pytest.CaptureFixture[str]) -> None:
@@ -326,7 +326,7 @@ class TestStop:
         with study.paths.run(run_id).hold():
             assert main(["stop"]) == 0
         assert capsys.readouterr().out == (
-            f"asked to stop: the job of {run_id}, whose worker is gone, finishes what epochs are under way, keeps the "
+            f"asked to stop: the job of {run_id}, whose worker is gone, finishes the current epochs, keeps the "
             "checkpoints and ends\n"
         )
         assert asked == [Process.own()]
@@ -340,7 +340,7 @@ class TestStop:
         command = [sys.executable, "-uc", daemon + "time.sleep(60)", str(folder.lock)]
         gone = Holder(pid=2**22 + 1, host=Process.own().host, born=f"{own_place()}/1", attempt=1)
         folder.lock.write_bytes(msgspec.json.encode(gone))
-        environment = {**os.environ, "KNOCKOUT_RUN": mark_of(folder.path)}
+        environment = {**os.environ, "KNOCKOUT_RUN": run_mark(folder.path)}
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as left:
             assert left.stdout is not None
             left.stdout.readline()

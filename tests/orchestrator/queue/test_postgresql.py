@@ -9,7 +9,7 @@ from orchestrator.errors import QueueLockedError
 from orchestrator.processes import Process
 from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.runs.states import RunState
-from tests.proxy import Proxy
+from tests.builders.proxy import Proxy
 
 ADA = Process("elsewhere", 11, "boot/1")
 IDS = [f"E{number}-s0-00000000" for number in range(3)]
@@ -48,7 +48,7 @@ def claim(store: Store) -> QueuedRun:
 def test_a_server_that_falls_silent_is_given_up_and_asked_anew_once_it_answers(store: Store, proxy: Proxy) -> None:
     first = claim(store)
     proxy.is_silent = True
-    for act in (lambda: store.claim(ADA), lambda: store.beat(ADA), lambda: store.end(first, RunState.DONE)):
+    for act in (lambda: store.claim(ADA), lambda: store.send_heartbeat(ADA), lambda: store.end(first, RunState.DONE)):
         with pytest.raises(QueueLockedError, match="the queue cannot be used: "):
             act()
     proxy.is_silent = False
@@ -107,7 +107,7 @@ def test_a_claim_that_the_server_got_late_is_found_once_the_heart_beats(store: S
             {"host": ADA.host, "pid": ADA.pid, "born": ADA.born, "id": IDS[1]},
         )
     assert claim(store).id == IDS[0]
-    assert store.beat(ADA).held == {IDS[0], IDS[1]}
+    assert store.send_heartbeat(ADA).held == {IDS[0], IDS[1]}
     assert [claim(store).id for _ in range(2)] == [IDS[1], IDS[2]]
 
 
@@ -120,16 +120,16 @@ def test_an_end_whose_answer_was_lost_is_still_the_claims_own(store: Store, prox
     assert store.end(claimed, RunState.FAILED, "it crashed", "crashed")
 
 
-@pytest.mark.parametrize("act", ["add", "beat", "forget", "replace_all"])
+@pytest.mark.parametrize("act", ["add", "send_heartbeat", "forget", "replace_all"])
 def test_what_is_done_again_since_its_answer_was_lost_is_done_once(store: Store, proxy: Proxy, act: str) -> None:
     rows = store.runs()
-    arguments = {"add": rows, "beat": ADA, "forget": IDS[:1], "replace_all": rows}
+    arguments = {"add": rows, "send_heartbeat": ADA, "forget": IDS[:1], "replace_all": rows}
     proxy.loses_answer_to = COMMIT
     with pytest.raises(QueueLockedError):
         getattr(store, act)(arguments[act])
     getattr(store, act)(arguments[act])
     assert len(store.runs()) == (2 if act == "forget" else 3)
-    assert store.workers() == ([ADA] if act == "beat" else [])
+    assert store.workers.list_living() == ([ADA] if act == "send_heartbeat" else [])
 
 
 def test_a_program_that_stands_still_in_a_transaction_holds_nobody_up(

@@ -217,12 +217,12 @@ class TestASharedDatabase:
         study.queue("E6-s0-00000000", "done")
         worker = Process("ada", 12, "boot/3")
         store = open_store(study.paths)
-        store.beat(worker)
+        store.send_heartbeat(worker)
         inode = shared.stat().st_ino
         rebuild(study.paths)
         # Others that have it open see the new rows.
         assert sorted(row.id for row in store.runs()) == sorted(folders)
-        assert store.workers() == [worker]
+        assert store.workers.list_living() == [worker]
         store.close()
         assert shared.stat().st_ino == inode
         assert not study.paths.database.exists()

@@ -14,11 +14,18 @@ from hypothesis import strategies as st
 
 from model.train.run_folder import Result
 from orchestrator.processes import Process, birth_of
-from orchestrator.queue.reconcile import MAX_LOSSES, clear, decide_loss, held_rows, reconcile, requeue_interrupted
+from orchestrator.queue.reconcile import (
+    MAX_LOSSES,
+    decide_loss,
+    end_remaining_jobs,
+    held_rows,
+    reconcile,
+    requeue_interrupted,
+)
 from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.states import RunState
-from tests.epochs import an_epoch
+from tests.builders.epochs import an_epoch
 
 RUN = "E5-s0-3466db1c"
 HOST = Process.own().host
@@ -168,7 +175,7 @@ def test_a_job_of_another_host_is_never_killed(
     job = start_job("elsewhere")
     store.claim(DEAD)
     assert reconcile(store, paths, end_jobs=True) == []
-    assert clear(paths.run(RUN)) == f"process {job.pid} on elsewhere is at work on it"
+    assert end_remaining_jobs(paths.run(RUN)) == f"process {job.pid} on elsewhere is at work on it"
     assert (job.poll(), store.runs()[0].state) == (None, RunState.RUNNING)
 
 
@@ -176,21 +183,21 @@ def test_a_living_workers_rows_are_left_alone_even_if_the_table_of_workers_forgo
     store: Store, paths: Paths, sleeper: "subprocess.Popen[bytes]"
 ) -> None:
     worker = Process(HOST, sleeper.pid, str(birth_of(sleeper.pid)))
-    store.beat(worker)
+    store.send_heartbeat(worker)
     claimed = store.claim(worker)
     assert reconcile(store, paths, end_jobs=True) == []
-    store.dismiss(worker)
+    store.workers.dismiss(worker)
     assert reconcile(store, paths, end_jobs=True) == []
     assert store.runs() == [claimed]
     assert held_rows(store, paths) == [claimed]
 
 
 def test_a_worker_of_another_host_has_its_rows_as_long_as_its_heart_beats(store: Store, paths: Paths) -> None:
-    store.beat(AWAY)
+    store.send_heartbeat(AWAY)
     claimed = store.claim(AWAY)
     assert reconcile(store, paths, end_jobs=True) == []
     assert held_rows(store, paths) == [claimed]
-    store.dismiss(AWAY)
+    store.workers.dismiss(AWAY)
     assert [row.id for row in reconcile(store, paths, end_jobs=True)] == [RUN]
     assert store.runs()[0].reason == "process 7 on elsewhere went away before its first epoch"
 

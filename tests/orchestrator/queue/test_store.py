@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import stat
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,25 +12,15 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from sqlalchemy import event, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from model.train.run_folder import Result
 from orchestrator.errors import QueueError, QueueLockedError
-from orchestrator.processes import Process, birth_of
-from orchestrator.queue.store import (
-    FORGET_LEASES,
-    LEASE_SECONDS,
-    RUNS,
-    WORKERS,
-    QueuedRun,
-    Store,
-    drop_tables,
-    is_believed_alive,
-    open_store,
-)
+from orchestrator.processes import Process
+from orchestrator.queue.store import QueuedRun, Store, open_store
+from orchestrator.queue.tables import RUNS
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.states import MOVES, RunState
 
@@ -39,8 +28,6 @@ IDS = [f"E{number}-s0-00000000" for number in range(12)]
 ADA = Process("elsewhere", 11, "boot/1")
 BOB = Process("elsewhere", 12, "boot/2")
 NUM_PROCESSES = 4
-NUM_AT_ONCE = 8
-LOG_TAIL = 'it\'s "quoted"\nüber 😀 \\ %s :name {}\t' + "x" * 10_000
 
 
 def a_row(run_id: str, **fields: Any) -> QueuedRun:
@@ -51,23 +38,10 @@ def rows_of(ids: list[str]) -> list[QueuedRun]:
     return [a_row(run_id, state=RunState.QUEUED) for run_id in ids]
 
 
-@pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    opened = Store(database_url)
-    yield opened
-    opened.close()
-
-
 def claim(store: Store, worker: Process = ADA, ids: list[str] | None = None) -> QueuedRun:
     claimed = store.claim(worker, ids)
     assert claimed is not None
     return claimed
-
-
-def set_heartbeat(store: Store, worker: Process, seconds_ago: float) -> None:
-    change = WORKERS.update().where(WORKERS.c.pid == worker.pid).values(heartbeat=WORKERS.c.heartbeat - seconds_ago)
-    with store.engine.begin() as connection:
-        connection.execute(change)
 
 
 @contextmanager
@@ -164,21 +138,21 @@ def test_a_finished_run_is_never_trained_again(store: Store) -> None:
     claimed = claim(store)
     store.record(IDS[0], Result(state="done", reason="all epochs trained", epochs=3))
     store.add(rows_of(IDS[:1]))
-    assert not store.lose(claimed, 1, 3, "late")
+    assert not store.requeue_lost(claimed, 1, 3, "late")
     assert store.claim(ADA) is None
     assert [(row.state, row.reason) for row in store.runs()] == [(RunState.DONE, "all epochs trained")]
 
 
-@pytest.mark.parametrize("end", [Store.end, Store.lose])
+@pytest.mark.parametrize("end", [Store.end, Store.requeue_lost])
 def test_a_late_answer_of_an_old_worker_changes_nothing(store: Store, end: Callable[..., bool]) -> None:
     rest = (RunState.DONE, "late") if end is Store.end else (1, 0, "late")
     store.add(rows_of(IDS[:1]))
     first = claim(store, ADA)
-    assert store.lose(first, losses=1, num_epochs=2, reason="went away")
+    assert store.requeue_lost(first, losses=1, num_epochs=2, reason="went away")
     second = claim(store, BOB)
     # Once as another worker, and once as the same one at an earlier attempt.
     assert not end(store, first, *rest)
-    assert store.lose(second, losses=2, num_epochs=2, reason="went away")
+    assert store.requeue_lost(second, losses=2, num_epochs=2, reason="went away")
     third = claim(store, ADA)
     assert not end(store, first, *rest)
     [row] = store.runs()
@@ -201,51 +175,6 @@ def test_a_late_answer_does_not_end_a_run_that_was_forgotten_and_queued_anew(sto
 def test_what_nobody_has_claimed_is_nobodys_to_end(store: Store) -> None:
     store.add(rows_of(IDS[:1]))
     assert not store.end(store.runs()[0], RunState.DONE)
-
-
-def test_a_worker_of_another_host_lives_for_a_lease_after_its_last_heartbeat(store: Store) -> None:
-    store.beat(ADA)
-    store.beat(BOB)
-    set_heartbeat(store, ADA, LEASE_SECONDS - 30)
-    set_heartbeat(store, BOB, LEASE_SECONDS + 30)
-    assert store.workers() == [ADA]
-    store.beat(BOB)
-    assert sorted(worker.pid for worker in store.workers()) == [ADA.pid, BOB.pid]
-
-
-def test_a_clock_that_is_set_back_loses_no_worker(store: Store) -> None:
-    store.beat(ADA)
-    set_heartbeat(store, ADA, -86_400)
-    assert store.workers() == [ADA]
-
-
-def test_a_worker_of_this_host_lives_as_long_as_its_process(store: Store, sleeper: "subprocess.Popen[bytes]") -> None:
-    born = birth_of(sleeper.pid)
-    assert born is not None
-    living = Process(Process.own().host, sleeper.pid, born)
-    for worker in (living, Process(living.host, sleeper.pid, "another boot/1")):
-        store.beat(worker)
-    set_heartbeat(store, living, 2 * LEASE_SECONDS)
-    assert store.workers() == [living]
-
-
-def test_a_heartbeat_tells_what_is_still_held_and_a_dismissed_worker_is_forgotten(store: Store) -> None:
-    store.add(rows_of(IDS[:3]))
-    first, second = claim(store, ADA), claim(store, ADA)
-    claim(store, BOB)
-    store.end(second, RunState.DONE)
-    assert store.beat(ADA).held == {first.id}
-    store.dismiss(ADA)
-    assert store.workers() == []
-
-
-def test_a_worker_learns_with_its_next_heartbeat_that_it_is_asked_to_stop(store: Store) -> None:
-    assert not store.beat(ADA).is_asked_to_stop
-    assert not store.beat(BOB).is_asked_to_stop
-    store.ask_to_stop([ADA])
-    assert store.beat(ADA).is_asked_to_stop
-    assert store.beat(ADA).is_asked_to_stop
-    assert not store.beat(BOB).is_asked_to_stop
 
 
 def test_a_forgotten_run_may_be_queued_again(store: Store) -> None:
@@ -272,13 +201,6 @@ def test_rows_of_some_ids_and_states_are_read(store: Store) -> None:
     assert store.runs([]) == []
 
 
-def test_many_may_open_a_new_queue_at_once(database_url: str) -> None:
-    with ThreadPoolExecutor(NUM_AT_ONCE) as pool:
-        for store in list(pool.map(Store, [database_url] * NUM_AT_ONCE)):
-            assert store.runs() == []
-            store.close()
-
-
 def test_the_same_runs_may_be_added_twice_at_once_in_any_order(store: Store) -> None:
     rows, start = rows_of([f"E{number}-s0-00000000" for number in range(2_000)]), threading.Barrier(2)
 
@@ -289,18 +211,6 @@ def test_the_same_runs_may_be_added_twice_at_once_in_any_order(store: Store) -> 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(add, [rows, rows[::-1]])) == [None, None]
     assert {row.id for row in store.runs()} == {row.id for row in rows}
-
-
-@pytest.mark.parametrize(
-    ("written", "read"),
-    [(LOG_TAIL, LOG_TAIL), ("a\0b", "a␀b"), ("caf\udce9", "caf?")],
-    ids=["quotes and much text", "NUL", "half of a surrogate pair"],
-)
-def test_any_words_may_be_the_reason(store: Store, written: str, read: str) -> None:
-    store.add([a_row(IDS[0], state=RunState.QUEUED, reason=written), *rows_of(IDS[1:3])])
-    store.end(claim(store, ADA, [IDS[1]]), RunState.FAILED, reason=written)
-    store.record(IDS[2], Result(state="failed", reason=written, epochs=0))
-    assert [row.reason for row in store.runs()] == [read] * 3
 
 
 def test_ten_thousand_runs_take_a_few_statements_and_their_ids_one_parameter(store: Store) -> None:
@@ -314,24 +224,6 @@ def test_ten_thousand_runs_take_a_few_statements_and_their_ids_one_parameter(sto
         assert len(seen) == 4
         assert claim(store, ADA, ids).id == ids[0]
         assert len(seen) == 5
-
-
-def test_a_queue_of_another_version_is_refused(database_url: str) -> None:
-    store = Store(database_url)
-    with store.engine.begin() as connection:
-        connection.execute(text("ALTER TABLE runs DROP COLUMN losses"))
-    name = store.name
-    store.close()
-    with pytest.raises(QueueError) as refusal:
-        Store(database_url)
-    assert str(refusal.value) == (
-        f"{name}: the queue was made by another version of Knockout; end what uses it, then `knockout rebuild` makes "
-        "it again from the run folders"
-    )
-    drop_tables(database_url)
-    opened = Store(database_url)
-    assert opened.runs() == []
-    opened.close()
 
 
 def change_rows(store: Store, change: str) -> None:
@@ -376,38 +268,6 @@ def test_text_that_is_no_text_is_shown_with_a_sign_for_it(tmp_path: Path) -> Non
 def test_a_seed_may_be_as_large_as_a_file_can_name_it(store: Store) -> None:
     store.add([a_row(IDS[0], state=RunState.QUEUED, seed=2**40)])
     assert claim(store).seed == 2**40
-
-
-def test_spoilt_rows_of_workers_are_nobody(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path / 'knockout.db'}")
-    for worker in (ADA, BOB):
-        store.beat(worker)
-    change_rows(store, f"UPDATE workers SET pid = 'x' WHERE pid = {ADA.pid}")
-    assert store.workers() == [BOB]
-    store.beat(BOB)
-    store.close()
-
-
-def test_rows_of_workers_that_left_without_a_word_are_deleted_by_the_next(store: Store) -> None:
-    dead = Process(Process.own().host, Process.own().pid, "an earlier boot/1")
-    for worker in (ADA, BOB, dead):
-        store.beat(worker)
-    set_heartbeat(store, ADA, (FORGET_LEASES + 1) * LEASE_SECONDS)
-    set_heartbeat(store, BOB, (FORGET_LEASES - 1) * LEASE_SECONDS)
-    set_heartbeat(store, dead, LEASE_SECONDS + 1)
-    store.beat(Process.own())
-    with store.engine.connect() as connection:
-        left = set(connection.scalars(select(WORKERS.c.born)))
-    assert left >= {BOB.born, Process.own().born}
-    assert ADA.born not in left
-    assert dead not in store.workers()
-
-
-def test_a_table_that_somebody_removed_is_made_again_by_rebuild(store: Store) -> None:
-    with store.engine.begin() as connection:
-        connection.execute(text("DROP TABLE runs"))
-    with pytest.raises(QueueError, match=r"the queue cannot be used: .*; `knockout rebuild` makes it again"):
-        store.runs()
 
 
 def test_a_mistake_in_a_statement_of_ours_is_no_refusal(store: Store) -> None:
@@ -479,21 +339,3 @@ def test_a_queue_on_a_place_that_only_reads_is_read(tmp_path: Path, *, is_log_le
         reader.add(rows_of(IDS[1:2]))
     reader.close()
     store.close()
-
-
-@pytest.mark.parametrize(
-    ("change", "age_seconds", "lives"),
-    [
-        ({}, 1e9, True),
-        ({"host": "elsewhere"}, 299.0, True),
-        ({"host": "elsewhere"}, 301.0, False),
-        ({"born": "another boot/1/1"}, 29.0, True),
-        ({"born": "another boot/1/1"}, 101.0, False),
-    ],
-    ids=["here and alive", "elsewhere", "elsewhere, silent", "a namesake that beats", "before this boot"],
-)
-def test_a_worker_is_looked_up_here_and_believed_elsewhere(
-    monkeypatch: pytest.MonkeyPatch, change: dict[str, str], age_seconds: float, lives: bool
-) -> None:
-    monkeypatch.setattr("orchestrator.queue.store.uptime_seconds", lambda: 100.0)
-    assert is_believed_alive(msgspec.structs.replace(Process.own(), **change), age_seconds) == lives

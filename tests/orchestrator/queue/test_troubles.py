@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from orchestrator.errors import FaultKind
-from orchestrator.queue.troubles import Remedy, describe_trouble, find_remedy, is_refusal, kind_of
+from orchestrator.queue.troubles import Remedy, classify_refusal, describe_trouble, find_remedy, is_refusal
 
 NONSENSE = "database is locked, malformed, readonly and full"
 """Words that must not be believed."""
@@ -47,7 +47,7 @@ def of_server(state: str | None) -> psycopg.Error:
 )
 def test_each_code_of_sqlite_has_its_remedy(name: str, remedy: Remedy, kind: FaultKind) -> None:
     error = of_sqlite(name)
-    assert (is_refusal(error), find_remedy(error), kind_of(error)) == (True, remedy, kind)
+    assert (is_refusal(error), find_remedy(error), classify_refusal(error)) == (True, remedy, kind)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_each_code_of_sqlite_has_its_remedy(name: str, remedy: Remedy, kind: Fau
 )
 def test_each_state_of_a_server_has_its_remedy(state: str | None, remedy: Remedy, kind: FaultKind) -> None:
     error = of_server(state)
-    assert (is_refusal(error), find_remedy(error), kind_of(error)) == (True, remedy, kind)
+    assert (is_refusal(error), find_remedy(error), classify_refusal(error)) == (True, remedy, kind)
 
 
 @pytest.mark.parametrize(

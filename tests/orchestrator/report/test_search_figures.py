@@ -117,15 +117,15 @@ def test_the_caption_says_which_knobs_are_shown_and_that_nothing_is_claimed_betw
     space = {"loss.kind": KIND, "optim.learning_rate": RATE, "model.depth": DEPTH, "model.heads": DEPTH}
     whole = {"optim.learning_rate": 1e-3, "model.depth": 2}
     assert describe_surface(found(space, [whole, {"optim.learning_rate": 1e-4}])) == (
-        "The score over optim.learning_rate and model.depth. It is smoothed through noisy scores: a guide for the eye, "
-        "which claims nothing between the points. The points differ in loss.kind and model.heads too, which it does "
-        "not show. Left out: 1 point without a value of both."
+        "The score over optim.learning_rate and model.depth. The surface is smoothed through noisy scores: it guides "
+        "the eye and measures nothing between the points. The points also differ in loss.kind and model.heads, which "
+        "is not shown. Left out: 1 point without a value of both."
     )
     alone = describe_surface(found({"optim.learning_rate": RATE, "model.depth": DEPTH}, [whole]))
-    assert alone.endswith("claims nothing between the points.")
+    assert alone.endswith("measures nothing between the points.")
 
 
 def test_the_caption_of_the_history_says_what_its_bars_are(found: Found) -> None:
     space = {"model.depth": DEPTH}
-    assert describe_history(found(space, [])).endswith("each with its standard error, of the bursts alone.")
-    assert "the larger of that over seeds" in describe_history(found(space, [], seeds=(0, 1)))
+    assert describe_history(found(space, [])).endswith("each with its standard error: from sampling error alone.")
+    assert "the larger of seed noise and sampling error" in describe_history(found(space, [], seeds=(0, 1)))

@@ -13,6 +13,7 @@ from orchestrator.report.write import write_report
 from orchestrator.runs.paths import Paths
 from orchestrator.search.objective import combine
 from orchestrator.search.results import Difference, SearchSummary
+from orchestrator.verdicts.findings import judge_all
 from orchestrator.verdicts.judge import judge
 
 EXPERIMENTS = {"E5": {"change": {"loss.kind": "focal"}}}
@@ -73,10 +74,10 @@ def test_a_search_is_a_row_with_a_link_to_its_report(plan: Plan, paths: Paths) -
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"to_default": msgspec.structs.replace(BETTER, low=-1.0)}, "cannot be told apart: +4.0 [−1.0, +7.0]"),
+        ({"to_default": msgspec.structs.replace(BETTER, low=-1.0)}, "no difference found: +4.0 [−1.0, +7.0]"),
         (
             {"to_default": msgspec.structs.replace(BETTER, is_across_seeds=False)},
-            "higher, by the bursts of one seed alone: +4.0 [+1.0, +7.0]",
+            "higher, judged by sampling error only (one seed): +4.0 [+1.0, +7.0]",
         ),
         (
             {"to_default": msgspec.structs.replace(BETTER, best_of=12)},
@@ -93,11 +94,14 @@ def test_a_row_says_whether_the_best_point_can_be_told_from_the_default(
 
 
 def test_a_score_of_one_seed_is_said_to_be_that_of_its_bursts_alone(plan: Plan, paths: Paths) -> None:
-    assert row(plan, paths, score=combine([(60.0, 100)]))["score"] == "60.0 ± 4.8 on LocC, the bursts alone"
+    assert row(plan, paths, score=combine([(60.0, 100)]))["score"] == "60.0 ± 4.8 on LocC, sampling error only"
 
 
 def test_a_score_whose_bursts_nobody_counted_has_no_error(plan: Plan, paths: Paths) -> None:
-    assert row(plan, paths, score=combine([(60.0, 0)]))["score"] == "60.0 on LocC, nobody counted the bursts"
+    assert (
+        row(plan, paths, score=combine([(60.0, 0)]))["score"]
+        == "60.0 on LocC, without an error: the number of bursts is not known"
+    )
 
 
 def test_points_beyond_those_of_the_file_are_not_counted_as_some_of_them(plan: Plan, paths: Paths) -> None:
@@ -124,7 +128,7 @@ def test_a_summary_that_cannot_be_read_is_said_to_be_and_no_report_fails(
     path = write_summary(paths)
     path.write_bytes(path.read_bytes().replace(b'"format":1', b'"format":2') if b"version" in content else content)
     (found,) = search_rows(plan.campaign, paths)
-    assert found["best"] == "what it found cannot be read; `knockout search` with its name writes it again"
+    assert found["best"] == "its findings cannot be read; `knockout search` with its name writes them again"
     assert (found["name"], found["score"]) == ("tiny-search-focal-quick-0a1b", "–")
 
 
@@ -133,9 +137,9 @@ def test_the_report_links_its_searches_and_nothing_else_of_it_changes(
 ) -> None:
     records = runs_of(plan, OUTCOMES)
     judgements = judge(plan, records)
-    without = write_report(plan, records, judgements, paths).parent
+    without = write_report(judge_all(plan, records, judgements), paths).parent
     write_summary(paths, title="Focus <b>|</b> *more*")
-    folder = write_report(plan, records, judgements, paths).parent
+    folder = write_report(judge_all(plan, records, judgements), paths).parent
     before, after = ((one / "report.md").read_text() for one in (without, folder))
     start, end = after.index("## Searches"), after.index("## Controls")
     assert after[:start] + after[end:] == before

@@ -69,7 +69,7 @@ def found(a_plan: Callable[..., Plan]) -> Found:
 def test_points_that_were_given_up_are_counted_and_named_and_never_the_best(found: Found) -> None:
     early = a_trial(2, None, "pruned", reason="given up after 4 epochs")
     searched = found([60.0], [58.0], more=[early])
-    assert sentences(searched)[0] == "search focal: 3 points visited of 5, 1 of them given up early, on H2"
+    assert sentences(searched)[0] == "search focal: 3 points visited of 5, 1 of them pruned, on H2"
     assert (summarise(searched).visited, searched.scored[0].number) == (3, 0)
     assert b"2,3.0,0.05,pruned,,,focal-t002-s0,,given up after 4 epochs" in write_table(searched)
     assert draw_history(searched) != draw_history(found([60.0], [58.0]))
@@ -99,7 +99,7 @@ def test_seeds_that_differ_equally_by_luck_are_no_more_certain_than_their_bursts
     assert difference.points == pytest.approx(6.2)
     # Each side's binomial error of 2 times 104 bursts, at shares of 0.656 and 0.596.
     assert difference.high - difference.points == pytest.approx(1.96 * (10.85 + 11.58) ** 0.5, abs=0.01)
-    assert "it cannot be told from the default point" in " ".join(sentences(found([60.0, 60.0], [66.2, 66.2])))
+    assert "no difference from the default point" in " ".join(sentences(found([60.0, 60.0], [66.2, 66.2])))
     assert found([60.0, 60.0]).scored[0].score.standard_error == pytest.approx(3.40, abs=0.01)
 
 
@@ -114,7 +114,8 @@ def test_bursts_that_nobody_counted_tell_nothing(found: Found) -> None:
     difference = compare(a_trial(0, [90.0], bursts=0), a_trial(1, [50.0], bursts=0), 2)
     assert (difference.low, difference.high, difference.is_decided) == (-100.0, 100.0, False)
     searched = found(more=[a_trial(1, [90.0], bursts=0)])
-    assert "with 90.0 % (standard error unknown: nobody counted the bursts) on LocC" in " ".join(sentences(searched))
+    unknown = "(standard error unknown: the number of bursts is not known)"
+    assert f"with 90.0 % {unknown} on LocC" in " ".join(sentences(searched))
     assert "| 90.0 |" in render(searched, [])
     assert b"1,1.5,0.05,done,90.0000,,focal-t001-s0,," in write_table(searched)
 
@@ -148,7 +149,10 @@ def test_of_equal_points_the_best_is_seldom_called_better_than_the_default(num_s
 def test_a_best_point_that_cannot_be_told_from_the_default_says_so(found: Found) -> None:
     said = " ".join(sentences(found([60.0], [62.0], [50.0])))
     assert "best: loss.gamma 1.5, loss.label_smoothing 0.05 with 62.0 %" in said
-    assert "it cannot be told from the default point (loss.gamma 2.0, loss.label_smoothing 0.05): +2.0 points" in said
+    assert (
+        "no difference from the default point (loss.gamma 2.0, loss.label_smoothing 0.05) was found: +2.0 points"
+        in said
+    )
     assert "runner-up" not in said
 
 
@@ -158,7 +162,7 @@ def test_a_best_point_is_better_only_across_seeds(found: Found) -> None:
     assert "it is better than the runner-up (loss.gamma 3.0" in across
     alone = " ".join(sentences(found([60.0], [90.0])))
     assert "it scored higher than the default point" in alone
-    assert "one seed cannot say that it is better" in alone
+    assert "one seed cannot show that it is better" in alone
 
 
 def test_the_default_point_may_be_the_best_or_missing(found: Found) -> None:
@@ -176,7 +180,7 @@ def test_what_was_not_visited_says_why(found: Found) -> None:
     said = sentences(found([60.0], more=[slow]))
     assert said[:2] == [
         "search focal: 1 point visited of 5, on H2",
-        "focal-t003 was too slow and counts for nothing: an epoch takes 9 s",
+        "focal-t003 was too slow and does not count: an epoch takes 9 s",
     ]
     assert sentences(found(more=[slow]))[0].startswith("search focal: 0 points visited")
 
@@ -200,7 +204,7 @@ def test_a_point_that_was_asked_for_again_is_one_point_and_no_runner_up(found: F
 
 def test_a_space_without_new_points_is_said_to_be(found: Found) -> None:
     said = sentences(found([60.0], exhausted="its space has 1 point, and all were asked for"))
-    assert said[1] == "no new point is to be expected: its space has 1 point, and all were asked for"
+    assert said[1] == "no new point will come: its space has 1 point, and all were asked for"
     spec = structs.replace(found().spec, trials=1)
     assert "no new point" not in " ".join(sentences(found([60.0], spec=spec, exhausted="all were asked for")))
 
@@ -211,7 +215,7 @@ def test_a_second_try_names_the_first(found: Found) -> None:
     searched = structs.replace(searched, trials=(*searched.trials[:2], structs.replace(again, number=2)))
     assert "| focal-t006, focal-t001 again | 1.5 |" in render(searched, [])
     assert write_table(searched).decode().splitlines()[-1] == "2,1.5,0.05,done,62.0000,4.7706,focal-t006-s0,1,"
-    assert "focal-t001 failed and counts for nothing: it crashed" in sentences(searched)
+    assert "focal-t001 failed and does not count: it crashed" in sentences(searched)
 
 
 def test_the_report_names_who_suggested_the_points_whatever_the_file_says_now(found: Found) -> None:
@@ -244,8 +248,10 @@ def test_the_report_has_every_point_and_the_source_beside_ours(found: Found, tmp
     assert "| loss.gamma 2.0, loss.label_smoothing 0.05 | 60.0 ± 4.8 | 85.1 |  |" in text
     assert "| loss.gamma 2.0, loss.label_smoothing 0.0 | not visited | – | no number |" in text
     assert "- loss.gamma: 80 %" in text
-    assert "By PED-ANOVA, from 2 points with a score: how far the best 30 % of them lie elsewhere than all." in text
-    assert "![history](history.png)\n\nScores in the order in which the points were asked for" in text
+    assert (
+        "By PED-ANOVA, from 2 points with a score: how much the best 30 % differ from all points in each knob." in text
+    )
+    assert "![history](history.png)\n\nScores in the order of the trials" in text
     assert {file.name for file in report.parent.iterdir()} == {"report.md", "trials.csv", "history.png", "search.json"}
 
 

@@ -12,9 +12,10 @@ from orchestrator.campaign.spec import StagingSpec
 from orchestrator.report.markdown import render_markdown
 from orchestrator.report.page import render_page
 from orchestrator.report.sections import verdict_sentence
+from orchestrator.verdicts.findings import judge_all
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.staged import judge_as_declared
-from tests.reports import EXPERIMENTS, SLOW, Render, renderer, section
+from tests.builders.reports import EXPERIMENTS, SLOW, Render, renderer, section
 
 DIED = Result(state="failed", failure="out_of_memory", reason="the job held 3.9 GiB", epochs=1)
 
@@ -52,7 +53,7 @@ class TestStaged:
 
     @pytest.fixture
     def markdown(self, staged: Judged) -> str:
-        return render_markdown(*staged(0.95))
+        return render_markdown(judge_all(*staged(0.95)))
 
     def cells(self, markdown: str, experiment: str) -> dict[str, str]:
         lines = re.findall(r"^\| (.*) \|$", section(markdown, "## Result summary"), re.MULTILINE)
@@ -76,8 +77,11 @@ class TestStaged:
 
     def test_how_to_read_it_is_said_where_there_are_looks_and_only_there(self, markdown: str, render: Render) -> None:
         words = " ".join(section(markdown, "## How to read the verdicts").split())
-        assert "a one-sided test at the level 0.05 puts it above zero, which is to say that its 90 % interval" in words
-        assert "over the seeds of the look that its verdict is of" in words
+        assert (
+            "a one-sided test at the level 0.05 puts the difference above zero. In other words, its 90 % interval"
+            in words
+        )
+        assert "over the seeds of the look that gave its verdict" in words
         assert "**(to be confirmed)**, beside improved" in words
         assert "fresh seeds" not in section(render(), "## How to read the verdicts")
         assert "fresh seeds" not in section(render(), "## Result summary")
@@ -96,7 +100,10 @@ class TestStaged:
         plan, records, judgements = staged(0.95)
         fresh = structs.replace(judgements["E5"].fresh, level=0.1)
         found = self.cells(
-            render_markdown(plan, records, judgements | {"E5": structs.replace(judgements["E5"], fresh=fresh)}), "E5"
+            render_markdown(
+                judge_all(plan, records, judgements | {"E5": structs.replace(judgements["E5"], fresh=fresh)})
+            ),
+            "E5",
         )
         assert found["on fresh seeds"].endswith("] (90 %), confirmed")
 
@@ -112,7 +119,7 @@ class TestStaged:
         self, staged: Judged, on_fresh: float | None, mark: str, words: str
     ) -> None:
         plan, records, judgements = staged(on_fresh)
-        markdown = render_markdown(plan, records, judgements)
+        markdown = render_markdown(judge_all(plan, records, judgements))
         assert self.cells(markdown, "E5")["verdict"] == f"improved ({mark})"
         assert f"1 improved (1 {mark})" in markdown.partition("\n## ")[0]
         beside = "+15.0 points on LocD against baseline"
@@ -145,7 +152,7 @@ class TestShuffled:
         words = section(markdown, "### null")
         assert "**Result.** 11.0 % on LocD.\n" in words
         assert "Standard error" not in words
-        assert "Nobody can tell" not in markdown
+        assert "is not known yet" not in markdown
         assert "| null | `null-s0-" in section(markdown, "## Controls")
 
     def test_row_stands_last(self, markdown: str) -> None:
@@ -158,7 +165,7 @@ class TestShuffled:
     [
         ([0.95, 0.95], "E5 helps: +15.0 points on LocD against baseline."),
         ([0.60, 0.60], "E5 hurts: −20.0 points on LocD against baseline."),
-        ([0.82, 0.81], "Nobody can tell yet what E5 does: +1.5 points on LocD against baseline, and it may be luck."),
+        ([0.82, 0.81], "The effect of E5 is not known yet: +1.5 points on LocD against baseline, which may be chance."),
         ([0.82, None], "E5 has too few seeds for a verdict."),
         (SLOW, "E5 was stopped because it is too slow."),
         (DIED, "E5 failed in every run."),
@@ -176,4 +183,4 @@ def test_verdict_is_one_sentence(
 
 def test_no_change_is_one_sentence_with_its_margin(render: Render) -> None:
     words = section(render({"baseline": 0.8, "E5": [0.81, 0.8]}, {"E5": EXPERIMENTS["E5"]}, margin=30.0), "### E5")
-    assert "**E5 makes no difference that matters: +0.5 points on LocD against baseline, the margin is ±30.**" in words
+    assert "**E5 makes no difference that matters: +0.5 points on LocD against baseline; the margin is ±30.**" in words

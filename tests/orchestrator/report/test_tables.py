@@ -8,13 +8,11 @@ import pytest
 from msgspec import structs
 
 from model.train.run_folder import Result
-from orchestrator.campaign.fields import Reported
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import StagingSpec
 from orchestrator.report.tables import (
     audit_table,
     claims_table,
-    compare_with_claim,
     devices_table,
     epochs_table,
     interactions_table,
@@ -26,10 +24,11 @@ from orchestrator.report.tables import (
 )
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.estimate import Estimate
-from orchestrator.verdicts.claims import Standing
-from orchestrator.verdicts.interactions import interactions_of
+from orchestrator.verdicts.claims import ClaimVerdict
+from orchestrator.verdicts.findings import judge_all
+from orchestrator.verdicts.interactions import judge_interactions
 from orchestrator.verdicts.judge import judge
-from orchestrator.verdicts.judgement import Judgement, Verdict
+from orchestrator.verdicts.judgement import Judgement
 from orchestrator.verdicts.staged import judge_as_declared
 
 SLOW = Result(state="too_slow", reason="median epoch takes 1.1 s, the budget is 1.0 s", epochs=3)
@@ -106,21 +105,21 @@ class TestRuns:
 
 class TestScores:
     def test_row_repeats_the_judgement(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
-        row = row_of(scores_table(plan, judgements), experiment="E5")
+        row = row_of(scores_table(judge_all(plan, {}, judgements)), experiment="E5")
         judged = judgements["E5"]
         assert row["LocD_accuracy_percent"] == pytest.approx(85.0)
         assert (row["delta_points"], row["low_points"]) == (judged.delta_points, judged.low_points)
         assert (row["verdict"], row["reason"], row["num_paired"]) == (judged.verdict, judged.reason, 2)
 
     def test_baseline_has_an_accuracy_and_no_comparison(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
-        row = row_of(scores_table(plan, judgements), experiment="baseline")
+        row = row_of(scores_table(judge_all(plan, {}, judgements)), experiment="baseline")
         assert row["LocD_accuracy_percent"] == pytest.approx(80.0)
         assert {row[name] for name in ("delta_points", "verdict", "num_paired", "num_bursts", "p_value")} == {None}
 
     def test_single_pair_has_a_difference_without_an_interval(
         self, plan: Plan, judgements: dict[str, Judgement]
     ) -> None:
-        row = row_of(scores_table(plan, judgements), experiment="H2")
+        row = row_of(scores_table(judge_all(plan, {}, judgements)), experiment="H2")
         assert row["delta_points"] == pytest.approx(1.0)
         assert (row["low_points"], row["adjusted_p_value"], row["num_scored"]) == (None, None, 1)
 
@@ -128,14 +127,14 @@ class TestScores:
         self, plan: Plan, judgements: dict[str, Judgement]
     ) -> None:
         mixed = judgements | {"H2": structs.replace(judgements["H2"], confounds=("code: a", "data: b"))}
-        frame = scores_table(plan, mixed)
+        frame = scores_table(judge_all(plan, {}, mixed))
         assert row_of(frame, experiment="H2")["confounded"] == "code: a; data: b"
         assert frame["confounded"].isna().sum() == len(plan.arms) - 1
 
     def test_confirmation_stands_beside_what_it_confirms(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
         fresh = Estimate(delta_points=1.0, low_points=0.5, high_points=1.5, level=0.1)
         confirmed = structs.replace(judgements["E5"], fresh=fresh, is_confirmed=True, look_seeds=4)
-        frame = scores_table(plan, judgements | {"E5": confirmed})
+        frame = scores_table(judge_all(plan, {}, judgements | {"E5": confirmed}))
         row = row_of(frame, experiment="E5")
         assert (row["fresh_delta_points"], row["fresh_low_points"], row["fresh_high_points"]) == (1.0, 0.5, 1.5)
         assert (row["look_seeds"], row["is_confirmed"], row["level"], row["fresh_level"]) == (4, True, 0.05, 0.1)
@@ -143,11 +142,11 @@ class TestScores:
         assert (other["fresh_delta_points"], other["is_confirmed"]) == (None, None)
 
     def test_twin_names_the_experiment_whose_runs_it_shares(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
-        assert row_of(scores_table(plan, judgements), experiment="K1")["same_as"] == "E5"
+        assert row_of(scores_table(judge_all(plan, {}, judgements)), experiment="K1")["same_as"] == "E5"
 
     def test_nothing_is_said_of_a_confirmation_that_waits(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
         waiting = structs.replace(judgements["E5"], fresh=Estimate(), is_confirmed=False)
-        row = row_of(scores_table(plan, judgements | {"E5": waiting}), experiment="E5")
+        row = row_of(scores_table(judge_all(plan, {}, judgements | {"E5": waiting})), experiment="E5")
         assert (row["fresh_delta_points"], row["is_confirmed"]) == (None, None)
 
 
@@ -155,9 +154,9 @@ class TestSeeds:
     def test_mean_is_over_what_is_used_for_the_look(
         self, plan: Plan, records: dict[str, RunRecord], judgements: dict[str, Judgement]
     ) -> None:
-        seeds = seeds_table(plan, records, judgements)
+        seeds = seeds_table(judge_all(plan, records, judgements))
         means = seeds[seeds["used_for"] == "look"].groupby("experiment")["LocD_accuracy_percent"].mean()
-        scores = scores_table(plan, judgements).set_index("experiment")["LocD_accuracy_percent"]
+        scores = scores_table(judge_all(plan, {}, judgements)).set_index("experiment")["LocD_accuracy_percent"]
         for name in ("baseline", "E5", "H2"):
             assert means[name] == pytest.approx(scores[name])
         assert len(seeds) == len(plan.arms) * 2
@@ -165,7 +164,7 @@ class TestSeeds:
     def test_seed_without_a_score_is_used_for_nothing(
         self, plan: Plan, records: dict[str, RunRecord], judgements: dict[str, Judgement]
     ) -> None:
-        row = row_of(seeds_table(plan, records, judgements), experiment="H2", seed=1)
+        row = row_of(seeds_table(judge_all(plan, records, judgements)), experiment="H2", seed=1)
         assert {name for name, value in row.items() if value is not None} == {"experiment", "seed"}
 
 
@@ -194,7 +193,7 @@ class TestStagedSeeds:
         return judged, records, judgements
 
     def uses(self, judged: Any, experiment: str) -> list[str | None]:
-        frame = seeds_table(*judged)
+        frame = seeds_table(judge_all(*judged))
         assert frame["LocD_accuracy_percent"][frame["used_for"].notna()].notna().all()
         found = frame[frame["experiment"] == experiment]["used_for"]
         return [None if pd.isna(use) else use for use in found]
@@ -208,14 +207,14 @@ class TestStagedSeeds:
 
     def test_every_scored_run_has_its_accuracy(self, judged: Any) -> None:
         plan, records, _ = judged
-        frame = seeds_table(*judged)
+        frame = seeds_table(judge_all(*judged))
         scored = {run for run, record in records.items() if record.result and record.result.scores}
         cells = zip(frame["experiment"], frame["seed"], frame["LocD_accuracy_percent"], strict=True)
         assert {plan.run_of[name, seed] for name, seed, accuracy in cells if not pd.isna(accuracy)} == scored
 
     def test_difference_of_the_look_and_of_the_fresh_seeds_stand_apart(self, judged: Any) -> None:
         judgement = judged[2]["UP"]
-        rows = seeds_table(*judged).set_index(["experiment", "seed"]).loc["UP"]
+        rows = seeds_table(judge_all(*judged)).set_index(["experiment", "seed"]).loc["UP"]
         assert rows["delta_points"].dropna().to_dict() == judgement.delta_points_of
         assert rows["fresh_delta_points"].dropna().to_dict() == judgement.fresh.delta_points_of
         assert rows[rows["used_for"] == "fresh"].index.tolist() == [4, 5]
@@ -231,66 +230,27 @@ class TestStagedSeeds:
         assert self.uses((plan, lone, again), "baseline")[4:] == ["reference"] * 2
 
     def test_devices_are_over_the_seeds_of_the_mean(self, judged: Any) -> None:
-        scores = scores_table(judged[0], judged[2]).set_index("experiment")["LocD_accuracy_percent"]
-        devices = devices_table(*judged).groupby("experiment")["LocD_accuracy_percent"].mean()
+        scores = scores_table(judge_all(judged[0], {}, judged[2])).set_index("experiment")["LocD_accuracy_percent"]
+        devices = devices_table(judge_all(*judged)).groupby("experiment")["LocD_accuracy_percent"].mean()
         for name in ("baseline", "UP", "WIDE"):
             assert devices[name] == pytest.approx(scores[name])
 
 
 class TestClaims:
     def test_only_what_is_reported_has_a_row(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
-        frame = claims_table(plan, judgements)
+        frame = claims_table(judge_all(plan, {}, judgements))
         assert frame["experiment"].tolist() == ["E5", "K1", "wide"]
         assert row_of(frame, experiment="E5")["reported_versus"] == "baseline"
 
     def test_stop_that_the_source_reports_as_well(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
-        row = row_of(claims_table(plan, judgements), experiment="wide")
+        row = row_of(claims_table(judge_all(plan, {}, judgements)), experiment="wide")
         assert (row["agreement"], row["reported_delta_points"]) == ("stopped as reported", None)
-
-    @pytest.mark.parametrize(
-        ("ends", "delta", "agreement"),
-        [
-            ((0.4, 1.6), 1.0, "agree"),
-            ((-3.0, 4.0), 1.0, "cannot tell"),
-            ((-2.0, 0.9), 1.0, "disagree"),
-            ((-12.0, -3.0), -7.5, "agree"),
-            ((-12.0, 0.5), -7.5, "cannot tell"),
-            (None, 1.0, "cannot tell"),
-            ((0.4, 1.6), None, "cannot tell"),
-        ],
-    )
-    def test_claim_needs_an_interval_that_tells_it_from_nothing(
-        self, ends: tuple[float, float] | None, delta: float | None, agreement: str
-    ) -> None:
-        low, high = ends or (None, None)
-        judgement = Judgement(
-            experiment="E5", reference="baseline", verdict=Verdict.INCONCLUSIVE, reason="", low_points=low,
-            high_points=high,
-        )  # fmt: skip
-        assert compare_with_claim(judgement, Reported(delta=delta), 1.0)[0] == agreement
-
-    @pytest.mark.parametrize(
-        ("verdict", "failure", "reported", "agreement"),
-        [
-            (Verdict.FAILED, "out_of_memory", Reported(outcome="out_of_memory"), "stopped as reported"),
-            (Verdict.IMPROVED, None, Reported(outcome="too_slow"), "disagree"),
-            (Verdict.INCONCLUSIVE, None, Reported(outcome="regression"), "cannot tell"),
-            (Verdict.REGRESSION, None, Reported(outcome="regression"), "agree"),
-            (Verdict.TOO_SLOW, None, Reported(delta=-1.0), "disagree"),
-            (Verdict.PENDING, None, Reported(outcome="too_slow"), "cannot tell"),
-        ],
-    )
-    def test_outcome_is_compared_with_how_it_ended(
-        self, verdict: Verdict, failure: str | None, reported: Reported, agreement: str
-    ) -> None:
-        judgement = Judgement(experiment="E5", reference="baseline", verdict=verdict, reason="", failure=failure)
-        assert compare_with_claim(judgement, reported, 1.0)[0] == agreement
 
 
 def test_devices_average_to_the_accuracy_on_the_judged_capture(
     plan: Plan, records: dict[str, RunRecord], judgements: dict[str, Judgement]
 ) -> None:
-    frame = devices_table(plan, records, judgements)
+    frame = devices_table(judge_all(plan, records, judgements))
     ours = frame[frame["experiment"] == "E5"]
     assert ours["device"].tolist() == list(range(10))
     assert (ours["num_bursts"].sum(), set(ours["num_seeds"])) == (400, {2})
@@ -308,30 +268,30 @@ def test_epochs_table_has_a_row_for_each_epoch_that_ended(plan: Plan, records: d
 
 class TestAudit:
     def test_row_has_the_sources_difference_beside_ours(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
-        frame = audit_table(plan, judgements)
+        frame = audit_table(judge_all(plan, {}, judgements))
         assert frame["experiment"].tolist() == ["E5", "K1"]
         row = row_of(frame, experiment="E5")
         assert (row["reported_delta_points"], row["delta_points"]) == (1.0, judgements["E5"].delta_points)
         assert (row["low_points"], row["high_points"]) == judgements["E5"].interval_points
-        assert (row["standing"], row["agreement"]) == (Standing.CONTRADICTED, "cannot tell")
+        assert (row["standing"], row["agreement"]) == (ClaimVerdict.CONTRADICTED, "cannot tell")
         assert row["repeat_delta_points"] == pytest.approx(-0.3)
 
     def test_bursts_and_the_level_of_each_interval_are_named(
         self, plan: Plan, judgements: dict[str, Judgement]
     ) -> None:
         at_look = judgements | {"E5": structs.replace(judgements["E5"], level=0.02)}
-        row = row_of(audit_table(plan, at_look), experiment="E5")
+        row = row_of(audit_table(judge_all(plan, {}, at_look)), experiment="E5")
         assert (row["num_bursts"], row["level"]) == (200, 0.02)
-        assert row_of(claims_table(plan, at_look), experiment="E5")["level"] == 0.02
+        assert row_of(claims_table(judge_all(plan, {}, at_look)), experiment="E5")["level"] == 0.02
 
     def test_agreement_is_that_of_the_claims(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
-        claims = claims_table(plan, judgements).set_index("experiment")["agreement"]
-        audited = audit_table(plan, judgements).set_index("experiment")["agreement"]
+        claims = claims_table(judge_all(plan, {}, judgements)).set_index("experiment")["agreement"]
+        audited = audit_table(judge_all(plan, {}, judgements)).set_index("experiment")["agreement"]
         assert audited.to_dict() == claims[audited.index].to_dict()
 
     def test_columns_have_their_types_without_any_claim(self, a_plan: Callable[..., Plan]) -> None:
         plan = a_plan({"E5": {"change": {"loss.kind": "focal"}}})
-        frame = audit_table(plan, judge(plan, {}))
+        frame = audit_table(judge_all(plan, {}))
         assert len(frame) == 0
         assert frame["detectable_points"].dtype == "float64"
 
@@ -348,8 +308,8 @@ class TestInteractions:
         plan = a_plan(self.EXPERIMENTS, interactions=(("A", "B"),))
         records = runs_of(plan, {"baseline": 0.5, "A": 0.55, "B": 0.52, "A-and-B": 0.95})
         judgements = judge(plan, records)
-        row = row_of(interactions_table(plan, records, judgements), first="A", second="B")
-        (found,) = interactions_of(plan, records, judgements)
+        row = row_of(interactions_table(judge_all(plan, records, judgements)), first="A", second="B")
+        (found,) = judge_interactions(plan, records, judgements)
         assert [row[cell] for cell in ("neither", "only_first", "only_second", "both")] == list(plan.arms)
         effects = [row[f"{name}_points"] for name in ("first", "second", "both", "contrast")]
         assert effects == pytest.approx([5.0, 2.0, 45.0, 38.0])
@@ -362,19 +322,19 @@ class TestInteractions:
 
     def test_pair_without_runs_has_no_numbers(self, a_plan: Callable[..., Plan]) -> None:
         plan = a_plan(self.EXPERIMENTS, interactions=(("A", "B"),))
-        row = row_of(interactions_table(plan, {}, judge(plan, {})), first="A")
+        row = row_of(interactions_table(judge_all(plan, {})), first="A")
         assert (row["num_seeds"], row["verdict"]) == (0, "needs_seeds")
         assert pd.isna([row[name] for name in ("contrast_points", "p_value", "adjusted_p_value", "low_points")]).all()
 
     def test_columns_have_their_types_without_any_pair(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
-        frame = interactions_table(plan, {}, judgements)
+        frame = interactions_table(judge_all(plan, {}, judgements))
         assert (len(frame), str(frame["p_value"].dtype), str(frame["num_seeds"].dtype)) == (0, "float64", "Int64")
 
 
 def test_ledger_has_a_row_for_each_scoring(plan: Plan, records: dict[str, RunRecord]) -> None:
-    frame = ledger_table(plan, records)
+    frame = ledger_table(judge_all(plan, records))
     assert frame["experiment"].tolist() == ["baseline", "E5", "H2", "baseline", "E5"]
     row = row_of(frame, experiment="E5", seed=0)
     assert (row["capture"], row["shared_by"], row["bursts"], row["correct"]) == ("LocD", "K1", 200, 168)
     assert row["scored_by"] == row["run"] == plan.run_of["E5", 0]
-    assert ledger_table(plan, {})["seed"].dtype == "Int64"
+    assert ledger_table(judge_all(plan, {}))["seed"].dtype == "Int64"

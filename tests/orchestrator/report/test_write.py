@@ -23,7 +23,7 @@ from orchestrator.report.write import write_report
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import RunRecord
-from orchestrator.verdicts.judge import judge
+from orchestrator.verdicts.findings import judge_all
 from orchestrator.wording import visible
 
 ROOT = Path(__file__).parents[3]
@@ -49,7 +49,7 @@ def plan(a_plan: Builder) -> Plan:
 def folder(plan: Plan, runs_of: RunsOf, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A written report of `OUTCOMES`."""
     records = runs_of(plan, OUTCOMES)
-    return write_report(plan, records, judge(plan, records), Paths(tmp_path_factory.mktemp("reported"))).parent
+    return write_report(judge_all(plan, records), Paths(tmp_path_factory.mktemp("reported"))).parent
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def render(runs_of: RunsOf) -> Callable[..., str]:
 
     def rendered(plan: Plan, outcomes: dict[str, Any]) -> str:
         records = runs_of(plan, outcomes)
-        return render_markdown(plan, records, judge(plan, records))
+        return render_markdown(judge_all(plan, records))
 
     return rendered
 
@@ -90,7 +90,7 @@ class TestFolder:
     def test_same_results_give_the_same_bytes(self, plan: Plan, runs_of: RunsOf, folder: Path, tmp_path: Path) -> None:
         """Law 8: the report is the same bytes for the same results."""
         records = dict(reversed(runs_of(plan, OUTCOMES).items()))
-        again = write_report(plan, records, judge(plan, records), Paths(tmp_path)).parent
+        again = write_report(judge_all(plan, records), Paths(tmp_path)).parent
         assert again.name == folder.name
         assert contents(again) == contents(folder)
 
@@ -100,7 +100,7 @@ class TestFolder:
         latest = Paths(shutil.copytree(folder.parents[1], tmp_path / "copy", symlinks=True)).latest_report
         assert latest.resolve().name == folder.name
         records = runs_of(plan, OUTCOMES | {"H2": [0.85, 0.835]})
-        second = write_report(plan, records, judge(plan, records), Paths(tmp_path / "copy")).parent
+        second = write_report(judge_all(plan, records), Paths(tmp_path / "copy")).parent
         assert latest.resolve() == second.resolve()
         assert {path.name for path in latest.parent.iterdir()} == {"latest", folder.name, second.name}
         assert second.name != folder.name
@@ -157,7 +157,7 @@ class TestWords:
         assert plan.arms["K1"].same_as == "E5"
         assert (
             "**The same configuration as E5.** The two share their runs. The source reports 83.7 % for K1 and 85.0 % "
-            "for E5, so the 1.3 points between them are its own noise: the luck of a single run."
+            "for E5. The configuration is the same, so these 1.3 points are seed noise of single runs."
         ) in markdown
 
     def test_provenance_that_is_not_there_is_said_to_be_missing(self, markdown: str) -> None:
@@ -170,7 +170,7 @@ class TestWords:
         captures = {"data/LocD.h5": "0123456789abcdef" * 4}
         records = runs_of(plan, {"baseline": 0.8}, provenance={"host": "b", "captures": captures})
         records |= runs_of(plan, {"E5": 0.8}, provenance={"host": "a", "captures": captures})
-        how = dict(rows_of(render_markdown(plan, records, judge(plan, records)), "## How it was run"))
+        how = dict(rows_of(render_markdown(judge_all(plan, records)), "## How it was run"))
         assert how["host"] == "a and b"
         assert how["capture LocD.h5"] == "SHA-256 0123456789abcdef…"
 
@@ -230,10 +230,8 @@ class TestTrainingCommand:
         assert "--set" not in commands["baseline"]
 
     def test_says_which_shards_it_needs(self, markdown: str) -> None:
-        assert (
-            "`knockout data shard --out shards --profile quick`:\n\n```bash\npython -m model.studies.radio.by_hand"
-            in markdown
-        )
+        makes = "`knockout data shard --out shards --profile quick` makes:"
+        assert f"{makes}\n\n```bash\npython -m model.studies.radio.by_hand" in markdown
 
     def test_is_code_in_the_page(self, folder: Path) -> None:
         page = (folder / "report.html").read_text()
@@ -267,7 +265,7 @@ class TestTextOfOthers:
         plan = a_plan(experiments, title=f"A title {HOSTILE}", task=HOSTILE, about=HOSTILE)
         origin = {"commit": HOSTILE, "branch": f"={HOSTILE}", "host": HOSTILE, "environment": {"torch": HOSTILE}}
         records = runs_of(plan, {"baseline": 0.5, "E5": 0.6, "H2": died}, provenance=origin)
-        return write_report(plan, records, judge(plan, records), Paths(tmp_path), {"E5": f"E5: {HOSTILE}"}).parent
+        return write_report(judge_all(plan, records), Paths(tmp_path), {"E5": f"E5: {HOSTILE}"}).parent
 
     def test_hidden_signs_are_shown_as_their_codes(self, folder: Path) -> None:
         for path in folder.iterdir():

@@ -7,7 +7,7 @@ import pytest
 from msgspec import structs
 
 from model.train.run_folder import Result, RunFolder
-from orchestrator.runs.consistency import contradiction, why_not_believed
+from orchestrator.runs.consistency import find_contradiction, why_not_believed
 from orchestrator.runs.order import Order, read_order
 from orchestrator.runs.states import RunState
 
@@ -20,7 +20,7 @@ def folder(study: Any) -> RunFolder:
 
 
 def find(folder: RunFolder, order: Order | None = None, **provenance: Any) -> str | None:
-    return contradiction(folder.path.name, folder.read_config(), order or read_order(folder), provenance)
+    return find_contradiction(folder.path.name, folder.read_config(), order or read_order(folder), provenance)
 
 
 def test_what_was_queued_and_trained_agrees(folder: RunFolder) -> None:
@@ -65,7 +65,7 @@ def test_provenance_of_another_run_is_told(folder: RunFolder, provenance: dict[s
 
 def test_a_configuration_of_another_seed_is_told(folder: RunFolder) -> None:
     config = structs.replace(folder.read_config(), seed=7)
-    assert contradiction(folder.path.name, config, None, {}) == "config.json is of E5 at seed 7"
+    assert find_contradiction(folder.path.name, config, None, {}) == "config.json is of E5 at seed 7"
 
 
 class TestWhyNotBelieved:

@@ -18,7 +18,7 @@ from orchestrator.campaign.plan import Plan
 from orchestrator.errors import RunError
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import NotBelievedError, RunRecord, read_run, read_runs
-from tests.epochs import an_epoch
+from tests.builders.epochs import an_epoch
 
 
 def result_of(*captures: str) -> Result:

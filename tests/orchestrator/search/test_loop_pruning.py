@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from orchestrator.runs.states import RunState
 from orchestrator.search.notes import add_note
 from orchestrator.search.trials import Trials
-from tests.epochs import an_epoch
+from tests.builders.epochs import an_epoch
 
 Lab = Any
 """That of conftest.py."""

@@ -11,7 +11,7 @@ from orchestrator.campaign.search_spec import ObjectiveSpec
 from orchestrator.campaign.spec import DataSpec
 from orchestrator.errors import SpecError
 from orchestrator.search.objective import combine, each_by_epoch, mean_by_epoch, score_run
-from tests.epochs import epochs_of
+from tests.builders.epochs import epochs_of
 
 WHERE = ("searches", "focal", "objective")
 

@@ -11,7 +11,7 @@ from sqlalchemy import make_url, text
 from orchestrator.errors import QueueError, QueueLockedError
 from orchestrator.runs.paths import Paths
 from orchestrator.search.storage import hold, open_storage_study
-from tests.proxy import Proxy
+from tests.builders.proxy import Proxy
 
 
 @pytest.fixture

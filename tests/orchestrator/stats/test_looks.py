@@ -11,7 +11,6 @@ from orchestrator.stats.looks import (
     Cell,
     Look,
     Progress,
-    Weighed,
     crossing_levels,
     level_at,
     replay,
@@ -23,7 +22,7 @@ REFERENCES = {"baseline": None, "E5": "baseline", "H2": "E5", "K1": "baseline"}
 AT = (Look(2, 0.5, 0.5), Look(3, 0.3, 0.4), Look(5, 0.2, 0.4))
 MAX_SEEDS = 5
 
-Told = dict[tuple[str, int], bool]
+Decided = dict[tuple[str, int], bool]
 
 stagings = st.builds(
     lambda screen, more, confirm: StagingSpec(screen_seeds=screen, max_seeds=screen + more, confirm_seeds=confirm),
@@ -32,21 +31,20 @@ stagings = st.builds(
     st.integers(2, 4),
 )
 cells = st.tuples(st.sampled_from(sorted(REFERENCES)), st.integers(0, MAX_SEEDS - 1))
-tellings = st.fixed_dictionaries(
+decisions = st.fixed_dictionaries(
     {(name, look.num_seeds): st.booleans() for name, reference in REFERENCES.items() if reference for look in AT}
 )
 
 
-def go(ended: set[Cell] | None, told: Told) -> Progress:
+def go(ended: set[Cell] | None, decided: Decided) -> Progress:
     """Go through the looks; every run has ended where `ended` is None."""
+    progress = Progress(REFERENCES)
+    for look in replay(progress, AT, lambda cell: ended is None or cell in ended):
+        progress.close(look, {name: 0.01 for name in progress.undecided if decided[name, look.num_seeds]})
+    return progress
 
-    def weigh(look: Look, progress: Progress) -> dict[str, Weighed]:
-        return {name: Weighed(told[name, look.num_seeds], 0.01) for name in progress.undecided}
 
-    return replay(REFERENCES, AT, lambda cell: ended is None or cell in ended, weigh)
-
-
-def everything_told(*names: str) -> Told:
+def all_decided(*names: str) -> Decided:
     return {(name, look.num_seeds): name in names for name in REFERENCES for look in AT}
 
 
@@ -103,48 +101,48 @@ class TestSeeds:
 
 class TestReplay:
     def test_the_first_look_asks_for_every_arm_seed_by_seed(self) -> None:
-        progress = go(set(), everything_told())
+        progress = go(set(), all_decided())
         assert progress.missing == tuple((name, seed) for seed in (0, 1) for name in REFERENCES)
         assert progress.completed == []
 
     def test_a_look_waits_for_its_last_run(self) -> None:
         ended = {(name, seed) for name in REFERENCES for seed in (0, 1)} - {("K1", 1)}
-        progress = go(ended, everything_told("E5", "H2", "K1"))
+        progress = go(ended, all_decided("E5", "H2", "K1"))
         assert progress.missing == (("K1", 1),)
-        assert progress.told_at == {}
+        assert progress.decided_at == {}
 
     def test_more_seeds_go_to_the_undecided_and_to_what_it_is_compared_with(self) -> None:
         ended = {(name, seed) for name in REFERENCES for seed in (0, 1)}
-        progress = go(ended, everything_told("E5", "K1"))
+        progress = go(ended, all_decided("E5", "K1"))
         assert set(progress.missing) == {("E5", 2), ("H2", 2)}
         assert progress.given == {"baseline": 2, "E5": 3, "H2": 3, "K1": 2}
 
     def test_what_stays_undecided_has_had_the_greatest_number_of_seeds(self) -> None:
-        progress = go(None, everything_told("E5", "K1"))
+        progress = go(None, all_decided("E5", "K1"))
         assert progress.undecided == ["H2"]
         assert progress.missing == ()
         assert progress.given["H2"] == MAX_SEEDS
 
     def test_nothing_is_asked_for_once_all_is_decided(self) -> None:
-        progress = go(None, everything_told("E5", "H2", "K1"))
+        progress = go(None, all_decided("E5", "H2", "K1"))
         assert set(progress.given.values()) == {2}
         assert progress.completed == [AT[0]]
 
-    @given(st.sets(cells), st.sets(cells), tellings)
-    def test_more_runs_never_take_a_decision_back(self, ended: set[Cell], more: set[Cell], told: Told) -> None:
-        before, after = go(ended, told), go(ended | more, told)
-        assert before.told_at.items() <= after.told_at.items()
-        assert before.told_p.items() <= after.told_p.items()
+    @given(st.sets(cells), st.sets(cells), decisions)
+    def test_more_runs_never_take_a_decision_back(self, ended: set[Cell], more: set[Cell], decided: Decided) -> None:
+        before, after = go(ended, decided), go(ended | more, decided)
+        assert before.decided_at.items() <= after.decided_at.items()
+        assert before.decided_p.items() <= after.decided_p.items()
         assert all(num_seeds <= after.given[name] for name, num_seeds in before.given.items())
 
-    @given(st.sets(cells), tellings)
-    def test_the_same_runs_give_the_same_decisions(self, ended: set[Cell], told: Told) -> None:
-        assert go(ended, told) == go(set(sorted(ended)), told)
+    @given(st.sets(cells), decisions)
+    def test_the_same_runs_give_the_same_decisions(self, ended: set[Cell], decided: Decided) -> None:
+        assert go(ended, decided) == go(set(sorted(ended)), decided)
 
-    @given(st.sets(cells), tellings)
-    def test_each_experiment_is_decided_or_undecided_and_never_both(self, ended: set[Cell], told: Told) -> None:
-        progress = go(ended, told)
-        assert sorted([*progress.told_at, *progress.undecided]) == ["E5", "H2", "K1"]
+    @given(st.sets(cells), decisions)
+    def test_each_experiment_is_decided_or_undecided_and_never_both(self, ended: set[Cell], decided: Decided) -> None:
+        progress = go(ended, decided)
+        assert sorted([*progress.decided_at, *progress.undecided]) == ["E5", "H2", "K1"]
 
 
 def test_a_p_value_over_its_share_is_compared_with_all_of_the_level() -> None:

@@ -18,8 +18,9 @@ from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import BaselineSpec
 from orchestrator.verdicts.claims import (
     AuditedClaim,
-    Standing,
+    ClaimVerdict,
     audit,
+    compare_with_claim,
     detectable_points,
     find_noise,
     find_protocol,
@@ -29,6 +30,12 @@ from orchestrator.verdicts.claims import (
     paired_p_value,
     unpaired_error_points,
 )
+from orchestrator.verdicts.judgement import Judgement, Verdict
+
+
+def audit_of(plan: Plan) -> list[AuditedClaim]:
+    return audit(plan, find_protocol(plan))
+
 
 SOURCE: dict[str, dict[str, Any]] = {
     "E5": {"change": {"loss.kind": "focal"}, "reported": {"accuracy": 85.0, "delta": 1.0, "versus": "baseline"}},
@@ -57,7 +64,7 @@ def a_source(a_plan: Callable[..., Plan]) -> Callable[..., Plan]:
 
 @pytest.fixture
 def claims(a_source: Callable[..., Plan]) -> dict[str, AuditedClaim]:
-    return {claim.experiment: claim for claim in audit(a_source())}
+    return {claim.experiment: claim for claim in audit_of(a_source())}
 
 
 class TestProtocol:
@@ -72,14 +79,14 @@ class TestProtocol:
         found = find_protocol(plan)
         assert (found.num_bursts, found.is_declared) == (1000, True)
         full = a_source(baseline=BaselineSpec(reported=Reported(accuracy=84.0)))
-        assert audit(plan) == audit(full)
+        assert audit_of(plan) == audit_of(full)
 
     def test_claim_with_bursts_of_its_own_is_weighed_on_those(self, a_source: Callable[..., Plan]) -> None:
         more = {"change": {"optim.epochs": 7}, "reported": {"accuracy": 78.3, "delta": -5.7, "bursts": 10_000}}
-        of = {claim.experiment: claim for claim in audit(a_source(SOURCE | {"noise": more}))}
+        of = {claim.experiment: claim for claim in audit_of(a_source(SOURCE | {"noise": more}))}
         assert (of["noise"].num_bursts, of["roll"].num_bursts) == (10_000, 1000)
         assert of["noise"].burst_error_points == pytest.approx(unpaired_error_points(78.3, 84.0, 10_000))
-        assert of["noise"].standing is Standing.SUPPORTED
+        assert of["noise"].verdict is ClaimVerdict.SUPPORTED
 
     def test_knows_the_noise_of_a_run_by_what_is_reported_twice(self, a_source: Callable[..., Plan]) -> None:
         noise = find_protocol(a_source()).noise
@@ -169,17 +176,17 @@ class TestDetectable:
 
 class TestStandings:
     @pytest.mark.parametrize(
-        ("experiment", "standing"),
+        ("experiment", "verdict"),
         [
-            ("E5", Standing.CONTRADICTED),
-            ("H2", Standing.CONTRADICTED),
-            ("K1", Standing.NOT_SUPPORTED),
-            ("noise", Standing.NOT_SUPPORTED),
-            ("roll", Standing.SUPPORTED),
+            ("E5", ClaimVerdict.CONTRADICTED),
+            ("H2", ClaimVerdict.CONTRADICTED),
+            ("K1", ClaimVerdict.NOT_SUPPORTED),
+            ("noise", ClaimVerdict.NOT_SUPPORTED),
+            ("roll", ClaimVerdict.SUPPORTED),
         ],
     )
-    def test_of_a_claim(self, claims: dict[str, AuditedClaim], experiment: str, standing: Standing) -> None:
-        assert claims[experiment].standing is standing
+    def test_of_a_claim(self, claims: dict[str, AuditedClaim], experiment: str, verdict: ClaimVerdict) -> None:
+        assert claims[experiment].verdict is verdict
 
     def test_only_a_reported_difference_is_a_claim(self, claims: dict[str, AuditedClaim]) -> None:
         assert list(claims) == ["E5", "H2", "K1", "noise", "roll"]
@@ -214,35 +221,35 @@ class TestStandings:
         self, a_source: Callable[..., Plan]
     ) -> None:
         muon = {"change": {"optim.epochs": 9}, "reported": {"accuracy": 83.8, "delta": -1.3}}
-        (*_, found) = audit(a_source(SOURCE | {"muon": muon}))
+        (*_, found) = audit_of(a_source(SOURCE | {"muon": muon}))
         assert 85.0 - 83.7 < 1.3
-        assert found.standing is Standing.CONTRADICTED
+        assert found.verdict is ClaimVerdict.CONTRADICTED
 
     def test_without_a_repeat_the_bursts_alone_decide(self, a_source: Callable[..., Plan]) -> None:
         plan = a_source({name: SOURCE[name] for name in ("E5", "noise")})
-        by_name = {claim.experiment: claim for claim in audit(plan)}
-        assert by_name["E5"].standing is Standing.NOT_SUPPORTED
-        assert by_name["noise"].standing is Standing.SUPPORTED
+        by_name = {claim.experiment: claim for claim in audit_of(plan)}
+        assert by_name["E5"].verdict is ClaimVerdict.NOT_SUPPORTED
+        assert by_name["noise"].verdict is ClaimVerdict.SUPPORTED
         assert by_name["noise"].total_error_points == by_name["noise"].burst_error_points
 
     def test_more_bursts_support_what_few_do_not(self, a_source: Callable[..., Plan]) -> None:
         plan = a_source({"E5": SOURCE["E5"]}, packets=10_000)
-        assert audit(plan)[0].standing is Standing.SUPPORTED
+        assert audit_of(plan)[0].verdict is ClaimVerdict.SUPPORTED
 
     def test_stricter_level_of_the_campaign_supports_less(self, a_source: Callable[..., Plan]) -> None:
         plan = a_source({"noise": SOURCE["noise"]})
         strict = structs.replace(plan.campaign, judging=structs.replace(plan.campaign.judging, level=0.001))
-        assert audit(structs.replace(plan, campaign=strict))[0].standing is Standing.NOT_SUPPORTED
+        assert audit_of(structs.replace(plan, campaign=strict))[0].verdict is ClaimVerdict.NOT_SUPPORTED
 
     def test_accuracy_that_is_not_given_follows_from_the_references(self, a_source: Callable[..., Plan]) -> None:
         mean = {"on": "E5", "change": {"model.pooling": "mean"}, "reported": {"delta": -3.9}}
-        (*_, found) = audit(a_source(SOURCE | {"pool-mean": mean}))
+        (*_, found) = audit_of(a_source(SOURCE | {"pool-mean": mean}))
         assert found.burst_error_points == pytest.approx(unpaired_error_points(81.1, 85.0, 1000))
 
     def test_claim_without_any_accuracy_cannot_be_told(self, a_source: Callable[..., Plan]) -> None:
         plan = a_source({"mean": {"change": {"model.pooling": "mean"}, "reported": {"delta": -3.9}}})
-        (found,) = audit(plan)
-        assert (found.standing, found.detectable_points, found.p_value) == (Standing.CANNOT_TELL, None, None)
+        (found,) = audit_of(plan)
+        assert (found.verdict, found.detectable_points, found.p_value) == (ClaimVerdict.CANNOT_TELL, None, None)
 
     @given(accuracy=ACCURACY, delta=st.floats(-90.0, 90.0))
     def test_supported_claims_are_significant_as_well(self, accuracy: float, delta: float) -> None:
@@ -253,5 +260,46 @@ class TestStandings:
 
 def test_difference_that_does_not_follow_from_the_accuracies_is_named(a_source: Callable[..., Plan]) -> None:
     wrong = {"on": "H2", "change": {"optim.epochs": 9}, "reported": {"accuracy": 84.5, "delta": -0.5, "versus": "H2"}}
-    claims = audit(a_source(SOURCE | {"H4": wrong}))
+    claims = audit_of(a_source(SOURCE | {"H4": wrong}))
     assert [claim.experiment for claim in misstated(claims)] == ["H4"]
+
+
+class TestReplay:
+    @pytest.mark.parametrize(
+        ("ends", "delta", "agreement"),
+        [
+            ((0.4, 1.6), 1.0, "agree"),
+            ((-3.0, 4.0), 1.0, "cannot tell"),
+            ((-2.0, 0.9), 1.0, "disagree"),
+            ((-12.0, -3.0), -7.5, "agree"),
+            ((-12.0, 0.5), -7.5, "cannot tell"),
+            (None, 1.0, "cannot tell"),
+            ((0.4, 1.6), None, "cannot tell"),
+        ],
+    )
+    def test_claim_needs_an_interval_that_tells_it_from_nothing(
+        self, ends: tuple[float, float] | None, delta: float | None, agreement: str
+    ) -> None:
+        low, high = ends or (None, None)
+        judgement = Judgement(
+            experiment="E5", reference="baseline", verdict=Verdict.INCONCLUSIVE, reason="", low_points=low,
+            high_points=high,
+        )  # fmt: skip
+        assert compare_with_claim(judgement, Reported(delta=delta), 1.0)[0] == agreement
+
+    @pytest.mark.parametrize(
+        ("verdict", "failure", "reported", "agreement"),
+        [
+            (Verdict.FAILED, "out_of_memory", Reported(outcome="out_of_memory"), "stopped as reported"),
+            (Verdict.IMPROVED, None, Reported(outcome="too_slow"), "disagree"),
+            (Verdict.INCONCLUSIVE, None, Reported(outcome="regression"), "cannot tell"),
+            (Verdict.REGRESSION, None, Reported(outcome="regression"), "agree"),
+            (Verdict.TOO_SLOW, None, Reported(delta=-1.0), "disagree"),
+            (Verdict.PENDING, None, Reported(outcome="too_slow"), "cannot tell"),
+        ],
+    )
+    def test_outcome_is_compared_with_how_it_ended(
+        self, verdict: Verdict, failure: str | None, reported: Reported, agreement: str
+    ) -> None:
+        judgement = Judgement(experiment="E5", reference="baseline", verdict=verdict, reason="", failure=failure)
+        assert compare_with_claim(judgement, reported, 1.0)[0] == agreement

@@ -17,20 +17,20 @@ from orchestrator.runs.record import RunRecord
 from orchestrator.stats.variance import Spread, pool_spreads, rounding_variance
 from orchestrator.verdicts import comparisons
 from orchestrator.verdicts.comparisons import (
-    accuracies_of,
+    accuracies_by_seed,
     adjust,
     comparison,
     configuration,
     distinct_p_values,
-    outcomes_of,
+    outcomes_by_seed,
     pair_runs,
+    pooled_spreads,
+    replicate_accuracies,
     replicate_spread,
-    replicates_of,
     score_table,
     spread_between,
-    spreads_of,
 )
-from orchestrator.verdicts.interactions import Additivity, InteractionJudgement, interactions_of
+from orchestrator.verdicts.interactions import Additivity, InteractionJudgement, judge_interactions
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.judgement import Verdict
 from orchestrator.verdicts.staged import judge_as_declared
@@ -52,26 +52,30 @@ def plan(a_plan: Callable[..., Plan]) -> Plan:
 
 class TestRuns:
     def test_only_those_that_are_done_have_outcomes_and_an_accuracy(self, plan: Plan, runs_of: RunsOf) -> None:
-        runs = comparisons.runs_of(plan, runs_of(plan, {"E5": [0.8, SLOW]}), "E5")
-        assert (list(runs), list(outcomes_of(runs, "LocD")), accuracies_of(runs, "LocD")) == ([0, 1], [0], {0: 80.0})
+        runs = comparisons.runs_by_seed(plan, runs_of(plan, {"E5": [0.8, SLOW]}), "E5")
+        assert (list(runs), list(outcomes_by_seed(runs, "LocD")), accuracies_by_seed(runs, "LocD")) == (
+            [0, 1],
+            [0],
+            {0: 80.0},
+        )
 
     def test_one_that_is_not_there_is_none_and_never_zero(self, plan: Plan) -> None:
-        runs = comparisons.runs_of(plan, {}, "E5")
+        runs = comparisons.runs_by_seed(plan, {}, "E5")
         assert runs == {0: None, 1: None}
-        assert (outcomes_of(runs, "LocD"), accuracies_of(runs, "LocD")) == ({}, {})
+        assert (outcomes_by_seed(runs, "LocD"), accuracies_by_seed(runs, "LocD")) == ({}, {})
 
     def test_capture_that_was_not_scored_has_none(self, plan: Plan, runs_of: RunsOf) -> None:
-        runs = comparisons.runs_of(plan, runs_of(plan, {"E5": 0.8}), "E5")
-        assert (outcomes_of(runs, "LocC"), accuracies_of(runs, "LocC")) == ({}, {})
+        runs = comparisons.runs_by_seed(plan, runs_of(plan, {"E5": 0.8}), "E5")
+        assert (outcomes_by_seed(runs, "LocC"), accuracies_by_seed(runs, "LocC")) == ({}, {})
 
     def test_seeds_are_those_of_the_campaign(self, plan: Plan, runs_of: RunsOf) -> None:
         records = runs_of(plan, {"E5": [0.8, 0.9]})
         late = structs.replace(plan, campaign=structs.replace(plan.campaign, seeds=(1,)))
-        assert accuracies_of(comparisons.runs_of(late, records, "E5"), "LocD") == {1: pytest.approx(90.0)}
+        assert accuracies_by_seed(comparisons.runs_by_seed(late, records, "E5"), "LocD") == {1: pytest.approx(90.0)}
 
     def test_sides_are_joined_where_both_were_scored(self, plan: Plan, runs_of: RunsOf) -> None:
         records = runs_of(plan, {"baseline": 0.8, "E5": [0.84, SLOW]})
-        pairs = pair_runs(*(comparisons.runs_of(plan, records, name) for name in ("E5", "baseline")), "LocD")
+        pairs = pair_runs(*(comparisons.runs_by_seed(plan, records, name) for name in ("E5", "baseline")), "LocD")
         assert (pairs.seeds, pairs.dropped_seeds) == ((0,), (1,))
         assert pairs.delta_points_by_seed == pytest.approx([4.0])
 
@@ -128,7 +132,7 @@ class TestReplicates:
         assert score_table(with_aa[3], records) == score_table(with_aa[0], records)
         assert set(score_table(with_aa[3], records)[0]) == set(IDEAS)
         pooled = pool_spreads(*score_table(with_aa[0], records))
-        assert {name: of for name, of in spreads_of(with_aa[3], records).items() if name in IDEAS} == pooled
+        assert {name: of for name, of in pooled_spreads(with_aa[3], records).items() if name in IDEAS} == pooled
 
     @given(outcomes=st.fixed_dictionaries(dict.fromkeys((*IDEAS, *REPLICATES), OUTCOMES)))
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -143,7 +147,9 @@ class TestReplicates:
         self, with_aa: dict[int, Plan], runs_of: RunsOf
     ) -> None:
         records = runs_of(with_aa[3], {"baseline": [0.8, None, 0.7], "AA2": [0.9, SLOW, 0.6], "E5": 0.5})
-        assert replicates_of(with_aa[3], records) == pytest.approx({0: 80.0, 4: 70.0, 20_000: 90.0, 20_004: 60.0})
+        assert replicate_accuracies(with_aa[3], records) == pytest.approx(
+            {0: 80.0, 4: 70.0, 20_000: 90.0, 20_004: 60.0}
+        )
 
     def test_spread_is_their_sample_variance(self) -> None:
         found = replicate_spread([80.0, 70.0, 90.0, 60.0], 200)
@@ -212,19 +218,19 @@ class TestInteractions:
         plan = a_plan(self.EXPERIMENTS, interactions=(("A", "B"),))
         records = runs_of(plan, self.AT_ONCE)
         judgements = judge(plan, records)
-        (found,) = interactions_of(plan, records, judgements)
+        (found,) = judge_interactions(plan, records, judgements)
         assert (found.first_points, found.second_points, found.both_points) == pytest.approx((5.0, 2.0, 45.0))
         assert found.contrast.delta_points == pytest.approx(38.0)
         assert found.contrast.moderated
         assert found.verdict is Additivity.SYNERGY
-        assert interactions_of(structs.replace(plan, interactions=()), records, judgements) == []
+        assert judge_interactions(structs.replace(plan, interactions=()), records, judgements) == []
 
     def test_takes_its_own_seeds_where_too_few_configurations_are_pooled(
         self, a_plan: Callable[..., Plan], runs_of: RunsOf
     ) -> None:
         plan = a_plan(self.EXPERIMENTS, interactions=(("A", "B"),))
         records = runs_of(plan, self.AT_ONCE | {"A": [0.55, None]})
-        (found,) = interactions_of(plan, records, judge(plan, records))
+        (found,) = judge_interactions(plan, records, judge(plan, records))
         assert (found.verdict, found.contrast.seeds) == (Additivity.NEEDS_SEEDS, (0,))
 
 
@@ -247,7 +253,7 @@ class TestStagedInteractions:
         def of(outcomes: Mapping[str, Any]) -> InteractionJudgement:
             records = runs_of(plan, outcomes)
             at_look, judgements = judge_as_declared(plan, records)
-            (found,) = interactions_of(at_look, records, judgements)
+            (found,) = judge_interactions(at_look, records, judgements)
             return found
 
         return of

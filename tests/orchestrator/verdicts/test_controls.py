@@ -43,7 +43,7 @@ class TestShuffledLabels:
         assert (first.experiment, first.correct, first.bursts, first.chance_percent) == ("null", 22, 200, 10.0)
         wanted = [100 * beta.ppf(0.025, 22, 179), 100 * beta.ppf(0.975, 23, 178)]
         assert [first.low_percent, first.high_percent] == pytest.approx(wanted)
-        assert (first.holds_chance, second.holds_chance) == (True, False)
+        assert (first.includes_chance, second.includes_chance) == (True, False)
 
     def test_run_that_was_not_scored_says_nothing(self, a_plan: Builder, runs_of: RunsOf) -> None:
         plan = a_plan({"null": SHUFFLED})

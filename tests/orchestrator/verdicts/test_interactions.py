@@ -22,7 +22,7 @@ from orchestrator.verdicts.interactions import (
     FourArms,
     InteractionJudgement,
     contrast_spread,
-    judge_interactions,
+    judge_pairs,
     pair_cells,
 )
 
@@ -59,7 +59,7 @@ def draw(rates: Rates, *, seed: int = 0, num_seeds: int = 5, num_bursts: int = 4
 
 
 def judge_one(arms: FourArms, margin: float = 2.0) -> InteractionJudgement:
-    (found,) = judge_interactions({PAIR: arms}, JudgingSpec(), margin)
+    (found,) = judge_pairs({PAIR: arms}, JudgingSpec(), margin)
     return found
 
 
@@ -161,7 +161,7 @@ def test_p_values_are_adjusted_among_the_interactions_that_have_one() -> None:
         third: draw((0.6, 0.7, 0.7, 0.7), num_seeds=1),
         other: draw((0.6, 0.7, 0.7, 0.79), seed=1),
     }
-    first, without, second = judge_interactions(cases, JudgingSpec(), 2.0)
+    first, without, second = judge_pairs(cases, JudgingSpec(), 2.0)
     raw = sorted((found.contrast.p_value, found.adjusted_p_value) for found in (first, second))
     assert without.adjusted_p_value is None
     assert raw[0][1] == pytest.approx(min(1.0, 2 * (raw[0][0] or 0.0)))
@@ -171,8 +171,8 @@ def test_p_values_are_adjusted_among_the_interactions_that_have_one() -> None:
 def test_pair_that_waits_counts_as_compared_and_takes_no_word_back() -> None:
     other = Interaction(first="C", second="D", neither="baseline", only_first="C", only_second="D", both="E")
     cases = {PAIR: draw((0.6, 0.7, 0.7, 0.74)), other: draw((0.6, 0.7, 0.7, 0.9), seed=1)}
-    now, waits = judge_interactions(cases, JudgingSpec(), 2.0, [other])
-    alone, told = judge_interactions(cases, JudgingSpec(), 2.0)
+    now, waits = judge_pairs(cases, JudgingSpec(), 2.0, [other])
+    alone, told = judge_pairs(cases, JudgingSpec(), 2.0)
     assert (waits.verdict, waits.adjusted_p_value, told.verdict) == (Additivity.WAITS, None, Additivity.SYNERGY)
     assert waits.contrast == told.contrast
     assert now.contrast.p_value is not None

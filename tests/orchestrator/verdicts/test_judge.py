@@ -14,7 +14,7 @@ from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import JudgingSpec
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.estimate import bursts_to_resolve
-from orchestrator.verdicts.judge import decide, family_size, judge
+from orchestrator.verdicts.judge import decide_verdict, family_size, judge
 from orchestrator.verdicts.judgement import Judgement, Verdict
 
 FOCAL = {"change": {"loss.kind": "focal"}}
@@ -363,4 +363,4 @@ def test_plan_without_a_single_record_is_judged_pending(a_plan: Builder) -> None
 def test_inside_the_margin_comes_before_the_sign(
     delta_points: float, adjusted_p: float, equivalence_p: float, verdict: Verdict
 ) -> None:
-    assert decide(delta_points, adjusted_p, equivalence_p, 0.05) is verdict
+    assert decide_verdict(delta_points, adjusted_p, equivalence_p, 0.05) is verdict

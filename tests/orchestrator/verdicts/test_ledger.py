@@ -11,7 +11,7 @@ from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.search_spec import FloatSpace, SearchSpec
 from orchestrator.campaign.spec import StagingSpec
 from orchestrator.runs.record import RunRecord
-from orchestrator.verdicts.ledger import describe_scorings, scorings
+from orchestrator.verdicts.ledger import describe_scorings, list_scorings
 
 SLOW = Result(state="too_slow", reason="slow", epochs=3)
 EXPERIMENTS: dict[str, dict[str, Any]] = {
@@ -30,7 +30,7 @@ def plan(a_plan: Callable[..., Plan]) -> Plan:
 
 
 def test_each_run_that_was_scored_counts_once_and_names_who_reads_it(plan: Plan, runs_of: RunsOf) -> None:
-    found = scorings(plan, runs_of(plan, OUTCOMES))
+    found = list_scorings(plan, runs_of(plan, OUTCOMES))
     assert [(each.experiment, each.seed) for each in found] == [
         ("baseline", 0), ("E5", 0), ("H2", 0), ("baseline", 1), ("E5", 1),
     ]  # fmt: skip
@@ -39,14 +39,14 @@ def test_each_run_that_was_scored_counts_once_and_names_who_reads_it(plan: Plan,
 
 
 def test_run_without_a_result_or_without_a_record_was_not_scored(plan: Plan, runs_of: RunsOf) -> None:
-    assert scorings(plan, {}) == []
-    assert scorings(plan, runs_of(plan, {"wide": SLOW, "H2": [None, None]})) == []
+    assert list_scorings(plan, {}) == []
+    assert list_scorings(plan, runs_of(plan, {"wide": SLOW, "H2": [None, None]})) == []
 
 
 def test_result_of_older_code_is_one_scoring_of_the_older_run(plan: Plan, runs_of: RunsOf) -> None:
     accepted = {"accepted": {"run": "E5-s0-1a2b3c4d"}}
     records = runs_of(plan, {"baseline": 0.8}) | runs_of(plan, {"E5": [0.8], "H2": [0.8]}, provenance=accepted)
-    found = scorings(plan, records)
+    found = list_scorings(plan, records)
     assert [each.scored_by for each in found if each.experiment == "E5"] == ["E5-s0-1a2b3c4d"]
     assert len(found) == 3
 
@@ -58,7 +58,7 @@ def test_every_reported_capture_is_counted_by_itself(
     run = a_run(plan, "baseline", 0, 0.8)
     assert run.result is not None
     run.result.scores["LocE"] = run.result.scores["LocD"]
-    found = scorings(plan, {run.id: run})
+    found = list_scorings(plan, {run.id: run})
     assert [(each.capture, each.run) for each in found] == [("LocD", run.id), ("LocE", run.id)]
     assert [sentence[:4] for sentence in describe_scorings(plan, found)[:2]] == ["LocD", "LocE"]
 
@@ -69,10 +69,10 @@ def _captures(*more: str) -> dict[str, Any]:
 
 
 def test_sentence_gives_the_counts_and_what_chose(plan: Plan, runs_of: RunsOf) -> None:
-    first, second, *_ = describe_scorings(plan, scorings(plan, runs_of(plan, OUTCOMES)))
+    first, second, *_ = describe_scorings(plan, list_scorings(plan, runs_of(plan, OUTCOMES)))
     counts = "LocD was scored 5 times, by 5 runs of 3 configurations, the baseline and controls among them"
     assert first == f"{counts}; nothing was chosen on it."
-    assert second == "Of each run, the epoch of the lowest validation loss (on LocB) was scored, once."
+    assert second == "Each run was scored once, at the epoch of the lowest validation loss (on LocB)."
 
 
 def test_what_searches_may_look_at_is_named_where_there_is_any(a_plan: Callable[..., Plan]) -> None:
@@ -86,13 +86,14 @@ def test_the_runs_of_searches_are_said_to_be_scored_too(a_plan: Callable[..., Pl
     search = SearchSpec(title="Focus", space={"loss.gamma": FloatSpace(low=0.5, high=5.0)})
     searching = structs.replace(choosing, campaign=structs.replace(choosing.campaign, searches={"focal": search}))
     (words,) = [words for words in describe_scorings(searching, []) if "Searches" in words]
-    assert words.endswith("alone; their runs are scored here too, once each, which nothing reads and nobody counts.")
+    told = "their runs are scored here too, once each, but nothing uses these scores and they are not counted."
+    assert words.endswith(f"alone; {told}")
 
 
 def test_giving_out_seeds_is_said_to_be_a_choice_on_the_judged_capture_alone(a_plan: Callable[..., Plan]) -> None:
     two = {"validate": ["LocA"], "train": ["LocB"], "report": ["LocD", "LocE"]} | _captures("LocE")
     judged, other, *rest = describe_scorings(a_plan({}, staging=StagingSpec(), seeds=tuple(range(12)), data=two), [])
-    words = "which experiments were given more seeds was decided by verdicts on it, at levels that add up"
+    words = "verdicts on it decided which experiments got more seeds, at levels that add up"
     assert judged.endswith(f"; {words}, and nothing else was chosen on it.")
     assert other.endswith("; nothing was chosen on it.")
     assert not [sentence for sentence in rest if "chosen" in sentence or "more seeds" in sentence]

@@ -14,8 +14,15 @@ from orchestrator.campaign.spec import StagingSpec
 from orchestrator.runs.record import RunRecord
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.judgement import AtLook, Verdict
-from orchestrator.verdicts.next_run import next_run, seeds_to_tell
-from orchestrator.verdicts.staged import DecisionState, Standing, among, judge_as_declared, left_out, stand
+from orchestrator.verdicts.next_run import next_run
+from orchestrator.verdicts.staged import (
+    SeedDecisionState,
+    StagedVerdicts,
+    experiments_left_out,
+    judge_as_declared,
+    judge_staged,
+    plan_to_judge,
+)
 
 STAGING = StagingSpec(screen_seeds=2, max_seeds=3, confirm_seeds=2)
 EXPERIMENTS = {
@@ -43,14 +50,14 @@ def scored(num_correct: int) -> NDArray[np.bool_]:
 
 
 @pytest.fixture
-def standing(plan: Plan, runs_of: RunsOf) -> Callable[[Mapping[str, Any]], Standing]:
+def standing(plan: Plan, runs_of: RunsOf) -> Callable[[Mapping[str, Any]], StagedVerdicts]:
     """Judge runs given as experiment -> how many bursts each seed recognised."""
 
-    def of(outcomes: Mapping[str, Any]) -> Standing:
+    def of(outcomes: Mapping[str, Any]) -> StagedVerdicts:
         given = {
             name: [scored(each) if isinstance(each, int) else each for each in of] for name, of in outcomes.items()
         }
-        return stand(plan, runs_of(plan, given), STAGING)
+        return judge_staged(plan, runs_of(plan, given), STAGING)
 
     return of
 
@@ -63,7 +70,7 @@ WON = CALM | {"K1": [470, 472]}
 def test_nothing_trained_wants_the_screening_of_every_arm(plan: Plan, standing: Any) -> None:
     found = standing({})
     assert found.wanted == tuple((name, seed) for seed in (0, 1) for name in plan.arms)
-    assert {decision.state for decision in found.decisions.values()} == {DecisionState.UNDECIDED}
+    assert {decision.state for decision in found.decisions.values()} == {SeedDecisionState.UNDECIDED}
     assert {judgement.verdict for judgement in found.judgements.values()} == {Verdict.PENDING}
 
 
@@ -86,14 +93,14 @@ def test_what_is_decided_at_the_first_look_wants_no_more_seeds(standing: Any) ->
 def test_an_undecided_experiment_wants_the_next_look_and_so_does_its_reference(standing: Any) -> None:
     found = standing(CALM | {"H2": [380, 404]})
     decision = found.decisions["H2"]
-    assert (decision.state, decision.wants) == (DecisionState.UNDECIDED, (2,))
+    assert (decision.state, decision.wants) == (SeedDecisionState.UNDECIDED, (2,))
     assert set(found.wanted) == {("E5", 2), ("H2", 2)}
     assert found.judgements["H2"].reason.endswith("; the next look waits for 2 runs")
 
 
 def test_one_that_has_had_all_seeds_stays_inconclusive_and_says_what_it_would_take(standing: Any) -> None:
     found = standing(CALM | {"E5": [401, 401, 400], "H2": [380, 404, 350]})
-    assert found.decisions["H2"].state is DecisionState.EXHAUSTED
+    assert found.decisions["H2"].state is SeedDecisionState.EXHAUSTED
     assert found.wanted == ()
     assert "it would take" in found.judgements["H2"].reason
 
@@ -110,13 +117,13 @@ def test_the_same_records_give_the_same_decision(standing: Any) -> None:
 
 def test_a_stopped_experiment_is_decided(standing: Any) -> None:
     found = standing(CALM | {"K1": [SLOW, SLOW]})
-    assert found.decisions["K1"].state is DecisionState.DECIDED
+    assert found.decisions["K1"].state is SeedDecisionState.DECIDED
     assert found.decisions["K1"].verdict is Verdict.TOO_SLOW
 
 
 def test_an_experiment_whose_reference_was_stopped_gets_no_more_seeds(standing: Any) -> None:
     found = standing(CALM | {"baseline": [SLOW, SLOW]})
-    assert found.decisions["E5"].state is DecisionState.DECIDED
+    assert found.decisions["E5"].state is SeedDecisionState.DECIDED
     assert found.wanted == ()
 
 
@@ -196,7 +203,7 @@ class TestControls:
         assert found is not None
         assert (found.experiment, found.reason) == (
             "shuffled",
-            "a control of the campaign: the first look waits for it",
+            "it is a control of the campaign, and the first look waits for it",
         )
 
 
@@ -209,17 +216,17 @@ class TestWhatIsJudgedTogether:
         self, plan: Plan, records: dict[str, RunRecord]
     ) -> None:
         whole = structs.replace(plan, campaign=structs.replace(plan.campaign, staging=None, seeds=(0, 1)))
-        alone, both = (among(whole, names, records) for names in (["E5"], ["E5", "K1"]))
+        alone, both = (plan_to_judge(whole, names, records) for names in (["E5"], ["E5", "K1"]))
         assert list(alone.arms) == ["baseline", "E5", "K1"]
         assert judge(alone, records) == judge(both, records)
-        assert left_out(whole, alone, records) == []
+        assert experiments_left_out(whole, alone, records) == []
 
     def test_looks_are_of_what_is_named_alone_and_the_rest_can_be_named(
         self, plan: Plan, records: dict[str, RunRecord]
     ) -> None:
-        part = among(plan, ["E5"], records)
+        part = plan_to_judge(plan, ["E5"], records)
         assert list(part.arms) == ["baseline", "E5"]
-        assert left_out(plan, part, records) == ["K1"]
+        assert experiments_left_out(plan, part, records) == ["K1"]
 
 
 class TestLevels:
@@ -253,38 +260,3 @@ def test_the_plan_of_a_report_holds_the_runs_that_were_asked_for_and_no_others(p
     assert told.campaign.seeds == (0, 1)
     assert {run.id for run in told.runs} == {plan.run_of[name, seed] for name in plan.arms for seed in (0, 1)}
     assert judgements.keys() == plan.arms.keys()
-
-
-class TestNextRun:
-    def test_a_reference_that_several_wait_for_comes_first(self, standing: Any) -> None:
-        found = next_run(standing(CALM | {"E5": [380, 404], "K1": [380, 404]}), lambda name: 10.0)
-        assert found is not None
-        assert (found.experiment, found.seed) == ("baseline", 2)
-        assert {"E5", "K1"} <= set(found.serves)
-        assert found.command == "knockout run baseline --seeds 2-2 --profile quick"
-        assert "E5" in found.reason
-
-    def test_of_two_that_help_as_much_the_quicker_one_comes_first(self, standing: Any) -> None:
-        undecided = standing(CALM | {"H2": [380, 404]})
-        for quick, slow in (("E5", "H2"), ("H2", "E5")):
-            found = next_run(undecided, {quick: 5.0, slow: 50.0}.get)
-            assert found is not None
-            assert (found.experiment, found.seconds) == (quick, 5.0)
-
-    def test_nothing_is_next_where_all_is_decided(self, standing: Any) -> None:
-        assert next_run(standing(CALM), lambda name: None) is None
-
-    def test_before_any_result_two_seeds_are_needed(self, standing: Any) -> None:
-        found = next_run(standing({}), lambda name: None)
-        assert found is not None
-        assert "two seeds are needed to say anything of" in found.reason
-
-    def test_a_candidate_waits_for_fresh_seeds(self, standing: Any) -> None:
-        found = next_run(standing(WON), lambda name: 1.0)
-        assert found is not None
-        assert found.seed in (3, 4)
-        assert found.reason == "K1 waits for it; K1 improved and is to be confirmed on fresh seeds"
-
-    def test_the_closer_an_experiment_is_to_a_verdict_the_fewer_seeds_it_takes(self, standing: Any) -> None:
-        far, near = (standing(CALM | {"K1": seeds}).judgements["K1"] for seeds in ([360, 440], [390, 412]))
-        assert 1 <= seeds_to_tell(near, 8.0) < seeds_to_tell(far, 8.0)

@@ -162,7 +162,7 @@ class TestStaged:
     def test_look_is_said(self, standing: Judged) -> None:
         said = "\n".join(say_steps(work_out(*standing, "roll")))
         judgement = standing[2]["roll"]
-        assert "3. Look at 2 seeds, of several that share the level." in said
+        assert "3. Look at 2 seeds, one of several that share the level." in said
         assert f"p = {judgement.p_value:.4g}; for the look and the family {judgement.adjusted_p_value:.4g}" in said
         assert said.splitlines()[-1] == f"4. Rule: {judgement.reason}"
 
@@ -249,7 +249,7 @@ class TestSteps:
         records = runs_of(plan, {"baseline": [0.8, 0.7], "E5": [0.5, 0.9]}, num_bursts=10)
         steps = work_out(plan, records, judge(plan, records), "E5")
         assert steps.devices == ()
-        assert "nothing to tell apart by transmitter" in "\n".join(say_steps(steps))
+        assert "there is no split by transmitter" in "\n".join(say_steps(steps))
 
     def test_comparison_and_its_mirror_image_have_one_rank(self, judged: Callable[..., Judged]) -> None:
         all_of_it = judged(self.OUTCOMES)
@@ -310,7 +310,7 @@ class TestWords:
 
     def test_one_seed_is_said_to_allow_nothing(self, judged: Callable[..., Judged]) -> None:
         said = "\n".join(say_steps(work_out(*judged({"baseline": [0.8], "E5": [0.84]}), "E5")))
-        assert "One seed is no mean: +4.000 points" in said
+        assert "There is one seed: +4.000 points" in said
         assert "no interval and no test" in said
         assert "needs seeds: 1 of at least 2" in said
 
@@ -335,13 +335,13 @@ class TestWords:
         deviation = f"{steps.replicates.deviation_points:.3f}"
         assert f"Standard deviation of a run: {deviation} points, 3.0 degrees of freedom." in said
         assert f"The difference of two such runs: √2 × {deviation} = " in said
-        assert "other configurations are asked" not in said
+        assert "other configurations are used" not in said
 
     def test_control_is_said_to_be_the_reason_that_nothing_is_pooled(self, judged: Callable[..., Judged]) -> None:
         null = EXPERIMENTS | {"null": {"control": "shuffled_labels"}}
         plan, records, judgements = judged(TestSteps.OUTCOMES | {"null": [0.1, 0.12]}, null)
         said = "\n".join(say_steps(work_out(plan, records, judgements, "null")))
-        assert "null is a control, and how far the seeds of the others lie apart tells nothing of it" in said
+        assert "null is a control, and the spread of other arms says nothing about it" in said
         assert "Too few configurations" not in said
         assert "Against no difference" not in said
         assert said.endswith(judgements["null"].reason)

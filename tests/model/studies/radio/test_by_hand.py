@@ -18,13 +18,14 @@ import torch
 
 from model.config import JobConfig
 from model.data.shards import Order, write_shards
-from model.endings import AWAY
+from model.endings import AWAY, INTERRUPTED
 from model.studies.radio import by_hand as train
 from model.studies.radio.by_hand import fit_to_device, main, run_folder_of
-from model.studies.radio.evaluate import JobError, load_classifier
+from model.studies.radio.evaluate import load_classifier
 from model.studies.radio.evaluate import main as evaluate
 from model.studies.radio.flags import parse
-from model.train.job import INTERRUPTED
+from model.studies.radio.study import RadioStudy
+from model.train.device import JobError
 from model.train.run_folder import EpochRecord, RunFolder
 
 JobBuilder = Callable[..., JobConfig]
@@ -192,7 +193,7 @@ def test_shards_train_as_the_captures_do(
     folder = RunFolder(workplace / "plain")
     folder.path.mkdir()
     folder.config.write_bytes(msgspec.json.encode(command.job(build_job().data, "cpu")))
-    assert train.run_job(folder, captures, "cpu") == 0
+    assert train.run_job(RadioStudy, folder, captures, "cpu") == 0
     assert timeless(folder) == timeless(run_folder(workplace))
     assert all(0 < record.data_seconds < record.seconds for record in folder.read_epochs())
     with np.load(folder.predictions) as plain, np.load(run_folder(workplace).predictions) as sharded:

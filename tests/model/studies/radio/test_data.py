@@ -18,19 +18,10 @@ from numpy.typing import NDArray
 
 from model.config import CaptureConfig
 from model.data.captures import open_bursts, read_bursts
-from model.emulate.channel import LOCATIONS, Location, digitise, draw_echoes, propagate
+from model.emulate.channel import LOCATIONS
 from model.emulate.transmitter import (
-    NUM_TRAITS,
-    DeviceModel,
     Difficulty,
-    Hardware,
-    Moment,
-    Trait,
-    draw_devices,
-    hardware_at,
-    transmit,
 )
-from model.emulate.waveform import PADDING_SAMPLES, LoraPreamble, filtered, frequencies_hz, rotation
 from model.studies.radio import data as emulate
 from model.studies.radio.data import Emulation, emulate_packets, main, write_capture
 
@@ -57,24 +48,6 @@ def read_capture(tmp_path: Path) -> CaptureReader:
 
 def small(**change: Any) -> Emulation:
     return dataclasses.replace(Emulation(num_packets=2, num_samples=SAMPLES), **change)
-
-
-def ideal_hardware(num_packets: int = 1, **change: float) -> Hardware:
-    """A transmitter without any imperfection, but for those given."""
-    silent = dict.fromkeys((field.name for field in dataclasses.fields(Hardware)), 0.0)
-    times = {"ramp_time_s": 1e-12, "ringing_decay_s": 1e-12, "settling_time_s": 1e-12}
-    values = silent | times | {"saturation": 1e6} | change
-    return Hardware(**{name: np.full((num_packets, 1), value) for name, value in values.items()})
-
-
-def at_once(num_packets: int = 1, carrier_offset_hz: float = 0.0, start_s: float = 0.0) -> Moment:
-    columns = (np.full(num_packets, value) for value in (start_s, carrier_offset_hz, 0.0))
-    return Moment(*columns)
-
-
-def send(hardware: Hardware, moment: Moment | None = None, num_samples: int = 1024) -> NDArray[np.complex128]:
-    moment = moment or at_once(len(hardware.saturation))
-    return transmit(hardware, moment, num_samples, RATE_HZ, np.random.default_rng(0))
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -144,139 +117,6 @@ def test_the_carrier_offset_of_a_device_changes_between_locations() -> None:
     between_devices_hz = offsets_hz(LOC_A).std()
     between_locations_hz = (offsets_hz(LOC_D) - offsets_hz(LOC_A)).std()
     assert 100 < between_locations_hz < between_devices_hz
-
-
-def test_the_location_with_the_weakest_signal_is_the_one_reported() -> None:
-    assert [place.name for place in LOCATIONS] == ["LocA", "LocB", "LocC", "LocD"]
-    assert min(LOCATIONS, key=lambda place: place.min_snr_db).name == "LocD"
-
-
-def test_without_spread_devices_are_identical() -> None:
-    scores_DK = draw_devices(np.random.default_rng(0), 10)
-    hardware = hardware_at(0.0 * scores_DK, DeviceModel())
-    for field in dataclasses.fields(Hardware):
-        assert np.ptp(getattr(hardware, field.name)) == 0.0
-
-
-def test_devices_differ_more_than_the_packets_of_one() -> None:
-    difficulty = Difficulty()
-    assert difficulty.packet_jitter < difficulty.session_drift < 1.0
-
-
-@settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 2**32), num_devices=st.integers(2, 30))
-def test_the_scores_of_a_trait_cover_its_spread(seed: int, num_devices: int) -> None:
-    scores_DK = draw_devices(np.random.default_rng(seed), num_devices)
-    assert scores_DK.shape == (num_devices, NUM_TRAITS)
-    medians_K = np.sort(scores_DK, axis=0)
-    # One value in each stratum: half of them below the median, whatever the seed.
-    assert np.all(medians_K[: num_devices // 2] <= 0)
-    assert np.all(medians_K[(num_devices + 1) // 2 :] >= 0)
-
-
-def test_a_relative_trait_keeps_its_sign() -> None:
-    values = Trait(2.0, 3.0, relative=True).at(np.array([-5.0, 0.0, 5.0]))
-    assert values.shape == (3, 1)
-    assert values[1, 0] == 2.0
-    assert values.min() > 0
-
-
-def test_every_trait_of_the_model_changes_the_signal() -> None:
-    scores_1K = np.full((1, NUM_TRAITS), 0.5)
-    reference = send(hardware_at(scores_1K, DeviceModel()))
-    for trait, field in enumerate(dataclasses.fields(DeviceModel)):
-        changed_1K = scores_1K.copy()
-        changed_1K[0, trait] = 1.5
-        change = np.abs(send(hardware_at(changed_1K, DeviceModel())) - reference).max()
-        assert change > 1e-3, f"{field.name} has no effect"
-
-
-def test_an_ideal_transmitter_sends_the_preamble_alone() -> None:
-    t_S = np.arange(2048) / RATE_HZ
-    sent = send(ideal_hardware(), num_samples=2048)[0]
-    np.testing.assert_allclose(sent[1:], LoraPreamble().at(t_S[None])[0, 1:], atol=1e-9)
-
-
-def test_a_preamble_repeats_its_chirp_and_sweeps_its_bandwidth() -> None:
-    preamble = LoraPreamble()
-    assert preamble.symbol_s == pytest.approx(1.024e-3)
-    chirps_S = preamble.at(np.arange(2048)[None] / RATE_HZ)[0]
-    np.testing.assert_allclose(chirps_S[:1024], chirps_S[1024:], atol=1e-9)
-    frequency_hz = np.diff(np.unwrap(np.angle(chirps_S[:1024]))) * RATE_HZ / (2 * np.pi)
-    assert frequency_hz[[0, -1]] == pytest.approx([-62.5e3, 62.5e3], rel=4e-3)
-
-
-def test_nothing_is_sent_before_switch_on() -> None:
-    sent = send(ideal_hardware(ramp_time_s=20e-6), at_once(start_s=8e-6))[0]
-    amplitude = np.abs(sent)
-    assert amplitude[:8].max() < 1e-9
-    assert amplitude[28] == pytest.approx(1 - np.exp(-1), abs=1e-3)
-    assert amplitude[-100:].min() > 0.99
-
-
-def test_the_synthesiser_settles_on_the_carrier() -> None:
-    hardware = ideal_hardware(settling_offset_hz=5000.0, settling_time_s=100e-6)
-    baseband = send(hardware)[0, 1:] / send(ideal_hardware())[0, 1:]
-    frequency_hz = np.diff(np.unwrap(np.angle(baseband))) * RATE_HZ / (2 * np.pi)
-    assert frequency_hz[[0, 99, 900]] == pytest.approx(5000 * np.exp([-0.015, -1.005, -9.015]), abs=1.0)
-
-
-def test_the_carrier_offset_turns_the_signal() -> None:
-    turned = send(ideal_hardware(), at_once(carrier_offset_hz=1000.0))[0, 1:] / send(ideal_hardware())[0, 1:]
-    assert np.angle(turned[250] / turned[0]) == pytest.approx(np.pi / 2)
-
-
-def test_gain_imbalance_makes_the_image_that_theory_says() -> None:
-    gain = 10 ** (1.0 / 20)
-    clean = send(ideal_hardware())[0, 1:]
-    skewed = send(ideal_hardware(iq_gain_db=1.0))[0, 1:]
-    expected = (1 - gain) / (1 + gain)
-    np.testing.assert_allclose(skewed - clean, expected * clean.conj(), atol=1e-9)
-
-
-def test_a_saturated_amplifier_gives_at_most_its_saturation() -> None:
-    assert np.abs(send(ideal_hardware(saturation=0.5))).max() < 0.5
-    assert np.abs(send(ideal_hardware(saturation=0.5)))[0, -1] > 0.45
-
-
-def test_phase_noise_walks_as_fast_as_its_linewidth_says() -> None:
-    linewidth_hz, num_packets = 10.0, 400
-    noisy = send(ideal_hardware(num_packets, linewidth_hz=linewidth_hz))
-    walk = np.angle(noisy[:, 1001] / noisy[:, 1] * (send(ideal_hardware())[0, 1] / send(ideal_hardware())[0, 1001]))
-    assert walk.var() == pytest.approx(2 * np.pi * linewidth_hz * 1000 / RATE_HZ, rel=0.25)
-
-
-def test_filtering_by_a_delay_shifts_the_burst() -> None:
-    burst = LoraPreamble().at(np.arange(200)[None] / RATE_HZ)
-    delayed = filtered(burst, rotation(-2 * np.pi * 3 / RATE_HZ * frequencies_hz(200, RATE_HZ))[None])
-    np.testing.assert_allclose(delayed[:, 3:], burst[:, :-3], atol=1e-9)
-    assert np.abs(delayed[:, :3]).max() < 1e-9
-    assert len(frequencies_hz(200, RATE_HZ)) == 200 + PADDING_SAMPLES
-
-
-def channel_gain(place: Location, num_packets: int) -> NDArray[np.complex128]:
-    """What the channel does to a carrier in the middle of the band, for each packet."""
-    stream = np.random.default_rng(1)
-    echoes_T = draw_echoes(place.multipath, stream)
-    carrier_PS = np.ones((num_packets, SAMPLES), dtype=np.complex128)
-    return propagate(carrier_PS, place, echoes_T, RATE_HZ, stream)[:, SAMPLES // 2]
-
-
-def test_the_channel_fades_from_packet_to_packet_and_more_at_locd() -> None:
-    def fading(location: int) -> float:
-        gain_P = channel_gain(LOCATIONS[location], 300)
-        return float(gain_P.std() / np.abs(gain_P.mean()))
-
-    assert 0.05 < fading(LOC_A) < fading(LOC_D)
-
-
-def test_noise_is_as_strong_as_recorded() -> None:
-    receiver = dataclasses.replace(
-        LOCATIONS[LOC_A].receiver, iq_gain_db=0.0, iq_phase_deg=0.0, leakage_db=-300.0, adc_bits=30
-    )
-    clean = send(ideal_hardware())[:, 1:]
-    noisy = digitise(clean, receiver, np.array([10.0]), np.random.default_rng(0)) * 8
-    assert np.mean(np.abs(noisy - clean) ** 2) == pytest.approx(0.1, rel=0.1)
 
 
 def test_samples_lie_on_the_steps_of_the_converter() -> None:
@@ -376,7 +216,7 @@ def test_more_than_the_disk_holds_is_told_before_anything_is_written(
     assert main(["--folder", str(tmp_path / "new"), "--packets", "1000000", "--samples", "1000000"]) == 2
     said = capsys.readouterr().err
     assert re.fullmatch(
-        rf"model\.data\.emulate: {tmp_path}/new cannot be written: 320000\.6 GB are needed, [\d.]+ GB are free; "
+        rf"model\.studies\.radio\.data: {tmp_path}/new cannot be written: 320000\.6 GB are needed, [\d.]+ GB are free; "
         r"ask for less, or free some\n",
         said,
     )

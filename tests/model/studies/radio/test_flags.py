@@ -269,7 +269,7 @@ SETTINGS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(parts=PARTS, seed=st.integers(0, 2**32 - 1), data=SETTINGS)
 def test_any_job_comes_back_from_its_flags(parts: dict[str, Any], seed: int, data: dict[str, Any]) -> None:
     names = {"experiment": "E5", "profile": "train", "seed": seed}

@@ -1,0 +1,30 @@
+"""Each module is mirrored by its test file, or named here with the reason; each test file mirrors a module."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.house.sources import BOTH, NAMES, ROOT
+
+TESTED_ELSEWHERE: dict[str, str] = {}
+"""Module -> where its behaviour is tested, and why not in a file of its name."""
+
+
+def test_file_of(name: str) -> Path:
+    folder, _, module = name.removesuffix(".py").rpartition("/")
+    return ROOT / "tests" / folder / f"test_{module.strip('_')}.py"
+
+
+@pytest.mark.parametrize("name", sorted(NAMES[path] for path in BOTH if path.stem != "__init__"))
+def test_a_module_has_its_test_file(name: str) -> None:
+    assert test_file_of(name).is_file() != (name in TESTED_ELSEWHERE), f"{test_file_of(name)} is wanted"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("*/**/test_*.py")), ids=lambda path: path.as_posix())
+def test_a_test_file_mirrors_a_module(path: Path) -> None:
+    parts = path.relative_to(ROOT / "tests").parts
+    if parts[0] in ("orchestrator", "model"):
+        folder = ROOT.joinpath(*parts[:-1])
+        modules = {module.stem.strip("_") for module in folder.glob("*.py")} | {folder.name}
+        words = path.stem.removeprefix("test_").split("_")
+        assert any("_".join(words[:number]) in modules for number in range(1, len(words) + 1))

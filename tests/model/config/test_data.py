@@ -1,0 +1,96 @@
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.config import (
+    CaptureConfig,
+    DataConfig,
+    job_from_builtins,
+)
+
+
+def capture(**changes: Any) -> dict[str, Any]:
+    return {"path": "here.h5", "devices": [0, 2], "packets": [0, 4]} | changes
+
+
+def values(**changes: Any) -> dict[str, Any]:
+    """The least that a job must say, with changes laid over it; a change to `data` is laid over its fields."""
+    data = {
+        "captures": {
+            "A": capture(),
+            "V": capture(packets=[4, 6]),
+            "C": capture(packets=[6, 8]),
+            "D": capture(path="there.h5"),
+        },
+        "train": ["A"],
+        "validate": ["V"],
+        "report": ["D"],
+    }
+    base = {"experiment": "E5", "profile": "quick", "seed": 0}
+    return base | changes | {"data": data | changes.get("data", {})}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"report": ["A"]}, "`report: A` and `train: A` share bursts; what is used to report must be unseen"),
+        ({"report": ["V"]}, "`report: V` and `validate: V` share bursts"),
+        ({"choose": ["D"]}, "`report: D` and `choose: D` share bursts"),
+        ({"validate": ["A"]}, "`validate: A` and `train: A` share bursts"),
+        ({"choose": ["A"]}, "`choose: A` and `train: A` share bursts"),
+        ({"choose": ["V"]}, "`choose: V` and `validate: V` share bursts"),
+        ({"report": ["D", "A"]}, "`report: A` and `train: A` share bursts"),
+    ],
+)
+def test_what_is_scored_was_never_learnt_or_chosen_on(data: dict[str, Any], message: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=message):
+        job_from_builtins(values(data=data))
+
+
+@pytest.mark.parametrize("path", ["here.h5", "./here.h5", "folder/../here.h5", ".//here.h5"])
+def test_bursts_shared_under_another_name_or_spelling_of_the_file_are_seen(path: str) -> None:
+    captures = values()["data"]["captures"] | {"D": capture(path=path, devices=[1, 5], packets=[3, 4])}
+    with pytest.raises(msgspec.ValidationError, match="`report: D` and `train: A` share bursts"):
+        job_from_builtins(values(data={"captures": captures}))
+
+
+@pytest.mark.parametrize("other", [{"devices": [2, 4]}, {"packets": [8, 10]}, {"path": "there.h5"}])
+def test_other_devices_packets_or_files_are_other_bursts(other: dict[str, Any]) -> None:
+    captures = values()["data"]["captures"] | {"D": capture(**other)}
+    assert job_from_builtins(values(data={"captures": captures})).data.report == ("D",)
+
+
+ranges = st.tuples(st.integers(0, 6), st.integers(1, 4)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+
+
+parts = st.builds(CaptureConfig, path=st.sampled_from(["a.h5", "b.h5"]), devices=ranges, packets=ranges)
+
+
+@settings(deadline=None, max_examples=100)
+@given(parts, parts)
+def test_captures_overlap_where_they_have_a_burst_in_common(one: CaptureConfig, other: CaptureConfig) -> None:
+    def bursts(part: CaptureConfig) -> set[tuple[str, int, int]]:
+        return {(part.path, d, p) for d in range(*part.devices) for p in range(*part.packets)}
+
+    assert one.overlaps(other) == other.overlaps(one) == bool(bursts(one) & bursts(other))
+
+
+def test_each_scored_capture_is_scored_once() -> None:
+    job = job_from_builtins(values(data={"choose": ["C"], "report": ["D", "D"]}))
+    assert job.data.scored == ("V", "C", "D")
+
+
+def test_bursts_named_twice_in_one_role_are_refused() -> None:
+    capture = {"path": "a.h5", "devices": [0, 2], "packets": [0, 4]}
+    captures = {
+        "A": capture,
+        "A2": {**capture, "packets": [3, 6]},
+        "V": {**capture, "packets": [6, 8]},
+        "D": {**capture, "path": "d.h5"},
+    }
+    values = {"captures": captures, "train": ["A", "A2"], "validate": ["V"], "report": ["D"]}
+    with pytest.raises(msgspec.ValidationError, match="`train` names bursts twice: `A` and `A2` share some"):
+        msgspec.convert(values, DataConfig)

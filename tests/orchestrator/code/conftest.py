@@ -1,0 +1,35 @@
+"""What the tests of code share: a campaign's folder, as it is and in a repository."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.campaign.plan import Plan
+from orchestrator.runs.paths import Paths
+
+FOCAL = {"change": {"loss.kind": "focal", "loss.gamma": 2.0}}
+
+
+@pytest.fixture
+def plan(a_plan: Callable[..., Plan]) -> Plan:
+    return a_plan({"E5": FOCAL})
+
+
+@pytest.fixture
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    root = tmp_path / "study"
+    (root / "model").mkdir(parents=True)
+    (root / "model" / "__main__.py").write_text("print('one')\n")
+    return Paths(root)
+
+
+@pytest.fixture
+def committed(paths: Paths) -> Paths:
+    identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    for words in (("init", "--quiet"), ("add", "-A"), ("commit", "--quiet", "-m", "start")):
+        subprocess.run(["git", *identity, *words], cwd=paths.root, check=True)
+    return paths
