@@ -48,6 +48,8 @@ def code(tmp_path: Path) -> Path:
     real = (Path(__file__).parents[3] / "model" / "standby.py").read_text()
     (folder / "model" / "standby.py").write_text(real.replace("import torch\n", "").replace("    warm_up()\n", ""))
     shutil.copy(Path(__file__).parents[3] / "model" / "endings.py", folder / "model" / "endings.py")
+    (folder / "model" / "train").mkdir()
+    (folder / "model" / "train" / "__init__.py").touch()
     (folder / "model" / "train" / "own_code.py").write_text("def require_own_code():\n    pass\n")
     return folder
 
@@ -167,7 +169,7 @@ def test_where_the_standby_process_cannot_start_jobs_start_by_themselves(
     (code / "model" / "standby.py").write_text("raise SystemExit('torch is not installed')\n")
     job = launcher.start(build_folder("3"), code, "hash", SLOT)
     assert wait(job) == 3
-    assert isinstance(job._itself, Job)
+    assert isinstance(job._ordinary, Job)
 
 
 def test_closing_leaves_no_process_behind(code: Path, tmp_path: Path, build_folder: FolderBuilder) -> None:

@@ -284,7 +284,7 @@ def test_a_worker_that_stays_takes_what_is_queued_later(build_yard: YardBuilder)
     yard, launcher = build_yard(E1=[DONE])
     launcher.ends["F1"] = [DONE]
     worker = yard.worker(stays=True)
-    leave = {60: lambda: yard.store.ask_to_stop([worker.claims.process])}
+    leave = {60: lambda: yard.store.workers.ask_to_stop([worker.claims.process])}
     assert not worker.drain(Onlooker({20: lambda: yard.queue("F1"), **leave}))
     assert {state for state, _ in yard.outcomes().values()} == {RunState.DONE}
     assert launcher.started == ["E1", "F1"]
@@ -321,7 +321,7 @@ def test_a_request_through_the_queue_lets_jobs_finish_their_epochs_and_starts_no
     yard, launcher = build_yard(E1=[DONE], E2=[DONE])
     launcher.looks = {"E1": LONG}
     worker = yard.worker(CPU_SLOTS[:1])
-    assert not worker.drain(Onlooker({5: lambda: yard.store.ask_to_stop([worker.claims.process])}))
+    assert not worker.drain(Onlooker({5: lambda: yard.store.workers.ask_to_stop([worker.claims.process])}))
     assert launcher.started == ["E1"]
     assert yard.outcomes() == {"E1": (RunState.INTERRUPTED, STOPPED), "E2": (RunState.QUEUED, "")}
 
