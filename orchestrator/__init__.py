@@ -6,6 +6,7 @@ loaded on first use. Two have another name than their verb, since `report` and `
 
 import importlib
 import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 __version__ = "0.1.0"
@@ -13,45 +14,65 @@ __version__ = "0.1.0"
 # GitPython looks for git when it is imported, and would raise if there is none. Only commands that need git may fail.
 os.environ["GIT_PYTHON_REFRESH"] = "quiet"
 
+
+def open_door(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """Make the `__getattr__` of a package: each name is loaded from its module at its first use.
+
+    So a package says what others may take of it, and loads none of it before. For example, `report` is in the front
+    door of `api`, but a command that only reads the queue does not load pandas.
+
+    Args:
+        package: the name of the package.
+        names: name -> module of the package that has it, `module:other` if it has another name there. An empty place
+            means that the name is a module.
+    """
+
+    def load(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module `{package}` has no attribute `{name}`")
+        module, _, value = names[name].partition(":")
+        if not module:
+            return importlib.import_module(f"{package}.{name}")
+        return getattr(importlib.import_module(f"{package}.{module}"), value or name)
+
+    return load
+
+
 _API = {
-    "EmulateSpec": "data.EmulateSpec",
-    "Request": "plan.Request",
-    "RunOptions": "queue.RunOptions",
-    "SearchOptions": "search.SearchOptions",
-    "Wanted": "control.Wanted",
-    "WorkOptions": "work.WorkOptions",
-    "accept": "accept.accept",
-    "cancel": "control.cancel",
-    "checkout": "gc.checkout",
-    "data_emulate": "data.data_emulate",
-    "data_shard": "data.data_shard",
-    "doctor": "doctor.doctor",
-    "gc": "gc.gc",
-    "next_run": "train.next_run",
-    "plan": "plan.plan",
-    "promote": "search.promote",
-    "queue_add": "queue.queue_add",
-    "queue_list": "control.queue_list",
-    "rebuild": "control.rebuild",
-    "retry": "control.retry",
-    "run": "run.run",
-    "run_search": "search.search",
-    "schema": "show.schema",
-    "show": "show.show",
-    "status": "control.status",
-    "stop": "control.stop",
-    "why": "why.why",
-    "work": "work.work",
-    "write_report": "report.report",
+    "EmulateSpec": "api.data",
+    "Request": "api.plan",
+    "RunOptions": "api.queue",
+    "SearchOptions": "api.search",
+    "Wanted": "api.control",
+    "WorkOptions": "api.work",
+    "accept": "api.accept",
+    "cancel": "api.control",
+    "checkout": "api.gc",
+    "data_emulate": "api.data",
+    "data_shard": "api.data",
+    "doctor": "api.doctor",
+    "gc": "api.gc",
+    "next_run": "api.train",
+    "plan": "api.plan",
+    "promote": "api.search",
+    "queue_add": "api.queue",
+    "queue_list": "api.control",
+    "rebuild": "api.control",
+    "retry": "api.control",
+    "run": "api.run",
+    "run_search": "api.search:search",
+    "schema": "api.show",
+    "show": "api.show",
+    "status": "api.control",
+    "stop": "api.control",
+    "why": "api.why",
+    "work": "api.work",
+    "write_report": "api.report:report",
 }
-"""Name here -> module and name in `orchestrator.api`."""
+"""Name here -> its module, and its name there if that is another."""
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _API:
-        raise AttributeError(f"module `orchestrator` has no attribute `{name}`")
-    module, _, value = _API[name].partition(".")
-    return getattr(importlib.import_module(f"orchestrator.api.{module}"), value)
+__all__ = list(_API)
+__getattr__ = open_door(__name__, _API)
 
 
 def __dir__() -> list[str]:

@@ -3,3 +3,61 @@
 The modules form one line: source, load, spec, configs, generated, arms, plan, selection. `captures`, `records` and
 `snapshot` stand on it.
 """
+
+from orchestrator import open_door
+
+NAMES = {
+    "ABLATION": "fields",
+    "ABSENT": "configs",
+    "Arm": "arms",
+    "BASELINE": "fields",
+    "CONTROLS": "fields",
+    "Campaign": "spec",
+    "CategoricalSpace": "search_spec",
+    "Control": "fields",
+    "CurrentPlan": "selection",
+    "FloatSpace": "search_spec",
+    "IntSpace": "search_spec",
+    "Interaction": "generated",
+    "JudgingSpec": "spec",
+    "MedianPruning": "search_spec",
+    "Plan": "plan",
+    "PlannedRun": "plan",
+    "Reported": "fields",
+    "Request": "selection",
+    "SearchSpec": "search_spec",
+    "Selection": "selection",
+    "Space": "search_spec",
+    "StagingSpec": "spec",
+    "Where": "fields",
+    "WilcoxonPruning": "search_spec",
+    "at_profile": "load",
+    "branch_content": "arms",
+    "campaign_schema": "schema",
+    "choose_plan": "snapshot",
+    "collect_inputs": "selection",
+    "describe_change": "arms",
+    "gather": "records",
+    "load_campaign": "load",
+    "look_up": "configs",
+    "make_captures": "captures",
+    "make_plan": "selection",
+    "missing_captures": "captures",
+    "narrow": "plan",
+    "objective_captures": "load",
+    "open_campaign": "selection",
+    "plan_now": "selection",
+    "put_on": "configs",
+    "refuse_same_files": "captures",
+    "refuse_shared_bursts": "captures",
+    "resolve_arms": "arms",
+    "save_snapshot": "snapshot",
+    "seed_list": "load",
+    "select_again": "selection",
+    "select_arms": "arms",
+    "wrong_id": "load",
+}
+"""What other packages take of this one -> its module; empty if the name is that of a module."""
+
+__all__ = list(NAMES)
+__getattr__ = open_door(__name__, NAMES)

@@ -3,3 +3,28 @@
 Of an experiment it knows the name and the steps that change its code. It must never know a campaign, a queue or a
 verdict.
 """
+
+from orchestrator import open_door
+
+NAMES = {
+    "ArmCode": "sources",
+    "BranchContent": "steps",
+    "BranchName": "refs",
+    "Checkouts": "checkouts",
+    "Code": "sources",
+    "CodeStep": "steps",
+    "ExperimentCommit": "refs",
+    "GitCode": "sources",
+    "KnownCommit": "refs",
+    "Leftover": "checkouts",
+    "Repository": "repository",
+    "SPEC_FILE": "steps",
+    "find_code": "sources",
+    "leftover_worktrees": "checkouts",
+    "look_at_code": "sources",
+    "worktrees": "",
+}
+"""What other packages take of this one -> its module; empty if the name is that of a module."""
+
+__all__ = list(NAMES)
+__getattr__ = open_door(__name__, NAMES)

@@ -2,3 +2,33 @@
 
 It reads a run's order, and must never know a campaign, an experiment's meaning or a verdict.
 """
+
+from orchestrator import open_door
+
+NAMES = {
+    "CONTAINER_MASK": "slots",
+    "Device": "slots",
+    "Every": "loop",
+    "EveryRun": "loop",
+    "GivenRuns": "loop",
+    "Gpu": "slots",
+    "Jobs": "start",
+    "LiveRun": "watcher",
+    "MASK": "slots",
+    "Observer": "loop",
+    "Slot": "slots",
+    "THREAD_VARIABLES": "slots",
+    "build_worker": "worker",
+    "count_gpus": "slots",
+    "find_compiler_problem": "compilers",
+    "list_gpus": "slots",
+    "make_own_slots": "slots",
+    "never": "loop",
+    "provenance": "",
+    "usable_cores": "slots",
+    "visible_devices": "slots",
+}
+"""What other packages take of this one -> its module; empty if the name is that of a module."""
+
+__all__ = list(NAMES)
+__getattr__ = open_door(__name__, NAMES)

@@ -3,3 +3,19 @@
 It reads the findings that `verdicts.findings` worked out, and lays them out for readers. It must never draw a
 conclusion of its own, and it knows no command and no terminal.
 """
+
+from orchestrator import open_door
+
+NAMES = {
+    "describe_latest": "place",
+    "is_compared": "sections",
+    "marks": "sections",
+    "say_steps": "steps",
+    "sentences": "searches",
+    "write_report": "write",
+    "write_search_report": "searches",
+}
+"""What other packages take of this one -> its module; empty if the name is that of a module."""
+
+__all__ = list(NAMES)
+__getattr__ = open_door(__name__, NAMES)

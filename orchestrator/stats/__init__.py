@@ -3,3 +3,38 @@
 It pairs the outcomes of two sides, estimates a difference with its error, corrects for many tests, and plans interim
 looks. It must never know a campaign, an experiment's configuration or a run folder, and it opens no file.
 """
+
+from orchestrator import open_door
+
+NAMES = {
+    "ADJUST": "multiplicity",
+    "BurstOutcomes": "pairing",
+    "CORRECTION_NAME": "multiplicity",
+    "Cell": "looks",
+    "Estimate": "estimate",
+    "Look": "looks",
+    "MIN_POOLED": "variance",
+    "PairedDifferences": "pairing",
+    "Progress": "looks",
+    "Resolve": "estimate",
+    "Spread": "variance",
+    "arm_spreads": "variance",
+    "bursts_to_resolve": "estimate",
+    "difference_spread": "variance",
+    "equivalence_p_value": "estimate",
+    "estimate_delta": "estimate",
+    "fewest_to_decide": "estimate",
+    "fit_prior": "variance",
+    "pair_outcomes": "pairing",
+    "pool_spreads": "variance",
+    "replay": "looks",
+    "rounding_variance": "variance",
+    "seed_spread": "variance",
+    "seeds_to_resolve": "estimate",
+    "share_out": "looks",
+    "t_quantile": "estimate",
+}
+"""What other packages take of this one -> its module; empty if the name is that of a module."""
+
+__all__ = list(NAMES)
+__getattr__ = open_door(__name__, NAMES)

@@ -3,3 +3,55 @@
 A plan and its records come in, findings go out. It must never know a search, a report or a command, and it opens no
 file.
 """
+
+from orchestrator import open_door
+
+NAMES = {
+    "Additivity": "interactions",
+    "Arithmetic": "steps",
+    "AuditedClaim": "claims",
+    "COVERAGE": "controls",
+    "ClaimVerdict": "claims",
+    "Confirmation": "judgement",
+    "Contribution": "controls",
+    "ErrorStep": "steps",
+    "FalseVerdicts": "controls",
+    "Findings": "findings",
+    "InteractionJudgement": "interactions",
+    "Judgement": "judgement",
+    "Judgements": "judgement",
+    "LookStep": "steps",
+    "NextRun": "next_run",
+    "POWER": "claims",
+    "PoolStep": "steps",
+    "Protocol": "claims",
+    "ReplayedClaim": "claims",
+    "ReplicateStep": "steps",
+    "RunNoise": "claims",
+    "Scoring": "ledger",
+    "SeedDecision": "staged",
+    "SeedDecisionState": "staged",
+    "SeedStep": "steps",
+    "SeedUse": "ledger",
+    "Shuffled": "controls",
+    "SignificanceStep": "steps",
+    "SpreadStep": "steps",
+    "StagedVerdicts": "staged",
+    "Verdict": "judgement",
+    "describe_scorings": "ledger",
+    "experiments_left_out": "staged",
+    "family_size": "judge",
+    "find_confounds": "confounds",
+    "judge_all": "findings",
+    "judge_as_declared": "staged",
+    "judge_staged": "staged",
+    "misstated": "claims",
+    "next_run": "",
+    "paired_detectable_points": "claims",
+    "plan_to_judge": "staged",
+    "work_out": "steps",
+}
+"""What other packages take of this one -> its module; empty if the name is that of a module."""
+
+__all__ = list(NAMES)
+__getattr__ = open_door(__name__, NAMES)
