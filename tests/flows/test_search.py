@@ -86,7 +86,7 @@ def test_a_point_that_does_not_learn_is_pruned_and_does_not_wait(tmp_path: Path)
     said = study.must("search", "focal", "--workers", "1")
     trials = trials_of(study.repo)
     pruned = [trial for trial in trials if trial.state is TrialState.PRUNED]
-    assert f"4 points visited of 4, {len(pruned)} of them given up early" in said
+    assert f"4 points visited of 4, {len(pruned)} of them pruned, on E5" in said
     rows = {row["id"]: row for row in study.rows()}
     for trial in pruned:
         (run,) = trial.user_attrs["runs"]
