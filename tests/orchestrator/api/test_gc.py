@@ -221,10 +221,10 @@ class TestGc:
     def test_a_worktree_that_git_keeps_is_told_and_keeps_no_other(
         self, study: Any, branch: Branch, knockout: Knockout, dead_pid: int
     ) -> None:
-        made, paths = branch("E5"), study.paths
-        paths = [paths.worktrees / worktree_name(name, made.commit, gone(dead_pid)) for name in ("E5", "H2")]
+        made = branch("E5")
+        paths = [study.paths.worktrees / worktree_name(name, made.commit, gone(dead_pid)) for name in ("E5", "H2")]
         for path in paths:
-            Repository(paths.root).add_worktree(made.commit, path)
+            Repository(study.paths.root).add_worktree(made.commit, path)
         study.git("worktree", "lock", str(paths[0]))
         said = knockout("gc")[1]
         assert f"kept {paths[0]}: " in said
