@@ -99,7 +99,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
     def _file_lines(self) -> list[str]:
         if self.files is None:
-            return ["  its commit is not in this repository, so it cannot be known which files differ"]
+            return ["  its commit is not in this repository, so the files that differ are unknown"]
         return [f"  {file}" for file in self.files]
 
 

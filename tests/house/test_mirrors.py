@@ -10,14 +10,14 @@ TESTED_ELSEWHERE: dict[str, str] = {}
 """Module -> where its behaviour is tested, and why not in a file of its name."""
 
 
-def test_file_of(name: str) -> Path:
+def mirror_of(name: str) -> Path:
     folder, _, module = name.removesuffix(".py").rpartition("/")
     return ROOT / "tests" / folder / f"test_{module.strip('_')}.py"
 
 
 @pytest.mark.parametrize("name", sorted(NAMES[path] for path in BOTH if path.stem != "__init__"))
 def test_a_module_has_its_test_file(name: str) -> None:
-    assert test_file_of(name).is_file() != (name in TESTED_ELSEWHERE), f"{test_file_of(name)} is wanted"
+    assert mirror_of(name).is_file() != (name in TESTED_ELSEWHERE), f"{mirror_of(name)} is wanted"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("*/**/test_*.py")), ids=lambda path: path.as_posix())

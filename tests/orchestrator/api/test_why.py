@@ -99,7 +99,7 @@ def test_changed_code_is_told_with_its_files(planned: PlannedRun) -> None:
 
 def test_code_whose_files_nobody_knows_is_told_so(planned: PlannedRun) -> None:
     found = compare_with(planned, OTHER_CODE, None, id="E5-s1-00000000")
-    assert found.sentences()[2] == "  its commit is not in this repository, so nobody can say which files differ"
+    assert found.sentences()[2] == "  its commit is not in this repository, so the files that differ are unknown"
 
 
 def test_another_identity_of_the_same_parts_is_a_matter_of_format(planned: PlannedRun) -> None:

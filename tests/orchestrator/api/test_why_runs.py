@@ -90,7 +90,7 @@ def test_code_of_a_commit_that_is_not_here_is_only_told_by_its_hash(study: Any, 
     run_id = study.end(study.start("E5"))
     (study.paths.root / "model" / "new.py").write_text("x = 1\n")
     edit_json(study.paths.run(run_id).provenance, lambda origin: origin.update(commit="0123456789" * 4))
-    assert "its commit is not in this repository, so nobody can say which files differ" in ask(run_id)[1]
+    assert "its commit is not in this repository, so the files that differ are unknown" in ask(run_id)[1]
 
 
 def test_a_changed_capture_is_named_and_a_moved_one_is_the_same(study: Any, ask: Ask) -> None:
@@ -187,7 +187,7 @@ class TestAPatch:
         (study.paths.root / "p1.diff").unlink()
         lines = ask(patched)[1].splitlines()
         assert lines[1].startswith("code: model/ has another hash: ")
-        assert "nobody can say which files differ" in lines[2]
+        assert "the files that differ are unknown" in lines[2]
 
 
 class TestVerdict:

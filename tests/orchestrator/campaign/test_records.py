@@ -130,7 +130,7 @@ def test_nothing_is_set_aside_where_the_system_refuses(study: Any, ended: Any, m
 
 def test_the_arithmetic_of_a_verdict_names_what_is_left_out(study: Any, ended: Any) -> None:
     spoil_result(ended["E5", 1])
-    steps = explain_verdict(Request(file=study.file), "E5")
+    steps = explain_verdict(open_campaign(Request(file=study.file)), "E5")
     assert len(steps.left_out) == 1
     assert say_steps(steps)[-1].startswith(f"left out: {ended['E5', 1].path}: this run is not believed: ")
 

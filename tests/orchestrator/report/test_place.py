@@ -11,7 +11,7 @@ from orchestrator.api.queue import RunOptions
 from orchestrator.api.report import report
 from orchestrator.api.run import run
 from orchestrator.campaign.selection import Request
-from orchestrator.errors import RunError
+from orchestrator.errors import RunError, UsageError
 from orchestrator.report.place import describe_latest, point_latest, write_files
 from orchestrator.runs.paths import require_place
 
@@ -31,10 +31,10 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_starts(
     put(study.paths.reports)
     monkeypatch.setattr(api_run, "train", lambda *_: pytest.fail("it trained"))
     request = Request(file=study.file)
-    words = r"reports: the report cannot be written \(.*\); give the user who runs Knockout the right"
-    with pytest.raises(RunError, match=words):
+    words = "reports must be a folder, and is none; rename or remove it"
+    with pytest.raises(UsageError, match=words):
         run(request, RunOptions(snapshot=True))
-    with pytest.raises(RunError, match=words):
+    with pytest.raises(UsageError, match=words):
         report(request)
 
 
