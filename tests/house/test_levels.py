@@ -22,6 +22,15 @@ LEVELS = {
     "__main__": 9,
 }  # fmt: skip
 """Package or ground file of the orchestrator -> its level."""
+MODEL_LEVELS = {
+    "config": 0, "emulate": 0, "endings": 0, "files": 0, "process": 0, "streams": 0,
+    "data": 1, "layers": 1, "augment": 1,
+    "train": 2,
+    "studies": 3,
+    "describe": 4, "probe": 4, "speed": 4,
+    "__main__": 5, "standby": 6,
+}  # fmt: skip
+"""The same of the model."""
 MAX_PAIRS = 70
 """Most pairs of packages between which imports go."""
 MAX_MODULES = 14
@@ -61,6 +70,13 @@ def test_every_package_has_its_level() -> None:
 @pytest.mark.parametrize(("own", "other"), sorted(arrows()))
 def test_imports_go_down(own: str, other: str) -> None:
     assert LEVELS[other] < LEVELS[own], f"{own} imports {other}, which is not below it"
+
+
+@pytest.mark.parametrize("path", MODEL, ids=NAMES.get)
+def test_imports_of_the_model_go_down(path: Path) -> None:
+    own, *_ = path.relative_to(ROOT / "model").with_suffix("").parts
+    others = {module.split(".")[1] for module in imported_modules(path) if module.startswith("model.")}
+    assert all(MODEL_LEVELS[other] < MODEL_LEVELS[own] for other in others - {own})
 
 
 def test_few_packages_know_each_other() -> None:

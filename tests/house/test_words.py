@@ -14,7 +14,7 @@ from tests.house.sources import BOTH, NAMES, ROOT, tree_of
 MAX_WORDS = 25
 MIN_COMMENTS = 0.015
 """Least share of lines that are comments, over the whole."""
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md", ROOT / "docs" / "glossary.md"]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 HEADINGS = re.compile(r"(?m)^\s*(Args|Returns|Raises|Yields|Sources?|Attributes):\s*$")
 BREAKS = re.compile(r"\n\s*\n|\n\s*(?:[-*]|\d+\.) |\n(?=\s+\w+: )")
 WORD = re.compile(r"[\w'’./-]*\w[\w'’./-]*")
