@@ -215,6 +215,7 @@ def plan_now(selection: Selection, code: Code, before: CurrentPlan | None = None
 
 def share_runs(plan: Plan, paths: Paths) -> Plan:
     """Give each run that has no folder the id of a folder with the same identity, where there is one."""
+    # A folder's name ends in the first eight digits of its identity. So only folders with the same digits are read.
     names: dict[str, list[str]] = defaultdict(list)
     for path in paths.runs.iterdir() if paths.runs.is_dir() else ():
         names[path.name.rpartition("-")[2]].append(path.name)
