@@ -64,6 +64,7 @@ def work(file: Path, options: WorkOptions | None = None, observer: Observer = SI
     paths, options = find_paths(file), options or WorkOptions()
     store = open_store(paths)
     try:
+        # A person who stopped a worker and starts one again wants the runs to go on.
         requeue_interrupted(store)
         worker = build_worker(store, paths, options.slots, EveryRun(options.stays))
         is_complete = worker.drain(observer)
