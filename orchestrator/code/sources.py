@@ -83,6 +83,8 @@ class GitCode:
 
     def code_of(self, steps: tuple[CodeStep, ...]) -> ArmCode:
         """Return the code of a stack: all its patches and refs, applied in order."""
+        # Each beginning of the stack is kept.
+        # Experiments that stand on one stack share its tree, and git applies it once.
         for number in range(1, len(steps) + 1):
             first = steps[:number]
             if first not in self._known:
