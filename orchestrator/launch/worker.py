@@ -97,6 +97,7 @@ class Worker:
             if self._timers.show.is_due():
                 self._show(observer)
         except QueueLockedError as error:
+            # A locked queue must not end the trainings. So the error is noted, and the next turn asks again.
             self._is_away = True
             self._note(str(error))
             self._timers.claim.now()
