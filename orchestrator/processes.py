@@ -176,6 +176,7 @@ def _read_mark(pid: int) -> str | None:
         content = (PROC / str(pid) / "environ").read_bytes()
     except OSError:
         return None
+    # Variables are separated by zero bytes. The zero before the name keeps `MY_KNOCKOUT_RUN` from being found.
     _, found, rest = (b"\0" + content).partition(f"\0{MARK}=".encode())
     return os.fsdecode(rest.partition(b"\0")[0]) if found else None
 
