@@ -115,7 +115,6 @@ class GitCode:
             content: what the branch is made of.
             now: the time in the name of a new branch.
 
-
         Raises:
             CodeError: git refuses.
         """
