@@ -110,6 +110,7 @@ def _is_target(process: Process) -> bool:
     """Whether a signal may go to a process: it is here and lives, and is not this process, its parent or its group."""
     return (
         process.is_here
+        # A spoilt row may name any number: 0 would be this group, and 1 the first process of the machine.
         and process.pid > 1
         and process.is_alive
         and process.pid not in (os.getpid(), os.getppid(), os.getpgrp())

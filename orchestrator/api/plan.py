@@ -86,7 +86,7 @@ class Planned(Struct, frozen=True, kw_only=True):
     profile: str
     preview: Preview
     default_note: str | None
-    """How many experiments were taken where none was named; None if all of the file were."""
+    """Says how many experiments were taken because none was named; None if all of the file were taken."""
 
 
 def plan(request: Request) -> Planned:

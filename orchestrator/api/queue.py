@@ -113,7 +113,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     """How runs are queued, and trained."""
 
     slots: int | None = None
-    """Trainings at a time; None for one a GPU, or two on a CPU."""
+    """How many trainings run at a time; None for one on each GPU, or two on a CPU."""
     snapshot: bool = False
     """Whether uncommitted changes to the code go onto the experiments' branches; without it they are refused."""
     retry: bool = False
@@ -153,7 +153,7 @@ class Added(Struct, frozen=True, kw_only=True):
     """The queue's rows of the plan's runs."""
     num_runs: int
     default_note: str | None
-    """How many experiments were taken where none was named; None if all of the file were."""
+    """Says how many experiments were taken because none was named; None if all of the file were taken."""
 
 
 def queue_add(request: Request, options: RunOptions | None = None) -> Added:

@@ -100,7 +100,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     is_budget_spent: bool = False
     """Whether runs are wanted and the budget of time is spent."""
     default_note: str | None = None
-    """How many experiments were taken where none was named; None if all of the file were."""
+    """Says how many experiments were taken because none was named; None if all of the file were taken."""
 
     @property
     def verdict_rows(self) -> list[VerdictRow]:

@@ -34,7 +34,7 @@ class WorkOptions(Struct, frozen=True, kw_only=True):
     """How `knockout work` goes about it."""
 
     slots: int | None = None
-    """Trainings at a time; None for one a GPU, or two on a CPU."""
+    """How many trainings run at a time; None for one on each GPU, or two on a CPU."""
     stays: bool = False
     """Whether it waits for runs that are queued later."""
 

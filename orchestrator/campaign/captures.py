@@ -16,7 +16,7 @@ from orchestrator.runs.paths import Paths
 from orchestrator.task.ask import EmulateSpec, emulate_captures, find_shared_bursts
 
 APART_FORMAT = 1
-"""Version of the check; a higher number has bursts compared again that were found distinct before."""
+"""Version of the check. If the number rises, bursts that were found distinct before are compared again."""
 
 
 def missing_captures(selection: Selection) -> list[Path]:

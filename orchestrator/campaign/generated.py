@@ -69,7 +69,7 @@ class Interaction(Struct, frozen=True, kw_only=True):
 
     @property
     def arms(self) -> set[str]:
-        """The pair and its four arms. For H2 on E5 the arm is `H2-alone`, so H2 itself is none of the four."""
+        """The pair and its four arms. If H2 stands on E5, its arm is `H2-alone`, and H2 is none of the four."""
         return {self.first, self.second, *self.cells}
 
 

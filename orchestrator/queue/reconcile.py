@@ -75,7 +75,7 @@ def reconcile(store: Store, paths: Paths, *, end_jobs: bool) -> list[QueuedRun]:
 
 
 def _living(store: Store, rows: Sequence[QueuedRun]) -> set[str]:
-    """Return the runs whose worker lives: a process of this machine is looked up, of others the heartbeat decides."""
+    """Return the runs whose worker lives. A worker of this machine is looked up; any other must send heartbeats."""
     elsewhere = {worker for worker in store.workers.list_living() if not worker.is_here}
     workers = {row.id: row.worker for row in rows if row.worker is not None}
     return {

@@ -90,7 +90,7 @@ class Workers:
 
 
 def is_believed_alive(worker: Process, age_seconds: float) -> bool:
-    """Decide whether a worker lives: one of this machine is looked up, of another the last heartbeat decides.
+    """Decide whether a worker lives. One of this machine is looked up; any other must send heartbeats.
 
     A worker of this host's name and another boot ran before this machine restarted, or runs on a namesake. In the
     first case its last heartbeat is older than this boot. A namesake that lives sends heartbeats since then.

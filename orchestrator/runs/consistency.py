@@ -1,4 +1,4 @@
-"""Contradictions between the files of a run folder. Pure but for `why_not_believed`.
+"""Contradictions between the files of a run folder. Only `why_not_believed` reads files; the rest is pure.
 
 A result is believed if its predictions give the same scores. A folder is believed if its files are of one run.
 """
