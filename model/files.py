@@ -37,6 +37,7 @@ def stream_atomically(
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        # The last moment at which the old file still stands, so a job that lost its folder can stop here.
         before_replace()
         temporary.replace(path)
         sync_folder(path.parent)

@@ -40,6 +40,7 @@ def read_stat(pid: int) -> list[str] | None:
     else:
         entry = PROC / str(pid)
     try:
+        # The last bracket ends the name, since the name itself may hold one.
         return (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(AFTER_NAME)[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
@@ -48,6 +49,7 @@ def read_stat(pid: int) -> list[str] | None:
 def proc_is_ours() -> bool:
     """Whether /proc shows the processes of this process's name space."""
     try:
+        # In the `/proc` of another name space `self` has the number that this process has there.
         return (PROC / "self").readlink().name == str(os.getpid())
     except OSError:
         return False

@@ -8,6 +8,7 @@ from torch import Generator
 
 def stream_seed(seed: int, *names: str | int) -> int:
     """Return a 63-bit seed for a named stream, e.g. `stream_seed(0, "augment", "noise", 3)`."""
+    # A hash and no sum: with seed + epoch, seed 0 in epoch 2 would have the stream of seed 1 in epoch 1.
     text = "/".join(str(part) for part in (seed, *names))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

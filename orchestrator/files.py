@@ -42,6 +42,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
+            # Before the rename: after a power loss the new name could otherwise stand for an empty file.
             os.fsync(file.fileno())
         temporary.replace(path)
         sync_folder(path.parent)

@@ -110,6 +110,7 @@ def _is_target(process: Process) -> bool:
     """Whether a signal may go to a process: it is here and lives, and is not this process, its parent or its group."""
     return (
         process.is_here
+        # A spoilt row may name any number: 0 would be this group, and 1 the first process of the machine.
         and process.pid > 1
         and process.is_alive
         and process.pid not in (os.getpid(), os.getppid(), os.getpgrp())
@@ -176,6 +177,7 @@ def _read_mark(pid: int) -> str | None:
         content = (PROC / str(pid) / "environ").read_bytes()
     except OSError:
         return None
+    # Variables are separated by zero bytes. The zero before the name keeps `MY_KNOCKOUT_RUN` from being found.
     _, found, rest = (b"\0" + content).partition(f"\0{MARK}=".encode())
     return os.fsdecode(rest.partition(b"\0")[0]) if found else None
 

@@ -90,6 +90,7 @@ class Augment:
         return normalize_rms(x_B2L), blend
 
     def _transformed(self, x_B2L: Tensor) -> Tensor:
+        # Without a transform the way to complex numbers and back would only cost time.
         if not self.transforms:
             return x_B2L
         x_BL = torch.complex(x_B2L[:, 0], x_B2L[:, 1])

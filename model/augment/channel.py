@@ -62,6 +62,7 @@ class Multipath:
         time_s_L = torch.arange(samples, device=x_BL.device) / sample_rate_hz
         points = math.ceil((samples - 1) / self.grid_step_samples(sample_rate_hz)) + 1
         weight_BPL = self.gains(batch, time_s_L, points, stream) * self.tap_amplitudes(batch, sample_rate_hz, stream)
+        # No convolution, because the gain of a tap differs from sample to sample.
         y_BL = x_BL * weight_BPL[:, 0]
         for tap in range(1, self.config.num_taps):
             y_BL[:, tap:] += x_BL[:, :-tap] * weight_BPL[:, tap, tap:]

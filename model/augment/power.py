@@ -12,4 +12,5 @@ def mean_power(x_BL: Tensor) -> Tensor:
 def normalize_rms(x_B2L: Tensor) -> Tensor:
     """Scale each burst [B, 2, L] to a mean power of 1."""
     power_B11 = x_B2L.square().sum(1, keepdim=True).mean(2, keepdim=True)
+    # A burst of zeros has power 0. The small term keeps it at 0; without it the result would be NaN.
     return x_B2L * torch.rsqrt(power_B11 + 1e-10)

@@ -31,6 +31,7 @@ class ChangedCopies:
     def __call__(self, x_B2L: Tensor, names: Sequence[str]) -> Iterator[Tensor]:
         """Yield `num_copies` times changed bursts [B, 2, L], not normalised; `names` has a name for each burst."""
         x_BL = torch.complex(x_B2L[:, 0], x_B2L[:, 1])
+        # Burst by burst: draws for a whole batch would depend on which bursts stand in it.
         copies_BKL = torch.stack([self._copies(x_L, name) for x_L, name in zip(x_BL, names, strict=True)])
         for copy_BL in copies_BKL.unbind(1):
             yield torch.stack([copy_BL.real, copy_BL.imag], dim=1)

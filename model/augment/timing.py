@@ -39,5 +39,6 @@ class Roll:
         """Return shifted bursts, complex [B, L]."""
         batch, samples = x_BL.shape
         shift_B1 = (uniform(0.0, self.max_fraction, (batch, 1), stream) * samples).long()
+        # `torch.roll` shifts all bursts alike. Here each burst has its own shift.
         index_BL = (torch.arange(samples, device=x_BL.device) - shift_B1) % samples
         return x_BL.gather(1, index_BL)

@@ -134,6 +134,7 @@ def _differing(one: dict[str, Any], other: dict[str, Any], path: str) -> list[st
     found = []
     for name in sorted({*one, *other}):
         value, new = one.get(name), other.get(name)
+        # A section in both is compared knob by knob. One that only one side has is named as a whole.
         if isinstance(value, dict) and isinstance(new, dict):
             found += _differing(value, new, f"{path}{name}.")
         elif value != new and f"{path}{name}" not in COSMETIC:

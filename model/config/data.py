@@ -137,6 +137,7 @@ class DataConfig(Config, frozen=True, kw_only=True):
 
     def _require_each_once(self) -> None:
         for role in ONCE:
+            # Two names may cut one file into ranges that overlap, so the names alone prove nothing.
             for first, second in combinations(getattr(self, role), 2):
                 if self.captures[first].overlaps(self.captures[second]):
                     raise ValueError(f"`{role}` names bursts twice: `{first}` and `{second}` share some")

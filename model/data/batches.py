@@ -83,6 +83,7 @@ class BurstSet:
 
     def shuffle_labels(self, seed: int) -> None:
         """Shuffle the classes over the bursts: a control in which there is nothing to learn."""
+        # Shuffled and not drawn anew, so each class keeps its number of bursts.
         order = torch.randperm(len(self), generator=generator(seed, "labels"))
         self.class_of_burst = self.class_of_burst[order]
 

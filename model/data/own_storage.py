@@ -54,6 +54,7 @@ def _follow(path: Place, root: Any, name: str) -> Any | None:
         if not isinstance(found, h5py.Group) or word not in found:
             return None
         kind = found.id.links.get_info(word.encode()).type
+        # Two links can point at each other, so the number of links that are followed is limited.
         if kind == h5py.h5l.TYPE_SOFT and num_links < MAX_LINKS:
             target, num_links = found.get(word, getlink=True).path, num_links + 1
             found, words = root if target.startswith("/") else found, [*target.split("/"), *words]

@@ -64,9 +64,11 @@ class PlainRows:
 
     def _read(self, rows: NDArray[np.int64], x_B2S: NDArray[np.float32], places: NDArray[np.int64]) -> None:
         row_2L, samples = np.empty(self.shape[1:], self.dtype), x_B2S.shape[2]
+        # Rows of the wanted type and length go straight into the batch. Others go through one row of memory.
         is_as_wanted = self.dtype == x_B2S.dtype and self.shape[2] == samples
         # A double too large for float32 becomes infinity, which is reported with its row.
         with Path(self.path).open("rb", buffering=0) as file, np.errstate(over="ignore"):
+            # Forwards through the file: reading in a random order is slow on a disk.
             for number in np.argsort(rows):
                 burst_2S = x_B2S[places[number]]
                 target: Any = burst_2S if is_as_wanted else row_2L
@@ -82,6 +84,7 @@ def find_plain_rows(path: Place, data: Any, length: int) -> PlainRows | None:
 
     h5py itself refuses a file that ends before its data do.
     """
+    # HDF5 has no offset for chunked data, which lie in several pieces.
     offset = data.id.get_offset()
     if offset is None or data.dtype not in PLAIN_DTYPES:
         return None

@@ -214,6 +214,7 @@ def _refuse_other_content(folder: Path, order: Order, parts: Mapping[str, Bursts
 def _refuse_other_shards(folder: Path, order: Order, parts: Mapping[str, Bursts]) -> None:
     found = read_manifest(folder / MANIFEST)
     wanted = _manifest(order, parts, {name: _describe(order, name, part, "") for name, part in parts.items()})
+    # The hashes are those of the finished files, which the captures alone do not give. `_require_complete` checks them.
     hashless = {name: msgspec.structs.replace(shard, sha256="") for name, shard in found.captures.items()}
     if msgspec.structs.replace(found, captures=hashless) != wanted:
         raise CaptureError(
@@ -264,6 +265,7 @@ def _write_shard(folder: Path, order: Order, name: str, part: Bursts) -> Shard:
 
 def _pieces(part: Bursts) -> Iterator[bytes | memoryview]:
     """Yield the content of a shard: numpy's header, then blocks of bursts."""
+    # The header is written apart from the bursts, since `np.save` would need the whole shard in memory.
     header = BytesIO()
     shape = (len(part), 2, part.samples)
     np.lib.format.write_array_header_1_0(header, {"descr": SHARD_DTYPE.str, "fortran_order": False, "shape": shape})

@@ -112,6 +112,7 @@ def _open_parts(data: DataConfig, folder: Path) -> dict[str, Bursts]:
 def _hashes_of(question: Question, name: str, part: Bursts) -> Hashes:
     """Return the hashes of a capture's bursts, from the cache if a file with this content was hashed before."""
     capture = question.data.captures[name]
+    # By the content of the file and not by its name: a renamed capture is not read again, a changed one is.
     key = json.dumps(
         [FORMAT, question.sha256[capture.path], capture.devices, capture.packets, part.samples, question.data.layout]
     )

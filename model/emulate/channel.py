@@ -138,6 +138,7 @@ def digitise(x_PS: Complexes, receiver: Receiver, snr_db_P: Reals, rng: np.rando
 
 def _passband(receiver: Receiver, frequency_F: Reals) -> Reals:
     tilt_F: Reals = 10 ** (receiver.tilt_db / 20 * frequency_F / 125e3)
+    # A Butterworth filter of order n falls as 1 / sqrt(1 + (f / cutoff)^(2 n)); the order is 4.
     tilt_F /= np.sqrt(1 + (frequency_F / receiver.cutoff_hz) ** 8)
     return tilt_F
 

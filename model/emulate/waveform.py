@@ -34,6 +34,8 @@ class LoraPreamble:
     def at(self, t_PS: Reals) -> Complexes:
         """Sample the preamble at `t_PS` seconds after its start, at unit amplitude."""
         cycle_PS = t_PS / self.symbol_s % 1.0
+        # The frequency rises linearly, so the phase is quadratic.
+        # It is 0 at both ends of a chirp, so chirps join without a jump.
         half_sweep = self.bandwidth_hz * self.symbol_s / 2
         return rotation(2 * np.pi * half_sweep * (cycle_PS * cycle_PS - cycle_PS))
 

@@ -47,6 +47,7 @@ def recurrent(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, *, log_decay_BTH: 
     batch, num_tokens, num_heads, key_width = q_BTHK.shape
     state_BHKV = v_BTHV.new_zeros(batch, num_heads, key_width, v_BTHV.shape[-1])
     outputs = []
+    # Each token needs the state that the token before it has left. This loop is slow, and `chunked` avoids it.
     for t in range(num_tokens):
         state_BHKV = state_BHKV * log_decay_BTH[:, t].exp()[..., None, None]
         key_BHK = k_BTHK[:, t]

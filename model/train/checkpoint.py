@@ -47,6 +47,7 @@ def read_checkpoint(path: Path, device: torch.device | str) -> dict[str, Any]:
         CheckpointError: the file is damaged, or holds something else.
         OSError: the file cannot be read.
     """
+    # Read once: if the file were hashed and then loaded, somebody could replace it between the two.
     content = path.read_bytes()
     payload, trailer = content[:-TRAILER_BYTES], content[-TRAILER_BYTES:]
     if trailer != MARK + hashlib.sha256(payload).digest():

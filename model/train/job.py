@@ -145,6 +145,7 @@ def _build_trainer(study: Study, data_folder: Path, device: torch.device) -> Tra
     config = study.config
     # On CUDA some operations have no deterministic form and would raise, so only the seeds are fixed there.
     torch.use_deterministic_algorithms(mode=device.type == "cpu")
+    # Stamped before they are opened, so that a change between the two is found.
     stamps = stamp_captures(config.data, data_folder)
     train, validate = (
         open_role(config.data, names, data_folder) for names in (config.data.train, config.data.validate)

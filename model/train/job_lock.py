@@ -123,6 +123,7 @@ def find_holder(path: Path) -> Holder | None:
         return None
     with file:
         deadline = time.monotonic() + LOCK_SECONDS
+        # A shared lock, so that two programs that only look do not take each other for a job.
         while (lock := _lock(file, fcntl.LOCK_SH)) is not _Lock.TAKEN:
             # A file that is locked and still empty belongs to a job that is just starting, so look again.
             holder = _decode(_read(file))

@@ -34,6 +34,7 @@ def build_optimizers(config: OptimConfig, model: nn.Module) -> list[Optimizer]:
 
 
 def _block_matrices(model: nn.Module) -> dict[str, Tensor]:
+    # Muon makes the rows of a step orthogonal. Vectors have no rows, and convolutions have three dimensions.
     return {name: value for name, value in model.named_parameters() if ".blocks." in name and value.dim() == 2}
 
 

@@ -124,6 +124,7 @@ class Trainer:
         scores = self.score(self.validate)
         for schedule in self.schedules:
             schedule.after_epoch(finite_or_none(scores.loss))
+        # A comparison with NaN is always false, so an epoch whose loss is NaN is never the best one.
         if scores.loss < self.progress.best_loss:
             self._keep_best(epoch, scores.loss)
         record = EpochRecord(
@@ -146,6 +147,7 @@ class Trainer:
         if epoch % self.config.runtime.checkpoint_epochs == 0 or self.is_finished():
             self.save(folder)
         folder.append_epoch(record)
+        # After the record is written, so that the report shows the epoch that failed.
         steps.require_finite(epoch)
         return record
 
@@ -241,6 +243,7 @@ class Trainer:
 
     def _go_on(self, path: Path) -> None:
         content = read_checkpoint(path, self.device)
+        # Checked before anything is loaded: a checkpoint that is refused must leave this trainer as it was.
         progress = self._read_progress(path, content)
         self.model.load_state_dict(content["model"])
         for name in ("optimizers", "schedules"):

@@ -93,6 +93,8 @@ def _copy(source: RunFolder, target: RunFolder, found: Match) -> None:
         "by": _user_name(),
         "files": found.comparison.files or (),
     }
+    # The copy counts as the planned run, and keeps the hash of the code that trained it.
+    # So the report can say that the code is older.
     origin |= {"run": found.planned.id, "identity": found.planned.identity, "accepted": accepted}
     for path, value in ((target.provenance, origin), (target.config, found.planned.config)):
         write_json(path, value)

@@ -46,6 +46,7 @@ def data_shard(request: Request, out: Path, tell: Callable[[str], None] | None =
     files = [capture.path for capture in data.captures.values()]
     hashes = fingerprint_files(files, paths.root, paths.fingerprints)
     refuse_shared_bursts([data], paths)
+    # The hashes are from before. If a capture changes while it is read, the shards may mix two contents.
     lines = shard_captures(out, data, paths.root, hashes).strip()
     for path in changed_captures(hashes, paths.root, paths.fingerprints):
         raise DataError(f"{path}: the capture changed while shards were cut out of it; remove {out}, run again")

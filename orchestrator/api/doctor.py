@@ -100,6 +100,7 @@ def _package(name: str) -> Finding:
 
 def _gpu() -> list[Finding]:
     gpus = list_gpus()
+    # Only jobs on a GPU use these packages, so without one nothing is said of them.
     devices = visible_devices(os.environ, gpus)
     packages = map(_package, GPU_PACKAGES) if devices else ()
     return [judge_devices(os.environ, gpus, devices), *packages]
@@ -239,6 +240,7 @@ def check_locks(paths: Paths, locks: Mapping[str, Lock] | None = None) -> list[F
         locks: what to try, by name; each takes a descriptor and an operation.
     """
     folder = paths.results if paths.results.is_dir() else paths.root
+    # Both kinds: run folders use `flock`, and SQLite uses `fcntl`. A network file system may have one of them only.
     locks = locks or {"flock": fcntl.flock, "fcntl": fcntl.lockf}
     try:
         with tempfile.TemporaryFile(dir=folder) as file:

@@ -72,6 +72,7 @@ def decide(
     holders = [row.worker for row in queue.held if row.worker is not None]
     in_use = [left for left in leftovers if any(left.was_made_by(holder) for holder in holders)]
     kept = {str(left.path): "its job is still at work" for left in in_use}
+    # A branch is only retired: its commit stays under `refs/knockout/`, so results can still be traced to their code.
     retired = []
     for branch in branches:
         why = _why_kept(branch, queue, keepers, checked_out)
@@ -169,6 +170,8 @@ def find_temporary_files(paths: Paths, now: float) -> tuple[tuple[Path, ...], di
     for folder in _list_folder(paths.runs, unread):
         run = paths.run(folder.name)
         starts = tuple(f".{whole.name}." for whole in (run.config, run.order))
+        # Only names that `write_atomically` gives, such as `.order.json.1f2e3d4c`.
+        # Other hidden files are not ours to delete.
         halves = (path for path in _list_folder(folder, unread) if path.name.startswith(starts))
         found += (half for half in halves if _is_older(half, now - LEFTOVER_SECONDS))
     return tuple(found), unread

@@ -86,7 +86,7 @@ class Planned(Struct, frozen=True, kw_only=True):
     profile: str
     preview: Preview
     default_note: str | None
-    """How many experiments were taken where none was named; None if all of the file were."""
+    """Says how many experiments were taken because none was named; None if all of the file were taken."""
 
 
 def plan(request: Request) -> Planned:
@@ -137,6 +137,7 @@ def _preview_row(arm: Arm, seeds: Sequence[int], finished: Mapping[tuple[str, in
         experiment=arm.id,
         reference=arm.reference,
         change=f"the same as {arm.same_as}" if arm.same_as else describe_change(arm),
+        # Runs that two experiments share are trained once, so they are counted at the first of the two.
         to_train=() if arm.same_as or refusal else tuple(seed for seed in seeds if seed not in done),
         finished=done,
         rejected=refusal,
@@ -145,6 +146,8 @@ def _preview_row(arm: Arm, seeds: Sequence[int], finished: Mapping[tuple[str, in
 
 def _cost(paths: Paths, num_runs: int, done: Sequence[RunFolder]) -> Cost:
     slots = make_own_slots(None)
+    # A few finished runs are enough for an estimate.
+    # Reading thousands of folders would take longer than the answer is worth.
     epochs = [records for folder in done[:NUM_MEASURED] if (records := _read_epochs(folder))]
     seconds, sizes = [run_seconds(records) for records in epochs], [*map(folder_bytes, done[:NUM_MEASURED])]
     there = next(folder for folder in (paths.results, paths.root) if folder.exists())

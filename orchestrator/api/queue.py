@@ -113,7 +113,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     """How runs are queued, and trained."""
 
     slots: int | None = None
-    """Trainings at a time; None for one a GPU, or two on a CPU."""
+    """How many trainings run at a time; None for one on each GPU, or two on a CPU."""
     snapshot: bool = False
     """Whether uncommitted changes to the code go onto the experiments' branches; without it they are refused."""
     retry: bool = False
@@ -153,7 +153,7 @@ class Added(Struct, frozen=True, kw_only=True):
     """The queue's rows of the plan's runs."""
     num_runs: int
     default_note: str | None
-    """How many experiments were taken where none was named; None if all of the file were."""
+    """Says how many experiments were taken because none was named; None if all of the file were taken."""
 
 
 def queue_add(request: Request, options: RunOptions | None = None) -> Added:
@@ -231,6 +231,7 @@ def add(selection: Selection, store: Store, options: RunOptions, current: Curren
         # Only now: if something is refused above, the old results stay on record.
         set_aside_notes = set_aside(selection.paths, found.doubtful)
         finished = finished_results(selection.paths, plan.run_ids, found.to_forget)
+        # The folders are written before the rows. If this process dies between the two, `rebuild` finds all runs.
         finished |= placing.place(store, orders, rejected)
     _list(store, plan, finished, found.unreadable)
     left_out = [f"{run_id} is left out: {why}" for run_id, why in found.unreadable.items()]
@@ -291,6 +292,7 @@ class Placing:
         refused: dict[str, Result] = {}
         for run in self.plan.runs:
             row = open_rows.get(run.id)
+            # A job that runs has read these files already, so they must go on saying what it trains.
             if run.id not in orders or (row and row.state is RunState.RUNNING):
                 continue
             folder = self.paths.run(run.id)
@@ -369,6 +371,7 @@ def refuse_impossible(selection: Selection) -> None:
     """
     if (problem := find_unmet_need(selection)) is not None:
         raise DataError(problem)
+    # An arm with a patch or a ref runs other code than this checkout's, which cannot answer for it.
     arms = [arm for arm in selection.arms.values() if not arm.code]
     answers = describe_jobs([arm.config for arm in arms], selection.paths.root, with_data=True)
     for arm, answer in zip(arms, answers, strict=True):

@@ -100,7 +100,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     is_budget_spent: bool = False
     """Whether runs are wanted and the budget of time is spent."""
     default_note: str | None = None
-    """How many experiments were taken where none was named; None if all of the file were."""
+    """Says how many experiments were taken because none was named; None if all of the file were taken."""
 
     @property
     def verdict_rows(self) -> list[VerdictRow]:
@@ -155,6 +155,7 @@ def conclude(selection: Selection, whole: Plan, code: Code, notes: tuple[str, ..
         problems=tuple(gathered.refused.values()),
         default_note=selection.default_note,
     )
+    # A report of a part says nothing about the other experiments, and a verdict may change once they are judged too.
     if not isinstance(code, GitCode) or others:
         return outcome
     refused = settle_branches(code, records, outcome, selection.paths)
@@ -184,8 +185,10 @@ def settle_branches(code: GitCode, records: Mapping[str, RunRecord], outcome: Ou
         judgement = outcome.judgements.get(name)
         if judgement is None or judgement.verdict is Verdict.PENDING or name in waits:
             continue
+        # An experiment that is no keeper has nothing more to settle once its branch is retired.
         if not judgement.is_keeper and commit not in opened:
             continue
+        # A branch of another commit belongs to runs that this plan does not judge.
         if commit.commit in commits and keepers.get(name) != commit.commit:
             verdict = msgspec.json.encode(judgement).decode() if judgement.is_keeper else None
             try:

@@ -49,6 +49,7 @@ def run_once(selection: Selection, options: RunOptions, observer: Observer) -> O
     queued, current = trained.queued, trained.queued.current
     if not trained.is_idle:
         current = plan_again(selection, current)
+    # Only now is it known whether all seeds were too slow. If some were not, the slow ones get one more try.
     if trained.is_complete and _has_second_tries(selection.paths, queued.plan):
         again = train(selection, structs.replace(options, retry=False), observer, current=current)
         problems = tuple(dict.fromkeys((*trained.problems, *again.problems)))

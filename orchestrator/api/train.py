@@ -66,6 +66,7 @@ def train(
         if len(queued.finished) == len(queued.plan.runs):
             # The last job may have outlived its worker, and ended while this command began.
             reconcile(store, selection.paths, end_jobs=False)
+            # No worker starts here, so its cleaning of left-over worktrees is done now.
             refused = Checkouts(selection.paths).remove_leftovers()
             return Trained(queued=queued, problems=tuple(refused), is_idle=True)
         feed = GivenRuns(store, queued.ids, is_time_up)
@@ -118,13 +119,16 @@ def run_until_decided(selection: Selection, options: RunOptions, observer: Obser
     make_captures(selection)
     rounds: list[Trained] = []
     wanted_before, look = None, _look(selection)
+    # If the looks want the same runs after a round, these cannot be trained now. More rounds would never end.
     while (look.staged.wanted or options.retry) and look.staged.wanted != wanted_before and not budget.is_spent():
         asked = replace(selection, cells=frozenset(look.staged.asked))
         rounds.append(train(asked, options, observer, budget.is_spent, look.current))
+        # Once is enough: a run that fails in each round would be trained again for ever.
         options = structs.replace(options, retry=False)
         wanted_before, look = look.staged.wanted, _look(selection, look.current)
         if not rounds[-1].is_complete:
             break
+    # If all is decided, the end of the budget has cut nothing off.
     is_budget_spent = bool(look.staged.wanted) and budget.is_spent()
     return structs.replace(
         _conclude(selection, rounds, look.current),

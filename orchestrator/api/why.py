@@ -119,6 +119,7 @@ def compare(
         campaign_seeds: the seeds of the campaign file.
         files: files under `model/` that differ from the run's commit; None where it is not known.
     """
+    # Through JSON, as the written configuration went. Otherwise a tuple would differ from a list of the same values.
     new = msgspec.json.decode(msgspec.json.encode(planned.config))
     before, after = (result_knobs(config) for config in (past.config, new))
     config = _changes(before, after)
@@ -126,6 +127,7 @@ def compare(
     code = _changes({"code": past.code_tree}, {"code": inputs.code_tree}).get("code")
     written = config.pop("format", None)
     is_same = planned.id == past.id
+    # All parts agree and the hashes do not. So another version hashed the same parts in another way.
     if written is None and past.identity != planned.identity and not (config or data or code):
         written = Change(after=IDENTITY_FORMAT)
     return Comparison(
@@ -244,6 +246,7 @@ def explain_verdict(selection: Selection, experiment: str) -> Arithmetic:
         DataError: captures are missing, so that nobody can say which runs belong to the campaign.
         RunError: a run folder cannot be read.
     """
+    # An experiment outside the default ones has no verdict among them, so all of the file are judged.
     if experiment not in selection.arms:
         selection = selection.widened
     code = look_at_code(selection.paths)
@@ -279,6 +282,7 @@ def match(selection: Selection, request: Request, word: str) -> Match:
     code = look_at_code(paths)
     arm = selection.arms[names.experiment]
     arm_code, inputs = code.code_of(arm.code), collect_inputs(selection, code)
+    # A run folder holds the shifted seed. The plan counts by the campaign's seeds and shifts them itself.
     seed = names.seed - arm.seed_shift
     at_seed = replace(selection, campaign=msgspec.structs.replace(selection.campaign, seeds=(seed,)))
     plan = make_plan(at_seed, code, inputs)

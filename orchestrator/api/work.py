@@ -34,7 +34,7 @@ class WorkOptions(Struct, frozen=True, kw_only=True):
     """How `knockout work` goes about it."""
 
     slots: int | None = None
-    """Trainings at a time; None for one a GPU, or two on a CPU."""
+    """How many trainings run at a time; None for one on each GPU, or two on a CPU."""
     stays: bool = False
     """Whether it waits for runs that are queued later."""
 
@@ -64,6 +64,7 @@ def work(file: Path, options: WorkOptions | None = None, observer: Observer = SI
     paths, options = find_paths(file), options or WorkOptions()
     store = open_store(paths)
     try:
+        # A person who stopped a worker and starts one again wants the runs to go on.
         requeue_interrupted(store)
         worker = build_worker(store, paths, options.slots, EveryRun(options.stays))
         is_complete = worker.drain(observer)

@@ -48,7 +48,7 @@ class Arm(Struct, frozen=True, kw_only=True):
     seed_shift: int = 0
     """What is added to the campaign's seeds to get the seeds that it trains at."""
     needs: tuple[str, ...] = ()
-    """The arms that its verdict needs beside its reference: the other cells of its 2 x 2."""
+    """The arms that its verdict needs beside its reference: all four arms of its interaction."""
 
 
 def branch_content(arm: Arm) -> BranchContent:
@@ -99,6 +99,8 @@ def _declared_arms(campaign: Campaign) -> dict[str, Arm]:
     }
     for experiment_id in order_by_reference(campaign.experiments):
         arms[experiment_id] = _resolve_arm(campaign, experiment_id, arms)
+    # Worked out in the order of references, because an arm begins from its reference.
+    # Plans and reports use the order of the file.
     return {name: arms[name] for name in (BASELINE, *campaign.experiments)}
 
 
@@ -135,6 +137,7 @@ def _make_all(recipes: Sequence[Recipe], declared: Mapping[str, Arm]) -> dict[st
     arms = dict(declared)
     for recipe in recipes:
         arm = _make(recipe, arms)
+        # Example: a pair of E5 and T1, both on the baseline. `E5-alone` would be E5 once more, so it is not made.
         if not (recipe.unless_there and _find_same(arm, arms)):
             refuse_name(recipe, arms)
             arms[recipe.id] = arm
@@ -156,6 +159,7 @@ def _make(recipe: Recipe, arms: Mapping[str, Arm]) -> Arm:
     config = _put_together(recipe, arms)
     steps = tuple(step for part in recipe.parts for step in _own_steps(arms[part]))
     values = msgspec.to_builtins(config)
+    # The change of an arm that leaves parts out: each knob of those parts, at the value to which it falls back.
     undone = {knob: look_up(values, knob) for part in recipe.left_out for knob in arms[part].change}
     own = steps[-1] if steps and not recipe.left_out else CodeStep()
     return Arm(
@@ -191,6 +195,8 @@ def _put_together(recipe: Recipe, arms: Mapping[str, Arm]) -> JobConfig:
         raise SpecError(f"`{recipe.id}` cannot be made: {about}{error}{hint}", recipe.where) from None
     values = msgspec.to_builtins(config)
     for part in recipe.parts:
+        # One part may set a whole section, and another part a knob inside it. The later one wins without an error. The
+        # arm would then name a part that has no effect in it.
         for knob, value in leaves(arms[part].change):
             if look_up(values, knob) != value:
                 raise SpecError(
@@ -202,6 +208,7 @@ def _put_together(recipe: Recipe, arms: Mapping[str, Arm]) -> JobConfig:
 
 
 def _find_same(arm: Arm, arms: Mapping[str, Arm]) -> str | None:
+    # The name of an experiment changes no number of its training.
     nameless = structs.replace(arm.config, experiment="")
     same = (
         name
@@ -216,6 +223,7 @@ def find_interactions(pairs: Sequence[Pair], arms: Mapping[str, Arm]) -> tuple[I
     found = []
     for pair in pairs:
         if {pair.first, pair.second, pair.base} <= arms.keys():
+            # Arms are found by configuration and not by name: an experiment of the file may be one of the four.
             wanted = (arms[pair.base], *(_make(recipe, arms) for recipe in pair.recipes))
             cells = [name for arm in wanted if (name := _find_same(arm, arms))]
             if len(cells) == len(wanted):
@@ -227,6 +235,7 @@ def find_interactions(pairs: Sequence[Pair], arms: Mapping[str, Arm]) -> tuple[I
 def _mark_same(arms: dict[str, Arm]) -> dict[str, Arm]:
     marked: dict[str, Arm] = {}
     for name, arm in arms.items():
+        # Only earlier arms are compared. Of several equal arms the first one has the runs, and the others point to it.
         marked[name] = structs.replace(arm, same_as=_find_same(arm, marked))
     return marked
 

@@ -16,7 +16,7 @@ from orchestrator.runs.paths import Paths
 from orchestrator.task.ask import EmulateSpec, emulate_captures, find_shared_bursts
 
 APART_FORMAT = 1
-"""Version of the check; a higher number has bursts compared again that were found distinct before."""
+"""Version of the check. If the number rises, bursts that were found distinct before are compared again."""
 
 
 def missing_captures(selection: Selection) -> list[Path]:
@@ -98,6 +98,8 @@ def refuse_shared_bursts(configs: Iterable[DataConfig], paths: Paths) -> None:
         shared = find_shared_bursts(data, paths.root, hashes, paths.bursts)
         if shared is not None:
             raise DataError(shared)
+        # Only a check that passed is kept.
+        # A file that cannot be written costs the time of another check, and nothing else.
         with suppress(OSError):
             write_atomically(found_apart, b"")
 
@@ -110,6 +112,8 @@ def refuse_same_files(configs: Iterable[DataConfig], hashes: Mapping[str, str]) 
     """
     for data in configs:
         try:
+            # The configuration refuses roles that name one file twice.
+            # With hashes as paths it refuses copies of a file too.
             _by_content(data, hashes)
         except ValueError as error:
             copies = [path for path in _used_files(data) if list(hashes.values()).count(hashes[path]) > 1]

@@ -48,6 +48,8 @@ def order_by_reference(experiments: Mapping[str, ExperimentSpec]) -> list[str]:
     """
     ordered: list[str] = []
     for experiment_id in experiments:
+        # Follow the references down to an arm that is placed already.
+        # Then place the arms on the way, the deepest first.
         chain = [experiment_id]
         while (reference := experiments[chain[-1]].on) not in (BASELINE, *ordered):
             where = ("experiments", chain[-1], "on")
@@ -127,5 +129,7 @@ def look_up(values: dict[str, Any], knob: str) -> object:
 
 def _refuse_without_effect(change: Change, before: dict[str, Any], after: dict[str, Any], where: Where) -> None:
     for knob in change:
+        # Compared once more after validation.
+        # A section that is written without its defaults looks new, and may be the old one.
         if knob in COSMETIC or look_up(before, knob) == look_up(after, knob):
             raise SpecError(f"`{knob}` changes nothing in the resolved configuration", (*where, knob))

@@ -69,7 +69,7 @@ class Interaction(Struct, frozen=True, kw_only=True):
 
     @property
     def arms(self) -> set[str]:
-        """The pair and its four arms. For H2 on E5 the arm is `H2-alone`, so H2 itself is none of the four."""
+        """The pair and its four arms. If H2 stands on E5, its arm is `H2-alone`, and H2 is none of the four."""
         return {self.first, self.second, *self.cells}
 
 
@@ -174,6 +174,8 @@ def _pair(campaign: Campaign, first: str, second: str, where: Where) -> Pair:
 def common_base(campaign: Campaign, first: str, second: str) -> str:
     """Return the last arm that the stacks of both experiments have in common, neither of the two included."""
     base = BASELINE
+    # Example: H2 stands on E5.
+    # Without the two themselves their stacks are (E5) and (), so the common base is the baseline.
     for ours, theirs in zip(_stack(campaign, first)[:-1], _stack(campaign, second)[:-1], strict=False):
         if ours != theirs:
             break
@@ -201,6 +203,7 @@ def _require_experiment(campaign: Campaign, name: str, where: Where) -> None:
 def _refuse_same_knob(campaign: Campaign, first: str, second: str, where: Where) -> None:
     ours, theirs = (declared_change(campaign, name)[0] for name in (first, second))
     for knob in ours:
+        # The dots keep names apart: `model.depth` is inside `model`, but not inside `model.dep`.
         if any(f"{knob}.".startswith(f"{other}.") or f"{other}.".startswith(f"{knob}.") for other in theirs):
             raise SpecError(
                 f"`{first}` and `{second}` both change `{knob}`, so no arm can have the changes of both; "
@@ -212,6 +215,8 @@ def _refuse_same_knob(campaign: Campaign, first: str, second: str, where: Where)
 
 def _refuse_same_code(campaign: Campaign, first: str, second: str, where: Where) -> None:
     ours, theirs = (campaign.experiments[name] for name in (first, second))
+    # Two patches can be applied one after the other.
+    # A ref replaces all of `model/`, so it would undo a patch before it.
     if (ours.ref and (theirs.ref or theirs.patch)) or (theirs.ref and ours.patch):
         raise SpecError(
             f"`{first}` and `{second}` exclude each other: a `ref` takes the whole code, and both change the code; "
@@ -235,6 +240,8 @@ def _leave_one_out(campaign: Campaign) -> Iterator[Recipe]:
         reference=BASELINE,
         where=("ablate",),
     )
+    # A part may help alone and be useless beside the others.
+    # So each part is left out of the whole, and not added to the baseline.
     for index, (name, members) in enumerate(parts.items()):
         yield Recipe(
             id=f"{FULL}-without-{name}",
@@ -286,6 +293,7 @@ def _members(campaign: Campaign, word: str, where: Where) -> list[str]:
 def _part_name(words: Sequence[str], members: Sequence[str], index: int) -> str:
     spelt = (re.sub(r"[^A-Za-z0-9]+", "-", word.removeprefix(TAG)) if word.startswith(TAG) else word for word in words)
     name = "-".join(stripped for word in spelt if (stripped := word.strip("-"))) or f"part-{index + 1}"
+    # Branches and folders carry this name, so its length is limited. The first member and a count are short enough.
     if len(f"{FULL}-without-{name}") <= MAX_ID_LENGTH or len(members) == 1:
         return name
     return f"{members[0]}-and-{len(members) - 1}-more"
@@ -306,6 +314,8 @@ def _refuse_excluded(campaign: Campaign, name: str, others: Iterable[str], where
 
 
 def _replicates(campaign: Campaign) -> Iterator[Recipe]:
+    # Seeds that lie further apart than the step could overlap with the shifted ones.
+    # An A/A run would then be a run of the baseline itself.
     if campaign.aa and max(campaign.seeds) - min(campaign.seeds) >= AA_SEED_STEP:
         raise SpecError(
             f"A/A arms train at seeds {AA_SEED_STEP} apart, so the campaign's seeds must lie closer together than "

@@ -73,6 +73,7 @@ def wrong_id(name: str, searches: Iterable[str]) -> str:
         return f"a name has at most {MAX_ID_LENGTH} letters, found {len(name)}: `{name}`"
     if name == BASELINE:
         return f"`{name}` is the experiment with no change, which is written at the head of the file; choose another"
+    # The runs of trials have such names. An experiment of that name would be mistaken for a trial.
     search = next((search for search in searches if re.fullmatch(rf"{re.escape(search)}-t\d+", name)), None)
     return f"`{name}` is what a trial of search `{search}` is called; choose another name" if search else ""
 
@@ -125,6 +126,7 @@ def at_profile(
     chosen = spec.profiles[name]
     source.profile = name
     seeds = seeds or seed_list(chosen.seeds or spec.seeds)
+    # Before the arms are worked out: one line of a file can ask for a million seeds.
     _require_few_runs(spec, source, seeds)
     data = _merged(source, DataSpec, "data")
     for search_name, search in spec.searches.items():
@@ -180,6 +182,7 @@ def _merged(source: Source, kind: type[T], section: str) -> T:
 
 def _baseline(source: Source) -> BaselineSpec:
     """Merge the profile's baseline knob by knob."""
+    # `_merged` replaces whole sections. A profile that sets one knob of `model` keeps the other knobs of the file.
     values = deepcopy(_at(source.values, (BASELINE,)))
     apply_change(values, dict(leaves(_at(source.values, ("profiles", source.profile, BASELINE)))))
     return source.convert(values, BaselineSpec, (BASELINE,))
@@ -214,6 +217,7 @@ def objective_captures(objective: ObjectiveSpec, data: DataSpec, where: Where) -
             raise SpecError(f"{what}; choose on {', '.join(data.choose) or 'a capture of `data.choose`'}", here)
     if set(captures) <= set(data.choose):
         return captures
+    # An epoch records one accuracy over all of `validate`, so a part of these captures has no accuracy of its own.
     if set(captures) != set(data.validate):
         wanted = "captures of `data.choose`, or all of `data.validate`"
         raise SpecError(f"an objective is on {wanted}, found {', '.join(captures)}", here)

@@ -71,11 +71,14 @@ def plan_runs(
     runs: dict[str, PlannedRun] = {}
     ids: dict[str, str] = {}
     run_of: dict[tuple[str, int], str] = {}
+    # Seed by seed, so that a campaign that is stopped early has pairs of runs.
+    # Experiment by experiment, the last ones would have none.
     for seed in campaign.seeds:
         for arm in resolved.arms.values():
             config = structs.replace(arm.config, seed=seed + arm.seed_shift)
             own = structs.replace(inputs, code_tree=code_trees.get(arm.id, inputs.code_tree))
             identity = identity_hash(config, own)
+            # K1 takes H2 back, so K1 has the identity of E5 at each seed. The first of them gives the run its name.
             known = ids.get(identity)
             run_of[arm.id, seed] = known or run_id(arm.id, config.seed, identity)
             if known is None:

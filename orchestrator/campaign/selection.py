@@ -77,7 +77,7 @@ class Selection:
 
     @property
     def default_note(self) -> str | None:
-        """How many experiments are taken where none is named; None if all of the file are, or some are named."""
+        """Says how many experiments are taken because none is named; None if all are taken, or some are named."""
         taken, in_file = len(self.arms) - 1, len(self.campaign.experiments)
         if self.request.experiments or taken >= in_file:
             return None
@@ -182,9 +182,9 @@ class CurrentPlan:
     code_trees: dict[str, str]
     """Experiment -> hash of its code, for experiments with a patch or a ref."""
     named: Plan
-    """Every experiment, each run by the name that it would be given."""
+    """The plan of every experiment, in which each run has the name of a new run."""
     whole: Plan
-    """The same plan, where a run has the name of a folder with the same identity, if there is one."""
+    """The same plan, but a run has the name of a folder with its identity, if there is such a folder."""
 
     def part(self, selection: Selection) -> Plan:
         """Return the plan of the experiments asked for."""
@@ -215,6 +215,7 @@ def plan_now(selection: Selection, code: Code, before: CurrentPlan | None = None
 
 def share_runs(plan: Plan, paths: Paths) -> Plan:
     """Give each run that has no folder the id of a folder with the same identity, where there is one."""
+    # A folder's name ends in the first eight digits of its identity. So only folders with the same digits are read.
     names: dict[str, list[str]] = defaultdict(list)
     for path in paths.runs.iterdir() if paths.runs.is_dir() else ():
         names[path.name.rpartition("-")[2]].append(path.name)

@@ -45,6 +45,7 @@ class QueuedCampaign(Struct, frozen=True, kw_only=True):
     def plan(self, request: Request) -> Plan:
         """Plan what is asked for as it would have been planned then."""
         staging = self.campaign.staging
+        # The looks of a sequential campaign say which seeds they judge, so a request for other seeds does not count.
         seeds = self.campaign.seeds if staging or not request.seeds else request.seeds
         asked = request.experiments or (() if request.everything else self.campaign.default_experiments)
         known = [name for name in asked if name in self.arms or ":" in name]
@@ -119,6 +120,7 @@ def choose_plan(selection: Selection, code: Code, needed: Sequence[str] = ()) ->
     missing = missing_captures(selection)
     if not missing:
         now = make_plan(selection, code)
+        # At equal counts the campaign of now is judged, because the reader finds its names and margins in the file.
         if before is None or count_ended(selection.paths, before.run_ids) <= count_ended(selection.paths, now.run_ids):
             return now, code.note
     if queued is None or before is None:

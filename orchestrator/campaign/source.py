@@ -75,6 +75,8 @@ class Source:
 
     def _parse(self, text: str) -> dict[str, Any]:
         try:
+            # `compose` returns nodes with their lines.
+            # `load` would return plain values, and no message could name a line.
             node = self._yaml.compose(text)
         except MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -92,6 +94,8 @@ class Source:
         return self._mapping(node, ())
 
     def _value(self, node: Node, where: Where) -> Any:
+        # Counted while aliases are expanded.
+        # Example: ten lists that each name the one before ten times are ten billion values.
         self._num_nodes += 1
         line = node.start_mark.line + 1
         if self._num_nodes > MAX_NODES:
@@ -141,6 +145,7 @@ class Source:
 
     def line_of(self, where: Where) -> int:
         """Return the line of a key, or of the nearest key around it."""
+        # A field that the file leaves out has no line. The whole file, `()`, always has one, so the loop ends.
         while where not in self.lines:
             where = where[:-1]
         return self.lines[where]

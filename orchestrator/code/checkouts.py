@@ -98,6 +98,7 @@ def worktree_name(experiment: str, commit: str, process: Process | None = None) 
         process: the process of this machine that runs in it; this process if None.
     """
     of = process or Process.own()
+    # The start time is part of the name, since the system reuses the numbers of processes.
     return f"{experiment}-{commit[:12]}-{_own_host()}-{of.pid}-{_short(of.born)}"
 
 
@@ -190,6 +191,7 @@ class Checkouts:
         folders = tuple(self._folders.values())
         self._folders.clear()
         refused = self._remove(folders)
+        # Deleted while it is locked: otherwise another process could lock a file that then loses its name.
         for path in self._locked:
             self.paths.worktree_lock(path).unlink(missing_ok=True)
         self._locked.clear()

@@ -75,6 +75,8 @@ def find_edits(git: Git, folder: Path, committed: Committed, length: int) -> lis
 
 
 def _is_same(path: Path, mode: str, entry: tuple[str, str], length: int) -> bool:
+    # The permission to execute is no difference:
+    # Python runs the file either way, and some file systems cannot store it.
     is_same_kind = mode == entry[0] or {mode, entry[0]} <= FILE_MODES
     return is_same_kind and (mode == SUBMODULE or blob_name(read_code(path, mode), length) == entry[1])
 
@@ -109,6 +111,7 @@ def _describe_hidden(git: Git, edited: list[str]) -> dict[str, str]:
 
 def _find_converted(git: Git, folder: Path, blobs: Mapping[str, str], length: int) -> set[str]:
     """Return the files that differ from their blobs only in line ends that git itself would convert."""
+    # The first test is cheap and may be wrong, because git need not convert this file. So git is asked about the rest.
     contents = ((path, read_code(folder / path, "")) for path in blobs)
     near = [path for path, content in contents if blob_name(convert_line_ends(content), length) == blobs[path]]
     names = name_stored_blobs(git, near)

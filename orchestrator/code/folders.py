@@ -34,6 +34,7 @@ def list_code(folder: Path) -> Iterator[tuple[str, str]]:
     for where, folders, files in os.walk(top, onerror=_refuse):
         inner = [name for name in folders if (Path(where) / name / ".git").exists()]
         links = [name for name in folders if (Path(where) / name).is_symlink()]
+        # Changed in place: `os.walk` enters only the folders that are left in the list.
         folders[:] = [name for name in folders if name not in {*inner, *links}]
         for name in (*inner, *links, *files):
             path = Path(where) / name
@@ -54,6 +55,7 @@ def is_code_unchanged(folder: Path, blobs: Mapping[str, str]) -> bool:
     Raises:
         CodeError: a file cannot be read.
     """
+    # A file that is only there counts too, if an import finds it: it would change what the job runs.
     there = dict(list_code(folder))
     return all(
         path in there and blob_name(read_code(folder / path, there[path]), len(blob)) == blob

@@ -140,6 +140,7 @@ class Git:
     def _execute(self, command: list[str], stdin: bytes, variables: Mapping[str, str]) -> tuple[int, bytes, str]:
         options = {"with_extended_output": True, "with_exceptions": False, "strip_newline_in_stdout": False}
         try:
+            # A file and not a pipe: git may answer before it has read all. With both pipes full, neither side goes on.
             with tempfile.TemporaryFile() as file:
                 file.write(stdin)
                 file.seek(0)

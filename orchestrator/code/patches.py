@@ -208,6 +208,7 @@ def take_ref(repository: Repository, tree: str, ref: str) -> TakenRef:
     ours = repository.code_files(tree)
     if not any(path.startswith(f"{CODE}/") for path in theirs):
         raise RefusedError(f"{ref}: {commit[:12]} has no {repository.prefix}{CODE}/, so there is no code to run in it")
+    # All of our files are removed first, so that no file stays that the ref does not have.
     zeros = "0" * len(commit)
     with repository.git.temporary_index(tree) as index:
         repository.git.update_index(

@@ -136,7 +136,7 @@ class Repository:
 
         Args:
             files: path from the campaign's folder -> content; these are added.
-            with_code: whether `model/` is taken from the disk, with what is not committed.
+            with_code: whether `model/` is taken from the disk, uncommitted changes included.
             tree: the commit or tree that all else is taken from.
 
         Raises:

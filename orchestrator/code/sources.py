@@ -83,6 +83,8 @@ class GitCode:
 
     def code_of(self, steps: tuple[CodeStep, ...]) -> ArmCode:
         """Return the code of a stack: all its patches and refs, applied in order."""
+        # Each beginning of the stack is kept.
+        # Experiments that stand on one stack share its tree, and git applies it once.
         for number in range(1, len(steps) + 1):
             first = steps[:number]
             if first not in self._known:
@@ -112,7 +114,6 @@ class GitCode:
         Args:
             content: what the branch is made of.
             now: the time in the name of a new branch.
-
 
         Raises:
             CodeError: git refuses.

@@ -50,6 +50,7 @@ def add(git: Git, commit: str, path: Path, prefix: str = "") -> None:
         if _is_there(git, commit, path, prefix, files):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Git would convert line ends and run filters while it checks out. So the blobs are written by `_write_files`.
         git(*ADD, "--no-checkout", "--lock", "--reason", HALF_MADE, str(path), commit)
         _write_files(git, commit, path, files)
         # The lock marks a half-made worktree: if this process is killed before here, the next one starts over.
@@ -100,6 +101,7 @@ def _write_files(git: Git, commit: str, folder: Path, files: Files) -> None:
     try:
         contents = _read_blobs(git, [blob for _, blob in files.values()])
     except GitError:
+        # In a clone that lacks contents git fails at the first missing one. Without contents the loop names its file.
         if git.ask("config", "--get-regexp", r"^remote\..*\.promisor$") is None:
             raise
         contents = {}
@@ -119,6 +121,8 @@ def _write_files(git: Git, commit: str, folder: Path, files: Files) -> None:
 def _read_blobs(git: Git, blobs: list[str]) -> dict[str, bytes]:
     """Return blob -> content for each blob that this repository holds."""
     answer = git.read("cat-file", "--batch", stdin="".join(f"{blob}\n" for blob in blobs).encode())
+    # Git answers with `NAME blob SIZE`, a line break, the content and a line break.
+    # For a missing blob it is `NAME missing`.
     contents, start = {}, 0
     while start < len(answer):
         end = answer.index(b"\n", start)

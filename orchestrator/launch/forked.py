@@ -61,13 +61,14 @@ class Standby:
         os.set_blocking(self._process.stdin.fileno(), False)
 
     def ask(self, job: "ForkedJob", request: Mapping[str, object]) -> bool:
-        """Ask for a job; return whether the request was sent. `listen` hears the job's number later."""
+        """Ask for a job; return whether the request was sent. `listen` reads the job's number later."""
         assert self._process.stdin is not None
         line = msgspec.json.encode(request) + b"\n"
         try:
             # Without Python's buffer, and without a wait: a stopped process reads nothing.
             is_sent = os.write(self._process.stdin.fileno(), line) == len(line)
         except (BrokenPipeError, BlockingIOError):
+            # Nobody reads any more, or the pipe is full because the standby was stopped.
             is_sent = False
         if is_sent:
             self._starting.append(job)
@@ -91,13 +92,15 @@ class Standby:
         assert self._process.stdout is not None
         if self._process.stdout.closed or not select.select([self.answers], [], [], 0.0)[0]:
             return
+        # A read may end inside a line. The rest of that line comes with the next read.
         *lines, self._rest = (self._rest + os.read(self.answers, 65536)).split(b"\n")
         for answer in (msgspec.json.decode(line, type=Answer) for line in lines):
             if answer.status is not None:
                 self.statuses[answer.pid] = answer.status
                 continue
-            # The system gives numbers again: a status under this one is an older job's.
+            # The system reuses numbers of processes: a status under this number is that of an older job.
             self.statuses.pop(answer.pid, None)
+            # The standby forks in the order of the requests, so the number belongs to the job that asked first.
             if self._starting:
                 self._starting.pop(0).begin(answer.pid)
 
@@ -185,6 +188,7 @@ class ForkedJob:
             return self._standby.statuses.pop(self._pid)
         if self._is_there():
             return None
+        # The process ends a moment before the standby has said so. That report is better than `/proc`, so wait for it.
         self._gone_at = self._gone_at or time.monotonic()
         if self._standby.is_alive() and time.monotonic() - self._gone_at < TELL_SECONDS:
             return None

@@ -65,6 +65,7 @@ def rule(
     """
     epochs = without_pauses(epochs, probes)
     patient = msgspec.structs.replace(spec, slow_epochs=spec.slow_epochs * 2) if shared_by else spec
+    # If a run has failed and is slow too, it has failed: a faster machine would not help it.
     failed = check_finite(epochs) or check_divergence(epochs, spec) or check_memory(epochs, spec)
     slow = (
         check_smoke(epochs, spec)
@@ -104,6 +105,7 @@ def is_settled(spec: GuardSpec, measurement: Measurement) -> bool:
     If there is only an absolute limit, a few pairs are enough: a reason quotes their ratio, and no rule uses it.
     """
     limit, ratios = spec.relative_to_reference or math.inf, measurement.ratios
+    # Example: of 13 pairs 11 must lie above the root. After three pairs below it no later pair can change the ruling.
     missed = sum(ratio <= math.sqrt(limit) for ratio in ratios)
     return missed > TURNS - SLOW_TURNS or len(ratios) >= TURNS or is_slow(spec, measurement)
 
@@ -255,6 +257,7 @@ def _newest_suspected(epochs: Sequence[EpochRecord], spec: GuardSpec, probes: Se
 
 
 def _slowdown(record: EpochRecord, reference: Pace) -> float:
+    # The smaller ratio counts. An epoch that waited for a processor is long by the clock, but not in processor time.
     ratios = [record.seconds / reference.seconds]
     if record.cpu_seconds is not None and reference.cpu_seconds:
         ratios.append(record.cpu_seconds / reference.cpu_seconds)

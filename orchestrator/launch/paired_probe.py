@@ -95,6 +95,8 @@ class PairedProbe:
         self.is_over = None not in statuses or any(statuses) or time.monotonic() > self._deadline
         arm, reference = (process.read() for process in self._processes)
         refused = next((turn for turn in (*arm, *reference) if turn.problem is not None), None)
+        # The paused job keeps its memory, so both sides together may not fit.
+        # Equal smaller batches keep the comparison fair.
         larger = [share for share in SHARES if share > SHARES[self._share]]
         if refused is not None and refused.is_out_of_memory and larger:
             return self._start_anew(larger[0])

@@ -68,6 +68,7 @@ class Suspicion:
         started = clock()
         job.pause()
         try:
+            # Paused first: a job that computes beside the probe would slow both sides of it.
             timing = start(job)
         except (KnockoutError, OSError, ValueError) as error:
             timing = CannotProbe(str(error))

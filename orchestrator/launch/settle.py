@@ -72,6 +72,7 @@ def mark_second_try(folder: RunFolder, result: Result) -> Result:
     return marked
 
 
+# The first waits are short, because most causes pass within seconds. All six together are about nine minutes.
 WAITS_SECONDS = (1.0, 5.0, 20.0, 60.0, 180.0, 300.0)
 """Waits before the tries in a row between which no epoch was finished. After the last one the run stays interrupted."""
 
@@ -136,7 +137,7 @@ class _End(NamedTuple):
 
 @dataclass
 class Claims:
-    """The runs that one worker has claimed in the queue, and how those ended that it has let go of."""
+    """The runs that one worker holds in the queue, and the ends of those that it held before."""
 
     store: Store
     process: Process = field(default_factory=Process.own)
@@ -171,6 +172,7 @@ class Claims:
         """
         while self._unreported:
             claimed, state, reason, failure = self._unreported[0]
+            # An end stays in the list until the queue has it. If this call raises, the next one tries it again.
             was_ours = self.store.end(claimed, state, reason, failure)
             if was_ours and state is not RunState.INTERRUPTED:
                 self.ended[claimed.id] = structs.replace(claimed, state=state, reason=reason, failure=failure)

@@ -101,6 +101,7 @@ def make_slots(
     """
     variables = variables or {}
     count = asked or len(devices) or min(2, num_cores)
+    # By default each job takes all cores. Two jobs with eight threads each on eight cores slow each other down.
     threads = str(share_threads(num_cores, count, variables))
     shared = {**dict.fromkeys(THREAD_VARIABLES, threads), **MALLOC, **UTF_8}
     if not devices:
@@ -264,6 +265,7 @@ def count_usable(affinity: int, quotas: Sequence[float], variables: Mapping[str,
         variables: the environment of the process.
     """
     slurm = _whole_number(variables.get(SLURM_VARIABLE))
+    # Rounded down: of two threads on 1.5 cores one is late, and the other waits for it at every operation.
     granted = [affinity, *(math.floor(quota) for quota in quotas), *([slurm] if slurm else [])]
     return max(1, min(granted))
 

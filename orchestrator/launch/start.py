@@ -100,6 +100,7 @@ class Jobs:
     def check(self, task: Task) -> int | None:
         """Ask the guards about a run; return its job's exit status, None while it runs."""
         slots = [other.live.job.slot for other in self.tasks]
+        # Our own jobs keep the machine busy too. Without their numbers each would count as a stranger to the others.
         jobs = (other.live.job.pid for other in self.tasks)
         own_pids = [os.getpid(), *(pid for pid in jobs if pid is not None)]
         pace = self.references.pace_of(task.order)
@@ -154,6 +155,8 @@ class Starter:
 
     def _ask_code(self, folder: RunFolder, order: Order, code: Path) -> str | None:
         """Return why an experiment's own code cannot do this job; None if it can. Ask once a commit."""
+        # The answer takes seconds, as it imports the code.
+        # The seeds of one experiment have one commit, so they share it.
         if order.code.commit not in self._answers:
             self._answers[order.code.commit] = check_job(folder.path, code, self.paths.root)
         return self._answers[order.code.commit]

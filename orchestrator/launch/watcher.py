@@ -111,6 +111,7 @@ class LiveRun:
             found = self.folder.epochs.stat()
         except FileNotFoundError:
             return None
+        # The size alone is not enough: a job that repairs this file replaces it, perhaps by one of the same size.
         return found.st_ino, found.st_size
 
     def check(
@@ -151,6 +152,7 @@ class LiveRun:
         ruling = rule(self.epochs, guards, reference, probes=self._probes)
         if ruling is None or ruling.state is not RunState.TOO_SLOW:
             return ruling
+        # A busy machine only makes the rules for slowness more patient. So the load is read once such a rule applies.
         return rule(self.epochs, guards, reference, other_load(), self._probes)
 
     def _suspect(self, ruling: Ruling, start_probe: StartProbe | None) -> Ruling | None:
@@ -271,6 +273,7 @@ class LiveRun:
             return Failure.HUNG, self._describe_hang(f"it ended {describe_status(status)}")
         if self._is_asked_to_stop:
             return None
+        # A person can send SIGKILL too. Only the kernel's own count, if it rose, shows that memory was short.
         before, now = self._memory_kills, self.count_memory_kills()
         if status == -signal.SIGKILL and before is not None and now is not None and now > before:
             killed = f"the kernel killed {now - before} process{'' if now - before == 1 else 'es'} for want of memory"

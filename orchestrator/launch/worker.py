@@ -97,6 +97,7 @@ class Worker:
             if self._timers.show.is_due():
                 self._show(observer)
         except QueueLockedError as error:
+            # A locked queue must not end the trainings. So the error is noted, and the next turn asks again.
             self._is_away = True
             self._note(str(error))
             self._timers.claim.now()
@@ -225,7 +226,7 @@ class Worker:
         return task.live.end(status) if task in self.jobs.tasks else None
 
     def _leave(self) -> None:
-        """Leave no job, no worktree and no claim behind. An error on the way does not keep the rest from its end."""
+        """Leave no job, no worktree and no claim behind. If one step fails, the others are still done."""
         with ExitStack() as last_first:
             last_first.callback(self._attempt, self._let_go)
             last_first.callback(self._attempt, self.starter.checkouts.close)

@@ -195,6 +195,7 @@ def retry(paths: Paths, words: Sequence[str], failure: str | None = None) -> lis
 
 
 def _retry_rows(paths: Paths, store: Store, rows: Sequence[QueuedRun], *, are_asked_for: bool) -> list[str]:
+    # All named runs are checked before one is changed, so a refusal leaves the queue as it was.
     refused = {row.id: why for row in rows if (why := _why_in_vain(paths, row)) is not None}
     if are_asked_for and refused:
         raise UsageError("; ".join(refused.values()))
@@ -267,6 +268,7 @@ def stop(paths: Paths) -> list[str]:
     with reconciled(paths) as store:
         workers = store.workers.list_living()
         store.workers.ask_to_stop(workers)
+        # A worker asks its own jobs to stop. A job that is asked twice ends at once and loses its epoch.
         followed = {row.id for row in store.runs(states=(RunState.RUNNING,)) if not is_orphan(row)}
         problems = list(store.unreadable.values())
     asked = [ASKED.format(who=f"process {worker.pid} on {worker.host}") for worker in workers]

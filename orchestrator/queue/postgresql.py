@@ -12,6 +12,8 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.waiting import Ready
 
+# 5 s for a lock, 6 s for a statement, 7 s for silence. The first limit that is reached names the cause most exactly, so
+# a wait for a lock is never reported as a dead server.
 LOCK_SECONDS = 5.0
 """A statement waits so long for another program's lock, and a new connection for the server's answer."""
 STATEMENT_SECONDS = 6.0
@@ -71,6 +73,7 @@ def open_connection(*arguments: Any, **parameters: Any) -> BoundedConnection:
             f"SET statement_timeout = {_milliseconds(STATEMENT_SECONDS)}; "
             f"SET idle_in_transaction_session_timeout = {_milliseconds(IDLE_SECONDS)}"
         )
+        # Without a commit PostgreSQL would undo these settings at the first rollback.
         connection.commit()
     except BaseException:
         connection.close()

@@ -89,6 +89,7 @@ def _replace_file(paths: Paths, rebuilt: Rebuilt) -> None:
 
 
 def _write_file(paths: Paths, rebuilt: Rebuilt) -> None:
+    # The new queue is written beside the old one. If the rebuild is killed on the way, the old queue is still there.
     with tempfile.TemporaryDirectory(dir=paths.results, prefix="rebuild-") as folder:
         complete = Path(folder) / paths.database.name
         store = Store(sqlite_url(complete))
@@ -165,6 +166,7 @@ def read_rows(paths: Paths) -> Rebuilt:
             unreadable.append(f"{path}: this run folder cannot be read: {file}: {error.strerror}")
         except (ValueError, RunError) as error:
             unreadable.append(f"{path}: this run folder cannot be read: {error}")
+    # The key is time and id alone, because rows cannot be compared with each other.
     return Rebuilt(
         rows=tuple(row for _, _, row in sorted(rows, key=lambda entry: entry[:2])), unreadable=tuple(unreadable)
     )
@@ -178,10 +180,12 @@ def _read_row(folder: RunFolder) -> tuple[str, str, QueuedRun]:
         ValueError: a file is broken, or the folder has another run's name.
         RunError: the order or the result cannot be read.
     """
+    # Called for its errors only: if the lock cannot be read, nobody knows whether a job is at work.
     find_holder(folder)
     names = msgspec.json.decode(folder.config.read_bytes(), type=_Names)
     queued = _read_time(folder)
     run_id = folder.path.name
+    # A folder that somebody copied under the name of another run must not count as that run.
     if run_id.rpartition("-")[0] != f"{names.experiment}-s{names.seed}":
         raise ValueError(f"its config.json is of experiment {names.experiment}, seed {names.seed}")
     result = read_result(folder) or _unfinished(folder)

@@ -43,6 +43,8 @@ def decide_loss(row: QueuedRun, num_epochs: int) -> Loss:
         row: as it was when its worker went away.
         num_epochs: finished epochs in its folder.
     """
+    # A finished epoch shows progress, so the count begins again.
+    # Example: losses after epochs 3, 3, 7 and 7 count as 1, 2, 1 and 2.
     losses = row.losses + 1 if row.losses and num_epochs <= row.epochs_at_loss else 1
     since = f"after epoch {num_epochs}" if num_epochs else "before its first epoch"
     if losses < MAX_LOSSES:
@@ -61,6 +63,7 @@ def reconcile(store: Store, paths: Paths, *, end_jobs: bool) -> list[QueuedRun]:
     """
     rows = store.runs(states=(RunState.RUNNING,))
     lives = _living(store, rows)
+    # A job may outlive its worker. Its run does not wait again yet, because a second job could not take the folder.
     lost = [row for row in rows if row.id not in lives and _is_over(paths.run(row.id), end_jobs=end_jobs)]
     for row in lost:
         try:
@@ -72,7 +75,7 @@ def reconcile(store: Store, paths: Paths, *, end_jobs: bool) -> list[QueuedRun]:
 
 
 def _living(store: Store, rows: Sequence[QueuedRun]) -> set[str]:
-    """Return the runs whose worker lives: a process of this machine is looked up, of others the heartbeat decides."""
+    """Return the runs whose worker lives. A worker of this machine is looked up; any other must send heartbeats."""
     elsewhere = {worker for worker in store.workers.list_living() if not worker.is_here}
     workers = {row.id: row.worker for row in rows if row.worker is not None}
     return {

@@ -91,6 +91,7 @@ def is_of_worker(table: Table, worker: Process) -> list[ColumnElement[bool]]:
 
 def is_held_by(claimed: QueuedRun) -> list[ColumnElement[bool]]:
     """Return the conditions that a run is still held by a claim: same worker, same attempt."""
+    # A row that names no worker is held by nobody. `false()` then makes the change match no row.
     holder = is_of_worker(RUNS, claimed.worker) if claimed.worker else [false()]
     return [RUNS.c.attempt == claimed.attempt, *holder]
 
@@ -113,6 +114,7 @@ def claim_first(worker: Process, first: Select[tuple[str]]) -> ReturningUpdate[A
     """Return the statement that gives a worker the run whose id `first` selects, and answers with its row."""
     return (
         update(RUNS)
+        # The state is compared here too. Another worker may claim the run after the subquery has chosen it.
         .where(RUNS.c.id == first.scalar_subquery(), RUNS.c.state == RunState.QUEUED.value)
         .values(state=RunState.RUNNING.value, attempt=RUNS.c.attempt + 1, reason="", failure=None)
         .values(**worker_values(worker))

@@ -82,6 +82,8 @@ class Store:
 
     def add(self, runs: Iterable[QueuedRun]) -> None:
         """Queue runs behind all others, in this order; a run that is known already stays as it is."""
+        # Two programs may read the same last position at once.
+        # Their runs then share positions, and the id decides the order.
         last = select(func.coalesce(func.max(RUNS.c.position), 0))
         with self.engine.begin() as connection:
             first = (connection.scalar(last) or 0) + 1
@@ -90,6 +92,7 @@ class Store:
     def replace_all(self, runs: Iterable[QueuedRun]) -> None:
         """Replace all rows by these, in one transaction."""
         with self.engine.begin() as connection:
+            # One transaction: another program sees the old rows or the new ones, never an empty queue.
             connection.execute(delete(RUNS))
             self._insert_rows(connection, runs, first=1)
 
@@ -126,6 +129,8 @@ class Store:
         # The last claim may have succeeded though its answer was lost: then that run is this worker's already.
         claimed = self._find_unheard(worker) if self._is_unsure else None
         if claimed is None:
+            # Set before the request, and cleared after the answer.
+            # An error between the two leaves it set for the next claim.
             self._is_unsure = True
             claimed = self._claim_first(worker, ids)
         self._is_unsure = False
@@ -136,6 +141,7 @@ class Store:
     def _find_unheard(self, worker: Process) -> QueuedRun | None:
         """Return a run that this worker holds without knowing it; None if there is none."""
         held = self._read_all(select(RUNS).where(RUNS.c.state == RunState.RUNNING.value, *is_of_worker(RUNS, worker)))
+        # The id alone is not enough: the same run may have been claimed before, lost, and claimed again.
         return next((row for row in held if (row.id, row.attempt) not in self._heard), None)
 
     def _claim_first(self, worker: Process, ids: Sequence[str] | None) -> QueuedRun | None:
@@ -157,6 +163,8 @@ class Store:
     def _take(self, worker: Process, first: Select[tuple[str]]) -> Row[Any] | None:
         """Give a worker the run that `first` selects; a row that cannot be read is rolled back to what it was."""
         with self.engine.connect() as connection:
+            # A row that cannot be read must not stay claimed, since nobody could train it.
+            # Without a commit the claim is undone.
             row = connection.execute(claim_first(worker, first)).one_or_none()
             if row is not None and self._read(row) is not None:
                 connection.commit()
@@ -170,6 +178,8 @@ class Store:
         A move back to `queued` resets the count of lost workers.
         """
         require_move(before, after)
+        # The update itself compares the state.
+        # A comparison before it would be stale: another program may move the run between the two.
         change = update(RUNS).where(RUNS.c.id == run_id, RUNS.c.state == before.value)
         if after is RunState.QUEUED:
             change = change.values(losses=0, epochs_at_loss=0)
@@ -184,6 +194,8 @@ class Store:
         values = {"state": after.value, "reason": reason, "failure": failure}
         if self._change(change_claimed(claimed).values(**values)) == 1:
             return True
+        # No row has changed. Either the claim is lost, or the first call was carried out and its answer was lost: the
+        # values tell. In SQL `NULL = NULL` is not true, and `failure` is NULL for a run that is done.
         has_values = [RUNS.c[name].is_not_distinct_from(value) for name, value in values.items()]
         ended = select(RUNS.c.id).where(RUNS.c.id == claimed.id, *is_held_by(claimed), *has_values)
         with self.engine.connect() as connection:

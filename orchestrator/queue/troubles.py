@@ -130,6 +130,7 @@ def is_refusal(error: BaseException) -> bool:
         return False
     if getattr(error, "sqlstate", None) in CHANGED:
         return True
+    # By name, because drivers share no class of errors, and psycopg need not be installed.
     kinds = {kind.__name__ for kind in type(error).__mro__}
     return "DatabaseError" in kinds and not kinds & MISTAKES
 
@@ -147,7 +148,11 @@ def find_remedy(error: BaseException) -> Remedy:
         code = sqlite_code(error)
         if code in SQLITE_LOCKS:
             return Remedy.NO_LOCKS
+        # The low byte of an extended code is its primary code.
+        # Example: SQLITE_IOERR_WRITE is 778, and 778 & 255 is 10, SQLITE_IOERR.
         return Remedy.UNKNOWN if code is None else OF_SQLITE.get(code & 0xFF, Remedy.UNKNOWN)
+    # Without a code no server has answered, so the connection failed. A whole code comes before its class: `25P03` is a
+    # transaction that was idle for too long, other codes of class `25` refuse to write.
     state: str = getattr(error, "sqlstate", None) or "08"
     return OF_SQLSTATE.get(state) or OF_SQLSTATE.get(state[:2], Remedy.UNKNOWN)
 

@@ -46,6 +46,7 @@ class Workers:
         """Write a worker's heartbeat, and delete the rows of workers that are gone; return whether it must stop."""
         row = self._insert(WORKERS).values(**worker_values(worker), heartbeat=self._now, is_asked_to_stop=False)
         connection.execute(
+            # Only the heartbeat is overwritten. A request to stop, which somebody else wrote, stays in the row.
             row.on_conflict_do_update(index_elements=["host", "pid", "born"], set_={"heartbeat": self._now})
         )
         self._forget_gone(connection)
@@ -57,6 +58,7 @@ class Workers:
 
         A dead process of this machine goes after one lease, any other worker after `FORGET_LEASES`.
         """
+        # One lease is too early. A worker that has only lost the network needs its row: it may hold a request to stop.
         connection.execute(delete(WORKERS).where(self._now - WORKERS.c.heartbeat > FORGET_LEASES * LEASE_SECONDS))
         for worker, age in self._read_all(connection):
             if worker.is_here and age > LEASE_SECONDS and not worker.is_alive:
@@ -83,14 +85,15 @@ class Workers:
         """Ask workers to finish their epochs and leave; each learns it with its next heartbeat."""
         for worker in workers:
             with self.engine.begin() as connection:
+                # One row a transaction: two programs that lock several rows in different orders wait for each other.
                 connection.execute(update(WORKERS).where(*is_of_worker(WORKERS, worker)).values(is_asked_to_stop=True))
 
 
 def is_believed_alive(worker: Process, age_seconds: float) -> bool:
-    """Decide whether a worker lives: one of this machine is looked up, of another the last heartbeat decides.
+    """Decide whether a worker lives. One of this machine is looked up; any other must send heartbeats.
 
-    A worker of this host's name and another boot ran before this machine restarted, or on a namesake. Before the
-    restart: it is gone once this boot is older than its last heartbeat. A namesake sends one long before that.
+    A worker of this host's name and another boot ran before this machine restarted, or runs on a namesake. In the
+    first case its last heartbeat is older than this boot. A namesake that lives sends heartbeats since then.
 
     Args:
         worker: the process.
@@ -100,4 +103,6 @@ def is_believed_alive(worker: Process, age_seconds: float) -> bool:
         return worker.is_alive
     if not worker.is_of_earlier_boot:
         return age_seconds < LEASE_SECONDS
+    # Example: this machine booted 40 s ago. A worker from before the restart is silent for longer than 40 s, so it is
+    # gone. Right after a boot the limit is 30 s: a shorter one could presume a namesake dead that is only late.
     return age_seconds < min(LEASE_SECONDS, max(NAMESAKE_SECONDS, uptime_seconds()))

@@ -1,4 +1,4 @@
-"""Contradictions between the files of a run folder. Pure but for `why_not_believed`.
+"""Contradictions between the files of a run folder. Only `why_not_believed` reads files; the rest is pure.
 
 A result is believed if its predictions give the same scores. A folder is believed if its files are of one run.
 """
@@ -53,8 +53,10 @@ def _find_capture_disagreement(capture: str, score: LocationScore, stored: Predi
         return f"predictions.npz has logits on {capture} that are no finite numbers"
     if bursts == 0 or stored.labels_B.min() < 0 or stored.labels_B.max() >= num_classes:
         return f"predictions.npz has labels on {capture} outside of its {num_classes} classes"
+    # A burst that counts twice would make the paired tests too sure of their difference.
     if len(np.unique(stored.keys_B)) != bursts:
         return f"predictions.npz holds a burst of {capture} more than once"
+    # The logits alone give the accuracy, so a result that somebody edited by hand contradicts them.
     correct = int(stored.find_correct().sum())
     if (score.bursts, score.correct) != (bursts, correct) or abs(score.accuracy - correct / bursts) > TOLERANCE:
         return (

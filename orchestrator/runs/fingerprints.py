@@ -94,6 +94,8 @@ def _fingerprint(place: CapturePlace, known: dict[str, Fingerprint]) -> str:
     remembered = known.get(name)
     if remembered is not None and remembered.stamp == _stamp(found):
         return remembered.sha256
+    # Example: a capture is written, read, and written again 5 ms later at the same size. Both contents may have the
+    # same stamp. Then a kept hash would stay wrong for ever.
     fingerprint = _hash_file(place)
     # A hash of a file that may still change within the same tick is used once, but not kept.
     if is_settled(fingerprint.stamp, time.time_ns()):
@@ -115,11 +117,13 @@ def is_settled(stamp: tuple[int, ...], now_ns: int) -> bool:
         now_ns: the time now.
     """
     *_, modified_ns, changed_ns = stamp
+    # A time without a part of a second comes from a file system that stores whole seconds. By chance it is very rare.
     tick_ns = TICK_NS if changed_ns % SECOND_NS else COARSE_TICK_NS
     return changed_ns + tick_ns < now_ns and not abs(now_ns - modified_ns) <= tick_ns
 
 
 def _hash_place(place: CapturePlace) -> str:
+    # Two links to one file have the same real path, so the file is read once.
     return content_hash(os.fsencode(os.path.realpath(place)))[:16]
 
 

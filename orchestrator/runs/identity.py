@@ -50,12 +50,15 @@ def identity_parts(config: JobConfig, inputs: CodeAndData) -> dict[str, Any]:
 
 def identity_hash(config: JobConfig, inputs: CodeAndData) -> str:
     """Return the SHA-256, in hexadecimal, of `identity_parts` as canonical JSON."""
+    # Sorted keys without spaces: equal values give equal bytes, whatever the order in the campaign file.
     canonical = json.dumps(identity_parts(config, inputs), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return content_hash(canonical.encode())
 
 
 def run_id(experiment: str, seed: int, identity: str) -> str:
     """Return the name of a run's folder, such as `E5-s0-3466db1c`."""
+    # Eight digits tell the runs of one experiment and seed apart.
+    # `order.json` holds the whole hash, and that one decides.
     return f"{experiment}-s{seed}-{identity[:8]}"
 
 

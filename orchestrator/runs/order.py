@@ -120,6 +120,7 @@ def queue_place(now: datetime, number: int) -> str:
         now: when it is queued, with a time zone.
         number: its place among the runs that are queued together, from 0.
     """
+    # UTC and six digits: local time jumps back in autumn, and as text 10 would come before 9.
     return f"{now.astimezone(UTC).isoformat(timespec='microseconds')}/{number:06d}"
 
 

@@ -81,6 +81,8 @@ def _require_bounds(archive: zipfile.ZipFile) -> None:
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
     """Read one array whose header declares exactly the bytes that follow."""
     with archive.open(info) as member:
+        # `np.load` would first allocate what the header declares.
+        # Here the declared size is compared with the real one before that.
         version = np.lib.format.read_magic(member)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         if version not in read_header:

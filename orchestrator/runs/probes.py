@@ -38,6 +38,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     @property
     def ratios(self) -> list[float]:
         """Seconds of the run divided by seconds of the reference, for each pair of turns."""
+        # Both turns of a pair meet the same load, so the load is nearly the same factor in both and cancels.
         pairs = zip(self.arm_seconds, self.reference_seconds, strict=True)
         return [arm / reference for arm, reference in pairs]
 
@@ -50,6 +51,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     @property
     def ratio(self) -> float:
         """Median seconds of the run divided by those of the reference, both rounded as they are printed."""
+        # A reader who divides the two printed numbers gets the printed ratio.
         arm, reference = self.typical_seconds
         return arm / reference
 

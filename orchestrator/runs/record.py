@@ -171,6 +171,7 @@ def _refuse(folder: RunFolder, error: BaseException, *, is_result_alone: bool = 
         return RunError(f"{what}: {describe_system_error(error)}; its owner can give you the right to read it")
     if isinstance(error, MemoryError):
         return RunError(f"{what}: there is too little memory; free some and try again")
+    # A missing file is no passing trouble: it says that the folder is not whole.
     if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | IsADirectoryError):
         return RunError(f"{what}: {describe_system_error(error)}; try again once that has passed")
     why = one_line(str(error) or type(error).__name__, MAX_WORDS)

@@ -99,6 +99,7 @@ class Searched(Struct, frozen=True, kw_only=True):
 
 def _each_once(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
     """Return the first trial of every point."""
+    # A second try of a failed trial visits the same point again, and a sampler may suggest a point twice.
     first: dict[frozenset[tuple[str, Any]], TrialRecord] = {}
     for trial in trials:
         first.setdefault(point_key(trial.change), trial)

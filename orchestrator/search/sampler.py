@@ -121,6 +121,7 @@ def why_exhausted(asked: Sequence[tuple[Hashable, bool]], space: Mapping[str, Sp
 
 def count_points(space: Mapping[str, Space]) -> int | None:
     """Count the points of a space; None if there are more than `MOST_COUNTED`."""
+    # Counted point by point: a conditional knob multiplies only the points that meet its condition.
     points: list[Change] = [{}]
     for knob, within in space.items():
         values = _list_values(within)

@@ -115,6 +115,7 @@ def contains(within: Space, value: object) -> bool:
         return any(value == choice and type(value) is type(choice) for choice in within.choices)
     if isinstance(value, bool) or not isinstance(value, int if isinstance(within, IntSpace) else int | float):
         return False
+    # A step such as 0.1 has no exact binary form: 3 * 0.1 is 0.30000000000000004, and 0.3 must count as the third step.
     steps = 0.0 if within.step is None else (value - within.low) / within.step
     return within.low <= value <= within.high and abs(steps - round(steps)) < 1e-9
 

@@ -134,6 +134,8 @@ class Trials:
         living = {owner_name(worker) for worker in self.runs.store.workers.list_living()} | {owner_name(self.process)}
         for trial in self.under_way():
             note = read_note(trial)
+            # Runs are noted before the first of them is queued.
+            # So a trial without that note has left no run in the queue.
             if note.runs is None:
                 died = Outcome(end=TrialEnd.FAILED, reason="the search died before it noted the runs")
                 self._fail_and_retry(trial, died)
@@ -208,6 +210,7 @@ class Trials:
         self._tell(trial, min(scores, default=0.0), too_slow=True)
 
     def _tell(self, trial: FrozenTrial, value: float, *, too_slow: bool) -> None:
+        # Another search may have taken the trial over and told its end. The storage accepts an end only once.
         now = self.all()[trial.number]
         if now.state.is_finished():
             return
@@ -215,6 +218,7 @@ class Trials:
         self.study.tell(trial.number, value)
 
     def _constrain(self, trial: FrozenTrial, *, too_slow: bool) -> None:
+        # To Optuna a constraint above 0 is broken, and one of 0 or below is kept.
         if TOO_SLOW not in trial.constraints:
             self.kept.trial(trial).set_constraint(TOO_SLOW, 1.0 if too_slow else -1.0)
 
@@ -262,6 +266,8 @@ class Trials:
 
     def _fail_and_retry(self, trial: FrozenTrial, outcome: Outcome) -> None:
         """Tell Optuna that a trial failed, and ask for the same point once more. A second failure is final."""
+        # The second try is enqueued before the failure is told.
+        # If the search dies between the two, `again_of` shows the try.
         known = {read_note(other).again_of for other in self.all()}
         note = read_note(trial)
         if note.again_of is None and trial.number not in known:

@@ -91,6 +91,7 @@ class Emulation:
 
     def stream(self, purpose: Stream, *key: int) -> np.random.Generator:
         """Return the random numbers of one purpose, location and device."""
+        # Each purpose has numbers of its own: more draws of noise leave the devices as they are.
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(purpose, *key)))
 
 
@@ -127,6 +128,7 @@ def emulate_packets(emulation: Emulation, location: int, device: int) -> Iterato
     session = _begin_session(emulation, location, device)
     streams = {purpose: emulation.stream(purpose, location, device) for purpose in PACKET_STREAMS}
     for first in range(0, emulation.num_packets, BLOCK_PACKETS):
+        # A whole block is drawn and then cut. So the first packets stay the same if more are asked for.
         block = _emulate_block(emulation, session, streams, first)
         kept = emulation.num_packets - first
         yield Block(block.x_PS[:kept], block.snr_db_P[:kept], block.removed_hz_P[:kept])
@@ -154,6 +156,7 @@ def write_capture(path: Path, emulation: Emulation, location: int) -> None:
 def _begin_session(emulation: Emulation, location: int, device: int) -> Session:
     difficulty, oscillator = emulation.difficulty, emulation.oscillator
     devices = emulation.stream(Stream.DEVICES)
+    # All devices are drawn each time, so that a device has the same hardware at every location.
     score_K = draw_devices(devices, NUM_DEVICES)[device]
     device_hz = oscillator.device_spread_hz * devices.standard_normal(NUM_DEVICES)[device]
     drift = emulation.stream(Stream.SESSION, location, device)
