@@ -272,8 +272,15 @@ def _named_by(word: str, arms: Mapping[str, Arm]) -> list[str]:
 
 def _with_needed(arms: Mapping[str, Arm], name: str) -> set[str]:
     """Return an arm, its reference, the arm with the same configuration, and what these need."""
-    before = [other for other in (arms[name].reference, arms[name].same_as) if other is not None]
-    return {name}.union(*(_with_needed(arms, other) for other in before))
+    # An arm may be the same as one that stands on it: C takes A's change back and comes before B, on which A stands.
+    # So the way from arm to arm may come back to where it began.
+    found: set[str] = set()
+    left = [name]
+    while left:
+        found.add(name := left.pop())
+        before = (arms[name].reference, arms[name].same_as)
+        left += [other for other in before if other is not None and other not in found]
+    return found
 
 
 def describe_change(arm: Arm, mark: str = "") -> str:
