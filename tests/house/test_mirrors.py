@@ -6,7 +6,10 @@ import pytest
 
 from tests.house.sources import BOTH, NAMES, ROOT
 
-TESTED_ELSEWHERE: dict[str, str] = {}
+TESTED_ELSEWHERE: dict[str, str] = {
+    "model/train/study.py": "types alone; tests/model/train/test_trainer.py trains a study that fits them",
+    "orchestrator/__main__.py": "one call of `main`; tests/orchestrator/cli/test_main.py starts it as a process",
+}
 """Module -> where its behaviour is tested, and why not in a file of its name."""
 
 

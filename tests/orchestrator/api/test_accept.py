@@ -10,7 +10,6 @@ import pytest
 
 from orchestrator.api.accept import accept
 from orchestrator.campaign.selection import Request, make_plan, open_campaign
-from orchestrator.cli.main import main
 from orchestrator.code.sources import find_code
 from orchestrator.errors import KnockoutError, RunError, UsageError
 from orchestrator.queue.store import open_store
@@ -95,21 +94,6 @@ def test_a_user_without_a_name_accepts_by_number(study: Any, trained: str, monke
 
     monkeypatch.setattr("orchestrator.api.accept.getpass.getuser", nameless)
     assert f"user {os.getuid()} on {platform.node()} accepted it" in take(study, trained)[0]
-
-
-def test_the_command_line_accepts_and_then_takes_the_run_as_it_is(
-    study: Any, trained: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(study.paths.root)
-    target = planned_id(study)
-    assert main(["why", trained, "--accept"]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith(f"{target} takes the result of {trained}; ")
-    assert said[1:] == ["`knockout report` judges with it"]
-    assert main(["why", target]) == 0
-    assert f"{target}: the same: `knockout run" in capsys.readouterr().out
-    assert main(["why", trained, "--accept"]) == 2
-    assert f"{target} has its own result, or a job at work on it; there is nothing" in capsys.readouterr().err
 
 
 def refuse(study: Any, run_id: str, error: type[KnockoutError], words: str) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from orchestrator.api.plan import Cost, PreviewRow, preview
-from orchestrator.campaign.arms import describe_change
 from orchestrator.campaign.selection import Request, open_campaign
 from orchestrator.cli.main import main
 from orchestrator.errors import DataError
@@ -77,13 +76,6 @@ def test_a_change_of_code_alone_is_named(study: Any) -> None:
     (study.paths.root / "p1.diff").write_text(DIFF)
     row = preview_rows(study)["P1"]
     assert (row.reference, row.change, row.to_train, row.rejected) == ("E5", "patch p1.diff", (0, 1), None)
-
-
-def test_a_change_of_knobs_and_code_names_both(study: Any) -> None:
-    study.file.write_text(study.file.read_text() + PATCHED.replace("patch:", "change: {optim.epochs: 7}, patch:"))
-    arm = open_campaign(Request(file=study.file)).arms["P1"]
-    assert describe_change(arm) == "optim.epochs: 7, patch p1.diff"
-    assert describe_change(arm, mark="`") == "`optim.epochs: 7`, patch `p1.diff`"
 
 
 def test_other_seeds_are_the_change_of_an_aa_arm(study: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from model.train.run_folder import Result
 from orchestrator.api import queue as api_queue
-from orchestrator.api.queue import Queued, RunOptions, add, planned_rows
+from orchestrator.api.queue import Queued, RunOptions, add, planned_rows, refuse_impossible
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.selection import Request, Selection, open_campaign
 from orchestrator.code.checkouts import Checkouts
@@ -366,3 +366,12 @@ def test_the_rows_of_a_plan_wait_in_its_order(a_plan: Callable[..., Plan]) -> No
     assert [row.id for row in rows] == [run.id for run in plan.runs]
     assert {(row.experiment, row.seed) for row in rows} == set(plan.run_of)
     assert {row.state for row in rows} == {RunState.QUEUED}
+
+
+def test_configurations_that_this_machine_cannot_compile_are_refused(
+    study: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(DataError, match=r"baseline, E5, H2: `runtime.compile: true` cannot work here"):
+        refuse_impossible(open_campaign(Request(file=study.file)))

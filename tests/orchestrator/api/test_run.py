@@ -1,27 +1,21 @@
-"""What becomes of branches and keepers after a judgement."""
+"""`knockout run`: what is trained, and how often."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from msgspec import structs
 
 from model.train.run_folder import Result
 from orchestrator.api.queue import RunOptions
-from orchestrator.api.report import Outcome, outdated_keepers, report
+from orchestrator.api.report import Outcome
 from orchestrator.api.run import run
-from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.selection import Request
 from orchestrator.launch.loop import Feed
 from orchestrator.processes import Process
 from orchestrator.queue.store import Store
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.probes import Measurement, Probe, append_probe
-from orchestrator.runs.record import RunRecord
 from orchestrator.runs.states import RunState
-from orchestrator.verdicts.judge import judge
-from orchestrator.verdicts.judgement import Judgement, Verdict
 from tests.builders.results import write_done
 from tests.orchestrator.conftest import build_plan
 
@@ -65,35 +59,3 @@ def test_a_slow_seed_that_another_contradicts_is_tried_again_once_by_the_same_co
     assert outcome.problems == ("a word of try 0", "a word of try 1")
     run(request, RunOptions())
     assert len(EndingWorker.tries) == 2
-
-
-@pytest.fixture
-def judgement(a_plan: Callable[..., Plan], runs_of: Callable[..., dict[str, RunRecord]]) -> Judgement:
-    plan = a_plan({"E5": {"change": {"loss.kind": "focal"}}})
-    return judge(plan, runs_of(plan, {"baseline": [0.8, 0.81], "E5": [0.9, 0.92]}))["E5"]
-
-
-def test_a_keeper_that_is_judged_otherwise_by_now_is_named_with_the_command_that_removes_it(
-    judgement: Judgement,
-) -> None:
-    now = structs.replace(judgement, verdict=Verdict.NO_CHANGE)
-    assert outdated_keepers({"E5": "c0de", "H2": "c0de"}, {"E5": now}) == [
-        "keeper/E5 is a tag of an earlier verdict, which is no_change now: `git tag -d keeper/E5`"
-    ]
-
-
-@pytest.mark.parametrize("verdict", [Verdict.IMPROVED, Verdict.PENDING, Verdict.NEEDS_SEEDS])
-def test_a_keeper_that_still_stands_or_cannot_be_told_is_left_alone(judgement: Judgement, verdict: Verdict) -> None:
-    assert outdated_keepers({"E5": "c0de"}, {"E5": structs.replace(judgement, verdict=verdict)}) == []
-
-
-def test_a_report_needs_no_git(study: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Only what trains or keeps code needs it: results are judged on a machine without."""
-    study.end(study.start("baseline"), "too_slow")
-    (tmp_path / "bin").mkdir()
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    request = Request(file=study.file, profile="quick", seeds=(0,))
-    outcome = report(request)
-    assert "since git cannot be run: there is no such program" in outcome.notes[0]
-    assert outcome.report.is_file()
-    assert set(outcome.judgements) == {"baseline", "E5", "H2"}

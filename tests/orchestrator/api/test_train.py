@@ -13,7 +13,7 @@ from orchestrator.api.report import Outcome
 from orchestrator.api.train import Budget, Trained, next_run, run_until_decided
 from orchestrator.campaign.selection import Request, Selection, open_campaign
 from orchestrator.cli.live import LiveTable
-from orchestrator.errors import SpecError, UsageError
+from orchestrator.errors import UsageError
 from orchestrator.queue.store import open_store
 from orchestrator.verdicts.staged import SeedDecisionState
 from tests.builders.results import write_done
@@ -158,9 +158,3 @@ def test_a_plain_run_of_a_staged_campaign_queues_the_seeds_of_the_file(study: An
     assert len(list(opened.paths.runs.iterdir())) == 4
     assert opened.seeds == (0, 1)
     assert opened.campaign.seeds == (0, 1, 2, 3, 4)
-
-
-def test_more_seeds_at_most_than_at_least_are_wanted(study: Any) -> None:
-    study.edit("seeds: 2\n", "seeds: 2\nstaging: {screen_seeds: 4, max_seeds: 3}\n")
-    with pytest.raises(SpecError, match=r"max_seeds 3 is fewer than the 4 that every experiment is given"):
-        open_campaign(Request(file=study.file, profile="quick"))

@@ -134,14 +134,6 @@ def test_a_run_that_an_earlier_experiment_has_too_is_told(study: Any, ask: Ask) 
     assert f"identity: the same, but the plan counts it as {own}" in ask(run_id)[1]
 
 
-def test_a_program_reads_the_parts_that_differ(study: Any, ask: Ask) -> None:
-    run_id = study.end(study.start("E5"))
-    study.edit("loss.gamma: 2.0", "loss.gamma: 1.0")
-    answer = json.loads(ask(run_id, "--json")[1])
-    assert answer["config"] == {"loss.gamma": {"before": 2.0, "after": 1.0}}
-    assert (answer["is_same"], answer["data"], answer["code"], answer["format"]) == (False, {}, None, None)
-
-
 def test_another_profile_may_be_asked_about(study: Any, ask: Ask) -> None:
     run_id = study.end(study.start("E5"))
     study.edit("paper: {}", "paper: {baseline: {optim: {epochs: 7}}}")

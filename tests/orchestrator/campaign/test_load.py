@@ -1,7 +1,5 @@
 """What a campaign file may say, and how a mistake in it is told."""
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,59 +7,13 @@ import pytest
 from orchestrator.campaign.arms import resolve_arms
 from orchestrator.campaign.load import at_profile, load_campaign, seed_list
 from orchestrator.errors import SpecError
+from tests.orchestrator.campaign.conftest import LITTLE, Check, changed
 
 ROOT = Path(__file__).parents[3]
 
-CAMPAIGN = """\
-campaign: little
-title: A little campaign
-task: Tell radios apart.
-margin: 1.0
-seeds: 2
-data:
-  captures:
-    A: {path: a.h5, devices: [0, 2], packets: [0, 4]}
-    V: {path: a.h5, devices: [0, 2], packets: [4, 6]}
-    D: {path: d.h5, devices: [0, 2], packets: [0, 4]}
-  train: [A]
-  validate: [V]
-  report: [D]
-profiles:
-  quick:
-    baseline:
-      optim: {learning_rate: 1e-3}
-baseline:
-  model: {dim: 16}
-experiments:
-  E5:
-    title: Focal
-    group: optimisation
-    hypothesis: Hard pairs.
-    change: {loss.kind: focal, loss.gamma: 2.0}
-"""
-Check = Callable[[str], None]
-
-
-@pytest.fixture
-def check(tmp_path: Path) -> Check:
-    def load_and_resolve(text: str) -> None:
-        path = tmp_path / "experiments.yaml"
-        path.write_text(text)
-        spec, source = load_campaign(path)
-        campaign = at_profile(spec, source, None)
-        with source.locating():
-            resolve_arms(campaign)
-
-    return load_and_resolve
-
-
-def changed(old: str, new: str) -> str:
-    assert CAMPAIGN.count(old) == 1
-    return CAMPAIGN.replace(old, new)
-
 
 def test_the_little_campaign_is_accepted(check: Check) -> None:
-    check(CAMPAIGN)
+    check(LITTLE)
 
 
 @pytest.mark.parametrize("profile", ["quick", "paper"])
@@ -89,22 +41,12 @@ def test_paper_is_exactly_the_sources_setting() -> None:
     ("old", "new", "message"),
     [
         (
-            "margin: 1.0",
-            "margim: 1.0",
-            r"experiments\.yaml:4: margim: there is no `margim` here; did you mean `margin`",
-        ),
-        ("seeds: 2", "seeds: 2\nseeds: 3", r":6: `seeds` is given twice, first in line 5; keep one"),
-        ("margin: 1.0", "margin: '1e-3'", r":4: margin: Expected `float`, got `str`, found `'1e-3'`"),
-        ("margin: 1.0", "margin: 1e999", r":4: `1e999` reads as the number inf; quote it"),
-        ("task: Tell radios apart.", "task: 2026-01-01", r":3: `2026-01-01` reads as a date; quote it"),
-        (
             "model: {dim: 16}",
             "model: {dmi: 16}",
             r":19: baseline\.model\.dmi: there is no `dmi` here; did you mean `dim`",
         ),
         ("model: {dim: 16}", "model: {dim: 4}", r":19: baseline\.model\.dim: Expected `int` >= 8, found `4`"),
         ("{learning_rate: 1e-3}", "{learning_rate: fast}", r":17: profiles\.quick\.baseline\.optim\.learning_rate"),
-        ("quick:\n    baseline", "quick:\n    basline", r":16: profiles\.quick\.basline.*did you mean `baseline`"),
         (
             "loss.kind: focal",
             "loss.kind: focl",
@@ -118,11 +60,6 @@ def test_paper_is_exactly_the_sources_setting() -> None:
         ),
         ("{loss.kind: focal, loss.gamma: 2.0}", "{model.dim: 16}", r":25: .*`model\.dim: 16` changes nothing"),
         ("{loss.kind: focal, loss.gamma: 2.0}", "{seed: 7}", r":25: .*`seed` is not for an experiment to change"),
-        (
-            "{loss.kind: focal, loss.gamma: 2.0}",
-            "{}",
-            r":21: experiments\.E5: an experiment changes something",
-        ),
         (
             "title: Focal",
             "title: Focal\n    on: E4",
@@ -150,8 +87,6 @@ def test_paper_is_exactly_the_sources_setting() -> None:
             "quick:\n    default_experiments: [E6]\n    baseline",
             r":16: profiles\.quick\.default_experiments\[0\]: there is no experiment `E6`; .*E5",
         ),
-        ("margin: 1.0", "margin: [1", r"this is not YAML"),
-        ("task: Tell radios apart.", "task: !!python/object:os.system x", r":3: cannot read|:3: .*reads as"),
     ],
 )
 def test_a_mistake_is_told_with_its_line(check: Check, old: str, new: str, message: str) -> None:
@@ -182,8 +117,6 @@ GENERATING = """\
         ("interactions: [[E5, H3]]", r":39: interactions\[0\]: there is no experiment `H3`; there are E5, H2, K1"),
         ("interactions:\n  - [E5, H2]\n  - [H2, E5]", r":41: interactions\[1\]: the pair of `H2` and `E5` is given tw"),
         ("interactions: [[H2, H2]]", r":39: .*`H2` is paired with itself; a pair is of two experiments"),
-        ("interactions: [[E5, H2, K1]]", r":39: interactions\[0\]: Expected `array` of length 2, got 3, found `\['E5'"),
-        ("interactions: [[E5, 2]]", r":39: interactions\[0\]\[1\]: Expected `str`, got `int`, found `2`"),
         ("interactions: [[H2, K1]]", r":39: .*`H2` and `K1` both change `model\.num_heads`, so no arm can have the ch"),
         ("interactions: [[cosine, drop]]", r":39: .*`cosine` and `drop` both change `optim\.schedule\.kind`"),
         (
@@ -214,7 +147,6 @@ GENERATING = """\
         ),
         ("ablate: [A1, A2]", r":39: .*`A1` and `A2` exclude each other: a `ref` takes the whole code"),
         ("ablate: ['tag:control']", r":39: .*`chance` is a control"),
-        ("ablate: [[]]", r":39: ablate\[0\]: this must not be empty"),
         (
             "ablate: [K1]",
             r":39: ablate: `full` cannot be made: model\.num_heads: `model\.num_heads: 8` changes nothing: the stack",
@@ -232,12 +164,11 @@ GENERATING = """\
             r":40: ablate\[0\]: `full-without-F0` cannot be made: loss\.gamma: `gamma` has no effect here: only kind "
             "`focal` has it; take experiments that need each other as one part",
         ),
-        ("aa: -1", r":39: aa: Expected `int` >= 0, found `-1`"),
     ],
 )
 def test_a_mistake_in_what_is_to_be_generated_is_told_with_its_line(check: Check, lines: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
-        check(f"{CAMPAIGN}{GENERATING}{lines}\n")
+        check(f"{LITTLE}{GENERATING}{lines}\n")
 
 
 @pytest.mark.parametrize(
@@ -245,11 +176,6 @@ def test_a_mistake_in_what_is_to_be_generated_is_told_with_its_line(check: Check
     [
         ("seeds: 2", "seeds: [0, 10000]", r":29: aa: A/A arms train at seeds 10000 apart, .* found 0 and 10000"),
         ("  E5:", "  AA1:", r":29: aa: this makes an experiment `AA1`, and the file has an experiment of that name"),
-        (
-            "    change: {loss.kind: focal, loss.gamma: 2.0}",
-            "    control: shufled",
-            r":25: experiments\.E5\.control: Invalid .*'shufled'; valid are shuffled_labels",
-        ),
         (
             "group: optimisation",
             "group: ablation",
@@ -287,31 +213,12 @@ def test_a_profile_that_names_the_group_of_what_is_not_asked_for_is_refused(chec
     check(f"{text}aa: 1\n")
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"nowhere\.yaml: there is no such file; name the campaign with -f FILE"):
-        load_campaign(tmp_path / "nowhere.yaml")
-
-
-@pytest.mark.parametrize("text", ["", "- 1", "just a word"])
-def test_a_file_that_is_no_mapping_is_told(check: Check, text: str) -> None:
-    with pytest.raises(SpecError, match="a campaign is a mapping"):
-        check(text)
-
-
 def test_an_unknown_profile_is_told_with_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "experiments.yaml"
-    path.write_text(CAMPAIGN)
+    path.write_text(LITTLE)
     spec, source = load_campaign(path)
     with pytest.raises(SpecError, match=r"there is no profile `quik`; did you mean `quick`"):
         at_profile(spec, source, "quik")
-
-
-def test_nested_aliases_cannot_expand_without_end(check: Check) -> None:
-    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
-        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)
-    )
-    with pytest.raises(SpecError, match="more than 100000 values"):
-        check(bomb)
 
 
 def test_an_experiment_with_the_name_of_a_trial_is_told_with_its_line(check: Check) -> None:
@@ -331,14 +238,7 @@ def test_two_experiments_in_a_circle_are_told(check: Check) -> None:
     first = "  E6:\n    {title: a, group: b, hypothesis: c, on: E7, change: {model.depth: 2}}\n"
     second = "  E7:\n    {title: a, group: b, hypothesis: c, on: E6, change: {model.depth: 3}}\n"
     with pytest.raises(SpecError, match="in a circle: E6 on E7 on E6"):
-        check(CAMPAIGN + first + second)
-
-
-def test_a_number_with_an_exponent_is_a_number(tmp_path: Path) -> None:
-    path = tmp_path / "experiments.yaml"
-    path.write_text(CAMPAIGN)
-    spec, source = load_campaign(path)
-    assert at_profile(spec, source, None).baseline.optim == {"learning_rate": 1e-3}
+        check(LITTLE + first + second)
 
 
 def test_seeds_are_a_count_or_a_list() -> None:
@@ -352,37 +252,6 @@ def test_a_profile_may_have_a_task_of_its_own() -> None:
     assert at_profile(spec, source, "quick").task == spec.task
 
 
-NUMBERS = ("margin: 1.0", "seeds: 2", "learning_rate: 1e-3", "dim: 16", "loss.gamma: 2.0", "packets: [0, 4]}\n    V")
-NO_NUMBERS = ("1e400", "-1e400", ".nan", ".inf", "-.inf", "1" + "0" * 400, str(2**70), "-9007199254740993", "9" * 5000)
-
-
-@pytest.mark.parametrize("field", NUMBERS)
-@pytest.mark.parametrize("number", NO_NUMBERS)
-def test_a_number_that_no_program_can_hold_is_refused_with_its_line(check: Check, field: str, number: str) -> None:
-    name, _, rest = field.partition(":")
-    value = f"[0, {number}]}}\n    V" if rest.startswith(" [") else number
-    with pytest.raises(SpecError, match=r"experiments\.yaml:\d+: ") as raised:
-        check(changed(field, f"{name}: {value}"))
-    assert len(str(raised.value)) < 400
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "words"),
-    [
-        ("seeds: 2", "seeds: 100000000", r"seeds: Expected `int` <= 10000"),
-        ("seeds: 2", "seeds: [4294967296]", r"seeds\[0\]: Expected `int` <= 4294967295"),
-        ("seeds: 2", "seeds: 2\nstaging: {max_seeds: 1000000000}", "staging.max_seeds: Expected `int` <= 10000"),
-        ("seeds: 2", "seeds: 2\nstaging: {confirm_seeds: 1000000000}", "staging.confirm_seeds: Expected"),
-        ("seeds: 2", "seeds: 2\naa: 1000000000", "aa: Expected `int` <= 100"),
-        ("optim: {learning_rate: 1e-3}", "optim: {epochs: 1000000000}", "Expected `int` <= 1000000"),
-        ("path: d.h5, devices: [0, 2]", "path: d.h5, devices: [0, 1000000000]", "ends beyond 10,000,000"),
-    ],
-)
-def test_counts_without_measure_are_refused(check: Check, old: str, new: str, words: str) -> None:
-    with pytest.raises(SpecError, match=rf"experiments\.yaml:\d+: .*({words})"):
-        check(changed(old, new))
-
-
 def test_more_runs_than_any_campaign_has_are_refused(check: Check) -> None:
     experiments = "".join(
         f"  x{n}: {{title: a, group: b, hypothesis: c, change: {{loss.kind: focal}}}}\n" for n in range(9)
@@ -392,76 +261,3 @@ def test_more_runs_than_any_campaign_has_are_refused(check: Check) -> None:
         SpecError, match=r"yaml:5: seeds: 11 experiments at 10,000 seeds are 110,000 runs, and a campaign"
     ):
         check(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("a: &a [*a]\n", r"experiments\.yaml:1: .*is an alias inside of what it names"),
-        ("a: &a {b: *a}\n", r"experiments\.yaml:1: .*is an alias inside of what it names"),
-        ("a: " + "[" * 1500 + "]" * 1500 + "\n", "lie too deep in each other"),
-        ("a: " + "[" * 60 + "]" * 60 + "\n", r"experiments\.yaml:1: .*more than 50 deep"),
-        ("campaign: x\ntitle: a\x00b\n", r"experiments\.yaml:2: YAML cannot hold the sign `.*`; take it out"),
-        ("campaign: x\ntitle: a\x1bb\n", r"experiments\.yaml:2: YAML cannot hold the sign `.*`; take it out"),
-        ("campaign: !!python/object:os.system x\n", r"experiments\.yaml:1: cannot read"),
-        ("%YAML 9.9\n---\na: b\n", r"this is not YAML|a campaign is|there is no|missing"),
-        ("%FOO\n", "this is not YAML"),
-        ("a: b\n---\nc: d\n", "this is not YAML"),
-        ("a: *nowhere\n", r"experiments\.yaml:1: this is not YAML"),
-    ],
-)
-def test_yaml_that_is_a_trap_is_refused_in_a_sentence(check: Check, text: str, words: str) -> None:
-    with pytest.raises(SpecError, match=words):
-        check(text)
-
-
-def test_aliases_that_multiply_without_end_are_refused(check: Check) -> None:
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
-    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
-    with pytest.raises(SpecError, match="are aliases nested in each other"):
-        check("\n".join(lines) + "\n")
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (CAMPAIGN.encode("utf-16"), r"experiments\.yaml:1: this is UTF-16; save the file as UTF-8"),
-        (
-            CAMPAIGN.replace("A little", "Größe").encode("latin-1"),
-            r"experiments\.yaml:2: this is not UTF-8 \(byte 0xf6\); save the file as UTF-8",
-        ),
-    ],
-)
-def test_another_encoding_is_named_with_its_line(tmp_path: Path, content: bytes, words: str) -> None:
-    path = tmp_path / "experiments.yaml"
-    path.write_bytes(content)
-    with pytest.raises(SpecError, match=words):
-        load_campaign(path)
-
-
-def test_the_mark_that_windows_puts_in_front_of_utf8_is_no_mistake(tmp_path: Path) -> None:
-    path = tmp_path / "experiments.yaml"
-    path.write_bytes(b"\xef\xbb\xbf" + CAMPAIGN.encode())
-    assert load_campaign(path)[0].campaign == "little"
-
-
-def make_huge(path: Path) -> None:
-    with path.open("wb") as file:
-        file.truncate(100 * 10**6)
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (make_huge, r"has 100,000,000 bytes, at most 4,194,304 are read"),
-        (os.mkfifo, "is no plain file"),
-        (Path.mkdir, "cannot be read: Is a directory"),
-        (lambda path: path.symlink_to("/dev/zero"), "is no plain file"),
-        (lambda path: path.symlink_to(path), "cannot be read: Too many levels of symbolic links"),
-    ],
-)
-def test_what_is_no_campaign_file_is_refused_unread(tmp_path: Path, make: Callable[[Path], object], words: str) -> None:
-    path = tmp_path / "experiments.yaml"
-    make(path)
-    with pytest.raises(SpecError, match=words):
-        load_campaign(path)

@@ -1,50 +1,11 @@
-"""A campaign at a profile: which experiments a command is about, where its captures lie."""
+"""A campaign at a profile: which experiments a command is about."""
 
-import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import h5py
-import msgspec
-import numpy as np
 import pytest
 
-from model.config import DataConfig, locate_capture
-from orchestrator.api.queue import refuse_impossible
-from orchestrator.campaign.captures import make_captures, missing_captures, refuse_same_files, refuse_shared_bursts
-from orchestrator.campaign.selection import Request, open_campaign
-from orchestrator.cli.main import main
-from orchestrator.errors import DataError, UsageError
-from orchestrator.runs.paths import Paths
-from orchestrator.task.ask import find_shared_bursts
-
-CAMPAIGN = """\
-campaign: choice
-title: Choice
-task: Tell radios apart.
-margin: 1.0
-seeds: 1
-data:
-  captures: {A: {path: a.h5, devices: [0, 2], packets: [0, 4]}, D: {path: d.h5, devices: [0, 2], packets: [0, 4]},
-    V: {path: a.h5, devices: [0, 2], packets: [4, 6]}}
-  train: [A]
-  validate: [V]
-  report: [D]
-profiles: {quick: {default_experiments: [wide-mlp]}, paper: {}}
-experiments:
-  wide: {title: Wide, group: size, hypothesis: More., change: {model.dim: 768}}
-  wide-mlp: {title: MLP, group: size, hypothesis: More., on: wide, change: {model.mlp_ratio: 8.0}}
-  deep: {title: Deep, group: size, hypothesis: More., change: {model.depth: 6}}
-"""
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "experiments.yaml"
-    path.write_text(CAMPAIGN)
-    return path
+from orchestrator.campaign.selection import Request, open_campaign, select_again
+from orchestrator.errors import UsageError
 
 
 def test_a_profiles_default_experiments_bring_their_references(file: Path) -> None:
@@ -65,185 +26,14 @@ def test_names_and_all_at_once_are_refused(file: Path) -> None:
         open_campaign(Request(file=file, experiments=("deep",), everything=True))
 
 
-def test_a_plan_says_how_many_experiments_it_leaves_out(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "-f", str(file)]) == 0
-    assert "2 of the file's 3 experiments: this profile's default ones; --all takes them all" in capsys.readouterr().out
-    assert main(["plan", "-f", str(file), "--all"]) == 0
-    assert "--all" not in capsys.readouterr().out
+def test_another_profile_of_an_open_file_has_its_own_experiments(file: Path) -> None:
+    opened = open_campaign(Request(file=file))
+    file.unlink()
+    assert "deep" in select_again(opened, Request(file=file, profile="paper")).arms
 
 
-def test_captures_that_are_missing_are_named(file: Path) -> None:
-    study = open_campaign(Request(file=file))
-    assert missing_captures(study) == [file.parent / "a.h5", file.parent / "d.h5"]
-    with pytest.raises(DataError) as raised:
-        make_captures(study)
-    assert str(raised.value) == (
-        f"profile `quick` is skipped: its capture {file.parent / 'a.h5'} is not there; "
-        "correct `path` under `data.captures`"
+def test_it_says_how_many_experiments_of_the_file_are_left_out(file: Path) -> None:
+    assert open_campaign(Request(file=file)).default_note == (
+        "2 of the file's 3 experiments: this profile's default ones; --all takes them all"
     )
-
-
-def test_captures_that_are_there_are_left_as_they_are(file: Path) -> None:
-    for name in ("a.h5", "d.h5"):
-        (file.parent / name).write_bytes(b"bursts")
-    assert make_captures(open_campaign(Request(file=file))) == ""
-    assert (file.parent / "a.h5").read_bytes() == b"bursts"
-
-
-@pytest.mark.parametrize(
-    ("written", "value", "path"),
-    [
-        ("${KNOCKOUT_TEST_A}", "x.h5", "x.h5"),
-        ("${KNOCKOUT_TEST_A:-d.h5}", None, "d.h5"),
-        ("${KNOCKOUT_TEST_A:-d.h5}", "x.h5", "x.h5"),
-        ("data/d${KNOCKOUT_TEST_A:-}.h5", None, "data/d.h5"),
-    ],
-)
-def test_a_variable_in_a_path_stands_for_its_value_or_its_default(
-    file: Path, monkeypatch: pytest.MonkeyPatch, written: str, value: str | None, path: str
-) -> None:
-    monkeypatch.delenv("KNOCKOUT_TEST_A", raising=False)
-    if value:
-        monkeypatch.setenv("KNOCKOUT_TEST_A", value)
-    file.write_text(CAMPAIGN.replace("path: d.h5", f'path: "{written}"'))
-    capture = open_campaign(Request(file=file)).campaign.data.captures["D"]
-    assert capture.path == written
-    assert locate_capture(file.parent, capture.path) == file.parent / path
-
-
-def test_a_file_that_a_variable_names_wrongly_is_told_without_its_value(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KNOCKOUT_TEST_A", "hunter2")
-    (file.parent / "a.h5").write_bytes(b"bursts")
-    file.write_text(CAMPAIGN.replace("path: d.h5", 'path: "${KNOCKOUT_TEST_A}/d.h5"'))
-    with pytest.raises(DataError, match="is not there; correct the variable KNOCKOUT_TEST_A, or `path`") as raised:
-        make_captures(open_campaign(Request(file=file)))
-    assert "hunter2" not in str(raised.value)
-
-
-def test_a_variable_that_is_not_set_is_told_by_name(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KNOCKOUT_TEST_A", raising=False)
-    (file.parent / "a.h5").write_bytes(b"bursts")
-    file.write_text(CAMPAIGN.replace("path: d.h5", 'path: "${KNOCKOUT_TEST_A}"'))
-    with pytest.raises(DataError) as raised:
-        make_captures(open_campaign(Request(file=file)))
-    assert str(raised.value) == (
-        "profile `quick` is skipped: where its captures are is for the variable KNOCKOUT_TEST_A to say, and it is not "
-        "set; run again with KNOCKOUT_TEST_A=PATH"
-    )
-
-
-def write_bursts(path: Path, seed: int) -> None:
-    with h5py.File(path, "w") as file:
-        file["data"] = np.random.default_rng(seed).normal(size=(12, 128))
-        file["label"] = np.repeat([1.0, 2.0], 6)
-
-
-@pytest.fixture
-def roles(file: Path) -> DataConfig:
-    """Train and validate on one file, report on another; both are there, and hold different bursts."""
-    for seed, name in enumerate(("a.h5", "d.h5")):
-        write_bursts(file.parent / name, seed)
-    file.write_text(CAMPAIGN.replace("report: [D]", "report: [D]\n  samples: 64"))
-    return open_campaign(Request(file=file)).arms["baseline"].config.data
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[DataConfig]:
-    """The captures that a process of `model` was asked to compare."""
-    found: list[DataConfig] = []
-
-    def counting(data: DataConfig, *rest: Any) -> str | None:
-        found.append(data)
-        return find_shared_bursts(data, *rest)
-
-    monkeypatch.setattr("orchestrator.campaign.captures.find_shared_bursts", counting)
-    return found
-
-
-def test_captures_that_were_found_apart_are_compared_once(
-    file: Path, roles: DataConfig, asked: list[DataConfig]
-) -> None:
-    paths = Paths(file.parent)
-    shuffled = msgspec.structs.replace(roles, shuffled_labels=True)
-    for _ in range(2):
-        refuse_shared_bursts([roles, shuffled, roles], paths)
-    assert asked == [roles]
-    write_bursts(file.parent / "d.h5", 2)
-    refuse_shared_bursts([roles], paths)
-    assert asked == [roles, roles]
-
-
-def test_a_copy_under_another_name_is_refused_each_time(file: Path, roles: DataConfig, asked: list[DataConfig]) -> None:
-    shutil.copy(file.parent / "a.h5", file.parent / "d.h5")
-    for _ in range(2):
-        with pytest.raises(
-            DataError, match=r"^`report: D` and `train: A` share 8 bursts by content, .* must be unseen"
-        ):
-            refuse_shared_bursts([roles], Paths(file.parent))
-    assert asked == [roles, roles]
-
-
-def test_where_nothing_can_be_remembered_captures_are_compared_each_time(
-    file: Path, roles: DataConfig, asked: list[DataConfig]
-) -> None:
-    (file.parent / "results").write_text("a file")
-    for _ in range(2):
-        refuse_shared_bursts([roles], Paths(file.parent))
-    assert len(asked) == 2
-
-
-def test_a_spoilt_capture_is_told_when_bursts_are_compared(file: Path, roles: DataConfig) -> None:
-    with h5py.File(file.parent / "d.h5", "r+") as opened:
-        opened["data"][2] = np.nan
-    with pytest.raises(DataError, match=r"^.*d\.h5: has NaN"):
-        refuse_shared_bursts([roles], Paths(file.parent))
-
-
-@pytest.mark.parametrize(("reported", "refused"), [("0" * 64, True), ("1" * 64, False)])
-def test_files_of_the_same_content_are_the_same_file(roles: DataConfig, reported: str, refused: bool) -> None:
-    hashes = {"a.h5": "0" * 64, "d.h5": reported}
-    if not refused:
-        refuse_same_files([roles], hashes)
-        return
-    with pytest.raises(DataError) as raised:
-        refuse_same_files([roles], hashes)
-    assert str(raised.value) == (
-        "`report: D` and `train: A` share bursts; what is used to report must be unseen; "
-        "these files have the same content: a.h5, d.h5"
-    )
-
-
-def make_link_to_nothing(path: Path) -> None:
-    path.symlink_to("gone.h5")
-
-
-@pytest.mark.parametrize("make", [make_link_to_nothing, Path.mkdir, os.mkfifo])
-def test_what_lies_in_a_captures_place_is_not_made_up_anew(
-    file: Path, make: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (file.parent / "a.h5").write_bytes(b"bursts")
-    make(file.parent / "d.h5")
-    study = open_campaign(Request(file=file))
-    assert missing_captures(study) == []
-    assert make_captures(study) == ""
-
-
-def test_captures_that_are_there_are_kept_where_others_are_made_up(tmp_path: Path) -> None:
-    file = tmp_path / "experiments.yaml"
-    emulated = CAMPAIGN.replace("a.h5", "LocA.h5").replace("d.h5", "LocD.h5")
-    file.write_text(emulated.replace("train: [A]", "train: [A]\n  emulate: {seed: 1, packets: 2, samples: 64}"))
-    (tmp_path / "LocA.h5").write_bytes(b"a month of work")
-    assert "LocD.h5: 10 emulated devices" in make_captures(open_campaign(Request(file=file)))
-    assert (tmp_path / "LocA.h5").read_bytes() == b"a month of work"
-    assert (tmp_path / "LocD.h5").is_file()
-
-
-def test_configurations_that_this_machine_cannot_compile_are_refused(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    monkeypatch.setenv("CC", "no-such-compiler")
-    with pytest.raises(DataError, match=r"baseline, wide, wide-mlp: `runtime.compile: true` cannot work here"):
-        refuse_impossible(open_campaign(Request(file=file)))
+    assert open_campaign(Request(file=file, everything=True)).default_note is None

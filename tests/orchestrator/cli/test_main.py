@@ -1,17 +1,13 @@
 """The command line: help, words, seeds."""
 
-import hashlib
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
 from orchestrator import __version__
-from orchestrator.campaign.schema import campaign_schema
 from orchestrator.cli.main import build_parser, main
 from orchestrator.cli.options import parse_seeds
 
@@ -53,6 +49,14 @@ def test_the_help_of_no_command_loads_anything_heavy() -> None:
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"knockout {__version__}\n"
+
+
+@pytest.mark.parametrize(("words", "status"), [(["--version"], 0), ([], 2)], ids=["done", "a mistake"])
+def test_the_package_is_the_command_and_ends_with_its_status(words: list[str], status: int) -> None:
+    command = [sys.executable, "-m", "orchestrator", *words]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == status
+    assert (f"knockout {__version__}\n" if status == 0 else "name a command") in done.stdout
 
 
 def test_no_command_is_a_mistake_that_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,81 +157,3 @@ def test_queue_without_a_word_shows_its_help(capsys: pytest.CaptureFixture[str])
     assert main(["queue"]) == 2
     # A narrow terminal breaks the lines.
     assert "list the runs that wait or are under way" in " ".join(capsys.readouterr().err.split())
-
-
-def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["schema"]) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(campaign_schema()))
-
-
-def test_doctor_looks_at_python_torch_git_and_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["doctor"]) == 0
-    text = capsys.readouterr().out
-    assert all(word in text for word in ("Python", "torch", "git", "GB free"))
-
-
-@pytest.fixture
-def campaign(tmp_path: Path) -> Path:
-    """A campaign whose captures are emulated where they are missing."""
-    path = tmp_path / "experiments.yaml"
-    content = """\
-        campaign: tiny
-        title: A tiny campaign
-        task: Tell ten transmitters apart.
-        margin: 1.0
-        seeds: 1
-        data:
-          emulate: {seed: 1, packets: 6, samples: 64}
-          captures:
-            LocA: {path: data/LocA.h5, devices: [0, 10], packets: [0, 4]}
-            LocA-val: {path: data/LocA.h5, devices: [0, 10], packets: [4, 6]}
-            LocD: {path: data/LocD.h5, devices: [0, 10], packets: [0, 6]}
-          train: [LocA]
-          validate: [LocA-val]
-          report: [LocD]
-          samples: 64
-        profiles: {quick: {}}
-        baseline: {runtime: {precision: fp32, compile: false}}
-        """
-    path.write_text(dedent(content))
-    return path
-
-
-class TestShard:
-    def test_cuts_the_captures_of_a_profile_once(
-        self, campaign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        words = ["data", "shard", "-f", str(campaign), "--profile", "quick", "--out", str(tmp_path / "shards")]
-        assert main(words) == 0
-        assert "LocA-val.npy: 20 bursts of 64 samples" in capsys.readouterr().out.replace("\n", " ")
-        manifest = json.loads((tmp_path / "shards" / "manifest.json").read_bytes())
-        assert {name: shard["bursts"] for name, shard in manifest["captures"].items()} == {
-            "LocA": 40,
-            "LocA-val": 20,
-            "LocD": 60,
-        }
-        hashes = {shard["source"]["path"]: shard["source"]["sha256"] for shard in manifest["captures"].values()}
-        for path, sha256 in hashes.items():
-            assert hashlib.sha256((campaign.parent / path).read_bytes()).hexdigest() == sha256
-        assert main(words) == 0
-        assert "its 3 shards are there already" in capsys.readouterr().out
-
-    def test_refuses_a_folder_with_something_else_in_it(
-        self, campaign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        out = tmp_path / "papers"
-        out.mkdir()
-        (out / "thesis.tex").write_text("years of work")
-        assert main(["data", "shard", "-f", str(campaign), "--out", str(out)]) == 2
-        told = capsys.readouterr().err
-        assert told.startswith(f"knockout: {out}: holds `thesis.tex`, which is none of these shards")
-        assert [path.name for path in out.iterdir()] == ["thesis.tex"]
-
-    def test_must_be_told_where_to(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(SystemExit) as exit_info:
-            main(["data", "shard"])
-        assert exit_info.value.code == 2
-        assert "required: --out" in capsys.readouterr().err
