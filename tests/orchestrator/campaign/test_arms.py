@@ -109,3 +109,17 @@ def test_a_branch_holds_the_patches_of_the_whole_stack_and_the_experiment_as_jso
     assert [step.patch for step in content.steps] == ["p1.diff", "p2.diff"]
     assert content.message.startswith("P2: On top\n\nOne change to P1; ")
     assert json.loads(content.spec)["stack"] == ["E5", "P1", "P2"]
+
+
+def test_an_arm_may_stand_in_the_file_before_the_one_it_equals_and_rests_on(a_plan: Callable[..., Plan]) -> None:
+    # C takes A's change back, so it is B; and A, on which C stands, stands on B.
+    arms = a_plan(
+        {
+            "A": {"on": "B", "change": {"loss.gamma": 2.5}},
+            "C": {"on": "A", "change": {"loss.gamma": 2.0}},
+            "B": {"change": {"loss.kind": "focal", "loss.gamma": 2.0}},
+        }
+    ).arms
+    assert arms["B"].same_as == "C"
+    for name in ("A", "B", "C"):
+        assert list(select_arms(arms, [name])) == ["baseline", "A", "C", "B"]
