@@ -17,8 +17,8 @@ experiments:
   Branch: {title: The code of a branch, group: code, hypothesis: Why., ref: idea}
 """
 STALE = """\
---- a/model/pooling.py
-+++ b/model/pooling.py
+--- a/model/layers/pooling.py
++++ b/model/layers/pooling.py
 @@ -1,1 +1,1 @@
 -there is no such line
 +nor this one
@@ -34,9 +34,11 @@ OUTSIDE = """\
 def diff(study: Study, name: str, old: str, new: str) -> str:
     """Edit a file, return the diff, and undo the edit."""
     study.edit(name, old, new)
-    made = study.git("diff")
+    # Into a file: a line of context may be blank, and must not be stripped from the end.
+    file = study.repo.with_name("made.diff")
+    study.git("diff", f"--output={file}")
     study.git("checkout", "--quiet", "--", name)
-    return made + "\n"
+    return file.read_text()
 
 
 @pytest.fixture(scope="module")

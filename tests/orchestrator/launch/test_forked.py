@@ -48,8 +48,6 @@ def code(tmp_path: Path) -> Path:
     real = (Path(__file__).parents[3] / "model" / "standby.py").read_text()
     (folder / "model" / "standby.py").write_text(real.replace("import torch\n", "").replace("    warm_up()\n", ""))
     shutil.copy(Path(__file__).parents[3] / "model" / "endings.py", folder / "model" / "endings.py")
-    (folder / "model" / "train").mkdir()
-    (folder / "model" / "train" / "__init__.py").touch()
     (folder / "model" / "train" / "own_code.py").write_text("def require_own_code():\n    pass\n")
     return folder
 

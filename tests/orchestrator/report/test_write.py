@@ -208,7 +208,7 @@ class TestTrainingCommand:
         spec, source = load_campaign(ROOT / "experiments.yaml")
         assert profile in spec.profiles
         campaign = at_profile(spec, source, profile, None)
-        arms = resolve_arms(campaign)
+        arms = resolve_arms(campaign).arms
         hashes = {capture.path: "da7a" for capture in campaign.data.captures.values()}
         plan = plan_runs(campaign, arms, CodeAndData(code_tree="c0de", captures=hashes))
         commands = training_commands(render(plan, {}))
