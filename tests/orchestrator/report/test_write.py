@@ -208,11 +208,12 @@ class TestTrainingCommand:
         spec, source = load_campaign(ROOT / "experiments.yaml")
         assert profile in spec.profiles
         campaign = at_profile(spec, source, profile, None)
-        arms = resolve_arms(campaign).arms
+        resolved = resolve_arms(campaign)
+        arms = resolved.arms
         hashes = {capture.path: "da7a" for capture in campaign.data.captures.values()}
-        plan = plan_runs(campaign, arms, CodeAndData(code_tree="c0de", captures=hashes))
+        plan = plan_runs(campaign, resolved, CodeAndData(code_tree="c0de", captures=hashes))
         commands = training_commands(render(plan, {}))
-        assert set(commands) == set(arms.arms)
+        assert set(commands) == set(arms)
         for name, words in commands.items():
             assert words[:3] == ["python", "-m", "model.studies.radio.by_hand"]
             command, config = parse(words[3:]), arms[name].config
