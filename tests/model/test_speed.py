@@ -64,7 +64,9 @@ def test_what_cannot_be_done_here_is_said_in_a_sentence(
 def test_a_training_that_ends_without_a_result_says_what_its_log_says(
     build_job: JobBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run_on_a_full_disk(run: RunFolder, folder: Path, device: str, tell: Callable[[str], object]) -> int:
+    def run_on_a_full_disk(study: object, run: RunFolder, *rest: object) -> int:
+        tell = rest[-1]
+        assert callable(tell)
         tell("the disk is full")
         return NO_SPACE
 
