@@ -2,7 +2,6 @@
 
 import errno
 import signal
-import sqlite3
 from enum import StrEnum
 
 from model import endings
@@ -127,15 +126,9 @@ OWN_SIGNALS = frozenset({signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SI
 """Signals that a process causes itself. SIGBUS is not among them: it also comes if a mapped file is cut short."""
 STATUSES_THAT_GO_ON = frozenset({endings.AWAY, endings.CHANGED, endings.HELD, endings.INTERRUPTED, endings.NO_SPACE})
 """Exit statuses by which a job says that it can go on later."""
-PASSING_SQLITE_CODES = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_PROTOCOL,
-    }
-)
+# Numbers, not names: every command imports this module, and the module `sqlite3` would delay `knockout --help`.
+SQLITE_BUSY, SQLITE_LOCKED, SQLITE_NOMEM, SQLITE_IOERR, SQLITE_PROTOCOL = 5, 6, 7, 10, 15
+PASSING_SQLITE_CODES = frozenset({SQLITE_BUSY, SQLITE_LOCKED, SQLITE_NOMEM, SQLITE_IOERR, SQLITE_PROTOCOL})
 """Primary codes of SQLite for another program's lock, and for a refusal of the system that passes."""
 PASSING_SQLSTATE_CLASSES = frozenset({"08", "40", "53", "57", "58"})
 """Classes of SQLSTATEs that pass: connection, rollback, resources, operator intervention, system error."""
