@@ -29,7 +29,7 @@ import msgspec
 from msgspec import Struct
 
 from model.config import JobConfig, decode_job
-from model.files import stream_atomically, sync_folder, write_atomically
+from model.files import stream_atomically, sync_folder
 from model.train import job_lock
 from model.train.job_lock import HeldError, Holder
 
@@ -41,7 +41,6 @@ __all__ = [
     "Result",
     "RunFolder",
     "require_in_order",
-    "write_atomically",
 ]
 
 RESULT_FORMAT = 1

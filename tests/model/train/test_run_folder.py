@@ -10,14 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.files import stream_atomically
+from model.files import stream_atomically, write_atomically
 from model.train import run_folder
 from model.train.run_folder import (
     EpochRecord,
     LocationScore,
     Result,
     RunFolder,
-    write_atomically,
 )
 
 ROOT = Path(__file__).parents[3]
