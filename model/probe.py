@@ -34,7 +34,7 @@ from model.data.batches import BurstSet, device_classes
 from model.data.captures import Bursts
 from model.data.unchanged import CaptureStamps
 from model.studies.radio.study import RadioStudy
-from model.train.device import choose_device
+from model.train.device import choose_arithmetic, choose_device
 from model.train.job import is_out_of_memory
 from model.train.own_code import require_own_code
 from model.train.trainer import Trainer
@@ -191,8 +191,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _probe(options: argparse.Namespace) -> int:
     try:
         device = choose_device("auto")
-        torch.use_deterministic_algorithms(mode=device.type == "cpu")
-        prober = Prober(decode_job(options.config.read_bytes()), device, options.share)
+        config = decode_job(options.config.read_bytes())
+        choose_arithmetic(device, config.runtime.precision)
+        prober = Prober(config, device, options.share)
         take_turns(
             prober.take_turn, options.turns, is_first=options.first, hear=sys.stdin.fileno(), tell=options.pass_to
         )

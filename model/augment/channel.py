@@ -35,18 +35,17 @@ class Multipath:
         curvature = math.sqrt(self.config.num_rays) * (2 * math.pi * self.config.max_doppler_hz) ** 2
         return max(1, math.floor(math.sqrt(8 * INTERPOLATION_ERROR / curvature) * sample_rate_hz))
 
-    def gains(self, batch: int, time_s_L: Tensor, points: int, stream: Generator) -> Tensor:
-        """Draw fading gains [B, P, L] with mean square 1, from `points` points of a grid over `time_s_L`."""
+    def gains(self, batch: int, samples: int, duration_s: float, points: int, stream: Generator) -> Tensor:
+        """Draw fading gains [B, P, L] with mean square 1 for times from 0 to `duration_s`, from a grid of `points`."""
         taps, rays = self.config.num_taps, self.config.num_rays
         doppler_hz = uniform(0.0, self.config.max_doppler_hz, (batch, 1, 1, 1), stream)
         arrival = uniform(0.0, 2 * math.pi, (batch, taps, rays, 1), stream)
         start = uniform(0.0, 2 * math.pi, (batch, taps, rays, 1), stream)
-        time_s_G = torch.linspace(float(time_s_L[0]), float(time_s_L[-1]), points, device=stream.device)
+        time_s_G = torch.linspace(0.0, duration_s, points, device=stream.device)
         phase_BPRG = 2 * math.pi * doppler_hz * torch.cos(arrival) * time_s_G + start
         in_phase_BPG = phase_BPRG.cos().sum(2) / math.sqrt(rays)
         quadrature_BPG = phase_BPRG.sin().sum(2) / math.sqrt(rays)
-        size = time_s_L.shape[0]
-        return torch.complex(_stretch(in_phase_BPG, size), _stretch(quadrature_BPG, size))
+        return torch.complex(_stretch(in_phase_BPG, samples), _stretch(quadrature_BPG, samples))
 
     def tap_amplitudes(self, batch: int, sample_rate_hz: float, stream: Generator) -> Tensor:
         """Draw amplitudes [B, P, 1] whose squares fall off exponentially with delay and sum to 1."""
@@ -59,9 +58,11 @@ class Multipath:
     def __call__(self, x_BL: Tensor, conditions: Conditions, stream: Generator) -> Tensor:
         """Return faded bursts, complex [B, L]."""
         (batch, samples), sample_rate_hz = x_BL.shape, conditions.sample_rate_hz
-        time_s_L = torch.arange(samples, device=x_BL.device) / sample_rate_hz
+        duration_s = (samples - 1) / sample_rate_hz
         points = math.ceil((samples - 1) / self.grid_step_samples(sample_rate_hz)) + 1
-        weight_BPL = self.gains(batch, time_s_L, points, stream) * self.tap_amplitudes(batch, sample_rate_hz, stream)
+        weight_BPL = self.gains(batch, samples, duration_s, points, stream) * self.tap_amplitudes(
+            batch, sample_rate_hz, stream
+        )
         # No convolution, because the gain of a tap differs from sample to sample.
         y_BL = x_BL * weight_BPL[:, 0]
         for tap in range(1, self.config.num_taps):

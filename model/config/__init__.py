@@ -81,7 +81,10 @@ class RuntimeConfig(Config, frozen=True, kw_only=True):
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], Meta(description="autocast; fp16 needs CUDA and scales the loss")
     ] = "fp16"
-    compile: Annotated[bool, Meta(description="torch.compile the model")] = True
+    compile: Annotated[
+        bool | Literal["reduce-overhead"],
+        Meta(description="torch.compile the network; reduce-overhead also records a step of the GPU and repeats it"),
+    ] = True
     checkpoint_epochs: Annotated[
         int, Meta(ge=1, description="a checkpoint every so many epochs, and wherever training ends or is stopped")
     ] = 1

@@ -22,6 +22,8 @@ from model.streams import generator
 
 MEMORY_BYTES = 2 * 2**30
 """Up to this size a role's bursts are kept in memory. Larger sets are read batch by batch, one batch ahead."""
+DEVICE_SHARE = 0.25
+"""A role's bursts are kept on a GPU if they take at most this share of its free memory. Training needs the rest."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,18 @@ class Batch:
 
     x_B2S: Tensor
     class_B: Tensor
+
+    def at(self, indices: Tensor) -> "Batch":
+        """Return a copy of the bursts at `indices`, which are on the same device."""
+        return Batch(self.x_B2S.index_select(0, indices), self.class_B.index_select(0, indices))
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device; this process does not wait for the copy if the memory is pinned."""
+        return Batch(*(part.to(device, non_blocking=True) for part in (self.x_B2S, self.class_B)))
+
+    def pinned(self) -> "Batch":
+        """Return the batch in pinned memory, from which a GPU copies while this process goes on."""
+        return Batch(self.x_B2S.pin_memory(), self.class_B.pin_memory())
 
 
 class BurstSet:
@@ -53,11 +67,12 @@ class BurstSet:
         self.stamps = stamps if stamps is not None else stamp_files(part.path for part in parts)
         self.devices = np.concatenate([part.devices for part in parts])
         self.class_of_burst = torch.tensor([classes[int(device)] for device in self.devices])
+        self.device = torch.device("cpu")
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
-        self._kept: Tensor | None = None
+        self._kept: Batch | None = None
         num_bytes = len(self) * 2 * parts[0].samples * 4
         if num_bytes <= (MEMORY_BYTES if memory_bytes is None else memory_bytes):
-            self._kept = torch.from_numpy(self._read(np.arange(len(self))))
+            self._kept = Batch(torch.from_numpy(self._read(np.arange(len(self)))), self.class_of_burst)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -86,11 +101,28 @@ class BurstSet:
         # Shuffled and not drawn anew, so each class keeps its number of bursts.
         order = torch.randperm(len(self), generator=generator(seed, "labels"))
         self.class_of_burst = self.class_of_burst[order]
+        if self._kept is not None:
+            self._kept = Batch(self._kept.x_B2S, self.class_of_burst.to(self.device))
+
+    def place(self, device: torch.device, free_bytes: int | None = None) -> None:
+        """Give batches on `device` from now on, and keep the bursts there if they fit.
+
+        Args:
+            device: where the batches are used.
+            free_bytes: free memory of the device; None without a limit.
+        """
+        self.device = device
+        if self._kept is None:
+            return
+        if free_bytes is not None and self._kept.x_B2S.nbytes > DEVICE_SHARE * free_bytes:
+            # Kept in the memory of the host. A batch of it is copied for each step, as one that is read from a file.
+            return
+        self._kept = self._kept.to(device)
 
     def take(self, indices: Tensor) -> Batch:
-        """Return the bursts at `indices`."""
+        """Return the bursts at `indices`, on the device where they are kept, or in the memory of the host."""
         if self._kept is not None:
-            return Batch(self._kept[indices], self.class_of_burst[indices])
+            return self._kept.at(indices.to(self._kept.x_B2S.device))
         return Batch(torch.from_numpy(self._read(indices.numpy())), self.class_of_burst[indices])
 
     def _read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -111,8 +143,18 @@ class BurstSet:
         return self._batches(torch.arange(len(self)), batch_size)
 
     def _batches(self, order: Tensor, batch_size: int) -> Iterator[Batch]:
-        indices = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        return map(self.take, indices) if self._kept is not None else one_ahead(self.take, indices)
+        if self._kept is not None and self._kept.x_B2S.device == self.device:
+            # The order goes to the device once an epoch. Then a step needs nothing more from the host.
+            return map(self.take, _parts(order.to(self.device), batch_size))
+        return (batch.to(self.device) for batch in one_ahead(self._take_to_send, _parts(order, batch_size)))
+
+    def _take_to_send(self, indices: Tensor) -> Batch:
+        batch = self.take(indices)
+        return batch.pinned() if self.device.type == "cuda" else batch
+
+
+def _parts(order: Tensor, size: int) -> list[Tensor]:
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def one_ahead(take: Callable[[Tensor], Batch], indices: Sequence[Tensor]) -> Iterator[Batch]:

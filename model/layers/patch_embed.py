@@ -14,7 +14,10 @@ from model.config import ModelConfig
 
 
 class CausalPatchEmbed(nn.Conv1d):
-    """A convolution padded on the left only."""
+    """A convolution padded on the left only, computed as a product of patches and weights.
+
+    The product is faster than torch's convolution over two channels, on a CPU and on tensor cores.
+    """
 
     def __init__(self, dim: int, patch_size: int, stride: int) -> None:
         super().__init__(2, dim, kernel_size=patch_size, stride=stride)
@@ -22,7 +25,8 @@ class CausalPatchEmbed(nn.Conv1d):
     def forward(self, x_B2L: Tensor) -> Tensor:
         """Return tokens [B, T, D]."""
         padded = F.pad(x_B2L, (self.kernel_size[0] - 1, 0))
-        return super().forward(padded).transpose(1, 2).contiguous()
+        patches_B2TP = padded.unfold(2, self.kernel_size[0], self.stride[0])
+        return F.linear(patches_B2TP.transpose(1, 2).flatten(2), self.weight.flatten(1), self.bias)
 
 
 class MultiScalePatchEmbed(nn.Module):

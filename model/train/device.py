@@ -38,6 +38,22 @@ def require_possible(config: JobConfig, device: torch.device) -> None:
         )
 
 
+def free_memory_bytes(device: torch.device) -> int | None:
+    """Return the free memory of a GPU in bytes; None for a CPU, whose memory already holds the bursts."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
+def choose_arithmetic(device: torch.device, precision: str) -> None:
+    """Choose how this process computes: deterministic on a CPU, and on a GPU by TF32 where autocast leaves fp32.
+
+    TF32 has ten bits of mantissa, as fp16 has, and runs on the tensor cores. A training in fp32 does not use it.
+    """
+    # On CUDA some operations have no deterministic form and would raise, so only the seeds are fixed there.
+    torch.use_deterministic_algorithms(mode=device.type == "cpu")
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
+
+
 def peak_memory_bytes(device: torch.device) -> int:
     """Return the most memory used so far, in bytes: of the GPU on CUDA, else of the process."""
     if device.type == "cuda":

@@ -25,11 +25,12 @@ from model.endings import (
     find_system_error,
     status_of,
 )
-from model.train.device import choose_device
+from model.train.device import choose_arithmetic, choose_device
 from model.train.run_folder import EpochRecord, HeldError, Result, RunFolder
 from model.train.score import Scores
+from model.train.step import NonFiniteError
 from model.train.study import Study, StudyBuilder
-from model.train.trainer import NonFiniteError, Trainer
+from model.train.trainer import Trainer
 
 OUT_OF_MEMORY = (
     "DefaultCPUAllocator: can't allocate memory",
@@ -143,8 +144,7 @@ def train_alone(build_study: StudyBuilder, folder: RunFolder, data_folder: Path,
 
 def _build_trainer(study: Study, data_folder: Path, device: torch.device) -> Trainer:
     config = study.config
-    # On CUDA some operations have no deterministic form and would raise, so only the seeds are fixed there.
-    torch.use_deterministic_algorithms(mode=device.type == "cpu")
+    choose_arithmetic(device, config.runtime.precision)
     # Stamped before they are opened, so that a change between the two is found.
     stamps = stamp_captures(config.data, data_folder)
     train, validate = (

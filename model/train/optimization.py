@@ -17,6 +17,13 @@ from torch.optim.lr_scheduler import (
 from model.config import CosineConfig, OneCycleConfig, OptimConfig, PlateauConfig
 
 
+class FusedAdamW(torch.optim.AdamW):
+    """AdamW in one kernel, which can skip a step by itself, so that the host need not read whether to take it."""
+
+    found_inf: Tensor | None = None
+    """1 lets the next step move nothing, 0 lets it move; torch's kernel reads it, as `GradScaler` sets it."""
+
+
 def build_optimizers(config: OptimConfig, model: nn.Module) -> list[Optimizer]:
     """Build AdamW alone, or Muon for the blocks' matrices and AdamW for all other parameters.
 
@@ -26,7 +33,7 @@ def build_optimizers(config: OptimConfig, model: nn.Module) -> list[Optimizer]:
     matrices = {} if config.optimizer == "adamw" else _block_matrices(model)
     rest = [parameter for name, parameter in model.named_parameters() if name not in matrices]
     rate, decay = config.learning_rate, config.weight_decay
-    optimizers: list[Optimizer] = [torch.optim.AdamW(rest, lr=rate, weight_decay=decay, fused=True)]
+    optimizers: list[Optimizer] = [FusedAdamW(rest, lr=rate, weight_decay=decay, fused=True)]
     if matrices:
         muon = torch.optim.Muon(matrices.values(), lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
         optimizers.append(muon)
@@ -49,6 +56,11 @@ class Schedule:
         if isinstance(config.schedule, PlateauConfig):
             patience, factor = config.schedule.patience, config.schedule.factor
             self.by_loss = ReduceLROnPlateau(optimizer, patience=patience, factor=factor)
+
+    @property
+    def counts_steps(self) -> bool:
+        """Whether the rate changes from step to step."""
+        return self.by_step is not None
 
     def after_step(self) -> None:
         """Count one step of the optimiser; a skipped step does not count."""

@@ -97,12 +97,13 @@ def score(
         Logits in float32 on the CPU, averaged over the views by `mean_scores`; true classes; and the mean loss.
     """
     if isinstance(model, nn.Module):
-        # No dropout while scoring. A compiled network is a module too.
+        # No dropout while scoring.
         model.eval()
     names, logits = burst_names(bursts), list[Tensor]()
     with torch.inference_mode(), autocast():
         for start, batch in zip(count(0, BATCH_SIZE), bursts.in_order(BATCH_SIZE), strict=False):
             seen_B2S = views.of(batch.x_B2S.to(device), names[start : start + BATCH_SIZE])
-            logits.append(mean_scores([model(view_B2S)[0].float() for view_B2S in seen_B2S]).cpu())
-    logits_nC = torch.cat(logits)
+            logits.append(mean_scores([model(view_B2S)[0].float() for view_B2S in seen_B2S]))
+    # One copy at the end: after each copy of a batch a GPU would wait for its next work.
+    logits_nC = torch.cat(logits).cpu()
     return Scores(logits_nC, bursts.class_of_burst, float(loss(logits_nC, bursts.class_of_burst)))

@@ -13,25 +13,22 @@ from typing import Any
 
 import msgspec
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.augment import Blend, ChangedCopies, build_augment
 from model.config import decode_job, differing_knobs
-from model.data.batches import BurstSet, Timed
+from model.data.batches import Batch, BurstSet, Timed
 from model.streams import stream_seed
 from model.train.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
-from model.train.device import peak_memory_bytes, require_possible
-from model.train.optimization import Schedule, build_optimizers
+from model.train.compiled import compile_for
+from model.train.device import free_memory_bytes, peak_memory_bytes, require_possible
 from model.train.run_folder import EpochRecord, RunFolder, require_in_order
 from model.train.score import Scores, Views
+from model.train.step import Stepper, StepSums
 from model.train.study import Study
 
 CHECKPOINT_FORMAT = 1
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
-
-
-class NonFiniteError(ArithmeticError):
-    """An epoch with too few steps whose loss and gradient were finite."""
 
 
 @dataclass
@@ -79,16 +76,15 @@ class Trainer:
         self.before_save = before_save
         self.model, self.forward, self.training_outputs = study.build_network(train, device)
         if config.runtime.compile:
-            self.forward, self.training_outputs = torch.compile(self.forward), torch.compile(self.training_outputs)
+            self.training_outputs = compile_for(config.optim.batch_size, self.training_outputs, config.runtime.compile)
         self.augment = build_augment(config.augment, train.sample_rate_hz)
-        self.optimizers = build_optimizers(config.optim, self.model)
-        steps_per_epoch = math.ceil(len(train) / config.optim.batch_size)
-        self.schedules = [Schedule(config.optim, optimizer, steps_per_epoch) for optimizer in self.optimizers]
-        self.scaler = torch.amp.GradScaler(device.type, enabled=config.runtime.precision == "fp16")
+        self.stepper = Stepper(config, self.model, device, math.ceil(len(train) / config.optim.batch_size))
         self.progress = Progress()
         self._saved_epoch = 0
         if config.data.shuffled_labels:
             train.shuffle_labels(config.seed)
+        for bursts in (train, validate):
+            bursts.place(device, free_memory_bytes(device))
 
     def fit(
         self, folder: RunFolder, should_stop: Callable[[], bool], tell: Callable[[EpochRecord], object] = lambda _: None
@@ -118,12 +114,11 @@ class Trainer:
     def _run_epoch(self, folder: RunFolder) -> EpochRecord:
         epoch = self.progress.epoch + 1
         started, cpu_started = time.perf_counter(), time.process_time()
-        learning_rate = self.optimizers[0].param_groups[0]["lr"]
+        learning_rate = self.stepper.learning_rate
         steps = self.train_epoch(epoch)
         train_seconds = time.perf_counter() - started
         scores = self.score(self.validate)
-        for schedule in self.schedules:
-            schedule.after_epoch(finite_or_none(scores.loss))
+        self.stepper.after_epoch(finite_or_none(scores.loss))
         # A comparison with NaN is always false, so an epoch whose loss is NaN is never the best one.
         if scores.loss < self.progress.best_loss:
             self._keep_best(epoch, scores.loss)
@@ -151,7 +146,7 @@ class Trainer:
         steps.require_finite(epoch)
         return record
 
-    def train_epoch(self, epoch: int) -> "StepSums":
+    def train_epoch(self, epoch: int) -> StepSums:
         """Train on every burst once; record and save nothing."""
         seed = self.config.seed
         # Only dropout draws from the global stream; everything else has its own generator. Both are seeded for each
@@ -159,38 +154,21 @@ class Trainer:
         torch.manual_seed(stream_seed(seed, "dropout", epoch))
         self.augment.start_epoch(seed, epoch, self.device)
         self.model.train()
-        sums = StepSums()
         batches = Timed(self.train.shuffled(self.config.optim.batch_size, seed, epoch))
-        for batch in batches:
-            x_B2S, class_B = batch.x_B2S.to(self.device), batch.class_B.to(self.device)
-            x_B2S, blend = self.augment(x_B2S)
-            sums.add(*self._step(x_B2S, class_B, blend))
-        sums.data_seconds = batches.seconds
-        return sums
+        values = [self._train_batch(batch) for batch in batches]
+        self.stepper.settle()
+        return StepSums.of(torch.stack(values), batches.seconds)
 
-    def _step(self, x_B2S: Tensor, class_B: Tensor, blend: Blend | None = None) -> tuple[float, float]:
-        """Take one optimiser step; return the loss and the norm of the gradient before clipping."""
+    def _train_batch(self, batch: Batch) -> Tensor:
+        x_B2S, blend = self.augment(batch.x_B2S)
+        return self.step(x_B2S, batch.class_B, blend)
+
+    def step(self, x_B2S: Tensor, class_B: Tensor, blend: Blend | None = None) -> Tensor:
+        """Take one optimiser step on augmented bursts; return loss and norm of the gradient before clipping, [2]."""
         self.model.zero_grad(set_to_none=True)
         with self.autocast():
             loss = self.study.loss(self.training_outputs(x_B2S), class_B, blend)
-        torch.autograd.backward(self.scaler.scale(loss))
-        for optimizer in self.optimizers:
-            # Clipping compares the true gradient with `clip_norm`, so the loss's scale is taken out first.
-            self.scaler.unscale_(optimizer)
-        grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
-        values = float(loss.detach()), float(grad_norm)
-        # A step that is not finite moves nothing: neither parameters, nor the optimiser's moments, nor the schedule.
-        if all(map(math.isfinite, values)):
-            self._move()
-        # With fp16 the loss is scaled up, so that small gradients do not vanish. `update` halves the scale after an
-        # overflow and raises it after many good steps; without fp16 it does nothing.
-        self.scaler.update()
-        return values
-
-    def _move(self) -> None:
-        for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
-            self.scaler.step(optimizer)
-            schedule.after_step()
+        return self.stepper.take(loss)
 
     def score(self, bursts: BurstSet, copies: ChangedCopies | None = None) -> Scores:
         """Score bursts in file order with the parameters as they are now."""
@@ -203,10 +181,8 @@ class Trainer:
 
     def _keep_best(self, epoch: int, loss: float) -> None:
         self.progress.best_loss, self.progress.best_epoch = loss, epoch
-        # On the CPU, so that the best epoch takes no memory of the GPU.
-        self.progress.best_model = {
-            name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()
-        }
+        # On the device: a copy to the host would hold up training, and the optimiser's moments take twice as much.
+        self.progress.best_model = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
     def save(self, folder: RunFolder) -> None:
         """Write `checkpoint.pt` atomically: all that the next epoch needs."""
@@ -218,9 +194,7 @@ class Trainer:
             "best_epoch": self.progress.best_epoch,
             "best_model": self.progress.best_model,
             "model": self.model.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "schedules": [schedule.state_dict() for schedule in self.schedules],
-            "scaler": self.scaler.state_dict(),
+            **self.stepper.state_dict(),
         }
         self.before_save()
         folder.write_checkpoint(lambda file: write_checkpoint(file, content))
@@ -246,10 +220,7 @@ class Trainer:
         # Checked before anything is loaded: a checkpoint that is refused must leave this trainer as it was.
         progress = self._read_progress(path, content)
         self.model.load_state_dict(content["model"])
-        for name in ("optimizers", "schedules"):
-            for part, state in zip(getattr(self, name), content[name], strict=True):
-                part.load_state_dict(state)
-        self.scaler.load_state_dict(content["scaler"])
+        self.stepper.load_state_dict(content)
         self.progress, self._saved_epoch = progress, progress.epoch
 
     def _read_progress(self, path: Path, content: dict[str, Any]) -> Progress:
@@ -276,54 +247,13 @@ class Trainer:
             records=records,
             best_loss=content["best_loss"],
             best_epoch=content["best_epoch"],
-            best_model={name: value.cpu() for name, value in content["best_model"].items()},
+            best_model=content["best_model"],
         )
 
     def restore_best(self) -> None:
         """Load the parameters of the epoch with the lowest validation loss."""
         if self.progress.best_model:
             self.model.load_state_dict(self.progress.best_model)
-
-
-@dataclass
-class StepSums:
-    """Sums over the steps of an epoch. A step whose loss or gradient is not finite only counts as skipped."""
-
-    loss: float = 0.0
-    grad_norm: float = 0.0
-    finite: int = 0
-    skipped: int = 0
-    data_seconds: float = 0.0
-    """Seconds spent waiting for batches."""
-
-    def add(self, loss: float, grad_norm: float) -> None:
-        """Count one step."""
-        if math.isfinite(loss) and math.isfinite(grad_norm):
-            self.loss, self.grad_norm, self.finite = self.loss + loss, self.grad_norm + grad_norm, self.finite + 1
-        else:
-            self.skipped += 1
-
-    def require_finite(self, epoch: int) -> None:
-        """Refuse an epoch without a finite step, or, after the first epoch, with more skipped than finite steps.
-
-        The first epoch is exempt, because under fp16 its first steps overflow until the loss's scale fits.
-
-        Raises:
-            NonFiniteError: too few steps were finite.
-        """
-        steps = self.finite + self.skipped
-        if self.finite == 0 or (epoch > 1 and self.skipped > self.finite):
-            raise NonFiniteError(f"epoch {epoch}: only {self.finite} of {steps} steps had a finite loss and gradient")
-
-    @property
-    def mean_loss(self) -> float:
-        """Mean loss of the finite steps; NaN if there are none."""
-        return self.loss / self.finite if self.finite else math.nan
-
-    @property
-    def mean_grad_norm(self) -> float:
-        """Mean norm of the gradient before clipping over the finite steps; NaN if there are none."""
-        return self.grad_norm / self.finite if self.finite else math.nan
 
 
 def finite_or_none(value: float) -> float | None:

@@ -104,7 +104,7 @@ class TestMultipath:
         assert math.isclose(power(y_BL[:, 2:]).mean(), 1, abs_tol=0.03)
 
     def test_gains_fade_like_those_of_rayleigh(self) -> None:
-        gain_B = Multipath(MultipathConfig()).gains(20_000, torch.zeros(1), 1, stream())[:, 0, 0]
+        gain_B = Multipath(MultipathConfig()).gains(20_000, 1, 0.0, 1, stream())[:, 0, 0]
         assert abs(gain_B.mean()) < 0.03
         assert abs(gain_B.square().mean()) < 0.03
         assert math.isclose(power(gain_B), 1, abs_tol=0.03)
@@ -112,8 +112,7 @@ class TestMultipath:
         assert math.isclose((gain_B.abs().square() > 1).float().mean(), math.exp(-1), abs_tol=0.015)
 
     def test_gains_turn_with_the_correlation_of_jakes(self) -> None:
-        time_s_L = torch.arange(61) / 100
-        gain_BL = Multipath(MultipathConfig(max_doppler_hz=2.0)).gains(20_000, time_s_L, 61, stream())[:, 0]
+        gain_BL = Multipath(MultipathConfig(max_doppler_hz=2.0)).gains(20_000, 61, 0.6, 61, stream())[:, 0]
         for lag in (5, 20, 60):
             correlation = (gain_BL[:, 0].conj() * gain_BL[:, lag]).mean()
             doppler_hz = np.linspace(0, 2, 1001)
@@ -127,12 +126,12 @@ class TestMultipath:
         self, samples: int, max_doppler_hz: float, num_rays: int
     ) -> None:
         multipath = Multipath(MultipathConfig(max_doppler_hz=max_doppler_hz, num_rays=num_rays))
-        time_s_L = torch.arange(samples) / RATE_HZ
+        duration_s = (samples - 1) / RATE_HZ
         points = math.ceil((samples - 1) / multipath.grid_step_samples(RATE_HZ)) + 1
         # A single ray of the largest Doppler comes within a few percent of the bound: many draws to meet one.
         batch = 300 if num_rays == 1 else 30
-        coarse_BPL = multipath.gains(batch, time_s_L, points, stream())
-        exact_BPL = multipath.gains(batch, time_s_L, samples, stream())
+        coarse_BPL = multipath.gains(batch, samples, duration_s, points, stream())
+        exact_BPL = multipath.gains(batch, samples, duration_s, samples, stream())
         assert points < samples or samples == 2
         assert (coarse_BPL - exact_BPL).abs().max() < INTERPOLATION_ERROR
 

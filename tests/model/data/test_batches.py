@@ -1,3 +1,4 @@
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from model.config import DataConfig, JobConfig
 from model.data import batches
@@ -258,3 +260,57 @@ def test_a_layout_and_a_file_of_the_other_are_refused(build_job: JobBuilder, cap
     hdf5 = build_job(data={"captures": {"train": {"path": "here.npy"}}}).data
     with pytest.raises(CaptureError, match=r"its path is here\.npy, in layout rffi-hdf5 it must be HDF5"):
         open_role(hdf5, hdf5.train, captures)
+
+
+class Copies(TorchDispatchMode):
+    """Counts copies from one device to another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_copies = 0
+
+    def __torch_dispatch__(self, operation: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
+        result = operation(*arguments, **(named or {}))
+        if operation.overloadpacket.__name__ == "_to_copy" and result.device != arguments[0].device:
+            self.num_copies += 1
+        return result
+
+
+META = torch.device("meta")
+"""A device without memory: it stands for a GPU where only copies are counted."""
+
+
+@pytest.mark.parametrize(("free_bytes", "copies_an_epoch"), [(None, 1), (2**30, 1), (1000, 2 * 5)])
+def test_bursts_that_fit_the_device_are_copied_there_once(
+    data: DataConfig, captures: Path, free_bytes: int | None, copies_an_epoch: int
+) -> None:
+    bursts = open_role(data, data.train, captures)
+    bursts.place(META, free_bytes)
+    with Copies() as copies:
+        batches = list(bursts.shuffled(math.ceil(len(bursts) / 5), seed=0, epoch=1))
+    assert len(batches) == 5
+    assert {part.device for batch in batches for part in (batch.x_B2S, batch.class_B)} == {META}
+    assert copies.num_copies == copies_an_epoch, "the order once, or bursts and classes for each batch"
+
+
+def test_a_quarter_of_the_free_memory_is_the_most_that_bursts_take(data: DataConfig, captures: Path) -> None:
+    num_bytes = len(open_role(data, data.train, captures)) * 2 * 48 * 4
+    for free_bytes, expected in ((4 * num_bytes, 1), (4 * num_bytes - 1, 2)):
+        bursts = open_role(data, data.train, captures)
+        bursts.place(META, free_bytes)
+        with Copies() as copies:
+            list(bursts.in_order(len(bursts)))
+        assert copies.num_copies == expected
+
+
+def test_a_set_too_large_for_memory_is_sent_batch_by_batch(data: DataConfig, captures: Path) -> None:
+    bursts = BurstSet(open_role(data, data.train, captures).parts, device_classes(data), memory_bytes=0)
+    bursts.place(META, 2**30)
+    assert {batch.x_B2S.device for batch in bursts.in_order(8)} == {META}
+
+
+def test_labels_that_are_shuffled_after_placing_reach_the_batches(bursts: BurstSet) -> None:
+    bursts.place(torch.device("cpu"))
+    bursts.shuffle_labels(seed=1)
+    (batch,) = bursts.in_order(len(bursts))
+    assert torch.equal(batch.class_B, bursts.class_of_burst)

@@ -41,7 +41,7 @@ def test_normalising_makes_scores_blind_to_power(build_job: Callable[..., JobCon
     bursts = open_role(config.data, ("report",), captures)
     loss = build_loss(config.loss)
     quiet, raw = (score(model, bursts, loss, CPU, views=Views(normalize=normalize)) for normalize in (True, False))
-    bursts._kept *= 8
+    bursts._kept.x_B2S.mul_(8)
     loud, louder_raw = (
         score(model, bursts, loss, CPU, views=Views(normalize=normalize)) for normalize in (True, False)
     )

@@ -21,7 +21,8 @@ from model.studies.radio.study import RadioStudy
 from model.train.checkpoint import read_checkpoint, write_checkpoint
 from model.train.losses import Blend
 from model.train.run_folder import EpochRecord, RunFolder
-from model.train.trainer import NonFiniteError, StepSums, Trainer
+from model.train.step import NonFiniteError
+from model.train.trainer import Trainer
 
 CPU = torch.device("cpu")
 TrainerBuilder = Callable[..., Trainer]
@@ -397,7 +398,7 @@ def test_the_learning_rate_falls_once_the_loss_no_longer_does(build_trainer: Tra
 def test_a_step_takes_a_gradient_of_at_most_the_clipping_norm(build_trainer: TrainerBuilder) -> None:
     trainer = build_trainer(optim={"clip_norm": 1e-3})
     x_B2S = torch.randn(4, 2, 48, generator=torch.Generator().manual_seed(0))
-    _, norm_before = trainer._step(x_B2S, torch.tensor([0, 1, 2, 0]))
+    _, norm_before = trainer.step(x_B2S, torch.tensor([0, 1, 2, 0])).tolist()
     clipped = torch.cat([parameter.grad.flatten() for parameter in trainer.model.parameters()]).norm()
     assert norm_before > 1e-2
     assert math.isclose(clipped, 1e-3, rel_tol=1e-2)
@@ -418,29 +419,18 @@ def test_an_epoch_without_a_finite_step_ends_the_run_and_is_on_record(
 def test_a_step_that_is_not_finite_changes_no_parameter(build_trainer: TrainerBuilder) -> None:
     trainer = build_trainer()
     before = parameters(trainer)
-    loss, _ = trainer._step(torch.full((4, 2, 48), torch.nan), torch.tensor([0, 1, 2, 0]))
+    loss, _ = trainer.step(torch.full((4, 2, 48), torch.nan), torch.tensor([0, 1, 2, 0])).tolist()
     assert math.isnan(loss)
     assert all(map(torch.equal, parameters(trainer), before))
 
 
 def test_a_step_that_is_not_finite_moves_no_schedule(build_trainer: TrainerBuilder) -> None:
     trainer = build_trainer(optim={"schedule": {"kind": "plateau", "warmup_epochs": 2}})
-    rate = trainer.optimizers[0].param_groups[0]["lr"]
-    trainer._step(torch.full((4, 2, 48), torch.nan), torch.tensor([0, 1, 2, 0]))
-    assert trainer.optimizers[0].param_groups[0]["lr"] == rate
-    trainer._step(torch.ones(4, 2, 48), torch.tensor([0, 1, 2, 0]))
-    assert trainer.optimizers[0].param_groups[0]["lr"] > rate
-
-
-@pytest.mark.parametrize(("epoch", "finite", "skipped"), [(1, 1, 9), (2, 5, 5), (2, 10, 0)])
-def test_some_skipped_steps_are_no_failure(epoch: int, finite: int, skipped: int) -> None:
-    StepSums(finite=finite, skipped=skipped).require_finite(epoch)
-
-
-@pytest.mark.parametrize(("epoch", "finite", "skipped"), [(1, 0, 10), (2, 4, 6)])
-def test_more_skipped_steps_than_taken_ones_are_a_failure(epoch: int, finite: int, skipped: int) -> None:
-    with pytest.raises(NonFiniteError, match=f"epoch {epoch}: only {finite} of 10 steps had a finite loss"):
-        StepSums(finite=finite, skipped=skipped).require_finite(epoch)
+    rate = trainer.stepper.learning_rate
+    for bursts, moves in ((torch.full((4, 2, 48), torch.nan), False), (torch.ones(4, 2, 48), True)):
+        trainer.step(bursts, torch.tensor([0, 1, 2, 0]))
+        trainer.stepper.settle()
+        assert (trainer.stepper.learning_rate > rate) == moves
 
 
 def test_a_step_weighs_the_classes_of_blended_bursts_by_their_shares(build_trainer: TrainerBuilder) -> None:
@@ -451,21 +441,12 @@ def test_a_step_weighs_the_classes_of_blended_bursts_by_their_shares(build_train
         trainer = build_trainer(model={"token_dropout": 0.0})
         with torch.no_grad():
             trainer.model.head.weight.mul_(1000)  # else all classes are as likely, and all losses the same
-        return trainer._step(x_B2S, classes_B, blend)[0]
+        return float(trainer.step(x_B2S, classes_B, blend)[0])
 
     own, partners = loss_of(class_B), loss_of(class_B[partner_B])
     blended = loss_of(class_B, Blend(partner_B, torch.full((4,), 0.3)))
     assert abs(own - partners) > 1e-2
     assert math.isclose(blended, 0.3 * own + 0.7 * partners, rel_tol=1e-5)
-
-
-def test_skipped_steps_are_counted_and_not_averaged() -> None:
-    sums = StepSums()
-    for loss, grad_norm in ((2.0, 1.0), (math.nan, 1.0), (1.0, math.inf), (4.0, 3.0)):
-        sums.add(loss, grad_norm)
-    assert (sums.mean_loss, sums.mean_grad_norm, sums.finite, sums.skipped) == (3.0, 2.0, 2, 2)
-    assert math.isnan(StepSums().mean_loss)
-    assert math.isnan(StepSums().mean_grad_norm)
 
 
 def test_shuffled_labels_are_those_of_training_alone(build_trainer: TrainerBuilder) -> None:
@@ -500,11 +481,9 @@ def test_compiling_changes_no_number_and_no_name(
     # Traced, but run as it is: on one core the compiler itself takes a minute.
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     plain, compiled = folder_in(tmp_path, "plain"), folder_in(tmp_path, "compiled")
-    optim = {"epochs": 1, "batch_size": 36}
+    optim = {"epochs": 1, "batch_size": 16}
     build_trainer(optim=optim).fit(plain, never)
-    trainer = build_trainer(optim=optim, runtime={"compile": True})
-    assert trainer.forward is not trainer.model
-    trainer.fit(compiled, never)
+    build_trainer(optim=optim, runtime={"compile": True}).fit(compiled, never)
     assert timeless(compiled) == timeless(plain)
     states = [torch.load(folder.checkpoint, weights_only=True)["best_model"] for folder in (plain, compiled)]
     assert states[0].keys() == states[1].keys()

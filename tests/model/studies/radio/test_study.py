@@ -41,7 +41,7 @@ def test_an_auxiliary_heads_loss_counts_by_its_weight(build_trainer: TrainerBuil
         expected = trainer.study.class_loss(logits_BC, class_B) + weight * trainer.study.class_loss(
             aux_logits_BC, class_B
         )
-        losses[weight], _ = trainer._step(x_B2S, class_B)
+        losses[weight], _ = trainer.step(x_B2S, class_B).tolist()
         assert math.isclose(losses[weight], float(expected.detach()), rel_tol=1e-6)
         assert trainer.model.aux_head.head.weight.grad.abs().max() > 0
     assert losses[0.5] > losses[0.25] > 0
