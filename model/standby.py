@@ -1,14 +1,16 @@
 """One process with everything imported, which forks a job for each request: a start costs milliseconds, not seconds.
 
-`python -m model.standby` reads requests from its standard input, one JSON object a line. It answers on its standard
-output with the number of the forked process, and later with that process's exit status. It ends at the end of its
-input; running jobs continue without it.
+`python -m model.standby [--gpu]` reads requests from its standard input, one JSON object a line. It answers on its
+standard output with the number of the forked process, and later with that process's exit status. It ends at the end of
+its input; running jobs continue without it.
 
 This process never touches CUDA, because no forked child could use it then. It starts no thread, because a child
 inherits no thread.
 """
 
+import contextlib
 import gc
+import importlib
 import os
 import select
 import sys
@@ -40,8 +42,19 @@ class Answer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: int | None = None
 
 
-def warm_up() -> None:
+KERNEL_MODULES = ("torch._dynamo", "torch._inductor.compile_fx", "transformers.modeling_utils", "triton")
+"""What the kernels for a GPU import, seconds of work. The kernels themselves start CUDA when they are imported."""
+
+
+def warm_up(*, for_gpu: bool = False) -> None:
     """Import the modules that a training would import only at its start."""
+    if for_gpu:
+        # With this setting torch asks the driver's library for GPUs, and a fork can still start CUDA afterwards.
+        os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+        for name in KERNEL_MODULES:
+            # A job that needs a missing package says so in its own log.
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], fused=True)
     torch.use_deterministic_algorithms(mode=torch.are_deterministic_algorithms_enabled())
     # Nothing loaded so far becomes garbage. A collection in a child would only copy the memory that it shares.
@@ -129,5 +142,5 @@ def _say(answers: int, answer: Answer) -> None:
 
 if __name__ == "__main__":
     require_own_code()
-    warm_up()
+    warm_up(for_gpu="--gpu" in sys.argv)
     serve(sys.stdin.fileno(), sys.stdout.fileno())

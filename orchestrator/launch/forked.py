@@ -43,13 +43,13 @@ class Answer(Struct, frozen=True, kw_only=True):
 class Standby:
     """A standby process of one code tree. No method waits for it: it may be stopped, or still import."""
 
-    def __init__(self, code: Path, environment: dict[str, str]) -> None:
+    def __init__(self, code: Path, environment: dict[str, str], *, for_gpu: bool) -> None:
         self.statuses: dict[int, int] = {}
         """Number of a job that ended -> its exit status, until the job takes it."""
         self._starting: list[ForkedJob] = []
         self._rest = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "model.standby"],
+            [sys.executable, "-m", "model.standby", *(["--gpu"] if for_gpu else [])],
             cwd=code,
             env=job_environment() | environment | {MARK: STANDBY_MARK},
             stdin=subprocess.PIPE,
@@ -273,7 +273,7 @@ class Launcher:
 
     def __init__(self, data_folder: Path) -> None:
         self.data_folder = data_folder
-        self._standbys: dict[tuple[str, tuple[tuple[str, str], ...]], Standby] = {}
+        self._standbys: dict[tuple[str, bool, tuple[tuple[str, str], ...]], Standby] = {}
 
     def start(self, folder: RunFolder, code: Path, code_hash: str, slot: Slot) -> AnyJob:
         """Start the job of a run folder in `code`, a folder that holds the code of that hash.
@@ -295,13 +295,14 @@ class Launcher:
         # Threads and allocator are read when a process begins, so each setting of them needs its own standby.
         # CUDA starts only after the fork, so jobs on different GPUs share a standby.
         shared = {name: value for name, value in slot.environment.items() if name != "CUDA_VISIBLE_DEVICES"}
-        key = (code_hash, tuple(sorted(shared.items())))
+        for_gpu = slot.gpu is not None
+        key = (code_hash, for_gpu, tuple(sorted(shared.items())))
         standby = self._standbys.get(key)
         if standby is not None and not standby.is_alive():
             standby.listen()
             standby.close()
         if standby is None or not standby.is_alive():
-            self._standbys[key] = Standby(code, shared)
+            self._standbys[key] = Standby(code, shared, for_gpu=for_gpu)
         return self._standbys[key]
 
     def wait(self, seconds: float) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from model.endings import AWAY, HELD
 from model.standby import warm_up
@@ -25,9 +26,9 @@ FolderBuilder = Callable[..., RunFolder]
 class Talk:
     """A conversation with a standby process."""
 
-    def __init__(self) -> None:
+    def __init__(self, *words: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "model.standby"],
+            [sys.executable, "-m", "model.standby", *words],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -142,3 +143,43 @@ def test_what_is_there_before_the_first_fork_is_never_collected_again() -> None:
     frozen = gc.get_freeze_count()
     gc.unfreeze()
     assert frozen > 10_000
+
+
+SHOW_WARM_PROCESS = """
+import json, os, sys
+from model.standby import KERNEL_MODULES, warm_up
+warm_up(for_gpu=True)
+import torch
+print(json.dumps({
+    "missing": [name for name in KERNEL_MODULES if name not in sys.modules],
+    "threads": len(os.listdir("/proc/self/task")),
+    "has_kernels": "fla" in sys.modules,
+    "has_started_cuda": torch.cuda.is_initialized(),
+}))
+"""
+
+
+def test_a_standby_for_gpus_has_imported_what_kernels_need_and_can_still_fork() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", SHOW_WARM_PROCESS]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    told = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    expected = {"missing": [], "threads": 1, "has_kernels": False, "has_started_cuda": False}
+    assert json.loads(told) == expected
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")
+def test_jobs_that_a_standby_for_gpus_forks_train_on_the_gpu(build_folder: FolderBuilder, captures: Path) -> None:
+    talk = Talk("--gpu")
+    try:
+        for name in ("one", "two"):
+            model = {"dim": 256, "depth": 1, "num_heads": 4, "head_dim": 64}
+            folder = build_folder(name, model=model, runtime={"precision": "fp16"})
+            talk.ask(folder, captures)
+            pid = talk.hear()["pid"]
+            assert talk.hear() == {"pid": pid, "status": 0}, folder.log.read_text()
+            assert "on cuda, from epoch 1" in folder.log.read_text()
+    finally:
+        talk.process.stdin.close()
+        talk.process.wait(timeout=60)
+        talk.process.stdout.close()

@@ -46,7 +46,10 @@ def code(tmp_path: Path) -> Path:
         (package / "__init__.py").touch()
     (folder / "model" / "__main__.py").write_text(FAKE_JOB)
     real = (Path(__file__).parents[3] / "model" / "standby.py").read_text()
-    (folder / "model" / "standby.py").write_text(real.replace("import torch\n", "").replace("    warm_up()\n", ""))
+    # Instead of a warm-up it notes its arguments.
+    note = '    open("words", "w").write(" ".join(sys.argv[1:]))\n'
+    fake = real.replace("import torch\n", "").replace('    warm_up(for_gpu="--gpu" in sys.argv)\n', note)
+    (folder / "model" / "standby.py").write_text(fake)
     shutil.copy(Path(__file__).parents[3] / "model" / "endings.py", folder / "model" / "endings.py")
     (folder / "model" / "train" / "own_code.py").write_text("def require_own_code():\n    pass\n")
     return folder
@@ -125,6 +128,12 @@ def test_a_gpu_is_the_jobs_own(code: Path, launcher: Launcher, build_folder: Fol
         wait(launcher.start(folder, code, "hash", Slot("gpu", {**SLOT.environment, "CUDA_VISIBLE_DEVICES": gpu})))
         assert folder.log.read_text() == f"0 {gpu}\n"
     assert len(launcher._standbys) == 1
+    assert (code / "words").read_text() == "--gpu"
+
+
+def test_a_job_on_a_cpu_imports_nothing_for_gpus(code: Path, launcher: Launcher, build_folder: FolderBuilder) -> None:
+    wait(launcher.start(build_folder("0"), code, "hash", SLOT))
+    assert (code / "words").read_text() == ""
 
 
 def test_what_a_job_raises_stands_in_its_log(code: Path, launcher: Launcher, build_folder: FolderBuilder) -> None:
