@@ -106,8 +106,7 @@ class Prober:
             self.take_turn()
         # This turn is timed after the warm-up, and only to choose how many batches a turn has.
         batch_seconds = self.take_turn() / self.turns_per_epoch
-        sets = self._make_sets(max(1, math.ceil(TURN_SECONDS / batch_seconds)))
-        self.trainer.train, self.trainer.validate = sets
+        self.trainer.use_bursts(*self._make_sets(max(1, math.ceil(TURN_SECONDS / batch_seconds))))
 
     def _make_sets(self, num_batches: int) -> tuple[NoiseBursts, NoiseBursts]:
         """Make noise for this many batches, at most an epoch, and for the same share of the validation."""

@@ -72,7 +72,7 @@ class Trainer:
         config = study.config
         require_possible(config, device)
         self.study, self.config = study, config
-        self.train, self.validate, self.device = train, validate, device
+        self.device = device
         self.before_save = before_save
         self.model, self.forward, self.training_outputs = study.build_network(train, device)
         if config.runtime.compile:
@@ -83,8 +83,13 @@ class Trainer:
         self._saved_epoch = 0
         if config.data.shuffled_labels:
             train.shuffle_labels(config.seed)
+        self.use_bursts(train, validate)
+
+    def use_bursts(self, train: BurstSet, validate: BurstSet) -> None:
+        """Train and validate on these bursts from now on; they go to the device if they fit there."""
+        self.train, self.validate = train, validate
         for bursts in (train, validate):
-            bursts.place(device, free_memory_bytes(device))
+            bursts.place(self.device, free_memory_bytes(self.device))
 
     def fit(
         self, folder: RunFolder, should_stop: Callable[[], bool], tell: Callable[[EpochRecord], object] = lambda _: None

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from model.config import JobConfig
-from model.data.batches import open_role
+from model.data.batches import BurstSet, open_role
 from model.studies.radio.study import RadioStudy
 from model.train.checkpoint import read_checkpoint, write_checkpoint
 from model.train.losses import Blend
@@ -393,6 +393,16 @@ def test_the_learning_rate_falls_once_the_loss_no_longer_does(build_trainer: Tra
         factor = 1.0 if improved else 0.5
         assert math.isclose(following.learning_rate, record.learning_rate * factor, rel_tol=1e-9)
     assert records[-1].learning_rate < 0.3
+
+
+def test_bursts_go_to_the_device_whenever_they_are_chosen(
+    build_trainer: TrainerBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed: list[tuple[BurstSet, torch.device]] = []
+    monkeypatch.setattr(BurstSet, "place", lambda bursts, device, free_bytes: placed.append((bursts, device)))
+    trainer = build_trainer()
+    trainer.use_bursts(trainer.train, trainer.validate)
+    assert placed == [(trainer.train, CPU), (trainer.validate, CPU)] * 2
 
 
 def test_a_step_takes_a_gradient_of_at_most_the_clipping_norm(build_trainer: TrainerBuilder) -> None:
