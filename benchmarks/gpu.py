@@ -6,6 +6,7 @@ failed, 2 without a CUDA GPU.
 """
 
 import argparse
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -19,8 +20,9 @@ from typing import NamedTuple
 import pynvml
 import torch
 
-from benchmarks.gpu_clock import Deadline, TimeUpError, seconds_since_start
+from benchmarks.gpu_clock import Deadline, TimeUpError, seconds_since_start, wall_seconds
 from benchmarks.gpu_flops import step_flops
+from benchmarks.gpu_kernels import cache_folder, compile_kernels, count_processes, is_chosen, timed_briefly
 from benchmarks.gpu_rows import (
     HEAD,
     as_line,
@@ -30,6 +32,7 @@ from benchmarks.gpu_rows import (
     failed_row,
     flops_rows,
     idle_row,
+    kernels_row,
     memory_row,
     share_rows,
     start_row,
@@ -86,10 +89,22 @@ class Measure(NamedTuple):
     rows: Callable[[Bench], Iterable[Row]]
 
 
+def prepare_kernels(precision: str, bench: Bench) -> Iterator[Row]:
+    if is_chosen(cache_folder(), precision, bench.config):
+        yield kernels_row(precision, 0, None)
+        return
+    num_processes = count_processes()
+    # fla takes seconds to import, and this process has nothing else to do meanwhile.
+    import_fla = partial(importlib.import_module, "fla.layers.gated_deltanet")
+    seconds = wall_seconds(bench.device, lambda: compile_kernels(precision, num_processes, import_fla))
+    yield kernels_row(precision, num_processes, seconds)
+
+
 def measure_epoch(variant: Variant, bench: Bench) -> Iterator[Row]:
     # The training before frees its memory first, so that the peak of this one is its own.
     bench.training = None
-    training = Training(bench.config, variant, bench.device)
+    with timed_briefly(bench.device):
+        training = Training(bench.config, variant, bench.device)
     bench.training = training
     yield from epoch_rows(str(variant), training.times, training.num_train, training.num_validate)
     card_bytes = torch.cuda.get_device_properties(bench.device).total_memory if bench.device.type == "cuda" else None
@@ -131,7 +146,8 @@ def measure_compiled_augment(bench: Bench) -> Iterator[Row]:
 
 
 def measure_rules(bench: Bench) -> Iterator[Row]:
-    yield from compare_rules(bench.config, bench.device)
+    with timed_briefly(bench.device):
+        yield from compare_rules(bench.config, bench.device)
 
 
 def measure_checkpoint(bench: Bench) -> Iterator[Row]:
@@ -147,21 +163,27 @@ def epoch_measure(variant: Variant) -> Measure:
     return Measure(f"an epoch of the paper's baseline, {variant}", partial(measure_epoch, variant))
 
 
+def kernels_measure(precision: str) -> Measure:
+    return Measure(f"compiling fla's kernels, {precision}", partial(prepare_kernels, precision))
+
+
 def list_measures() -> list[Measure]:
     """List the measurements, the most worth for its seconds first.
 
     The uncompiled baseline comes before the compiled one: it is there even if compiling takes all of the time, and
-    both need the kernels that fla chooses at the first step.
+    both need the kernels that fla chooses at the first step. Figures of some seconds come before other precisions.
     """
     plain, compiled = Variant("fp16", compile=False), Variant("fp16", compile=True)
     others = (Variant("bf16", True), Variant("bf16", False), Variant("fp16", "reduce-overhead"))
     return [
+        kernels_measure("fp16"),
         epoch_measure(plain),
         epoch_measure(compiled),
         Measure("share of a step's kernels", measure_shares),
         Measure("TFLOP/s of a step", measure_flops),
         Measure("augmentation alone", measure_augment),
         Measure("a checkpoint", measure_checkpoint),
+        kernels_measure("bf16"),
         Measure("the rule beside softmax attention", measure_rules),
         *(epoch_measure(variant) for variant in others if variant.is_known()),
         Measure("the start of a forked job", partial(measure_start, plain)),
@@ -283,6 +305,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(NO_GPU.format(torch=torch.__version__), file=sys.stderr)
         return 2
     device = torch.device("cuda")
+    cache_folder()  # names it for this process and for all that it starts, before torch.compile does
     run = Run(Bench(paper_baseline(), device), Deadline(options.seconds - seconds_since_start()))
     page = None if options.no_write else options.write or writable_page()
     publish(lines(run, options.measures, find_versions(device)), page, (BEGIN, END))

@@ -70,6 +70,14 @@ def epoch_rows(variant: str, times: EpochTimes, num_train: int, num_validate: in
     ]
 
 
+def kernels_row(precision: str, num_processes: int, seconds: float | None) -> Row:
+    """Return the seconds in which processes compiled fla's kernels; None if an earlier process had chosen them."""
+    what = f"compiling fla's kernels, {precision}"
+    if seconds is None:
+        return Row(what, "Triton's cache on the disk", "nothing to do: they are chosen already")
+    return Row(what, f"{num_processes} processes", f"{seconds:.1f} s")
+
+
 def memory_row(variant: str, batch_size: int, peak_bytes: int, card_bytes: int | None) -> Row:
     against = f"the card's {card_bytes / 2**30:.0f} GiB" if card_bytes else "the process"
     what = f"peak memory of training and validation, {variant}, batch {batch_size}"

@@ -35,7 +35,7 @@ class RuleInputs(NamedTuple):
 
 
 def draw_inputs(config: JobConfig, device: torch.device) -> RuleInputs:
-    """Draw inputs of a block of the network, in bf16; the decay is in fp32, as fla's layer has it."""
+    """Draw inputs of a block of the network, in bf16; decay and step size are in fp32, as in fla's layer."""
     shape = (config.optim.batch_size, config.model.num_tokens(config.data.samples), config.model.num_heads)
     stream = torch.Generator(device).manual_seed(0)
 
@@ -43,8 +43,8 @@ def draw_inputs(config: JobConfig, device: torch.device) -> RuleInputs:
         return torch.randn(*shape, *size, generator=stream, device=device)
 
     q, k = (F.normalize(draw(config.model.head_dim), dim=-1).bfloat16() for _ in range(2))
-    v, beta = draw(config.model.head_v_dim).bfloat16(), draw().sigmoid().bfloat16()
-    inputs = RuleInputs(q, k, v, -F.softplus(draw()), beta)
+    v = draw(config.model.head_v_dim).bfloat16()
+    inputs = RuleInputs(q, k, v, log_decay_BTH=-F.softplus(draw()), beta_BTH=draw().sigmoid())
     return RuleInputs(*(x.requires_grad_() for x in inputs))
 
 
@@ -68,7 +68,8 @@ def fla_rule(inputs: RuleInputs) -> Callable[[], None]:
     from fla.ops.gated_delta_rule import chunk_gated_delta_rule
 
     q, k, v, log_decay, beta = inputs
-    return differentiate(lambda: chunk_gated_delta_rule(q, k, v, log_decay, beta)[0], inputs)
+    # The state's layout is that of fla's layer, so that both use the same kernels.
+    return differentiate(lambda: chunk_gated_delta_rule(q, k, v, log_decay, beta, state_v_first=True)[0], inputs)
 
 
 def our_rule(inputs: RuleInputs) -> Callable[[], None]:

@@ -109,14 +109,12 @@ class Standby:
 @contextmanager
 def started_standby() -> Iterator[Standby]:
     """Start a standby, and end it after the `with` block."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "model.standby"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
-        yield Standby(process)
-    finally:
-        process.kill()
-        process.communicate()
+    command = [sys.executable, "-m", "model.standby"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            yield Standby(process)
+        finally:
+            process.kill()
 
 
 def _await_epoch(folder: RunFolder, pid: int) -> None:

@@ -91,6 +91,24 @@ def test_a_recording_without_kernels_is_a_failure_that_says_so(run: Run, capsys:
     assert run.failed == [shares.title]
 
 
+def test_kernels_that_are_chosen_are_not_compiled_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    (kernels,) = choose(list_measures(), "kernels, bf16")
+    monkeypatch.setattr(gpu, "cache_folder", Path)
+    monkeypatch.setattr(gpu, "is_chosen", lambda folder, precision, config: precision == "bf16")
+    (row,) = run.rows([kernels])
+    assert row.figure == "nothing to do: they are chosen already"
+
+
+def test_kernels_that_are_not_chosen_are_compiled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+    (kernels,) = choose(list_measures(), "kernels, fp16")
+    monkeypatch.setattr(gpu, "cache_folder", Path)
+    monkeypatch.setattr(gpu, "is_chosen", lambda folder, precision, config: False)
+    monkeypatch.setattr(gpu, "compile_kernels", lambda *arguments: asked.append(arguments))
+    (row,) = run.rows([kernels])
+    assert [arguments[:2] for arguments in asked] == [("fp16", int(row.against.split()[0]))]
+
+
 def some(*rows: Row) -> Measure:
     return Measure("some", lambda bench: iter(rows))
 
@@ -130,7 +148,8 @@ def test_figures_of_a_training_need_one(run: Run, capsys: pytest.CaptureFixture[
 
 def test_the_baseline_comes_first_uncompiled_and_then_compiled() -> None:
     titles = [measure.title for measure in list_measures()]
-    assert titles[:2] == [f"an epoch of the paper's baseline, fp16, {how}" for how in ("not compiled", "compiled")]
+    assert titles[0] == "compiling fla's kernels, fp16"
+    assert titles[1:3] == [f"an epoch of the paper's baseline, fp16, {how}" for how in ("not compiled", "compiled")]
     assert {f"an epoch of the paper's baseline, bf16, {how}" for how in ("not compiled", "compiled")} < set(titles)
     assert len(set(titles)) == len(titles)
 
@@ -139,7 +158,7 @@ def test_measurements_are_chosen_by_words_of_their_titles() -> None:
     measures = list_measures()
     assert choose(measures, None) == measures
     assert [measure.title for measure in choose(measures, "checkpoint")] == ["a checkpoint"]
-    with pytest.raises(ValueError, match="no measurement has `chekpoint` in its title; the titles are: an epoch of"):
+    with pytest.raises(ValueError, match="no measurement has `chekpoint` in its title; the titles are: compiling fla"):
         choose(measures, "chekpoint")
 
 

@@ -6,10 +6,18 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
-from benchmarks.gpu_clock import Deadline, TimeUpError, kernel_seconds, wall_seconds
+from benchmarks.gpu_clock import (
+    MOST_IMPORT_SECONDS,
+    Deadline,
+    TimeUpError,
+    kernel_seconds,
+    seconds_since_start,
+    wall_seconds,
+)
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
@@ -50,7 +58,13 @@ def test_time_that_is_over_still_sets_an_alarm() -> None:
 def test_the_age_of_a_process_counts_its_imports() -> None:
     program = "import time; time.sleep(0.5); from benchmarks.gpu_clock import seconds_since_start as s; print(s())"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert 0.5 < float(done.stdout) < 120
+    assert 0.5 < float(done.stdout) <= MOST_IMPORT_SECONDS
+
+
+@pytest.mark.parametrize(("started", "age"), [(-1e9, MOST_IMPORT_SECONDS), (1e9, 0.0)])
+def test_a_wrong_age_does_not_end_the_benchmark(monkeypatch: pytest.MonkeyPatch, started: float, age: float) -> None:
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: time.time() + started)
+    assert seconds_since_start() == age
 
 
 def test_calls_are_counted_and_warmed_up() -> None:

@@ -13,6 +13,7 @@ from benchmarks.gpu_rows import (
     failed_row,
     flops_rows,
     idle_row,
+    kernels_row,
     memory_row,
     rule_row,
     share_rows,
@@ -119,3 +120,8 @@ def test_an_error_is_one_short_line_that_no_table_breaks_at() -> None:
 
 def test_what_had_no_time_says_so() -> None:
     assert as_line(time_up_row("a step")) == f"| a step |  | {TIME_UP} |  |"
+
+
+def test_kernels_are_compiled_or_chosen_already() -> None:
+    assert kernels_row("fp16", 16, 21.04)[:3] == ("compiling fla's kernels, fp16", "16 processes", "21.0 s")
+    assert kernels_row("fp16", 0, None).figure == "nothing to do: they are chosen already"
