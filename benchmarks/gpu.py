@@ -53,6 +53,7 @@ from benchmarks.gpu_training import (
 from benchmarks.page import publish
 from benchmarks.timing import Row
 from model.config import JobConfig
+from model.train.device import choose_arithmetic
 
 BEGIN, END = "<!-- begin: written by python -m benchmarks.gpu -->", "<!-- end -->"
 PAGE = Path(__file__).parents[1] / "docs" / "gpu.md"
@@ -103,6 +104,7 @@ def prepare_kernels(precision: str, bench: Bench) -> Iterator[Row]:
 def measure_epoch(variant: Variant, bench: Bench) -> Iterator[Row]:
     # The training before frees its memory first, so that the peak of this one is its own.
     bench.training = None
+    choose_arithmetic(bench.device, variant.precision)
     with timed_briefly(bench.device):
         training = Training(bench.config, variant, bench.device)
     bench.training = training

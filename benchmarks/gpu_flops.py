@@ -15,7 +15,7 @@ class ForwardFlops(NamedTuple):
     """Operations of a forward pass; a multiplication and an addition count as two."""
 
     patches: int
-    """The convolution that makes tokens."""
+    """The product that makes tokens of bursts."""
     linear: int
     """The products with weights, in the blocks and the head."""
     rule: int

@@ -55,7 +55,7 @@ def time_start(config: JobConfig, device_name: str) -> Start:
     Raises:
         RuntimeError: the standby or the job ended before the first epoch; the text has the end of the job's log.
     """
-    with tempfile.TemporaryDirectory() as name, started_standby() as standby:
+    with tempfile.TemporaryDirectory() as name, started_standby(device_name) as standby:
         base = Path(name)
         small = one_step(config)
         data = write_noise(small.data, base)
@@ -107,9 +107,9 @@ class Standby:
 
 
 @contextmanager
-def started_standby() -> Iterator[Standby]:
-    """Start a standby, and end it after the `with` block."""
-    command = [sys.executable, "-m", "model.standby"]
+def started_standby(device_name: str) -> Iterator[Standby]:
+    """Start a standby as the launcher does for a slot on this device, and end it after the `with` block."""
+    command = [sys.executable, "-m", "model.standby", *(["--gpu"] if device_name == "cuda" else [])]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             yield Standby(process)

@@ -14,7 +14,7 @@ AUGMENT_RANGE, DATA_RANGE, OPTIMIZER_RANGE = "augment a batch", "take a batch", 
 """Names of ranges on the host; torch itself opens the last one, with the optimiser's name after it."""
 RULE, PRODUCTS, AUGMENTATION, DATA, OPTIMIZER, REST = GROUPS = (
     "gated-delta kernels",
-    "matrix products and the patch convolution",
+    "matrix products",
     "augmentation",
     "data",
     "optimiser, with clipping",

@@ -184,7 +184,7 @@ def record_steps(training: Training) -> list[dict[str, Any]]:
 def time_checkpoint(training: Training) -> tuple[float, int]:
     """Return the seconds and the bytes of a checkpoint that holds a best network too, as those of a job do."""
     state = training.trainer.model.state_dict()
-    training.trainer.progress.best_model = {name: value.detach().cpu().clone() for name, value in state.items()}
+    training.trainer.progress.best_model = {name: value.detach().clone() for name, value in state.items()}
     with tempfile.TemporaryDirectory() as name:
         folder = RunFolder(Path(name))
         seconds = wall_seconds(training.device, functools.partial(training.trainer.save, folder))

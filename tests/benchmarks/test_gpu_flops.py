@@ -34,9 +34,8 @@ def counted() -> tuple[dict[str, int], dict[str, int]]:
 def test_patches_and_weights_are_counted_as_torch_counts_them(counted: tuple[dict[str, int], dict[str, int]]) -> None:
     forward, whole = counted
     ours = forward_flops(TINY, BATCH, SAMPLES, CLASSES)
-    assert ours.patches == forward["convolution"] == whole["convolution_backward"]
-    assert ours.linear == forward["mm"] + forward["addmm"]
-    assert 3 * ours.linear == whole["mm"] + whole["addmm"]
+    assert ours.patches + ours.linear == forward["mm"] + forward["addmm"]
+    assert 2 * ours.patches + 3 * ours.linear == whole["mm"] + whole["addmm"]
 
 
 def test_the_rule_is_counted_as_our_chunks_do_it(counted: tuple[dict[str, int], dict[str, int]]) -> None:
