@@ -31,11 +31,11 @@ from model.train.trainer import AUTOCAST
 ROOT = Path(__file__).parents[1]
 VARIABLE = "TRITON_CACHE_DIR"
 MOST_PROCESSES = 16
-"""Each has a CUDA context and a block's tensors on the card, about 2 GB."""
+"""Each has a CUDA context and a block's tensors on the card, so there must not be one for each of a hundred cores."""
 LAST_KERNEL = "causal_conv1d_bwd_kernel"
 """The kernel that is chosen last in a step, by its number of channels and the type of its numbers."""
 BRIEF = {"warmup": 5, "rep": 25}
-"""Milliseconds for which a variant is timed; Triton's own 25 and 100 add half a minute to the first step."""
+"""Milliseconds for which a variant is timed. Triton's own are 25 and 100, and there are some 170 variants."""
 
 
 def cache_folder() -> Path:
@@ -79,8 +79,8 @@ def count_processes() -> int:
 @contextlib.contextmanager
 def _started(precision: str, share: int, count: int) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "benchmarks.gpu_kernels", precision, str(share), str(count)]
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
+    nowhere, pipe = subprocess.DEVNULL, subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdout=nowhere, stderr=pipe) as process:
         try:
             yield process
         finally:

@@ -44,8 +44,9 @@ class Variant:
     compile: bool | str
 
     def __str__(self) -> str:
-        how = {True: "compiled", False: "not compiled"}
-        return f"{self.precision}, {how.get(self.compile, f'compiled with {self.compile}')}"
+        if isinstance(self.compile, str):
+            return f"{self.precision}, compiled with {self.compile}"
+        return f"{self.precision}, {'compiled' if self.compile else 'not compiled'}"
 
     def apply(self, config: JobConfig) -> JobConfig:
         """Return the configuration with this variant.
@@ -73,9 +74,14 @@ def paper_baseline() -> JobConfig:
         name: CaptureConfig(path=f"data/{name.removesuffix('-val')}.h5", devices=(35, 45), packets=packets)
         for name, packets in places.items()
     }
-    roles: dict[str, tuple[str, ...]] = {"train": ("LocA", "LocB"), "validate": ("LocA-val", "LocB-val")}
-    roles |= {"choose": ("LocC",), "report": ("LocD",)}
-    data = DataConfig(captures=captures, **roles, samples=8192)
+    data = DataConfig(
+        captures=captures,
+        train=("LocA", "LocB"),
+        validate=("LocA-val", "LocB-val"),
+        choose=("LocC",),
+        report=("LocD",),
+        samples=8192,
+    )
     return JobConfig(experiment="baseline", profile="paper", seed=1337, data=data)
 
 
