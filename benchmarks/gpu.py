@@ -6,7 +6,6 @@ failed, 2 without a CUDA GPU.
 """
 
 import argparse
-import importlib
 import importlib.metadata
 import os
 import platform
@@ -22,7 +21,6 @@ import torch
 
 from benchmarks.gpu_clock import Deadline, TimeUpError, seconds_since_start, wall_seconds
 from benchmarks.gpu_flops import step_flops
-from benchmarks.gpu_kernels import cache_folder, compile_kernels, count_processes, is_chosen, timed_briefly
 from benchmarks.gpu_rows import (
     HEAD,
     as_line,
@@ -53,7 +51,8 @@ from benchmarks.gpu_training import (
 from benchmarks.page import publish
 from benchmarks.timing import Row
 from model.config import JobConfig
-from model.train.device import choose_arithmetic
+from model.kernels import cache_folder, compile_kernels, count_processes, is_chosen
+from model.train.device import choose_arithmetic, free_memory_bytes
 
 BEGIN, END = "<!-- begin: written by python -m benchmarks.gpu -->", "<!-- end -->"
 PAGE = Path(__file__).parents[1] / "docs" / "gpu.md"
@@ -91,13 +90,12 @@ class Measure(NamedTuple):
 
 
 def prepare_kernels(precision: str, bench: Bench) -> Iterator[Row]:
-    if is_chosen(cache_folder(), precision, bench.config):
+    config = Variant(precision, compile=False).apply(bench.config)
+    if is_chosen(cache_folder(), config):
         yield kernels_row(precision, 0, None)
         return
-    num_processes = count_processes()
-    # fla takes seconds to import, and this process has nothing else to do meanwhile.
-    import_fla = partial(importlib.import_module, "fla.layers.gated_deltanet")
-    seconds = wall_seconds(bench.device, lambda: compile_kernels(precision, num_processes, import_fla))
+    num_processes = count_processes(free_memory_bytes(bench.device))
+    seconds = wall_seconds(bench.device, lambda: compile_kernels(config, num_processes))
     yield kernels_row(precision, num_processes, seconds)
 
 
@@ -105,9 +103,7 @@ def measure_epoch(variant: Variant, bench: Bench) -> Iterator[Row]:
     # The training before frees its memory first, so that the peak of this one is its own.
     bench.training = None
     choose_arithmetic(bench.device, variant.precision)
-    with timed_briefly(bench.device):
-        training = Training(bench.config, variant, bench.device)
-    bench.training = training
+    bench.training = training = Training(bench.config, variant, bench.device)
     yield from epoch_rows(str(variant), training.times, training.num_train, training.num_validate)
     card_bytes = torch.cuda.get_device_properties(bench.device).total_memory if bench.device.type == "cuda" else None
     yield memory_row(str(variant), training.batch_size, training.times.peak_bytes, card_bytes)
@@ -148,8 +144,7 @@ def measure_compiled_augment(bench: Bench) -> Iterator[Row]:
 
 
 def measure_rules(bench: Bench) -> Iterator[Row]:
-    with timed_briefly(bench.device):
-        yield from compare_rules(bench.config, bench.device)
+    yield from compare_rules(bench.config, bench.device)
 
 
 def measure_checkpoint(bench: Bench) -> Iterator[Row]:

@@ -10,8 +10,9 @@ import msgspec
 from model.data.captures import CaptureAwayError, CaptureChangedError, CaptureError
 from model.describe import describe
 from model.endings import REFUSED, describe_system_error
+from model.kernels import prepare_kernels
 from model.studies.radio.study import RadioStudy
-from model.train.device import JobError
+from model.train.device import JobError, choose_device
 from model.train.job import run_alone, train_alone
 from model.train.own_code import ForeignCodeError, require_own_code
 from model.train.run_folder import Result, RunFolder
@@ -48,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(folder: RunFolder, options: argparse.Namespace) -> int:
     try:
         require_own_code()
+        if folder.read_result() is None:
+            prepare_kernels(folder.read_config(), choose_device(options.device), _tell)
         return train_alone(RadioStudy, folder, options.data_folder, options.device, _tell)
     except (CaptureAwayError, CaptureChangedError):
         raise  # a missing or replaced file is no fault of the run

@@ -94,19 +94,19 @@ def test_a_recording_without_kernels_is_a_failure_that_says_so(run: Run, capsys:
 def test_kernels_that_are_chosen_are_not_compiled_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     (kernels,) = choose(list_measures(), "kernels, bf16")
     monkeypatch.setattr(gpu, "cache_folder", Path)
-    monkeypatch.setattr(gpu, "is_chosen", lambda folder, precision, config: precision == "bf16")
+    monkeypatch.setattr(gpu, "is_chosen", lambda folder, config: config.runtime.precision == "bf16")
     (row,) = run.rows([kernels])
     assert row.figure == "nothing to do: they are chosen already"
 
 
 def test_kernels_that_are_not_chosen_are_compiled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[object, ...]] = []
+    asked: list[tuple[str, int]] = []
     (kernels,) = choose(list_measures(), "kernels, fp16")
     monkeypatch.setattr(gpu, "cache_folder", Path)
-    monkeypatch.setattr(gpu, "is_chosen", lambda folder, precision, config: False)
-    monkeypatch.setattr(gpu, "compile_kernels", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(gpu, "is_chosen", lambda folder, config: False)
+    monkeypatch.setattr(gpu, "compile_kernels", lambda config, count: asked.append((config.runtime.precision, count)))
     (row,) = run.rows([kernels])
-    assert [arguments[:2] for arguments in asked] == [("fp16", int(row.against.split()[0]))]
+    assert asked == [("fp16", int(row.against.split()[0]))]
 
 
 def some(*rows: Row) -> Measure:

@@ -27,7 +27,7 @@ MODEL_LEVELS = {
     "data": 1, "layers": 1, "augment": 1,
     "train": 2,
     "studies": 3,
-    "describe": 4, "probe": 4, "speed": 4,
+    "describe": 4, "kernels": 4, "probe": 4, "speed": 4,
     "__main__": 5, "standby": 6,
 }  # fmt: skip
 """The same of the model."""

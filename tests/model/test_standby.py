@@ -173,7 +173,8 @@ def test_jobs_that_a_standby_for_gpus_forks_train_on_the_gpu(build_folder: Folde
     talk = Talk("--gpu")
     try:
         for name in ("one", "two"):
-            model = {"dim": 256, "depth": 1, "num_heads": 4, "head_dim": 64}
+            # The heads are the paper's, so that a later training of the paper's network finds its kernels chosen.
+            model = {"dim": 512, "depth": 1, "num_heads": 8, "head_dim": 64}
             folder = build_folder(name, model=model, runtime={"precision": "fp16"})
             talk.ask(folder, captures)
             pid = talk.hear()["pid"]
