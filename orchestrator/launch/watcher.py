@@ -115,8 +115,10 @@ class LiveRun:
         return max((record.peak_memory_bytes for record in own), default=None)
 
     def wait_aside(self) -> None:
-        """Note that a probe of another run has paused this one's job, so that its silence does not count."""
+        """Note that a probe of another run has paused this one's job: neither its silence nor its grace counts."""
         self._heard_at = self.clock()
+        if self._asked_at is not None:
+            self._asked_at = self._heard_at
 
     def _stamp_epochs(self) -> tuple[int, int] | None:
         """Return what changes when the file of epochs does; None if there is no file."""

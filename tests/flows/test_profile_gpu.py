@@ -1,4 +1,4 @@
-"""Profile `gpu` of the shipped campaign, with a network and bursts so small that a CPU trains it; the rest as shipped."""
+"""Profile `gpu` as shipped, but for a network and bursts so small that a CPU trains it."""
 
 import json
 import re

@@ -217,6 +217,21 @@ def test_silence_beside_the_probe_of_another_run_is_no_hang(bench: Bench) -> Non
     assert bench.job.exit_status() is None
 
 
+def test_the_grace_of_a_silent_job_begins_after_the_probe_of_another_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guards = GuardSpec(hang_seconds=10.0, hang_grace_seconds=5.0)
+    monkeypatch.setattr(bench.job, "ask_to_stop", lambda: None)
+    bench.look(guards)
+    bench.now = 10.0
+    assert bench.look(guards) is None
+    bench.now = 40.0
+    bench.live.wait_aside()
+    assert bench.look(guards) is None
+    bench.now = 45.0
+    assert str(bench.look(guards)).startswith("the job hung")
+
+
 def test_a_job_tells_its_memory_with_an_epoch_of_its_own(bench: Bench) -> None:
     bench.live.folder.append_epoch(an_epoch(1, peak_memory_bytes=900))
     bench.live = LiveRun(id=bench.live.id, num_epochs=40, folder=bench.live.folder, job=bench.job)
