@@ -113,7 +113,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     """How runs are queued, and trained."""
 
     slots: int | None = None
-    """How many trainings run at a time; None for one on each GPU, or two on a CPU."""
+    """How many trainings run at a time; None for `slots_per_gpu` on each GPU, or two on a CPU."""
     snapshot: bool = False
     """Whether uncommitted changes to the code go onto the experiments' branches; without it they are refused."""
     retry: bool = False
