@@ -142,7 +142,7 @@ def guard_run(folder: RunFolder, reference: RunFolder, pace: Pace, neighbour: Ne
     live = LiveRun(id=folder.path.name, num_epochs=EPOCHS, folder=folder, job=job)
 
     def probe(job: AnyJob) -> PairedProbe:
-        return PairedProbe(Side(folder.config, CODE), Side(reference.config, CODE), job.slot, job.pid)
+        return PairedProbe(Side(folder.config, CODE), Side(reference.config, CODE), job.slot, [job.pid])
 
     ruling, suspected_at = None, None
     with neighbour.on(live):

@@ -173,7 +173,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", action="store_true", help="take the first turn without waiting")
     parser.add_argument("--share", type=int, default=1, help="divide the batch size by this")
     parser.add_argument("--limit", type=int, default=300, help="end after this many seconds in any case")
-    parser.add_argument("--resume", type=int, help="paused process group to continue when this process ends")
+    resume = "paused process group to continue when this process ends; may be given several times"
+    parser.add_argument("--resume", type=int, action="append", default=[], metavar="GROUP", help=resume)
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGALRM, _end_at_once)
     signal.alarm(options.limit)
@@ -181,10 +182,10 @@ def main(arguments: list[str] | None = None) -> int:
         return _probe(options)
     finally:
         signal.alarm(0)
-        # Even if the process that paused that job has died, the job is paused no longer than this process lives.
-        if options.resume:
+        # Even if the process that paused those jobs has died, they are paused no longer than this process lives.
+        for group in options.resume:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(options.resume, signal.SIGCONT)
+                os.killpg(group, signal.SIGCONT)
 
 
 def _probe(options: argparse.Namespace) -> int:

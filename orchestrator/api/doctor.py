@@ -34,7 +34,7 @@ from orchestrator.runs.paths import Paths, explain_place
 from orchestrator.task.ask import Speed, measure_speed, run_marked_tests
 
 MIN_FREE_BYTES = 2 * 10**9
-NO_GPU = "no NVIDIA GPU: profile `paper` cannot run here, `quick` and `rtl433` can"
+NO_GPU = "no NVIDIA GPU: profiles `paper` and `gpu` cannot run here, `quick` and `rtl433` can"
 MAKE_HOME = "set HOME to a folder that can be written"
 Lock = Callable[[int, int], None]
 SPEED_EPOCHS = 10

@@ -11,9 +11,9 @@ from orchestrator.campaign.arms import Arm, describe_change
 from orchestrator.campaign.captures import missing_captures, refuse_same_files
 from orchestrator.campaign.selection import Request, Selection, collect_inputs, make_plan, open_campaign
 from orchestrator.code.sources import Code, find_code
+from orchestrator.errors import DataError
 from orchestrator.launch.compilers import find_compiler_problem
-from orchestrator.launch.slots import make_own_slots
-from orchestrator.runs.paths import Paths
+from orchestrator.launch.slots import find_gpu_problem, make_own_slots
 from orchestrator.runs.results import find_second_tries, folder_bytes, read_results, run_seconds
 from orchestrator.runs.states import RunState
 from orchestrator.wording import describe_bytes, describe_seconds
@@ -124,10 +124,9 @@ def preview(selection: Selection) -> Preview:
         notes = [f"{run_id} would be left out: {why}" for run_id, why in unreadable.items()]
     rows = tuple(_preview_row(arm, selection.seeds, finished, code) for arm in selection.arms.values())
     count = sum(len(row.to_train) for row in rows)
-    unmet = find_unmet_need(selection) if count else None
-    return Preview(
-        rows=rows, notes=(*notes, *([unmet] if unmet else ()), code.note), cost=_cost(selection.paths, count, done)
-    )
+    needs = (find_gpu_need(selection), find_compiler_need(selection)) if count else ()
+    all_notes = (*filter(None, needs), *notes, code.note)
+    return Preview(rows=rows, notes=all_notes, cost=_cost(selection, count, done))
 
 
 def _preview_row(arm: Arm, seeds: Sequence[int], finished: Mapping[tuple[str, int], bool], code: Code) -> PreviewRow:
@@ -144,8 +143,8 @@ def _preview_row(arm: Arm, seeds: Sequence[int], finished: Mapping[tuple[str, in
     )
 
 
-def _cost(paths: Paths, num_runs: int, done: Sequence[RunFolder]) -> Cost:
-    slots = make_own_slots(None)
+def _cost(selection: Selection, num_runs: int, done: Sequence[RunFolder]) -> Cost:
+    paths, slots = selection.paths, make_own_slots(None, selection.campaign.slots_per_gpu)
     # A few finished runs are enough for an estimate.
     # Reading thousands of folders would take longer than the answer is worth.
     epochs = [records for folder in done[:NUM_MEASURED] if (records := _read_epochs(folder))]
@@ -168,8 +167,27 @@ def _read_epochs(folder: RunFolder) -> list[EpochRecord]:
         return []
 
 
-def find_unmet_need(selection: Selection) -> str | None:
-    """Say what this machine lacks for the configurations; None if it lacks nothing."""
+def find_gpu_need(selection: Selection) -> str | None:
+    """Say that the configurations need a GPU and there is none; None if they need none, or only a job can know."""
+    if all(arm.config.runtime.precision != "fp16" for arm in selection.arms.values()):
+        return None
+    return find_gpu_problem(selection.campaign.profile, selection.spec.profiles_without_gpu)
+
+
+def refuse_without_gpu(selection: Selection) -> None:
+    """Refuse configurations that need a GPU before anybody looks for their captures, or makes them.
+
+    Captures that are there may have all their results. Then nothing is trained, and no GPU is needed.
+
+    Raises:
+        DataError: captures are missing, and this machine has no GPU for jobs.
+    """
+    if missing_captures(selection) and (problem := find_gpu_need(selection)) is not None:
+        raise DataError(problem)
+
+
+def find_compiler_need(selection: Selection) -> str | None:
+    """Say which compiler this machine lacks for the configurations; None if it lacks none."""
     compiled = [arm.id for arm in selection.arms.values() if arm.config.runtime.compile]
     problem = find_compiler_problem() if compiled else None
     return None if problem is None else f"{', '.join(compiled)}: {problem}"

@@ -8,7 +8,7 @@ from msgspec import Struct, structs
 
 from model.train.run_folder import Result, RunFolder
 from orchestrator import wording
-from orchestrator.api.plan import find_unmet_need
+from orchestrator.api.plan import find_compiler_need, refuse_without_gpu
 from orchestrator.campaign.arms import Arm, branch_content
 from orchestrator.campaign.captures import make_captures, refuse_shared_bursts
 from orchestrator.campaign.fields import BASELINE
@@ -113,7 +113,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     """How runs are queued, and trained."""
 
     slots: int | None = None
-    """How many trainings run at a time; None for one on each GPU, or two on a CPU."""
+    """How many trainings run at a time; None for `slots_per_gpu` on each GPU, or two on a CPU."""
     snapshot: bool = False
     """Whether uncommitted changes to the code go onto the experiments' branches; without it they are refused."""
     retry: bool = False
@@ -188,7 +188,7 @@ def queue_missing(
         KnockoutError: something is refused; nothing has been queued then.
     """
     queued = add(selection, store, options, current)
-    slot = make_own_slots(options.slots)[0]
+    slot = make_own_slots(options.slots, selection.campaign.slots_per_gpu)[0]
     warnings = warn_of_confounds(selection.paths, queued.plan, queued.finished, slot)
     return structs.replace(queued, notes=(*queued.notes, *warnings))
 
@@ -209,6 +209,7 @@ def add(selection: Selection, store: Store, options: RunOptions, current: Curren
     """
     notes: tuple[str, ...] = ()
     if current is None:
+        refuse_without_gpu(selection)
         code = find_code(selection.paths, snapshot=options.snapshot)
         notes = tuple(make_captures(selection).splitlines())
         current = plan_now(selection, code)
@@ -369,7 +370,7 @@ def refuse_impossible(selection: Selection) -> None:
     Raises:
         DataError: a configuration cannot be trained on this machine or these captures, or roles share bursts.
     """
-    if (problem := find_unmet_need(selection)) is not None:
+    if (problem := find_compiler_need(selection)) is not None:
         raise DataError(problem)
     # An arm with a patch or a ref runs other code than this checkout's, which cannot answer for it.
     arms = [arm for arm in selection.arms.values() if not arm.code]

@@ -9,6 +9,7 @@ from orchestrator.api.work import SILENT
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.selection import Request, Selection, open_campaign
 from orchestrator.errors import UsageError
+from orchestrator.launch.contention import refuse_crowded
 from orchestrator.launch.loop import Observer
 from orchestrator.runs.paths import Paths, require_place, require_places
 from orchestrator.runs.results import count_ended, find_second_tries, finished_results
@@ -27,6 +28,7 @@ def run(request: Request, options: RunOptions | None = None, observer: Observer 
     options = options or RunOptions()
     _refuse_contradiction(request, options)
     selection = open_campaign(request)
+    refuse_crowded(options.slots, [selection.campaign.guards])
     if options.until_decided:
         require_staging(selection)
     require_places(selection.paths.runs, selection.paths.reports)

@@ -7,6 +7,7 @@ from statistics import median
 
 from msgspec import Struct, structs
 
+from orchestrator.api.plan import refuse_without_gpu
 from orchestrator.api.queue import Queued, RunOptions, queue_missing
 from orchestrator.api.report import Outcome, conclude
 from orchestrator.campaign.captures import make_captures
@@ -70,7 +71,7 @@ def train(
             refused = Checkouts(selection.paths).remove_leftovers()
             return Trained(queued=queued, problems=tuple(refused), is_idle=True)
         feed = GivenRuns(store, queued.ids, is_time_up)
-        worker = build_worker(store, selection.paths, options.slots, feed)
+        worker = build_worker(store, selection.paths, options.slots, feed, selection.campaign.slots_per_gpu)
         is_complete = worker.drain(observer)
         return Trained(queued=queued, problems=tuple(worker.problems), is_complete=is_complete)
     finally:
@@ -116,6 +117,7 @@ def run_until_decided(selection: Selection, options: RunOptions, observer: Obser
         KnockoutError: something is refused; nothing has been started then.
     """
     require_staging(selection)
+    refuse_without_gpu(selection)
     make_captures(selection)
     rounds: list[Trained] = []
     wanted_before, look = None, _look(selection)

@@ -1,17 +1,22 @@
 """`knockout work`: trains the runs that wait. It loads nothing that judges or draws."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
 
+from orchestrator.errors import RunError
+from orchestrator.launch.contention import refuse_crowded
 from orchestrator.launch.loop import EveryRun, Observer
 from orchestrator.launch.watcher import LiveRun
 from orchestrator.launch.worker import build_worker
 from orchestrator.queue.reconcile import requeue_interrupted
-from orchestrator.queue.store import QueuedRun, open_store
-from orchestrator.runs.paths import find_paths
+from orchestrator.queue.store import QueuedRun, Store, open_store
+from orchestrator.runs.order import GuardSpec, read_order
+from orchestrator.runs.paths import Paths, find_paths
 from orchestrator.runs.results import describe_forgotten
+from orchestrator.runs.states import RunState
 
 __all__ = ["SILENT", "LiveRun", "Observer", "WorkOptions", "Worked", "work"]
 
@@ -58,7 +63,7 @@ def work(file: Path, options: WorkOptions | None = None, observer: Observer = SI
         observer: who follows the runs.
 
     Raises:
-        UsageError: the campaign file does not exist.
+        UsageError: the campaign file does not exist, or a run that waits must have a GPU to itself.
         QueueError: the queue cannot be used.
     """
     paths, options = find_paths(file), options or WorkOptions()
@@ -66,6 +71,7 @@ def work(file: Path, options: WorkOptions | None = None, observer: Observer = SI
     try:
         # A person who stopped a worker and starts one again wants the runs to go on.
         requeue_interrupted(store)
+        refuse_crowded(options.slots, _guards_of_waiting(store, paths))
         worker = build_worker(store, paths, options.slots, EveryRun(options.stays))
         is_complete = worker.drain(observer)
         rows = list(worker.claims.ended.values())
@@ -76,3 +82,10 @@ def work(file: Path, options: WorkOptions | None = None, observer: Observer = SI
         return Worked(rows=rows, problems=problems, is_complete=is_complete)
     finally:
         store.close()
+
+
+def _guards_of_waiting(store: Store, paths: Paths) -> Iterator[GuardSpec]:
+    """Yield the guards of the runs that wait. A run whose order cannot be read is told of when it starts."""
+    for row in store.runs(states=[RunState.QUEUED]):
+        with suppress(RunError):
+            yield read_order(paths.run(row.id)).guards

@@ -129,6 +129,7 @@ def at_profile(
     # Before the arms are worked out: one line of a file can ask for a million seeds.
     _require_few_runs(spec, source, seeds)
     data = _merged(source, DataSpec, "data")
+    guards = _merged(source, GuardSpec, "guards")
     for search_name, search in spec.searches.items():
         if search.objective.captures:
             with source.locating():
@@ -142,7 +143,8 @@ def at_profile(
         margin=chosen.margin or spec.margin,
         seeds=seeds,
         data=data,
-        guards=_merged(source, GuardSpec, "guards"),
+        guards=guards,
+        slots_per_gpu=_slots_per_gpu(spec, chosen, guards, source),
         baseline=_baseline(source),
         experiments=spec.experiments,
         judging=spec.judging,
@@ -153,6 +155,15 @@ def at_profile(
         aa=spec.aa,
         searches=spec.searches,
     )
+
+
+def _slots_per_gpu(spec: CampaignSpec, chosen: ProfileSpec, guards: GuardSpec, source: Source) -> int:
+    slots = chosen.slots_per_gpu or spec.slots_per_gpu
+    if slots > 1 and (why := guards.why_alone()) is not None:
+        nulls = ", ".join(f"{name}: null" for name in guards.clock_limits)
+        instead = f"`slots_per_gpu: 1`, or `{nulls}` and `relative_to_reference: 2.0` in `guards`"
+        raise source.refuse(f"{slots} is refused: {why}; say {instead}", ("slots_per_gpu",))
+    return slots
 
 
 def _require_few_runs(spec: CampaignSpec, source: Source, seeds: tuple[int, ...]) -> None:

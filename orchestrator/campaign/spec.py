@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from model.config import CaptureConfig
+from model.config import CaptureConfig, RuntimeConfig
 from orchestrator.campaign.fields import BASELINE, MAX_SEEDS, ExperimentId, Named, Reported, SearchId, Seeds, Word
 from orchestrator.campaign.search_spec import SearchSpec
 from orchestrator.closed import Config
@@ -125,6 +125,11 @@ class BaselineSpec(Config, frozen=True, kw_only=True):
     reported: Reported | None = None
 
 
+SlotsPerGpu = Annotated[
+    int, Meta(ge=1, le=8, description="trainings at a time on one GPU, if it has the memory; no effect on a CPU")
+]
+
+
 class ProfileSpec(Config, frozen=True, kw_only=True):
     """A scale of the campaign: the fields that differ from the rest of the file."""
 
@@ -133,6 +138,7 @@ class ProfileSpec(Config, frozen=True, kw_only=True):
     data: Annotated[dict[str, Any], Meta(description="fields that replace those of `data`")] = {}
     baseline: Annotated[dict[str, Any], Meta(description="merged into `baseline`")] = {}
     guards: Annotated[dict[str, Any], Meta(description="fields that replace those of `guards`")] = {}
+    slots_per_gpu: SlotsPerGpu | None = None
     seeds: Seeds | None = None
     margin: Annotated[float, Meta(gt=0)] | None = None
     default_experiments: Annotated[
@@ -150,6 +156,7 @@ class CampaignSpec(Config, frozen=True, kw_only=True):
     seeds: Seeds
     data: dict[str, Any]
     guards: GuardSpec = field(default_factory=GuardSpec)
+    slots_per_gpu: SlotsPerGpu = 1
     judging: JudgingSpec = field(default_factory=JudgingSpec)
     staging: StagingSpec | None = None
     default_profile: str = "quick"
@@ -167,6 +174,17 @@ class CampaignSpec(Config, frozen=True, kw_only=True):
     aa: Annotated[int, Meta(ge=0, le=100, description="how often the baseline is judged against itself")] = 0
     searches: dict[SearchId, SearchSpec] = {}
 
+    @property
+    def profiles_without_gpu(self) -> tuple[str, ...]:
+        """The profiles that do not train in fp16, which only a GPU can do."""
+        of_file = self.baseline.runtime.get("precision", RuntimeConfig().precision)
+        named = {name: profile.baseline.get("runtime") for name, profile in self.profiles.items()}
+        return tuple(
+            name
+            for name, runtime in named.items()
+            if (runtime.get("precision", of_file) if isinstance(runtime, dict) else of_file) != "fp16"
+        )
+
 
 class Campaign(Struct, frozen=True, kw_only=True):
     """A campaign at one profile: the profile's fields are in place."""
@@ -180,6 +198,7 @@ class Campaign(Struct, frozen=True, kw_only=True):
     seeds: tuple[int, ...]
     data: DataSpec
     guards: GuardSpec
+    slots_per_gpu: int = 1
     baseline: BaselineSpec
     experiments: dict[str, ExperimentSpec]
     judging: JudgingSpec = field(default_factory=JudgingSpec)

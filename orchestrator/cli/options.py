@@ -87,7 +87,7 @@ def add_campaign(verb: argparse.ArgumentParser, *, with_experiments: bool = True
 
 def add_slots(verb: argparse.ArgumentParser, *also: str) -> None:
     """Let a command say how many trainings run at a time."""
-    how = "trainings at a time (one per GPU, or two on a CPU)"
+    how = "trainings at a time (by default one on each GPU, or two on a CPU)"
     verb.add_argument("--slots", *also, dest="slots", type=parse_positive, metavar="N", help=how)
 
 

@@ -21,10 +21,12 @@ NAMES = {
     "build_worker": "worker",
     "count_gpus": "slots",
     "find_compiler_problem": "compilers",
+    "find_gpu_problem": "slots",
     "list_gpus": "slots",
     "make_own_slots": "slots",
     "never": "loop",
     "provenance": "",
+    "refuse_crowded": "contention",
     "usable_cores": "slots",
     "visible_devices": "slots",
 }

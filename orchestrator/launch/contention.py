@@ -1,13 +1,17 @@
-"""Finds programs of others that keep this machine busy: its cores, or its GPUs."""
+"""What jobs share: finds programs of others on the cores and the GPUs, and room for another job on a GPU."""
 
 import os
-from collections.abc import Callable, Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 
 import psutil
 import pynvml
 from msgspec import Struct
 
-from orchestrator.launch.slots import Slot, open_device
+from orchestrator.errors import UsageError
+from orchestrator.launch.slots import Slot, count_gpus, open_device, read_free_bytes
+from orchestrator.runs.order import GuardSpec
 
 SILENT = (
     pynvml.NVMLError_DriverNotLoaded,
@@ -113,3 +117,58 @@ def _rule_on_gpu(gpu: str, num_jobs: int, own_pids: Collection[int], processes: 
 
 def _memory_bytes(process: GpuProcess) -> int:
     return process.memory_bytes or 0
+
+
+READ_SECONDS = 1.0
+"""Shortest time between two readings of a GPU's free memory: a worker asks at every turn."""
+
+
+@dataclass
+class FreeMemory:
+    """Reads the free memory of GPUs, each at most once in `READ_SECONDS`. Tests replace the reader and the clock."""
+
+    read: Callable[[Slot], int | None] = read_free_bytes
+    clock: Callable[[], float] = time.monotonic
+    _known: dict[str, tuple[float, int | None]] = field(default_factory=dict)
+    """Device -> when it was read, and what was read."""
+
+    def __call__(self, slot: Slot) -> int | None:
+        """Return the free memory of a slot's GPU in bytes; None if NVML does not know."""
+        now = self.clock()
+        if slot.device not in self._known or now - self._known[slot.device][0] >= READ_SECONDS:
+            self._known[slot.device] = now, self.read(slot)
+        return self._known[slot.device][1]
+
+
+PEAK_FACTOR, CONTEXT_BYTES = 1.2, 3 * 2**29
+"""Memory that another job must find free: so many times the largest peak, and 1.5 GiB for CUDA's own context."""
+
+
+def fits_beside(peak_bytes: int, free_bytes: int) -> bool:
+    """Whether a GPU has the memory for another job beside those that run on it. Pure.
+
+    Args:
+        peak_bytes: the most memory that the tensors of a job have taken so far.
+        free_bytes: the free memory of the GPU.
+    """
+    # A job takes more than its tensors: PyTorch keeps freed blocks, and each process has a context of its own.
+    return free_bytes >= PEAK_FACTOR * peak_bytes + CONTEXT_BYTES
+
+
+def refuse_crowded(asked: int | None, guards: Iterable[GuardSpec]) -> None:
+    """Refuse more slots than GPUs if a guard would stop a run for what else runs on its GPU.
+
+    Args:
+        asked: how many slots a command asks for; None for as many as fit. On a CPU any number is allowed.
+        guards: the guards of the runs that it would train.
+
+    Raises:
+        UsageError: names the option and the limits.
+    """
+    num_gpus = count_gpus() if asked else 0
+    if asked is None or num_gpus == 0 or asked <= num_gpus:
+        return
+    why = next((why for spec in guards if (why := spec.why_alone()) is not None), None)
+    if why is not None:
+        gpus = "1 GPU" if num_gpus == 1 else f"{num_gpus} GPUs"
+        raise UsageError(f"--slots {asked} is more than the {gpus} of this machine: {why}; say --slots {num_gpus}")

@@ -49,19 +49,20 @@ class Side:
 class PairedProbe:
     """A probe under way. The caller asks `measurement` now and then, and calls `close` at the end."""
 
-    def __init__(self, arm: Side, reference: Side, slot: Slot, paused_group: int) -> None:
+    def __init__(self, arm: Side, reference: Side, slot: Slot, paused_groups: Sequence[int]) -> None:
         """Start both processes.
 
         Args:
             arm: the run that looks too slow. It has the first turn.
             reference: the run to compare with.
             slot: where both compute.
-            paused_group: process group of the run's paused job. The last process lets it run on, even if this one died.
+            paused_groups: process groups of the paused jobs, the run's own last. The last process of the probe lets
+                them run on, even if this one died.
 
         Raises:
             OSError: a process cannot be started.
         """
-        self._sides, self._slot, self._paused_group = (arm, reference), slot, paused_group
+        self._sides, self._slot, self._paused_groups = (arm, reference), slot, paused_groups
         self._deadline = time.monotonic() + LIMIT_SECONDS
         self._share = 0
         self.is_over = False
@@ -73,7 +74,8 @@ class PairedProbe:
         limit = max(1, int(self._deadline - time.monotonic()))
         words = ["--turns", str(TURNS + 1), "--share", str(share), "--limit", str(limit)]
         # The reference has the last turn, so its end is the end of the probe.
-        last = ["--resume", str(self._paused_group)]
+        # Code from before the second slot of a GPU takes one group, the last that is named.
+        last = [word for group in self._paused_groups for word in ("--resume", str(group))]
         ends = ((arm_reads, arm_writes, ["--first"]), (reference_reads, reference_writes, last))
         started: list[_Process] = []
         try:

@@ -1,7 +1,7 @@
 """Times a suspect run in turns with its reference, before anybody calls it too slow."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,8 +20,9 @@ from orchestrator.runs.probes import Measurement, Probe
 class Timing(Protocol):
     """A probe under way, such as `PairedProbe`."""
 
-    is_over: bool
-    """Whether the last measurement is final."""
+    @property
+    def is_over(self) -> bool:
+        """Whether the last measurement is final."""
 
     def measurement(self) -> Measurement:
         """Return what was measured so far."""
@@ -48,6 +49,36 @@ class CannotProbe:
 
     def close(self) -> None:
         """Do nothing: no process was started."""
+
+
+@dataclass
+class QuietProbe:
+    """A probe while the jobs of the other slots of its GPU are paused.
+
+    Jobs on one GPU take turns in its time slices. A side that leaves the GPU idle now and then loses less by that than
+    a side that never does. So a neighbour would change the ratio of the two.
+    """
+
+    timing: Timing
+    beside: Sequence[AnyJob]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last measurement is final."""
+        return self.timing.is_over
+
+    def measurement(self) -> Measurement:
+        """Return what was measured so far."""
+        # The end of processes that ran out of memory has let the jobs run on.
+        for job in self.beside:
+            job.pause()
+        return self.timing.measurement()
+
+    def close(self) -> None:
+        """End the probe, and let the jobs run on."""
+        self.timing.close()
+        for job in self.beside:
+            job.resume()
 
 
 @dataclass
@@ -126,15 +157,28 @@ class References:
                 if (pace := fastest_pace(folder.read_epochs(), order.guards)) is not None:
                     yield folder, pace
 
-    def probe_of(self, order: Order) -> StartProbe | None:
-        """Return a function that starts a probe of a run; None for a run without a reference."""
+    def probe_of(self, order: Order, beside: Sequence[AnyJob] = ()) -> StartProbe | None:
+        """Return a function that starts a probe of a run; None for a run without a reference.
+
+        Args:
+            order: the run's order.
+            beside: the jobs of other slots on its GPU, which are paused meanwhile.
+        """
 
         def start(job: AnyJob) -> Timing:
             if job.pid is None:
                 raise ProcessLookupError("the job has no number yet")
             first = next((folder for folder, _ in self._measured(order)), self.paths.run(order.references[0]))
             sides = (self._side(self.paths.run(order.run)), self._side(first))
-            return PairedProbe(*sides, job.slot, job.pid)
+            groups = [pid for each in (*beside, job) if (pid := each.pid) is not None]
+            for other in beside:
+                other.pause()
+            try:
+                return QuietProbe(PairedProbe(*sides, job.slot, groups), beside)
+            except OSError:
+                for other in beside:
+                    other.resume()
+                raise
 
         return start if order.references else None
 

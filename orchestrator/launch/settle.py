@@ -200,7 +200,9 @@ class Settler:
     note: Callable[[str], None]
     """Takes a sentence about what keeps a run from being trained."""
     reserved: dict[str, str] = field(default_factory=dict)
-    """Run that ran out of memory -> the device that it has, or waits to have, to itself."""
+    """Run -> the device that it waits to have to itself. A second try keeps it until it ends."""
+    second_tries: set[str] = field(default_factory=set)
+    """Runs that ran out of memory beside other jobs."""
     retries: dict[str, Retry] = field(default_factory=dict)
     """Run that something interrupted -> when it is tried again. The worker keeps its claim."""
     _tried: dict[str, Retry] = field(default_factory=dict)
@@ -223,13 +225,14 @@ class Settler:
             is_passing = ending.status is not None and is_passing_status(ending.status)
             is_asked = self.jobs.is_stopping or ending.status in STOPPING_STATUSES
             self.interrupt(claimed, ending.reason, is_passing=is_passing, is_problem=not is_asked)
-        elif claimed.id in self.reserved:
+        elif claimed.id in self.second_tries:
             self._end_with(claimed, mark_second_try(folder, result))
         elif task.ruling is None and result.failure == Failure.OUT_OF_MEMORY:
             # Other jobs on the device may have taken the memory, so the run gets one try without them.
             # The checkpoint stays: that try goes on where the first one ended.
             folder.result.unlink(missing_ok=True)
             self.reserved[claimed.id] = task.slot.device
+            self.second_tries.add(claimed.id)
         else:
             self._end_with(claimed, result)
 
@@ -278,7 +281,13 @@ class Settler:
     def forget(self, run_id: str) -> None:
         """Plan no further try of a run."""
         self.reserved.pop(run_id, None)
+        self.second_tries.discard(run_id)
         self.retries.pop(run_id, None)
+
+    def stop_waiting(self, run_id: str) -> None:
+        """Give back the device that a run waited for, since it starts now. A second try keeps its device."""
+        if run_id not in self.second_tries:
+            del self.reserved[run_id]
 
     def due_retries(self) -> list[str]:
         """Return the runs whose wait after an interruption is over."""
@@ -289,4 +298,6 @@ class Settler:
         """Let go of every run that this worker still has. Each of them can go on later."""
         for claimed in tuple(self.claims.held.values()):
             has_waited = "ran out of memory and waited for a second try"
-            self.end(claimed, RunState.INTERRUPTED, has_waited if claimed.id in self.reserved else "stopped at once")
+            self.end(
+                claimed, RunState.INTERRUPTED, has_waited if claimed.id in self.second_tries else "stopped at once"
+            )

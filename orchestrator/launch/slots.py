@@ -1,14 +1,14 @@
-"""Slots: each is a place for one job at a time. One slot a GPU, or several that share the cores of a CPU."""
+"""Slots: each is a place for one job at a time. A GPU has one slot or more; slots on a CPU share its cores."""
 
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pynvml
 
@@ -21,6 +21,9 @@ MALLOC = {
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_TOP_PAD_": str(64 * 2**20),
 }
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -72,26 +75,65 @@ def count_gpus() -> int:
     return len(find_devices())
 
 
+DRIVER_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
+"""Files of NVIDIA's driver, the last one under Windows. In some containers CUDA works and NVML does not."""
+
+
+def find_gpu_problem(profile: str, others: Sequence[str]) -> str | None:
+    """Say why a profile that trains in fp16 cannot run here; None if it can, or if only a job can know.
+
+    Args:
+        profile: the name of the profile.
+        others: profiles of the same file that need no GPU.
+    """
+    if gpus := list_gpus():
+        lacking = None if visible_devices(os.environ, gpus) else "its GPUs are hidden from jobs"
+    else:
+        lacking = None if any(map(os.path.exists, DRIVER_FILES)) else "there is none here"
+    if lacking is None:
+        return None
+    instead = f", or use profile `{'` or `'.join(others)}`" if others else ""
+    what = f"profile `{profile}` trains in fp16, which needs a CUDA GPU, and {lacking}"
+    return f"{what}; run it on a machine with a GPU (`knockout doctor` says what it finds){instead}"
+
+
 def name_gpu(slot: Slot) -> str | None:
     """Return the model of a slot's GPU; None for a slot on a CPU, or if NVML does not know."""
+    return _ask_nvml(slot, lambda handle: str(pynvml.nvmlDeviceGetName(handle)))
+
+
+def read_free_bytes(slot: Slot) -> int | None:
+    """Return the free memory of a slot's GPU in bytes; None for a slot on a CPU, or if NVML does not know."""
+    return _ask_nvml(slot, lambda handle: int(pynvml.nvmlDeviceGetMemoryInfo(handle).free))
+
+
+def _ask_nvml(slot: Slot, question: Callable[[Any], T]) -> T | None:
     if slot.nvml_gpu is None:
         return None
     try:
         with open_device(slot.nvml_gpu) as handle:
-            return str(pynvml.nvmlDeviceGetName(handle))
+            return question(handle)
     except pynvml.NVMLError:
         return None
 
 
-def make_own_slots(asked: int | None) -> list[Slot]:
-    """Make the slots of this machine; `asked` is their number, None for as many as fit."""
-    return make_slots(asked, find_devices(), usable_cores(), os.environ)
+def make_own_slots(asked: int | None, per_gpu: int = 1) -> list[Slot]:
+    """Make the slots of this machine.
+
+    Args:
+        asked: how many; None for as many as fit.
+        per_gpu: how many a GPU has if nobody asks for a number. A CPU has as many as without it.
+    """
+    devices = find_devices()
+    return make_slots(asked or len(devices) * per_gpu or None, devices, usable_cores(), os.environ)
 
 
 def make_slots(
     asked: int | None, devices: Sequence[Device], num_cores: int, variables: Mapping[str, str] | None = None
 ) -> list[Slot]:
     """Return one slot a GPU, or two on a CPU, or as many as asked for. Each gets its share of the cores.
+
+    More slots than GPUs go around: each GPU gets a first slot before any gets a second one.
 
     Args:
         asked: how many slots; None for as many as fit.

@@ -1,7 +1,8 @@
 """Starts a claimed run: order, captures, code, check, job. Holds the slots and the jobs under way in them."""
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from model.train.run_folder import RunFolder
 from orchestrator.code.checkouts import Checkouts
 from orchestrator.errors import DataError, RunError
 from orchestrator.launch.compilers import find_compiler_problem
-from orchestrator.launch.contention import find_other_load
+from orchestrator.launch.contention import FreeMemory, find_other_load, fits_beside
 from orchestrator.launch.forked import Launcher
 from orchestrator.launch.guards import Ruling
 from orchestrator.launch.probing import References
@@ -49,6 +50,12 @@ class Jobs:
     tasks: list[Task] = field(default_factory=list)
     is_stopping: bool = False
     """Whether the jobs were asked to finish their epochs. Then no other job starts."""
+    read_free_bytes: Callable[[Slot], int | None] = field(default_factory=FreeMemory)
+    """Returns the free memory of a slot's GPU in bytes; None if nobody knows."""
+    unknown_memory: str | None = None
+    """Why a slot of a GPU waits although memory may be free, as a sentence; None if NVML has told it."""
+    _peak_bytes: int = 0
+    """Most memory that a job of this worker has told."""
 
     @property
     def live(self) -> list[LiveRun]:
@@ -60,14 +67,38 @@ class Jobs:
         return any(task.live.job.exit_status() is None for task in self.tasks)
 
     def free_slot(self, reserved: Collection[str] = ()) -> Slot | None:
-        """Return a slot without a job; None if there is none.
+        """Return a slot without a job, first one whose GPU has no job either; None if there is none.
 
         Args:
             reserved: devices that a run has to itself, or waits for. Their slots count as busy.
         """
         busy = [id(task.slot) for task in self.tasks]
-        free = (slot for slot in self.slots if id(slot) not in busy)
-        return next((slot for slot in free if slot.device not in reserved), None)
+        free = [slot for slot in self.slots if id(slot) not in busy and slot.device not in reserved]
+        alone = next((slot for slot in free if not self.shares_gpu(slot)), None)
+        return alone or next((slot for slot in free if self._has_room(slot)), None)
+
+    def shares_gpu(self, slot: Slot) -> bool:
+        """Whether a job runs on the GPU of a slot. Slots on a CPU share no GPU."""
+        return slot.gpu is not None and bool(self._on(slot))
+
+    def _on(self, slot: Slot) -> list[Task]:
+        return [task for task in self.tasks if task.slot.device == slot.device]
+
+    def _has_room(self, slot: Slot) -> bool:
+        """Whether another job may start beside those on the GPU of a slot."""
+        beside = self._on(slot)
+        # A job that starts would take memory from a probe, and time from a run with a limit by the clock.
+        if any(task.live.is_paused or task.order.guards.clock_limits for task in beside):
+            return False
+        # A job without a finished epoch has not taken all its memory yet.
+        if any(task.live.peak_memory_bytes is None for task in beside):
+            return False
+        free_bytes = self.read_free_bytes(slot)
+        if free_bytes is None:
+            self.unknown_memory = (
+                f"NVML does not tell the free memory of GPU {slot.gpu}, so only one job at a time runs on it"
+            )
+        return free_bytes is not None and fits_beside(self._peak_bytes, free_bytes)
 
     def slot_of_empty(self, device: str) -> Slot | None:
         """Return a slot of a device on which no job runs; None while one does."""
@@ -99,15 +130,21 @@ class Jobs:
 
     def check(self, task: Task) -> int | None:
         """Ask the guards about a run; return its job's exit status, None while it runs."""
+        beside = [other for other in self._on(task.slot) if other is not task and task.slot.gpu is not None]
+        if any(other.live.is_paused for other in beside):
+            # A probe on its GPU has paused this job too. Its silence means nothing, and one probe at a time is enough.
+            task.live.wait_aside()
+            return task.live.job.exit_status()
         slots = [other.live.job.slot for other in self.tasks]
         # Our own jobs keep the machine busy too. Without their numbers each would count as a stranger to the others.
         jobs = (other.live.job.pid for other in self.tasks)
         own_pids = [os.getpid(), *(pid for pid in jobs if pid is not None)]
         pace = self.references.pace_of(task.order)
         # A probe pauses its job, and a paused job cannot finish its epoch.
-        probe = None if self.is_stopping else self.references.probe_of(task.order)
+        probe = None if self.is_stopping else self.references.probe_of(task.order, [each.live.job for each in beside])
         ruling = task.live.check(task.order.guards, pace, lambda: find_other_load(slots, own_pids), probe)
         task.ruling = ruling or task.ruling
+        self._peak_bytes = max(self._peak_bytes, task.live.peak_memory_bytes or 0)
         return task.live.job.exit_status()
 
 
@@ -146,6 +183,13 @@ class Starter:
         job = self.launcher.start(folder, code, order.code.tree, with_first_threads(folder, slot))
         live = LiveRun(id=claimed.id, num_epochs=config.optim.epochs, folder=folder, job=job)
         return Task(claimed, order, live, slot)
+
+    def must_be_alone(self, claimed: QueuedRun) -> bool:
+        """Whether the guards of a run would count the time that another job on its GPU takes."""
+        # If the order cannot be read, the start of the run says why.
+        with suppress(RunError):
+            return bool(read_order(self.paths.run(claimed.id)).guards.clock_limits)
+        return False
 
     def _require_captures(self, order: Order) -> None:
         """Refuse captures whose bytes differ from those in the run's identity."""

@@ -84,6 +84,7 @@ class LiveRun:
         self._holder_before = self.folder.last_holder()
         self._stamp: tuple[int, int] | None = None
         self._stamp_before = self._stamp_epochs()
+        self._num_inherited = 0
         self._silent_seconds = 0.0
         self._memory_kills = self.count_memory_kills()
         self._probes = read_probes(self.folder)
@@ -101,9 +102,23 @@ class LiveRun:
                 raise
             # An earlier job left this file. The new one repairs it from its checkpoint before it trains.
             return False
+        if stamp == self._stamp_before:
+            self._num_inherited = len(epochs)
         is_new = len(epochs) != len(self.epochs)
         self.epochs, self._stamp = epochs, stamp
         return is_new
+
+    @property
+    def peak_memory_bytes(self) -> int | None:
+        """Most memory that this job has held, in bytes; None until it has finished an epoch itself."""
+        own = self.epochs[self._num_inherited :]
+        return max((record.peak_memory_bytes for record in own), default=None)
+
+    def wait_aside(self) -> None:
+        """Note that a probe of another run has paused this one's job: neither its silence nor its grace counts."""
+        self._heard_at = self.clock()
+        if self._asked_at is not None:
+            self._asked_at = self._heard_at
 
     def _stamp_epochs(self) -> tuple[int, int] | None:
         """Return what changes when the file of epochs does; None if there is no file."""

@@ -58,6 +58,8 @@ class Worker:
         self._observer: Observer | None = None
         self._is_away = False
         """Whether the queue could not be used at the last turn."""
+        self._is_memory_told = False
+        """Whether the observer knows that NVML does not tell the free memory of a GPU."""
 
     def drain(self, observer: Observer) -> bool:
         """Train until the feed is empty; return whether it is (a request to stop returns False)."""
@@ -167,18 +169,32 @@ class Worker:
 
     def _start_waiting(self) -> None:
         """Start runs whose device has emptied, and runs whose wait after an interruption is over."""
-        for run_id, device in tuple(self.settler.reserved.items()):
-            if (slot := self.jobs.slot_of_empty(device)) is not None:
-                self._start(self.claims.held[run_id], slot)
         for run_id in self.settler.due_retries():
-            if (slot := self._free_slot()) is not None:
+            if run_id in self.settler.reserved:
+                # It has a device to itself, so it takes no slot of another.
                 del self.settler.retries[run_id]
+            elif (slot := self._free_slot()) is not None:
+                del self.settler.retries[run_id]
+                self._start(self.claims.held[run_id], slot)
+        for run_id, device in tuple(self.settler.reserved.items()):
+            if run_id not in self.settler.retries and (slot := self.jobs.slot_of_empty(device)) is not None:
+                self.settler.stop_waiting(run_id)
                 self._start(self.claims.held[run_id], slot)
 
     def _free_slot(self) -> Slot | None:
-        return self.jobs.free_slot(self.settler.reserved.values())
+        slot = self.jobs.free_slot(self.settler.reserved.values())
+        if self.jobs.unknown_memory is not None and not self._is_memory_told:
+            # No run is lost by that, so it is no problem that the command ends with.
+            self._is_memory_told = True
+            if self._observer is not None:
+                self._observer.tell(self.jobs.unknown_memory)
+        return slot
 
     def _start(self, claimed: QueuedRun, slot: Slot) -> None:
+        """Start a run in a slot, or let it wait until no other job runs on the slot's GPU."""
+        if self.jobs.shares_gpu(slot) and self.starter.must_be_alone(claimed):
+            self.settler.reserved[claimed.id] = slot.device
+            return
         try:
             self.jobs.tasks.append(self.starter.start(claimed, slot))
         except RejectedError as error:
@@ -244,7 +260,7 @@ class Worker:
             self.claims.store.workers.dismiss(self.claims.process)
 
 
-def build_worker(store: Store, paths: Paths, slots: int | None, feed: Feed) -> Worker:
+def build_worker(store: Store, paths: Paths, slots: int | None, feed: Feed, per_gpu: int = 1) -> Worker:
     """Make a worker of this machine.
 
     Args:
@@ -252,5 +268,6 @@ def build_worker(store: Store, paths: Paths, slots: int | None, feed: Feed) -> W
         paths: the folders of the results.
         slots: how many jobs at once; None for as many as fit.
         feed: the runs that it trains.
+        per_gpu: how many jobs a GPU may have at once, if `slots` says nothing.
     """
-    return Worker(store, paths, make_own_slots(slots), Launcher(paths.root), feed)
+    return Worker(store, paths, make_own_slots(slots, per_gpu), Launcher(paths.root), feed)

@@ -40,14 +40,14 @@ class GuardSpec(Config, frozen=True, kw_only=True):
     relative_to_reference: Annotated[
         float | None, Meta(description="stop as too_slow above this many times the reference, timed in turn with it")
     ] = None
-    warmup_epochs: Annotated[int, Meta(ge=0, description="first epochs that never count")] = 1
+    warmup_epochs: Annotated[int, Meta(ge=0, description="first epochs that count for no limit of time")] = 1
     slow_epochs: Annotated[int, Meta(ge=1, description="epochs in a row that must be slow")] = 2
     smoke_epoch_seconds: Annotated[
         Positive | None, Meta(description="stop as too_slow if the smoke phase took more seconds an epoch")
     ] = None
     smoke_epochs: Annotated[int, Meta(ge=1, description="first epochs that are the smoke phase")] = 3
     wall_seconds: Annotated[
-        Positive | None, Meta(description="stop as too_slow once all epochs together took more seconds")
+        Positive | None, Meta(description="stop as too_slow once the epochs after warm-up took more seconds together")
     ] = None
     divergence_factor: Annotated[
         Annotated[float, Meta(gt=1)] | None,
@@ -64,6 +64,20 @@ class GuardSpec(Config, frozen=True, kw_only=True):
     hang_grace_seconds: Annotated[
         float, Meta(ge=0, description="seconds a hung job has to end by itself once asked, before it is killed")
     ] = 30.0
+
+    @property
+    def clock_limits(self) -> tuple[str, ...]:
+        """Names of the limits by the clock that are on. Only the run's own seconds decide, not a comparison."""
+        names = ("epoch_seconds", "smoke_epoch_seconds", "wall_seconds")
+        return tuple(name for name in names if getattr(self, name) is not None)
+
+    def why_alone(self) -> str | None:
+        """Say why a run with these guards must have a GPU to itself; None if it may share one."""
+        if not self.clock_limits:
+            return None
+        names = " and ".join(f"`{name}`" for name in self.clock_limits)
+        limits = f"{names} {'are limits' if len(self.clock_limits) > 1 else 'is a limit'} by the clock"
+        return f"jobs on one GPU slow each other, and {limits}, so a run would be stopped for its neighbour"
 
     def __post_init__(self) -> None:
         super().__post_init__()

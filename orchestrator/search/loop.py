@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 
 from msgspec import structs
 
-from orchestrator.campaign.captures import refuse_shared_bursts
+from orchestrator.campaign.captures import missing_captures, refuse_shared_bursts
 from orchestrator.errors import DataError
+from orchestrator.launch.contention import refuse_crowded
 from orchestrator.launch.loop import Every, Observer
+from orchestrator.launch.slots import find_gpu_problem
 from orchestrator.launch.start import Jobs
 from orchestrator.launch.worker import build_worker
 from orchestrator.queue.reconcile import reconcile
@@ -33,6 +35,7 @@ def search(opened: Search, options: SearchOptions, observer: Observer) -> Search
         KnockoutError: something is refused; nothing has been started then.
     """
     require_place(opened.selection.paths.reports)
+    _refuse_without_means(opened, options)
     store = open_store(opened.selection.paths)
     try:
         trials = open_trials(opened, store, options)
@@ -44,6 +47,17 @@ def search(opened: Search, options: SearchOptions, observer: Observer) -> Search
         return structs.replace(found, num_left=max(0, feed.target - trials.num_visited()))
     finally:
         store.close()
+
+
+def _refuse_without_means(opened: Search, options: SearchOptions) -> None:
+    """Refuse more slots than the guards allow, and a stack that needs a GPU that is not there."""
+    campaign, selection = opened.selection.campaign, opened.selection
+    refuse_crowded(options.slots, [campaign.guards])
+    # Asked before captures are made: that may take a minute.
+    if opened.stack.config.runtime.precision == "fp16" and missing_captures(selection):
+        problem = find_gpu_problem(campaign.profile, selection.spec.profiles_without_gpu)
+        if problem is not None:
+            raise DataError(problem)
 
 
 def look(opened: Search, options: SearchOptions) -> Searched:
@@ -150,7 +164,8 @@ class SearchFeed:
 def visit_points(feed: SearchFeed, observer: Observer) -> bool:
     """Let a worker train the feed's points; return whether the target is reached (a request to stop returns False)."""
     trials = feed.trials
-    worker = build_worker(feed.store, trials.runs.paths, feed.options.slots, feed)
+    runs, slots = trials.runs, feed.options.slots
+    worker = build_worker(feed.store, runs.paths, slots, feed, runs.selection.campaign.slots_per_gpu)
     with trials.held():
         trials.enqueue_points()
     # If every point has its score already, no worker starts: it would enter itself in the queue.

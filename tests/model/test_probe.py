@@ -160,6 +160,16 @@ def test_a_paused_job_goes_on_even_if_the_probe_dies(
     wait_until_running(paused)
 
 
+def test_every_paused_job_goes_on(
+    config_file: Path, pipe: tuple[int, int], paused: psutil.Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
+    monkeypatch.setattr(probe, "_probe", lambda options: 0)
+    words = ["--resume", gone, "--resume", str(paused.pid)]
+    assert main([str(config_file), "--turns", "3", "--pass-to", str(pipe[1]), *words]) == 0
+    wait_until_running(paused)
+
+
 def test_two_processes_time_one_configuration_alike_and_the_job_goes_on(
     config_file: Path, paused: psutil.Process
 ) -> None:

@@ -13,9 +13,11 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from enum import IntEnum
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +155,34 @@ def write_capture(path: Path, emulation: Emulation, location: int) -> None:
         unfinished.replace(path)
 
 
+PARALLEL_BYTES = 2**28
+"""From this size on, several processes make captures. For less, their start would take longer than the work."""
+
+
+def write_captures(emulation: Emulation, path_of: Mapping[int, Path]) -> Iterator[Path]:
+    """Write captures, and yield each path once its file is there; several at a time if they are large.
+
+    Args:
+        emulation: the settings.
+        path_of: position in `LOCATIONS` -> path of the file.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    num_processes = min(len(path_of), len(os.sched_getaffinity(0)))
+    if num_processes < 2 or len(path_of) * emulation.num_bytes < PARALLEL_BYTES:
+        for location, path in path_of.items():
+            write_capture(path, emulation, location)
+            yield path
+        return
+    # Processes that are spawned, because a fork of a process with threads may hang.
+    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
+        tasks = [pool.submit(write_capture, path, emulation, location) for location, path in path_of.items()]
+        for task, path in zip(tasks, path_of.values(), strict=True):
+            task.result()
+            yield path
+
+
 def _begin_session(emulation: Emulation, location: int, device: int) -> Session:
     difficulty, oscillator = emulation.difficulty, emulation.oscillator
     devices = emulation.stream(Stream.DEVICES)
@@ -258,8 +288,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         wanted = [path for path in paths if not (chosen.keep and os.path.lexists(path))]
         require_space(chosen.folder, len(wanted) * emulation.num_bytes, sum(map(_size, wanted)))
+        written = write_captures(emulation, {paths.index(path): path for path in wanted})
         for path in wanted:
-            write_capture(path, emulation, paths.index(path))
+            next(written)
             print(f"{path}: {NUM_DEVICES} emulated devices x {chosen.packets} packets of {chosen.samples} samples")
     except (OSError, RuntimeError) as error:
         # h5py raises either one when the disk is full.

@@ -26,6 +26,12 @@ DIFF = """\
 """
 
 
+@pytest.fixture(autouse=True)
+def a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this machine have a GPU: the study trains in fp16."""
+    monkeypatch.setattr("orchestrator.api.plan.find_gpu_problem", lambda profile, others: None)
+
+
 def preview_rows(study: Any) -> dict[str, PreviewRow]:
     return {row.experiment: row for row in preview(open_campaign(Request(file=study.file))).rows}
 
@@ -54,6 +60,22 @@ def test_a_compiler_that_is_missing_is_told(study: Any, monkeypatch: pytest.Monk
     assert "names `no-such-compiler`" in told
     study.edit("experiments:\n", "baseline: {runtime: {compile: false}}\nexperiments:\n")
     assert not any("compile" in note for note in preview(open_campaign(Request(file=study.file))).notes)
+
+
+def test_a_gpu_that_is_missing_is_told_first(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, tuple[str, ...]]] = []
+
+    def find_problem(profile: str, others: tuple[str, ...]) -> str:
+        asked.append((profile, others))
+        return "there is no GPU"
+
+    monkeypatch.setattr("orchestrator.api.plan.find_gpu_problem", find_problem)
+    study.edit("paper: {}", "paper: {baseline: {runtime: {precision: bf16}}}")
+    (study.paths.root / "data" / "LocA.h5").unlink()
+    first, second, _ = preview(open_campaign(Request(file=study.file))).notes
+    assert (first, second[:35]) == ("there is no GPU", "1 captures are not there yet: " + str(study.paths.root)[:5])
+    assert asked == [("quick", ("paper",))]
+    assert preview(open_campaign(Request(file=study.file, profile="paper"))).notes[0] == second
 
 
 def test_what_has_its_result_is_not_trained(study: Any) -> None:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.api.search import promote, search
+from orchestrator.api.search import SearchOptions, promote, search
 from orchestrator.campaign.selection import Request
-from orchestrator.errors import UsageError
+from orchestrator.errors import DataError, UsageError
 from orchestrator.search import loop
 
 Lab = Any
@@ -39,6 +39,25 @@ def test_a_report_that_cannot_be_written_is_refused_before_a_point_is_visited(la
     with pytest.raises(UsageError, match="reports must be a folder, and is none"):
         search(Request(file=lab.study.file), "focal")
     assert not lab.study.paths.runs.exists()
+
+
+def test_more_slots_than_gpus_are_refused_before_a_point_is_visited(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.launch.contention.count_gpus", lambda: 1)
+    lab.study.edit("experiments:\n", "guards: {epoch_seconds: 10.0}\nexperiments:\n")
+    with pytest.raises(UsageError, match="--slots 2 is more than the 1 GPU of this machine"):
+        search(Request(file=lab.study.file), "focal", SearchOptions(slots=2))
+    assert not lab.study.paths.runs.exists()
+
+
+def test_without_a_gpu_a_stack_in_fp16_is_refused_before_captures_are_made(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "find_gpu_problem", lambda profile, others: f"{profile} needs a GPU")
+    lab.study.edit("  captures:\n", "  emulate: {seed: 1, packets: 6, samples: 8192}\n  captures:\n")
+    (lab.study.paths.root / "data" / "LocA.h5").unlink()
+    with pytest.raises(DataError, match="quick needs a GPU"):
+        search(Request(file=lab.study.file), "focal")
+    assert not (lab.study.paths.root / "data" / "LocA.h5").exists()
 
 
 def test_the_best_point_becomes_an_experiment_of_the_file(visited: Lab) -> None:

@@ -35,6 +35,18 @@ def test_a_campaign_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_more_slots_than_gpus_are_refused_if_a_run_that_waits_has_a_limit_by_the_clock(
+    study: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.launch.contention.count_gpus", lambda: 1)
+    monkeypatch.setattr("orchestrator.api.work.build_worker", pytest.fail)
+    study.edit("experiments:\n", "guards: {epoch_seconds: 10.0}\nexperiments:\n")
+    (run_id, *_) = study.add("E5")
+    study.paths.run(run_id).order.unlink()
+    with pytest.raises(UsageError, match=r"--slots 2 is more than the 1 GPU of this machine: .*`epoch_seconds` is a"):
+        work(study.file, WorkOptions(slots=2))
+
+
 def test_the_silent_observer_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     SILENT.show([], [])
     SILENT.tell("the disk is full")

@@ -16,7 +16,7 @@ def test_the_little_campaign_is_accepted(check: Check) -> None:
     check(LITTLE)
 
 
-@pytest.mark.parametrize("profile", ["quick", "paper"])
+@pytest.mark.parametrize("profile", ["quick", "paper", "gpu", "rtl433"])
 def test_the_source_study_is_accepted_at_its_profiles(profile: str) -> None:
     spec, source = load_campaign(ROOT / "experiments.yaml")
     campaign = at_profile(spec, source, profile)
@@ -35,6 +35,61 @@ def test_paper_is_exactly_the_sources_setting() -> None:
     assert (job.optim.learning_rate, job.optim.batch_size, job.optim.clip_norm) == (3e-4, 128, 1.0)
     assert (job.runtime.precision, job.runtime.compile, campaign.seeds) == ("fp16", True, (1337,))
     assert campaign.guards.epoch_seconds == 10.0
+
+
+def test_profile_gpu_is_the_papers_network_batch_and_guards_on_emulated_bursts_of_its_length() -> None:
+    spec, source = load_campaign(ROOT / "experiments.yaml")
+    paper, gpu = (at_profile(spec, source, profile) for profile in ("paper", "gpu"))
+    theirs, ours = (resolve_arms(campaign).arms["baseline"].config for campaign in (paper, gpu))
+    assert (ours.model, ours.loss, ours.augment) == (theirs.model, theirs.loss, theirs.augment)
+    assert (ours.data.samples, ours.optim.batch_size) == (theirs.data.samples, theirs.optim.batch_size)
+    assert (ours.runtime.precision, ours.runtime.compile) == (theirs.runtime.precision, theirs.runtime.compile)
+    assert (gpu.guards, gpu.slots_per_gpu, gpu.default_experiments) == (paper.guards, 1, ("E5", "H2", "roll"))
+    packets = {name: capture.packets for name, capture in theirs.data.captures.items()}
+    assert {name: capture.packets for name, capture in ours.data.captures.items()} == packets
+    trained_on = [ours.data.captures[name] for name in ours.data.train]
+    assert sum((each.devices[1] - each.devices[0]) * (each.packets[1] - each.packets[0]) for each in trained_on) == 7000
+    folders = {Path(capture.path).parent for capture in ours.data.captures.values()}
+    quick = {Path(capture.path).parent for capture in at_profile(spec, source, "quick").data.captures.values()}
+    assert folders.isdisjoint(quick)
+
+
+SHARED = """\
+slots_per_gpu: 2
+guards: {relative_to_reference: 2.0}
+"""
+
+
+def test_a_profile_says_how_many_jobs_a_gpu_has_or_takes_the_files_number(tmp_path: Path) -> None:
+    path = tmp_path / "experiments.yaml"
+    path.write_text(f"{LITTLE}{SHARED}".replace("  quick:\n", "  alone: {slots_per_gpu: 1}\n  quick:\n"))
+    spec, source = load_campaign(path)
+    assert [at_profile(spec, source, profile).slots_per_gpu for profile in ("quick", "alone")] == [2, 1]
+
+
+@pytest.mark.parametrize("value", ["0", "9", "1.5", "two"])
+def test_a_number_of_slots_that_no_gpu_can_have_is_refused(check: Check, value: str) -> None:
+    with pytest.raises(SpecError, match=r"experiments\.yaml:26: slots_per_gpu: Expected `int`"):
+        check(f"{LITTLE}slots_per_gpu: {value}\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ("seeds: 2\n", "seeds: 2\nslots_per_gpu: 2\n", ":6: slots_per_gpu"),
+        ("quick:\n", "quick:\n    slots_per_gpu: 2\n", ":16: profiles.quick.slots_per_gpu"),
+    ],
+)
+def test_two_jobs_on_a_gpu_are_refused_if_a_limit_by_the_clock_is_on(
+    check: Check, old: str, new: str, where: str
+) -> None:
+    with pytest.raises(SpecError) as refused:
+        check(changed(old, new) + "guards: {epoch_seconds: 10.0}\n")
+    assert str(refused.value).partition("experiments.yaml")[2] == (
+        f"{where}: 2 is refused: jobs on one GPU slow each other, and `epoch_seconds` is a limit by the clock, so a "
+        "run would be stopped for its neighbour; say `slots_per_gpu: 1`, or `epoch_seconds: null` and "
+        "`relative_to_reference: 2.0` in `guards`"
+    )
 
 
 @pytest.mark.parametrize(

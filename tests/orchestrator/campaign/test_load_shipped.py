@@ -12,7 +12,7 @@ from orchestrator.runs.identity import CodeAndData
 from orchestrator.verdicts.claims import find_protocol
 
 FILE = Path(__file__).parents[3] / "experiments.yaml"
-PROFILES = ("paper", "quick", "rtl433")
+PROFILES = ("paper", "quick", "gpu", "rtl433")
 
 REPORTED_ON = {
     "E5": "D3 H2 pool-attn pos-emb depth-6 dim-768 aux-head neg-eigval stft-embed roll token-drop gain-jitter "

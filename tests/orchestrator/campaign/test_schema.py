@@ -43,6 +43,7 @@ def test_a_misspelt_key_does_not_fit(campaign: Any, where: tuple[str, ...], key:
 @pytest.mark.parametrize(
     "asked",
     [
+        {"slots_per_gpu": 2},
         {"interactions": [["E5", "H2"]], "ablate": ["E5", ["H2", "I1"], "tag:augmentation"], "aa": 3},
         {"experiments": {"chance": {"title": "t", "group": "g", "hypothesis": "h", "control": "shuffled_labels"}}},
     ],
@@ -54,6 +55,8 @@ def test_what_is_to_be_generated_fits(campaign: Any, asked: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     "asked",
     [
+        {"slots_per_gpu": 9},
+        {"slots_per_gpu": 1.5},
         {"interactions": [["E5"]]},
         {"interactions": [["E5", "H2", "I1"]]},
         {"interactions": [["E5", "tag:augmentation"]]},

@@ -1,7 +1,10 @@
 """What the types of a campaign file refuse, with the line of the mistake."""
 
+from pathlib import Path
+
 import pytest
 
+from orchestrator.campaign.load import load_campaign
 from orchestrator.campaign.spec import StagingSpec
 from orchestrator.errors import SpecError
 from tests.orchestrator.campaign.conftest import LITTLE, Check, changed
@@ -86,3 +89,13 @@ def test_the_seeds_of_the_confirmation_follow_those_of_every_look() -> None:
     staging = StagingSpec(screen_seeds=2, max_seeds=4, confirm_seeds=3)
     assert tuple(staging.fresh_seeds) == (4, 5, 6)
     assert staging.all_seeds((1, 9)) == (0, 1, 2, 3, 4, 5, 6, 9)
+
+
+def test_a_profile_needs_a_gpu_if_it_trains_in_fp16_by_its_own_word_the_files_or_by_default(tmp_path: Path) -> None:
+    path = tmp_path / "experiments.yaml"
+    others = "  half: {baseline: {runtime: {precision: bf16}}}\n  full: {baseline: {runtime: {precision: fp32}}}\n"
+    text = LITTLE.replace("profiles:\n", f"profiles:\n{others}")
+    path.write_text(text)
+    assert load_campaign(path)[0].profiles_without_gpu == ("half", "full")
+    path.write_text(text.replace("model: {dim: 16}", "model: {dim: 16}\n  runtime: {precision: fp32}"))
+    assert load_campaign(path)[0].profiles_without_gpu == ("half", "full", "quick")

@@ -12,8 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.launch.contention import SILENT, GpuProcess, find_kin, find_other_load, list_gpu_processes
+from orchestrator.errors import UsageError
+from orchestrator.launch.contention import (
+    SILENT,
+    FreeMemory,
+    GpuProcess,
+    find_kin,
+    find_other_load,
+    fits_beside,
+    list_gpu_processes,
+    refuse_crowded,
+)
 from orchestrator.launch.slots import Slot, count_gpus
+from orchestrator.runs.order import GuardSpec
 
 GIB = 2**30
 TWO_CPU_JOBS = [Slot("cpu0", {"OMP_NUM_THREADS": "2"}), Slot("cpu1", {"OMP_NUM_THREADS": "2"})]
@@ -52,6 +63,57 @@ def test_a_gpu_is_shared_if_processes_compute_on_it_that_are_not_ours() -> None:
     assert ask(GPU_JOBS[:1], (7,), processes) == "GPU 0 also runs 2 other processes (31 GiB)"
     assert ask(GPU_JOBS[:1], (7, 8), processes) == "GPU 0 also runs 1 other process (10 GiB)"
     assert ask(GPU_JOBS[:1], (7, 8, 9), processes) is None
+
+
+def test_two_jobs_of_ours_on_one_gpu_are_no_strangers_to_each_other() -> None:
+    two_slots = GPU_JOBS[:1] * 2
+    assert ask(two_slots, (7, 8), [a_process(7), a_process(8)]) is None
+    assert ask(two_slots, (7, 8), [a_process(7), a_process(8), a_process(9)]) is not None
+    assert ask(two_slots, (7, 8), [a_process(40001, kin=None), a_process(40002, kin=None)]) is None
+
+
+@pytest.mark.parametrize(
+    ("peak_gib", "free_gib", "fits"), [(10, 13.5, True), (10, 13.4, False), (0, 1.5, True), (0, 1.4, False)]
+)
+def test_another_job_needs_a_fifth_more_than_the_largest_peak_and_room_for_cudas_context(
+    peak_gib: float, free_gib: float, fits: bool
+) -> None:
+    assert fits_beside(int(peak_gib * GIB), int(free_gib * GIB)) is fits
+
+
+def test_the_free_memory_of_a_gpu_is_read_once_a_second() -> None:
+    now, told = [0.0], iter([5, None, 7])
+    memory = FreeMemory(read=lambda slot: next(told), clock=lambda: now[0])
+    assert [memory(GPU_JOBS[0]), memory(GPU_JOBS[0])] == [5, 5]
+    assert memory(GPU_JOBS[1]) is None
+    now[0] = 0.9
+    assert (memory(GPU_JOBS[0]), memory(GPU_JOBS[1])) == (5, None)
+    now[0] = 1.0
+    assert memory(GPU_JOBS[0]) == 7
+
+
+CLOCK = GuardSpec(epoch_seconds=10.0, smoke_epoch_seconds=12.0)
+RELATIVE = GuardSpec(relative_to_reference=2.0)
+
+
+def test_more_slots_than_gpus_are_refused_if_a_limit_by_the_clock_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.launch.contention.count_gpus", lambda: 1)
+    with pytest.raises(UsageError) as refused:
+        refuse_crowded(2, [RELATIVE, CLOCK])
+    assert str(refused.value) == (
+        "--slots 2 is more than the 1 GPU of this machine: jobs on one GPU slow each other, and `epoch_seconds` and "
+        "`smoke_epoch_seconds` are limits by the clock, so a run would be stopped for its neighbour; say --slots 1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "num_gpus", "guards"), [(2, 1, RELATIVE), (2, 2, CLOCK), (None, 1, CLOCK), (8, 0, CLOCK)]
+)
+def test_as_many_slots_as_gpus_a_relative_limit_and_slots_on_a_cpu_are_not_refused(
+    asked: int | None, num_gpus: int, guards: GuardSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.launch.contention.count_gpus", lambda: num_gpus)
+    refuse_crowded(asked, [guards])
 
 
 def test_each_gpu_with_a_job_is_asked_once_and_no_other() -> None:

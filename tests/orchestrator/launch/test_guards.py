@@ -142,13 +142,30 @@ def test_memory_above_the_limit_fails_a_run_in_gigabytes() -> None:
     assert ruling.reason == "epoch 1 held 5.200 GB of memory at its peak, the limit is 4.000 GB"
 
 
-def test_the_wall_time_of_all_epochs_stops_a_run() -> None:
+def test_the_wall_time_of_all_epochs_after_warm_up_stops_a_run() -> None:
     spec = GuardSpec(wall_seconds=30.0)
-    assert rule(epochs([20.0, 10.0]), spec, None) is None
-    ruling = rule(epochs([20.0, 10.0, 0.5]), spec, None)
+    assert rule(epochs([99.0, 20.0, 10.0]), spec, None) is None
+    ruling = rule(epochs([99.0, 20.0, 10.0, 0.5]), spec, None)
     assert ruling is not None
     assert (ruling.state, ruling.failure) == (RunState.TOO_SLOW, None)
-    assert ruling.reason == "the 3 epochs so far took 30.50 s together, the limit is 30.00 s"
+    assert ruling.reason == "the 3 epochs after 1 of warm-up took 30.50 s together, the limit is 30.00 s"
+
+
+@given(st.floats(0.01, 1e6), st.lists(st.floats(0.01, 2.0), max_size=8), st.integers(1, 3))
+def test_a_first_epoch_that_compiles_is_never_ruled_on(compiling: float, later: list[float], count: int) -> None:
+    spec = GuardSpec(
+        epoch_seconds=2.0,
+        smoke_epoch_seconds=2.0,
+        smoke_epochs=3,
+        wall_seconds=16.0,
+        relative_to_reference=2.0,
+        warmup_epochs=1,
+        slow_epochs=count,
+    )
+    records = epochs([compiling, *later])
+    assert rule(records, spec, Pace(seconds=1.0, cpu_seconds=None)) is None
+    pace = fastest_pace(records, spec)
+    assert (None if pace is None else pace.seconds) == (min(later) if len(later) >= count else None)
 
 
 def test_the_smoke_phase_rules_once_it_is_over_without_its_warm_up() -> None:
@@ -322,9 +339,9 @@ def test_from_the_third_probe_on_pauses_are_a_small_share_of_the_training() -> N
 
 def test_the_seconds_that_a_run_was_paused_count_for_no_limit() -> None:
     wall = GuardSpec(wall_seconds=10.0)
-    assert rule(epochs([3.0, 9.0]), wall, None) is not None
-    assert rule(epochs([3.0, 9.0]), wall, None, None, [probed(1, 6.0)]) is None
-    assert rule(epochs([3.0, 9.0]), wall, None, None, [probed(1, 1.0)]) is not None
+    assert rule(epochs([3.0, 3.0, 9.0]), wall, None) is not None
+    assert rule(epochs([3.0, 3.0, 9.0]), wall, None, None, [probed(2, 6.0)]) is None
+    assert rule(epochs([3.0, 3.0, 9.0]), wall, None, None, [probed(2, 1.0)]) is not None
 
 
 def test_only_a_ruling_for_slowness_says_that_the_machine_was_shared() -> None:

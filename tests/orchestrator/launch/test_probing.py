@@ -1,20 +1,25 @@
 """A run that looks too slow is paused and timed; real processes as jobs, measurements as told."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 
 from model.train.run_folder import Result, RunFolder
+from orchestrator.campaign.plan import Plan
+from orchestrator.code.checkouts import Checkouts
 from orchestrator.errors import CodeError
 from orchestrator.launch.forked import AnyJob
 from orchestrator.launch.guards import SLOW_TURNS, Pace
 from orchestrator.launch.local import Job
+from orchestrator.launch.paired_probe import Side
+from orchestrator.launch.probing import QuietProbe, References
 from orchestrator.launch.slots import Slot
 from orchestrator.launch.watcher import LiveRun
-from orchestrator.runs.order import GuardSpec
+from orchestrator.runs.order import GuardSpec, Order, OrderedCode, place_run
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.probes import Measurement, read_probes
 from orchestrator.runs.states import RunState
 from tests.builders.epochs import an_epoch
@@ -201,6 +206,43 @@ def test_silence_while_a_run_is_paused_is_no_hang(bench: Bench) -> None:
     assert bench.job.exit_status() is None
 
 
+def test_silence_beside_the_probe_of_another_run_is_no_hang(bench: Bench) -> None:
+    guards = GuardSpec(hang_seconds=10.0)
+    bench.train(3.0)
+    bench.look(guards)
+    for bench.now in (9.0, 18.0, 27.0):
+        bench.live.wait_aside()
+    bench.now = 36.0
+    bench.look(guards)
+    assert bench.job.exit_status() is None
+
+
+def test_the_grace_of_a_silent_job_begins_after_the_probe_of_another_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guards = GuardSpec(hang_seconds=10.0, hang_grace_seconds=5.0)
+    monkeypatch.setattr(bench.job, "ask_to_stop", lambda: None)
+    bench.look(guards)
+    bench.now = 10.0
+    assert bench.look(guards) is None
+    bench.now = 40.0
+    bench.live.wait_aside()
+    assert bench.look(guards) is None
+    bench.now = 45.0
+    assert str(bench.look(guards)).startswith("the job hung")
+
+
+def test_a_job_tells_its_memory_with_an_epoch_of_its_own(bench: Bench) -> None:
+    bench.live.folder.append_epoch(an_epoch(1, peak_memory_bytes=900))
+    bench.live = LiveRun(id=bench.live.id, num_epochs=40, folder=bench.live.folder, job=bench.job)
+    bench.look()
+    assert (len(bench.live.epochs), bench.live.peak_memory_bytes) == (1, None)
+    for number, peak_bytes in ((2, 500), (3, 700)):
+        bench.live.folder.append_epoch(an_epoch(number, peak_memory_bytes=peak_bytes))
+        bench.look()
+    assert bench.live.peak_memory_bytes == 700
+
+
 def test_jobs_that_are_to_stop_are_let_go_on_to_the_end_of_their_epoch(bench: Bench) -> None:
     bench.train(3.0, 3.0)
     bench.look()
@@ -231,3 +273,74 @@ def test_a_run_that_is_killed_while_it_is_paused_takes_its_probe_with_it(bench: 
     bench.live.kill()
     assert bench.timings[0].is_closed
     assert bench.job.exit_status() is not None
+
+
+class NotedJob:
+    """A job of another slot that notes what is asked of it."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def pause(self) -> None:
+        self.calls.append("pause")
+
+    def resume(self) -> None:
+        self.calls.append("resume")
+
+
+def test_the_jobs_beside_a_probe_are_paused_at_every_look_and_run_on_at_its_end() -> None:
+    timing, jobs = ToldTiming(EQUAL), [NotedJob(), NotedJob()]
+    probe = QuietProbe(timing, jobs)
+    assert (probe.measurement(), probe.is_over) == (EQUAL, False)
+    timing.is_over = True
+    assert probe.measurement() == EQUAL
+    assert probe.is_over
+    probe.close()
+    assert timing.is_closed
+    assert [job.calls for job in jobs] == [["pause", "pause", "resume"]] * 2
+
+
+class LateJob(NotedJob):
+    """A job beside a probe, whose process has this number."""
+
+    def __init__(self, pid: int | None) -> None:
+        super().__init__()
+        self.pid, self.slot = pid, Slot("gpu0", {})
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_probe_names_the_groups_that_it_paused_and_one_that_cannot_start_lets_them_run_on(
+    is_refused: bool, tmp_path: Path, a_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Sequence[int]] = []
+
+    def start(arm: Side, reference: Side, slot: Slot, groups: Sequence[int]) -> ToldTiming:
+        if is_refused:
+            raise OSError("no more processes")
+        started.append(groups)
+        return ToldTiming(EQUAL)
+
+    monkeypatch.setattr("orchestrator.launch.probing.PairedProbe", start)
+    paths, plan = Paths(tmp_path), a_plan({})
+    (run,) = (run for run in plan.runs if run.seed == 0)
+    paths.code_copy("c0de").joinpath("model").mkdir(parents=True)
+    order = Order(
+        run=run.id,
+        identity="1d",
+        queued="now",
+        code=OrderedCode(tree="c0de"),
+        captures={},
+        guards=RELATIVE,
+        references=(run.id,),
+    )
+    place_run(paths.run(run.id), run.config, order)
+    beside = [LateJob(11), LateJob(None)]
+    probe_of_it = References(paths, Checkouts(paths)).probe_of(order, beside)
+    if is_refused:
+        with pytest.raises(OSError, match="no more processes"):
+            probe_of_it(LateJob(7))
+        assert [job.calls for job in beside] == [["pause", "resume"]] * 2
+    else:
+        probe_of_it(LateJob(7))
+        assert [job.calls for job in beside] == [["pause"]] * 2
+        assert started == [[11, 7]]

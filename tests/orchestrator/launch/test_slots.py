@@ -1,11 +1,24 @@
 """Slots: one a GPU, or CPU slots that share the cores."""
 
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pynvml
 import pytest
 
-from orchestrator.launch.slots import Device, Gpu, Slot, count_gpus, make_own_slots, make_slots, name_gpu
+from orchestrator.launch import slots as slots_module
+from orchestrator.launch.slots import (
+    Device,
+    Gpu,
+    Slot,
+    count_gpus,
+    find_gpu_problem,
+    make_own_slots,
+    make_slots,
+    name_gpu,
+    read_free_bytes,
+)
 
 TWO = [Device("2", "gpu2"), Device("5", "gpu5")]
 
@@ -67,3 +80,64 @@ def test_a_slot_whose_gpu_nobody_can_name_has_no_model(monkeypatch: pytest.Monke
     monkeypatch.setattr(pynvml, "nvmlInit", refuse)
     assert name_gpu(Slot("gpu0", {"CUDA_VISIBLE_DEVICES": "GPU-0"})) is None
     assert name_gpu(Slot("cpu0", {})) is None
+
+
+def show_gpus(monkeypatch: pytest.MonkeyPatch, *, num_gpus: int, mask: str | None = None) -> None:
+    """Let the machine have so many GPUs; `mask` is the user's variable."""
+    gpus = [Gpu(index, f"GPU-{index}", "H100") for index in range(num_gpus)]
+    monkeypatch.setattr(slots_module, "list_gpus", lambda: gpus)
+    monkeypatch.delenv("NVIDIA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if mask is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", mask)
+
+
+def test_a_gpu_has_as_many_slots_as_asked_for_and_a_cpu_as_many_as_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots_module, "usable_cores", lambda: 8)
+    for name in slots_module.THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    show_gpus(monkeypatch, num_gpus=2)
+    assert [slot.name for slot in make_own_slots(None, 2)] == ["gpu0", "gpu1", "gpu0", "gpu1"]
+    assert {slot.environment["OMP_NUM_THREADS"] for slot in make_own_slots(None, 2)} == {"2"}
+    assert [slot.name for slot in make_own_slots(3, 2)] == ["gpu0", "gpu1", "gpu0"]
+    show_gpus(monkeypatch, num_gpus=0)
+    assert [slot.name for slot in make_own_slots(None, 4)] == ["cpu0", "cpu1"]
+
+
+def test_free_memory_is_nvmls_and_unknown_where_nvml_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Slot("gpu0", {"CUDA_VISIBLE_DEVICES": "0"})
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlShutdown", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", lambda handle: SimpleNamespace(free=7 * 2**30 + handle))
+    assert read_free_bytes(gpu) == 7 * 2**30
+    assert read_free_bytes(Slot("cpu0", {})) is None
+
+    def refuse(handle: int) -> None:
+        raise pynvml.NVMLError_NoPermission
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", refuse)
+    assert read_free_bytes(gpu) is None
+
+
+def test_without_a_gpu_a_profile_in_fp16_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots_module, "DRIVER_FILES", ())
+    show_gpus(monkeypatch, num_gpus=0)
+    assert find_gpu_problem("gpu", ("quick", "rtl433")) == (
+        "profile `gpu` trains in fp16, which needs a CUDA GPU, and there is none here; run it on a machine with a GPU "
+        "(`knockout doctor` says what it finds), or use profile `quick` or `rtl433`"
+    )
+    show_gpus(monkeypatch, num_gpus=1, mask="")
+    assert str(find_gpu_problem("own", ())).endswith(
+        "and its GPUs are hidden from jobs; run it on a machine with a GPU (`knockout doctor` says what it finds)"
+    )
+
+
+def test_a_gpu_or_a_driver_that_nvml_does_not_know_is_no_problem(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    show_gpus(monkeypatch, num_gpus=1)
+    assert find_gpu_problem("gpu", ()) is None
+    show_gpus(monkeypatch, num_gpus=0)
+    monkeypatch.setattr(slots_module, "DRIVER_FILES", (str(tmp_path),))
+    assert find_gpu_problem("gpu", ()) is None

@@ -44,6 +44,7 @@ TREE = "c0de"
 STOPPED = "stopped after an epoch; it goes on from there"
 AT_ONCE = "stopped at once"
 WAITED = "ran out of memory and waited for a second try"
+GIB = 2**30
 LONG = 100_000
 """Looks at a job that does not end by itself within a test."""
 Ends = Result | int | bytes
@@ -56,11 +57,16 @@ class ScriptedJob:
     def __init__(self, folder: RunFolder, slot: Slot, ends: Ends, looks: int) -> None:
         self.slot, self.pid = slot, os.getpid()
         self._folder, self._ends = folder, ends
+        self.peak_bytes: int | None = None
+        """What it tells of its memory, in an epoch that ends at the first look; None for a job without an epoch."""
         self._looks_left = looks
         self.status: int | None = None
         self.is_deaf = False
 
     def exit_status(self) -> int | None:
+        if self.peak_bytes is not None:
+            self._folder.append_epoch(an_epoch(peak_memory_bytes=self.peak_bytes))
+            self.peak_bytes = None
         self._looks_left -= 1
         if self._looks_left < 0 and self.status is None:
             self._end()
@@ -104,6 +110,7 @@ class ScriptedLauncher:
     def __init__(self, ends: dict[str, list[Ends]]) -> None:
         self.ends = ends
         self.looks: dict[str, int] = {}
+        self.peak_bytes: int | None = None
         self.jobs: list[ScriptedJob] = []
         self.starts: list[tuple[str, str, list[str]]] = []
         self.codes: list[Path] = []
@@ -117,6 +124,8 @@ class ScriptedLauncher:
         self.starts.append((name, slot.name, busy))
         self.codes.append(code)
         self.jobs.append(ScriptedJob(folder, slot, self.ends[name].pop(0), self.looks.get(name, 3)))
+        if not folder.epochs.exists():
+            self.jobs[-1].peak_bytes = self.peak_bytes
         return self.jobs[-1]
 
     def wait(self, seconds: float) -> None:
@@ -752,14 +761,85 @@ def test_a_second_try_that_cannot_be_started_gives_its_device_back(build_yard: Y
 
 def test_alone_on_a_gpu_leaves_the_other_gpus_to_others(build_yard: YardBuilder) -> None:
     yard, launcher = build_yard(E1=[NO_MEMORY, DONE], E2=[DONE], E3=[DONE], E4=[DONE], E5=[DONE], E6=[DONE])
-    launcher.looks = {"E3": 9, "E5": 40, "E6": 40}
-    assert yard.worker(GPU_SLOTS).drain(Onlooker())
+    launcher.looks = {"E1": 40, "E2": 50, "E3": 90, "E4": 60, "E5": 120, "E6": 120}
+    launcher.peak_bytes = GIB
+    assert with_memory(yard.worker(GPU_SLOTS), 40 * GIB).drain(Onlooker())
     assert launcher.starts[4:] == [
         ("E5", "gpu1", ["gpu0", "gpu1"]),
         ("E6", "gpu1", ["gpu0", "gpu1"]),
         ("E1", "gpu0", ["gpu1", "gpu1"]),
     ]
     assert {state for state, _ in yard.outcomes().values()} == {RunState.DONE}
+
+
+def with_memory(worker: Worker, free_bytes: int | None) -> Worker:
+    """Let every GPU of a worker have so much free memory; None if NVML does not know."""
+    worker.jobs.read_free_bytes = lambda slot: free_bytes
+    return worker
+
+
+ONE_GPU = GPU_SLOTS[::2]
+RELATIVE = GuardSpec(relative_to_reference=2.0)
+
+
+def test_two_jobs_share_a_gpu_once_the_first_has_told_its_memory(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(guards=RELATIVE, E1=[DONE], E2=[DONE])
+    launcher.looks, launcher.peak_bytes = {"E1": 60}, GIB
+    assert with_memory(yard.worker(ONE_GPU), 40 * GIB).drain(Onlooker())
+    assert launcher.starts == [("E1", "gpu0", []), ("E2", "gpu0", ["gpu0"])]
+
+
+@pytest.mark.parametrize(("peak_bytes", "free_bytes"), [(None, 40), (30, 30)])
+def test_a_second_job_waits_for_the_end_of_the_first_without_its_word_or_without_room(
+    build_yard: YardBuilder, peak_bytes: int | None, free_bytes: int
+) -> None:
+    yard, launcher = build_yard(guards=RELATIVE, E1=[DONE], E2=[DONE])
+    launcher.looks = {"E1": 60}
+    launcher.peak_bytes = None if peak_bytes is None else peak_bytes * GIB
+    onlooker = Onlooker()
+    assert with_memory(yard.worker(ONE_GPU), free_bytes * GIB).drain(onlooker)
+    assert launcher.starts == [("E1", "gpu0", []), ("E2", "gpu0", [])]
+    assert onlooker.told == []
+
+
+def test_where_nvml_tells_no_memory_jobs_follow_each_other_and_that_is_said_once(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(guards=RELATIVE, E1=[DONE], E2=[DONE], E3=[DONE])
+    launcher.looks, launcher.peak_bytes = {"E1": 60, "E2": 60}, GIB
+    onlooker, worker = Onlooker(), with_memory(yard.worker(ONE_GPU), None)
+    assert worker.drain(onlooker)
+    assert launcher.starts == [("E1", "gpu0", []), ("E2", "gpu0", []), ("E3", "gpu0", [])]
+    assert onlooker.told == ["NVML does not tell the free memory of GPU 0, so only one job at a time runs on it"]
+    assert worker.problems == []
+
+
+def test_a_run_with_a_limit_by_the_clock_waits_until_its_gpu_is_empty_and_keeps_it(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(guards=RELATIVE, E1=[DONE])
+    yard.queue("E2", guards=GuardSpec(epoch_seconds=10.0))
+    yard.queue("E3", guards=RELATIVE)
+    launcher.ends.update(E2=[DONE], E3=[DONE])
+    launcher.looks, launcher.peak_bytes = {"E1": 60, "E2": 60}, GIB
+    assert with_memory(yard.worker(ONE_GPU), 40 * GIB).drain(Onlooker())
+    assert launcher.starts == [("E1", "gpu0", []), ("E2", "gpu0", []), ("E3", "gpu0", [])]
+    assert {state for state, _ in yard.outcomes().values()} == {RunState.DONE}
+
+
+def test_a_run_that_waits_for_an_empty_gpu_can_go_on_after_an_interrupt(build_yard: YardBuilder) -> None:
+    yard, launcher = build_yard(guards=RELATIVE, E1=[DONE])
+    yard.queue("E2", guards=GuardSpec(epoch_seconds=10.0))
+    launcher.ends.update(E2=[DONE])
+    launcher.looks, launcher.peak_bytes = {"E1": LONG}, GIB
+    assert not with_memory(yard.worker(ONE_GPU), 40 * GIB).drain(Onlooker({60: interrupt()}))
+    assert launcher.started == ["E1"]
+    assert yard.outcomes()["E2"] == (RunState.INTERRUPTED, AT_ONCE)
+
+
+def test_a_second_try_that_is_interrupted_starts_again_on_its_own_gpu(
+    build_yard: YardBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.launch.settle.WAITS_SECONDS", (0.01,))
+    yard, launcher = build_yard(guards=RELATIVE, E1=[NO_MEMORY, AWAY, DONE])
+    assert yard.worker(GPU_SLOTS).drain(Onlooker())
+    assert launcher.starts == [("E1", "gpu0", [])] * 3
 
 
 def test_any_other_failure_is_not_tried_again(build_yard: YardBuilder) -> None:
@@ -865,8 +945,8 @@ def test_a_slow_run_is_timed_on_its_slot_against_the_first_reference_that_has_co
     assert reason.startswith("an epoch takes 2.2 s, 2.20 x the reference's 1 s")
     code = yard.paths.code_copy(TREE)
     arm, reference = (Side(yard.folder(name).config, code) for name in ("E1", "E0"))
-    ((*sides, slot, paused_group),) = told_probe.started
-    assert (sides, slot.name, paused_group) == ([arm, reference], "cpu1", os.getpid())
+    ((*sides, slot, paused_groups),) = told_probe.started
+    assert (sides, slot.name, paused_groups) == ([arm, reference], "cpu1", [os.getpid()])
     assert told_probe.num_closed == 1
 
 

@@ -203,7 +203,7 @@ class TestForeignWords:
 
 
 class TestTrainingCommand:
-    @pytest.mark.parametrize("profile", ["paper", "quick", "rtl433"])
+    @pytest.mark.parametrize("profile", ["paper", "quick", "gpu", "rtl433"])
     def test_of_every_experiment_is_its_training(self, profile: str, render: Callable[..., str]) -> None:
         spec, source = load_campaign(ROOT / "experiments.yaml")
         assert profile in spec.profiles

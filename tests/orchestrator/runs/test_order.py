@@ -72,3 +72,16 @@ def test_a_torn_order_is_refused(folder: RunFolder, content: bytes) -> None:
 def test_an_order_that_is_a_folder_is_refused(folder: RunFolder) -> None:
     folder.order.mkdir(parents=True)
     assert "order.json: cannot be read: [Errno 21] Is a directory" in refusal_of(folder)
+
+
+def test_a_run_without_a_limit_by_the_clock_may_share_a_gpu() -> None:
+    guards = GuardSpec(relative_to_reference=2.0, divergence_factor=3.0, memory_bytes=10, hang_seconds=60.0)
+    assert (guards.clock_limits, guards.why_alone()) == ((), None)
+
+
+@pytest.mark.parametrize("name", ["epoch_seconds", "smoke_epoch_seconds", "wall_seconds"])
+def test_each_limit_by_the_clock_is_a_reason_to_have_a_gpu_alone(name: str) -> None:
+    assert GuardSpec(**{name: 10.0}).why_alone() == (
+        f"jobs on one GPU slow each other, and `{name}` is a limit by the clock, so a run would be stopped for its "
+        "neighbour"
+    )

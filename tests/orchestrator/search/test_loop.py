@@ -76,9 +76,7 @@ def go_on(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Sear
     monkeypatch.setattr("orchestrator.search.loop.SETTLE_SECONDS", 0.0)
 
     def going(ends: Callable[[str], dict[str, Any]], trials: int | None = None) -> tuple[SearchFeed, Searched]:
-        monkeypatch.setattr(
-            "orchestrator.search.loop.build_worker", lambda store, paths, slots, feed: InstantWorker(lab, ends, feed)
-        )
+        monkeypatch.setattr("orchestrator.search.loop.build_worker", lambda *given: InstantWorker(lab, ends, given[3]))
         feed = SearchFeed(lab.open(), lab.store, SearchOptions(trials=trials))
         assert visit_points(feed, Unseen())
         return feed, look(lab.opened, SearchOptions())

@@ -1,6 +1,7 @@
 """Emulated captures follow from their seed alone, fit the layout, and differ in what their hardware does."""
 
 import dataclasses
+import os
 import re
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ from model.emulate.transmitter import (
     Difficulty,
 )
 from model.studies.radio import data as emulate
-from model.studies.radio.data import Emulation, emulate_packets, main, write_capture
+from model.studies.radio.data import Emulation, emulate_packets, main, write_capture, write_captures
 
 LOC_A, LOC_D = 0, 3
 SAMPLES = 256
@@ -242,6 +243,29 @@ def test_files_that_are_there_are_kept_where_that_is_asked_for(
     ]
     assert (tmp_path / "LocB.h5").read_bytes() == b"a month of work"
     assert not (tmp_path / "gone").exists()
+
+
+def test_captures_of_several_processes_have_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    found = []
+    for name, least_bytes in (("one", 2**40), ("several", 0)):
+        monkeypatch.setattr(emulate, "PARALLEL_BYTES", least_bytes)
+        path_of = {location: tmp_path / name / f"{location}.h5" for location in (LOC_D, LOC_A)}
+        assert list(write_captures(small(), path_of)) == list(path_of.values())
+        found.append([path.read_bytes() for path in path_of.values()])
+    assert found[0] == found[1]
+
+
+def test_a_failure_of_one_of_several_processes_names_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(emulate, "PARALLEL_BYTES", 0)
+    (tmp_path / "LocC.h5").mkdir()
+    assert main(["--folder", str(tmp_path), "--packets", "2", "--samples", "64"]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"model.studies.radio.data: {tmp_path}/LocC.h5 cannot be written: ")
+    assert len(said.out.splitlines()) == 2
 
 
 def test_emulating_and_reading_need_no_torch() -> None:
