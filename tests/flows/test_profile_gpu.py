@@ -60,7 +60,7 @@ def test_all_runs_train_the_shipped_epochs_under_the_shipped_guards(trained: tup
     for folder in folders:
         guards, result = read(folder.order)["guards"], folder.read_result()
         assert (guards["epoch_seconds"], guards["warmup_epochs"], guards["slow_epochs"]) == (10.0, 1, 2)
-        assert (result.state, result.epochs, result.scores["LocD"].bursts) == ("done", 8, 80)
+        assert (result.state, result.epochs, result.scores["LocD"].bursts) == ("done", 6, 80)
         assert folder.checkpoint.exists()
 
 

@@ -19,8 +19,11 @@ from model.config import JobConfig, job_from_builtins
 from model.studies.radio.study import RadioStudy
 from model.train.job import run_job
 from model.train.run_folder import EpochRecord, RunFolder
+from tests.builders.kernels import take_first_variants
 
 torch.set_num_threads(1)  # small tensors: more threads only get in each other's way
+if torch.cuda.is_available():
+    take_first_variants()
 
 DEVICES = (2, 5)
 """Not from 0, so that a device and its class differ."""

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from model.kernels import (
 )
 from model.studies.radio.network import Classifier
 from model.train.score import BATCH_SIZE
+from tests.builders.kernels import take_first_variants
 
 triton = pytest.importorskip("triton", reason="Triton comes with torch for CUDA, or by itself on Linux")
 CPU = torch.device("cpu")
@@ -81,6 +83,14 @@ def test_tritons_own_classes_have_what_is_used() -> None:
     assert issubclass(TritonError, Exception)
     assert all(callable(getattr(Autotuner, name)) for name in ("run", "prune_configs"))
     assert callable(JITFunction.warmup)
+
+
+def test_tests_take_the_first_variant_of_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    from triton.runtime.autotuner import Autotuner
+
+    monkeypatch.setattr(Autotuner, "run", lambda self, *arguments: (self.configs, arguments))
+    take_first_variants()
+    assert Autotuner.run(SimpleNamespace(configs=["first", "second"]), "x") == (["first"], ("x",))
 
 
 JobBuilder = Callable[..., JobConfig]
