@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,27 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long tests in front and keep their random order."""
     items.sort(key=lambda item: item.path.parent not in LONG)
+
+
+def ran_nothing(config: pytest.Config, exitstatus: int) -> bool:
+    """Whether a mark was asked for, such as `-m cuda`, and all its tests were skipped."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or config.option.collectonly or not config.option.markexpr:
+        return False
+    return exitstatus == 0 and bool(reporter.stats.get("skipped")) and not reporter.stats.get("passed")
+
+
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
+    """Say that skipped tests have shown nothing."""
+    if ran_nothing(config, exitstatus):
+        number = len(terminalreporter.stats["skipped"])
+        terminalreporter.write_line(f"no test ran: all {number} tests of `-m {config.option.markexpr}` were skipped")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Skipped tests are no success of a mark: end with pytest's status for no test."""
+    if ran_nothing(session.config, exitstatus):
+        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 @pytest.fixture
