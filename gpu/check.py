@@ -1,12 +1,12 @@
 """Check what only a GPU can show, on a GPU machine without a network: `python3 -m gpu.check`, in the project's folder.
 
-The steps, each with its own limit in seconds:
+The steps, each with its limit in seconds:
 
-    machine      names and versions of what is here                    60
-    cuda-tests   the tests marked `cuda`                               140
-    benchmark    seconds an epoch, kernels, memory                     80
-    doctor       the kernels again, and ten epochs at profile paper    110
-    campaign     E5 and H2 at profile gpu, to the report               200
+- machine, 60: names and versions of what is here
+- cuda-tests, 140: the tests marked `cuda`
+- benchmark, 80: seconds an epoch, kernels, memory
+- doctor, 110: the kernels again, and ten epochs at profile paper
+- campaign, 200: E5 and H2 at profile gpu, to the report
 
 Wheels in `.gpu/` are installed into `.gpu/site` first, and nothing outside this folder changes. Logs, the report and
 the epochs go to `gpu-out/`. A step that fails does not keep the next from running.
