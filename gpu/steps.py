@@ -83,7 +83,9 @@ def explain_silence(ending: Ending) -> str:
 def explain_no_test(ending: Ending) -> str:
     """Say that pytest ran no test: skipped tests are none. Its status is 5 if it found none at all."""
     has_passed = any(re.search(r"\b[1-9]\d* passed\b", line) for line in ending.lines)
-    return f"no test ran: {ending.last_line}" if ending.status in (0, 5) and not has_passed else ""
+    if ending.status not in (0, 5) or has_passed:
+        return ""
+    return f"no test ran: {ending.last_line.removeprefix('no test ran: ')}"
 
 
 def explain_no_benchmark(ending: Ending) -> str:

@@ -3,7 +3,6 @@
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -31,17 +30,17 @@ def ran_nothing(config: pytest.Config, exitstatus: int) -> bool:
     return exitstatus == 0 and bool(reporter.stats.get("skipped")) and not reporter.stats.get("passed")
 
 
-def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
-    """Say that skipped tests have shown nothing."""
-    if ran_nothing(config, exitstatus):
-        number = len(terminalreporter.stats["skipped"])
-        terminalreporter.write_line(f"no test ran: all {number} tests of `-m {config.option.markexpr}` were skipped")
-
-
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Skipped tests are no success of a mark: end with pytest's status for no test."""
-    if ran_nothing(session.config, exitstatus):
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[None]:
+    """Skipped tests are no success of a mark: end with pytest's status for no test, and say so in the last line."""
+    nothing = ran_nothing(session.config, exitstatus)
+    if nothing:
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+    yield
+    if nothing:
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        number = len(reporter.stats["skipped"])
+        reporter.write_line(f"no test ran: all {number} tests of `-m {session.config.option.markexpr}` were skipped")
 
 
 @pytest.fixture

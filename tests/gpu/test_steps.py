@@ -142,6 +142,7 @@ def test_a_plain_step_is_ok_if_it_ends_well_and_says_something(found: Ending, wo
             "no test ran: 21 skipped, 1462 deselected in",
         ),
         (ending(5, "21 skipped in 1.0s"), "not shown", "no test ran: 21 skipped in 1.0s"),
+        (ending(5, "21 skipped", "no test ran: all 21"), "not shown", "no test ran: all 21"),
         (ending(5, "no tests ran in 0.01s"), "not shown", "no test ran: no tests ran"),
         (ending(0), "not shown", "no test ran: it printed nothing"),
         (ending(1, "1 failed, 20 passed"), "failed", "status 1"),

@@ -494,6 +494,9 @@ def test_bf16_trains_on_a_cpu(build_trainer: TrainerBuilder, tmp_path: Path) -> 
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # PyTorch's tracer does so itself
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
+)  # torch 2.11's does
 def test_compiling_changes_no_number_and_no_name(
     build_trainer: TrainerBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeless: Epochs
 ) -> None:
