@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # One thread a process: two trainings at a time must not fight over two cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup run test check bench soak clean
+.PHONY: help setup run test check bench gpu soak clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -38,6 +38,9 @@ bench: setup  ## measure speed, as ratios within one run, into README.md, and th
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks --write README.md
 	$(BIN)/python -m benchmarks.guards --write docs/guards.md
+
+gpu: setup  ## gather in .gpu/ what a GPU machine without a network needs (GPU_PYTHON=3.12, MORE='h5py'); with a GPU here, check it
+	$(BIN)/python -m gpu.gather $(if $(GPU_PYTHON),--python $(GPU_PYTHON)) $(MORE)
 
 soak: setup  ## make 500 faults of all kinds at random moments, count what is lost, and write docs/reliability.md (half an hour)
 	FAULTS_MOMENTS=$${FAULTS_MOMENTS:-500} FAULTS_REAL_MOMENTS=$${FAULTS_REAL_MOMENTS:-30} FAULTS_PAGE=docs/reliability.md \

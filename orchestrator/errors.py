@@ -2,6 +2,7 @@
 
 import errno
 import signal
+import sys
 from enum import StrEnum
 
 from model import endings
@@ -85,6 +86,14 @@ def explain_os_error(error: OSError) -> str:
     # An error that Python raises itself, such as for a folder of temporary files, has words but no file name.
     what = describe_system_error(error) if error.filename is not None else error.strerror or str(error)
     return f"{what}{second}; {advice}"
+
+
+def explain_missing_module(name: str) -> str:
+    """Return a sentence on a module of a package that this Python has not, and what to do."""
+    return (
+        f"the module `{name}` is not installed for {sys.executable}; run `make setup` in the project's folder and use "
+        "its .venv/bin/knockout; for a machine without a network, `make gpu` gathers packages elsewhere"
+    )
 
 
 class FaultKind(StrEnum):

@@ -22,6 +22,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.parent not in LONG)
 
 
+def ran_nothing(config: pytest.Config, exitstatus: int) -> bool:
+    """Whether a mark was asked for, such as `-m cuda`, and all its tests were skipped."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or config.option.collectonly or not config.option.markexpr:
+        return False
+    return exitstatus == 0 and bool(reporter.stats.get("skipped")) and not reporter.stats.get("passed")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[None]:
+    """Skipped tests are no success of a mark: end with pytest's status for no test, and say so in the last line."""
+    nothing = ran_nothing(session.config, exitstatus)
+    if nothing:
+        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+    yield
+    if nothing:
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        number = len(reporter.stats["skipped"])
+        reporter.write_line(f"no test ran: all {number} tests of `-m {session.config.option.markexpr}` were skipped")
+
+
 @pytest.fixture
 def heeded() -> Iterator[None]:
     """Have SIGINT, SIGTERM and SIGHUP raise an interrupt, also where `nohup` started the tests and ignores SIGHUP."""

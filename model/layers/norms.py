@@ -21,8 +21,8 @@ class _RMSNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight_V: Tensor) -> Tensor:
         per_root = x.square().mean(-1, keepdim=True).add_(NORM_EPS).rsqrt_()
         ctx.save_for_backward(x, weight_V, per_root)
-        normed: Tensor = (x * per_root).mul_(weight_V)
-        return normed
+        # Not in place: compiled by torch 2.11, a result that was changed in place passes no gradient on.
+        return x * per_root * weight_V
 
     @staticmethod
     @once_differentiable

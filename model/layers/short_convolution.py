@@ -22,7 +22,8 @@ class _CausalConvSilu(torch.autograd.Function):
     def forward(ctx: Any, x_BTD: Tensor, taps_WD: Tensor, bias_D: Tensor | None) -> Tensor:
         padded = F.pad(x_BTD, (0, 0, taps_WD.shape[0] - 1, 0))
         ctx.save_for_backward(padded, taps_WD, bias_D)
-        return F.silu(_convolve(padded, taps_WD, bias_D), inplace=True)
+        # Not in place: compiled by torch 2.11, a result that was changed in place passes no gradient on.
+        return F.silu(_convolve(padded, taps_WD, bias_D))
 
     @staticmethod
     def backward(ctx: Any, grad_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -1,5 +1,6 @@
 """`knockout doctor`: what this machine has of what trainings need, and what to do about the rest."""
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -42,6 +43,19 @@ SOURCE_EPOCH_SECONDS = (5, 6)
 """Seconds of an epoch of the source's baseline, from and to, on a GPU that the source does not name."""
 SOURCE_LIMIT_SECONDS = 10
 GPU_PACKAGES = ("flash-linear-attention", "liger-kernel", "triton")
+TESTED_PYTHON = "3.11"
+TESTED = {
+    "torch": "2.13.0",
+    "triton": "3.7.1",
+    "flash-linear-attention": "0.6.0",
+    "liger-kernel": "0.8.5",
+    "transformers": "5.23.0",
+}
+"""Package -> the version that was tested, as constraints.txt pins it."""
+TESTED_ON = "on a CPU and in Triton's interpreter only"
+OTHER_NAMES = {"triton": "pytorch-triton"}
+"""Package -> its name beside builds of torch that are not of PyPI."""
+INSTALL = "run `make setup`, or `make gpu` for a machine without a network"
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -85,16 +99,16 @@ def examine(paths: Paths) -> list[Finding]:
 
 
 def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+    for name in (package, OTHER_NAMES.get(package, package)):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
+    return None
 
 
 def _package(name: str) -> Finding:
     version = _version(name)
     if version is None:
-        return Finding(kind="bad", what=f"{name} is not installed; run `make setup`")
+        return Finding(kind="bad", what=f"{name} is not installed; {INSTALL}")
     return Finding(kind="ok", what=f"{name} {version}")
 
 
@@ -132,14 +146,34 @@ def examine_gpu(config: JobConfig, root: Path) -> Iterator[Finding]:
     if count_gpus() == 0:
         yield Finding(kind="bad", what="no NVIDIA GPU here, so there is nothing to check; run this where there is one")
         return
-    yield from map(_package, GPU_PACKAGES)
+    yield from judge_versions(sys.version.split()[0], {package: _version(package) for package in TESTED})
     yield from check_cuda_tests(root)
     yield check_speed(config)
 
 
+def judge_versions(python: str, found: Mapping[str, str | None]) -> list[Finding]:
+    """Name the packages that are missing, and those whose version differs from the tested one. Pure.
+
+    Args:
+        python: the version of Python.
+        found: package of `TESTED` -> its version here; None if it is not installed.
+    """
+    missing = [Finding(kind="bad", what=f"{name} is not installed; {INSTALL}") for name in found if found[name] is None]
+    versions = {name: version for name, version in found.items() if version}
+    # What follows a plus, such as cu130, names the build.
+    changed = [f"{name} {own} ({TESTED[name]})" for name, own in versions.items() if own.split("+")[0] != TESTED[name]]
+    if python.split(".")[:2] != TESTED_PYTHON.split("."):
+        changed.insert(0, f"Python {python} ({TESTED_PYTHON})")
+    if changed:
+        what = f"other versions than those tested, which stand in brackets: {', '.join(changed)}; tested {TESTED_ON}"
+        return [*missing, Finding(kind="note", what=what)]
+    names = ", ".join(f"{name} {version}" for name, version in {"Python": python, **versions}.items())
+    return [*missing, Finding(kind="ok", what=f"{names}: the versions that were tested, {TESTED_ON}")]
+
+
 def check_cuda_tests(root: Path) -> Iterator[Finding]:
     """Run the tests that are marked `cuda`."""
-    if not (root / "tests").is_dir():
+    if not (root / "tests" / "model").is_dir():
         yield Finding(kind="note", what=f"the tests are not in {root}; run this from a clone of the repository")
         return
     passed, summary = run_marked_tests(root, "cuda")
@@ -149,7 +183,7 @@ def check_cuda_tests(root: Path) -> Iterator[Finding]:
 def check_speed(config: JobConfig) -> Finding:
     """Train `SPEED_EPOCHS` epochs on noise and compare them with the source's."""
     try:
-        speed = measure_speed(config, SPEED_EPOCHS)
+        speed = measure_speed(config, SPEED_EPOCHS, "cuda")
     except DataError as error:
         return Finding(kind="bad", what=f"speed check: {error}")
     return judge_speed(speed)

@@ -26,7 +26,7 @@ from orchestrator.cli.options import (
     parse_seeds,
 )
 from orchestrator.cli.streams import Streams
-from orchestrator.errors import INTERRUPTED, KnockoutError, explain_os_error
+from orchestrator.errors import INTERRUPTED, KnockoutError, explain_missing_module, explain_os_error
 from orchestrator.wording import visible
 
 EPILOG = """\
@@ -51,6 +51,11 @@ def _run(options: argparse.Namespace) -> int:
         return _refuse(str(error))
     except OSError as error:
         return _refuse(explain_os_error(error))
+    except ModuleNotFoundError as error:
+        # From a source tree, packages may be missing. A missing module of ours is our fault and keeps its traceback.
+        if (error.name or "").partition(".")[0] in ("", "orchestrator", "model"):
+            raise
+        return _refuse(explain_missing_module(error.name or ""))
     except KeyboardInterrupt:
         print("knockout: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -39,7 +39,8 @@ def imports(tree: ast.AST) -> list[tuple[str, str | None]]:
 
 ORCHESTRATOR = source_files("orchestrator")
 MODEL = source_files("model")
-BOTH = ORCHESTRATOR + MODEL
+GPU = source_files("gpu")
+BOTH = ORCHESTRATOR + MODEL + GPU
 MODULES = {module_name(path): path for path in BOTH}
 NAMES = {path: path.relative_to(ROOT).as_posix() for path in BOTH}
 

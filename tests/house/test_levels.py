@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.sources import BOTH, MODEL, MODULES, NAMES, ORCHESTRATOR, ROOT, imported_modules, imports, tree_of
+from tests.house.sources import BOTH, GPU, MODEL, MODULES, NAMES, ORCHESTRATOR, ROOT, imported_modules, imports, tree_of
 
 LEVELS = {
     "errors": 0, "files": 0, "closed": 0, "processes": 0, "wording": 0,
@@ -95,7 +95,7 @@ def test_a_package_is_taken_in_with_one_look(package: str) -> None:
     assert len(modules) <= MAX_MODULES
 
 
-@pytest.mark.parametrize("root", ["orchestrator", "model"])
+@pytest.mark.parametrize("root", ["orchestrator", "model", "gpu"])
 def test_no_module_is_reached_from_itself(root: str) -> None:
     left = {name: set(imported_modules(path)) - {name} for name, path in MODULES.items() if name.startswith(root)}
     while free := {name for name, others in left.items() if not others & left.keys()}:
@@ -129,6 +129,11 @@ def test_what_concludes_opens_no_file(path: Path) -> None:
     called = {node.func for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call)}
     names = {func.id if isinstance(func, ast.Name) else getattr(func, "attr", "") for func in called}
     assert not names & OPENERS
+
+
+@pytest.mark.parametrize("path", GPU, ids=NAMES.get)
+def test_the_check_of_a_gpu_machine_needs_pythons_library_alone(path: Path) -> None:
+    assert {module.split(".")[0] for module, _ in imports(tree_of(path))} <= {*sys.stdlib_module_names, "gpu"}
 
 
 def test_git_knows_no_campaign() -> None:

@@ -26,7 +26,7 @@ def test_a_module_has_its_test_file(name: str) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("*/**/test_*.py")), ids=lambda path: path.as_posix())
 def test_a_test_file_mirrors_a_module(path: Path) -> None:
     parts = path.relative_to(ROOT / "tests").parts
-    if parts[0] in ("orchestrator", "model"):
+    if parts[0] in ("orchestrator", "model", "gpu"):
         folder = ROOT.joinpath(*parts[:-1])
         modules = {module.stem.strip("_") for module in folder.glob("*.py")} | {folder.name}
         words = path.stem.removeprefix("test_").split("_")

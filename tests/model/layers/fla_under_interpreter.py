@@ -30,7 +30,7 @@ from model.studies.radio.network import Classifier, initialize
 
 
 def repair_interpreter() -> None:
-    """Mend what fla 0.6.0 and Liger 0.8.5 trip over in the interpreter of triton 3.7.1; no arithmetic changes."""
+    """Mend what fla 0.6.0 and Liger 0.8.5 trip over in the interpreter of triton 3.6 and 3.7; no arithmetic changes."""
     # The autotuner times a kernel's configurations on a device: say all take no time, and it keeps the first.
     Autotuner._bench = lambda self, *arguments, config, **meta: [0.0]
     convert = interpreter._implicit_cvt
@@ -52,6 +52,14 @@ def repair_interpreter() -> None:
         # A compiled loop counts in scalars that have a `.to`, the interpreter's in Python's integers.
         return map(convert, range(*bounds))
 
+    patch_tensor = interpreter._patch_lang_tensor
+
+    def patch_index_too(tensor: Any, scope: Any) -> None:
+        # Triton 3.6 makes an index of an array with one entry, which numpy 2.4 refuses; triton 3.7 squeezes it.
+        patch_tensor(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.squeeze()))
+
+    interpreter._patch_lang_tensor = patch_index_too
     interpreter._implicit_cvt = convert_float_too
     chunk_delta_h.range = scalar_range
     liger_rms_norm.rsqrt = rsqrt

@@ -484,7 +484,10 @@ def test_bf16_trains_on_a_cpu(build_trainer: TrainerBuilder, tmp_path: Path) -> 
     assert math.isclose(records["bf16"].grad_norm, records["fp32"].grad_norm, rel_tol=0.1)
 
 
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # PyTorch's tracer does so itself
+# PyTorch's tracer does all three itself: in 2.13, in 2.11, and under Python 3.13.0.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")
 def test_compiling_changes_no_number_and_no_name(
     build_trainer: TrainerBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeless: Epochs
 ) -> None:

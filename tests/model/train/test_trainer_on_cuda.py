@@ -1,5 +1,6 @@
 """What only a GPU can show. `knockout doctor --gpu` runs these; elsewhere they are skipped."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -145,6 +146,18 @@ def test_compiling_changes_the_loss_by_rounding_only(build_job: Callable[..., Jo
             loss, _ = trainer.step(x_B2S, torch.tensor([0, 1, 2, 0], device=CUDA)).tolist()
         losses.append(loss)
     assert all(math.isclose(loss, losses[0], rel_tol=1e-2) for loss in losses)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # PyTorch's tracer warns of itself
+def test_a_traced_network_has_the_gradients_of_a_plain_one() -> None:
+    """torch 2.11 lost gradients of operations that wrote their result in place; the loss stayed the same."""
+    _, plain = twins(ModelConfig(**WIDE))
+    traced = copy.deepcopy(plain)
+    for forward in (plain, torch.compile(traced, backend="eager")):
+        torch.nn.functional.cross_entropy(forward(bursts().to(CUDA))[0], torch.arange(4, device=CUDA)).backward()
+    expected = {name: parameter.grad.cpu() for name, parameter in plain.named_parameters()}
+    worst = max((relative_error(p.grad, expected[name]), name) for name, p in traced.named_parameters())
+    assert worst[0] < 1e-2, worst
 
 
 def test_every_transform_works_on_the_gpu() -> None:
