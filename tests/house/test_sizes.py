@@ -10,6 +10,9 @@ import pytest
 from tests.house.sources import BOTH, NAMES, imports, tree_of
 
 LAZY = {
+    ("model/kernels.py", "triton.errors"),
+    ("model/kernels.py", "triton.runtime.autotuner"),
+    ("model/kernels.py", "triton.testing"),
     ("model/layers/blocks.py", "liger_kernel.transformers"),
     ("model/layers/blocks.py", "fla.layers.gated_deltanet"),
     ("model/layers/mamba.py", "fla.layers.mamba2"),

@@ -2,10 +2,11 @@
 
 import errno
 import os
+import sys
 
 import pytest
 
-from orchestrator.errors import explain_os_error
+from orchestrator.errors import explain_missing_module, explain_os_error
 
 
 @pytest.mark.parametrize(
@@ -41,3 +42,9 @@ def test_a_refusal_of_pythons_own_keeps_its_words() -> None:
 
 def test_an_error_without_a_number_is_told_in_its_own_words() -> None:
     assert explain_os_error(OSError("it is broken")) == "it is broken; mend that, and run the command again"
+
+
+def test_a_missing_module_is_named_with_its_python_and_what_to_do() -> None:
+    told = explain_missing_module("msgspec")
+    assert told.startswith(f"the module `msgspec` is not installed for {sys.executable}; run `make setup`")
+    assert "`make gpu` gathers packages" in told

@@ -27,6 +27,7 @@ from triton.runtime.autotuner import Autotuner
 from model.config import ModelConfig
 from model.layers.blocks import build_norm, build_token_mixer
 from model.studies.radio.network import Classifier, initialize
+from tests.builders.kernels import take_first_variants
 
 
 def repair_interpreter() -> None:
@@ -129,6 +130,8 @@ def main() -> None:
     request_path, answer_path, device = sys.argv[1:]
     if triton.knobs.runtime.interpret:
         repair_interpreter()
+    else:
+        take_first_variants()
     # TensorFloat keeps ten bits; the comparison wants all of single precision. (TRITON_F32_DEFAULT does the rest.)
     chunk_fwd.SOLVE_TRIL_DOT_PRECISION = tl.constexpr("ieee")
     torch.backends.cudnn.allow_tf32 = False

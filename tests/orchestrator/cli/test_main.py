@@ -1,8 +1,10 @@
 """The command line: help, words, seeds."""
 
+import importlib
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -157,3 +159,29 @@ def test_queue_without_a_word_shows_its_help(capsys: pytest.CaptureFixture[str])
     assert main(["queue"]) == 2
     # A narrow terminal breaks the lines.
     assert "list the runs that wait or are under way" in " ".join(capsys.readouterr().err.split())
+
+
+def missing(name: str) -> Callable[[str], object]:
+    """Return an import that lacks a module."""
+
+    def fail(_: str) -> object:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    return fail
+
+
+def test_a_missing_package_is_told_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib, "import_module", missing("sqlalchemy.exc"))
+    assert main(["status"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("knockout: the module `sqlalchemy.exc` is not installed for ")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["orchestrator.queue", "model.config"])
+def test_a_missing_module_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(importlib, "import_module", missing(name))
+    with pytest.raises(ModuleNotFoundError, match=name):
+        main(["status"])
