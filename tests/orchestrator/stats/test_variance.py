@@ -225,7 +225,7 @@ class TestPrior:
 
     def test_fewer_than_four_arms_are_not_pooled(self) -> None:
         assert fit_prior([Spread(1.0, 1), Spread(2.0, 1), Spread(3.0, 1)]) is None
-        assert pool_spreads(table(np.random.default_rng(0).normal(80, 1, (3, 4))), 100) == {}
+        assert pool_spreads(table(np.random.default_rng(0).normal(80, 1, (3, 4))), 1.0) == {}
 
     def test_arm_that_says_next_to_nothing_has_no_part_in_the_prior(self) -> None:
         four = [Spread(float(variance), 1) for variance in (1, 2, 3, 4)]
