@@ -105,10 +105,10 @@ def estimate_all(items: Items, predicted_ASB: Floats, judge: Judge) -> list[Esti
     ]
 
 
-def true_differences(effect: float) -> dict[str, float]:
+def true_differences(effect: float, num_clusters: int = 20_000) -> dict[str, float]:
     """Return the difference that a worse arm makes to each aggregate, from a very large split."""
     rng = np.random.default_rng(99)
-    items, predicted_ASB = simulate(4, np.array([0.0, effect]), rng, num_clusters=20_000)
+    items, predicted_ASB = simulate(4, np.array([0.0, effect]), rng, num_clusters)
     found = {}
     for name, judge in AGGREGATES.items():
         reference, worse = (np.mean([judge(items, of_B).value for of_B in arm_SB]) for arm_SB in predicted_ASB)
