@@ -132,7 +132,7 @@ def estimate_all(correct_ASB: Outcomes) -> list[Estimate]:
     num_arms, num_seeds, num_bursts = correct_ASB.shape
     accuracy_AS = 100.0 * correct_ASB.mean(axis=2)
     scores = {str(arm): dict(enumerate(accuracy_AS[arm].tolist())) for arm in range(num_arms)}
-    spreads = pool_spreads(scores, num_bursts)
+    spreads = pool_spreads(scores, 100.0 / num_bursts)
     devices_B = np.repeat(np.arange(len(DEVICE_SKILL_D)), BURSTS_PER_DEVICE)
     signed_ASB = correct_ASB.astype(np.int8)
     estimates = []

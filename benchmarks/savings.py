@@ -97,7 +97,7 @@ class Campaign:
     def spreads(self, seeds_of: Mapping[int, Sequence[int]]) -> dict[str, Spread]:
         """Pool the spread over the seeds that each arm has."""
         points = {str(arm): {seed: float(self.accuracy_AS[arm, seed]) for seed in of} for arm, of in seeds_of.items()}
-        return pool_spreads(points, self.correct_ASB.shape[2])
+        return pool_spreads(points, 100.0 / self.correct_ASB.shape[2])
 
     def estimate(self, arm: int, seeds: Sequence[int], spreads: dict[str, Spread], level: float) -> Estimate:
         """Estimate an arm's difference to the first arm."""

@@ -90,8 +90,8 @@ def estimate_delta(pairs: PairedDifferences, spread: Spread | None, level: float
     )
     # One seed shows sampling error only. An interval from it would ignore seed noise, so there is none.
     if pairs.num_seeds == 1:
-        points_SB = 100.0 * pairs.difference_SB.astype(float)
-        return replace(estimate, burst_error_points=float(stratified_variance(points_SB, pairs.devices_B)[0]) ** 0.5)
+        variance = float(stratified_variance(pairs.points, pairs.devices_B)[0])
+        return replace(estimate, burst_error_points=variance**0.5)
     return _with_interval(estimate, pairs, spread)
 
 

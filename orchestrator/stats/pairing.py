@@ -37,12 +37,16 @@ class BurstOutcomes(Protocol):
 class PairedDifferences:
     """One comparison, joined on seed and burst. Pairs with only one side are dropped and counted."""
 
-    difference_SB: NDArray[np.int8]
-    """Experiment minus reference: -1, 0 or 1."""
+    difference_SB: NDArray[np.int8] | Floats
+    """Experiment minus reference: -1, 0 or 1 for items that are right or wrong, else in the metric's unit."""
     seeds: tuple[int, ...]
     devices_B: NDArray[np.int64]
     dropped_seeds: tuple[int, ...] = ()
     dropped_bursts: int = 0
+    scale: float = 100.0
+    """What a difference of 1 is worth in points: 100 percentage points of accuracy, or 1 of a metric's own unit."""
+    resolution: float | None = None
+    """Smallest step of a run's score, in points; None if it is that of one item of B."""
 
     def __post_init__(self) -> None:
         wanted = (len(self.seeds), len(self.devices_B))
@@ -62,8 +66,18 @@ class PairedDifferences:
     @property
     def delta_points_by_seed(self) -> Floats:
         """The difference in accuracy at each seed [S], in percentage points."""
-        per_seed_S: Floats = 100.0 * self.difference_SB.mean(axis=1, dtype=np.float64)
+        per_seed_S: Floats = self.scale * self.difference_SB.mean(axis=1, dtype=np.float64)
         return per_seed_S
+
+    @property
+    def points(self) -> Floats:
+        """The differences in points."""
+        return self.scale * self.difference_SB.astype(np.float64)
+
+    @property
+    def smallest_step(self) -> float:
+        """Smallest difference of two scores, in points."""
+        return self.scale / self.num_bursts if self.resolution is None else self.resolution
 
 
 def pair_outcomes(experiment: Mapping[int, BurstOutcomes], reference: Mapping[int, BurstOutcomes]) -> PairedDifferences:

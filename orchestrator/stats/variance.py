@@ -87,12 +87,15 @@ def seed_spread(pairs: PairedDifferences) -> Spread:
     It is never below the variance of rounding: two equal scores may hide a difference of less than one burst.
     """
     variance = float(pairs.delta_points_by_seed.var(ddof=1))
-    return Spread(max(variance, rounding_variance(pairs.num_bursts)), pairs.num_seeds - 1)
+    return Spread(max(variance, rounding_variance(pairs.smallest_step)), pairs.num_seeds - 1)
 
 
-def rounding_variance(num_bursts: int) -> float:
-    """Return the variance of rounding to steps of 100/B points, squared points: a step squared over 12."""
-    return (100.0 / num_bursts) ** 2 / 12
+def rounding_variance(step_points: float) -> float:
+    """Return the variance of rounding to steps of this size, squared points: a step squared over 12.
+
+    Of B bursts that are right or wrong, the step is 100/B points.
+    """
+    return step_points**2 / 12
 
 
 def stratified_variance(values_RB: Floats, devices_B: NDArray[np.int64]) -> Floats:
@@ -129,11 +132,11 @@ def split_error(pairs: PairedDifferences, spread: Spread) -> ErrorParts:
         pairs: at two seeds or more.
         spread: of the difference at one seed; moderated, or `seed_spread` of the pairs.
     """
-    points_SB = 100.0 * pairs.difference_SB.astype(np.float64)
+    points_SB = pairs.points
     freedom = burst_freedom(pairs)
     if freedom == 0:
         # One burst shows no variance, so take the largest that a number in [-1, 1] can have.
-        return ErrorParts(spread.variance_points2 / pairs.num_seeds, 100.0**2, 0.0, spread.degrees_of_freedom)
+        return ErrorParts(spread.variance_points2 / pairs.num_seeds, pairs.scale**2, 0.0, spread.degrees_of_freedom)
     mean_1B = points_SB.mean(axis=0, keepdims=True)
     # The first row is the mean over seeds; each other row is what one seed adds to each burst.
     between, *each = stratified_variance(np.vstack([mean_1B, points_SB - mean_1B]), pairs.devices_B).tolist()
@@ -148,15 +151,15 @@ def split_error(pairs: PairedDifferences, spread: Spread) -> ErrorParts:
     return ErrorParts(across_seeds - rest, burst, rest, known)
 
 
-def arm_spreads(score_points: Mapping[str, Mapping[int, float]], num_bursts: int) -> dict[str, Spread]:
+def arm_spreads(score_points: Mapping[str, Mapping[int, float]], step_points: float) -> dict[str, Spread]:
     """Estimate each arm's variance over seeds from the table arms x seeds, whose cells may be missing.
 
     What all arms have in common at a seed cancels in every difference, so least squares take it out first. With two
     arms the result is the variance of their paired differences, half for each arm.
 
     Args:
-        score_points: arm -> seed -> accuracy in percentage points.
-        num_bursts: of the capture, for the rounding.
+        score_points: arm -> seed -> score in points.
+        step_points: the smallest step of a score, for the rounding.
 
     Returns:
         The arms whose runs leave a degree of freedom, not yet moderated.
@@ -175,7 +178,7 @@ def arm_spreads(score_points: Mapping[str, Mapping[int, float]], num_bursts: int
     squares_A = np.bincount(arm_R, residual_R**2)
     # An arm whose every seed is needed for the seed effects keeps only rounding noise.
     known = freedom_A > 1e-6
-    variance_A = np.maximum(squares_A[known] / freedom_A[known], rounding_variance(num_bursts))
+    variance_A = np.maximum(squares_A[known] / freedom_A[known], rounding_variance(step_points))
     values = zip(arms[known].tolist(), variance_A.tolist(), freedom_A[known].tolist(), strict=True)
     return {arm: Spread(variance, freedom) for arm, variance, freedom in values}
 
@@ -256,8 +259,8 @@ def difference_spread(experiment: Spread, reference: Spread) -> Spread:
     return Spread(variance, variance**2 / noise)
 
 
-def pool_spreads(score_points: Mapping[str, Mapping[int, float]], num_bursts: int) -> dict[str, Spread]:
+def pool_spreads(score_points: Mapping[str, Mapping[int, float]], step_points: float) -> dict[str, Spread]:
     """Return each arm's moderated spread over seeds; empty if there are too few arms to pool."""
-    spreads = arm_spreads(score_points, num_bursts)
+    spreads = arm_spreads(score_points, step_points)
     prior = fit_prior(list(spreads.values()))
     return {arm: moderate(spread, prior) for arm, spread in spreads.items()} if prior else {}

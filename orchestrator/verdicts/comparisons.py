@@ -62,8 +62,8 @@ def comparison(plan: Plan, experiment: str) -> frozenset[str]:
     return frozenset(configuration(plan, side) for side in (experiment, reference))
 
 
-def score_table(plan: Plan, records: Mapping[str, RunRecord]) -> tuple[dict[str, dict[int, float]], int]:
-    """Return what `arm_spreads` and `pool_spreads` take: configuration -> seed -> accuracy, and how many bursts.
+def score_table(plan: Plan, records: Mapping[str, RunRecord]) -> tuple[dict[str, dict[int, float]], float]:
+    """Return what `arm_spreads` and `pool_spreads` take: configuration -> seed -> accuracy, and its step.
 
     Arms with the same configuration share runs and count once. Controls have no row. A model trained on shuffled labels
     guesses, so its spread over seeds says nothing about that of a working model. An A/A arm has other seeds than the
@@ -74,7 +74,8 @@ def score_table(plan: Plan, records: Mapping[str, RunRecord]) -> tuple[dict[str,
     runs = {name: runs_by_seed(plan, records, name) for name, arm in plan.arms.items() if not arm.control}
     num_bursts = [len(bursts.keys) for of in runs.values() for bursts in outcomes_by_seed(of, capture).values()]
     scores = {configuration(plan, name): accuracies_by_seed(of, capture) for name, of in runs.items()}
-    return scores, max(num_bursts, default=1)
+    # One burst more or less moves an accuracy by this much.
+    return scores, 100.0 / max(num_bursts, default=1)
 
 
 def replicate_accuracies(plan: Plan, records: Mapping[str, RunRecord]) -> dict[int, float]:
@@ -88,7 +89,7 @@ def replicate_accuracies(plan: Plan, records: Mapping[str, RunRecord]) -> dict[i
     }
 
 
-def replicate_spread(percents: Collection[float], num_bursts: int) -> Spread | None:
+def replicate_spread(percents: Collection[float], step_points: float) -> Spread | None:
     """Return the sample variance of runs that differ only in their seed; None for fewer than two.
 
     It includes what a seed does to all arms alike. This does not cancel for an A/A arm, which trains at other seeds
@@ -96,20 +97,20 @@ def replicate_spread(percents: Collection[float], num_bursts: int) -> Spread | N
 
     Args:
         percents: accuracies of n runs; the degrees of freedom are n - 1.
-        num_bursts: number of bursts of the capture; the variance is never below that of rounding to whole bursts.
+        step_points: the smallest step of an accuracy; the variance is never below that of rounding to it.
     """
     if len(percents) < 2:
         return None
-    return Spread(max(variance(percents), rounding_variance(num_bursts)), len(percents) - 1)
+    return Spread(max(variance(percents), rounding_variance(step_points)), len(percents) - 1)
 
 
 def pooled_spreads(plan: Plan, records: Mapping[str, RunRecord]) -> dict[str, Spread]:
     """Return the pooled spread of each configuration, and for each A/A arm that of the replicates."""
-    scores, num_bursts = score_table(plan, records)
-    replicates = replicate_spread(replicate_accuracies(plan, records).values(), num_bursts)
+    scores, step_points = score_table(plan, records)
+    replicates = replicate_spread(replicate_accuracies(plan, records).values(), step_points)
     # A/A arms are judged with the spread of replicates, since the pooled one has the common seed effect removed.
     of_replicates = {name: replicates for name, arm in plan.arms.items() if arm.seed_shift and replicates}
-    return pool_spreads(scores, num_bursts) | of_replicates
+    return pool_spreads(scores, step_points) | of_replicates
 
 
 def spread_between(plan: Plan, spreads: Mapping[str, Spread], experiment: str, reference: str) -> Spread | None:

@@ -300,7 +300,7 @@ def _replicate_step(plan: Plan, records: Records, spread: Spread) -> ReplicateSt
 
 def _split_devices(pairs: PairedDifferences) -> tuple[DeviceStep, ...]:
     """Split the variance of the mean over bursts by device; empty if no device has two bursts."""
-    points_B = 100.0 * pairs.difference_SB.mean(axis=0, dtype=np.float64)
+    points_B = pairs.scale * pairs.difference_SB.mean(axis=0, dtype=np.float64)
     strata = {int(device): points_B[pairs.devices_B == device] for device in np.unique(pairs.devices_B)}
     freedom = sum(len(stratum) - 1 for stratum in strata.values())
     if not freedom:

@@ -126,23 +126,23 @@ class TestSpreads:
         assert seed_spread(pairs) == Spread(pytest.approx(np.var([50, 0, 25], ddof=1)), 2)
 
     def test_equal_seeds_still_differ_by_less_than_a_burst(self, differences: Pairs) -> None:
-        assert seed_spread(differences([[1, 0, 0, 0, 0], [0, 1, 0, 0, 0]])).variance_points2 == rounding_variance(5)
-        assert rounding_variance(5) == pytest.approx(20**2 / 12)
-        assert {spread.variance_points2 for spread in arm_spreads(table(np.zeros((3, 2))), 5).values()} == {20**2 / 12}
+        assert seed_spread(differences([[1, 0, 0, 0, 0], [0, 1, 0, 0, 0]])).variance_points2 == rounding_variance(20)
+        assert rounding_variance(20) == pytest.approx(20**2 / 12)
+        assert {spread.variance_points2 for spread in arm_spreads(table(np.zeros((3, 2))), 20).values()} == {20**2 / 12}
 
     def test_two_arms_share_the_variance_of_their_paired_differences(self) -> None:
         scores_AS = np.array([[80.0, 83.0, 81.0], [84.0, 85.0, 89.0]])
-        first, second = arm_spreads(table(scores_AS), 10**6).values()
+        first, second = arm_spreads(table(scores_AS), 1e-4).values()
         both = difference_spread(first, second)
         assert both.variance_points2 == pytest.approx(np.var(scores_AS[1] - scores_AS[0], ddof=1))
         assert both.degrees_of_freedom == pytest.approx(2)
 
     def test_what_a_seed_does_to_all_arms_is_no_spread(self) -> None:
         scores_AS = np.random.default_rng(0).normal(80, 1, (5, 3))
-        moved = arm_spreads(table(scores_AS + np.array([0, 30, -7])), 10**6)
+        moved = arm_spreads(table(scores_AS + np.array([0, 30, -7])), 1e-4)
         assert moved == {
             arm: Spread(pytest.approx(spread.variance_points2), pytest.approx(spread.degrees_of_freedom))
-            for arm, spread in arm_spreads(table(scores_AS), 10**6).items()
+            for arm, spread in arm_spreads(table(scores_AS), 1e-4).items()
         }
 
     def test_missing_cells_give_the_residuals_of_least_squares(self) -> None:
@@ -151,15 +151,15 @@ class TestSpreads:
         design = np.column_stack([np.eye(3)[arms], np.eye(3)[[0, 1, 2, 0, 2, 1, 2]][:, 1:]])
         fit = OLS([80.0, 82, 81, 85, 83, 79, 70], design).fit()
         freedom = np.bincount(arms, 1 - fit.get_influence().hat_matrix_diag)
-        found = arm_spreads(scores, 10**6)
+        found = arm_spreads(scores, 1e-4)
         assert list(found) == ["a", "b", "c"]
         assert [spread.degrees_of_freedom for spread in found.values()] == pytest.approx(freedom)
         variances = [spread.variance_points2 for spread in found.values()]
         assert variances == pytest.approx(np.bincount(arms, fit.resid**2) / freedom)
 
     def test_arms_that_share_no_seed_with_another_leave_nothing_to_compare(self) -> None:
-        assert arm_spreads({"a": {0: 80.0, 1: 82.0}}, 100) == {}
-        assert arm_spreads({"a": {0: 80.0}, "b": {0: 81.0}}, 100) == {}
+        assert arm_spreads({"a": {0: 80.0, 1: 82.0}}, 1.0) == {}
+        assert arm_spreads({"a": {0: 80.0}, "b": {0: 81.0}}, 1.0) == {}
 
     def test_difference_of_two_arms_has_both_variances_and_satterthwaites_freedom(self) -> None:
         assert difference_spread(Spread(3.0, 4.0), Spread(1.0, 2.0)) == Spread(4.0, pytest.approx(16 / (9 / 4 + 1 / 2)))
@@ -225,7 +225,7 @@ class TestPrior:
 
     def test_fewer_than_four_arms_are_not_pooled(self) -> None:
         assert fit_prior([Spread(1.0, 1), Spread(2.0, 1), Spread(3.0, 1)]) is None
-        assert pool_spreads(table(np.random.default_rng(0).normal(80, 1, (3, 4))), 100) == {}
+        assert pool_spreads(table(np.random.default_rng(0).normal(80, 1, (3, 4))), 1.0) == {}
 
     def test_arm_that_says_next_to_nothing_has_no_part_in_the_prior(self) -> None:
         four = [Spread(float(variance), 1) for variance in (1, 2, 3, 4)]
@@ -242,7 +242,7 @@ class TestPrior:
 
     def test_pooled_spreads_lie_between_their_own_and_the_campaigns(self) -> None:
         scores = table(np.random.default_rng(0).normal(80, 1, (6, 3)))
-        own, pooled = arm_spreads(scores, 1000), pool_spreads(scores, 1000)
+        own, pooled = arm_spreads(scores, 0.1), pool_spreads(scores, 0.1)
         prior = fit_prior(list(own.values()))
         assert prior is not None
         for arm, spread in pooled.items():

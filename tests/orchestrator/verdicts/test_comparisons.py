@@ -92,12 +92,12 @@ class TestConfigurations:
         self, plan: Plan, runs_of: RunsOf
     ) -> None:
         records = runs_of(plan, {"baseline": 0.8, "E5": [0.84, 0.86], "H2": [0.85, None], "null": 0.1})
-        scores, num_bursts = score_table(plan, records)
+        scores, step_points = score_table(plan, records)
         assert {name: len(of) for name, of in scores.items()} == {"baseline": 2, "E5": 2, "H2": 1}
-        assert (scores["E5"], num_bursts) == ({0: pytest.approx(84.0), 1: pytest.approx(86.0)}, 200)
+        assert (scores["E5"], step_points) == ({0: pytest.approx(84.0), 1: pytest.approx(86.0)}, 0.5)
 
     def test_campaign_without_a_score_has_one_burst_to_round_to(self, plan: Plan) -> None:
-        assert score_table(plan, {}) == ({"baseline": {}, "E5": {}, "H2": {}}, 1)
+        assert score_table(plan, {}) == ({"baseline": {}, "E5": {}, "H2": {}}, 100.0)
 
     def test_spread_of_a_difference_takes_both_sides(self, plan: Plan) -> None:
         spreads = {"baseline": Spread(3.0, 4.0), "E5": Spread(1.0, 2.0)}
@@ -152,16 +152,16 @@ class TestReplicates:
         )
 
     def test_spread_is_their_sample_variance(self) -> None:
-        found = replicate_spread([80.0, 70.0, 90.0, 60.0], 200)
+        found = replicate_spread([80.0, 70.0, 90.0, 60.0], 0.5)
         assert found is not None
         assert (found.variance_points2, found.degrees_of_freedom) == (pytest.approx(500 / 3), 3)
 
     def test_that_agree_tell_no_more_than_rounding_lets_them(self) -> None:
-        assert replicate_spread([80.0, 80.0, 80.0], 200) == Spread(rounding_variance(200), 2)
+        assert replicate_spread([80.0, 80.0, 80.0], 0.5) == Spread(rounding_variance(0.5), 2)
 
     @pytest.mark.parametrize("percents", [[], [80.0]])
     def test_one_has_no_spread(self, percents: list[float]) -> None:
-        assert replicate_spread(percents, 200) is None
+        assert replicate_spread(percents, 0.5) is None
 
     def test_difference_of_two_has_twice_the_variance_and_is_known_as_well(self, with_aa: dict[int, Plan]) -> None:
         assert spread_between(with_aa[3], {"AA1": Spread(3.0, 7.0)}, "AA1", "baseline") == Spread(6.0, 7.0)
