@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from msgspec import Meta, Struct
 
@@ -17,11 +17,11 @@ from orchestrator.task.knobs import leaves
 
 StyleName = Literal["argparse", "literal", "hydra", "absl"]
 BooleanForm = Literal["switch", "pair", "type_bool", "text"]
-ListForm = Literal["nargs", "append", "comma", "json"]
-BOOLEAN_FORMS: tuple[str, ...] = ("switch", "pair", "type_bool", "text")
 """`--x` or nothing; `--x` or `--no-x`; `--x=True` or `--x=`; `--x=True` or `--x=False`."""
-LIST_FORMS: tuple[str, ...] = ("nargs", "append", "comma", "json")
+ListForm = Literal["nargs", "append", "comma", "json"]
 """`--x 1 2`; `--x=1 --x=2`; `--x=1,2`; `--x=[1, 2]`."""
+LIST_FORMS: tuple[ListForm, ...] = get_args(ListForm)
+FORMS: tuple[BooleanForm | ListForm, ...] = (*get_args(BooleanForm), *LIST_FORMS)
 
 
 class TemplateStyle(Config, frozen=True, kw_only=True):
@@ -37,6 +37,11 @@ class Flags(Config, frozen=True, kw_only=True):
 
     if_true: str = ""
     if_false: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.if_true == self.if_false:
+            raise ValueError("`if_true` and `if_false` are the same, so the script is told nothing")
 
 
 Form = BooleanForm | ListForm | Flags

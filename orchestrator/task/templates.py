@@ -6,11 +6,18 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 
 from orchestrator.errors import SpecError
+from orchestrator.task.config_files import Format
 from orchestrator.task.knobs import did_you_mean
+from orchestrator.task.typed import Where
 
 PARAMS, RESUME, SEED, CHECKPOINT = "params", "resume", "seed", "checkpoint"
 RUN_FOLDER, GPUS = "run_folder", "gpus"
-CONFIG_FORMATS = {"config": "json", "config.json": "json", "config.yaml": "yaml", "config.toml": "toml"}
+CONFIG_FORMATS: dict[str, Format] = {
+    "config": "json",
+    "config.json": "json",
+    "config.yaml": "yaml",
+    "config.toml": "toml",
+}
 """Template for the path of a file with all parameters -> the format of that file."""
 ONE_PARAMETER, ONE_DATA = "params.", "data."
 """What the template of one parameter, and of one data path, begins with; the rest is its name."""
@@ -23,9 +30,6 @@ WORD_FIELDS = (*PLACE_FIELDS, GPUS, *CONFIG_FORMATS, ONE_PARAMETER, ONE_DATA)
 
 _BRACES = re.compile(r"\{\{|\}\}|\{(?P<name>[^{}]*)\}|[{}]")
 _DOUBLE = "; double the braces (`{{` and `}}`) if they are meant as they stand"
-
-Where = tuple[str, ...]
-"""Path of keys in the campaign file."""
 
 
 class Field(Struct, frozen=True):
