@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from orchestrator.errors import SpecError
-from orchestrator.task.config_files import Format, format_of, merge, render
+from orchestrator.task.config_files import FORMATS, Format, format_of, merge, render
 from orchestrator.task.rules import named_parameters, unnamed_parameters
 from orchestrator.task.spec import TaskSpec
 from orchestrator.task.spelling import spell, spell_value
@@ -19,16 +19,17 @@ from orchestrator.task.templates import (
     ONE_DATA,
     ONE_PARAMETER,
     PARAMS,
+    PARAMS_VARIABLE,
     RESUME,
     RUN_FOLDER,
     SEED,
+    SEED_VARIABLE,
     field_names,
     fill,
 )
 
 HIDDEN = ("SLURM_*",)
 """Variables that a command does not see: trainers would resubmit themselves if they saw their job's."""
-SEED_VARIABLE = "KNOCKOUT_SEED"
 
 
 class Places(Struct, frozen=True, kw_only=True):
@@ -50,7 +51,7 @@ class Launch(Struct, frozen=True, kw_only=True):
 
     arguments: tuple[str, ...]
     environment: dict[str, str]
-    """What is added to the environment of the worker."""
+    """What is added to the environment of the worker; $KNOCKOUT_PARAMS is the path of a JSON file."""
     files: dict[str, str]
     """Path of a file that is written first -> its text; a relative path lies in the checkout."""
 
@@ -69,10 +70,12 @@ def build_launch(task: TaskSpec, parameters: Mapping[str, Any], seed: int, place
     Raises:
         SpecError: a parameter cannot be spelled, a file cannot be merged into, or an argument holds a zero byte.
     """
+    # Values are put in once: a parameter whose text holds braces is not read as a template again.
     values = _place_values(seed, places)
     filled = _filled(parameters, values)
     values |= _parameter_values(task, filled)
-    environment = {name: fill(text, values) for name, text in task.env.values.items()} | {SEED_VARIABLE: str(seed)}
+    told = {SEED_VARIABLE: str(seed), PARAMS_VARIABLE: _config_path(places, "json")}
+    environment = {name: fill(text, values) for name, text in task.env.values.items()} | told
     arguments = tuple(word for text in task.command for word in _expand(text, task, filled, values))
     for word in (*arguments, *environment.values()):
         _refuse_unwritable(word)
@@ -83,6 +86,7 @@ def _place_values(seed: int, places: Places) -> dict[str, str]:
     """Return what each template stands for, but for those of parameters."""
     configs = {name: _config_path(places, form) for name, form in CONFIG_FORMATS.items()}
     data = {f"{ONE_DATA}{name}": path for name, path in places.data.items()}
+    # Without a checkpoint, `{resume}` stands for nothing, so nobody sees the empty text.
     single = {SEED: str(seed), RUN_FOLDER: places.run_folder, GPUS: str(places.gpus), CHECKPOINT: places.checkpoint}
     return single | configs | data
 
@@ -140,12 +144,18 @@ def _refuse_unwritable(word: str) -> None:
 
 def _files(task: TaskSpec, parameters: Mapping[str, Any], places: Places) -> dict[str, str]:
     texts = (*task.command, *task.env.values.values(), *(task.resume.arguments if task.resume else ()))
-    forms = {CONFIG_FORMATS[name] for text in texts for name in field_names(text) if name in CONFIG_FORMATS}
-    if PARAMS in task.reads:
-        forms.add("json")
-    written = {_config_path(places, form): render(parameters, form) for form in sorted(forms)}
+    asked = {CONFIG_FORMATS[name] for text in texts for name in field_names(text) if name in CONFIG_FORMATS}
+    # The JSON file is always there: the helper `knockout` reads it, and it tells a person what ran.
+    written = {
+        _config_path(places, form): render(parameters, form) for form in FORMATS if form in asked or form == "json"
+    }
     for path, how in task.files.items():
         form = format_of(path)
+        if how == "merge" and path not in places.texts:
+            raise SpecError(
+                f"`{path}` is not in the checkout, so there is nothing to merge into; commit it, or say `write`",
+                ("task", "files", path),
+            )
         written[path] = merge(places.texts[path], parameters, path) if how == "merge" else render(parameters, form)
     return written
 

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from io import StringIO
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -20,6 +20,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from orchestrator.errors import SpecError
 
 Format = Literal["json", "yaml", "toml"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 SUFFIXES: dict[str, Format] = {".json": "json", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
 """Suffix of a file with parameters -> its format."""
 
@@ -166,6 +167,7 @@ _Representer.add_representer(float, _represent_float)
 def _merge_yaml(text: str, parameters: Mapping[str, Any], path: str) -> str:
     yaml = YAML(typ="rt", pure=True)
     yaml.Representer = _Representer
+    # A long text stays on its line, as it was.
     yaml.width = 2**20
     try:
         found = yaml.load(text)

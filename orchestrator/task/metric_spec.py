@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from orchestrator.closed import Config
 from orchestrator.errors import SpecError
+from orchestrator.task.templates import check_place
 from orchestrator.task.typed import Where, convert, mapping, section
 from orchestrator.wording import listed
 
@@ -43,18 +44,10 @@ class ProgressSource(Config, frozen=True, kw_only=True, tag_field="kind", tag="p
 
 
 class StdoutSource(Config, frozen=True, kw_only=True, tag_field="kind", tag="stdout"):
-    """A line of the output: literal text with numbers in braces, `Accuracy: {correct}/{total}`."""
+    """A line of the output: literal text with numbers in braces, `regex:...` or `preset:NAME`."""
 
-    stdout: Word
+    stdout: Annotated[str, Meta(min_length=1, description="e.g. `Accuracy: {correct}/{total}`")]
     value: Annotated[str, Meta(description="which number, if the pattern has several")] = ""
-    pick: Pick = "last"
-
-
-class RegexSource(Config, frozen=True, kw_only=True, tag_field="kind", tag="regex"):
-    """A line of the output, by a regular expression with named groups."""
-
-    regex: Word
-    value: str = ""
     pick: Pick = "last"
 
 
@@ -151,7 +144,6 @@ class ItemsSource(Config, frozen=True, kw_only=True, tag_field="kind", tag="item
 Source = (
     ProgressSource
     | StdoutSource
-    | RegexSource
     | FileSource
     | CsvSource
     | JsonlSource
@@ -162,6 +154,10 @@ Source = (
 )
 _SOURCES: dict[str, type[Source]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Source)}
 """The key that says which source it is -> its type."""
+
+
+FILE_SOURCES = ("file", "csv", "jsonl", "tensorboard", "trainer_state")
+"""The sources that are read from a file or folder of the run."""
 
 
 class Margin(Config, frozen=True, kw_only=True):
@@ -227,6 +223,7 @@ def _fields(name: str, values: object, where: Where) -> _Fields:
 
 def _roles(fields: Mapping[str, _Fields], where: Where) -> dict[str, Role]:
     """Give each metric its role: the first without one is judged, unless another says that it is."""
+    # The order of the file counts: the metric that a person writes first is the one they ask about.
     said: dict[str, Role] = {name: one.role for name, one in fields.items() if one.role}
     unsaid: list[str] = [name for name in fields if name not in said]
     if "judged" not in said.values():
@@ -244,6 +241,7 @@ def _metric(name: str, fields: _Fields, role: Role, source: Source, where: Where
             "or `margin: 5%`",
             where,
         )
+    # A share of the reference is judged on the logarithm, so margin and comparison go together.
     is_ratio = margin is not None and margin.is_share
     compare = fields.compare or ("ratio" if is_ratio else "difference")
     if margin is not None and is_ratio != (compare == "ratio"):
@@ -279,10 +277,14 @@ def _source(name: str, values: Any, where: Where) -> Source:
     if not kinds:
         section(found, _SOURCES, where)
         raise SpecError(f"`from` names no source; there are {', '.join(_SOURCES)}", where)
-    return convert(found, _SOURCES[kinds[0]], where)
+    source = convert(found, _SOURCES[kinds[0]], where)
+    if kinds[0] in FILE_SOURCES:
+        check_place(found[kinds[0]], (*where, kinds[0]))
+    return source
 
 
 def _refuse_same_source(metrics: Mapping[str, MetricSpec], where: Where) -> None:
+    # Two tests of one number would halve the level of each and tell nothing more.
     judged: dict[Source, str] = {}
     for name, metric in metrics.items():
         if metric.role == "judged":
@@ -306,7 +308,7 @@ def column_of(metric: MetricSpec) -> str:
             return column
         case JsonlSource(key=column) | TrainerStateSource(key=column):
             return column
-        case StdoutSource(value=column) | RegexSource(value=column):
+        case StdoutSource(value=column):
             return column or metric.name
     return ""
 

@@ -98,6 +98,7 @@ def apply_to_parameters(
     changed = deepcopy(dict(parameters))
     for name, value in change.items():
         place = (*where, name)
+        # A section of new values is the same change as its dotted names.
         for inner, new in leaves({name: value}) if isinstance(value, Mapping) else ((name, value),):
             _apply_one(changed, inner, new, schema, place)
     return changed
@@ -111,6 +112,7 @@ def _apply_one(parameters: Parameters, name: str, value: Any, schema: Schema, wh
     old, rule = node[last], at(schema, name.split("."))
     new = _of_type(name, old, _finite(value, where), rule, where)
     check_value(new, rule, where)
+    # Python takes True for 1, which are two values here.
     if new == old and type(new) is type(old):
         raise SpecError(f"`{name}: {new}` changes nothing: the stack it is put on has that value already", where)
     node[last] = deepcopy(new)
@@ -161,6 +163,7 @@ def _fitted(old: Any, new: Any) -> Any:
 
 
 def _fitted_list(old: list[Any], new: list[Any]) -> list[Any] | None:
+    # A list of several kinds, or an empty one, says nothing of its items.
     kinds = {type(one) for one in old}
     if len(kinds) != 1:
         return new

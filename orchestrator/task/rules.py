@@ -12,19 +12,21 @@ from typing import Any
 from orchestrator.errors import SpecError
 from orchestrator.task.config_files import SUFFIXES
 from orchestrator.task.knobs import did_you_mean, leaves
-from orchestrator.task.spec import ResumeSpec, TaskSpec
-from orchestrator.task.spelling import TemplateStyle, spell
+from orchestrator.task.spec import PROGRESS_FILES, ProgressSpec, ResumeSpec, TaskSpec
+from orchestrator.task.spelling import TemplateStyle, spell, spell_value
 from orchestrator.task.templates import (
     CHECKPOINT,
     CONFIG_FORMATS,
     ONE_PARAMETER,
     PARAMS,
-    PLACE_FIELDS,
+    PARAMS_VARIABLE,
     RESUME,
     RUN_FOLDER,
     SEED,
+    SEED_VARIABLE,
     WORD_FIELDS,
     check_fields,
+    check_place,
     field_names,
 )
 from orchestrator.task.typed import Where, refuse_outside, refuse_twice
@@ -32,6 +34,7 @@ from orchestrator.task.typed import Where, refuse_outside, refuse_twice
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_][\w-]*", re.ASCII)
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+_DATA_VALUE = re.compile(r"\{data\.(?P<name>[^{}]*)\}")
 _SIGNS = re.compile(r"[*?\[]")
 _TORCHRUN = ("torchrun", "torch.distributed.run", "torch.distributed.launch")
 _EXCLUDES = (":!", ":^", ":(exclude)")
@@ -45,6 +48,7 @@ def check_task(task: TaskSpec, where: Where = ("task",)) -> None:
         SpecError: `where` is the path of the key at fault.
     """
     _check_templates(task, where)
+    _check_places(task, where)
     _check_code(task, (*where, "code"))
     _check_outputs(task, (*where, "outputs"))
     _check_files(task, (*where, "files"))
@@ -67,12 +71,20 @@ def _texts(task: TaskSpec) -> Iterator[tuple[str, tuple[str, ...], Where]]:
         yield word, (*WORD_FIELDS, PARAMS, RESUME), ("command", f"[{index}]")
     for name, text in task.env.values.items():
         yield text, WORD_FIELDS, ("env", name)
-    for name, items in task.items.items():
-        yield items.file, PLACE_FIELDS, ("items", name, "file")
     if task.resume:
-        yield task.resume.when, PLACE_FIELDS, ("resume", "when")
         for index, word in enumerate(task.resume.arguments):
             yield word, (*WORD_FIELDS, CHECKPOINT), ("resume", "arguments", f"[{index}]")
+
+
+def _check_places(task: TaskSpec, where: Where) -> None:
+    for name, items in task.items.items():
+        check_place(items.file, (*where, "items", name, "file"))
+    if task.resume:
+        check_place(task.resume.when, (*where, "resume", "when"))
+    progress = task.progress or ProgressSpec(stdout="-")
+    for key in PROGRESS_FILES:
+        if path := getattr(progress, key):
+            check_place(path, (*where, "progress", key))
 
 
 def _fields_of(texts: Iterable[str]) -> set[str]:
@@ -82,6 +94,7 @@ def _fields_of(texts: Iterable[str]) -> set[str]:
 def _check_code(task: TaskSpec, where: Where) -> None:
     refuse_twice(task.code, where)
     for index, pathspec in enumerate(task.code):
+        # What git calls magic, `:(glob)` and `:!`, stands before the path.
         path = pathspec.partition(")")[2] if pathspec.startswith(":(") else pathspec.lstrip(":!^")
         refuse_outside(path, (*where, f"[{index}]"))
     if all(pathspec.startswith(_EXCLUDES) for pathspec in task.code):
@@ -90,6 +103,7 @@ def _check_code(task: TaskSpec, where: Where) -> None:
 
 def _check_outputs(task: TaskSpec, where: Where) -> None:
     refuse_twice(task.outputs, where)
+    # Each output becomes a link before the command starts: it must be one plain path of the run's own.
     for index, output in enumerate(task.outputs):
         place = (*where, f"[{index}]")
         refuse_outside(output, place)
@@ -136,6 +150,7 @@ def _check_files(task: TaskSpec, where: Where) -> None:
         refuse_outside(path, place)
         if PurePosixPath(path).suffix not in SUFFIXES:
             raise SpecError(f"`{path}` has none of the suffixes {', '.join(SUFFIXES)}, so its format is unknown", place)
+        # Data are links into the user's own files, so a write there would reach those.
         for name, data in task.data.items():
             if _overlap(path, data.path):
                 raise SpecError(f"`{path}` lies in the data `{name}`, which a run may only read", place)
@@ -180,12 +195,12 @@ def _check_resume(task: TaskSpec, resume: ResumeSpec, where: Where) -> None:
             "nothing passes these arguments on; put `{resume}` into `task.command` where they belong",
             (*where, "arguments"),
         )
+    # Whatever lies elsewhere in a checkout goes with it when the attempt ends.
     if not resume.when.startswith(f"{{{RUN_FOLDER}}}"):
         _check_kept(resume.when, task.outputs, (*where, "when"))
 
 
 def _check_kept(path: str, outputs: tuple[str, ...], where: Where) -> None:
-    refuse_outside(path, where)
     if not any(_is_inside(path, output) for output in outputs):
         raise SpecError(
             f"`{path}` lies in none of `outputs`, so it would go with the checkout; add its folder to `task.outputs`",
@@ -235,11 +250,58 @@ def check_baseline(task: TaskSpec, parameters: Mapping[str, Any], where: Where =
     for name in task.forms:
         if name not in names:
             raise SpecError(f"there is no parameter `{name}`{did_you_mean(name, names)}", (*where, "forms", name))
-    if PARAMS in _fields_of(task.command):
-        try:
+    _check_data_values(task, parameters)
+    _check_spelled(task, parameters)
+
+
+def check_arm(task: TaskSpec, baseline: Mapping[str, Any], parameters: Mapping[str, Any], where: Where) -> None:
+    """Refuse parameters of an experiment that the command line cannot tell from others.
+
+    Args:
+        task: a task that `check_baseline` has passed.
+        baseline: its parameters, nested.
+        parameters: those of the experiment.
+        where: path of the change in the campaign file.
+
+    Raises:
+        SpecError: a parameter cannot be spelled, or is null where the style leaves a null out.
+    """
+    before, spelled = dict(leaves(baseline)), unnamed_parameters(task, parameters)
+    try:
+        _check_spelled(task, parameters)
+    except SpecError as error:
+        raise SpecError(str(error), (*where, ".".join(error.where[1:]))) from None
+    if PARAMS not in _fields_of(task.command) or task.style in ("literal", "hydra"):
+        return
+    for name, value in spelled.items():
+        # Without the option, the script takes its own default. The baseline's value need not be that default.
+        if value is None and before.get(name) is not None:
+            raise SpecError(
+                f"`{name}` is null here and `{before[name]}` in `baseline`; a command line leaves a null out, so the "
+                "script would take its own default: pass parameters on by `{config}`",
+                (*where, name),
+            )
+
+
+def _check_spelled(task: TaskSpec, parameters: Mapping[str, Any]) -> None:
+    values = dict(leaves(parameters))
+    try:
+        if PARAMS in _fields_of(task.command):
             spell(unnamed_parameters(task, parameters), task.spelling)
-        except SpecError as error:
-            raise SpecError(str(error), ("baseline", *error.where)) from None
+        for name in named_parameters(task):
+            if name in values:
+                spell_value(name, values[name], task.spelling)
+    except SpecError as error:
+        raise SpecError(str(error), ("baseline", *error.where)) from None
+
+
+def _check_data_values(task: TaskSpec, parameters: Mapping[str, Any]) -> None:
+    """Refuse a parameter that stands for data which the task does not name."""
+    for name, value in leaves(parameters):
+        match = _DATA_VALUE.fullmatch(value) if isinstance(value, str) else None
+        if match and match["name"] not in task.data:
+            hint = did_you_mean(match["name"], task.data) if task.data else "; give it a line in `task.data`"
+            raise SpecError(f"there are no data `{match['name']}`{hint}", ("baseline", *name.split(".")))
 
 
 def _check_named(task: TaskSpec, names: tuple[str, ...], where: Where) -> None:
@@ -252,9 +314,11 @@ def _check_named(task: TaskSpec, names: tuple[str, ...], where: Where) -> None:
 
 
 def _check_reach(task: TaskSpec, names: tuple[str, ...], where: Where) -> None:
-    fields = _fields_of((*task.command, *task.env.values.values()))
-    if not names or task.files or "params" in task.reads or fields & {PARAMS, *CONFIG_FORMATS}:
+    texts = (*task.command, *task.env.values.values())
+    is_read = "params" in task.reads or any(PARAMS_VARIABLE in text for text in texts)
+    if not names or task.files or is_read or _fields_of(texts) & {PARAMS, *CONFIG_FORMATS}:
         return
+    # Without `{params}`, only those parameters reach the script that a template names.
     named = named_parameters(task)
     missed = [name for name in names if not _is_named(name, named)]
     if len(missed) == len(names):
@@ -273,7 +337,7 @@ def _check_seed(task: TaskSpec, parameters: Mapping[str, Any], where: Where) -> 
     texts = (*task.command, *task.env.values.values())
     is_value = any(value == f"{{{SEED}}}" for _, value in leaves(parameters))
     if not (
-        is_value or "seed" in task.reads or SEED in _fields_of(texts) or any("KNOCKOUT_SEED" in text for text in texts)
+        is_value or "seed" in task.reads or SEED in _fields_of(texts) or any(SEED_VARIABLE in text for text in texts)
     ):
         raise SpecError(
             "the seed never reaches the script: put `{seed}` into `task.command` or `task.env`; if the script takes it "

@@ -85,12 +85,14 @@ def read_schema(values: object, names: Iterable[str], where: Where = ("task", "s
 
 def _resolved(schema: object, root: Mapping[str, Any], where: Where, depth: int) -> Schema:
     """Check keywords at every level, and put in what references stand for."""
+    # `true` allows every value and `false` none.
     if isinstance(schema, bool):
         return {} if schema else {"enum": []}
     if depth > MAX_DEPTH:
         raise SpecError(f"the schema refers to itself, or lies more than {MAX_DEPTH} deep", where)
     found = section(schema, (*_NARROWING, *_SAYING), where)
     narrowing = {key: value for key, value in found.items() if key in _NARROWING}
+    # Keywords beside a reference hold too, so they lie on top of what it stands for.
     if reference := narrowing.pop("$ref", None):
         narrowing = _referred(reference, root, where) | narrowing
         return _resolved(narrowing, root, where, depth + 1)

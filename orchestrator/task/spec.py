@@ -23,6 +23,10 @@ GRACE_SECONDS = 30.0
 """Seconds between the request to stop and the end of all processes: torchrun allows its workers as many."""
 
 
+PROGRESS_FILES = ("csv", "jsonl", "tensorboard", "trainer_state")
+"""The sources of progress that are files or folders."""
+
+
 class DataSpec(Config, frozen=True, kw_only=True):
     """A file, folder or glob that a run reads; a relative path is linked into the run's checkout."""
 
@@ -41,14 +45,10 @@ class ResampledSpec(Config, frozen=True, kw_only=True):
 class ItemsSpec(Config, frozen=True, kw_only=True):
     """A table with one row for each item of a split."""
 
-    file: Word
+    file: Annotated[str, Meta(min_length=1, description="`.csv`, `.tsv`, `.jsonl`, `.npz` or `.parquet`")]
     key: Annotated[Word | Command, Meta(description="the column or columns that name an item")]
     cluster: Annotated[str, Meta(description="column of the sampled group, e.g. patient")] = ""
     stratum: Annotated[str, Meta(description="column of the fixed group, e.g. device")] = ""
-    format: Annotated[
-        Literal["csv", "jsonl", "npz", "parquet", "lm_eval", "inspect"] | None,
-        Meta(description="by default its suffix"),
-    ] = None
     resampled: ResampledSpec | None = None
 
     @property
@@ -58,11 +58,12 @@ class ItemsSpec(Config, frozen=True, kw_only=True):
 
 
 class ProgressSpec(Config, frozen=True, kw_only=True):
-    """Where the rows of progress come from: exactly one of the first seven."""
+    """Where the rows of progress come from: exactly one of the first five."""
 
-    stdout: Annotated[str | tuple[str, ...], Meta(description="literal text with numbers: `loss {loss}`")] = ()
-    regex: Annotated[str | tuple[str, ...], Meta(description="the same as regular expressions with named groups")] = ()
-    preset: Literal["key_value", "hugging_face", "nanogpt", "keras", "lightning"] | None = None
+    stdout: Annotated[
+        str | tuple[str, ...],
+        Meta(description="one or more patterns: literal text with numbers (`loss {loss}`), `regex:...`, `preset:NAME`"),
+    ] = ()
     csv: str = ""
     jsonl: str = ""
     tensorboard: str = ""
@@ -71,16 +72,15 @@ class ProgressSpec(Config, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = [name for name in self.__struct_fields__[:-1] if getattr(self, name)]
+        sources = ("stdout", *PROGRESS_FILES)
+        given = [name for name in sources if getattr(self, name)]
         if len(given) != 1:
-            names = ", ".join(self.__struct_fields__[:-1])
-            raise ValueError(f"progress has one source ({names}), found {' and '.join(given) or 'none'}")
+            raise ValueError(f"progress has one source ({', '.join(sources)}), found {' and '.join(given) or 'none'}")
 
     @property
     def patterns(self) -> tuple[str, ...]:
         """The patterns of log lines; empty for other sources."""
-        patterns = self.stdout or self.regex
-        return (patterns,) if isinstance(patterns, str) else patterns
+        return (self.stdout,) if isinstance(self.stdout, str) else self.stdout
 
 
 class DevicesSpec(Config, frozen=True, kw_only=True):
@@ -180,6 +180,7 @@ def parse_task(values: object, where: Where = ("task",)) -> TaskSpec:
     for name in COMMANDS:
         if name in found:
             _refuse_no_list(name, found[name], (*where, name))
+    # msgspec names no key of a mapping in its messages, so each entry is converted by itself.
     data = _named(found.pop("data", {}), _data, (*where, "data"))
     items = _named(found.pop("items", {}), lambda one, place: convert(one, ItemsSpec, place), (*where, "items"))
     forms = _named(found.pop("forms", {}), _form, (*where, "forms"))
@@ -233,6 +234,7 @@ def _one_of(value: object, names: tuple[N, ...], where: Where) -> N:
 
 def _env(values: object, where: Where) -> EnvSpec:
     found = mapping(values, where)
+    # `keep` is no variable: it stands beside them, as a list.
     keep = found.pop("keep", [])
     texts = {name: _env_text(value, (*where, name)) for name, value in found.items()}
     return convert({"values": texts, "keep": keep}, EnvSpec, where)
@@ -256,6 +258,7 @@ def lay_over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in own.items():
         below = merged.get(key)
+        # Two sources in one section would exclude each other.
         if isinstance(below, Mapping) and isinstance(value, Mapping) and key not in _WHOLE:
             merged[key] = lay_over(below, value)
         elif key != FROM or not isinstance(value, str):

@@ -117,6 +117,7 @@ def _json(value: Any) -> str:
 
 
 def _spell_argparse(name: str, value: Any, form: Form | None) -> Sequence[str]:
+    # argparse knows no null: the script's own default is meant.
     if value is None:
         return ()
     if isinstance(value, bool):
@@ -171,8 +172,12 @@ def _spell_list(name: str, values: list[Any], form: Form | None) -> Sequence[str
         if not texts:
             raise SpecError(f"`{name}` is an empty list, which the form `append` cannot spell")
         return [f"--{name}={text}" for text in texts]
-    if any("," in text for text in texts):
-        raise SpecError(f"a value of `{name}` holds a comma, which the form `comma` cannot spell; use `append`")
+    # Readers of such a list take quotes and outer spaces away, as in a line of CSV.
+    if any(set(text) & set(',"\r\n') or text != text.strip() for text in texts):
+        raise SpecError(
+            f"a value of `{name}` holds a comma, a quote or outer space, which the form `comma` cannot spell; "
+            "use `append`"
+        )
     return (f"--{name}={','.join(texts)}",)
 
 

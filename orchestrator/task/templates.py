@@ -8,10 +8,12 @@ from msgspec import Struct
 from orchestrator.errors import SpecError
 from orchestrator.task.config_files import Format
 from orchestrator.task.knobs import did_you_mean
-from orchestrator.task.typed import Where
+from orchestrator.task.typed import Where, refuse_outside
 
 PARAMS, RESUME, SEED, CHECKPOINT = "params", "resume", "seed", "checkpoint"
 RUN_FOLDER, GPUS = "run_folder", "gpus"
+SEED_VARIABLE, PARAMS_VARIABLE = "KNOCKOUT_SEED", "KNOCKOUT_PARAMS"
+"""Variables of every run: the seed, and the path of a JSON file with the parameters."""
 CONFIG_FORMATS: dict[str, Format] = {
     "config": "json",
     "config.json": "json",
@@ -46,6 +48,7 @@ def split_template(text: str) -> tuple[str | Field, ...]:
     """
     parts: list[str | Field] = []
     end = 0
+    # The pattern finds doubled braces first, so what is left of single ones is a field or a fault.
     for match in _BRACES.finditer(text):
         parts.append(text[end : match.start()])
         end = match.end()
@@ -101,6 +104,16 @@ def check_fields(text: str, known: Iterable[str], data: Iterable[str], where: Wh
         )
 
 
+def check_place(path: str, where: Where) -> None:
+    """Refuse a path that a run cannot have as its own: it lies in the run's checkout or in `{run_folder}`.
+
+    Raises:
+        SpecError: a template is unknown, or the path leads elsewhere.
+    """
+    check_fields(path, PLACE_FIELDS, (), where)
+    refuse_outside(path.removeprefix(f"{{{RUN_FOLDER}}}/"), where)
+
+
 def _check_field(name: str, valid: tuple[str, ...], data: tuple[str, ...], where: Where) -> None:
     if ONE_DATA in valid and name.startswith(ONE_DATA):
         if name.removeprefix(ONE_DATA) not in data:
@@ -108,6 +121,7 @@ def _check_field(name: str, valid: tuple[str, ...], data: tuple[str, ...], where
     elif name not in valid and not (ONE_PARAMETER in valid and name.startswith(ONE_PARAMETER)):
         if name in (CHECKPOINT, *WHOLE_WORDS):
             raise SpecError(f"`{{{name}}}` has no value here{_HOME[name]}", where)
+        # `params.` and `data.` only begin a template, so they are no suggestion.
         fields = [one for one in valid if not one.endswith(".")]
         raise SpecError(_unknown(name, fields, "there are none here") + _DOUBLE, where)
 

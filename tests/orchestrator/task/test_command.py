@@ -40,7 +40,6 @@ class TestArguments:
             *("python", "--seed=7", "/runs/r1/x", "/data/text", "-n2", "{a}"),
             *("1e-05", "--m.depth=2", "--name=a b"),
         )
-        assert launch.files == {}
 
     def test_no_parameters_are_no_arguments(self) -> None:
         assert launched({}, command=["python", "{params}", "x"]).arguments == ("python", "x")
@@ -94,7 +93,10 @@ class TestArguments:
 
 def test_the_environment_has_the_task_s_variables_and_the_seed() -> None:
     launch = launched({"lr": 0.1}, command=["x"], env={"HASH": "{seed}", "LR": "{params.lr}", "N": 3})
-    assert launch.environment == {"HASH": "7", "LR": "0.1", "N": "3", "KNOCKOUT_SEED": "7"}
+    assert launch.environment == {"HASH": "7", "LR": "0.1", "N": "3"} | {
+        "KNOCKOUT_SEED": "7",
+        "KNOCKOUT_PARAMS": "/runs/r1/params.json",
+    }
 
 
 class TestFiles:
@@ -110,12 +112,22 @@ class TestFiles:
     def test_a_file_of_the_checkout_is_merged_into_or_written(self) -> None:
         places = Places(run_folder="/r", texts={"conf/a.yaml": "lr: 1\nother: yes\n"})
         launch = launched({"lr": 2}, places, command=["x"], files={"conf/a.yaml": "merge", "b.toml": "write"})
-        assert launch.files == {"conf/a.yaml": "lr: 2\nother: yes\n", "b.toml": "lr = 2\n"}
-
-    def test_a_script_that_reads_its_parameters_by_itself_finds_them(self) -> None:
-        assert launched({"lr": 2}, command=["x"], reads=["params"]).files == {
-            "/runs/r1/params.json": '{\n  "lr": 2\n}\n'
+        assert launch.files == {
+            "/r/params.json": '{\n  "lr": 2\n}\n',
+            "conf/a.yaml": "lr: 2\nother: yes\n",
+            "b.toml": "lr = 2\n",
         }
+
+    def test_a_file_that_is_not_there_cannot_be_merged_into(self) -> None:
+        with pytest.raises(SpecError) as refused:
+            launched({"lr": 2}, command=["x"], files={"conf/a.yaml": "merge"})
+        assert str(refused.value) == (
+            "`conf/a.yaml` is not in the checkout, so there is nothing to merge into; commit it, or say `write`"
+        )
+        assert refused.value.where == ("task", "files", "conf/a.yaml")
+
+    def test_parameters_are_always_written_as_json(self) -> None:
+        assert launched({"lr": 2}, command=["x"]).files == {"/runs/r1/params.json": '{\n  "lr": 2\n}\n'}
 
 
 def test_a_launch_starts_a_script_that_reads_its_file(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from orchestrator.task.metric_spec import (
     Margin,
     MetricSpec,
     ProgressSource,
-    RegexSource,
     ReportedSource,
     Source,
     StdoutSource,
@@ -90,7 +89,6 @@ class TestSources:
             ({"progress": "val", "pick": "first"}, ProgressSource(progress="val", pick="first"), "val"),
             ({"stdout": "acc {acc}"}, StdoutSource(stdout="acc {acc}"), "loss"),
             ({"stdout": "{a} {b}", "value": "b"}, StdoutSource(stdout="{a} {b}", value="b"), "b"),
-            ({"regex": r"(?P<a>\d+)"}, RegexSource(regex=r"(?P<a>\d+)"), "loss"),
             ({"file": "out.json", "key": "test.acc"}, FileSource(file="out.json", key="test.acc"), ""),
             (
                 {"csv": "m.csv", "column": "val", "pick": {"best": "val", "better": "lower"}},
@@ -181,7 +179,7 @@ class TestSources:
         ),
         (
             {"a": LOSS | {"from": {}}},
-            "`from` names no source; there are progress, stdout, regex, file, csv, jsonl, tensorboard, trainer_state, "
+            "`from` names no source; there are progress, stdout, file, csv, jsonl, tensorboard, trainer_state, "
             "reported, items",
             ("a", "from"),
         ),
@@ -189,6 +187,11 @@ class TestSources:
             {"a": LOSS | {"from": {"progress": "x", "stdout": "y {z}"}}},
             "a metric has one source, found `progress` and `stdout`; keep one",
             ("a", "from"),
+        ),
+        (
+            {"a": LOSS | {"from": {"file": "/tmp/a.json", "key": "x"}}},
+            "`/tmp/a.json` leads out of the checkout; name a path below the repository's root",
+            ("a", "from", "file"),
         ),
         (
             {"a": LOSS | {"from": {"items": "test"}}},

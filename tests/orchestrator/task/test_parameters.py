@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import SpecError
@@ -28,6 +28,7 @@ class TestNest:
         values = {"model.depth": 2, "model": {"drop.rate": 0.1}, "lr": 1}
         assert nest(values) == {"model": {"depth": 2, "drop": {"rate": 0.1}}, "lr": 1}
 
+    @settings(deadline=None)
     @given(st.dictionaries(st.sampled_from(["a", "b.c", "b.d", "e.f.g"]), st.integers()))
     def test_flat_and_nested_are_the_same_parameters(self, flat: dict[str, int]) -> None:
         nested = nest(flat)

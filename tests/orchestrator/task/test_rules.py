@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import SpecError
-from orchestrator.task.rules import check_baseline, check_task, named_parameters, unnamed_parameters
+from orchestrator.task.rules import check_arm, check_baseline, check_task, named_parameters, unnamed_parameters
 from orchestrator.task.spec import parse_task
 
 SMALL: dict[str, Any] = {"command": ["python", "train.py", "--seed={seed}", "{params}"], "code": ["train.py"]}
@@ -108,6 +108,11 @@ def test_a_task_that_can_work_passes(keys: dict[str, Any]) -> None:
             "`import numpy` is no module of Python; write what an `import` line names",
             ("preload", "[1]"),
         ),
+        (
+            {"progress": {"csv": "/logs/metrics.csv"}},
+            "`/logs/metrics.csv` leads out of the checkout; name a path below the repository's root",
+            ("progress", "csv"),
+        ),
         ({"cosmetic": ["a", "a"]}, "`a` is named twice; keep one of them", ("cosmetic", "[1]")),
         (
             {"style": "literal", "forms": {"x": "switch"}},
@@ -177,6 +182,8 @@ class TestBaseline:
             ({"command": ["python", "{config}"]}, {"train": {"seed": "{seed}"}}),
             ({"command": ["python"], "reads": ["seed"], "files": {"a.json": "write"}}, {"lr": 0.1}),
             ({"forms": {"use_bias": "switch"}}, {"use_bias": True}),
+            ({"command": ["sh", "-c", "train $KNOCKOUT_PARAMS $KNOCKOUT_SEED"]}, {"lr": 0.1}),
+            ({"data": {"x": "data/x"}}, {"folder": "{data.x}"}),
         ],
     )
     def test_a_baseline_that_reaches_the_script_passes(self, keys: dict[str, Any], parameters: dict[str, Any]) -> None:
@@ -229,3 +236,79 @@ class TestBaseline:
         with pytest.raises(SpecError) as refused:
             check_baseline(parse_task(SMALL | keys), parameters)
         assert (str(refused.value), refused.value.where) == (message, where)
+
+    @pytest.mark.parametrize(
+        ("keys", "parameters", "message", "where"),
+        [
+            (
+                {"command": ["{seed}", "--drop={params.m.drop}"]},
+                {"m": {"drop": None}},
+                "`{params.m.drop}` is null, which no text stands for",
+                ("baseline", "m", "drop"),
+            ),
+            (
+                {"data": {"text": "x"}},
+                {"folder": "{data.txt}"},
+                "there are no data `txt`; did you mean `text`?",
+                ("baseline", "folder"),
+            ),
+            (
+                {},
+                {"folder": "{data.txt}"},
+                "there are no data `txt`; give it a line in `task.data`",
+                ("baseline", "folder"),
+            ),
+            (
+                {"command": ["{seed}", "{params.lr}"]},
+                {},
+                "there is no parameter `lr`; `baseline` has none",
+                ("task", "command", "[1]"),
+            ),
+        ],
+    )
+    def test_a_value_that_no_template_can_pass_on_is_refused(
+        self, keys: dict[str, Any], parameters: dict[str, Any], message: str, where: tuple[str, ...]
+    ) -> None:
+        with pytest.raises(SpecError) as refused:
+            check_baseline(parse_task(SMALL | keys), parameters)
+        assert (str(refused.value), refused.value.where) == (message, where)
+
+
+class TestArm:
+    WHERE = ("experiments", "e", "change")
+    BASELINE: dict[str, Any] = {"drop": 0.1, "sizes": None, "m": {"x": None}}
+
+    @pytest.mark.parametrize(
+        ("keys", "change"),
+        [
+            ({}, {"drop": 0.2}),
+            ({"style": "literal"}, {"drop": None}),
+            ({"style": "hydra"}, {"drop": None}),
+            ({"command": ["x", "{config}"]}, {"drop": None}),
+            ({"forms": {"sizes": "comma"}}, {"sizes": [1, 2]}),
+        ],
+    )
+    def test_what_the_command_line_can_tell_passes(self, keys: dict[str, Any], change: dict[str, Any]) -> None:
+        check_arm(parse_task(SMALL | keys), self.BASELINE, self.BASELINE | change, self.WHERE)
+
+    @pytest.mark.parametrize(
+        ("change", "message", "name"),
+        [
+            (
+                {"drop": None},
+                "`drop` is null here and `0.1` in `baseline`; a command line leaves a null out, so the script would "
+                "take its own default: pass parameters on by `{config}`",
+                "drop",
+            ),
+            (
+                {"m": {"x": True}},
+                "`m.x` is true or false, and parsers differ in how they are told so: write `forms: {m.x: switch}` "
+                "(`--m.x` or nothing), `pair` (or `--no-m.x`), `type_bool` (or `--m.x=`) or `text` (or `--m.x=False`)",
+                "m.x",
+            ),
+        ],
+    )
+    def test_what_it_cannot_tell_is_refused(self, change: dict[str, Any], message: str, name: str) -> None:
+        with pytest.raises(SpecError) as refused:
+            check_arm(parse_task(SMALL), self.BASELINE, self.BASELINE | change, self.WHERE)
+        assert (str(refused.value), refused.value.where) == (message, (*self.WHERE, name))

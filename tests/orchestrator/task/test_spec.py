@@ -158,8 +158,7 @@ def test_a_form_is_a_word_or_the_flags_themselves() -> None:
         ),
         (
             SMALL | {"progress": {"stdout": "{a}", "csv": "x.csv"}},
-            "progress has one source (stdout, regex, preset, csv, jsonl, tensorboard, trainer_state), "
-            "found stdout and csv",
+            "progress has one source (stdout, csv, jsonl, tensorboard, trainer_state), found stdout and csv",
             ("progress",),
         ),
         (

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import SpecError
@@ -62,6 +62,7 @@ def argparse_reader(parameters: Mapping[str, Any], forms: Mapping[str, str]) -> 
 
 
 class TestArgparse:
+    @settings(deadline=None)
     @given(st.data())
     def test_what_argparse_reads_is_what_was_passed_on(self, data: st.DataObject) -> None:
         parameters = data.draw(PARAMETERS)
@@ -139,7 +140,12 @@ class TestArgparse:
                 "`m.x` holds a null, a list or a mapping, which the form `comma` cannot spell; use `json`",
             ),
             ([], "append", "`m.x` is an empty list, which the form `append` cannot spell"),
-            (["a,b"], "comma", "a value of `m.x` holds a comma, which the form `comma` cannot spell; use `append`"),
+            (
+                ["a,b"],
+                "comma",
+                "a value of `m.x` holds a comma, a quote or outer space, which the form `comma` cannot spell; "
+                "use `append`",
+            ),
             (
                 ["-a"],
                 "nargs",
@@ -163,7 +169,7 @@ def forms_for(values: list[Any]) -> list[str]:
         forms.append("nargs")
     if values:
         forms.append("append")
-    if not any("," in text for text in texts) and values != [""]:
+    if not any(set(text) & set(',"\r\n') or text != text.strip() for text in texts) and values != [""]:
         forms.append("comma")
     return forms
 
@@ -181,6 +187,7 @@ def read_as_nanogpt(words: tuple[str, ...]) -> dict[str, Any]:
 
 
 class TestLiteral:
+    @settings(deadline=None)
     @given(PARAMETERS)
     def test_what_literal_eval_reads_is_what_was_passed_on(self, parameters: dict[str, Any]) -> None:
         assert same(read_as_nanogpt(spell(parameters, Spelling("literal"))), parameters)
@@ -221,6 +228,7 @@ def read_as_absl(words: tuple[str, ...], parameters: Mapping[str, Any]) -> dict[
 
 
 class TestAbsl:
+    @settings(deadline=None)
     @given(st.dictionaries(NAMES, st.one_of(st.none(), SCALARS, st.lists(st.integers())), max_size=5))
     def test_what_flags_of_absl_read_is_what_was_passed_on(self, parameters: dict[str, Any]) -> None:
         assert same(read_as_absl(spell(parameters, Spelling("absl")), parameters), parameters)
@@ -265,6 +273,7 @@ class TestHydra:
         ):
             spell({"x": [{"a b": 1}]}, Spelling("hydra"))
 
+    @settings(deadline=None)
     @given(
         st.dictionaries(
             st.from_regex(r"x[a-z]{0,3}(\.[a-z]{1,3})?", fullmatch=True), st.one_of(st.none(), SCALARS, LISTS)
@@ -320,6 +329,7 @@ def test_null_has_no_text_in_most_styles() -> None:
     assert refused.value.where == ("m", "x")
 
 
+@settings(deadline=None)
 @given(PARAMETERS)
 def test_a_style_of_one_word_gives_one_word_to_a_parameter(parameters: dict[str, Any]) -> None:
     for style in ("literal", "hydra"):

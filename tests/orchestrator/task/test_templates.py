@@ -1,7 +1,7 @@
 """Templates: what is literal, what is a field, and what a wrong one is told."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import SpecError
@@ -12,6 +12,7 @@ from orchestrator.task.templates import (
     WORD_FIELDS,
     Field,
     check_fields,
+    check_place,
     field_names,
     fill,
     split_template,
@@ -26,6 +27,7 @@ def test_a_text_is_split_into_literal_parts_and_fields() -> None:
     assert field_names("{a}{b.c}") == ("a", "b.c")
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text())
 def test_a_text_with_doubled_braces_is_that_text(text: str) -> None:
     assert fill(text.replace("{", "{{").replace("}", "}}"), {}) == text
@@ -75,6 +77,29 @@ def test_a_wrong_template_is_told_what_is_right(text: str, known: tuple[str, ...
         check_fields(text, known, ["test"], ("task", "command"))
     assert str(refused.value) == message
     assert refused.value.where == ("task", "command")
+
+
+@pytest.mark.parametrize("path", ["out/a.csv", "{run_folder}/a.csv", "out-{seed}/a"])
+def test_a_place_lies_in_the_checkout_or_in_the_run_folder(path: str) -> None:
+    check_place(path, ())
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/a/b", "`/a/b` leads out of the checkout; name a path below the repository's root"),
+        ("{run_folder}/../b", "`../b` leads out of the checkout; name a path below the repository's root"),
+        (
+            "{gpus}/a",
+            "there is no template `{gpus}`; there are {seed}, {run_folder}; double the braces (`{{` and `}}`) if they "
+            "are meant as they stand",
+        ),
+    ],
+)
+def test_a_place_elsewhere_is_refused(path: str, message: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        check_place(path, ("task", "items"))
+    assert (str(refused.value), refused.value.where) == (message, ("task", "items"))
 
 
 def test_data_is_asked_for_where_a_task_has_none() -> None:
