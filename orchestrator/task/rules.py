@@ -247,9 +247,11 @@ def check_baseline(task: TaskSpec, parameters: Mapping[str, Any], where: Where =
     _check_named(task, names, where)
     _check_reach(task, names, where)
     _check_seed(task, parameters, where)
-    for name in task.forms:
-        if name not in names:
-            raise SpecError(f"there is no parameter `{name}`{did_you_mean(name, names)}", (*where, "forms", name))
+    for key, listed in (("forms", task.forms), ("cosmetic", task.cosmetic)):
+        for name in listed:
+            if name not in names:
+                hint = did_you_mean(name, names) if names else "; `baseline` has none"
+                raise SpecError(f"there is no parameter `{name}`{hint}", (*where, key, name))
     _check_data_values(task, parameters)
     _check_spelled(task, parameters)
 
@@ -271,7 +273,8 @@ def check_arm(task: TaskSpec, baseline: Mapping[str, Any], parameters: Mapping[s
         _check_spelled(task, parameters)
     except SpecError as error:
         raise SpecError(str(error), (*where, ".".join(error.where[1:]))) from None
-    if PARAMS not in _fields_of(task.command) or task.style in ("literal", "hydra"):
+    has_null = task.style in ("literal", "hydra") or getattr(task.style, "null", None) is not None
+    if has_null or PARAMS not in _fields_of(task.command):
         return
     for name, value in spelled.items():
         # Without the option, the script takes its own default. The baseline's value need not be that default.

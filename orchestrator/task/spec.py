@@ -246,6 +246,18 @@ def _env_text(value: object, where: Where) -> str:
     return str(value)
 
 
+def written_elsewhere(values: object, where: Where = ("task",)) -> str | None:
+    """Return the path of the file that `from` names; None where the section is written in place.
+
+    Raises:
+        SpecError: the section, or its `from`, is of another type.
+    """
+    path = mapping(values, where).get(FROM)
+    if path is not None and (not isinstance(path, str) or not path):
+        raise SpecError(f"`from` is the path of a file with the task, found {kind_of(path)}", (*where, FROM))
+    return path
+
+
 def lay_over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Put a campaign's own keys on top of a task that is written elsewhere.
 

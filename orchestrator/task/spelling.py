@@ -30,6 +30,13 @@ class TemplateStyle(Config, frozen=True, kw_only=True):
     template: Annotated[str, Meta(min_length=1, description="words with {name} and {value}, split at white space")]
     true: Annotated[str, Meta(description="the value that stands for true")] = "true"
     false: Annotated[str, Meta(description="the value that stands for false")] = "false"
+    null: Annotated[str | None, Meta(description="the value that stands for null; by default a null is left out")] = (
+        None
+    )
+
+
+_PLAIN = TemplateStyle(template="{value}", true="True", false="False")
+"""How the styles without a grammar of their own write one value."""
 
 
 class Flags(Config, frozen=True, kw_only=True):
@@ -96,11 +103,10 @@ def spell_value(name: str, value: Any, spelling: Spelling) -> str:
             return literal_text(value)
         case "hydra":
             return hydra_text(value)
-    if value is None:
+    text = _template_text(value, spelling.style if isinstance(spelling.style, TemplateStyle) else _PLAIN)
+    if text is None:
         raise SpecError(f"`{{params.{name}}}` is null, which no text stands for", tuple(name.split(".")))
-    if isinstance(spelling.style, TemplateStyle) and isinstance(value, bool):
-        return spelling.style.true if value else spelling.style.false
-    return _text(value) if _is_scalar(value) else _json(value)
+    return text
 
 
 def _is_scalar(value: Any) -> bool:
@@ -260,14 +266,19 @@ def _double_backslashes(match: re.Match[str]) -> str:
 
 
 def _spell_by_template(name: str, value: Any, style: TemplateStyle) -> Sequence[str]:
-    if value is None:
+    text = _template_text(value, style)
+    if text is None:
         return ()
-    if isinstance(value, bool):
-        text = style.true if value else style.false
-    else:
-        text = _text(value) if _is_scalar(value) else _json(value)
     replaced = {"{name}": name, "{value}": text}
     return [re.sub(r"\{name\}|\{value\}", lambda match: replaced[match[0]], word) for word in style.template.split()]
+
+
+def _template_text(value: Any, style: TemplateStyle) -> str | None:
+    if value is None:
+        return style.null
+    if isinstance(value, bool):
+        return style.true if value else style.false
+    return _text(value) if _is_scalar(value) else _json(value)
 
 
 _STYLES: dict[StyleName, Callable[[str, Any, Form | None], Sequence[str]]] = {

@@ -216,6 +216,11 @@ class TestBaseline:
                 ("task", "command", "[3]"),
             ),
             (
+                {"cosmetic": ["model.with"]},
+                "there is no parameter `model.with`; did you mean `model.wide`?",
+                ("task", "cosmetic", "model.with"),
+            ),
+            (
                 {"forms": {"us_bias": "switch"}},
                 "there is no parameter `us_bias`; there are lr, model.depth, model.wide",
                 ("task", "forms", "us_bias"),
@@ -284,6 +289,7 @@ class TestArm:
             ({}, {"drop": 0.2}),
             ({"style": "literal"}, {"drop": None}),
             ({"style": "hydra"}, {"drop": None}),
+            ({"style": {"template": "--{name}={value}", "null": "null"}}, {"drop": None}),
             ({"command": ["x", "{config}"]}, {"drop": None}),
             ({"forms": {"sizes": "comma"}}, {"sizes": [1, 2]}),
         ],

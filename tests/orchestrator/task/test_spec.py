@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from orchestrator.errors import SpecError
@@ -16,6 +17,7 @@ from orchestrator.task.spec import (
     TaskSpec,
     lay_over,
     parse_task,
+    written_elsewhere,
 )
 from orchestrator.task.spelling import Flags, Spelling, TemplateStyle
 
@@ -173,6 +175,20 @@ def test_what_is_wrong_is_refused_by_its_path(values: dict[str, Any], message: s
     with pytest.raises(SpecError) as refused:
         parse_task(values)
     assert (str(refused.value), refused.value.where) == (message, ("task", *where))
+
+
+def test_a_task_is_written_as_json_and_read_back() -> None:
+    for values in (SMALL | {"forms": {"x": {"if_true": "--x"}, "y": "pair"}}, NANOGPT, TORCHRUN):
+        task = parse_task(values)
+        assert msgspec.json.decode(msgspec.json.encode(task), type=TaskSpec) == task
+
+
+def test_a_task_may_be_written_in_another_file() -> None:
+    assert written_elsewhere({"from": "studies/radio/task.yaml"}) == "studies/radio/task.yaml"
+    assert written_elsewhere(SMALL) is None
+    with pytest.raises(SpecError, match=r"^`from` is the path of a file with the task, found a list$") as refused:
+        written_elsewhere({"from": []})
+    assert refused.value.where == ("task", "from")
 
 
 class TestLayOver:

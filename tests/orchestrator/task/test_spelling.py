@@ -299,9 +299,9 @@ class TestTemplateStyle:
             *("-sizes", "[1, 2]"),
         )
 
-    def test_booleans_have_words_of_their_own(self) -> None:
-        style = TemplateStyle(template="{name}={value}", true="TRUE", false="FALSE")
-        assert spell({"x": True, "y": False}, Spelling(style)) == ("x=TRUE", "y=FALSE")
+    def test_booleans_and_null_have_words_of_their_own(self) -> None:
+        style = TemplateStyle(template="{name}={value}", true="TRUE", false="FALSE", null="NA")
+        assert spell({"x": True, "y": False, "z": None}, Spelling(style)) == ("x=TRUE", "y=FALSE", "z=NA")
 
 
 @pytest.mark.parametrize(
