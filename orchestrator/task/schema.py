@@ -221,7 +221,8 @@ def _check_kind(value: Any, schema: Schema, where: Where) -> None:
         raise SpecError(f"this must be of type {' or '.join(names)}, found {kind_of(value)} (`{value}`)", where)
     allowed = [schema["const"]] if "const" in schema else schema.get("enum")
     if allowed is not None and not _is_among(value, allowed):
-        raise SpecError(f"`{value}` is none of {listed(f'`{one}`' for one in allowed)}", where)
+        wanted = listed(f"`{one}`" for one in allowed) if allowed else "the values here: the schema allows none"
+        raise SpecError(f"`{value}` is none of {wanted}", where)
 
 
 def _check_any(value: Any, schemas: Sequence[Schema], where: Where) -> None:

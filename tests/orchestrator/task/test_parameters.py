@@ -18,6 +18,7 @@ BASELINE: dict[str, Any] = {
     "seed_from": None,
     "sizes": [1, 2],
     "betas": [0.9, 0.99],
+    "mixed": [1, "auto"],
     "model": {"depth": 2, "dropout": 0.1},
     "extra": {},
 }
@@ -85,6 +86,7 @@ class TestChange:
             ({"seed_from": 7}, "seed_from", 7),
             ({"seed_from": "file"}, "seed_from", "file"),
             ({"sizes": []}, "sizes", []),
+            ({"mixed": ["x", 2.5]}, "mixed", ["x", 2.5]),
             ({"betas": [1, 0.5]}, "betas", [1.0, 0.5]),
             ({"model.depth": 4}, "model.depth", 4),
             ({"model": {"depth": 4}}, "model.depth", 4),

@@ -52,6 +52,19 @@ def test_a_printed_schema_is_read_with_its_references() -> None:
     assert refused.value.where == ("baseline", "optimizer", "lr")
 
 
+def test_a_schema_of_true_allows_every_value_and_one_of_false_none() -> None:
+    schema = read_schema({"properties": {"a": True, "b": False}}, ())
+    check_value({"a": [None]}, schema, ())
+    with pytest.raises(SpecError, match=r"^`1` is none of the values here: the schema allows none$") as refused:
+        check_value({"b": 1}, schema, ())
+    assert refused.value.where == ("b",)
+
+
+def test_the_short_form_may_name_choices_beside_null() -> None:
+    schema = read_schema({"opt": {"choices": ["adam"], "null": True}}, NAMES)
+    assert schema == {"properties": {"opt": {"anyOf": [{"enum": ["adam"]}, {"type": "null"}]}}}
+
+
 @pytest.mark.parametrize(
     ("values", "message", "where"),
     [
@@ -59,6 +72,7 @@ def test_a_printed_schema_is_read_with_its_references() -> None:
         ({"dropout": {"mn": 0}}, "there is no `mn` here; did you mean `min`?", ("dropout", "mn")),
         ({"dropout": {"min": "0"}}, "a limit is a number, found a text", ("dropout", "min")),
         ({"dropout": {"min": 2, "max": 1}}, "no number is at least 2 and at most 1", ("dropout",)),
+        ({"dropout": {"max": True}}, "a limit is a number, found true or false", ("dropout", "max")),
         ({"opt": {"choices": "adam"}}, "choices are a list, found a text", ("opt", "choices")),
         ({"opt": 3}, "Expected keys with values, got a whole number", ("opt",)),
         (
