@@ -131,7 +131,7 @@ def clean_lines(text: str) -> Iterator[str]:
 def strip_controls(line: str) -> str:
     """Remove the codes by which a terminal colours a line; the line is cut at `MAX_LINE` characters."""
     # Cut twice: before, so that a huge line costs nothing, and after, since the codes count for nothing.
-    return _CONTROL.sub("", line[: 4 * MAX_LINE])[:MAX_LINE]
+    return (_CONTROL.sub("", line[: 4 * MAX_LINE]) if "\x1b" in line else line)[:MAX_LINE]
 
 
 def split_tail(text: str) -> tuple[str, str]:

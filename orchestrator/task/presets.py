@@ -27,6 +27,9 @@ NUM_SHOWN = 5
 MAX_SHOWN = 120
 """Most characters of such a line."""
 
+KEY_VALUE = "key_value"
+"""The preset for lines that hold one name and one number, and nothing else."""
+
 _KEY = r"[A-Za-z_][\w./-]{0,79}+"
 _KEY_VALUE = re.compile(rf"(?P<key>{_KEY})\s*+:\s*+(?P<number>{NUMBER})\s*+%?+")
 # Newer versions of the Trainer write numbers as text: {'loss': '0.25'}.
@@ -97,7 +100,7 @@ PRESETS: dict[str, Preset] = {
         Preset("huggingface", "epoch", _read_dict),
         Preset("nanogpt", "step", _first_of(_NANOGPT)),
         Preset("keras", "epoch", _read_keras),
-        Preset("key_value", None, _read_one(_KEY_VALUE)),
+        Preset(KEY_VALUE, None, _read_one(_KEY_VALUE)),
         Preset("lightning_table", None, _read_one(_TABLE)),
     )
 }

@@ -19,8 +19,8 @@ from ruamel.yaml.error import YAMLError
 from orchestrator.errors import KnockoutError
 from orchestrator.files import LARGE_BYTES, SMALL_BYTES
 from orchestrator.task.knobs import did_you_mean
-from orchestrator.task.patterns import Pattern, clean_lines, resolution_of
-from orchestrator.task.presets import build_reader, explain_absent, explain_ambiguous
+from orchestrator.task.patterns import PRESET, Pattern, clean_lines, resolution_of
+from orchestrator.task.presets import KEY_VALUE, build_reader, explain_absent, explain_ambiguous
 from orchestrator.task.progress import (
     LogFollower,
     Row,
@@ -189,11 +189,17 @@ def _read_log(source: LogSource) -> tuple[str, list[Row]]:
         follower = LogFollower([reader], attempt)
         rows += [row for piece in _read_pieces(source.path, begin, end) for row in follower.feed(piece)]
         rows += follower.finish()
-    if not any(name in row.values for row in rows):
-        lines = list(clean_lines(_read_tail(source.path)))
-        several = None if isinstance(reader, Pattern) else explain_ambiguous(name, lines)
-        raise ReadingError(several or explain_absent(str(source.path), source.pattern, lines))
+    if not any(name in row.values for row in rows) and (told := _explain_log(source, name, has_rows=bool(rows))):
+        raise ReadingError(told)
     return name, rows
+
+
+def _explain_log(source: LogSource, name: str, *, has_rows: bool) -> str | None:
+    """Say why a log does not tell a name; None if other names are told, so that the nearest can be named."""
+    lines = list(clean_lines(_read_tail(source.path)))
+    # Only there does a name stand right before its number.
+    several = explain_ambiguous(name, lines) if source.pattern == f"{PRESET}{KEY_VALUE}" else None
+    return several or (None if has_rows else explain_absent(str(source.path), source.pattern, lines))
 
 
 def _read_pieces(path: Path, begin: int, end: int) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The numbers of a finished run are read from its files; a wrong source is told so that it can be mended."""
 
+import contextlib
 import json
 import sys
 import types
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from orchestrator.task import reading
 from orchestrator.task.progress import Row, encode_row
@@ -95,6 +98,10 @@ class TestLogs:
         told = refused(LogSource(path=log, pattern="preset:key_value", name="Accuracy"))
         assert '"Accuracy" matches 3 numbers in the last line' in told
         assert "`Accuracy: {correct}/{total}`" in told
+
+    def test_a_name_that_the_lines_do_not_tell_is_told_with_the_nearest(self, log: Path) -> None:
+        told = refused(LogSource(path=log, pattern="preset:nanogpt", name="val_los"))
+        assert "no row tells `val_los`; did you mean `val_loss`?" in told
 
     def test_several_quantities_ask_for_a_name(self, log: Path) -> None:
         told = refused(LogSource(path=log, pattern="train loss {a}, val loss {b}"))
@@ -350,6 +357,21 @@ def put_fake(monkeypatch: pytest.MonkeyPatch, scalars: dict[str, list[tuple[int,
     for end in range(1, len(parts)):
         monkeypatch.setitem(sys.modules, ".".join(parts[:end]), types.ModuleType(parts[end - 1]))
     monkeypatch.setitem(sys.modules, package, module)
+
+
+@pytest.mark.parametrize("name", ["b.json", "b.yaml", "b.toml", "m.csv", "m.jsonl", "trainer_state.json", "train.log"])
+@given(content=st.binary(max_size=60) | st.text('{}[]",:\n0a-', max_size=30).map(str.encode))
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_file_holds_the_answer_is_a_number_or_a_sentence(tmp_path: Path, name: str, content: bytes) -> None:
+    path = write(tmp_path / name, content)
+    sources: dict[str, Source] = {
+        "m.csv": CsvSource(path=path, column="a"),
+        "m.jsonl": JsonLinesSource(path=path, key="a"),
+        "trainer_state.json": TrainerStateSource(path=path, key="a"),
+        "train.log": LogSource(path=path, pattern="a {a}"),
+    }
+    with contextlib.suppress(ReadingError):
+        assert isinstance(read(sources.get(name, FileSource(path=path, key="a"))), Reading)
 
 
 class TestFinding:
