@@ -102,6 +102,7 @@ def compile_kernels(config: JobConfig, num_processes: int) -> None:
     """
     shares = [("--share", str(share), "--of", str(num_processes)) for share in range(num_processes)]
     choose: tuple[str, ...] = ()
+    # The second pass is one process alone: beside other work its timings would choose wrongly.
     for commands in (shares, [choose]):
         with contextlib.ExitStack() as stack:
             processes = [stack.enter_context(_started(config, words)) for words in commands]

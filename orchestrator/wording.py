@@ -1,5 +1,6 @@
 """Numbers, lists and foreign text, written for a person. Pure."""
 
+import difflib
 import re
 import shlex
 import unicodedata
@@ -165,3 +166,10 @@ def describe_seconds(seconds: float) -> str:
 def describe_bytes(num_bytes: float) -> str:
     """Write a size: 12.5 MB, 3.0 GB."""
     return f"{num_bytes / 1e6:.1f} MB" if num_bytes < 1e9 else f"{num_bytes / 1e9:.1f} GB"
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return the end of a message: the nearest valid name, or all names if none is near."""
+    valid = list(dict.fromkeys(names))
+    near = difflib.get_close_matches(name, valid, n=1)
+    return f"; did you mean `{near[0]}`?" if near else f"; there are {', '.join(valid)}"

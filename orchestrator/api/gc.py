@@ -16,7 +16,7 @@ from orchestrator.queue.control import reconciled
 from orchestrator.queue.reconcile import held_rows
 from orchestrator.queue.store import QueuedRun
 from orchestrator.runs.paths import Paths, find_paths
-from orchestrator.task.knobs import did_you_mean
+from orchestrator.wording import did_you_mean
 
 LEFTOVER_SECONDS = 3600.0
 """A temporary file of this age is left over: its writer would have finished."""

@@ -17,7 +17,8 @@ from orchestrator.campaign.spec import Campaign, ExperimentSpec
 from orchestrator.code.steps import SPEC_FILE, BranchContent, CodeStep
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.files import format_json
-from orchestrator.task.knobs import Change, did_you_mean, leaves
+from orchestrator.task.knobs import Change, leaves
+from orchestrator.wording import did_you_mean
 
 
 class Arm(Struct, frozen=True, kw_only=True):

@@ -11,7 +11,8 @@ from model.config import COSMETIC, JobConfig, job_from_builtins
 from orchestrator.campaign.fields import BASELINE, SHUFFLED_LABELS, Where
 from orchestrator.campaign.spec import Campaign, ExperimentSpec
 from orchestrator.errors import SpecError
-from orchestrator.task.knobs import Change, apply_change, describe_validation_error, did_you_mean, knob_names
+from orchestrator.task.knobs import Change, apply_change, describe_validation_error, knob_names
+from orchestrator.wording import did_you_mean
 
 ABSENT = object()
 """The value of a knob that a configuration does not have."""

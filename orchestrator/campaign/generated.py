@@ -25,7 +25,7 @@ from orchestrator.campaign.fields import (
 from orchestrator.campaign.spec import Campaign
 from orchestrator.errors import SpecError
 from orchestrator.runs.identity import MAX_ID_LENGTH
-from orchestrator.task.knobs import did_you_mean
+from orchestrator.wording import did_you_mean
 
 FULL = "full"
 

@@ -28,7 +28,8 @@ from orchestrator.campaign.spec import (
 from orchestrator.errors import SpecError
 from orchestrator.runs.identity import MAX_ID_LENGTH
 from orchestrator.runs.order import GuardSpec
-from orchestrator.task.knobs import apply_change, did_you_mean, leaves
+from orchestrator.task.knobs import apply_change, leaves
+from orchestrator.wording import did_you_mean
 
 MAX_RUNS = 100_000
 """Most runs of a campaign: experiments times seeds. Each run has a folder."""

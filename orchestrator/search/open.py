@@ -13,7 +13,7 @@ from orchestrator.campaign.search_spec import SearchSpec
 from orchestrator.campaign.selection import Request, Selection, open_campaign
 from orchestrator.errors import UsageError
 from orchestrator.search.space import require_possible
-from orchestrator.task.knobs import did_you_mean
+from orchestrator.wording import did_you_mean
 
 
 class SearchOptions(Struct, frozen=True, kw_only=True):

@@ -11,7 +11,8 @@ from orchestrator.campaign.configs import ABSENT, look_up, put_on
 from orchestrator.campaign.fields import Where
 from orchestrator.campaign.search_spec import CategoricalSpace, IntSpace, SearchSpec, Space
 from orchestrator.errors import SpecError
-from orchestrator.task.knobs import Change, did_you_mean
+from orchestrator.task.knobs import Change
+from orchestrator.wording import did_you_mean
 
 Value = str | int | float | bool | None
 DIGITS = 6

@@ -82,6 +82,7 @@ def r2(true_B: Floats, predicted_B: Floats) -> Aggregate:
         raise AggregateError("all true values are equal, so R2 has nothing to explain; choose another aggregate")
     square_B = (true_B - predicted_B) ** 2
     error, centred_B = float(square_B.mean()), (true_B - true_B.mean()) ** 2
+    # The quotient rule: the first term is the change of the error, the second that of the variance.
     influence_B = -(square_B - error) / variance + error * (centred_B - variance) / variance**2
     return Aggregate(1.0 - error / variance, influence_B)
 
@@ -137,6 +138,7 @@ def auc(score_B: Floats, label_B: Floats) -> Aggregate:
         below_B[chosen_B] = rank_B[chosen_B] - rankdata(score_B[chosen_B])
     placement_B = np.where(is_positive_B, below_B / num_negative, 1.0 - below_B / num_positive)
     value = float(placement_B[is_positive_B].mean())
+    # Each label is a sample of its own size, so its items weigh more the fewer they are.
     weight_B = len(score_B) / np.where(is_positive_B, num_positive, num_negative)
     return Aggregate(value, (placement_B - value) * weight_B)
 

@@ -69,6 +69,7 @@ class Expression:
             if name not in columns:
                 raise ColumnError(f"`{self.text}` names the column `{name}`; there are {', '.join(sorted(columns))}")
         size = len(next(iter(columns.values())))
+        # A division by zero is told below, with its item. So numpy's own warning is left out.
         with np.errstate(all="ignore"):
             value_B = np.broadcast_to(self._formula(columns), (size,)).astype(np.float64)
         if not (is_finite_B := np.isfinite(value_B)).all():

@@ -13,7 +13,6 @@ NAMES = {
     "check_job": "ask",
     "describe_jobs": "ask",
     "describe_validation_error": "knobs",
-    "did_you_mean": "knobs",
     "difference": "knobs",
     "differing": "knobs",
     "emulate_captures": "ask",

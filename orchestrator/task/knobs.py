@@ -1,10 +1,9 @@
 """Dotted knobs (`loss.gamma`) of the job's configuration: their names, changes, differences and suggestions. Pure."""
 
-import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Annotated, Any, Literal
 
@@ -12,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from model.config import COSMETIC, JobConfig
+from orchestrator.wording import did_you_mean
 
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
 _QUOTED = re.compile(r"`(?P<field>[^`]+)`")
@@ -155,13 +155,6 @@ def describe_validation_error(error: msgspec.ValidationError, root: type[Struct]
 def _without_effect(name: str, structs: list[type[Struct]]) -> str:
     kinds = [struct.__struct_config__.tag for struct in structs if name in struct.__struct_fields__]
     return f"`{name}` has no effect here: only kind {' or '.join(f'`{kind}`' for kind in kinds)} has it"
-
-
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return the end of a message: the nearest valid name, or all names if none is near."""
-    valid = list(dict.fromkeys(names))
-    near = difflib.get_close_matches(name, valid, n=1)
-    return f"; did you mean `{near[0]}`?" if near else f"; there are {', '.join(valid)}"
 
 
 def _valid_values(root: type[Struct], path: tuple[str, ...]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.errors import SpecError
 from orchestrator.task.config_files import SUFFIXES
-from orchestrator.task.knobs import did_you_mean, leaves
+from orchestrator.task.knobs import leaves
 from orchestrator.task.spec import PROGRESS_FILES, ProgressSpec, ResumeSpec, TaskSpec
 from orchestrator.task.spelling import TemplateStyle, spell, spell_value
 from orchestrator.task.templates import (
@@ -30,6 +30,7 @@ from orchestrator.task.templates import (
     field_names,
 )
 from orchestrator.task.typed import Where, refuse_outside, refuse_twice
+from orchestrator.wording import did_you_mean
 
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_][\w-]*", re.ASCII)

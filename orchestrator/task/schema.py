@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import SpecError
-from orchestrator.task.knobs import did_you_mean
 from orchestrator.task.typed import Where, kind_of, mapping, section
-from orchestrator.wording import listed
+from orchestrator.wording import did_you_mean, listed
 
 Schema = dict[str, Any]
 """A JSON Schema of the known keywords, without references."""

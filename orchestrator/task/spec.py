@@ -11,9 +11,9 @@ from msgspec import Meta, structs
 
 from orchestrator.closed import Config
 from orchestrator.errors import SpecError
-from orchestrator.task.knobs import did_you_mean
 from orchestrator.task.spelling import FORMS, Flags, Form, Spelling, StyleName, TemplateStyle
 from orchestrator.task.typed import Where, convert, kind_of, mapping, section
+from orchestrator.wording import did_you_mean
 
 N = TypeVar("N", bound=str)
 Word = Annotated[str, Meta(min_length=1)]

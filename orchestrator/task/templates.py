@@ -7,8 +7,8 @@ from msgspec import Struct
 
 from orchestrator.errors import SpecError
 from orchestrator.task.config_files import Format
-from orchestrator.task.knobs import did_you_mean
 from orchestrator.task.typed import Where, refuse_outside
+from orchestrator.wording import did_you_mean
 
 PARAMS, RESUME, SEED, CHECKPOINT = "params", "resume", "seed", "checkpoint"
 RUN_FOLDER, GPUS = "run_folder", "gpus"
@@ -74,6 +74,7 @@ def fill(text: str, values: Mapping[str, str]) -> str:
         text: a checked template.
         values: name of each field of the text -> what replaces it.
     """
+    # The text is split once. If names were replaced one after the other, a value with braces would be filled again.
     return "".join(values[part.name] if isinstance(part, Field) else part for part in split_template(text))
 
 
@@ -96,6 +97,7 @@ def check_fields(text: str, known: Iterable[str], data: Iterable[str], where: Wh
         raise SpecError(str(error), where) from None
     for name in names:
         _check_field(name, valid, tuple(data), where)
+    # Inside a longer word, several arguments would reach the script as one.
     whole = next((name for name in names if name in WHOLE_WORDS), None)
     if whole and text != f"{{{whole}}}":
         raise SpecError(

@@ -7,7 +7,8 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.errors import SpecError
-from orchestrator.task.knobs import describe_validation_error, did_you_mean
+from orchestrator.task.knobs import describe_validation_error
+from orchestrator.wording import did_you_mean
 
 Where = tuple[str, ...]
 """Path of keys in the campaign file, e.g. `("task", "resume", "when")`; item 2 of a list is `[2]`."""
@@ -45,6 +46,7 @@ def convert(values: object, kind: type[T], where: Where) -> T:
     Raises:
         SpecError: a key is unknown, missing or of another type.
     """
+    # Unknown keys are looked for first, because msgspec's own message names no nearest one.
     found = section(values, kind.__struct_fields__, where)
     try:
         return msgspec.convert(found, kind)
@@ -83,5 +85,6 @@ def refuse_twice(names: Iterable[str], where: Where) -> None:
 
 def refuse_outside(path: str, where: Where) -> None:
     """Refuse a path that is absolute or leads out of the checkout."""
+    # A run has a checkout of its own. Through a path outside it, two runs would share a file.
     if path.startswith(("/", "~")) or ".." in path.split("/"):
         raise SpecError(f"`{path}` leads out of the checkout; name a path below the repository's root", where)

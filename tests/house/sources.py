@@ -40,9 +40,12 @@ def imports(tree: ast.AST) -> list[tuple[str, str | None]]:
 ORCHESTRATOR = source_files("orchestrator")
 MODEL = source_files("model")
 GPU = source_files("gpu")
-BOTH = ORCHESTRATOR + MODEL + GPU
-MODULES = {module_name(path): path for path in BOTH}
-NAMES = {path: path.relative_to(ROOT).as_posix() for path in BOTH}
+HELPER = source_files("knockout")
+SOURCES = HELPER + ORCHESTRATOR + MODEL + GPU
+ROOTS = ("knockout", "orchestrator", "model")
+"""The packages of this repository, as they are imported."""
+MODULES = {module_name(path): path for path in SOURCES}
+NAMES = {path: path.relative_to(ROOT).as_posix() for path in SOURCES}
 
 
 def imported_modules(path: Path) -> Iterator[str]:

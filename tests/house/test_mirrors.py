@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.sources import BOTH, NAMES, ROOT
+from tests.house.sources import NAMES, ROOT, SOURCES
 
 TESTED_ELSEWHERE: dict[str, str] = {
     "model/train/study.py": "types alone; tests/model/train/test_trainer.py trains a study that fits them",
+    "orchestrator/reading/sources.py": "types alone; the tests of `metrics` and `items` read from each of them",
     "orchestrator/__main__.py": "one call of `main`; tests/orchestrator/cli/test_main.py starts it as a process",
 }
 """Module -> where its behaviour is tested, and why not in a file of its name."""
@@ -18,7 +19,7 @@ def mirror_of(name: str) -> Path:
     return ROOT / "tests" / folder / f"test_{module.strip('_')}.py"
 
 
-@pytest.mark.parametrize("name", sorted(NAMES[path] for path in BOTH if path.stem != "__init__"))
+@pytest.mark.parametrize("name", sorted(NAMES[path] for path in SOURCES if path.stem != "__init__"))
 def test_a_module_has_its_test_file(name: str) -> None:
     assert mirror_of(name).is_file() != (name in TESTED_ELSEWHERE), f"{mirror_of(name)} is wanted"
 

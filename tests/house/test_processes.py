@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.sources import BOTH, NAMES, ORCHESTRATOR, imports, tree_of
+from tests.house.sources import NAMES, ORCHESTRATOR, SOURCES, imports, tree_of
 
 STARTS_PROCESSES = {
     "orchestrator/launch/forked.py",
@@ -22,7 +22,7 @@ def test_processes_are_started_only_where_jobs_are_launched_and_code_is_asked(pa
         assert not {"subprocess", "multiprocessing"} & {module for module, _ in imports(tree_of(path))}
 
 
-@pytest.mark.parametrize("path", BOTH, ids=NAMES.get)
+@pytest.mark.parametrize("path", SOURCES, ids=NAMES.get)
 def test_no_process_is_started_through_a_shell(path: Path) -> None:
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.keyword):

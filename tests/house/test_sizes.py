@@ -7,7 +7,7 @@ from statistics import median, quantiles
 
 import pytest
 
-from tests.house.sources import BOTH, NAMES, imports, tree_of
+from tests.house.sources import NAMES, SOURCES, imports, tree_of
 
 LAZY = {
     ("model/kernels.py", "triton.errors"),
@@ -30,7 +30,7 @@ def num_lines(function: ast.FunctionDef) -> int:
     return (function.end_lineno or function.lineno) - function.lineno + 1
 
 
-@pytest.mark.parametrize("path", BOTH, ids=NAMES.get)
+@pytest.mark.parametrize("path", SOURCES, ids=NAMES.get)
 def test_files_and_functions_stay_small(path: Path) -> None:
     assert path.stem not in FORBIDDEN_NAMES
     assert path.read_text().count("\n") <= 400
@@ -39,12 +39,12 @@ def test_files_and_functions_stay_small(path: Path) -> None:
 
 
 def test_most_functions_are_a_few_lines_long() -> None:
-    lengths = [num_lines(function) for path in BOTH for function in functions(path)]
+    lengths = [num_lines(function) for path in SOURCES for function in functions(path)]
     assert median(lengths) <= 8
     assert quantiles(lengths, n=10)[-1] <= 25
 
 
-@pytest.mark.parametrize("path", BOTH, ids=NAMES.get)
+@pytest.mark.parametrize("path", SOURCES, ids=NAMES.get)
 def test_imports_stand_at_the_head_of_a_file(path: Path) -> None:
     inside = {(NAMES[path], module) for function in functions(path) for module, _ in imports(function)}
     assert inside <= LAZY

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.sources import BOTH, NAMES, ROOT, tree_of
+from tests.house.sources import NAMES, ROOT, SOURCES, tree_of
 
 MAX_WORDS = 25
 MIN_COMMENTS = 0.02
@@ -55,19 +55,19 @@ def long_ones(text: str) -> list[str]:
     return [sentence for sentence in sentences(text) if len(WORD.findall(sentence)) > MAX_WORDS]
 
 
-@pytest.mark.parametrize("path", BOTH, ids=NAMES.get)
+@pytest.mark.parametrize("path", SOURCES, ids=NAMES.get)
 def test_sentences_of_the_code_are_short(path: Path) -> None:
     texts = [*docstrings(path), *comments(path)]
     assert [sentence for text in texts for sentence in long_ones(text)] == []
 
 
-@pytest.mark.parametrize("path", BOTH, ids=NAMES.get)
+@pytest.mark.parametrize("path", SOURCES, ids=NAMES.get)
 def test_the_fields_words_are_used(path: Path) -> None:
     assert HOUSE_WORDS.findall(path.read_text()) == []
 
 
 def test_algorithms_are_commented() -> None:
-    lines = [line for path in BOTH for line in path.read_text().splitlines()]
+    lines = [line for path in SOURCES for line in path.read_text().splitlines()]
     assert sum(line.lstrip().startswith("#") for line in lines) / len(lines) >= MIN_COMMENTS
 
 

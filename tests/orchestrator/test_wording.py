@@ -97,3 +97,8 @@ def test_a_command_is_broken_before_flags_and_only_where_it_is_too_wide() -> Non
 @pytest.mark.parametrize(("low", "high", "text"), [(1.62, 1.84, "1.6 to 1.8"), (1.62, 1.6, "1.6")])
 def test_span_is_one_number_where_both_ends_read_the_same(low: float, high: float, text: str) -> None:
     assert wording.span(low, high) == text
+
+
+@pytest.mark.parametrize(("name", "end"), [("gama", "; did you mean `gamma`?"), ("xyz", "; there are gamma, kind")])
+def test_a_wrong_name_is_answered_by_the_nearest_or_by_all(name: str, end: str) -> None:
+    assert wording.did_you_mean(name, ["gamma", "kind", "gamma"]) == end

@@ -4,14 +4,7 @@ import msgspec
 import pytest
 
 from model.config import JobConfig
-from orchestrator.task.knobs import (
-    apply_change,
-    describe_validation_error,
-    did_you_mean,
-    knob_names,
-    leaves,
-    structs_at,
-)
+from orchestrator.task.knobs import apply_change, describe_validation_error, knob_names, leaves, structs_at
 
 
 def test_names_reach_into_every_kind_of_a_section() -> None:
@@ -53,11 +46,6 @@ class TestApplyChange:
 
 def test_an_empty_mapping_is_a_leaf() -> None:
     assert dict(leaves({"a": {"b": 1, "c": {}}, "d": []})) == {"a.b": 1, "a.c": {}, "d": []}
-
-
-@pytest.mark.parametrize(("name", "end"), [("gama", "; did you mean `gamma`?"), ("xyz", "; there are gamma, kind")])
-def test_a_wrong_name_is_answered_by_the_nearest_or_by_all(name: str, end: str) -> None:
-    assert did_you_mean(name, ["gamma", "kind", "gamma"]) == end
 
 
 @pytest.mark.parametrize(
