@@ -26,7 +26,7 @@ AT_ONCE = 2
 CAMPAIGN = """\
 campaign: overhead
 title: What a run costs
-task: Nothing.
+question: Nothing.
 margin: 1.0
 seeds: {seeds}
 data:

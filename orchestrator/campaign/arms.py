@@ -112,7 +112,7 @@ def _resolve_arm(campaign: Campaign, experiment_id: str, arms: Mapping[str, Arm]
         raise SpecError(
             f"`{reference.id}` is a control; no experiment stands on it", ("experiments", experiment_id, "on")
         )
-    return Arm(
+    arm = Arm(
         id=experiment_id,
         title=experiment.title,
         group=experiment.group,
@@ -127,6 +127,7 @@ def _resolve_arm(campaign: Campaign, experiment_id: str, arms: Mapping[str, Arm]
         code=(*reference.code, *_own_steps(experiment)),
         control=experiment.control,
     )
+    return arm if arm.title else structs.replace(arm, title=describe_change(arm) or experiment_id)
 
 
 def _own_steps(changing: ExperimentSpec | Arm) -> tuple[CodeStep, ...]:

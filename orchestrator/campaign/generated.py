@@ -147,7 +147,7 @@ def _pair(campaign: Campaign, first: str, second: str, where: Where) -> Pair:
     def alone(name: str, other: str) -> Recipe:
         return Recipe(
             id=f"{name}-alone" if base == BASELINE else f"{name}-on-{base}",
-            title=f"{campaign.experiments[name].title}, without {other}",
+            title=f"{campaign.experiments[name].title or name}, without {other}",
             group=INTERACTION,
             hypothesis=question,
             base=base,

@@ -47,6 +47,7 @@ def load_campaign(path: Path, text: str | None = None) -> tuple[CampaignSpec, So
         SpecError: the file is missing, is not YAML, or says something that a campaign cannot say.
     """
     source = Source(path, text)
+    _rename_task(source)
     # Entry by entry: an error in the whole file would not name the experiment.
     _convert_spaces(source)
     kinds = (("experiments", ExperimentSpec), ("profiles", ProfileSpec), ("searches", SearchSpec))
@@ -64,6 +65,19 @@ def load_campaign(path: Path, text: str | None = None) -> tuple[CampaignSpec, So
     spec = source.convert(source.values, CampaignSpec, ())
     _require_names(spec, source)
     return spec, source
+
+
+def _rename_task(source: Source) -> None:
+    """Take a text under `task` as the `question`: files of earlier versions call it so."""
+    for where in ((), *(("profiles", name) for name in _at(source.values, ("profiles",)))):
+        section = _at(source.values, where)
+        if isinstance(section.get("task"), str):
+            line = source.line_of((*where, "task"))
+            if "question" in section:
+                what = "a text under `task` is the `question`, and there is a `question` too; keep one of them"
+                raise source.refuse(what, (*where, "task"))
+            section["question"] = section.pop("task")
+            source.lines[*where, "question"] = line
 
 
 def wrong_id(name: str, searches: Iterable[str]) -> str:
@@ -121,7 +135,7 @@ def at_profile(
     Raises:
         SpecError: there is no such profile, or the merged campaign is refused.
     """
-    name = profile or spec.default_profile
+    name = profile or spec.usual_profile
     if name not in spec.profiles:
         raise SpecError(f"{source.path}: there is no profile `{name}`{did_you_mean(name, spec.profiles)}")
     chosen = spec.profiles[name]
@@ -137,8 +151,8 @@ def at_profile(
                 objective_captures(search.objective, data, ("searches", search_name, "objective"))
     return Campaign(
         name=spec.campaign,
-        title=spec.title,
-        task=chosen.task or spec.task,
+        title=spec.title or spec.campaign,
+        question=chosen.question or spec.question,
         profile=name,
         about=chosen.about,
         margin=chosen.margin or spec.margin,

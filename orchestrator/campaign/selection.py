@@ -111,7 +111,7 @@ def select_again(selection: Selection, request: Request) -> Selection:
     """
     _refuse_names_with_all(request)
     before = selection.request
-    profile = request.profile or selection.spec.default_profile
+    profile = request.profile or selection.spec.usual_profile
     if (profile, request.seeds) != (selection.campaign.profile, before.seeds):
         return _select(selection.spec, selection.source, request)
     return replace(selection, request=request, arms=_choose_arms(request, selection.campaign, selection.resolved))

@@ -86,9 +86,9 @@ class DataSpec(Config, frozen=True, kw_only=True):
 class ExperimentSpec(Config, frozen=True, kw_only=True):
     """One named change to a declared reference."""
 
-    title: str
-    group: Annotated[str, Meta(description="the report's section, e.g. architecture")]
-    hypothesis: Annotated[str, Meta(description="why the change might matter")]
+    title: Annotated[str, Meta(description="in a few words; by default the change itself")] = ""
+    group: Annotated[str, Meta(description="the report's section, e.g. architecture")] = "changes"
+    hypothesis: Annotated[str, Meta(description="why the change might matter")] = ""
     change: Annotated[Change, Meta(description="dotted knob -> value")] = {}
     patch: Annotated[
         Word | None, Meta(description="path of a diff of files under model/, relative to the campaign file")
@@ -134,7 +134,7 @@ class ProfileSpec(Config, frozen=True, kw_only=True):
     """A scale of the campaign: the fields that differ from the rest of the file."""
 
     about: Annotated[str, Meta(description="what may be concluded from it")] = ""
-    task: Annotated[str, Meta(description="the task of the campaign, if it differs at this profile")] = ""
+    question: Annotated[str, Meta(description="the campaign's question, if it differs at this profile")] = ""
     data: Annotated[dict[str, Any], Meta(description="fields that replace those of `data`")] = {}
     baseline: Annotated[dict[str, Any], Meta(description="merged into `baseline`")] = {}
     guards: Annotated[dict[str, Any], Meta(description="fields that replace those of `guards`")] = {}
@@ -146,12 +146,16 @@ class ProfileSpec(Config, frozen=True, kw_only=True):
     ] = ()
 
 
+ONLY_PROFILE = "default"
+"""Name of the profile of a file without `profiles`."""
+
+
 class CampaignSpec(Config, frozen=True, kw_only=True):
     """One `experiments.yaml`."""
 
     campaign: ExperimentId
-    title: str
-    task: Annotated[str, Meta(description="what is learned from what; first paragraph of the report")]
+    title: Annotated[str, Meta(description="of the report; by default the campaign's name")] = ""
+    question: Annotated[str, Meta(description="what is learned from what; first paragraph of the report")] = ""
     margin: Annotated[float, Meta(gt=0, description="smallest difference that matters, in points of accuracy")]
     seeds: Seeds
     data: dict[str, Any]
@@ -159,8 +163,10 @@ class CampaignSpec(Config, frozen=True, kw_only=True):
     slots_per_gpu: SlotsPerGpu = 1
     judging: JudgingSpec = field(default_factory=JudgingSpec)
     staging: StagingSpec | None = None
-    default_profile: str = "quick"
-    profiles: Annotated[dict[str, ProfileSpec], Meta(min_length=1)]
+    default_profile: Annotated[str, Meta(description="by default `quick` if there is one, else the first")] = ""
+    profiles: Annotated[
+        dict[str, ProfileSpec], Meta(min_length=1, description="scales of the campaign; by default one, `default`")
+    ] = field(default_factory=lambda: {ONLY_PROFILE: ProfileSpec()})
     baseline: BaselineSpec = field(default_factory=BaselineSpec)
     experiments: dict[ExperimentId, ExperimentSpec] = {}
     interactions: Annotated[
@@ -173,6 +179,11 @@ class CampaignSpec(Config, frozen=True, kw_only=True):
     ] = ()
     aa: Annotated[int, Meta(ge=0, le=100, description="how often the baseline is judged against itself")] = 0
     searches: dict[SearchId, SearchSpec] = {}
+
+    @property
+    def usual_profile(self) -> str:
+        """The profile of a command that names none."""
+        return self.default_profile or ("quick" if "quick" in self.profiles else next(iter(self.profiles)))
 
     @property
     def profiles_without_gpu(self) -> tuple[str, ...]:
@@ -191,7 +202,7 @@ class Campaign(Struct, frozen=True, kw_only=True):
 
     name: str
     title: str
-    task: str
+    question: str
     profile: str
     about: str
     margin: float

@@ -25,7 +25,7 @@ KNOCKOUT = Path(sys.executable).parent / "knockout"
 BASE = """\
 campaign: tiny
 title: Does focal loss help?
-task: Tell ten emulated transmitters apart.
+question: Tell ten emulated transmitters apart.
 margin: 5.0
 seeds: 2
 data:

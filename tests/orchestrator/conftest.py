@@ -54,7 +54,7 @@ def build_plan(experiments: Mapping[str, Mapping[str, Any]], **fields: Any) -> P
     values = {
         "name": "tiny",
         "title": "A tiny campaign",
-        "task": "Tell ten transmitters apart.",
+        "question": "Tell ten transmitters apart.",
         "profile": "quick",
         "about": "Only a test.",
         "margin": 1.0,
@@ -180,7 +180,7 @@ def runs_of() -> Callable[..., dict[str, RunRecord]]:
 STUDY = """\
 campaign: tiny
 title: A tiny campaign
-task: Tell ten transmitters apart.
+question: Tell ten transmitters apart.
 margin: 1.0
 seeds: 2
 data:

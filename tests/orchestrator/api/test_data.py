@@ -14,7 +14,7 @@ SMALL = EmulateSpec(seed=1, packets=6, samples=64)
 CAMPAIGN = """\
     campaign: tiny
     title: A tiny campaign
-    task: Tell ten transmitters apart.
+    question: Tell ten transmitters apart.
     margin: 1.0
     seeds: 1
     data:

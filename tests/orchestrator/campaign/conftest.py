@@ -11,7 +11,7 @@ from orchestrator.campaign.load import at_profile, load_campaign
 LITTLE = """\
 campaign: little
 title: A little campaign
-task: Tell radios apart.
+question: Tell radios apart.
 margin: 1.0
 seeds: 2
 data:
@@ -39,7 +39,7 @@ experiments:
 CHOICE = """\
 campaign: choice
 title: Choice
-task: Tell radios apart.
+question: Tell radios apart.
 margin: 1.0
 seeds: 1
 data:

@@ -303,8 +303,8 @@ def test_seeds_are_a_count_or_a_list() -> None:
 
 def test_a_profile_may_have_a_task_of_its_own() -> None:
     spec, source = load_campaign(ROOT / "experiments.yaml")
-    assert "433 MHz" in at_profile(spec, source, "rtl433").task
-    assert at_profile(spec, source, "quick").task == spec.task
+    assert "433 MHz" in at_profile(spec, source, "rtl433").question
+    assert at_profile(spec, source, "quick").question == spec.question
 
 
 def test_more_runs_than_any_campaign_has_are_refused(check: Check) -> None:

@@ -166,9 +166,9 @@ def test_what_is_no_name_is_told(name: str) -> None:
     [
         ("seeds: 2", "seeds: 2\nseeds: 3", r":6: `seeds` is given twice, first in line 5; keep one"),
         ("margin: 1.0", "margin: 1e999", r":4: `1e999` reads as the number inf; quote it"),
-        ("task: Tell radios apart.", "task: 2026-01-01", r":3: `2026-01-01` reads as a date; quote it"),
+        ("question: Tell radios apart.", "question: 2026-01-01", r":3: `2026-01-01` reads as a date; quote it"),
         ("margin: 1.0", "margin: [1", r"this is not YAML"),
-        ("task: Tell radios apart.", "task: !!python/object:os.system x", r":3: cannot read|:3: .*reads as"),
+        ("question: Tell radios apart.", "question: !!python/object:os.system x", r":3: cannot read|:3: .*reads as"),
     ],
 )
 def test_what_yaml_cannot_mean_here_is_told_with_its_line(check: Check, old: str, new: str, message: str) -> None:

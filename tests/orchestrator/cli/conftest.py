@@ -13,7 +13,7 @@ def campaign(tmp_path: Path) -> Path:
     content = """\
         campaign: tiny
         title: A tiny campaign
-        task: Tell ten transmitters apart.
+        question: Tell ten transmitters apart.
         margin: 1.0
         seeds: 1
         data:

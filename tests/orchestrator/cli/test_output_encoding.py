@@ -14,7 +14,7 @@ KNOCKOUT = Path(sys.executable).parent / "knockout"
 CAMPAIGN = """\
 campaign: sizes
 title: "Größe \N{RIGHTWARDS ARROW} Wirkung [bold]really[/bold] :warning: \\e]52;c;YQ==\\a"
-task: Tell radios apart.
+question: Tell radios apart.
 margin: 1.0
 seeds: 1
 data:

@@ -23,7 +23,7 @@ CAMPAIGN = """\
 # ours
 campaign: tiny   # a name
 title: A tiny campaign
-task: Tell ten transmitters apart.
+question: Tell ten transmitters apart.
 margin: 1.0
 seeds: 2
 data:
