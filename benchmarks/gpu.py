@@ -51,7 +51,7 @@ from benchmarks.gpu_training import (
 from benchmarks.page import publish
 from benchmarks.timing import Row
 from model.config import JobConfig
-from model.kernels import cache_folder, compile_kernels, count_processes, is_chosen
+from model.kernels import cache_folder, compile_kernels, count_processes, mark_of, note_done
 from model.train.device import choose_arithmetic, free_memory_bytes
 
 BEGIN, END = "<!-- begin: written by python -m benchmarks.gpu -->", "<!-- end -->"
@@ -91,11 +91,14 @@ class Measure(NamedTuple):
 
 def prepare_kernels(precision: str, bench: Bench) -> Iterator[Row]:
     config = Variant(precision, compile=False).apply(bench.config)
-    if is_chosen(cache_folder(), config):
+    card = torch.cuda.get_device_name(bench.device) if bench.device.type == "cuda" else platform.machine()
+    done = mark_of(cache_folder(), config, card)
+    if done.exists():
         yield kernels_row(precision, 0, None)
         return
     num_processes = count_processes(free_memory_bytes(bench.device))
     seconds = wall_seconds(bench.device, lambda: compile_kernels(config, num_processes))
+    note_done(done)
     yield kernels_row(precision, num_processes, seconds)
 
 

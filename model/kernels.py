@@ -11,12 +11,13 @@ them all.
 
 import argparse
 import contextlib
-import json
+import hashlib
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ PROCESS_BYTES = 4 * 2**30
 """Memory of the GPU for one process: a CUDA context, and a block's tensors of a whole batch."""
 LIMIT_SECONDS = 600.0
 """Longest wait for a process. After it, the first step of the training compiles what is missing."""
-LAST_KERNEL = "causal_conv1d_bwd_kernel"
-"""The kernel that is chosen last in a step, by its number of channels and the type of its numbers."""
+PACKAGES = ("torch", "triton", "flash-linear-attention", "liger-kernel")
+"""Another version of one of these compiles other kernels."""
 BRIEF = {"warmup": 5, "rep": 25}
 """Milliseconds for which a variant is timed. Triton's own are 25 and 100, and there are some 170 variants."""
 
@@ -54,16 +55,26 @@ def prepare_kernels(config: JobConfig, device: torch.device, tell: Callable[[str
     """
     if device.type != "cuda":
         return
-    folder = cache_folder()
+    done = mark_of(cache_folder(), config, torch.cuda.get_device_name(device))
     num_processes = count_processes(free_memory_bytes(device))
     # A single process would compile no faster than the training itself.
-    if not uses_fla(config) or num_processes == 1 or is_chosen(folder, config):
+    if not uses_fla(config) or num_processes == 1 or done.exists():
         return
     tell(f"{num_processes} processes compile fla's kernels, once for this GPU, precision and shape of heads")
     try:
         compile_kernels(config, num_processes)
     except KernelError as error:
         tell(f"{error}; the first step compiles what is missing")
+    else:
+        note_done(done)
+
+
+def note_done(done: Path) -> None:
+    """Note that the kernels are chosen, so that no later job does it again."""
+    # Without the note a later job looks once more. That costs seconds, and is no reason to end this one.
+    with contextlib.suppress(OSError):
+        done.parent.mkdir(parents=True, exist_ok=True)
+        done.touch()
 
 
 def uses_fla(config: JobConfig) -> bool:
@@ -79,13 +90,23 @@ def cache_folder() -> Path:
     return Path(os.environ.setdefault(VARIABLE, str(Path.home() / ".triton" / "cache")))
 
 
-def is_chosen(folder: Path, config: JobConfig) -> bool:
-    """Whether an earlier process has chosen the kernels of a configuration."""
-    model = config.model
-    channels = model.num_heads * (2 * model.head_dim + model.head_v_dim)
-    wanted = {channels, str(AUTOCAST.get(config.runtime.precision, torch.float32))}
-    choices = folder.glob(f"*/{LAST_KERNEL}.autotune.json")
-    return any(wanted <= set(json.loads(path.read_text(encoding="utf-8"))["key"]) for path in choices)
+def mark_of(folder: Path, config: JobConfig, card: str) -> Path:
+    """Return the file in Triton's folder that says: the kernels of this configuration are chosen for this card."""
+    block = one_block(config)
+    what = (card, *map(_version, PACKAGES), block.model, block.runtime.precision, block.optim.batch_size)
+    return folder / f"knockout-{hashlib.sha256(msgspec.json.encode(what)).hexdigest()[:16]}"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def one_block(config: JobConfig) -> JobConfig:
+    """Return a configuration of one block, which has every kernel of the whole network."""
+    return msgspec.structs.replace(config, model=msgspec.structs.replace(config.model, depth=1, aux_head=None))
 
 
 def count_processes(free_bytes: int | None) -> int:
@@ -157,8 +178,7 @@ def compile_share(autotuner: Any, unfit: type[Exception], share: int, count: int
 
 def use_every_kernel(config: JobConfig, device: torch.device) -> None:
     """Go through one block as a training step does, then as a validation does."""
-    one_block = msgspec.structs.replace(config, model=msgspec.structs.replace(config.model, depth=1, aux_head=None))
-    network = build_classifier(one_block, 2, device)
+    network = build_classifier(one_block(config), 2, device)
     samples, precision = config.data.samples, config.runtime.precision
     dtype = AUTOCAST.get(precision, torch.float32)
     with torch.autocast(device.type, dtype, enabled=precision in AUTOCAST):

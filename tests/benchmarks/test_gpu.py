@@ -1,6 +1,7 @@
 """`python -m benchmarks.gpu`: what it prints, when it stops, and what it returns."""
 
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -32,6 +33,7 @@ from benchmarks.gpu_rows import HEAD
 from benchmarks.gpu_training import Variant
 from benchmarks.timing import Row
 from model.config import JobConfig
+from model.kernels import mark_of
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
@@ -91,22 +93,27 @@ def test_a_recording_without_kernels_is_a_failure_that_says_so(run: Run, capsys:
     assert run.failed == [shares.title]
 
 
-def test_kernels_that_are_chosen_are_not_compiled_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_that_are_chosen_are_not_compiled_again(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (kernels,) = choose(list_measures(), "kernels, bf16")
-    monkeypatch.setattr(gpu, "cache_folder", Path)
-    monkeypatch.setattr(gpu, "is_chosen", lambda folder, config: config.runtime.precision == "bf16")
+    monkeypatch.setattr(gpu, "cache_folder", lambda: tmp_path)
+    config = Variant("bf16", compile=False).apply(run.bench.config)
+    mark_of(tmp_path, config, platform.machine()).touch()
     (row,) = run.rows([kernels])
     assert row.figure == "nothing to do: they are chosen already"
 
 
-def test_kernels_that_are_not_chosen_are_compiled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_that_are_not_chosen_are_compiled_once(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[tuple[str, int]] = []
     (kernels,) = choose(list_measures(), "kernels, fp16")
-    monkeypatch.setattr(gpu, "cache_folder", Path)
-    monkeypatch.setattr(gpu, "is_chosen", lambda folder, config: False)
+    monkeypatch.setattr(gpu, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(gpu, "compile_kernels", lambda config, count: asked.append((config.runtime.precision, count)))
-    (row,) = run.rows([kernels])
+    row, again = (row for _ in range(2) for row in run.rows([kernels]))
     assert asked == [("fp16", int(row.against.split()[0]))]
+    assert again.figure == "nothing to do: they are chosen already"
 
 
 def some(*rows: Row) -> Measure:

@@ -177,6 +177,6 @@ def test_wheels_are_counted_and_weighed(tmp_path: Path) -> None:
 
 
 def test_the_makefile_hands_on_what_a_user_says() -> None:
-    command = ["make", "-n", "-o", "setup", "gpu", "GPU_PYTHON=3.13", "MORE=h5py scipy"]
+    command = ["make", "--no-print-directory", "-n", "-o", "setup", "gpu", "GPU_PYTHON=3.13", "MORE=h5py scipy"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.strip().endswith("-m gpu.gather --python 3.13 h5py scipy")

@@ -1,8 +1,8 @@
 """Which variants of fla's kernels are compiled, by whom; on a CPU nothing is."""
 
-import json
 import os
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +21,8 @@ from model.kernels import (
     compile_kernels,
     compile_share,
     count_processes,
-    is_chosen,
+    mark_of,
+    note_done,
     prepare_kernels,
     use_every_kernel,
     uses_fla,
@@ -157,6 +158,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     monkeypatch.setattr(kernels, "free_memory_bytes", lambda device: 4 * PROCESS_BYTES)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "H100")
     monkeypatch.setattr(kernels, "compile_kernels", lambda config, count: asked.append(count))
     return asked
 
@@ -165,16 +167,15 @@ CUDA = torch.device("cuda")
 
 
 def test_a_job_on_a_gpu_has_its_kernels_compiled_unless_they_are_chosen(
-    build_job: JobBuilder, asked: list[int], note: "Note"
+    build_job: JobBuilder, asked: list[int]
 ) -> None:
     config, told = build_job(), list[str]()
     prepare_kernels(config, CUDA, told.append)
     prepare_kernels(build_job(model={"mixer": "mamba2"}), CUDA, told.append)
     assert asked == [4]
     assert told == ["4 processes compile fla's kernels, once for this GPU, precision and shape of heads"]
-    note([64, 4, "torch.float32"])
     prepare_kernels(config, CUDA, told.append)
-    assert asked == [4]
+    assert asked == [4], "once for a card and a shape"
 
 
 def test_a_failure_to_compile_is_told_and_ends_no_job(
@@ -187,31 +188,38 @@ def test_a_failure_to_compile_is_told_and_ends_no_job(
     told: list[str] = []
     prepare_kernels(build_job(), CUDA, told.append)
     assert told[-1].endswith("status 1: OutOfMemory; the first step compiles what is missing")
+    assert not list(cache_folder().iterdir()), "the next job tries again"
 
 
-Note = Callable[[list[Any]], None]
+def test_kernels_are_marked_by_card_precision_heads_and_batch(
+    build_job: JobBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = mark_of(tmp_path, build_job(), "H100")
+    same = build_job(model={"depth": 3}, loss={"kind": "focal"}, optim={"learning_rate": 0.1, "epochs": 9})
+    assert mark_of(tmp_path, same, "H100") == plain
+    others = [{"model": {"head_dim": 4}}, {"optim": {"batch_size": 4}}, {"runtime": {"precision": "bf16"}}]
+    marks = {mark_of(tmp_path, build_job(**changes), "H100") for changes in others}
+    marks |= {plain, mark_of(tmp_path, build_job(), "A100")}
+    monkeypatch.setattr(metadata, "version", lambda package: "9.9")
+    assert len(marks | {mark_of(tmp_path, build_job(), "H100")}) == 6
+    assert all(mark.parent == tmp_path for mark in marks)
 
 
-@pytest.fixture
-def note(tmp_path: Path) -> Note:
-    """Return what writes a choice of Triton with that key."""
-
-    def write(key: list[Any]) -> None:
-        folder = tmp_path / f"HASH{len(list(tmp_path.iterdir()))}"
-        folder.mkdir()
-        (folder / "causal_conv1d_bwd_kernel.autotune.json").write_text(json.dumps({"key": key, "configs_timings": []}))
-
-    return write
+def test_a_folder_that_cannot_be_written_ends_no_job(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    note_done(tmp_path / "file" / "knockout-1")
+    note_done(tmp_path / "new" / "knockout-1")
+    assert (tmp_path / "new" / "knockout-1").is_file()
 
 
-def test_kernels_are_chosen_once_the_last_one_has_its_choice(build_job: JobBuilder, tmp_path: Path, note: Note) -> None:
-    config = build_job(model={"num_heads": 8, "head_dim": 64}, runtime={"precision": "fp16"})
-    assert not is_chosen(tmp_path, config)
-    note([2048, 4, "torch.bfloat16", "torch.float32"])
-    note([1024, 4, "torch.float16"])
-    assert not is_chosen(tmp_path, config)
-    note([2048, 4, "torch.float16", "torch.float32"])
-    assert is_chosen(tmp_path, config)
+def test_a_package_without_a_version_still_has_a_mark(
+    build_job: JobBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lack(package: str) -> str:
+        raise metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(metadata, "version", lack)
+    assert mark_of(tmp_path, build_job(), "H100").name.startswith("knockout-")
 
 
 def test_all_processes_share_one_folder_of_triton(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

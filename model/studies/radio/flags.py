@@ -314,7 +314,8 @@ def _named_words(config: JobConfig) -> Iterator[str]:
             continue
         if flag.kind is not bool:
             yield from (f"--{flag.name}", _word(flag, value))
-        elif value:
+        elif value is True:
+            # A flag says no more than yes: `--set` states a mode of the compiler.
             yield f"--{flag.name}"
     if any(values["augment"][name] is not None for name in CHANNEL):
         yield "--augment"

@@ -269,6 +269,18 @@ SETTINGS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.parametrize("how", [True, False, "reduce-overhead"])
+def test_each_way_to_compile_comes_back_from_its_flags(how: bool | str) -> None:
+    config = job("--set", f"runtime.compile={json.dumps(how)}")
+    words = to_flags(config, "m", "s")
+    assert config.runtime.compile == how
+    assert ("--compile" in words, 'runtime.compile="reduce-overhead"' in words) == (
+        how is True,
+        how not in (True, False),
+    )
+    assert parse(words).job(config.data, "cuda").runtime == config.runtime
+
+
 @settings(max_examples=50, deadline=None)
 @given(parts=PARTS, seed=st.integers(0, 2**32 - 1), data=SETTINGS)
 def test_any_job_comes_back_from_its_flags(parts: dict[str, Any], seed: int, data: dict[str, Any]) -> None:
