@@ -25,6 +25,8 @@ REPORTED = "reported.jsonl"
 """File in the run folder with the numbers that the helper tells."""
 SCORES = "scores"
 """Folder in the run folder with a CSV file of items for each split that the helper tells."""
+SCORES_ENDING = ".csv"
+"""Ending of these files."""
 CHECKPOINTS = "checkpoints"
 """Folder in the run folder that is kept between attempts."""
 HELPER = Path(knockout.__file__)
@@ -67,4 +69,4 @@ def place_helper(folder: Path) -> Path:
 
 def scores_file(folder: Path, split: str) -> Path:
     """Return where the helper writes the items of a split."""
-    return folder / SCORES / f"{split}.csv"
+    return folder / SCORES / f"{split}{SCORES_ENDING}"

@@ -49,4 +49,4 @@ def test_an_experiment_that_is_not_there_is_refused(study: Any) -> None:
 def test_the_schema_requires_what_every_campaign_has() -> None:
     found = schema()
     required = found["$defs"]["CampaignSpec"]["required"]
-    assert set(required) == {"campaign", "title", "task", "margin", "seeds", "data", "profiles"}
+    assert set(required) == {"campaign", "margin", "seeds", "data"}

@@ -183,7 +183,7 @@ class TestForeignWords:
         self, a_plan: Builder, render: Callable[..., str], words: str
     ) -> None:
         experiments = {"E5": EXPERIMENTS["E5"] | {"title": words, "hypothesis": words, "group": words}}
-        plan = a_plan(experiments, title=words, about=words, task=words)
+        plan = a_plan(experiments, title=words, about=words, question=words)
         slow = msgspec.structs.replace(SLOW, reason=words)
         page = render_page(plan.campaign.title, render(plan, {"baseline": 0.8, "E5": slow}), {})
         body = page[page.index("<body>") :]
@@ -263,7 +263,7 @@ class TestTextOfOthers:
             },
             "H2": {"title": "-2+3", "change": {"loss.kind": "focal", "loss.gamma": 3.0}},
         }
-        plan = a_plan(experiments, title=f"A title {HOSTILE}", task=HOSTILE, about=HOSTILE)
+        plan = a_plan(experiments, title=f"A title {HOSTILE}", question=HOSTILE, about=HOSTILE)
         origin = {"commit": HOSTILE, "branch": f"={HOSTILE}", "host": HOSTILE, "environment": {"torch": HOSTILE}}
         records = runs_of(plan, {"baseline": 0.5, "E5": 0.6, "H2": died}, provenance=origin)
         return write_report(judge_all(plan, records), Paths(tmp_path), {"E5": f"E5: {HOSTILE}"}).parent
