@@ -40,7 +40,8 @@ class PairedDifferences:
     difference_SB: NDArray[np.int8] | Floats
     """Experiment minus reference: -1, 0 or 1 for items that are right or wrong, else in the metric's unit."""
     seeds: tuple[int, ...]
-    devices_B: NDArray[np.int64]
+    devices_B: NDArray[np.int64] | NDArray[np.str_]
+    """The stratum of each item, such as the transmitter of a burst."""
     dropped_seeds: tuple[int, ...] = ()
     dropped_bursts: int = 0
     scale: float = 100.0
@@ -90,46 +91,53 @@ def pair_outcomes(experiment: Mapping[int, BurstOutcomes], reference: Mapping[in
     """
     seeds = tuple(sorted(experiment.keys() & reference.keys()))
     sides = [side[seed] for side in (experiment, reference) for seed in seeds]
-    keys_B, dropped_bursts = _common_bursts(sides)
+    keys_B, dropped_bursts = common_keys([side.keys for side in sides])
     # Runs without a common burst are no pair, so their seeds count as dropped.
     if len(keys_B) == 0:
         seeds, sides = (), []
     # Signed integers, because differences of booleans or unsigned integers would wrap round.
-    correct = np.array([_in_order(side, side.correct, keys_B) for side in sides], dtype=np.int8)
+    correct = np.array([in_order(side.keys, side.correct, keys_B) for side in sides], dtype=np.int8)
     correct_2SB = correct.reshape(2, len(seeds), len(keys_B))
+    devices = [in_order(side.keys, side.devices, keys_B) for side in sides]
     return PairedDifferences(
         difference_SB=correct_2SB[0] - correct_2SB[1],
         seeds=seeds,
-        devices_B=_agreed_devices(sides, keys_B),
+        devices_B=agreed(devices, keys_B, "device of burst") if devices else np.array([], dtype=np.int64),
         dropped_seeds=tuple(sorted((experiment.keys() | reference.keys()) - set(seeds))),
         dropped_bursts=dropped_bursts,
     )
 
 
-def _common_bursts(sides: Sequence[BurstOutcomes]) -> tuple[NDArray[np.str_], int]:
-    if not sides:
+def common_keys(all_keys: Sequence[NDArray[np.str_]]) -> tuple[NDArray[np.str_], int]:
+    """Return the keys that all runs have, sorted [B], and how many keys only some have.
+
+    Raises:
+        RunError: a run has one key twice.
+    """
+    if not all_keys:
         return np.array([], dtype=np.str_), 0
-    for side in sides:
-        keys, counts = np.unique(side.keys, return_counts=True)
+    for keys in all_keys:
+        names, counts = np.unique(keys, return_counts=True)
         if (counts > 1).any():
-            raise RunError(f"the predictions hold burst `{keys[counts > 1][0]}` more than once; train the run again")
-    all_keys = [side.keys for side in sides]
+            raise RunError(f"the predictions hold burst `{names[counts > 1][0]}` more than once; train the run again")
     common_B = reduce(np.intersect1d, all_keys)
     return common_B, len(reduce(np.union1d, all_keys)) - len(common_B)
 
 
-def _in_order(side: BurstOutcomes, values: NDArray[Scalar], keys_B: NDArray[np.str_]) -> NDArray[Scalar]:
-    order = np.argsort(side.keys, kind="stable")
-    return values[order[np.searchsorted(side.keys, keys_B, sorter=order)]]
+def in_order(keys: NDArray[np.str_], values: NDArray[Scalar], keys_B: NDArray[np.str_]) -> NDArray[Scalar]:
+    """Return the values of a run at `keys_B` [B], which are among its own keys."""
+    order = np.argsort(keys, kind="stable")
+    return values[order[np.searchsorted(keys, keys_B, sorter=order)]]
 
 
-def _agreed_devices(sides: Sequence[BurstOutcomes], keys_B: NDArray[np.str_]) -> NDArray[np.int64]:
-    if not sides:
-        return np.array([], dtype=np.int64)
-    devices_B, *others = [_in_order(side, side.devices, keys_B) for side in sides]
+def agreed(labels: Sequence[NDArray[Scalar]], keys_B: NDArray[np.str_], what: str) -> NDArray[Scalar]:
+    """Return the labels [B] that all runs give.
+
+    Raises:
+        RunError: two runs differ; names what they differ in, and the first key.
+    """
+    first_B, *others = labels
     for other_B in others:
-        if (differs_B := other_B != devices_B).any():
-            raise RunError(
-                f"runs disagree on the device of burst `{keys_B[differs_B][0]}`; they saw different captures"
-            )
-    return devices_B
+        if (differs_B := other_B != first_B).any():
+            raise RunError(f"runs disagree on the {what} `{keys_B[differs_B][0]}`; they saw different captures")
+    return first_B

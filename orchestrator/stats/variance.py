@@ -98,7 +98,7 @@ def rounding_variance(step_points: float) -> float:
     return step_points**2 / 12
 
 
-def stratified_variance(values_RB: Floats, devices_B: NDArray[np.int64]) -> Floats:
+def stratified_variance(values_RB: Floats, devices_B: NDArray[np.int64] | NDArray[np.str_]) -> Floats:
     """Return the sampling variance of the mean over bursts of each row [R]; each device is a stratum.
 
     Source: Cochran, Sampling Techniques (1977), eq. 5.7 without the finite-population term. A device with one burst

@@ -1,0 +1,150 @@
+"""Runs are compared on the items that all have; with clusters, cluster by cluster."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from orchestrator.errors import RunError
+from orchestrator.stats.aggregates import Aggregate, mean, r2, rmse
+from orchestrator.stats.estimate import estimate_delta
+from orchestrator.stats.item_pairs import RunItems, pair_items
+
+Floats = NDArray[np.float64]
+KEYS = ("a", "b", "c", "d")
+
+
+def run(values: list[float], keys: tuple[str, ...] = KEYS, **groups: list[str]) -> RunItems:
+    return RunItems(
+        keys_B=np.array(keys),
+        stratum_B=np.array(groups.get("strata", [""] * len(keys))),
+        cluster_B=np.array(groups["clusters"]) if "clusters" in groups else None,
+        columns={"error": np.array(values)},
+    )
+
+
+def without_clusters(side: Mapping[int, RunItems]) -> dict[int, RunItems]:
+    return {seed: RunItems(of.keys_B, of.stratum_B, None, of.columns) for seed, of in side.items()}
+
+
+def mean_error(columns: Mapping[str, Floats]) -> Aggregate:
+    return mean(columns["error"])
+
+
+def root_error(columns: Mapping[str, Floats]) -> Aggregate:
+    return rmse(columns["error"])
+
+
+def test_differences_are_those_of_the_metric_at_each_seed() -> None:
+    better = {0: run([1.0, 1.0, 1.0, 1.0]), 1: run([2.0, 0.0, 2.0, 0.0])}
+    worse = {0: run([2.0, 2.0, 2.0, 2.0]), 1: run([3.0, 3.0, 3.0, 3.0])}
+    pairs = pair_items(better, worse, root_error)
+    np.testing.assert_allclose(pairs.delta_points_by_seed, [1.0 - 2.0, 2**0.5 - 3.0])
+    assert (pairs.seeds, pairs.num_bursts, pairs.scale) == ((0, 1), 4, 1.0)
+
+
+def test_the_order_of_items_in_a_file_does_not_matter() -> None:
+    one = {0: run([1.0, 2.0, 3.0, 4.0])}
+    turned = {0: run([4.0, 3.0, 2.0, 1.0], keys=KEYS[::-1])}
+    assert not pair_items(one, turned, mean_error).difference_SB.any()
+
+
+def test_items_and_seeds_of_one_side_alone_are_dropped_and_counted() -> None:
+    whole = {0: run([1.0, 2.0, 3.0, 4.0]), 1: run([1.0, 2.0, 3.0, 4.0])}
+    part = {0: run([1.0, 2.0, 9.0], keys=("a", "b", "x"))}
+    pairs = pair_items(whole, part, mean_error)
+    assert (pairs.seeds, pairs.dropped_seeds, pairs.num_bursts, pairs.dropped_bursts) == ((0,), (1,), 2, 3)
+    np.testing.assert_allclose(pairs.delta_points_by_seed, [0.0])
+
+
+def test_runs_without_a_common_item_are_no_pair() -> None:
+    pairs = pair_items({0: run([1.0], keys=("a",))}, {0: run([1.0], keys=("b",))}, mean_error)
+    assert (pairs.num_seeds, pairs.num_bursts, pairs.dropped_seeds) == (0, 0, (0,))
+
+
+def test_with_clusters_the_units_are_clusters_and_the_difference_is_the_same() -> None:
+    clusters = ["t2", "t1", "t2", "t2"]
+    sides = [{seed: run([1.0 + seed, 2.0, 3.0, 7.0 * side], clusters=clusters) for seed in (0, 1)} for side in (1, 2)]
+    by_items = [
+        {seed: RunItems(of.keys_B, of.stratum_B, None, of.columns) for seed, of in side.items()} for side in sides
+    ]
+    for measure in (mean_error, root_error):
+        grouped, plain = pair_items(*sides, measure), pair_items(*by_items, measure)
+        assert (grouped.num_bursts, plain.num_bursts) == (2, 4)
+        np.testing.assert_allclose(grouped.delta_points_by_seed, plain.delta_points_by_seed)
+
+
+def test_items_of_one_cluster_taken_as_independent_make_the_interval_too_narrow() -> None:
+    rng = np.random.default_rng(0)
+    clusters = [f"t{number // 10}" for number in range(200)]
+    keys = tuple(f"i{number:03}" for number in range(200))
+    shift_B = np.repeat(rng.normal(size=20), 10)
+    sides: list[dict[int, RunItems]] = [
+        {seed: run(list(side * shift_B + rng.normal(0, 0.1, 200)), keys, clusters=clusters) for seed in range(3)}
+        for side in (0, 1)
+    ]
+    by_items = [
+        {seed: RunItems(of.keys_B, of.stratum_B, None, of.columns) for seed, of in side.items()} for side in sides
+    ]
+    grouped, plain = (estimate_delta(pair_items(*of, mean_error), None) for of in (sides, by_items))
+    assert grouped.burst_error_points > 2.5 * plain.burst_error_points
+
+
+def test_strata_are_taken_from_items_or_from_their_clusters() -> None:
+    strata = ["x", "y", "x", "x"]
+    assert (
+        pair_items(
+            {0: run([0.0] * 4, strata=strata)}, {0: run([0.0] * 4, strata=strata)}, mean_error
+        ).devices_B.tolist()
+        == strata
+    )
+    groups: dict[str, Any] = {"strata": strata, "clusters": ["t2", "t1", "t2", "t3"]}
+    pairs = pair_items({0: run([0.0] * 4, **groups)}, {0: run([0.0] * 4, **groups)}, mean_error)
+    assert pairs.devices_B.tolist() == ["y", "x", "x"]
+
+
+def test_equal_runs_differ_by_no_less_than_the_resolution() -> None:
+    same = {0: run([1.0, 2.0, 3.0, 4.0]), 1: run([1.0, 2.0, 3.0, 5.0])}
+    told = pair_items(same, same, mean_error, resolution=0.01)
+    assert told.smallest_step == 0.01
+    assert 0 < pair_items(same, same, mean_error).smallest_step < 1e-10
+    zeros = {seed: run([0.0] * 4) for seed in (0, 1)}
+    assert pair_items(zeros, zeros, mean_error).smallest_step > 0
+
+
+@pytest.mark.parametrize(
+    ("experiment", "reference", "sentence"),
+    [
+        (
+            run([1.0, 2.0], keys=("a", "a")),
+            run([1.0, 2.0], keys=("a", "b")),
+            "the predictions hold burst `a` more than once; train the run again",
+        ),
+        (
+            run([1.0] * 4, strata=["x"] * 4),
+            run([1.0] * 4, strata=["x", "x", "y", "x"]),
+            "runs disagree on the stratum of item `c`; they saw different captures",
+        ),
+        (
+            run([1.0] * 4, clusters=["t1"] * 4),
+            run([1.0] * 4),
+            "some runs name clusters and some do not; name `cluster` for all of them, or for none",
+        ),
+        (
+            run([1.0] * 4, clusters=["t1"] * 4, strata=["x", "x", "x", "y"]),
+            run([1.0] * 4, clusters=["t1"] * 4, strata=["x", "x", "x", "y"]),
+            "cluster `t1` has items of several strata; a cluster must lie in one",
+        ),
+    ],
+)
+def test_items_that_do_not_fit_are_refused(experiment: RunItems, reference: RunItems, sentence: str) -> None:
+    with pytest.raises(RunError) as caught:
+        pair_items({0: experiment}, {0: reference}, mean_error)
+    assert str(caught.value) == sentence
+
+
+def test_items_without_such_a_metric_are_refused() -> None:
+    with pytest.raises(RunError, match="all true values are equal"):
+        pair_items({0: run([1.0] * 4)}, {0: run([1.0] * 4)}, lambda columns: r2(columns["error"], columns["error"]))
