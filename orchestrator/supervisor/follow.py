@@ -24,8 +24,6 @@ from orchestrator.supervisor.progress import (
 
 MAX_PIECES = 64
 """Most pieces of the log that are read before the supervisor looks at the command again."""
-TABLE_SECONDS = 1.0
-"""Shortest time between two looks at a table."""
 TABLE_SHARE = 20
 """A table that takes long to read is read again only after this many times as long."""
 
@@ -58,7 +56,7 @@ class Table:
             return ()
         before, begun = self._rows, time.monotonic()
         new = find_new(before, self.read())
-        self._due_seconds = now_seconds + max(TABLE_SECONDS, TABLE_SHARE * (time.monotonic() - begun))
+        self._due_seconds = now_seconds + TABLE_SHARE * (time.monotonic() - begun)
         return new
 
 

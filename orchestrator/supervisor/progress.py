@@ -113,7 +113,7 @@ def build_rows(
         row = ProgressRow(
             step=one.step,
             values=dict(one.values),
-            at_seconds=at_seconds,
+            at_seconds=None if at_seconds is None else round(at_seconds, 3),
             attempt=attempt,
             resolutions=dict(one.resolutions),
             seconds=_seconds_between(before, at_seconds),

@@ -75,19 +75,16 @@ def choose_action(moment: Moment, limits: Limits) -> Action:
     After a request to stop, processes have their grace though the command itself ends. Example: a shell ends at once,
     and the training that it started still saves.
     """
+    if moment.has_ended and moment.asked_seconds is None:
+        return Action.END
     if moment.requests > 1:
         return Action.KILL
     if moment.asked_seconds is not None:
         is_over = moment.has_ended and not moment.has_members
         return Action.END if is_over or moment.seconds - moment.asked_seconds >= limits.grace_seconds else Action.WAIT
-    if moment.has_ended or is_too_long(moment.seconds, limits):
+    if limits.run_seconds is not None and moment.seconds > limits.run_seconds:
         return Action.END
     return Action.ASK if moment.requests else Action.WAIT
-
-
-def is_too_long(seconds: float, limits: Limits) -> bool:
-    """Whether an attempt has taken longer than it may."""
-    return limits.run_seconds is not None and seconds > limits.run_seconds
 
 
 class End(Struct, frozen=True, kw_only=True):
@@ -187,15 +184,21 @@ def _name(number: int) -> str:
     return known.get(number, str(number))
 
 
-def describe_ended(pids: Sequence[int], *, has_ended: bool) -> str | None:
+def describe_ended(ended: Sequence[int], left: Sequence[int], *, has_ended: bool) -> str | None:
     """Say which processes a sweep found when a command was over; None if there were none.
 
     Args:
-        pids: their numbers.
+        ended: numbers of those that it ended.
+        left: numbers of those that it could not end.
         has_ended: whether the command itself had ended before. Else it is one of them.
     """
-    if not pids:
-        return None
     when = "outlived the command" if has_ended else "did not end in time"
-    were = "was" if len(pids) == 1 else "were"
-    return f"{counted(len(pids), 'process', 'processes')} {when} and {were} ended: {', '.join(map(str, pids))}"
+    were = "was" if len(ended) == 1 else "were"
+    parts = [f"{_count(ended)} {when} and {were} ended: {', '.join(map(str, ended))}"] if ended else []
+    if left:
+        parts.append(f"{_count(left)} could not be ended; end by hand: {', '.join(map(str, left))}")
+    return "; ".join(parts) or None
+
+
+def _count(pids: Sequence[int]) -> str:
+    return counted(len(pids), "process", "processes")

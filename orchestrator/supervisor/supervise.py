@@ -262,7 +262,8 @@ class _Watch:
             self.seconds = time.monotonic() - self._begun
             moment = self._look(has_ended=status is not None)
             action = choose_action(moment, self.limits)
-            if action is Action.ASK:
+            # A command that ended meanwhile was not asked: the next turn sees its status.
+            if action is Action.ASK and self.command.status() is None:
                 self._asked_seconds = self.seconds
                 self.command.signal_group(self.stop_signal)
             if action is Action.WAIT:
@@ -300,7 +301,7 @@ class _Watch:
             status=status,
             is_asked=is_asked,
             too_long_seconds=None if is_asked or moment.has_ended else moment.seconds,
-            outlived=describe_ended(swept.ended, has_ended=moment.has_ended),
+            outlived=describe_ended(swept.ended, swept.left, has_ended=moment.has_ended),
         )
 
     def _wait_for_status(self) -> int:

@@ -22,7 +22,7 @@ class Swept(Struct, frozen=True, kw_only=True):
     """What a sweep found and did."""
 
     ended: tuple[int, ...] = ()
-    """Numbers of the processes that were there."""
+    """Numbers of the processes that were there and are gone."""
     left: tuple[int, ...] = ()
     """Those that live on: they belong to another user, or wait for a disk."""
 
@@ -48,7 +48,8 @@ def end_processes(folder: RunFolder, term_seconds: float = TERM_SECONDS, kill_se
     if found:
         # A process may start others while it is being ended. So the sweep is repeated until it finds nothing.
         found = _wait_until_gone(folder, seen, kill_seconds, lambda: end_members(folder))
-    return Swept(ended=tuple(sorted(seen)), left=tuple(member.pid for member in found))
+    left = tuple(member.pid for member in found)
+    return Swept(ended=tuple(sorted(seen.keys() - left)), left=left)
 
 
 def _ask_all(members: Sequence[Process]) -> None:

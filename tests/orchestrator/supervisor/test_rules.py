@@ -30,6 +30,7 @@ class TestAction:
             (Moment(seconds=5, has_ended=True), Action.END),
             (Moment(seconds=5, requests=1), Action.ASK),
             (Moment(seconds=5, requests=1, has_ended=True), Action.END),
+            (Moment(seconds=5, requests=2, has_ended=True), Action.END),
             (Moment(seconds=14.9, requests=1, asked_seconds=5), Action.WAIT),
             (Moment(seconds=15, requests=1, asked_seconds=5), Action.END),
             (Moment(seconds=6, requests=1, asked_seconds=5, has_ended=True), Action.WAIT),
@@ -137,6 +138,8 @@ def test_an_end_is_said_by_name() -> None:
 
 
 def test_ended_processes_are_counted() -> None:
-    assert describe_ended((), has_ended=True) is None
-    assert describe_ended((7,), has_ended=True) == "1 process outlived the command and was ended: 7"
-    assert describe_ended((7, 8), has_ended=False) == "2 processes did not end in time and were ended: 7, 8"
+    assert describe_ended((), (), has_ended=True) is None
+    assert describe_ended((7,), (), has_ended=True) == "1 process outlived the command and was ended: 7"
+    assert describe_ended((7, 8), (9,), has_ended=False) == (
+        "2 processes did not end in time and were ended: 7, 8; 1 process could not be ended; end by hand: 9"
+    )

@@ -12,6 +12,7 @@ from model.train import job_lock
 from orchestrator.supervisor import supervise as module
 from orchestrator.supervisor.launch_file import Progress, ProgressFile, Resume
 from orchestrator.supervisor.supervise import supervise
+from orchestrator.supervisor.sweep import Swept
 from tests.builders.strangers import as_nobody
 from tests.builders.supervised import (
     DAEMON,
@@ -20,6 +21,7 @@ from tests.builders.supervised import (
     SLEEP,
     LineFollower,
     LineReaders,
+    Row,
     Stranger,
     a_stranger,
     train,
@@ -279,6 +281,27 @@ class TestRefused:
         assert "is at work on this run" not in stranger.log()
         os.kill(pid, signal.SIGTERM)
         assert stranger.wait(pid) == INTERRUPTED
+
+    def test_a_process_of_an_earlier_attempt_that_cannot_be_ended_keeps_the_folder(
+        self, stranger: Stranger, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(module, "end_processes", lambda _: Swept(left=(4711,)))
+        assert stranger.run("true") == HELD
+        assert "process 4711 of an earlier attempt cannot be ended; end it, and run again" in capfd.readouterr().err
+
+    def test_an_error_of_a_reader_leaves_no_process(self, stranger: Stranger) -> None:
+        class Broken(LineReaders):
+            def follow_log(self, progress: Progress, attempt: int) -> LineFollower:
+                return BrokenFollower()
+
+        class BrokenFollower(LineFollower):
+            def feed(self, text: str, at_seconds: float | None = None) -> list[Row]:
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            stranger.run(*PYTHON, SLEEP, progress=LOG_LINES, readers=Broken())
+        assert stranger.marked() == []
+        assert not stranger.folder.result.exists()
 
     def test_a_folder_that_another_job_takes_over_is_left(self, stranger: Stranger) -> None:
         stranger.order(*PYTHON, SLEEP)

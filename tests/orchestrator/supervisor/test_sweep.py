@@ -61,7 +61,7 @@ def test_processes_of_another_user_are_named(stranger: Stranger, monkeypatch: py
     monkeypatch.setattr(sweep, "ask_to_end", refuse)
     monkeypatch.setattr(sweep, "end_members", lambda _: [])
     swept = end_processes(stranger.folder, term_seconds=0.01, kill_seconds=0.01)
-    assert swept == Swept(ended=(own.pid,), left=(own.pid,))
+    assert swept == Swept(left=(own.pid,))
 
 
 def test_the_wait_for_helpers_ends_with_them(stranger: Stranger) -> None:
