@@ -22,7 +22,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     """One start of the command, a line of `attempts.jsonl`."""
 
     number: int
-    """As `job.lock` counts them, from 1; an attempt that only found a result has no line."""
+    """From 1; a supervisor that started no command made no attempt."""
     checkout: str
     log_bytes: int
     """Where its part of the log begins."""

@@ -91,13 +91,14 @@ def build_attempt(files: RunFiles, launch: LaunchFile, earlier: Sequence[Attempt
     Raises:
         OSError: the log cannot be read or written.
     """
-    held, log = files.folder.held_as, files.folder.log
+    log = files.folder.log
     modified = log.stat().st_mtime if log.exists() else None
     if not ends_line(log):
         with log.open("ab") as file:
             file.write(b"\n")
     return Attempt(
-        number=held.attempt if held is not None else len(earlier) + 1,
+        # Not as `job.lock` counts: a job that is killed while it writes its name there makes the count begin anew.
+        number=earlier[-1].number + 1 if earlier else 1,
         checkout=launch.checkout,
         log_bytes=log.stat().st_size if log.exists() else 0,
         begun_epoch_seconds=time.time(),

@@ -34,6 +34,7 @@ def test_a_later_one_goes_on_from_the_checkpoint_and_counts_what_was_spent(stran
     first = begin(stranger, **CONTRACT)
     (stranger.checkout / "out" / "a.pt").touch()
     stranger.folder.log.write_text("step 1: loss")
+    stranger.folder.lock.write_text("")  # as a job leaves it that is killed while it takes the folder
     attempt = begin(stranger, **CONTRACT)
     assert attempt.number == 2
     assert attempt.checkpoint == str(stranger.checkout / "out" / "a.pt")
