@@ -17,6 +17,8 @@ from orchestrator.supervisor.attempts import (
 )
 from orchestrator.supervisor.launch_file import CHECKPOINT, LaunchFile, Resume
 from orchestrator.supervisor.places import RunFiles
+from orchestrator.task.command import Places, build_launch
+from orchestrator.task.spec import parse_task
 
 FIRST = Attempt(number=1, checkout="/co", log_bytes=0, begun_epoch_seconds=100.0, spent_seconds=7.0)
 
@@ -66,6 +68,25 @@ def test_the_checkpoint_is_put_into_arguments_and_variables() -> None:
     launch = LaunchFile(checkout="/co", arguments=("t",), environment={"A": "1", "FROM": ""}, resume=resume)
     assert command_of(launch, None) == (("t",), {"A": "1", "FROM": ""})
     assert command_of(launch, "/x y") == (("t", "--from=/x y"), {"A": "1", "FROM": "/x y"})
+
+
+def test_a_task_gives_the_command_of_both_starts() -> None:
+    keys = {
+        "command": ["python", "train.py", "{params}", "{resume}"],
+        "code": ["train.py"],
+        "resume": {"when": "out/*.pt", "arguments": ["--ckpt={checkpoint}"]},
+    }
+    task = parse_task(keys)
+    fresh, again = (
+        build_launch(task, {"lr": 0.1}, 7, Places(run_folder="/run", checkpoint=text)) for text in ("", CHECKPOINT)
+    )
+    assert task.resume is not None
+    resume = Resume(when=task.resume.when, arguments=again.arguments, environment=again.environment)
+    launch = LaunchFile(
+        checkout="/co", arguments=fresh.arguments, environment=fresh.environment, files=fresh.files, resume=resume
+    )
+    assert command_of(launch, None)[0] == ("python", "train.py", "--lr=0.1")
+    assert command_of(launch, "/co/out/a.pt")[0] == ("python", "train.py", "--lr=0.1", "--ckpt=/co/out/a.pt")
 
 
 @pytest.mark.parametrize(

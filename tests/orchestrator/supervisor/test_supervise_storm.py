@@ -44,7 +44,7 @@ def end(stranger: Stranger, pid: int) -> int:
     if not (stranger.checkout / "wait").exists():
         return stranger.wait(pid)
     try:
-        return stranger.wait(pid, seconds=5)
+        return stranger.wait(pid, seconds=3)
     except AssertionError:
         os.kill(pid, signal.SIGKILL)
         return stranger.wait(pid)
