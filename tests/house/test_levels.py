@@ -26,7 +26,7 @@ LEVELS = {
     "errors": 0, "files": 0, "closed": 0, "processes": 0, "wording": 0,
     "reading": 1, "stats": 1, "task": 1,
     "runs": 2,
-    "code": 3, "queue": 3,
+    "code": 3, "queue": 3, "supervisor": 3,
     "campaign": 4, "launch": 4,
     "verdicts": 5, "search": 5,
     "report": 6,
@@ -44,7 +44,7 @@ MODEL_LEVELS = {
     "__main__": 5, "standby": 6,
 }  # fmt: skip
 """The same of the model."""
-MAX_PAIRS = 74
+MAX_PAIRS = 80
 """Most pairs of packages between which imports go."""
 MAX_MODULES = 14
 """Most modules of a package, so that one look takes it in."""

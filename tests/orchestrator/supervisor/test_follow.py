@@ -1,0 +1,192 @@
+"""What a running command tells is copied as it appears, and what a killed supervisor missed is copied later."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from model.train.run_folder import RunFolder
+from orchestrator.errors import RunError
+from orchestrator.supervisor import follow
+from orchestrator.supervisor.attempts import Attempt
+from orchestrator.supervisor.follow import Progress, Table
+from orchestrator.supervisor.launch_file import LaunchFile, ProgressFile
+from orchestrator.supervisor.launch_file import Progress as Source
+from orchestrator.supervisor.places import RunFiles
+from orchestrator.supervisor.progress import ProgressRow, read_rows
+from tests.builders.supervised import LOG_LINES, LineReaders, Row
+
+TABLE = ProgressFile(kind="csv", path="m.csv")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> RunFiles:
+    (tmp_path / "co").mkdir()
+    (tmp_path / "run").mkdir()
+    return RunFiles(RunFolder(tmp_path / "run"))
+
+
+def follower(files: RunFiles, source: Source = LOG_LINES) -> Progress:
+    checkout = str(files.folder.path.parent / "co")
+    return Progress(files, LaunchFile(checkout=checkout, arguments=("t",), progress=source), LineReaders())
+
+
+def attempt(number: int, log_bytes: int = 0) -> Attempt:
+    return Attempt(number=number, checkout="/co", log_bytes=log_bytes, begun_epoch_seconds=0)
+
+
+def steps(files: RunFiles) -> list[tuple[float | None, int]]:
+    return [(row.step, row.attempt) for row in read_rows(files.progress)]
+
+
+def write(files: RunFiles, text: str) -> int:
+    """Add to the log; return its size."""
+    with files.folder.log.open("a") as file:
+        file.write(text)
+    return files.folder.log.stat().st_size
+
+
+def write_table(files: RunFiles, *numbers: int) -> None:
+    lines = "".join(f"{number},0.5\n" for number in numbers)
+    (files.folder.path.parent / "co" / "m.csv").write_text(f"step,loss\n{lines}")
+
+
+class TestLog:
+    def test_lines_are_copied_once_and_from_where_the_attempt_begins(self, files: RunFiles) -> None:
+        begin = write(files, "step 9: loss 1\n")
+        progress = follower(files)
+        progress.begin(attempt(2, begin))
+        assert progress.look(1.0) is False
+        write(files, "step 1: loss 0.5\nstep 2:")
+        progress.look(2.0)
+        write(files, " loss 0.25\n")
+        progress.look(3.5)
+        assert list(read_rows(files.progress)) == [
+            ProgressRow(step=1.0, values={"loss": 0.5}, at_seconds=2.0, attempt=2),
+            ProgressRow(step=2.0, values={"loss": 0.25}, at_seconds=3.5, attempt=2, seconds=1.5),
+        ]
+
+    @pytest.mark.parametrize(("is_whole", "wanted"), [(True, [(1.0, 1)]), (False, [])])
+    def test_a_last_line_without_an_end_counts_if_the_command_ended_well(
+        self, files: RunFiles, is_whole: bool, wanted: list[tuple[float, int]]
+    ) -> None:
+        progress = follower(files)
+        progress.begin(attempt(1))
+        write(files, "step 1: loss 0.5")
+        progress.finish(1.0, is_whole=is_whole)
+        assert steps(files) == wanted
+
+    def test_a_long_log_is_read_in_turns(self, files: RunFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(follow, "MAX_PIECES", 1)
+        write(files, "x" * 70_000 + "\nstep 1: loss 0.5\n")
+        progress = follower(files)
+        progress.begin(attempt(1))
+        assert progress.look(1.0) is True
+        assert steps(files) == []
+        progress.look(1.0)
+        assert steps(files) == [(1.0, 1)]
+
+    def test_a_log_that_is_away_ends_nothing(self, files: RunFiles) -> None:
+        progress = follower(files)
+        progress.begin(attempt(1))
+        assert progress.look(1.0) is False
+        with pytest.raises(FileNotFoundError):
+            progress.finish(2.0, is_whole=True)
+
+    def test_without_patterns_no_log_is_read(self, files: RunFiles) -> None:
+        write(files, "step 1: loss 0.5\n")
+        progress = follower(files, Source())
+        progress.begin(attempt(1))
+        progress.finish(1.0, is_whole=True)
+        assert steps(files) == []
+
+
+class TestTables:
+    def test_rows_are_copied_as_they_are_written(self, files: RunFiles) -> None:
+        progress = follower(files, Source(files=(TABLE,)))
+        progress.begin(attempt(1))
+        write_table(files, 1)
+        progress.look(0.0)
+        write_table(files, 1, 2)
+        progress.look(2.0)
+        assert steps(files) == [(1.0, 1), (2.0, 1)]
+
+    def test_what_was_there_before_the_start_is_not_its_doing(self, files: RunFiles) -> None:
+        write_table(files, 1, 2)
+        progress = follower(files, Source(files=(TABLE,)))
+        progress.begin(attempt(1))
+        write_table(files, 1, 2, 3)
+        progress.finish(1.0, is_whole=True)
+        assert steps(files) == [(3.0, 1)]
+
+    def test_a_table_that_is_half_written_waits(self, files: RunFiles) -> None:
+        progress = follower(files, Source(files=(TABLE,)))
+        progress.begin(attempt(1))
+        (files.folder.path.parent / "co" / "m.csv").write_text("step,loss\n1,0.")
+        write_table(files, 1)
+        (files.folder.path.parent / "co" / "m.csv").write_text("step,loss\n1,nothing\n")
+        progress.look(1.0)
+        write_table(files, 1)
+        progress.finish(2.0, is_whole=True)
+        assert steps(files) == [(1.0, 1)]
+
+    def test_a_reader_that_refuses_a_table_ends_nothing(self, files: RunFiles) -> None:
+        class Refusing(LineReaders):
+            def read_table(self, source: ProgressFile, path: Path) -> list[Row]:
+                raise RunError("no such column")
+
+        write_table(files, 1)
+        assert Table(TABLE, Refusing(), files.folder.path.parent / "co", files).read() == ()
+
+    def test_a_change_in_a_folder_of_events_is_seen(self, files: RunFiles) -> None:
+        class Counting(LineReaders):
+            def read_table(self, source: ProgressFile, path: Path) -> list[Row]:
+                return [Row(float(number), {"a": 1.0}) for number, _ in enumerate(path.iterdir())]
+
+        folder = files.folder.path.parent / "co" / "events"
+        folder.mkdir()
+        (folder / "a").touch()
+        table = Table(ProgressFile(kind="tensorboard", path="events"), Counting(), folder.parent, files)
+        assert len(table.read()) == 1
+        (folder / "b").touch()
+        assert len(table.read()) == 2
+
+    def test_one_that_takes_long_to_read_is_read_seldom(self, files: RunFiles) -> None:
+        class Slow(LineReaders):
+            def read_table(self, source: ProgressFile, path: Path) -> list[Row]:
+                time.sleep(0.1)
+                return super().read_table(source, path)
+
+        table = Table(TABLE, Slow(), files.folder.path.parent / "co", files)
+        write_table(files, 1)
+        assert len(table.read_new(0.0)) == 1
+        write_table(files, 1, 2)
+        assert list(table.read_new(1.5)) == []
+        assert len(table.read_new(1.5, is_last=True)) == 1
+
+
+class TestCatchUp:
+    def test_rows_that_a_killed_supervisor_missed_are_copied_without_times(self, files: RunFiles) -> None:
+        write(files, "step 1: loss 1\nstep 2: loss 0.5\n")
+        progress = follower(files)
+        progress.begin(attempt(1))
+        progress.look(1.0)
+        write(files, "step 3: loss 0.4\nstep 4: loss 0.2")
+        follower(files).catch_up(attempt(1))
+        follower(files).catch_up(attempt(1))
+        assert steps(files) == [(1.0, 1), (2.0, 1), (3.0, 1)]
+        assert list(read_rows(files.progress))[-1].at_seconds is None
+
+    def test_rows_of_tables_too(self, files: RunFiles) -> None:
+        source = Source(files=(TABLE,))
+        progress = follower(files, source)
+        progress.begin(attempt(1))
+        write_table(files, 1, 2)
+        progress.look(1.0)
+        write_table(files, 1, 2, 3)
+        later = follower(files, source)
+        later.catch_up(attempt(1))
+        later.begin(attempt(2))
+        write_table(files, 1, 2, 3, 4)
+        later.finish(1.0, is_whole=True)
+        assert steps(files) == [(1.0, 1), (2.0, 1), (3.0, 1), (4.0, 2)]
