@@ -40,6 +40,7 @@ def open_door(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
 
 _API = {
     "EmulateSpec": "api.data",
+    "InitOptions": "api.show",
     "Request": "api.plan",
     "RunOptions": "api.queue",
     "SearchOptions": "api.search",
@@ -52,6 +53,7 @@ _API = {
     "data_shard": "api.data",
     "doctor": "api.doctor",
     "gc": "api.gc",
+    "init": "api.show",
     "next_run": "api.train",
     "plan": "api.plan",
     "promote": "api.search",

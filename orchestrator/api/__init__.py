@@ -7,6 +7,7 @@ from orchestrator import open_door
 
 NAMES = {
     "EmulateSpec": "data",
+    "InitOptions": "show",
     "LiveRun": "work",
     "Outcome": "report",
     "QueuedRun": "control",

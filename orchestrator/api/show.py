@@ -1,5 +1,6 @@
-"""`knockout show` and `knockout schema`: an experiment worked out, and what a campaign file may say."""
+"""`knockout show`, `schema` and `init`: an experiment worked out, what a campaign file may say, and a first one."""
 
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, structs
@@ -7,10 +8,11 @@ from msgspec import Struct, structs
 from model.config import JobConfig
 from orchestrator.campaign.schema import campaign_schema
 from orchestrator.campaign.selection import Request, open_campaign
+from orchestrator.scripts.init import InitOptions, Written, init_campaign
 from orchestrator.task.ask import describe_jobs
 from orchestrator.task.knobs import difference
 
-__all__ = ["Shown", "schema", "show"]
+__all__ = ["InitOptions", "Shown", "Written", "init", "schema", "show"]
 
 
 class Shown(Struct, frozen=True, kw_only=True):
@@ -58,3 +60,17 @@ def show(request: Request, experiment: str) -> Shown:
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of a campaign file."""
     return campaign_schema()
+
+
+def init(script: Path, file: Path, options: InitOptions | None = None) -> Written:
+    """Look at a script and write a campaign file for it, which a person then trims.
+
+    Args:
+        script: the script that trains.
+        file: the campaign file, which must not exist.
+        options: how.
+
+    Raises:
+        UsageError: something is in the way, or the script cannot be read.
+    """
+    return init_campaign(script, file, options or InitOptions())

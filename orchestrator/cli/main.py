@@ -15,6 +15,7 @@ from orchestrator.cli.options import (
     Verbs,
     add_campaign,
     add_file,
+    add_init,
     add_json,
     add_search_options,
     add_slots,
@@ -24,6 +25,7 @@ from orchestrator.cli.options import (
     parse_natural,
     parse_positive,
     parse_seeds,
+    split_rest,
 )
 from orchestrator.cli.streams import Streams
 from orchestrator.errors import INTERRUPTED, KnockoutError, explain_os_error
@@ -37,7 +39,8 @@ exit status: 0 success; 1 a run failed; 2 an error in the command, the campaign 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit status. An error of the user or the machine is printed as one sentence."""
     with Streams() as streams:
-        return streams.status(_run(build_parser().parse_args(arguments)))
+        own, rest = split_rest(sys.argv[1:] if arguments is None else arguments)
+        return streams.status(_run(build_parser().parse_args(own, argparse.Namespace(arguments=rest))))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -101,6 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data(verbs)
     _add_doctor(verbs)
     _add_schema(verbs)
+    add_init(verbs)
     return parser
 
 

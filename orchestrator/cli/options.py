@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -132,3 +133,32 @@ def add_search_options(search: argparse.ArgumentParser, promote: argparse.Argume
     promote.add_argument(
         "--as", dest="experiment", metavar="EXPERIMENT", help="name of the new experiment (SEARCH-best)"
     )
+
+
+INIT = (
+    "plan.init",
+    "write a campaign file for a training script, by looking at it",
+    "Reads the syntax tree of SCRIPT. Where that helps, it also starts SCRIPT up to where it asks for its parameters,\n"
+    "in a copy of the code that is thrown away. It writes the campaign file and nothing else.",
+)
+"""The function that it calls, its summary, and its details."""
+
+
+def add_init(verbs: Verbs) -> None:
+    """Add the command `init`; what follows `--` belongs to the script and is split off before."""
+    verb = add_verb(verbs, "init", *INIT)
+    verb.usage = "knockout init [-h] [--static] [-f FILE] SCRIPT [-- ARGUMENT ...]"
+    verb.add_argument(
+        "script", type=Path, metavar="SCRIPT", help="what trains, e.g. train.py; its arguments follow `--`"
+    )
+    verb.add_argument("--static", action="store_true", help="read the syntax tree alone, and start nothing")
+    add_file(verb)
+
+
+def split_rest(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split the words of `init` at `--`: its own, and those of the script; other commands keep all words."""
+    # argparse would take words behind `--` for positional arguments of its own, wherever options stand between.
+    if words[:1] == ["init"] and "--" in words:
+        end = list(words).index("--")
+        return list(words[:end]), list(words[end + 1 :])
+    return list(words), []

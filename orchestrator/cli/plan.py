@@ -10,10 +10,12 @@ from rich.table import Table
 
 from orchestrator.api import plan as api_plan
 from orchestrator.api import show as api_show
+from orchestrator.api.show import InitOptions
 from orchestrator.cli import terminal
 from orchestrator.cli.output import print_json, say, say_if
 from orchestrator.cli.request import read_request
 from orchestrator.cli.terminal import OUT, cell
+from orchestrator.wording import counted
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -74,3 +76,14 @@ def schema(options: argparse.Namespace) -> int:
     """Print the JSON Schema of a campaign file."""
     print(json.dumps(api_show.schema(), indent=2))
     return 0
+
+
+def init(options: argparse.Namespace) -> int:
+    """Write a campaign file for a script."""
+    how = InitOptions(arguments=tuple(options.arguments), is_static=options.static)
+    written = api_show.init(options.script, options.file, how)
+    left = f"{written.num_left_out} more as comments"
+    head = (
+        f"wrote {written.file}: {counted(written.num_parameters, 'parameter')}, {left}; trim it, each guess is marked"
+    )
+    return say([head, *written.notes])

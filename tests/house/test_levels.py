@@ -14,7 +14,7 @@ LEVELS = {
     "stats": 1, "task": 1,
     "runs": 2,
     "code": 3, "queue": 3,
-    "campaign": 4, "launch": 4,
+    "campaign": 4, "launch": 4, "scripts": 4,
     "verdicts": 5, "search": 5,
     "report": 6,
     "api": 7,
@@ -31,7 +31,7 @@ MODEL_LEVELS = {
     "__main__": 5, "standby": 6,
 }  # fmt: skip
 """The same of the model."""
-MAX_PAIRS = 70
+MAX_PAIRS = 77
 """Most pairs of packages between which imports go."""
 MAX_MODULES = 14
 """Most modules of a package, so that one look takes it in."""
