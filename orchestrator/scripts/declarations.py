@@ -202,6 +202,7 @@ def _click_option(call: ast.Call) -> Option | None:
         choices=tuple(_plain(choices.args[0]) or ()) if isinstance(choices, ast.Call) and choices.args else (),
         help=text_of(given.get("help")),
         word="" if word.startswith("--") else word,
+        aliases=tuple(flags) if form != "pair" and not isinstance(form, Flags) else (),
         is_positional=is_positional,
         is_required=_plain(given.get("required")) is True or (is_positional and default is None),
     )

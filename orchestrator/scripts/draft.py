@@ -206,13 +206,18 @@ def build_command(
     names = {option.name for option in kept}
     left = [one for one in found.options if one.name not in names and one is not seed]
     fixed = [word for one in left if one.name in given for word in _spelled(one, found.style)]
-    missing = [FILL_IN for one in left if one.is_positional and one.is_required and one.name not in given]
+    missing = [_missing(one) for one in left if one.is_required and not one.problem and one.name not in given]
     # A list option at the end of a command would swallow the positional arguments behind it.
     named = [f"{{params.{one.name}}}" for one in kept if one.is_positional]
     named += [f"{one.word}={{params.{one.name}}}" for one in kept if one.word and not one.is_positional]
     seeds = [] if seed is None else [_seed_word(seed, found.style)]
     rest = ["{params}"] if found.style else []
     return (*start, *_doubled((*found.words, *missing, *fixed)), *named, *seeds, *rest)
+
+
+def _missing(option: Option) -> str:
+    """Return the word of an option that is left out, though the script ends without it."""
+    return FILL_IN if option.is_positional else f"{option.word or f'--{option.name}'}={FILL_IN}"
 
 
 def _seed_word(seed: Option, style: StyleName | None) -> str:

@@ -230,7 +230,7 @@ def _notes_on(draft: Draft, place: Place) -> list[str]:
             "let it read $KNOCKOUT_SEED and write `reads: [seed]`"
         )
     needed = [option.name for option in draft.kept if option.default == FILL_IN]
-    if needed or FILL_IN in draft.command:
+    if needed or any(FILL_IN in word for word in draft.command):
         what = listed(needed) if needed else "an argument of the command"
         notes.append(f"the script needs a value that is not known: put yours in the place of {FILL_IN} ({what})")
     return notes

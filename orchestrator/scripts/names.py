@@ -21,7 +21,7 @@ SEEDS = (
 _LEFT_OUT = (
     (r"help|version|config|cfg|config_file|print_config|conf", "it names a file of settings"),
     (
-        r"(?!.*_or_path)(.*_)?(dir|dirs|path|paths|file|files|folder|root|outdir|logdir|datadir|savedir|csv|json)|out|output|outputs"
+        r"(?!.*_or_path)(\w*dir|(.*_)?(dirs|path|paths|file|files|folder|root|outdir|logdir|datadir|savedir|csv|json))|out|output|outputs"
         r"|data|prefix|filename",
         "it is a path",
     ),
@@ -75,6 +75,9 @@ def seed_rank(name: str) -> int | None:
 def why_left_out(name: str) -> str:
     """Return why a person most likely does not mean an option; empty if they may."""
     plain = plain_name(name)
+    # `model.name` says which model; `name` alone is that of a run.
+    if "." in name and plain in ("name", "mode"):
+        return ""
     return next((reason for expression, reason in _LEFT_OUT if re.fullmatch(expression, plain)), "")
 
 

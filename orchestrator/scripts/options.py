@@ -115,7 +115,7 @@ def _value(action: Action, aliases: tuple[str, ...]) -> Option:
         expression=action.expression,
         form=form,
         choices=action.choices,
-        help=action.help,
+        help=action.help.replace("%%", "%"),
         word="" if word.startswith("--") else word,
         aliases=aliases,
         is_positional=not action.words,

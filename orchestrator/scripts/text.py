@@ -18,8 +18,8 @@ WIDTH = 120
 MAX_HELP = 70
 MAX_COMMENT = 100
 GUESS = "guess: "
-_PLAIN = re.compile(r"[A-Za-z_/][\w./-]*|\.{0,2}/[\w./-]+")
-_WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
+_PLAIN = re.compile(r"\.{0,2}[A-Za-z_/][\w./-]*", re.ASCII)
+_WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n", ".inf", ".nan")
 _FIRST = re.compile(r"(.*[._-])?(lr|learning[_-]rate|dropout|weight[_-]decay|momentum)")
 """Parameters that an example experiment changes first."""
 
@@ -79,7 +79,7 @@ def _command_comment(draft: Draft) -> str:
     parts = ["an argument list, never a shell"]
     if draft.style:
         parts.append("{params} spells the parameters of `baseline`")
-    if FILL_IN in draft.command:
+    if any(FILL_IN in word for word in draft.command):
         parts.append(f"put your value in the place of {FILL_IN}")
     return "; ".join(parts)
 
