@@ -25,7 +25,7 @@ from orchestrator.cli.options import (
     parse_natural,
     parse_positive,
     parse_seeds,
-    split_rest,
+    parse_words,
 )
 from orchestrator.cli.streams import Streams
 from orchestrator.errors import INTERRUPTED, KnockoutError, explain_os_error
@@ -39,8 +39,8 @@ exit status: 0 success; 1 a run failed; 2 an error in the command, the campaign 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit status. An error of the user or the machine is printed as one sentence."""
     with Streams() as streams:
-        own, rest = split_rest(sys.argv[1:] if arguments is None else arguments)
-        return streams.status(_run(build_parser().parse_args(own, argparse.Namespace(arguments=rest))))
+        words = sys.argv[1:] if arguments is None else arguments
+        return streams.status(_run(parse_words(build_parser(), words)))
 
 
 def _run(options: argparse.Namespace) -> int:

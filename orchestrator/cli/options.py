@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -145,7 +146,7 @@ INIT = (
 
 
 def add_init(verbs: Verbs) -> None:
-    """Add the command `init`; what follows `--` belongs to the script and is split off before."""
+    """Add the command `init`; `parse_words` splits off what follows `--`."""
     verb = add_verb(verbs, "init", *INIT)
     verb.usage = "knockout init [-h] [--static] [-f FILE] SCRIPT [-- ARGUMENT ...]"
     verb.add_argument(
@@ -155,10 +156,15 @@ def add_init(verbs: Verbs) -> None:
     add_file(verb)
 
 
-def split_rest(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split the words of `init` at `--`: its own, and those of the script; other commands keep all words."""
+def parse_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line; of `init`, the words behind `--` become `arguments`."""
+    if words[:1] != ["init"]:
+        return parser.parse_args(words)
     # argparse would take words behind `--` for positional arguments of its own, wherever options stand between.
-    if words[:1] == ["init"] and "--" in words:
-        end = list(words).index("--")
-        return list(words[:end]), list(words[end + 1 :])
-    return list(words), []
+    end = list(words).index("--") if "--" in words else len(words)
+    options, unknown = parser.parse_known_args(words[:end], argparse.Namespace(arguments=list(words[end + 1 :])))
+    if unknown:
+        parser.error(
+            f"`init` does not know `{unknown[0]}`; arguments of the script follow `--`: -- {shlex.join(unknown)}"
+        )
+    return options

@@ -78,6 +78,7 @@ def config_options(values: Mapping[str, Any], *, spelled_as_flags: bool, prefix:
 
 
 def _config_option(name: str, value: Any, spelled_as_flags: bool) -> Option:
+    # Hydra's `${model.depth}` takes another value over: as a parameter it would cut that tie.
     is_computed = isinstance(value, str) and "${" in value
     is_plain = _is_plain(value) and not is_computed
     forms: dict[str, Form] = {"true or false": "text", "list": "json"} if spelled_as_flags else {}

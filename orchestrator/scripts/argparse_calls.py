@@ -68,6 +68,7 @@ def _owners(tree: ast.AST) -> dict[str, tuple[str, str]]:
     """Return variable -> whether it holds a parser or a subcommand, and the name of that."""
     owners: dict[str, tuple[str, str]] = {}
     made = {id(call) for call in parser_calls(tree)}
+    # In the order of the lines, so that a group is known after its parser.
     assigned = sorted(
         (node for node in ast.walk(tree) if isinstance(node, ast.Assign | ast.withitem)),
         key=lambda node: getattr(node, "lineno", 0),
@@ -102,8 +103,9 @@ def _action_of(call: ast.Call) -> Action | None:
     # `**shared` may hold anything, also the type.
     default, expression = plain_or_text(given.get("default"))
     flags = words if words[0].startswith("-") else ()
+    # argparse itself derives the destination in this way.
     destination = text_of(given.get("dest")) or (longest_word(flags).lstrip("-").replace("-", "_") or words[0])
-    nargs = _plain(given.get("nargs"))
+    nargs, choices = _plain(given.get("nargs")), _plain(given.get("choices"))
     return Action(
         destination=destination,
         words=flags,
@@ -111,7 +113,7 @@ def _action_of(call: ast.Call) -> Action | None:
         type=_type_name(given.get("type")),
         default=default,
         expression=expression,
-        choices=tuple(_plain(given.get("choices")) or ()),
+        choices=tuple(choices) if isinstance(choices, list) else (),
         nargs=nargs if isinstance(nargs, str | int) else None,
         required=_plain(given.get("required")) is True or (not flags and nargs not in ("?", "*")),
         help=text_of(given.get("help")),

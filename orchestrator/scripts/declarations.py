@@ -85,6 +85,7 @@ def _field(node: ast.AnnAssign) -> Option:
         default = given.get("default")
         is_required = default is None and "default_factory" not in given
         help_text = _metadata_help(given.get("metadata"))
+        # `default_factory=lambda: [1, 2]` is how a list becomes a default.
         if isinstance(factory := given.get("default_factory"), ast.Lambda):
             default = factory.body
     value, expression = plain_or_text(default)
@@ -141,6 +142,11 @@ def _plain(node: ast.expr | None) -> Any:
         return None
 
 
+def _listed(node: ast.expr | None) -> tuple[Any, ...]:
+    found = _plain(node)
+    return tuple(found) if isinstance(found, list) else ()
+
+
 def absl_options(tree: ast.AST) -> list[Option]:
     """Return the flags that `flags.DEFINE_...` declares."""
     found = []
@@ -158,7 +164,7 @@ def absl_options(tree: ast.AST) -> list[Option]:
                 default=_as_kind(default, kind),
                 expression=expression,
                 form=form if form != "comma" else None,
-                choices=tuple(_plain(_argument(call, 2, "enum_values")) or ()) if is_enum else (),
+                choices=_listed(_argument(call, 2, "enum_values")) if is_enum else (),
                 help=text_of(_argument(call, 3 if is_enum else 2, "help")),
                 problem="" if kind_name in _ABSL else f"it is a flag of kind `{kind_name}`",
             )
@@ -199,7 +205,7 @@ def _click_option(call: ast.Call) -> Option | None:
         default=_as_kind(False if default is None and kind == "true or false" else default, kind),
         expression=expression,
         form=form,
-        choices=tuple(_plain(choices.args[0]) or ()) if isinstance(choices, ast.Call) and choices.args else (),
+        choices=_listed(choices.args[0]) if isinstance(choices, ast.Call) and _is_choice(choices) else (),
         help=text_of(given.get("help")),
         word="" if word.startswith("--") else word,
         aliases=tuple(flags) if form != "pair" and not isinstance(form, Flags) else (),
@@ -208,7 +214,12 @@ def _click_option(call: ast.Call) -> Option | None:
     )
 
 
+def _is_choice(call: ast.Call) -> bool:
+    return call_name(call).endswith("Choice") and bool(call.args)
+
+
 def _click_shape(given: dict[str, ast.expr], default: Any, flags: list[str], word: str) -> tuple[Kind, Form | None]:
+    # `--shout/--no-shout` are two options in one text.
     pair = next((flag.split("/") for flag in flags if "/" in flag), None)
     if pair:
         on, off = (one.strip() for one in pair)
@@ -238,6 +249,7 @@ def fire_options(tree: ast.AST) -> list[Option]:
 
 
 def _arguments(arguments: ast.arguments) -> Iterator[Option]:
+    # Defaults belong to the last arguments.
     plain = [*arguments.posonlyargs, *arguments.args]
     without = len(plain) - len(arguments.defaults)
     pairs: list[tuple[ast.arg, ast.expr | None]] = list(
@@ -269,6 +281,7 @@ def constants(tree: ast.Module) -> list[Option]:
         if name.startswith("_") or not is_constant:
             continue
         if not expression:
+            # `lr_decay_iters = max_iters` is worked out by what stands above it.
             known[name] = value
         found[name] = Option(name=name, kind=kind_of_value(value), default=value, expression=expression)
     return list(found.values())

@@ -86,7 +86,7 @@ def take_arguments(found: Found) -> tuple[Found, frozenset[str]]:
     Raises:
         UsageError: an argument does not fit its option.
     """
-    parser = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    parser = _Parser(add_help=False, argument_default=argparse.SUPPRESS, conflict_handler="resolve")
     usable = [option for option in found.options if not option.problem]
     for index, option in enumerate(usable):
         _add(parser, option, f"option_{index}", found.style)
@@ -95,6 +95,7 @@ def take_arguments(found: Found) -> tuple[Found, frozenset[str]]:
     except (UsageError, argparse.ArgumentError) as error:
         words = str(error)
         raise UsageError(f"the usual arguments do not fit the script: {words}; write them behind `--`") from None
+    # Only what was given has an attribute, since every default is suppressed.
     given = {option.name: getattr(values, f"option_{index}", None) for index, option in enumerate(usable)}
     told = {name: value for name, value in given.items() if value is not None}
     options = tuple(
@@ -110,6 +111,7 @@ def _add(parser: argparse.ArgumentParser, option: Option, destination: str, styl
         return
     words = option.aliases or ((option.word,) if option.word else (f"--{option.name}",))
     form = option.form
+    # In the style of globals a boolean is a value like any other.
     if option.kind == "true or false" and not (form in ("text", "type_bool") or style == "literal"):
         on, off = _flags(option, form)
         for word, value in ((on, True), (off, False)):
@@ -154,6 +156,7 @@ def sort_options(options: Iterable[Option]) -> tuple[tuple[Option, ...], tuple[L
         (rank, option.name.count("."), option) for option in listed if (rank := seed_rank(option.name)) is not None
     ]
     seed = min(ranked, key=lambda one: one[:2])[2] if ranked else None
+    # jsonargparse has `--model`, the name of a class, beside `--model.lr`.
     sections = {name.rpartition(".")[0] for name in _ancestors(listed)}
     kept, left = [], []
     for option in listed:
@@ -205,6 +208,7 @@ def build_command(
     """
     names = {option.name for option in kept}
     left = [one for one in found.options if one.name not in names and one is not seed]
+    # A path that a person always gives stays in the command, though it is no parameter.
     fixed = [word for one in left if one.name in given for word in _spelled(one, found.style)]
     missing = [_missing(one) for one in left if one.is_required and not one.problem and one.name not in given]
     # A list option at the end of a command would swallow the positional arguments behind it.

@@ -34,6 +34,7 @@ parsers: list[argparse.ArgumentParser] = []
 
 def plain(value: object) -> tuple[object, str]:
     """Return a value as JSON has it and an empty text, or None and how Python writes the value."""
+    # Of a member of an enum, parsers take the value.
     value = getattr(value, "value", value) if hasattr(type(value), "__members__") else value
     if value is None or isinstance(value, (bool, int, str)):
         return value, ""
@@ -96,6 +97,7 @@ def roots() -> list[argparse.ArgumentParser]:
 
 def leave(path: str, answer: dict[str, object]) -> None:
     """Write the answer and end at once, whatever threads and exit handlers the script has."""
+    # A process that is killed meanwhile leaves no half of an answer.
     part = Path(path + ".part")
     part.write_text(json.dumps(answer), encoding="utf-8")
     part.replace(path)
@@ -140,13 +142,14 @@ def main() -> None:
     """Run the script that the command line names, up to its parser."""
     path, script = sys.argv[1], sys.argv[2]
     sys.argv = sys.argv[2:]
+    # As for `python SCRIPT`: imports look beside the script first.
     sys.path[0] = str(Path(script).absolute().parent)
     install(path)
     try:
         runpy.run_path(script, run_name="__main__")
     except SystemExit:
         leave(path, {"error": "it ended before it asked argparse"})
-    except BaseException as error:
+    except BaseException as error:  # whatever it is, the orchestrator says it and reads the tree
         leave(path, {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]})
     leave(path, {"error": "it came to its end and never asked argparse"})
 

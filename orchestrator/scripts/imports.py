@@ -91,6 +91,7 @@ def _files_of(root: Path, base: PurePosixPath, parts: list[str]) -> Iterator[str
         for path in (folder / part / "__init__.py", folder / f"{part}.py"):
             if (root / path).is_file():
                 yield str(path)
+        # A name inside a module leads to no file, and nor does what follows it.
         folder /= part
 
 

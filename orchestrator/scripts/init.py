@@ -130,6 +130,7 @@ def _path_in(root: Path, script: Path) -> str:
 
 def _look_at(place: Place, path: str, options: InitOptions) -> tuple[Draft, list[str]]:
     text = _read_text(place.root / path, path)
+    # `#!/usr/bin/env python3` makes a file without a suffix a script of Python.
     if Path(path).suffix == ".py" or ("python" in text.partition("\n")[0] and text.startswith("#!")):
         return _look_at_python(place, path, options, text)
     program = PROGRAMS.get(Path(path).suffix.lower())
@@ -160,8 +161,8 @@ def _look_at_python(place: Place, path: str, options: InitOptions, text: str) ->
         raise UsageError(
             f"{path}:{error.lineno}: this is no Python of this version: {error.msg}; mend that line first"
         ) from None
-    except ValueError as error:
-        raise UsageError(f"{path}: this is no Python: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: this is no Python that can be read: {error}") from None
     modules = reached_modules(place.root, path, tree)
     interpreter = find_interpreter(place.root, path)
     found = look(

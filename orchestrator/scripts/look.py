@@ -91,6 +91,7 @@ def _run(asked: Look, words: Sequence[str]) -> _Ran:
     try:
         with throw_away_code(asked.place) as (folder, scratch):
             interpreter = _absolute(asked.place.root, asked.interpreter)
+            # The place of the answer is known only now.
             command = [interpreter, *(str(scratch / ANSWER) if word == ANSWER else word for word in words)]
             trial = run_trial(command, folder, scratch, asked.seconds)
             answer = (scratch / ANSWER).read_bytes() if (scratch / ANSWER).is_file() else b""
@@ -150,13 +151,14 @@ def _of_parsers(asked: Look, parsers: Parsers) -> Found:
         )
     if parsers.num_computed:
         notes.append(
-            f"{counted(parsers.num_computed, 'option')} of {asked.script} have names that are worked out, so they are "
-            "missing here"
+            f"{asked.script} works out the names of {counted(parsers.num_computed, 'option')}, which the tree alone "
+            "does not show"
         )
     if not parsers.subcommands:
         return Found(
             style="argparse", options=options_of(parsers.actions), arguments=asked.arguments, notes=tuple(notes)
         )
+    # Options of the main parser may stand in front of the subcommand.
     named = [index for index, word in enumerate(asked.arguments) if word in parsers.subcommands]
     chosen = asked.arguments[named[0]] if named else next(iter(parsers.subcommands))
     if "train" in parsers.subcommands and not named:
@@ -186,6 +188,7 @@ def _argparse_by_tree(asked: Look) -> Found:
 
 def _hf_by_tree(asked: Look) -> Found:
     trees = [module.tree for module in asked.modules]
+    # A repository may have dataclasses that are no options, so only those that the parser is given count.
     parsed = dataclasses_parsed(asked.main.tree)
     options = dataclass_options(trees, lambda name: name in parsed)
     known = {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}

@@ -80,6 +80,7 @@ def _option_of(group: list[Action]) -> Option:
 
 def _switch(group: list[Action]) -> Option:
     first = group[0]
+    # The first action of a kind is the one that `--help` shows first.
     words = {action.action: longest_word(action.words) for action in reversed(group)}
     on, off = words.get("store_true", ""), words.get("store_false", "")
     default = first.default if isinstance(first.default, bool) else first.action == "store_false"

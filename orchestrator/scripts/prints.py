@@ -18,6 +18,7 @@ _COUNTERS = ("len", "int", "float", "round", "sum", "item", "mean", "min", "max"
 """Functions that return a number."""
 _COUNTED = ("i", "j", "n", "idx", "index", "batch_idx", "batch", "total", "count", "num_epochs", "epochs", "max_epochs")
 """Variables that most likely hold a number."""
+_FILLERS = ("after", "at", "of", "in", "is", "and", "with", "for", "the", "a", "to", "on")
 _PERCENT = re.compile(r"%(?P<spec>[-+ #0]*\d*(?:\.\d+)?[diouxXeEfFgGsr])|%%")
 _BREAK = re.compile(r"[^A-Za-z0-9_\s-]+")
 _NUMBER_SPEC = re.compile(r".*[deEfFgGn%]")
@@ -177,6 +178,7 @@ def _variable(node: ast.expr) -> str:
         return text_of(node.slice)
     if isinstance(node, ast.Attribute) and node.attr not in ("avg", "val", "item", "value", "mean", "data"):
         return node.attr
+    # Of `losses[0] / n` the first name says most.
     inner = next((one for one in ast.walk(node) if isinstance(one, ast.Name)), None)
     return inner.id if inner is not None else ""
 
@@ -199,7 +201,7 @@ def _pattern_of(line: list[_Part]) -> Pattern | None:
     before = ""
     for part in line:
         if isinstance(part, str):
-            text, before = text + part.replace("{", "{{").replace("}", "}}"), part
+            text, before = text + part.replace("{", "{{").replace("}", "}}"), before + part
             continue
         is_over = before == "/" and bool(names)
         name = _unique(f"{names[-1]}_total" if is_over else _name_of(before, part), names)
@@ -220,6 +222,7 @@ def _finish(text: str, names: list[str], ratios: list[str]) -> Pattern | None:
     """Name the two numbers of an accuracy `correct/total`, and list what the pattern tells."""
     quantities = []
     for name in names:
+        # The reader keeps two numbers with a slash between them as one ratio, `correct/total`.
         if name in ratios and direction_of(name) == "higher" and "{correct}" not in text:
             text = text.replace(f"{{{name}}}/{{{name}_total}}", "{correct}/{total}")
             quantities.append("correct/total")
@@ -238,7 +241,8 @@ def _name_of(before: str, number: _Number) -> str:
     for step in _STEPS:
         if step in words:
             return "epoch" if step == "epoch" else "step"
-    label = "_".join(words[-3:])
+    # "val loss" names a number better than the variable `x` does.
+    label = "_".join(word for word in words[-3:] if word not in _FILLERS)
     source = re.sub(r"\W", "_", number.source).strip("_").lower()
     if label and (direction_of(label) or not direction_of(source)):
         return _as_name(label)

@@ -48,6 +48,7 @@ def value_of(node: ast.expr | None, known: Mapping[str, Any] | None = None) -> A
             return value
         case ast.Name(id=name) if known and name in known:
             return known[name]
+        # A campaign file knows lists alone.
         case ast.List(elts=items) | ast.Tuple(elts=items):
             return [value_of(item, known) for item in items]
         case ast.UnaryOp(op=ast.USub(), operand=operand):
@@ -65,6 +66,7 @@ def _number(node: ast.expr, known: Mapping[str, Any] | None) -> int | float:
 
 
 def _arithmetic(left: int | float, operator: ast.operator, right: int | float) -> Any:
+    # `9 ** 9 ** 9` would take for ever.
     if isinstance(operator, ast.Pow) and not (abs(right) <= MAX_POWER and abs(left) <= 2**MAX_POWER):
         raise NotPlainError
     try:

@@ -42,7 +42,7 @@ def render(draft: Draft) -> str:
 
 def _head(draft: Draft) -> list[str]:
     return [
-        f"# Written by `knockout init {one_line(draft.script)}`. Trim it: nothing here is read by the script itself.",
+        f"# Written by `knockout init {one_line(draft.script)}`. Trim it: take out what you never change.",
         "# A comment that begins with `guess` marks what the script does not say.",
         *_line(f"campaign: {scalar(draft.campaign)}", "the name of this study; from its folder"),
         *_line('question: ""', "what it is to find out, in a sentence for the report"),
@@ -193,6 +193,7 @@ def _metrics(draft: Draft) -> list[str]:
             "#   val_loss: {better: lower, margin: 0.02}  # margin: the smallest difference that matters",
         ]
     first = draft.metrics[0].name
+    # A margin is needed where a metric is judged, and nobody but the person knows it.
     lines = _line("metrics:", "the numbers that verdicts are about; the first is judged, the others are shown")
     for metric in draft.metrics:
         source = "" if metric.progress == metric.name else f", from: {{progress: {scalar(metric.progress)}}}"
@@ -233,7 +234,7 @@ def _parameter(option: Option) -> tuple[str, str]:
         comment += f"; one of {listed(map(str, option.choices))}"
     if option.is_guess:
         comment = GUESS + comment
-    # A comment in a text of the script's may hold anything.
+    # A script's help may hold anything, also a line's end.
     return f"{_key(option.name)}: {scalar(option.default)}", one_line(comment, MAX_HELP)
 
 

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -112,6 +113,7 @@ def _lay_over(git: Git, place: Place, target: Path) -> None:
     new = git("ls-files", "--others", "--exclude-standard", "-z", "--", ".")
     for path in dict.fromkeys((*split_zeros(changed), *split_zeros(new))):
         source = place.root / path
+        # A new file that is large is data that nobody has told git to ignore.
         if source.is_file() and source.stat().st_size <= MAX_FILE_BYTES:
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target / path)
@@ -123,6 +125,7 @@ def _copy_folder(root: Path, target: Path) -> None:
     num_bytes = num_files = 0
     target.mkdir()
     for folder, names, files in os.walk(root):
+        # `os.walk` goes only into the folders that are left in this list.
         names[:] = sorted(name for name in names if name not in SKIPPED and not name.startswith("."))
         for name in files:
             source = Path(folder) / name
@@ -145,7 +148,7 @@ class Trial(Struct, frozen=True, kw_only=True):
     last_error: str
     """The last line of its stderr."""
     num_swept: int
-    """Processes that were still there and were ended."""
+    """Processes that were still there and were ended; one of them is the command, if the time ran out."""
 
 
 def run_trial(command: Sequence[str], folder: Path, scratch: Path, seconds: float = TRIAL_SECONDS) -> Trial:
@@ -172,17 +175,37 @@ def run_trial(command: Sequence[str], folder: Path, scratch: Path, seconds: floa
             start_new_session=True,
         )
         try:
-            status = process.wait(seconds)
+            with _interrupted_by_any_signal():
+                status = process.wait(seconds)
         except subprocess.TimeoutExpired:
             status = None
         finally:
             # Also after Ctrl-C: nothing of the trial may outlive this call.
+            num_swept = sweep(scratch)
+            # Where marks cannot be read, at least its group ends.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            num_swept = sweep(scratch) + (status is None)
     errors = _read(err).splitlines()
     return Trial(status=status, output=_read(out), last_error=errors[-1] if errors else "", num_swept=num_swept)
+
+
+@contextlib.contextmanager
+def _interrupted_by_any_signal() -> Iterator[None]:
+    """Make a closed terminal, and `kill`, end this process as Ctrl-C does: the trial's session would outlive it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # A signal that is ignored, as by `nohup`, stays so.
+    taken = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in taken:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number] or signal.SIG_DFL)
 
 
 def _environment(own: Mapping[str, str], scratch: Path) -> dict[str, str]:

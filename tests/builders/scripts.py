@@ -1,6 +1,6 @@
 """Small training scripts of each style, as strangers write them."""
 
-ARGPARSE = '''\
+ARGPARSE = """\
 import argparse
 import json
 import sys
@@ -32,7 +32,7 @@ def main():
 
 if __name__ == "__main__":
     main()
-'''
+"""
 ARGPARSE_FILES = {
     "train.py": ARGPARSE,
     "options.py": "def add_model_options(parser):\n    parser.add_argument('--depth', type=int, default=2)\n",
@@ -42,7 +42,7 @@ ARGPARSE_FILES = {
     "unused.py": "",
 }
 """A repository: what the script imports, and a file that it does not."""
-GLOBALS = '''\
+GLOBALS = """\
 import os
 
 out_dir = "out"
@@ -55,8 +55,8 @@ dataset = "tiny"
 config_keys = [key for key in globals() if not key.startswith("_")]
 exec(open("configurator.py").read())
 print(f"step {steps}: train loss {0.5:.4f}, val loss {0.25:.4f}")
-'''
-CONFIGURATOR = '''\
+"""
+CONFIGURATOR = """\
 import sys
 from ast import literal_eval
 
@@ -66,8 +66,8 @@ for word in sys.argv[1:]:
         globals()[key] = literal_eval(value)
     except (SyntaxError, ValueError):
         globals()[key] = value
-'''
-HYDRA = '''\
+"""
+HYDRA = """\
 import hydra
 
 
@@ -77,7 +77,7 @@ def main(cfg):
 
 
 main()
-'''
+"""
 HYDRA_CONFIG = """\
 defaults: [_self_]
 seed: 0
@@ -99,7 +99,7 @@ def main(version_base=None, config_path="", config_name=""):
         return run
     return decorate
 '''
-DATACLASS = '''\
+DATACLASS = """\
 from dataclasses import dataclass, field
 from typing import List, Literal, Optional
 
@@ -124,8 +124,8 @@ class NotParsed:
 
 
 HfArgumentParser((ModelArguments, TrainingArguments)).parse_args_into_dataclasses()
-'''
-ABSL = '''\
+"""
+ABSL = """\
 from absl import app, flags
 
 FLAGS = flags.FLAGS
@@ -144,8 +144,8 @@ def main(argv):
 
 
 app.run(main)
-'''
-CLICK = '''\
+"""
+CLICK = """\
 import json
 
 import click
@@ -165,8 +165,8 @@ def main(**options):
 
 
 main()
-'''
-FIRE = '''\
+"""
+FIRE = """\
 import fire
 
 
@@ -175,7 +175,7 @@ def train(lr=0.1, depth: int = 2, name="small net", amp=False, seed=0):
 
 
 fire.Fire(train)
-'''
+"""
 NOISY = """\
 print("a banner", flush=True)
 import sys
@@ -206,7 +206,7 @@ subprocess.Popen([sys.executable, "-c", child], start_new_session=True)
 while True:
     time.sleep(1)
 '''
-TWO_PARSERS = '''\
+TWO_PARSERS = """\
 import argparse
 
 first = argparse.ArgumentParser(add_help=False)
@@ -216,8 +216,8 @@ parser.add_argument("--lr", type=float, default=0.1)
 parser.add_argument("--seed", type=int, default=0)
 known, remaining = first.parse_known_args()
 args = parser.parse_args(remaining)
-'''
-SUBCOMMANDS = '''\
+"""
+SUBCOMMANDS = """\
 import argparse
 
 parser = argparse.ArgumentParser()
@@ -229,11 +229,13 @@ train.add_argument("--seed", type=int, default=0)
 test = commands.add_parser("test")
 test.add_argument("--split", default="val")
 parser.parse_args()
-'''
+"""
 NOTHING = "learning_rate = 0.1\nprint('loss', learning_rate * 2)\n"
 
 
 def many_options(number: int) -> str:
     """Return a script with many options."""
-    options = "\n".join(f"parser.add_argument('--knob_{index}', type=float, default={index})" for index in range(number))
+    options = "\n".join(
+        f"parser.add_argument('--knob_{index}', type=float, default={index})" for index in range(number)
+    )
     return f"import argparse\nparser = argparse.ArgumentParser()\n{options}\nparser.parse_args()\n"

@@ -1,10 +1,11 @@
 """An experiment worked out, and the schema of a campaign file."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.api.show import Shown, schema, show
+from orchestrator.api.show import InitOptions, Shown, init, schema, show
 from orchestrator.campaign.selection import Request
 from orchestrator.errors import UsageError
 from orchestrator.task.ask import Description
@@ -50,3 +51,13 @@ def test_the_schema_requires_what_every_campaign_has() -> None:
     found = schema()
     required = found["$defs"]["CampaignSpec"]["required"]
     assert set(required) == {"campaign", "title", "task", "margin", "seeds", "data", "profiles"}
+
+
+def test_init_writes_a_campaign_file_once(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("exec(open('configurator.py').read())\n")
+    file = tmp_path / "campaign.yaml"
+    written = init(tmp_path / "train.py", file, InitOptions(is_static=True))
+    assert (written.file, written.num_parameters) == (file, 0)
+    assert file.read_text().startswith("# Written by `knockout init train.py`.")
+    with pytest.raises(UsageError, match="is there already"):
+        init(tmp_path / "train.py", file)

@@ -2,10 +2,12 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.options import parse_budget, parse_natural, parse_positive, parse_seeds
+from orchestrator.cli.main import build_parser
+from orchestrator.cli.options import parse_budget, parse_natural, parse_positive, parse_seeds, parse_words
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("30m", 1800.0), ("2h", 7200.0), ("1.5h", 5400.0)])
@@ -47,3 +49,21 @@ def test_more_seeds_than_any_command_needs_are_refused_unspelt() -> None:
         parse_seeds("0-99999999")
     with pytest.raises(argparse.ArgumentTypeError, match="names more than 10,000 seeds"):
         parse_seeds("99999999")
+
+
+def test_what_follows_two_dashes_belongs_to_the_script_of_init_alone() -> None:
+    parser = build_parser()
+    options = parse_words(parser, ["init", "train.py", "--static", "--", "--lr=1", "--", "x"])
+    assert (options.script, options.static, options.arguments) == (Path("train.py"), True, ["--lr=1", "--", "x"])
+    assert parse_words(parser, ["init", "train.py"]).arguments == []
+    assert parse_words(parser, ["run", "--", "H2"]).experiments == ["H2"]
+
+
+def test_an_argument_of_the_script_in_front_of_the_dashes_is_told_where_it_belongs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        parse_words(build_parser(), ["init", "train.py", "--lr", "a b"])
+    assert exit_info.value.code == 2
+    told = "error: `init` does not know `--lr`; arguments of the script follow `--`: -- --lr 'a b'\n"
+    assert capsys.readouterr().err.endswith(told)

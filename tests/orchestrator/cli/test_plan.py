@@ -1,6 +1,7 @@
-"""`knockout plan`, `show` and `schema` as a person and as a program see them."""
+"""`knockout plan`, `show`, `schema` and `init` as a person and as a program see them."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,3 +61,33 @@ def test_a_program_reads_the_whole_configuration(study: Any, unsized: None, caps
 def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(campaign_schema()))
+
+
+class TestInit:
+    SCRIPT = (
+        "import argparse\np = argparse.ArgumentParser()\np.add_argument('--lr', type=float)\n"
+        "p.add_argument('--device')\np.parse_args()\n"
+    )
+
+    def test_says_what_it_wrote_and_what_is_left_to_do(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("train.py").write_text(self.SCRIPT)
+        assert main(["init", "train.py", "--static", "-f", "mine.yaml", "--", "--lr", "3"]) == 0
+        first, second = capsys.readouterr().out.splitlines()
+        assert first == "wrote mine.yaml: 1 parameter, 1 more as comments; trim it, each guess is marked"
+        assert second.startswith("train.py has no option for a seed")
+        assert "  lr: 3.0  # a number" in Path("mine.yaml").read_text()
+
+    def test_writes_experiments_yaml_and_never_over_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("train.py").write_text(self.SCRIPT)
+        assert main(["init", "--static", "train.py"]) == 0
+        assert main(["init", "--static", "train.py"]) == 2
+        assert capsys.readouterr().err == (
+            "knockout: experiments.yaml: is there already, and `init` writes over nothing; name another one with "
+            "-f FILE\n"
+        )

@@ -142,9 +142,8 @@ class TestArgparse:
         starts: list[Any] = []
         parsed: list[Any] = []
         start, parse = subprocess.Popen, ast.parse
-        monkeypatch.setattr(
-            "orchestrator.scripts.trial.subprocess.Popen", lambda *words, **rest: starts.append(words) or start(*words, **rest)
-        )
+        popen = "orchestrator.scripts.trial.subprocess.Popen"
+        monkeypatch.setattr(popen, lambda *words, **rest: starts.append(words) or start(*words, **rest))
         monkeypatch.setattr(ast, "parse", lambda *words, **rest: parsed.append(words) or parse(*words, **rest))
         assert stranger.init("train.py").num_parameters == 116
         ours = [words for (words, *_) in starts if words[1:2] == ["-c"]]
@@ -277,7 +276,8 @@ class TestOtherStyles:
         cli = (
             "import sys\n\n\nclass LightningCLI:\n    def __init__(self):\n"
             "        assert sys.argv[1:] == ['fit', '--print_config']\n"
-            "        print('seed_everything: 0\\nmodel: {lr: 0.1, bias: true, sizes: [1]}\\ntrainer: {devices: auto}')\n"
+            "        print('seed_everything: 0\\nmodel: {lr: 0.1, bias: true, sizes: [1]}')\n"
+            "        print('trainer: {devices: auto}')\n"
         )
         stranger.commit({"train.py": "from cli import LightningCLI\n\nLightningCLI()\n", "cli.py": cli})
         assert stranger.init("train.py").notes == ()
@@ -353,7 +353,10 @@ class TestOtherStyles:
     def test_a_script_of_another_language(self, stranger: Any, name: str, program: str) -> None:
         stranger.commit({name: "echo val_loss: 1.2\n"})
         notes = stranger.init(name, "fast").notes
-        assert notes[0] == f"{name} is no Python, so its parameters are not known; write them into the command as the file says"
+        assert (
+            notes[0]
+            == f"{name} is no Python, so its parameters are not known; write them into the command as the file says"
+        )
         assert stranger.task.command == (program, name, "fast")
         assert "# Nothing passes parameters on. Add the words that tell them" in stranger.text
 
@@ -374,7 +377,9 @@ class TestTheFile:
         stranger.commit(scripts.ARGPARSE_FILES)
         stranger.init("train.py")
         before = stranger.file.read_bytes()
-        with pytest.raises(UsageError, match=r"is there already, and `init` writes over nothing; name another one with"):
+        with pytest.raises(
+            UsageError, match=r"is there already, and `init` writes over nothing; name another one with"
+        ):
             stranger.init("train.py")
         assert stranger.file.read_bytes() == before
         other = stranger.root / "other.yaml"
@@ -434,7 +439,9 @@ class TestRefused:
 
     def test_a_script_of_an_older_python(self, stranger: Any) -> None:
         stranger.commit({"train.py": "x = 1\nprint 'loss'\n"})
-        with pytest.raises(UsageError, match=r"train.py:2: this is no Python of this version: .*; mend that line first"):
+        with pytest.raises(
+            UsageError, match=r"train.py:2: this is no Python of this version: .*; mend that line first"
+        ):
             stranger.init("train.py")
 
     def test_bytes_that_are_no_source(self, stranger: Any) -> None:
