@@ -52,9 +52,9 @@ _LEFT_OUT = (
     ),
 )
 """Expression of a name's last part -> why it is most likely no parameter of a study."""
-_LOWER = re.compile(r"loss|err|error|ppl|perplexity|[rn]?mse|mae|mape|wer|cer|nll|bp[bcd]|fid|kl|regret|eer")
+_LOWER = re.compile(r"loss(?:es)?|err|errors?|ppl|perplexity|[rn]?mse|mae|mape|wer|cer|nll|bp[bcd]|fid|kl|regret|eer")
 _HIGHER = re.compile(
-    r"acc|accuracy|f1|auc|auroc|auprc|bleu|rouge[l\d]*|map|miou|iou|dice|r2|score|rewards?|returns?|precision|recall"
+    r"accs?|accuracy|accuracies|f1|auc|auroc|auprc|bleu|rouge[l\d]*|map|miou|iou|dice|r2|score|rewards?|returns?|precision|recall"
     r"|psnr|ssim|top[15]|kappa|mcc|spearman|pearson|correct|ap|ndcg|mrr|hits?"
 )
 _HELD_OUT = ("val", "valid", "validation", "dev", "test", "eval", "heldout")
@@ -97,5 +97,10 @@ def metric_rank(name: str) -> int:
     return 2 if any(word in _TRAINED for word in words) else 1
 
 
+def held_out_word(text: str) -> str:
+    """Return the first word of a text that names held-out data, such as `test`; empty if there is none."""
+    return next((word for word in _words(text) if word in _HELD_OUT), "")
+
+
 def _words(name: str) -> list[str]:
-    return re.split(r"[_/@. -]+", name.lower())
+    return re.split(r"[\W_]+", name.lower())

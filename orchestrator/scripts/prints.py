@@ -7,7 +7,7 @@ from string import Formatter
 
 from msgspec import Struct
 
-from orchestrator.scripts.names import direction_of, metric_rank
+from orchestrator.scripts.names import direction_of, held_out_word, metric_rank
 from orchestrator.scripts.syntax import call_name, calls, text_of
 from orchestrator.task.metric_spec import Direction
 
@@ -19,6 +19,8 @@ _COUNTERS = ("len", "int", "float", "round", "sum", "item", "mean", "min", "max"
 _COUNTED = ("i", "j", "n", "idx", "index", "batch_idx", "batch", "total", "count", "num_epochs", "epochs", "max_epochs")
 """Variables that most likely hold a number."""
 _FILLERS = ("after", "at", "of", "in", "is", "and", "with", "for", "the", "a", "to", "on")
+_OF_A_RATIO = ("_total", "_percent")
+"""Ends of the names of the numbers that stand beside the first one of a ratio."""
 _PERCENT = re.compile(r"%(?P<spec>[-+ #0]*\d*(?:\.\d+)?[diouxXeEfFgGsr])|%%")
 _BREAK = re.compile(r"[^A-Za-z0-9_\s-]+")
 _NUMBER_SPEC = re.compile(r".*[deEfFgGn%]")
@@ -69,7 +71,25 @@ def find_patterns(trees: Iterable[ast.AST]) -> tuple[Pattern, ...]:
     # Lines about held-out data are what a study is about, so they stay if there are too many.
     ranked = sorted(found.values(), key=lambda one: min(one.rank(name) for name in one.quantities))
     kept = {pattern.text for pattern in ranked[:MAX_PATTERNS]}
-    return tuple(pattern for text, pattern in found.items() if text in kept)
+    return _told_apart([pattern for text, pattern in found.items() if text in kept])
+
+
+def _told_apart(patterns: list[Pattern]) -> tuple[Pattern, ...]:
+    """Rename what two lines tell by one name, where a line says that it is of held-out data."""
+    names = [name for pattern in patterns for name in pattern.quantities]
+    return tuple(
+        _renamed(pattern, {name for name in pattern.quantities if names.count(name) > 1 and metric_rank(name) == 1})
+        for pattern in patterns
+    )
+
+
+def _renamed(pattern: Pattern, names: set[str]) -> Pattern:
+    word = held_out_word(pattern.text)
+    if not word:
+        return pattern
+    new = {name: f"{word}_{name}" for name in names if "/" not in name}
+    text = re.sub(r"\{(\w+)\}", lambda match: f"{{{new.get(match[1], match[1])}}}", pattern.text)
+    return Pattern(text=text, quantities=tuple(new.get(name, name) for name in pattern.quantities))
 
 
 def find_metrics(patterns: Iterable[Pattern]) -> tuple[Metric, ...]:
@@ -156,7 +176,10 @@ def _of_format(text: str, arguments: list[ast.expr], call: ast.Call) -> list[_Pa
         place = int(name) if name.isdigit() else index
         index += name == ""
         node = named.get(name) or (arguments[place] if place < len(arguments) else None)
-        parts.append(_number(node, spec or "") if node is not None else _Number(name, _is_number_spec(spec or "")))
+        number = _number(node, spec or "") if node is not None else _Number(name, _is_number_spec(spec or ""))
+        number = _Number(name, number.is_number) if name in named else number
+        # `{top1.avg}` beside `{top1.val}`: meters print the mean, and the newest value.
+        parts.append(_Number(f"{number.source}_avg", number.is_number) if field.endswith(".avg") else number)
     return parts
 
 
@@ -199,12 +222,19 @@ def _pattern_of(line: list[_Part]) -> Pattern | None:
     """Return the pattern of one printed line; None if it tells no metric."""
     text, names, ratios = "", list[str](), list[str]()
     before = ""
-    for part in line:
+    for index, part in enumerate(line):
         if isinstance(part, str):
             text, before = text + part.replace("{", "{{").replace("}", "}}"), before + part
             continue
         is_over = before == "/" and bool(names)
-        name = _unique(f"{names[-1]}_total" if is_over else _name_of(before, part), names)
+        is_share = before.strip() == "(" and "".join(map(str, line[index + 1 : index + 2])).startswith("%")
+        if is_over:
+            name = f"{names[-1]}_total"
+        elif is_share and ratios and names[-1] == f"{ratios[-1]}_total":
+            # `519/597 (87%)` says the same number twice.
+            name = f"{ratios[-1]}_percent"
+        else:
+            name = _unique(_name_of(before, part), names)
         if not (part.is_number or is_over or name in _STEPS or direction_of(name)):
             # Nothing says that this value is a number. A pattern may begin after it, or end before it.
             if any(direction_of(one) for one in names):
@@ -226,7 +256,7 @@ def _finish(text: str, names: list[str], ratios: list[str]) -> Pattern | None:
         if name in ratios and direction_of(name) == "higher" and "{correct}" not in text:
             text = text.replace(f"{{{name}}}/{{{name}_total}}", "{correct}/{total}")
             quantities.append("correct/total")
-        elif name not in ratios and name.removesuffix("_total") not in ratios and direction_of(name):
+        elif direction_of(name) and not {name, *(name.removesuffix(end) for end in _OF_A_RATIO)} & set(ratios):
             quantities.append(name)
     return (
         Pattern(text=" ".join(text.split()), quantities=tuple(sorted(quantities, key=metric_rank)))
