@@ -97,7 +97,7 @@ def take_arguments(found: Found) -> tuple[Found, frozenset[str]]:
         raise UsageError(f"the usual arguments do not fit the script: {words}; write them behind `--`") from None
     # Only what was given has an attribute, since every default is suppressed.
     given = {option.name: getattr(values, f"option_{index}", None) for index, option in enumerate(usable)}
-    told = {name: value for name, value in given.items() if value is not None}
+    told = {name: value for name, value in given.items() if value not in (None, [])}
     options = tuple(
         structs.replace(one, default=told[one.name], expression="", is_required=False) if one.name in told else one
         for one in found.options
@@ -107,7 +107,9 @@ def take_arguments(found: Found) -> tuple[Found, frozenset[str]]:
 
 def _add(parser: argparse.ArgumentParser, option: Option, destination: str, style: StyleName | None) -> None:
     if option.is_positional:
-        parser.add_argument(destination, nargs="*" if option.kind == "list" else "?", type=_reader(option))
+        # argparse would read a suppressed default as a value, so here nothing is None or an empty list.
+        many = "*" if option.kind == "list" else "?"
+        parser.add_argument(destination, nargs=many, type=_reader(option), default=None)
         return
     words = option.aliases or ((option.word,) if option.word else (f"--{option.name}",))
     form = option.form

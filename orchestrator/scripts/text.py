@@ -296,12 +296,13 @@ def _text(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    # YAML's double quotes are JSON's; it takes no control character as it stands.
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    # YAML's double quotes are JSON's, but it knows no pairs of surrogates, and no control character as it stands.
+    shown = json.dumps(text, ensure_ascii=False)
+    return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in shown)
 
 
 def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z_][\w.-]*", name) and name.lower() not in _WORDS else _quoted(name)
+    return name if re.fullmatch(r"[A-Za-z_][\w.-]*", name, re.ASCII) and name.lower() not in _WORDS else _quoted(name)
 
 
 def _flow(items: Iterable[Any]) -> str:

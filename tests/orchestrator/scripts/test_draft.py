@@ -41,6 +41,17 @@ def test_what_the_options_do_not_know_stays_a_word() -> None:
     assert (taken.words, given) == (("--unknown=3", "more"), {"lr", "data"})
 
 
+def test_a_positional_argument_that_is_not_given_has_no_value() -> None:
+    options = (
+        Option(name="port", kind="integer", is_positional=True),
+        Option(name="files", kind="list", form="nargs", is_positional=True),
+    )
+    assert take_arguments(Found(style="argparse", options=options))[1] == frozenset()
+    taken, given = take_arguments(Found(style="argparse", options=options, arguments=("80", "a", "b")))
+    assert [option.default for option in taken.options] == [80, ["a", "b"]]
+    assert given == {"port", "files"}
+
+
 def test_an_argument_that_does_not_fit_is_refused() -> None:
     with pytest.raises(UsageError, match=r"the usual arguments do not fit the script: argument -l/--lr: invalid float"):
         take_arguments(found("--lr", "x"))

@@ -1,5 +1,7 @@
 """Which way a script is looked at, and what is said where it does not answer."""
 
+import sys
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -12,17 +14,17 @@ from orchestrator.scripts.trial import Place
 from tests.builders import scripts
 
 
-def looked(stranger: Any, *arguments: str, static: bool = True, seconds: float = 20.0) -> Found:
+def looked(stranger: Any, *arguments: str, static: bool = True, interpreter: str = "python") -> Found:
     modules = reached_modules(stranger.root, "train.py", parse(stranger.root / "train.py"))
     return look(
         Look(
             place=Place(root=stranger.root),
             script="train.py",
             modules=tuple(modules),
-            interpreter="python",
+            interpreter=interpreter,
             arguments=arguments,
             is_static=static,
-            seconds=seconds,
+            seconds=60.0,
         )
     )
 
@@ -45,6 +47,22 @@ def test_names_that_are_worked_out_are_said(stranger: Any) -> None:
     loop = "import argparse\np = argparse.ArgumentParser()\nfor name in 'ab':\n    p.add_argument(f'--{name}')\n"
     stranger.write({"train.py": loop})
     assert looked(stranger).notes == ("train.py works out the names of 1 option, which the tree alone does not show",)
+
+
+@pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed here")
+def test_the_parser_of_hugging_face_is_asked_itself(stranger: Any) -> None:
+    stranger.write(
+        {
+            "train.py": "from dataclasses import dataclass\nfrom transformers import HfArgumentParser\n\n\n"
+            "@dataclass\nclass A:\n    lr: float = 1\n    amp: bool = True\n\n\n"
+            "HfArgumentParser(A).parse_args_into_dataclasses()\n"
+        }
+    )
+    found = looked(stranger, static=False, interpreter=sys.executable)
+    assert found.notes == ()
+    by_tree = looked(stranger).options
+    told = [(one.name, one.kind, one.default, one.form) for one in found.options]
+    assert told == [(one.name, one.kind, one.default, one.form) for one in by_tree]
 
 
 def test_hydras_settings_without_a_file_are_said(stranger: Any) -> None:

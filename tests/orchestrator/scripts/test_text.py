@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orchestrator.campaign.source import Source
 from orchestrator.scripts.draft import Draft, LeftOut
@@ -32,6 +34,19 @@ def test_a_value_reads_back_as_itself(value: Any) -> None:
     found = read(f"x: {scalar(value)}\ny: [{scalar(value)}]")
     assert found == {"x": value, "y": [value]}
     assert type(found["x"]) is type(value)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False),
+              st.text(), st.lists(st.text(), max_size=3)),
+    st.text(min_size=1),
+)  # fmt: skip
+def test_any_plain_value_and_any_name_read_back(value: Any, name: str) -> None:
+    text = render(Draft(script="x", campaign="x", command=("x",), style="argparse", code=("x",),
+                        kept=(Option(name=name, default=value, help=name),)))  # fmt: skip
+    assert read(text)["baseline"] == {name: value}
+    text.encode()
 
 
 DRAFT = Draft(
