@@ -61,6 +61,7 @@ def plan_steps(root: Path, started: float) -> list[Step]:
 
 def environment_of(root: Path, variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of the steps: they import the wheels first, then the project. Pure."""
+    # The gathered wheels come first: the machine's own packages may be older.
     places = [str(root / WHEELS / "site"), str(root), *filter(None, [variables.get("PYTHONPATH")])]
     changed = {"PYTHONPATH": os.pathsep.join(places), "PYTHONUNBUFFERED": "1", "GIT_PYTHON_REFRESH": "quiet"}
     return {**variables, **changed}
@@ -70,6 +71,7 @@ def collect(root: Path, out: Path, started: float, variables: Mapping[str, str])
     """Copy the report, the runs' states and epochs of this check into a folder; return the names of what is there."""
     pages = [root / "docs" / "gpu.md", *(root / "reports" / "latest").glob("report.*")]
     for page in pages:
+        # A page of an earlier check would look like a result of this one.
         if page.is_file() and is_newer(page, started):
             shutil.copy(page, out)
     files = [path for name in ("epochs.jsonl", "result.json", "provenance.json") for path in find_files(root, name)]

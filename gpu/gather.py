@@ -94,6 +94,7 @@ def pin(names: Sequence[str], pins: Mapping[str, str]) -> list[str]:
 
 def download_command(requirements: Sequence[str], target: Target, folder: Path) -> list[str]:
     """Return pip's command line that fetches wheels for another machine. Pure."""
+    # Every platform that the machine takes, since pip knows only that of this machine by itself.
     platforms = [word for name in target.platforms() for word in ("--platform", name)]
     return [
         *(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"),

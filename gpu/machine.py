@@ -51,6 +51,7 @@ def find_card_problem(variables: Mapping[str, str]) -> str | None:
         return f"the import of torch was still at work after {QUESTION_SECONDS:g} s"
     if done.returncode == 0:
         return None
+    # torch is there and answers. Any other status means that it could not be imported.
     if done.returncode == 3:
         return "torch sees no CUDA GPU here"
     said = done.stderr.strip().splitlines() or ["it said nothing"]
@@ -80,6 +81,7 @@ def find_missing_wheels(wheels: Sequence[Path], places: Sequence[str]) -> list[P
     """
 
     def is_installed(wheel: Path) -> bool:
+        # A wheel's name begins with package and version; neither holds a dash.
         name, version, *_ = wheel.name.split("-")
         return version in {found.version for found in metadata.distributions(name=name, path=list(places))}
 
@@ -95,6 +97,7 @@ def install_command(wheels: Sequence[Path], site: Path) -> list[str]:
 def install_wheels(root: Path) -> str | None:
     """Install the wheels of `.gpu/` that are missing; return what went wrong, None if nothing did."""
     wheels, site = sorted((root / WHEELS).glob("*.whl")), root / WHEELS / "site"
+    # Only what is missing: the card is lent for minutes, and pip takes a second a wheel.
     missing = find_missing_wheels(wheels, [str(site), *sys.path])
     if not missing:
         return None

@@ -14,6 +14,7 @@ NAMES = {
     "Code": "sources",
     "CodeStep": "steps",
     "ExperimentCommit": "refs",
+    "Git": "git",
     "GitCode": "sources",
     "KnownCommit": "refs",
     "Leftover": "checkouts",
@@ -22,6 +23,7 @@ NAMES = {
     "find_code": "sources",
     "leftover_worktrees": "checkouts",
     "look_at_code": "sources",
+    "split_zeros": "git",
     "worktrees": "",
 }
 """What other packages take of this one -> its module; empty if the name is that of a module."""

@@ -75,6 +75,7 @@ def _link_or_fill(place: Path, target: Path) -> None:
 
 
 def _link(place: Path, target: Path) -> None:
+    # A link that leads nowhere exists by its name alone.
     if os.path.lexists(place):
         if not place.is_symlink() or place.readlink() != target:
             raise _occupied(place, target)
@@ -109,6 +110,7 @@ def place_outputs(checkout: Path, outputs: Iterable[str], kept: Path, *, is_agai
         collect_outputs(checkout, names, kept)
     for name in names:
         place, target = find_place(checkout, name), find_place(kept, name)
+        # A file's own target stays absent: a script may ask whether its checkpoint is there.
         (target if is_folder(name) else target.parent).mkdir(parents=True, exist_ok=True)
         _link(place, target)
 
@@ -140,6 +142,7 @@ def write_files(checkout: Path, run_folder: Path, files: Mapping[str, str]) -> N
         OSError: a file cannot be written.
     """
     for name, text in files.items():
+        # Whole files at once: a command that is started again must not read half of one.
         place = _find_file(checkout, run_folder, name)
         if place.is_dir() and not place.is_symlink():
             raise PlaceError(f"{place}: a folder is there, and a file is to be written; give the file another name")

@@ -135,6 +135,7 @@ def find_new(before: Sequence[Told], now: Sequence[Told]) -> Sequence[Told]:
 
     A table that was written anew is new from the first row that differs.
     """
+    # A script may append to its table or write it anew. The rows that are alike at the head were told before.
     pairs = zip(before, now, strict=False)
     return now[sum(1 for _ in itertools.takewhile(lambda pair: _content(pair[0]) == _content(pair[1]), pairs)) :]
 
@@ -148,6 +149,7 @@ def find_unrecorded(last: Told | None, now: Sequence[Told]) -> Sequence[Told]:
     """
     if last is None:
         return now
+    # The last place counts: the same numbers may stand twice.
     places = [place for place, row in enumerate(now) if _content(row) == _content(last)]
     return now[places[-1] + 1 :] if places else now
 
@@ -175,6 +177,7 @@ def held_steps(rows: Iterable[ProgressRow]) -> list[float]:
 
 def count_steps(rows: Iterable[ProgressRow]) -> int:
     """Count the steps that hold, of the source that told most of them."""
+    # A script may print and log the same steps, so sources are never added up.
     by_source: dict[str, list[ProgressRow]] = {}
     for row in rows:
         by_source.setdefault(row.source, []).append(row)

@@ -7,8 +7,14 @@ from orchestrator import open_door
 
 NAMES = {
     "Change": "knobs",
+    "Direction": "metric_spec",
     "EmulateSpec": "ask",
+    "Flags": "spelling",
+    "Form": "spelling",
+    "SEED_VARIABLE": "templates",
     "Speed": "ask",
+    "Spelling": "spelling",
+    "StyleName": "spelling",
     "apply_change": "knobs",
     "check_job": "ask",
     "describe_jobs": "ask",
@@ -23,6 +29,7 @@ NAMES = {
     "result_knobs": "knobs",
     "run_marked_tests": "ask",
     "shard_captures": "ask",
+    "spell": "spelling",
 }
 """What other packages take of this one -> its module; empty if the name is that of a module."""
 

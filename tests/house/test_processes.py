@@ -11,6 +11,7 @@ STARTS_PROCESSES = {
     "orchestrator/launch/forked.py",
     "orchestrator/launch/local.py",
     "orchestrator/launch/paired_probe.py",
+    "orchestrator/scripts/trial.py",
     "orchestrator/supervisor/command.py",
     "orchestrator/task/ask.py",
 }

@@ -1,0 +1,86 @@
+"""Strangers' repositories, and the file that `knockout init` writes for them."""
+
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.campaign.source import Source
+from orchestrator.scripts.init import InitOptions, Written, init_campaign
+from orchestrator.task.metric_spec import MetricSpec, parse_metrics
+from orchestrator.task.parameters import nest
+from orchestrator.task.rules import check_baseline, check_task
+from orchestrator.task.spec import TaskSpec, parse_task
+
+
+class Stranger:
+    """A folder of somebody's scripts, in a repository unless it is told otherwise."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.file = root / "experiments.yaml"
+
+    def git(self, *words: str) -> str:
+        identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+        command = ["git", *identity, *words]
+        return subprocess.run(command, cwd=self.root, check=True, capture_output=True, text=True).stdout
+
+    def write(self, files: Mapping[str, str]) -> None:
+        for name, text in files.items():
+            path = self.root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def commit(self, files: Mapping[str, str]) -> None:
+        self.write(files)
+        if not (self.root / ".git").exists():
+            self.git("init", "--quiet", "--initial-branch=main")
+        self.git("add", "-A")
+        self.git("commit", "--quiet", "-m", "a step")
+
+    def init(self, script: str, *arguments: str, static: bool = False, seconds: float = 30.0) -> Written:
+        options = InitOptions(arguments=arguments, is_static=static, seconds=seconds)
+        return init_campaign(self.root / script, self.file, options)
+
+    @property
+    def text(self) -> str:
+        return self.file.read_text()
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return Source(self.file).values
+
+    @property
+    def task(self) -> TaskSpec:
+        task = parse_task(self.values["task"])
+        check_task(task)
+        return task
+
+    @property
+    def metrics(self) -> dict[str, MetricSpec]:
+        return parse_metrics(self.values["metrics"])
+
+    @property
+    def baseline(self) -> dict[str, Any]:
+        """The parameters, after every rule of a task has passed."""
+        nested = nest(self.values["baseline"])
+        check_baseline(self.task, nested)
+        return dict(self.values["baseline"])
+
+
+@pytest.fixture
+def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stranger:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    (tmp_path / "digits").mkdir()
+    return Stranger(tmp_path / "digits")
+
+
+@pytest.fixture
+def in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """What a trial leaves in the folder of temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return lambda: sorted(path.name for path in folder.iterdir())
