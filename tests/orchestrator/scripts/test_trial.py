@@ -23,6 +23,17 @@ AWAY = (
 )
 
 
+INIT = """
+import sys
+from pathlib import Path
+from orchestrator.scripts.init import InitOptions, init_campaign
+try:
+    init_campaign(Path("train.py"), Path("experiments.yaml"), InitOptions())
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
 def members(scratch: Path) -> int:
     return len(find_members(scratch, scratch / "job.lock", None))
 
@@ -72,7 +83,7 @@ def test_an_interrupted_init_leaves_no_process_and_no_worktree(stranger: Any, nu
     stranger.commit({"train.py": scripts.ENDLESS})
     temporary = stranger.root.parent / "temporary"
     temporary.mkdir()
-    command = [sys.executable, "-m", "orchestrator", "init", "train.py"]
+    command = [sys.executable, "-c", INIT]
     environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(Path(__file__).parents[3])}
     with subprocess.Popen(command, cwd=stranger.root, env=environment, stderr=subprocess.PIPE) as init:
         while not (found := list(temporary.glob("knockout-init-*/code/left_behind.txt"))):
