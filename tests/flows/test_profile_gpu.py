@@ -53,7 +53,8 @@ def read(file: Path) -> dict[str, object]:
 def test_all_runs_train_the_shipped_epochs_under_the_shipped_guards(trained: tuple[Study, str]) -> None:
     study, printed = trained
     assert "8 runs trained, 0 had their result already" in printed
-    folders = study.folders()
+    # Another test trains seed 7 in the same study, before or after this one.
+    folders = [folder for folder in study.folders() if "-s7-" not in folder.path.name]
     assert [folder.path.name.rpartition("-")[0] for folder in folders] == [
         f"{name}-s{seed}" for name in sorted(EXPERIMENTS) for seed in (0, 1)
     ]
