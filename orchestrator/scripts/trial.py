@@ -22,6 +22,8 @@ from orchestrator.code.git import Git, split_zeros
 from orchestrator.errors import CodeError
 from orchestrator.processes import MARK, Process, find_members, run_mark, signal_group
 
+NO_LOCK = "no.lock"
+"""Name of a lock that a trial never makes: its processes are found by their mark alone."""
 TRIAL_SECONDS = 60.0
 """Longest wait for a script: the imports of some take half a minute."""
 MAX_OUTPUT_BYTES = 2**22
@@ -92,7 +94,7 @@ def throw_away_code(place: Place) -> Iterator[tuple[Path, Path]]:
         TooLargeError: a folder outside git is too large to be copied.
     """
     with tempfile.TemporaryDirectory(prefix="knockout-init-", ignore_cleanup_errors=True) as name:
-        code, scratch = Path(name) / "code", Path(name) / "scratch"
+        code, scratch = Path(name) / "copy", Path(name) / "scratch"
         scratch.mkdir()
         if not place.commit:
             _copy_folder(place.root, code)
@@ -216,7 +218,7 @@ def sweep(scratch: Path) -> int:
     """End every process that carries the mark of a folder; return how many there were."""
     ended: set[Process] = set()
     for _ in range(SWEEPS):
-        left = find_members(scratch, scratch / "job.lock", None)
+        left = find_members(scratch, scratch / NO_LOCK, None)
         if not left:
             break
         for one in left:

@@ -86,7 +86,7 @@ def test_an_interrupted_init_leaves_no_process_and_no_worktree(stranger: Any, nu
     command = [sys.executable, "-c", INIT]
     environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(Path(__file__).parents[3])}
     with subprocess.Popen(command, cwd=stranger.root, env=environment, stderr=subprocess.PIPE) as init:
-        while not (found := list(temporary.glob("knockout-init-*/code/left_behind.txt"))):
+        while not (found := list(temporary.glob("knockout-init-*/copy/left_behind.txt"))):
             assert init.poll() is None
             time.sleep(0.05)
         scratch = found[0].parents[1] / "scratch"
