@@ -63,7 +63,8 @@ def prepare_kernels(config: JobConfig, device: torch.device, tell: Callable[[str
     tell(f"{num_processes} processes compile fla's kernels, once for this GPU, precision and shape of heads")
     try:
         compile_kernels(config, num_processes)
-    except KernelError as error:
+    # Also if the system starts no more processes.
+    except (KernelError, OSError) as error:
         tell(f"{error}; the first step compiles what is missing")
     else:
         note_done(done)

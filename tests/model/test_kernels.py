@@ -178,11 +178,12 @@ def test_a_job_on_a_gpu_has_its_kernels_compiled_unless_they_are_chosen(
     assert asked == [4], "once for a card and a shape"
 
 
+@pytest.mark.parametrize("kind", [KernelError, OSError])
 def test_a_failure_to_compile_is_told_and_ends_no_job(
-    build_job: JobBuilder, asked: list[int], monkeypatch: pytest.MonkeyPatch
+    build_job: JobBuilder, asked: list[int], monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
 ) -> None:
     def fail(config: JobConfig, count: int) -> None:
-        raise KernelError("a process that compiles kernels ended with status 1: OutOfMemory")
+        raise kind("a process that compiles kernels ended with status 1: OutOfMemory")
 
     monkeypatch.setattr(kernels, "compile_kernels", fail)
     told: list[str] = []
