@@ -26,9 +26,9 @@ from model.data.batches import Batch, device_classes
 from model.probe import NoiseBursts, count_bursts, make_noise
 from model.studies.radio.study import RadioStudy
 from model.train.device import peak_memory_bytes
-from model.train.run_folder import RunFolder
 from model.train.score import BATCH_SIZE
 from model.train.trainer import Trainer
+from orchestrator.runs.folder import RunFolder
 
 STEPS = 12
 """Training steps that stand for an epoch, which has 55."""

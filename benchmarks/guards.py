@@ -22,13 +22,13 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.page import publish
-from model.train.run_folder import RunFolder
 from orchestrator.launch.forked import AnyJob
 from orchestrator.launch.guards import Pace, fastest_pace, rule
 from orchestrator.launch.local import Job
 from orchestrator.launch.paired_probe import PairedProbe, Side
 from orchestrator.launch.slots import Slot
 from orchestrator.launch.watcher import LiveRun
+from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.order import GuardSpec
 from orchestrator.runs.probes import read_probes
 from orchestrator.runs.states import RunState

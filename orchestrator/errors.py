@@ -1,15 +1,40 @@
 """The errors that a user reads, and the one table of which faults pass by themselves."""
 
 import errno
+import os
 import signal
 import sys
 from enum import StrEnum
 
-from model import endings
-from model.endings import DISK_FULL, describe_system_error
+REFUSED = 2
+"""Exit status of a job that cannot be done as configured; the run failed, and would fail again."""
+CHANGED = 65
+"""Exit status of a job whose captures changed during training; nothing was saved since (EX_DATAERR of sysexits.h)."""
+AWAY = 69
+"""Exit status of a job after a system error that can pass; the run can continue (EX_UNAVAILABLE)."""
+NO_SPACE = 74
+"""Exit status of a job after a full disk; the run can continue (EX_IOERR)."""
+HELD = 75
+"""Exit status of a job whose folder another job holds or took over; the run can continue (EX_TEMPFAIL)."""
+INTERRUPTED = 130
+"""Exit status of a job after a request to stop; the run can continue."""
 
-INTERRUPTED = endings.INTERRUPTED
-"""Exit status of an interrupted command, as shells and schedulers know it."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No space left on the device, in the user's quota, or under the limit of a file's size."""
+OWN_DOING = (
+    errno.E2BIG,
+    errno.EBADF,
+    errno.ECHILD,
+    errno.EDOM,
+    errno.EFAULT,
+    errno.EILSEQ,
+    errno.ENAMETOOLONG,
+    errno.ENOEXEC,
+    errno.ENOTTY,
+    errno.ERANGE,
+    errno.ESPIPE,
+)
+"""Errors that only a bug in the code causes. Any other number may come from the machine, and can pass."""
 
 
 class KnockoutError(Exception):
@@ -50,6 +75,34 @@ class QueueError(KnockoutError):
 
 class QueueLockedError(QueueError):
     """The queue cannot be used now, but later: another program has locked it, or its server is away."""
+
+
+def find_system_error(error: BaseException | None) -> OSError | None:
+    """Return the system error, with its number, that an error is or was caused by; None if there is none.
+
+    If a write fails, torch's writer raises a `RuntimeError` about a position while it handles the system error.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            return error
+        # The handled error is the cause only for torch's errors; for others it may have nothing to do with it.
+        context = error.__context__ if isinstance(error, RuntimeError) and not error.__suppress_context__ else None
+        error = error.__cause__ or context
+    return None
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the exit status of a job after an error that can pass; None if the error is a bug of the code."""
+    found = find_system_error(error)
+    if found is None or found.errno in OWN_DOING:
+        return None
+    return NO_SPACE if found.errno in DISK_FULL else AWAY
+
+
+def describe_system_error(error: OSError) -> str:
+    """Return the system's message, after the file's name if there is one."""
+    what = os.strerror(error.errno) if error.errno is not None else str(error)
+    return f"{error.filename}: {what}" if error.filename is not None else what
 
 
 WHAT_TO_DO = {
@@ -133,7 +186,7 @@ NO_LOCKS = frozenset({errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, e
 """Errors by which a file system says that it has no locks. On a network file system, ENOLCK can also pass."""
 OWN_SIGNALS = frozenset({signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGSYS, signal.SIGTRAP})
 """Signals that a process causes itself. SIGBUS is not among them: it also comes if a mapped file is cut short."""
-STATUSES_THAT_GO_ON = frozenset({endings.AWAY, endings.CHANGED, endings.HELD, endings.INTERRUPTED, endings.NO_SPACE})
+STATUSES_THAT_GO_ON = frozenset({AWAY, CHANGED, HELD, INTERRUPTED, NO_SPACE})
 """Exit statuses by which a job says that it can go on later."""
 # Numbers, not names: every command imports this module, and the module `sqlite3` would delay `knockout --help`.
 SQLITE_BUSY, SQLITE_LOCKED, SQLITE_NOMEM, SQLITE_IOERR, SQLITE_PROTOCOL = 5, 6, 7, 10, 15
@@ -149,7 +202,7 @@ def kind_of_errno(number: int | None) -> FaultKind:
     """Classify a system error by its number; None stands for an unknown one."""
     if number in PASSING_ERRNOS:
         return FaultKind.PASSES
-    return FaultKind.OWN_DOING if number in endings.OWN_DOING else FaultKind.INTERRUPTS
+    return FaultKind.OWN_DOING if number in OWN_DOING else FaultKind.INTERRUPTS
 
 
 def kind_of_status(status: int) -> FaultKind:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -22,7 +23,7 @@ NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 """Errors by which a file system says that it cannot flush a folder."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, check: Callable[[], object] = lambda: None) -> None:
     """Write a whole file: a reader sees all of the old content or all of the new.
 
     The file is on the disk when this returns. It gets the rights that the user's umask leaves.
@@ -30,6 +31,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Args:
         path: the file; its folder is made where it is missing.
         content: its new content.
+        check: called just before the new content takes the place of the old; if it raises, the old file stays.
 
     Raises:
         OSError: it cannot be written; the old file is as it was.
@@ -44,6 +46,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             # Before the rename: after a power loss the new name could otherwise stand for an empty file.
             os.fsync(file.fileno())
+        check()
         temporary.replace(path)
         sync_folder(path.parent)
     except BaseException:

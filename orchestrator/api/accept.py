@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from model.train.run_folder import RunFolder
 from orchestrator.api.why import Comparison, Match, match
 from orchestrator.campaign.selection import Request, open_campaign
 from orchestrator.errors import RunError, UsageError
 from orchestrator.files import write_atomically, write_json
+from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import read_run
 from orchestrator.runs.results import describe_holder, read_result

@@ -6,7 +6,6 @@ from statistics import mean
 
 from msgspec import Struct
 
-from model.train.run_folder import EpochRecord, RunFolder
 from orchestrator.campaign.arms import Arm, describe_change
 from orchestrator.campaign.captures import missing_captures, refuse_same_files
 from orchestrator.campaign.selection import Request, Selection, collect_inputs, make_plan, open_campaign
@@ -14,6 +13,7 @@ from orchestrator.code.sources import Code, find_code
 from orchestrator.errors import DataError
 from orchestrator.launch.compilers import find_compiler_problem
 from orchestrator.launch.slots import find_gpu_problem, make_own_slots
+from orchestrator.runs.folder import EpochRecord, RunFolder
 from orchestrator.runs.results import find_second_tries, folder_bytes, read_results, run_seconds
 from orchestrator.runs.states import RunState
 from orchestrator.wording import describe_bytes, describe_seconds

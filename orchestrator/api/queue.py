@@ -6,7 +6,6 @@ from datetime import datetime
 
 from msgspec import Struct, structs
 
-from model.train.run_folder import Result, RunFolder
 from orchestrator import wording
 from orchestrator.api.plan import find_compiler_need, refuse_without_gpu
 from orchestrator.campaign.arms import Arm, branch_content
@@ -24,6 +23,7 @@ from orchestrator.queue.reconcile import reconcile
 from orchestrator.queue.rows import waiting_run
 from orchestrator.queue.store import QueuedRun, Store, open_store
 from orchestrator.runs.doubtful import find_doubtful, set_aside
+from orchestrator.runs.folder import Result, RunFolder
 from orchestrator.runs.order import Order, Terms, place_run, queue_place, read_order
 from orchestrator.runs.paths import Paths, require_places
 from orchestrator.runs.record import NotBelievedError, RunRecord, read_runs

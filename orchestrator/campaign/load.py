@@ -29,10 +29,13 @@ from orchestrator.errors import SpecError
 from orchestrator.runs.identity import MAX_ID_LENGTH
 from orchestrator.runs.order import GuardSpec
 from orchestrator.task.knobs import apply_change, leaves
-from orchestrator.wording import did_you_mean
+from orchestrator.task.metric_spec import ItemsSource, Margin, MetricSpec, Role
+from orchestrator.task.spec import ItemsSpec, LabelsSpec
+from orchestrator.wording import did_you_mean, listed
 
 MAX_RUNS = 100_000
 """Most runs of a campaign: experiments times seeds. Each run has a folder."""
+PREDICTIONS = ItemsSpec(file="{run_folder}/predictions.npz", key="key", stratum="device", reader="predictions")
 SPACES: dict[str, type[Struct]] = {"float": FloatSpace, "int": IntSpace, "categorical": CategoricalSpace}
 
 
@@ -155,6 +158,10 @@ def at_profile(
         question=chosen.question or spec.question,
         profile=name,
         about=chosen.about,
+        metrics=capture_metrics(data, chosen.margin or spec.margin),
+        items={name: PREDICTIONS for name in (*data.report, *data.choose)},
+        labels=LabelsSpec(item="burst", stratum="device", cluster="session", split="capture"),
+        notes=(f"Each run was scored once, at the epoch of the lowest validation loss (on {listed(data.validate)}).",),
         margin=chosen.margin or spec.margin,
         seeds=seeds,
         data=data,
@@ -170,6 +177,24 @@ def at_profile(
         aa=spec.aa,
         searches=spec.searches,
     )
+
+
+def capture_metrics(data: DataSpec, margin: float) -> dict[str, MetricSpec]:
+    """Return a metric for each capture that is scored: its accuracy in percent; the first reported one is judged."""
+    roles: dict[str, Role] = dict.fromkeys(data.choose, "choose")
+    roles |= dict.fromkeys(data.report, "shown")
+    roles[data.report[0]] = "judged"
+    return {
+        name: MetricSpec(
+            name=name,
+            better="higher",
+            source=ItemsSource(items=name, mean="100 * correct"),
+            role=roles[name],
+            margin=Margin(value=margin) if roles[name] == "judged" else None,
+            unit="%",
+        )
+        for name in dict.fromkeys((*data.report, *data.choose))
+    }
 
 
 def _slots_per_gpu(spec: CampaignSpec, chosen: ProfileSpec, guards: GuardSpec, source: Source) -> int:

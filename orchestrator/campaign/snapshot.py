@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from model.endings import describe_system_error
 from orchestrator.campaign.arms import Arm, ResolvedArms, find_interactions, select_arms
 from orchestrator.campaign.captures import missing_captures
 from orchestrator.campaign.fields import TAG
@@ -19,7 +18,7 @@ from orchestrator.campaign.plan import Plan, plan_runs
 from orchestrator.campaign.selection import CurrentPlan, Request, Selection, make_plan, share_runs
 from orchestrator.campaign.spec import Campaign
 from orchestrator.code.sources import Code, GitCode
-from orchestrator.errors import DataError
+from orchestrator.errors import DataError, describe_system_error
 from orchestrator.files import UNREADABLE, read_plain, write_atomically
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.results import count_ended

@@ -11,6 +11,8 @@ from orchestrator.closed import Config
 from orchestrator.runs.order import GuardSpec
 from orchestrator.task.ask import EmulateSpec
 from orchestrator.task.knobs import Change
+from orchestrator.task.metric_spec import MetricSpec
+from orchestrator.task.spec import ItemsSpec, LabelsSpec
 
 
 class JudgingSpec(Config, frozen=True, kw_only=True):
@@ -205,6 +207,14 @@ class Campaign(Struct, frozen=True, kw_only=True):
     question: str
     profile: str
     about: str
+    metrics: dict[str, MetricSpec]
+    """Name -> what is read of each run, in the order of the file; at least one is judged."""
+    items: dict[str, ItemsSpec]
+    """Split -> its table of items."""
+    labels: LabelsSpec = field(default_factory=LabelsSpec)
+    """What reports call items, strata, clusters and splits."""
+    notes: tuple[str, ...] = ()
+    """Sentences of the task about its data and its scores, for the report."""
     margin: float
     seeds: tuple[int, ...]
     data: DataSpec
@@ -219,3 +229,8 @@ class Campaign(Struct, frozen=True, kw_only=True):
     ablate: tuple[str | tuple[str, ...], ...] = ()
     aa: int = 0
     searches: dict[str, SearchSpec] = {}
+
+    @property
+    def judged(self) -> MetricSpec:
+        """The metric that verdicts are about: the first with that role."""
+        return next(metric for metric in self.metrics.values() if metric.role == "judged")

@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.train import job_lock
 from orchestrator.code.blobs import CODE
 from orchestrator.code.folders import hash_code_folder
 from orchestrator.code.repository import Repository
@@ -19,6 +18,7 @@ from orchestrator.code.sources import require_copy
 from orchestrator.errors import CodeError
 from orchestrator.files import content_hash
 from orchestrator.processes import Process, birth_of, own_boot
+from orchestrator.runs import job_lock
 from orchestrator.runs.identity import ID_PATTERN
 from orchestrator.runs.order import AGAIN, OrderedCode
 from orchestrator.runs.paths import Paths

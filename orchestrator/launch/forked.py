@@ -16,12 +16,11 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from model.process import EXIT_CODE, GONE, STATE
-from model.train.run_folder import RunFolder
 from orchestrator.errors import UNKNOWN_STATUS
 from orchestrator.launch.local import KILL_SECONDS, Job, job_environment
 from orchestrator.launch.slots import Slot
-from orchestrator.processes import MARK, STANDBY_MARK, read_stat
+from orchestrator.processes import EXIT_CODE, GONE, MARK, STANDBY_MARK, STATE, read_stat
+from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.members import end_members, mark_variables
 
 START_SECONDS = 120.0

@@ -11,7 +11,7 @@ from statistics import median
 import msgspec
 from msgspec import Struct
 
-from model.train.run_folder import EpochRecord
+from orchestrator.runs.folder import EpochRecord
 from orchestrator.runs.order import GuardSpec
 from orchestrator.runs.probes import TURNS, Measurement, Probe, three_digits, without_pauses
 from orchestrator.runs.states import Failure, RunState

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from model.train.run_folder import RunFolder
 from orchestrator.launch.slots import Slot
 from orchestrator.processes import MARK
+from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.members import end_members, mark_variables
 
 KILL_SECONDS = 10.0

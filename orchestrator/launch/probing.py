@@ -6,12 +6,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from model.train.run_folder import RunFolder
 from orchestrator.code.checkouts import Checkouts
 from orchestrator.errors import KnockoutError
 from orchestrator.launch.forked import AnyJob
 from orchestrator.launch.guards import Pace, Ruling, describe_release, fastest_pace, is_settled, rule_on_probe
 from orchestrator.launch.paired_probe import PairedProbe, Side
+from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.order import GuardSpec, Order, read_order
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.probes import Measurement, Probe

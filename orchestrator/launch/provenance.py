@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from model.train.run_folder import RunFolder
 from orchestrator.files import write_json
 from orchestrator.launch.slots import Slot, name_gpu
+from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.order import Order
 
 PACKAGES = ("torch", "numpy", "h5py", "flash-linear-attention", "liger-kernel", "triton")

@@ -8,15 +8,23 @@ from typing import NamedTuple
 
 from msgspec import Struct, structs
 
-from model.endings import AWAY, HELD, find_system_error
-from model.train.run_folder import Result, RunFolder
-from orchestrator.errors import UNKNOWN_STATUS, DataError, FaultKind, kind_of_errno, kind_of_status
+from orchestrator.errors import (
+    AWAY,
+    HELD,
+    UNKNOWN_STATUS,
+    DataError,
+    FaultKind,
+    find_system_error,
+    kind_of_errno,
+    kind_of_status,
+)
 from orchestrator.launch.start import Jobs, Task
 from orchestrator.launch.watcher import STOPPING_STATUSES, Ending
 from orchestrator.processes import Process
 from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.runs.consistency import why_not_believed
 from orchestrator.runs.fingerprints import changed_captures
+from orchestrator.runs.folder import Result, RunFolder
 from orchestrator.runs.members import end_members
 from orchestrator.runs.order import Order
 from orchestrator.runs.paths import Paths

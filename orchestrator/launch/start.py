@@ -6,7 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.train.run_folder import RunFolder
 from orchestrator.code.checkouts import Checkouts
 from orchestrator.errors import DataError, RunError
 from orchestrator.launch.compilers import find_compiler_problem
@@ -20,6 +19,7 @@ from orchestrator.launch.watcher import LiveRun
 from orchestrator.queue.reconcile import end_remaining_jobs
 from orchestrator.queue.store import QueuedRun
 from orchestrator.runs.fingerprints import changed_captures
+from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.order import AGAIN, Order, read_order
 from orchestrator.runs.paths import Paths
 from orchestrator.task.ask import check_job

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from model.endings import AWAY, CHANGED, HELD, INTERRUPTED, NO_SPACE
-from model.train.run_folder import EpochRecord, Result, RunFolder
-from orchestrator.errors import UNKNOWN_STATUS, FaultKind, kind_of_status
+from orchestrator.errors import AWAY, CHANGED, HELD, INTERRUPTED, NO_SPACE, UNKNOWN_STATUS, FaultKind, kind_of_status
 from orchestrator.launch.forked import AnyJob
 from orchestrator.launch.guards import Pace, Ruling, rule
 from orchestrator.launch.probing import StartProbe, Suspicion
 from orchestrator.processes import Process, is_halted
+from orchestrator.runs.folder import EpochRecord, Result, RunFolder
 from orchestrator.runs.order import GuardSpec
 from orchestrator.runs.probes import append_probe, read_probes
 from orchestrator.runs.states import Failure, RunState

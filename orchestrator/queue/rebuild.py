@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from model.train.run_folder import Result, RunFolder
 from orchestrator.errors import QueueError, QueueLockedError, RunError
 from orchestrator.queue.reconcile import held_rows
 from orchestrator.queue.store import QueuedRun, Store, open_store
 from orchestrator.queue.tables import drop_tables
+from orchestrator.runs.folder import Result, RunFolder
 from orchestrator.runs.order import read_order
 from orchestrator.runs.paths import Paths, sqlite_url
 from orchestrator.runs.results import find_holder, has_job, read_result

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from model.train.run_folder import HeldError, Result, RunFolder
 from orchestrator.errors import RunError
 from orchestrator.processes import Process, ask_to_end
 from orchestrator.queue.store import QueuedRun, Store
+from orchestrator.runs.folder import Result, RunFolder
+from orchestrator.runs.job_lock import HeldError
 from orchestrator.runs.members import end_members, list_members
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.results import describe_holder, has_job, read_result

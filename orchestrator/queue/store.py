@@ -14,7 +14,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine, Row
 from sqlalchemy.sql.dml import Update
 
-from model.train.run_folder import Result
 from orchestrator.errors import QueueError
 from orchestrator.processes import Process
 from orchestrator.queue.database import connect, database_name, is_read_only
@@ -32,6 +31,7 @@ from orchestrator.queue.rows import (
 )
 from orchestrator.queue.tables import RUNS, are_tables_changed, make_tables
 from orchestrator.queue.workers import Workers
+from orchestrator.runs.folder import Result
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.states import RunState
 

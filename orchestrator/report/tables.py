@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from msgspec import structs
 
-from model.train.run_folder import EpochRecord
 from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.generated import Interaction
 from orchestrator.campaign.plan import Plan, PlannedRun
+from orchestrator.runs.folder import EpochRecord
 from orchestrator.runs.record import Bursts, Records, RunRecord
 from orchestrator.verdicts.claims import AuditedClaim, ReplayedClaim
 from orchestrator.verdicts.findings import Findings

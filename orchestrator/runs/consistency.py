@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from model.config import JobConfig
-from model.train.run_folder import EpochRecord, LocationScore, Result, RunFolder
+from orchestrator.runs.folder import EpochRecord, LocationScore, Result, RunFolder
 from orchestrator.runs.identity import CodeAndData, identity_hash
 from orchestrator.runs.order import Order
 from orchestrator.runs.predictions import SPOILT, Predictions, read_predictions

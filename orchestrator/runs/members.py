@@ -2,8 +2,8 @@
 
 import signal
 
-from model.train.run_folder import RunFolder
 from orchestrator.processes import MARK, Process, find_members, run_mark, signal_group
+from orchestrator.runs.folder import RunFolder
 
 
 def mark_variables(folder: RunFolder) -> dict[str, str]:

@@ -7,10 +7,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from model.config import JobConfig
-from model.train.run_folder import RunFolder
 from orchestrator.closed import Config, Positive
 from orchestrator.errors import RunError
 from orchestrator.files import UNREADABLE, read_plain, write_json
+from orchestrator.runs.folder import RunFolder
 
 ORDER_FORMAT = 1
 AGAIN = "queue the run again with `knockout queue add`"

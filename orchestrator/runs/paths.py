@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from model.endings import describe_system_error
-from model.train.run_folder import RunFolder
-from orchestrator.errors import RunError, UsageError
+from orchestrator.errors import RunError, UsageError, describe_system_error
 from orchestrator.files import content_hash
+from orchestrator.runs.folder import RunFolder
 
 DATABASE_VARIABLE = "KNOCKOUT_DATABASE"
 """Environment variable with the SQLAlchemy URL of a database that several machines share."""

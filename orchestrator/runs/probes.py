@@ -11,8 +11,8 @@ from statistics import median
 import msgspec
 from msgspec import Struct
 
-from model.train.run_folder import EpochRecord, RunFolder
 from orchestrator.files import write_atomically
+from orchestrator.runs.folder import EpochRecord, RunFolder
 
 TURNS = 13
 """Most pairs of turns in a probe."""

@@ -11,11 +11,10 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from model.config import JobConfig
-from model.endings import describe_system_error
-from model.train.run_folder import EpochRecord, Result, RunFolder
-from orchestrator.errors import RunError
+from orchestrator.errors import RunError, describe_system_error
 from orchestrator.files import SMALL_BYTES, require_plain
 from orchestrator.runs.consistency import find_contradiction, find_disagreement, find_wrong_epoch
+from orchestrator.runs.folder import EpochRecord, Result, RunFolder
 from orchestrator.runs.order import Order, read_order
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.predictions import SPOILT, read_predictions

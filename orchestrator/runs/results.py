@@ -3,8 +3,9 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import median
 
-from model.train.run_folder import EpochRecord, HeldError, Holder, Result, RunFolder
 from orchestrator.errors import RunError
+from orchestrator.runs.folder import EpochRecord, Result, RunFolder
+from orchestrator.runs.job_lock import HeldError, Holder
 from orchestrator.runs.members import list_members
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.probes import read_probes

@@ -6,7 +6,7 @@ from statistics import mean, stdev
 
 from msgspec import Struct
 
-from model.train.run_folder import EpochRecord, Result
+from orchestrator.runs.folder import EpochRecord, Result
 
 
 class Score(Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from model.train.run_folder import Result
+from orchestrator.runs.folder import Result
 from orchestrator.runs.states import RunState
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from msgspec import structs
 
 from model.config import JobConfig
-from model.train.run_folder import Result
 from orchestrator.campaign.arms import Arm, branch_content
 from orchestrator.campaign.plan import PlannedRun
 from orchestrator.campaign.selection import Selection
@@ -19,6 +18,7 @@ from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.runs.consistency import why_not_believed
 from orchestrator.runs.doubtful import find_doubtful, set_aside
 from orchestrator.runs.find import find_same
+from orchestrator.runs.folder import Result
 from orchestrator.runs.identity import CodeAndData, identity_hash, run_id
 from orchestrator.runs.order import Order, OrderedCode, Terms, place_run, queue_place
 from orchestrator.runs.paths import Paths

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from model.endings import AWAY
+from orchestrator.errors import AWAY
 
 PR_SET_PDEATHSIG = 1
 """Number of the request to Linux for a signal at the parent's death (prctl(2))."""

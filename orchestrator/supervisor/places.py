@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.train.run_folder import RunFolder
+from orchestrator.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)

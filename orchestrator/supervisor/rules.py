@@ -11,8 +11,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from model.endings import AWAY, INTERRUPTED, NO_SPACE
-from orchestrator.errors import FaultKind, kind_of_status
+from orchestrator.errors import AWAY, INTERRUPTED, NO_SPACE, FaultKind, kind_of_status
 from orchestrator.runs.states import Failure, RunState
 from orchestrator.wording import counted
 

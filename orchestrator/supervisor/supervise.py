@@ -11,9 +11,9 @@ from pathlib import Path
 
 from msgspec import structs
 
-from model.endings import AWAY, HELD, INTERRUPTED, REFUSED, status_of
-from model.train.run_folder import HeldError, Result, RunFolder
-from orchestrator.errors import DataError, RunError, explain_os_error
+from orchestrator.errors import AWAY, HELD, INTERRUPTED, REFUSED, DataError, RunError, explain_os_error, status_of
+from orchestrator.runs.folder import Result, RunFolder
+from orchestrator.runs.job_lock import HeldError
 from orchestrator.runs.members import list_members, mark_variables
 from orchestrator.runs.states import Failure, RunState
 from orchestrator.supervisor.attempts import Attempt, build_environment, command_of

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from model.train.run_folder import RunFolder
 from orchestrator.processes import Process, ask_to_end
+from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.members import end_members, list_members
 
 TERM_SECONDS = 3.0

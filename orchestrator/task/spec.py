@@ -50,6 +50,10 @@ class ItemsSpec(Config, frozen=True, kw_only=True):
     cluster: Annotated[str, Meta(description="column of the sampled group, e.g. patient")] = ""
     stratum: Annotated[str, Meta(description="column of the fixed group, e.g. device")] = ""
     resampled: ResampledSpec | None = None
+    reader: Annotated[
+        Literal["table", "predictions"],
+        Meta(description="predictions: key, device, label and logits, as the built-in studies write them"),
+    ] = "table"
 
     @property
     def keys(self) -> tuple[str, ...]:

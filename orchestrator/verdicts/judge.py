@@ -29,12 +29,12 @@ from dataclasses import dataclass
 
 from msgspec import structs
 
-from model.train.run_folder import Result
 from orchestrator import wording
 from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.fields import BASELINE, CONTROLS
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import JudgingSpec
+from orchestrator.runs.folder import Result
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.states import RunState
 from orchestrator.stats.estimate import (

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import msgspec
 from msgspec import structs
 
-from model.train.run_folder import EpochRecord
+from orchestrator.runs.folder import EpochRecord, RunFolder
 
 PLAIN = EpochRecord(
     epoch=1,
@@ -28,3 +29,9 @@ def an_epoch(number: int = 1, **changes: Any) -> EpochRecord:
 def epochs_of(*accuracies: float) -> list[EpochRecord]:
     """Build the first epochs of a run, by their validation accuracies."""
     return [an_epoch(number, val_accuracy=accuracy) for number, accuracy in enumerate(accuracies, start=1)]
+
+
+def append_epoch(folder: RunFolder, record: EpochRecord) -> None:
+    """Add a line to `epochs.jsonl`, as a job does."""
+    with folder.epochs.open("ab") as file:
+        file.write(msgspec.json.encode(record) + b"\n")

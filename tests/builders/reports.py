@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from model.train.run_folder import Result
 from orchestrator.report.markdown import render_markdown
+from orchestrator.runs.folder import Result
 from orchestrator.verdicts.findings import judge_all
 from orchestrator.verdicts.judge import judge
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.train.run_folder import LocationScore, Result, RunFolder
+from orchestrator.runs.folder import LocationScore, Result, RunFolder
 
 NUM_BURSTS = 10
 Flags = NDArray[np.bool_]

@@ -18,7 +18,7 @@ from typing import Any
 import matplotlib
 from ruamel.yaml import YAML
 
-from model.train.run_folder import RunFolder
+from orchestrator.runs.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 KNOCKOUT = Path(sys.executable).parent / "knockout"

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from model.train.run_folder import Result, RunFolder
+from orchestrator.runs.folder import Result, RunFolder
 from orchestrator.runs.members import list_members
 from orchestrator.supervisor.launch_file import LaunchFile, Progress, ProgressFile, write_launch
 from orchestrator.supervisor.places import RunFiles

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from model.train.run_folder import RunFolder
+from orchestrator.runs.folder import RunFolder
 from tests.builders.study_harness import wait_for
 from tests.faults.kinds import Kinds
 from tests.faults.machine import sleep_for

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from model.config import JobConfig
-from model.train.run_folder import SET_ASIDE, EpochRecord, RunFolder
+from orchestrator.runs.folder import SET_ASIDE, EpochRecord, RunFolder
 from tests.builders.study_harness import wait_for
 from tests.faults.machine import Counts, Machine
 

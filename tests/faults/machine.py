@@ -19,8 +19,8 @@ from typing import Any
 
 import msgspec
 
-from model.process import birth_of
-from model.train.run_folder import SET_ASIDE, RunFolder
+from orchestrator.processes import birth_of
+from orchestrator.runs.folder import SET_ASIDE, RunFolder
 from tests.builders.study_harness import Study, wait_for
 
 MAX_ROUNDS = 20

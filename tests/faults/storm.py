@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from model.train.run_folder import RunFolder
+from orchestrator.runs.folder import RunFolder
 from tests.faults.inspection import inspect
 from tests.faults.kinds import Kind, Kinds
 from tests.faults.machine import Counts, Machine

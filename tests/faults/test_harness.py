@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from model.train.run_folder import RunFolder
+from orchestrator.runs.folder import RunFolder
 from tests.faults.campaigns import ALL, CAMPAIGNS
 from tests.faults.inspection import check_journal, inspect
 from tests.faults.kinds import Kinds

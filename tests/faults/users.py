@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from model.train.run_folder import RunFolder
+from orchestrator.runs.folder import RunFolder
 from tests.builders.study_harness import KNOCKOUT
 from tests.faults.kinds import Kinds
 from tests.faults.machine import COMMAND_SECONDS, Machine, sleep_for

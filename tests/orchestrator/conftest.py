@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from sqlalchemy import create_engine, make_url
 from sqlalchemy.schema import CreateSchema, DropSchema
 
-from model.train.run_folder import EpochRecord, LocationScore, Result
 from orchestrator.api.queue import Placing, RunOptions, add
 from orchestrator.campaign.arms import resolve_arms
 from orchestrator.campaign.fields import Reported
+from orchestrator.campaign.load import PREDICTIONS, capture_metrics
 from orchestrator.campaign.plan import Plan, plan_runs
 from orchestrator.campaign.selection import Request, open_campaign, plan_now
 from orchestrator.campaign.spec import BaselineSpec, Campaign, DataSpec, ExperimentSpec
@@ -28,6 +28,7 @@ from orchestrator.launch.slots import Slot
 from orchestrator.processes import Process
 from orchestrator.queue.store import QueuedRun, Store, open_store
 from orchestrator.queue.tables import RUNS
+from orchestrator.runs.folder import EpochRecord, LocationScore, Result
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.order import GuardSpec, place_run
 from orchestrator.runs.paths import Paths
@@ -36,7 +37,7 @@ from orchestrator.runs.states import RunState
 from orchestrator.search.open import SearchOptions, open_search
 from orchestrator.search.trials import Trials, open_trials
 from orchestrator.stats.pairing import PairedDifferences
-from tests.builders.epochs import an_epoch
+from tests.builders.epochs import an_epoch, append_epoch
 from tests.builders.results import write_done, write_scored
 
 NUM_DEVICES = 10
@@ -63,7 +64,10 @@ def build_plan(experiments: Mapping[str, Mapping[str, Any]], **fields: Any) -> P
         "baseline": BaselineSpec(),
     }
     specs = {name: build_experiment(name, **experiment) for name, experiment in experiments.items()}
-    given = {"data": msgspec.convert(data | fields.pop("data", {}), DataSpec), "experiments": specs}
+    spec = msgspec.convert(data | fields.pop("data", {}), DataSpec)
+    metrics = capture_metrics(spec, fields.get("margin", 1.0))
+    scored = {"metrics": metrics, "items": dict.fromkeys(metrics, PREDICTIONS)}
+    given = {"data": spec, "experiments": specs} | scored
     campaign = Campaign(**values | given | fields)
     hashes = {capture.path: f"da7a{name}" for name, capture in campaign.data.captures.items()}
     return plan_runs(campaign, resolve_arms(campaign), CodeAndData(code_tree="c0de", captures=hashes))
@@ -239,13 +243,13 @@ class StudyFolder:
         place_run(folder, run.config, order)
         write_provenance(folder, order, self.paths.root, Slot("cpu0", {}))
         for number in range(1, num_epochs + 1):
-            folder.append_epoch(build_epoch(number, seed))
+            append_epoch(folder, build_epoch(number, seed))
         return run.id
 
     def train(self, run_id: str, num_epochs: int = 1) -> str:
         """Give a run epochs; their median takes a second."""
         for number in range(1, num_epochs + 1):
-            self.paths.run(run_id).append_epoch(build_epoch(number, 0))
+            append_epoch(self.paths.run(run_id), build_epoch(number, 0))
         return run_id
 
     def end(self, run_id: str, state: str = "done", failure: str | None = None) -> str:

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from model import endings
+from orchestrator import errors
 from orchestrator.errors import FaultKind, kind_of_errno, kind_of_sqlite, kind_of_sqlstate, kind_of_status
 
 
@@ -29,12 +29,12 @@ def test_a_signal_from_outside_interrupts(number: signal.Signals) -> None:
     assert kind_of_status(-number) is FaultKind.INTERRUPTS
 
 
-@pytest.mark.parametrize("status", [1, endings.REFUSED, 3, -signal.SIGSEGV, -signal.SIGABRT])
+@pytest.mark.parametrize("status", [1, errors.REFUSED, 3, -signal.SIGSEGV, -signal.SIGABRT])
 def test_an_ending_that_the_code_brings_about_is_the_runs_own(status: int) -> None:
     assert kind_of_status(status) is FaultKind.OWN_DOING
 
 
-@pytest.mark.parametrize("status", [endings.AWAY, endings.CHANGED, endings.HELD, endings.NO_SPACE, endings.INTERRUPTED])
+@pytest.mark.parametrize("status", [errors.AWAY, errors.CHANGED, errors.HELD, errors.NO_SPACE, errors.INTERRUPTED])
 def test_a_job_can_say_that_it_goes_on(status: int) -> None:
     assert kind_of_status(status) is FaultKind.INTERRUPTS
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from model import process
+from orchestrator import processes
 from orchestrator.processes import (
     BOOT_ID,
     Process,
@@ -32,7 +32,7 @@ NOBODY = 2**30
 @pytest.fixture(params=["with /proc", "without /proc"])
 def way(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "without /proc":
-        monkeypatch.setattr(process, "BOOT_ID", tmp_path / "none")
+        monkeypatch.setattr(processes, "BOOT_ID", tmp_path / "none")
 
 
 @pytest.mark.usefixtures("way")

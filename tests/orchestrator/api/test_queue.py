@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from model.train.run_folder import Result
 from orchestrator.api import queue as api_queue
 from orchestrator.api.queue import Queued, RunOptions, add, planned_rows, refuse_impossible
 from orchestrator.campaign.plan import Plan
@@ -17,6 +16,7 @@ from orchestrator.launch.provenance import write_provenance
 from orchestrator.launch.slots import Slot
 from orchestrator.processes import Process
 from orchestrator.queue.store import QueuedRun, Store, open_store
+from orchestrator.runs.folder import Result
 from orchestrator.runs.order import Order, read_order
 from orchestrator.runs.probes import Measurement, Probe, append_probe
 from orchestrator.runs.states import RunState

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import pytest
 
-from model.train.run_folder import Result
 from orchestrator.api.queue import RunOptions
 from orchestrator.api.report import Outcome
 from orchestrator.api.run import run
@@ -15,6 +14,7 @@ from orchestrator.errors import DataError, UsageError
 from orchestrator.launch.loop import Feed
 from orchestrator.processes import Process
 from orchestrator.queue.store import Store
+from orchestrator.runs.folder import Result
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.probes import Measurement, Probe, append_probe
 from orchestrator.runs.states import RunState

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from model.process import own_place
 from orchestrator.cli.main import main
-from orchestrator.processes import Process
+from orchestrator.processes import Process, own_place
 from orchestrator.queue.store import open_store
 from orchestrator.runs.states import RunState
 from tests.builders.strangers import as_nobody, denied, open_to_all

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from model.train.run_folder import Result
 from orchestrator.api import train
 from orchestrator.api.queue import RunOptions, add
 from orchestrator.api.report import Outcome
@@ -15,6 +14,7 @@ from orchestrator.campaign.selection import Request, Selection, open_campaign
 from orchestrator.cli.live import LiveTable
 from orchestrator.errors import UsageError
 from orchestrator.queue.store import open_store
+from orchestrator.runs.folder import Result
 from orchestrator.verdicts.staged import SeedDecisionState
 from tests.builders.results import write_done
 

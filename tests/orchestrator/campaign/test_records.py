@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from model.train.run_folder import RunFolder
 from orchestrator.api.queue import Queued, RunOptions, add
 from orchestrator.api.report import report
 from orchestrator.api.why import explain_verdict
@@ -17,6 +16,7 @@ from orchestrator.campaign.selection import Request, make_plan, open_campaign
 from orchestrator.code.sources import find_code
 from orchestrator.queue.store import open_store
 from orchestrator.report.steps import say_steps
+from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.order import read_order
 from orchestrator.runs.record import read_run
 from tests.builders.results import write_done

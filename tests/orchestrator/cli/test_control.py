@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from model.process import own_place
 from orchestrator.cli import control
 from orchestrator.cli.main import main
-from orchestrator.processes import Process
+from orchestrator.processes import Process, own_place
 from orchestrator.queue.store import open_store
 from orchestrator.runs.states import RunState
 

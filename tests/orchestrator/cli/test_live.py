@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from model.train.run_folder import RunFolder
 from orchestrator.api.work import LiveRun
 from orchestrator.cli import live
 from orchestrator.cli.live import LiveTable, print_failures, seconds_left
 from orchestrator.queue.store import QueuedRun
+from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.states import RunState
 from tests.builders.epochs import an_epoch
 

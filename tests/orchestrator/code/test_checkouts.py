@@ -13,7 +13,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from model.train import job_lock
 from orchestrator.campaign.arms import branch_content
 from orchestrator.campaign.plan import Plan
 from orchestrator.code.checkouts import Checkouts, abandoned_locks, leftover_worktrees, worktree_name
@@ -21,6 +20,7 @@ from orchestrator.code.repository import Repository
 from orchestrator.code.sources import GitCode, find_code
 from orchestrator.errors import CodeError
 from orchestrator.processes import Process
+from orchestrator.runs import job_lock
 from orchestrator.runs.order import OrderedCode
 from orchestrator.runs.paths import Paths
 

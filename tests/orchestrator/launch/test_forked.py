@@ -10,12 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from model.train.run_folder import RunFolder
 from orchestrator.errors import UNKNOWN_STATUS
 from orchestrator.launch.forked import AnyJob, ForkedJob, Launcher
 from orchestrator.launch.local import Job
 from orchestrator.launch.slots import Slot
 from orchestrator.processes import birth_of, find_members
+from orchestrator.runs.folder import RunFolder
 
 SLOT = Slot("cpu0", {"OMP_NUM_THREADS": "1"})
 FAKE_JOB = """\

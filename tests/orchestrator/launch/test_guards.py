@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.train.run_folder import EpochRecord
 from orchestrator.launch.guards import (
     SLOW_TURNS,
     Pace,
@@ -19,6 +18,7 @@ from orchestrator.launch.guards import (
     rule,
     rule_on_probe,
 )
+from orchestrator.runs.folder import EpochRecord
 from orchestrator.runs.order import GuardSpec
 from orchestrator.runs.probes import TURNS, Measurement, Probe
 from orchestrator.runs.states import Failure, RunState

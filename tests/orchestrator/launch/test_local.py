@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from model.train.run_folder import RunFolder
 from orchestrator.launch.local import Job, job_environment
 from orchestrator.launch.slots import Slot
 from orchestrator.processes import MARK
+from orchestrator.runs.folder import RunFolder
 
 FAKE_JOB = """\
 import os, pathlib, signal, sys, time

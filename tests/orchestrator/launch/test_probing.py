@@ -7,7 +7,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from model.train.run_folder import Result, RunFolder
 from orchestrator.campaign.plan import Plan
 from orchestrator.code.checkouts import Checkouts
 from orchestrator.errors import CodeError
@@ -18,11 +17,12 @@ from orchestrator.launch.paired_probe import Side
 from orchestrator.launch.probing import QuietProbe, References
 from orchestrator.launch.slots import Slot
 from orchestrator.launch.watcher import LiveRun
+from orchestrator.runs.folder import Result, RunFolder
 from orchestrator.runs.order import GuardSpec, Order, OrderedCode, place_run
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.probes import Measurement, read_probes
 from orchestrator.runs.states import RunState
-from tests.builders.epochs import an_epoch
+from tests.builders.epochs import an_epoch, append_epoch
 
 RELATIVE = GuardSpec(relative_to_reference=1.5, warmup_epochs=0, slow_epochs=2)
 PACE = Pace(seconds=1.0, cpu_seconds=None)
@@ -66,7 +66,7 @@ class Bench:
     def train(self, *seconds: float) -> None:
         for value in seconds:
             number = len(self.live.folder.read_epochs()) + 1
-            self.live.folder.append_epoch(an_epoch(number, seconds=value))
+            append_epoch(self.live.folder, an_epoch(number, seconds=value))
 
     def look(self, guards: GuardSpec = RELATIVE) -> str | None:
         ruling = self.live.check(guards, lambda: PACE, start_probe=self.start)
@@ -233,12 +233,12 @@ def test_the_grace_of_a_silent_job_begins_after_the_probe_of_another_run(
 
 
 def test_a_job_tells_its_memory_with_an_epoch_of_its_own(bench: Bench) -> None:
-    bench.live.folder.append_epoch(an_epoch(1, peak_memory_bytes=900))
+    append_epoch(bench.live.folder, an_epoch(1, peak_memory_bytes=900))
     bench.live = LiveRun(id=bench.live.id, num_epochs=40, folder=bench.live.folder, job=bench.job)
     bench.look()
     assert (len(bench.live.epochs), bench.live.peak_memory_bytes) == (1, None)
     for number, peak_bytes in ((2, 500), (3, 700)):
-        bench.live.folder.append_epoch(an_epoch(number, peak_memory_bytes=peak_bytes))
+        append_epoch(bench.live.folder, an_epoch(number, peak_memory_bytes=peak_bytes))
         bench.look()
     assert bench.live.peak_memory_bytes == 700
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from model.train.run_folder import RunFolder
 from orchestrator.campaign.plan import Plan
 from orchestrator.launch import provenance
 from orchestrator.launch.provenance import PACKAGES, environment, with_first_threads, write_provenance
 from orchestrator.launch.slots import Slot
+from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.order import GuardSpec, Order, OrderedCode, place_run
 
 CPU = Slot("cpu1", {"OMP_NUM_THREADS": "1"})

@@ -5,8 +5,7 @@ import signal
 
 import pytest
 
-from model.endings import AWAY, CHANGED, HELD, INTERRUPTED, NO_SPACE
-from orchestrator.errors import UNKNOWN_STATUS, DataError
+from orchestrator.errors import AWAY, CHANGED, HELD, INTERRUPTED, NO_SPACE, UNKNOWN_STATUS, DataError
 from orchestrator.launch.settle import WAITS_SECONDS, Retry, is_passing_error, is_passing_status, plan_retry
 
 

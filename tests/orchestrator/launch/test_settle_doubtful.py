@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.train.run_folder import RunFolder
 from orchestrator.launch.settle import refuse_doubtful
+from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.order import Order, read_order
-from tests.builders.epochs import an_epoch
+from tests.builders.epochs import an_epoch, append_epoch
 from tests.builders.results import write_done
 
 
@@ -18,7 +18,7 @@ def folder(study: Any) -> RunFolder:
     """A run that has just ended."""
     run: RunFolder = study.paths.run(study.start("E5"))
     write_done(run)
-    run.append_epoch(an_epoch())
+    append_epoch(run, an_epoch())
     run.checkpoint.write_bytes(b"checkpoint")
     return run
 

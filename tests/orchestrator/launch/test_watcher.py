@@ -11,17 +11,18 @@ import msgspec
 import psutil
 import pytest
 
-from model.endings import AWAY, HELD, NO_SPACE
-from model.train.job_lock import Holder
-from model.train.run_folder import Result, RunFolder
+from orchestrator.errors import AWAY, HELD, NO_SPACE
+from orchestrator.files import write_atomically
 from orchestrator.launch.guards import Pace
 from orchestrator.launch.local import Job
 from orchestrator.launch.slots import Slot
 from orchestrator.launch.watcher import Ending, LiveRun, count_memory_kills, describe_death
 from orchestrator.processes import is_halted
+from orchestrator.runs.folder import Result, RunFolder
+from orchestrator.runs.job_lock import Holder
 from orchestrator.runs.order import GuardSpec
 from orchestrator.runs.states import Failure, RunState
-from tests.builders.epochs import an_epoch
+from tests.builders.epochs import an_epoch, append_epoch
 
 STRICT = GuardSpec(epoch_seconds=1.0, warmup_epochs=0, slow_epochs=1)
 
@@ -76,7 +77,7 @@ def test_a_job_that_was_asked_to_stop_is_interrupted_and_not_failed(live: LiveRu
 @pytest.mark.parametrize("live", ["import time; time.sleep(60)"], indirect=True)
 def test_a_ruling_ends_the_job_and_is_its_result(live: LiveRun) -> None:
     assert live.check(STRICT, lambda: None) is None
-    live.folder.append_epoch(an_epoch(seconds=5.0))
+    append_epoch(live.folder, an_epoch(seconds=5.0))
     ruling = live.check(STRICT, lambda: None)
     assert ruling is not None
     assert wait(live) < 0
@@ -87,7 +88,7 @@ def test_a_ruling_ends_the_job_and_is_its_result(live: LiveRun) -> None:
 @pytest.mark.parametrize("live", ["import time; time.sleep(60)"], indirect=True)
 def test_a_result_written_in_the_moment_before_a_ruling_stands(live: LiveRun) -> None:
     done = Result(state="done", reason="all epochs trained", epochs=1)
-    live.folder.append_epoch(an_epoch(seconds=5.0))
+    append_epoch(live.folder, an_epoch(seconds=5.0))
     live.folder.write_result(done)
     live.check(STRICT, lambda: None)
     assert live.end(wait(live)) == Ending(state=RunState.DONE, reason=done.reason, result=done)
@@ -194,7 +195,7 @@ def test_an_epoch_or_a_line_in_the_log_is_a_sign_of_life(build_silent: HangBuild
     live, job, clock = build_silent()
     for seconds in range(0, 1000, 90):
         if seconds % 180:
-            live.folder.append_epoch(an_epoch(len(live.folder.read_epochs()) + 1, seconds=1.0))
+            append_epoch(live.folder, an_epoch(len(live.folder.read_epochs()) + 1, seconds=1.0))
         else:
             with live.folder.log.open("a") as log:
                 log.write("a line")
@@ -207,7 +208,7 @@ def test_an_epoch_or_a_line_in_the_log_is_a_sign_of_life(build_silent: HangBuild
 @pytest.mark.parametrize("status", [130, -signal.SIGTERM, 1])
 def test_a_silent_job_that_ends_when_it_is_asked_hung_all_the_same(build_silent: HangBuilder, status: int) -> None:
     live, job, clock = build_silent(obeys=status)
-    live.folder.append_epoch(an_epoch(seconds=1.0))
+    append_epoch(live.folder, an_epoch(seconds=1.0))
     look(live, clock, 0.0)
     assert look(live, clock, 100.0) is None
     assert look(live, clock, 200.0) is None
@@ -336,7 +337,7 @@ def test_a_job_that_another_has_overtaken_leaves_no_result(build_silent: HangBui
     """Its machine slept through its lease, and another machine has gone on with the run since."""
     live, job, _ = build_silent()
     live.folder.lock.write_bytes(msgspec.json.encode(Holder(pid=7, host="there", born="boot/1/2", attempt=9)))
-    live.folder.append_epoch(an_epoch(seconds=5.0))
+    append_epoch(live.folder, an_epoch(seconds=5.0))
     live.check(STRICT, lambda: None)
     assert job.status == -signal.SIGKILL
     assert live.end(1).state is RunState.INTERRUPTED
@@ -367,12 +368,12 @@ def test_the_kernels_count_of_kills_is_read_where_there_is_one(tmp_path: Path) -
 
 def test_the_machine_is_looked_at_only_before_a_run_is_ruled_too_slow(build_silent: HangBuilder) -> None:
     live, job, _ = build_silent()
-    live.folder.append_epoch(an_epoch(seconds=0.5))
+    append_epoch(live.folder, an_epoch(seconds=0.5))
     assert live.check(STRICT, lambda: None, pytest.fail) is None
-    live.folder.append_epoch(an_epoch(2, seconds=5.0))
+    append_epoch(live.folder, an_epoch(2, seconds=5.0))
     assert live.check(STRICT, lambda: None, lambda: "load 5.2 for 2 jobs") is None
     assert job.status is None
-    live.folder.append_epoch(an_epoch(3, seconds=5.0))
+    append_epoch(live.folder, an_epoch(3, seconds=5.0))
     ruling = live.check(STRICT, lambda: None, lambda: "load 5.2 for 2 jobs")
     assert ruling.state is RunState.TOO_SLOW
     assert live.folder.read_result().reason.endswith("; the machine was shared: load 5.2 for 2 jobs")
@@ -380,7 +381,7 @@ def test_the_machine_is_looked_at_only_before_a_run_is_ruled_too_slow(build_sile
 
 def test_a_failure_is_ruled_without_a_look_at_the_machine(build_silent: HangBuilder) -> None:
     live, _, _ = build_silent()
-    live.folder.append_epoch(an_epoch(seconds=0.5, train_loss=None))
+    append_epoch(live.folder, an_epoch(seconds=0.5, train_loss=None))
     assert live.check(STRICT, lambda: None, pytest.fail).failure is Failure.NONFINITE
 
 
@@ -398,7 +399,7 @@ def test_a_job_that_hung_and_was_asked_to_stop_is_not_paused_for_a_probe(build_s
     look_at(0.0)
     look_at(100.0)
     assert job.asked == 1
-    live.folder.append_epoch(an_epoch(seconds=5.0))
+    append_epoch(live.folder, an_epoch(seconds=5.0))
     assert look_at(105.0) is None
 
 
@@ -406,12 +407,12 @@ def test_epochs_that_a_job_has_yet_to_mend_end_nothing(build_silent: HangBuilder
     """A line was written twice before the job started; the job mends that by its checkpoint."""
     folder = RunFolder(build_silent()[0].folder.path)
     for _ in range(2):
-        folder.append_epoch(an_epoch())
+        append_epoch(folder, an_epoch())
     live = LiveRun(id="E5-s0-0123abcd", num_epochs=4, folder=folder, job=FakeJob())
     assert live.check(PATIENT, lambda: None) is None
-    folder.restore_epochs([an_epoch()])
+    write_atomically(folder.epochs, msgspec.json.encode(an_epoch()) + b"\n")
     live.check(PATIENT, lambda: None)
     assert len(live.epochs) == 1
-    folder.append_epoch(an_epoch(3))
+    append_epoch(folder, an_epoch(3))
     with pytest.raises(ValueError, match="epochs must count"):
         live.check(PATIENT, lambda: None)

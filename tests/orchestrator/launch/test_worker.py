@@ -13,11 +13,9 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from model.endings import AWAY, HELD, NO_SPACE
-from model.train.run_folder import EpochRecord, Result, RunFolder
 from orchestrator.api.queue import planned_rows
 from orchestrator.campaign.plan import Plan
-from orchestrator.errors import UNKNOWN_STATUS, CodeError, QueueError, QueueLockedError
+from orchestrator.errors import AWAY, HELD, NO_SPACE, UNKNOWN_STATUS, CodeError, QueueError, QueueLockedError
 from orchestrator.launch.guards import SLOW_TURNS
 from orchestrator.launch.loop import EveryRun, GivenRuns, never
 from orchestrator.launch.paired_probe import Side
@@ -27,12 +25,13 @@ from orchestrator.launch.worker import Worker
 from orchestrator.processes import Process, birth_of
 from orchestrator.queue.store import QueuedRun, open_store
 from orchestrator.queue.tables import RUNS
+from orchestrator.runs.folder import EpochRecord, Result, RunFolder
 from orchestrator.runs.order import AGAIN, GuardSpec, Order, OrderedCode, place_run, read_order, write_order
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.probes import Measurement
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.states import RunState
-from tests.builders.epochs import an_epoch
+from tests.builders.epochs import an_epoch, append_epoch
 from tests.builders.results import write_done
 
 DONE = Result(state="done", reason="all epochs trained", epochs=4)
@@ -65,7 +64,7 @@ class ScriptedJob:
 
     def exit_status(self) -> int | None:
         if self.peak_bytes is not None:
-            self._folder.append_epoch(an_epoch(peak_memory_bytes=self.peak_bytes))
+            append_epoch(self._folder, an_epoch(peak_memory_bytes=self.peak_bytes))
             self.peak_bytes = None
         self._looks_left -= 1
         if self._looks_left < 0 and self.status is None:
@@ -611,7 +610,7 @@ def test_a_folder_that_cannot_be_read_for_a_moment_ends_no_job(
             raise errors.pop()
         return real(folder)
 
-    yard.folder("E1").append_epoch(an_epoch())
+    append_epoch(yard.folder("E1"), an_epoch())
     monkeypatch.setattr(RunFolder, "read_epochs", read)
     worker = yard.worker()
     assert worker.drain(Onlooker())
@@ -861,7 +860,7 @@ def test_a_run_above_the_campaigns_own_memory_limit_is_not_tried_again(
     build_yard: YardBuilder, a_run: Callable[..., RunRecord]
 ) -> None:
     yard, launcher = build_yard(guards=GuardSpec(memory_bytes=1000), E1=[DONE])
-    yard.folder("E1").append_epoch(a_run(yard.plan, "E1", 0).epochs[0])
+    append_epoch(yard.folder("E1"), a_run(yard.plan, "E1", 0).epochs[0])
     assert yard.worker().drain(Onlooker())
     assert len(launcher.starts) == 1
     state, reason = yard.outcomes()["E1"]
@@ -882,7 +881,7 @@ def test_a_slow_run_is_ruled_on_with_the_load_that_others_put_on_the_machine(
     limits = GuardSpec(epoch_seconds=0.5, warmup_epochs=1, slow_epochs=1)
     yard, _ = build_yard(guards=limits, E0=[DONE], E1=[DONE])
     for record in a_run(yard.plan, "E1", 0).epochs:
-        yard.folder("E1").append_epoch(record)
+        append_epoch(yard.folder("E1"), record)
     assert yard.worker().drain(Onlooker())
     assert asked == [(["cpu0", "cpu1"], [os.getpid()] * 3)]
     assert yard.outcomes()["E1"] == (
@@ -930,8 +929,8 @@ def build_suspect(build_yard: YardBuilder, a_run: Callable[..., RunRecord]) -> Y
     unreadable.path.mkdir()
     unreadable.epochs.write_text('{"epoch": 1}\n')
     for record in a_run(yard.plan, "E1", 0).epochs:
-        yard.folder("E1").append_epoch(record)
-        yard.folder("E0").append_epoch(msgspec.structs.replace(record, seconds=0.25))
+        append_epoch(yard.folder("E1"), record)
+        append_epoch(yard.folder("E0"), msgspec.structs.replace(record, seconds=0.25))
     return yard
 
 
@@ -989,7 +988,7 @@ def test_runs_are_trained_with_the_code_and_the_guards_that_they_were_queued_wit
     (run_id, *_) = study.add("baseline")
     study.edit("memory_bytes: 1000", "memory_bytes: 1000000000000")
     (study.paths.root / "model" / "__main__.py").write_text("print('two')\n")
-    study.paths.run(run_id).append_epoch(a_run(a_plan({}), "baseline", 0).epochs[0])
+    append_epoch(study.paths.run(run_id), a_run(a_plan({}), "baseline", 0).epochs[0])
     launcher, store = ScriptedLauncher({"baseline": [DONE]}), open_store(study.paths)
     seen: list[str] = []
     monkeypatch.setattr(

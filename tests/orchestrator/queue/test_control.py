@@ -10,11 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from model.process import own_place
-from model.train.job_lock import Holder
 from orchestrator.cli.main import main
-from orchestrator.processes import Process, birth_of, run_mark
+from orchestrator.processes import Process, birth_of, own_place, run_mark
 from orchestrator.queue.store import QueuedRun, Store, open_store
+from orchestrator.runs.job_lock import Holder
 from orchestrator.runs.results import describe_holder
 from orchestrator.runs.states import Failure, RunState
 

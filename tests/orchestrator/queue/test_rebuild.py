@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model.train.run_folder import Result
 from orchestrator.campaign.selection import Request, make_plan, open_campaign
 from orchestrator.cli.main import main
 from orchestrator.code.sources import find_code
@@ -20,6 +19,7 @@ from orchestrator.errors import QueueLockedError
 from orchestrator.processes import Process, birth_of
 from orchestrator.queue.rebuild import read_rows, rebuild
 from orchestrator.queue.store import QueuedRun, Store, open_store
+from orchestrator.runs.folder import Result
 from orchestrator.runs.results import finished_results
 from orchestrator.runs.states import RunState
 

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.train.run_folder import Result
 from orchestrator.processes import Process, birth_of
 from orchestrator.queue.reconcile import (
     MAX_LOSSES,
@@ -23,9 +22,10 @@ from orchestrator.queue.reconcile import (
     requeue_interrupted,
 )
 from orchestrator.queue.store import QueuedRun, Store
+from orchestrator.runs.folder import Result
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.states import RunState
-from tests.builders.epochs import an_epoch
+from tests.builders.epochs import an_epoch, append_epoch
 
 RUN = "E5-s0-3466db1c"
 HOST = Process.own().host
@@ -33,7 +33,7 @@ DEAD = Process(HOST, 2**30, "this boot/1")
 AWAY = Process("elsewhere", 7, "its boot/1")
 JOB = """\
 import fcntl, json, os, sys, time
-from model.process import birth_of
+from orchestrator.processes import birth_of
 file = open(sys.argv[1], "w")
 fcntl.flock(file, fcntl.LOCK_EX)
 json.dump({"pid": os.getpid(), "host": sys.argv[2], "born": birth_of(os.getpid()), "attempt": 1}, file)
@@ -117,12 +117,12 @@ def test_a_dead_workers_run_with_a_result_is_settled_with_it(store: Store, paths
 
 
 def test_a_dead_workers_run_without_a_result_waits_again_and_its_losses_are_counted(store: Store, paths: Paths) -> None:
-    paths.run(RUN).append_epoch(an_epoch())
+    append_epoch(paths.run(RUN), an_epoch())
     for losses in (1, 2):
         row = lose(store, paths)
         assert (row.state, row.losses, row.epochs_at_loss) == (RunState.QUEUED, losses, 1)
         assert row.reason == f"process {DEAD.pid} on {HOST} went away after epoch 1"
-    paths.run(RUN).append_epoch(an_epoch(2))
+    append_epoch(paths.run(RUN), an_epoch(2))
     assert (lose(store, paths).losses, store.runs()[0].epochs_at_loss) == (1, 2)
 
 

@@ -16,11 +16,11 @@ import pytest
 from sqlalchemy import event, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from model.train.run_folder import Result
 from orchestrator.errors import QueueError, QueueLockedError
 from orchestrator.processes import Process
 from orchestrator.queue.store import QueuedRun, Store, open_store
 from orchestrator.queue.tables import RUNS
+from orchestrator.runs.folder import Result
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.states import MOVES, RunState
 

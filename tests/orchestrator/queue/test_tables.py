@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from model.train.run_folder import Result
 from orchestrator.errors import QueueError
 from orchestrator.processes import Process
 from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.queue.tables import drop_tables
+from orchestrator.runs.folder import Result
 from orchestrator.runs.states import RunState
 
 IDS = [f"E{number}-s0-00000000" for number in range(12)]

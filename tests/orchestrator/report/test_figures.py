@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from msgspec.structs import replace
 
-from model.train.run_folder import Result
 from orchestrator.campaign.plan import Plan
 from orchestrator.report.figures import _Row, _write_words, draw_curves, draw_deltas
+from orchestrator.runs.folder import Result
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.estimate import Estimate
 from orchestrator.verdicts.judge import judge

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from model.train.run_folder import Result
 from orchestrator.campaign.spec import StagingSpec
 from orchestrator.report.markdown import render_markdown
 from orchestrator.report.page import render_page
 from orchestrator.report.sections import verdict_sentence
+from orchestrator.runs.folder import Result
 from orchestrator.verdicts.findings import judge_all
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.staged import judge_as_declared

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from msgspec import structs
 
-from model.train.run_folder import Result
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import StagingSpec
 from orchestrator.report.tables import (
@@ -22,6 +21,7 @@ from orchestrator.report.tables import (
     scores_table,
     seeds_table,
 )
+from orchestrator.runs.folder import Result
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.estimate import Estimate
 from orchestrator.verdicts.claims import ClaimVerdict

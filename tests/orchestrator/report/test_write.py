@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 
 from model.studies.radio.flags import PROFILE, parse
-from model.train.run_folder import Result
 from orchestrator.campaign.arms import resolve_arms
 from orchestrator.campaign.load import at_profile, load_campaign
 from orchestrator.campaign.plan import Plan, plan_runs
 from orchestrator.report.markdown import render_markdown
 from orchestrator.report.page import render_page
 from orchestrator.report.write import write_report
+from orchestrator.runs.folder import Result
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import RunRecord

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from model.train.run_folder import Result, RunFolder
 from orchestrator.runs.consistency import find_contradiction, why_not_believed
+from orchestrator.runs.folder import Result, RunFolder
 from orchestrator.runs.order import Order, read_order
 from orchestrator.runs.states import RunState
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from model.train.run_folder import RunFolder
 from orchestrator.processes import Process
 from orchestrator.runs import members
+from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.members import end_members, list_members, mark_variables
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"

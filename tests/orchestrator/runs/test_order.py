@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from model.train.run_folder import RunFolder
 from orchestrator.errors import RunError
+from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.order import GuardSpec, Order, OrderedCode, read_order, write_order
 
 ORDER = Order(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from model.train.run_folder import RunFolder
+from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.probes import Measurement, Probe, append_probe, read_probes, without_pauses
 from tests.builders.epochs import an_epoch
 

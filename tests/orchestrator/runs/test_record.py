@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 from model.config import JobConfig
-from model.train.run_folder import LocationScore, Result, RunFolder
 from orchestrator.campaign.plan import Plan
 from orchestrator.errors import RunError
+from orchestrator.runs.folder import LocationScore, Result, RunFolder
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import NotBelievedError, RunRecord, read_run, read_runs
-from tests.builders.epochs import an_epoch
+from tests.builders.epochs import an_epoch, append_epoch
 
 
 def result_of(*captures: str) -> Result:
@@ -48,7 +48,7 @@ def write_run(folder: RunFolder, run: RunRecord, config: JobConfig | None = None
     folder.config.write_bytes(msgspec.json.encode(config))
     folder.provenance.write_text(json.dumps({"commit": "abc"}))
     for epoch in run.epochs:
-        folder.append_epoch(epoch)
+        append_epoch(folder, epoch)
     np.savez_compressed(folder.predictions, allow_pickle=False, **arrays_of(*config.data.scored))
     folder.write_result(result_of(*config.data.scored))
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from model.train.run_folder import Result
 from orchestrator.campaign.plan import Plan
+from orchestrator.runs.folder import Result
 from orchestrator.runs.results import find_contradicted
 
 ARMS = {"E5": {"change": {"loss.kind": "focal"}}, "H2": {"change": {"model.num_heads": 4}}}

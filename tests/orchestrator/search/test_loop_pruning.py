@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from orchestrator.runs.states import RunState
 from orchestrator.search.notes import add_note
 from orchestrator.search.trials import Trials
-from tests.builders.epochs import an_epoch
+from tests.builders.epochs import an_epoch, append_epoch
 
 Lab = Any
 """That of conftest.py."""
@@ -29,7 +29,7 @@ def train(lab: Lab) -> Callable[..., None]:
     def training(run: str, *accuracies: float) -> None:
         folder = lab.study.paths.run(run)
         for number, accuracy in enumerate(accuracies, start=len(folder.read_epochs()) + 1):
-            folder.append_epoch(an_epoch(number, val_accuracy=accuracy))
+            append_epoch(folder, an_epoch(number, val_accuracy=accuracy))
 
     return training
 

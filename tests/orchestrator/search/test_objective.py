@@ -5,11 +5,11 @@ from math import sqrt
 import msgspec
 import pytest
 
-from model.train.run_folder import LocationScore, Result
 from orchestrator.campaign.load import objective_captures
 from orchestrator.campaign.search_spec import ObjectiveSpec
 from orchestrator.campaign.spec import DataSpec
 from orchestrator.errors import SpecError
+from orchestrator.runs.folder import LocationScore, Result
 from orchestrator.search.objective import combine, each_by_epoch, mean_by_epoch, score_run
 from tests.builders.epochs import epochs_of
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from model.train.run_folder import Result
+from orchestrator.runs.folder import Result
 from orchestrator.search.outcome import TrialEnd, find_outcome
 
 DONE = Result(state="done", reason="all epochs trained", epochs=4)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from model.train.run_folder import RunFolder
+from orchestrator.runs.folder import RunFolder
 from orchestrator.supervisor.attempts import (
     Attempt,
     append_attempt,

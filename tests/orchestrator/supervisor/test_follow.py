@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from model.train.run_folder import RunFolder
 from orchestrator.errors import RunError
+from orchestrator.runs.folder import RunFolder
 from orchestrator.supervisor import follow
 from orchestrator.supervisor.attempts import Attempt
 from orchestrator.supervisor.follow import Progress, Table

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model.endings import REFUSED
+from orchestrator.errors import REFUSED
 from orchestrator.supervisor.__main__ import main
 from tests.builders.supervised import Stranger
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from model.train.run_folder import RunFolder
+from orchestrator.runs.folder import RunFolder
 from orchestrator.supervisor.places import RunFiles
 
 FILES = RunFiles(RunFolder(Path("/runs/a")))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.endings import AWAY, INTERRUPTED, NO_SPACE
+from orchestrator.errors import AWAY, INTERRUPTED, NO_SPACE
 from orchestrator.supervisor.rules import (
     Action,
     End,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from model.endings import AWAY, HELD, INTERRUPTED, NO_SPACE, REFUSED
-from model.train import job_lock
+from orchestrator.errors import AWAY, HELD, INTERRUPTED, NO_SPACE, REFUSED
+from orchestrator.runs import job_lock
 from orchestrator.supervisor import supervise as module
 from orchestrator.supervisor.launch_file import Progress, ProgressFile, Resume
 from orchestrator.supervisor.supervise import supervise

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from model.endings import AWAY, INTERRUPTED
+from orchestrator.errors import AWAY, INTERRUPTED
 from orchestrator.processes import read_stat
 from tests.builders.supervised import IGNORES_TERM, LAUNCHER, PYTHON, SLEEP, Stranger, wait_until
 

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from statsmodels.stats.multitest import multipletests
 
-from model.train.run_folder import Result
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import JudgingSpec
+from orchestrator.runs.folder import Result
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.estimate import bursts_to_resolve
 from orchestrator.verdicts.judge import decide_verdict, family_size, judge

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from model.train.run_folder import Result
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.search_spec import FloatSpace, SearchSpec
 from orchestrator.campaign.spec import StagingSpec
+from orchestrator.runs.folder import Result
 from orchestrator.runs.record import RunRecord
 from orchestrator.verdicts.ledger import describe_scorings, list_scorings
 

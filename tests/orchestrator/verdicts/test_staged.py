@@ -8,9 +8,9 @@ import pytest
 from msgspec import structs
 from numpy.typing import NDArray
 
-from model.train.run_folder import Result
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import StagingSpec
+from orchestrator.runs.folder import Result
 from orchestrator.runs.record import RunRecord
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.judgement import AtLook, Verdict

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from model.train.run_folder import Result
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import JudgingSpec, StagingSpec
 from orchestrator.report.steps import say_steps
+from orchestrator.runs.folder import Result
 from orchestrator.runs.record import Bursts, RunRecord
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.judgement import Judgement, Verdict
