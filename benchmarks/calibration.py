@@ -119,25 +119,25 @@ def simulate(world: World, num_seeds: int, delta_points_A: Floats, rng: np.rando
     size_AS = (world.num_arms, num_seeds)
     effect_AS = rng.standard_t(3, size_AS) / 3**0.5 if world.heavy else rng.standard_normal(size_AS)
     effect_AS = effect_AS * SEED_EFFECT * np.array(world.spreads)[level_A, None]
-    num_bursts = BURSTS_PER_DEVICE * len(DEVICE_SKILL_D)
-    burst_AB = np.repeat(DEVICE_SKILL_D, BURSTS_PER_DEVICE) + rng.normal(0, HARDNESS, num_bursts)
-    burst_AB = burst_AB + rng.normal(0, TASTE, (world.num_arms, num_bursts)) + shift_A[:, None]
-    noise_ASB = NOISE * rng.standard_normal((*size_AS, num_bursts), dtype=np.float32)
+    num_items = BURSTS_PER_DEVICE * len(DEVICE_SKILL_D)
+    burst_AB = np.repeat(DEVICE_SKILL_D, BURSTS_PER_DEVICE) + rng.normal(0, HARDNESS, num_items)
+    burst_AB = burst_AB + rng.normal(0, TASTE, (world.num_arms, num_items)) + shift_A[:, None]
+    noise_ASB = NOISE * rng.standard_normal((*size_AS, num_items), dtype=np.float32)
     correct_ASB: Outcomes = noise_ASB + effect_AS[:, :, None] > -burst_AB[:, None, :]
     return correct_ASB
 
 
 def estimate_all(correct_ASB: Outcomes) -> list[Estimate]:
     """Estimate every arm's difference to the first arm, as a campaign does."""
-    num_arms, num_seeds, num_bursts = correct_ASB.shape
+    num_arms, num_seeds, num_items = correct_ASB.shape
     accuracy_AS = 100.0 * correct_ASB.mean(axis=2)
     scores = {str(arm): dict(enumerate(accuracy_AS[arm].tolist())) for arm in range(num_arms)}
-    spreads = pool_spreads(scores, 100.0 / num_bursts)
-    devices_B = np.repeat(np.arange(len(DEVICE_SKILL_D)), BURSTS_PER_DEVICE)
+    spreads = pool_spreads(scores, 100.0 / num_items)
+    stratum_B = np.repeat(np.arange(len(DEVICE_SKILL_D)), BURSTS_PER_DEVICE)
     signed_ASB = correct_ASB.astype(np.int8)
     estimates = []
     for arm in range(1, num_arms):
-        pairs = PairedDifferences(signed_ASB[arm] - signed_ASB[0], tuple(range(num_seeds)), devices_B)
+        pairs = PairedDifferences(signed_ASB[arm] - signed_ASB[0], tuple(range(num_seeds)), stratum_B)
         spread = difference_spread(spreads[str(arm)], spreads["0"]) if spreads else None
         estimates.append(estimate_delta(pairs, spread, LEVEL))
     return estimates

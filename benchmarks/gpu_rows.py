@@ -133,9 +133,9 @@ def datasheet_tflops(card: str) -> float | None:
     return next((tflops for part, tflops in DENSE_TFLOPS.items() if part in card), None)
 
 
-def augment_row(how: str, num_bursts: int, seconds: float) -> Row:
+def augment_row(how: str, num_items: int, seconds: float) -> Row:
     what = f"augmentation alone, {how}"
-    return Row(what, f"batches of {num_bursts}", f"{num_bursts / seconds:,.0f} bursts a second")
+    return Row(what, f"batches of {num_items}", f"{num_items / seconds:,.0f} bursts a second")
 
 
 def rule_row(how: str, shape: str, seconds: float, fastest_seconds: float | None) -> Row:

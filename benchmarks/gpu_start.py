@@ -16,7 +16,7 @@ import msgspec
 
 from model.config import CaptureConfig, DataConfig, JobConfig
 from model.speed import write_noise
-from orchestrator.runs.folder import RunFolder
+from model.train.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 LOOK_SECONDS = 0.01

@@ -26,9 +26,9 @@ from model.data.batches import Batch, device_classes
 from model.probe import NoiseBursts, count_bursts, make_noise
 from model.studies.radio.study import RadioStudy
 from model.train.device import peak_memory_bytes
+from model.train.run_folder import RunFolder
 from model.train.score import BATCH_SIZE
 from model.train.trainer import Trainer
-from orchestrator.runs.folder import RunFolder
 
 STEPS = 12
 """Training steps that stand for an epoch, which has 55."""
@@ -94,8 +94,8 @@ class RangedNoise(NoiseBursts):
             return super().take(indices)
 
 
-def make_ranged_noise(data: DataConfig, num_bursts: int) -> RangedNoise:
-    noise = make_noise(data, num_bursts)
+def make_ranged_noise(data: DataConfig, num_items: int) -> RangedNoise:
+    noise = make_noise(data, num_items)
     return RangedNoise(noise.parts, device_classes(data), stamps=noise.stamps)
 
 
@@ -116,9 +116,9 @@ class WatchedAugment:
         return getattr(self.augment, name)
 
 
-def whole_batches(num_bursts: int, batch_size: int, num_batches: int) -> int:
+def whole_batches(num_items: int, batch_size: int, num_batches: int) -> int:
     """Return the size of a set of so many whole batches, or of fewer if there are no more bursts."""
-    return min(num_bursts, batch_size * num_batches)
+    return min(num_items, batch_size * num_batches)
 
 
 class Training:

@@ -41,7 +41,7 @@ from pathlib import Path
 import optuna
 from model.studies.radio.study import RadioStudy
 from model.train.job import run_job
-from orchestrator.runs.folder import RunFolder
+from model.train.run_folder import RunFolder
 name, (job, space, points, trials) = sys.argv[1], json.loads(Path("plain.json").read_text())
 study = optuna.create_study(storage="sqlite:///plain.db", study_name=name, direction="maximize")
 for point in points:

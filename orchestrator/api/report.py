@@ -46,7 +46,7 @@ class VerdictRow(Struct, frozen=True, kw_only=True):
 
     experiment: str
     reference: str | None
-    accuracy_percent: float | None
+    score: float | None
     """Mean over seeds."""
     delta_points: float | None
     """Points of accuracy against the reference, mean over seeds; None where nothing is compared."""
@@ -65,10 +65,10 @@ def verdict_row(experiment: str, judgement: Judgement) -> VerdictRow:
     return VerdictRow(
         experiment=experiment,
         reference=judgement.reference,
-        accuracy_percent=judgement.accuracy_percent,
+        score=judgement.score,
         delta_points=judgement.delta_points if has_delta else None,
         interval_points=judgement.interval_points if has_delta else None,
-        num_seeds=len(judgement.accuracy_percent_of),
+        num_seeds=len(judgement.score_of),
         verdict=judgement.verdict.value if judgement.verdict else "",
         marks=marks(judgement),
         is_open=judgement.is_unconfirmed,

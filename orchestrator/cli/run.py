@@ -90,7 +90,7 @@ def _verdict_cells(row: VerdictRow) -> list[str]:
     return [
         row.experiment,
         row.reference or "",
-        "" if row.accuracy_percent is None else f"{row.accuracy_percent:.1f}",
+        "" if row.score is None else f"{row.score:.1f}",
         "" if delta is None else f"{delta:+.1f}",
         "" if interval is None else f"{interval[0]:+.1f} to {interval[1]:+.1f}",
         str(row.num_seeds or ""),

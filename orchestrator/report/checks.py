@@ -55,22 +55,22 @@ def _count_claim_verdicts(claims: Sequence[AuditedClaim]) -> str:
 
 def _describe_scored_on(plan: Plan, claims: Sequence[AuditedClaim], protocol: Protocol) -> str:
     """Say on how many bursts the source scored, and who says so."""
-    own = [claim for claim in claims if claim.num_bursts != protocol.num_bursts]
-    but = wording.listed(f"{claim.experiment} ({claim.num_bursts:,})" for claim in own)
+    own = [claim for claim in claims if claim.num_items != protocol.num_items]
+    but = wording.listed(f"{claim.experiment} ({claim.num_items:,})" for claim in own)
     whose = (
         "as the campaign file says"
         if protocol.is_declared
         else f"as many as {tables.judged_capture(plan)} has here, since the campaign file does not say how many"
     )
-    return f"{wording.counted(protocol.num_bursts, 'burst')}, {whose}{f'; except for {but}' if own else ''}"
+    return f"{wording.counted(protocol.num_items, 'burst')}, {whose}{f'; except for {but}' if own else ''}"
 
 
 def _describe_bursts(claims: Sequence[AuditedClaim], protocol: Protocol) -> str:
     # The error depends on both accuracies, so each claim has its own and the sentence gives the range.
-    errors = sorted(claim.burst_error_points for claim in claims if claim.burst_error_points is not None)
+    errors = sorted(claim.item_error_points for claim in claims if claim.item_error_points is not None)
     if not errors:
         return "The source gives no accuracies, so nobody can compute a standard error."
-    paired = paired_detectable_points(protocol.num_bursts, protocol.level)
+    paired = paired_detectable_points(protocol.num_items, protocol.level)
     kindest = (
         "with so few bursts, no difference could be found"
         if paired is None
@@ -90,7 +90,7 @@ def _describe_noise(noise: RunNoise | None, level: float) -> str:
             "which favours the source."
         )
     repeats = wording.listed(
-        f"{wording.listed(f'{name} ({wording.percent(value)})' for name, value in repeat.accuracy_percent_of.items())}"
+        f"{wording.listed(f'{name} ({wording.percent(value)})' for name, value in repeat.score_of.items())}"
         for repeat in noise.repeats
     )
     low, high = noise.deviation_interval_points(level)
@@ -182,7 +182,7 @@ def _shuffled_row(row: Shuffled) -> dict[str, str]:
     return {
         "run": row.run,
         "experiment": row.experiment,
-        "accuracy": f"{wording.percent(row.accuracy_percent)} ({row.correct:,} of {row.bursts:,})",
+        "accuracy": f"{wording.percent(row.score)} ({row.correct:,} of {row.bursts:,})",
         "interval": f"{wording.percent(row.low_percent)} to {wording.percent(row.high_percent)}",
         "chance": wording.percent(row.chance_percent),
         "holds": "yes" if row.includes_chance else "no",

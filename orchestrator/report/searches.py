@@ -15,7 +15,7 @@ from orchestrator.report.escape import MAX_LETTERS, escape_cell
 from orchestrator.report.place import write_files
 from orchestrator.report.search_figures import describe_history, describe_surface, draw_history, draw_surface
 from orchestrator.runs.paths import Paths
-from orchestrator.search.objective import burst_error
+from orchestrator.search.objective import item_error
 from orchestrator.search.results import Difference, Searched, SearchSummary, TrialRecord, as_trained, name_point
 from orchestrator.search.sampler import TOP_SHARE
 from orchestrator.wording import csv_cell, one_line, visible
@@ -48,7 +48,7 @@ def compare(best: TrialRecord, other: TrialRecord, num_points: int) -> Differenc
     differences = [one - two for one, two in zip(ours.per_seed, theirs.per_seed, strict=True)]
     # Two-sided, and shared among all comparisons with the best point.
     tail = (1.0 - COVERAGE) / 2 / max(1, num_points - 1)
-    of_bursts = hypot(burst_error(ours.per_seed, ours.bursts), burst_error(theirs.per_seed, theirs.bursts))
+    of_bursts = hypot(item_error(ours.per_seed, ours.bursts), item_error(theirs.per_seed, theirs.bursts))
     reach = float(norm.isf(tail)) * of_bursts
     # Seeds are paired: what a seed does to both points cancels in the differences.
     if ours.is_across_seeds:

@@ -49,8 +49,8 @@ def summary_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
         "title": arm.title,
         "same_as_note": f" (the same configuration as {arm.same_as}, trained once)" if arm.same_as else "",
         "on": arm.reference or wording.MISSING,
-        "accuracy": wording.percent(judgement.accuracy_percent),
-        "num_seeds": str(len(judgement.accuracy_percent_of) or wording.MISSING),
+        "accuracy": wording.percent(judgement.score),
+        "num_seeds": str(len(judgement.score_of) or wording.MISSING),
         **_difference_cells(plan, judgement),
         "fresh": _fresh_cell(plan, judgement),
         "verdict": f"{judgement.verdict or wording.MISSING}{marks(judgement)}",
@@ -235,7 +235,7 @@ def _seed_rows(findings: Findings, experiment: str) -> list[dict[str, str]]:
         rows.append(
             {
                 "seed": f"{score.seed + shift} (beside {score.seed})" if shift else str(score.seed),
-                "accuracy": wording.percent(score.accuracy_percent),
+                "accuracy": wording.percent(score.score),
                 "delta": wording.points(delta if is_compared(findings.judgements[experiment]) else None),
                 "used_for": USED_FOR[score.used_for],
                 "run": run,
@@ -253,7 +253,7 @@ def _describe_errors(arm: Arm, judgement: Judgement) -> str:
     borrowed = f" (their spread {whose})" if judgement.moderated else ""
     return (
         f"Standard error {judgement.error_points:.2f} points: {wording.plain(judgement.seed_error_points)} from seeds"
-        f"{borrowed}, {wording.plain(judgement.burst_error_points)} from bursts, "
+        f"{borrowed}, {wording.plain(judgement.item_error_points)} from bursts, "
         f"{wording.plain(judgement.rest_error_points)} from both together, their squares added. "
         f"p {wording.probability(judgement.p_value)}, adjusted {wording.probability(judgement.adjusted_p_value)}; "
         f"against the margin {wording.probability(judgement.equivalence_p_value)}. "

@@ -58,15 +58,15 @@ def _freedom(value: float) -> str:
 
 def _say_counts(steps: Arithmetic) -> Iterator[str]:
     yield (
-        f"Counts. Of the {wording.counted(steps.num_bursts, 'burst')} that every run on both sides was scored on, "
+        f"Counts. Of the {wording.counted(steps.num_items, 'burst')} that every run on both sides was scored on, "
         "recognised were:"
     )
     # One line for each seed, so that a reader can check every count against its run.
     yield from (_say_seed(steps, seed) for seed in steps.seeds)
     if steps.dropped_seeds:
         yield f"Left out: {wording.seeds(steps.dropped_seeds)}, scored on one side only."
-    if steps.dropped_bursts:
-        yield f"Left out: {wording.counted(steps.dropped_bursts, 'burst')} that not every run was scored on."
+    if steps.dropped_items:
+        yield f"Left out: {wording.counted(steps.dropped_items, 'burst')} that not every run was scored on."
 
 
 def _say_seed(steps: Arithmetic, seed: SeedStep) -> str:
@@ -120,7 +120,7 @@ def _describe_replicates(steps: Arithmetic) -> str:
 
 
 def _say_replicates(replicates: ReplicateStep, error: ErrorStep) -> Iterator[str]:
-    of = replicates.accuracy_percent_of
+    of = replicates.score_of
     each = wording.listed(f"{_size(percent)} % at seed {seed}" for seed, percent in of.items())
     deviation = _size(replicates.deviation_points)
     yield f"The {len(of)} runs of the baseline's configuration, all A/A arms included: {each}."
@@ -161,7 +161,7 @@ def _say_bursts(steps: Arithmetic) -> Iterator[str]:
     )
     for device in steps.devices:
         yield (
-            f"transmitter {device.device}: {wording.counted(device.num_bursts, 'burst')}, "
+            f"transmitter {device.device}: {wording.counted(device.num_items, 'burst')}, "
             f"{_points(device.delta_points)} points, variance {device.variance_points2:.4f}"
         )
     # This total contains the rest, which the next step subtracts.
@@ -184,7 +184,7 @@ def _say_error(steps: Arithmetic) -> Iterator[str]:
 
 def _say_parts(num_seeds: int, error: ErrorStep) -> Iterator[str]:
     yield "Error of the mean, in three parts. Each is named by what would make it smaller:"
-    seed, burst, rest = map(_size, (error.seed_error_points, error.burst_error_points, error.rest_error_points))
+    seed, burst, rest = map(_size, (error.seed_error_points, error.item_error_points, error.rest_error_points))
     yield f"more seeds or more bursts: {rest} points, which belong to a seed and a burst together"
     yield f"more seeds: {seed} points: {_size(error.spread_points)} / √{num_seeds} of step 3 less the first, in squares"
     yield f"more bursts: {burst} points: the square root of step 4 less the first, in squares; no part is below 0"

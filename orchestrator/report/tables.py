@@ -110,14 +110,14 @@ def scores_table(findings: Findings) -> pd.DataFrame:
     - num_scored: how many these seeds are; num_paired: how many of them have both sides scored
     - delta_points; low_points and high_points: its interval, which covers one minus level
     - error_points: the standard error of the difference
-    - seed_error_points, burst_error_points: its parts that more seeds, or more bursts, would take away
+    - seed_error_points, item_error_points: its parts that more seeds, or more bursts, would take away
     - rest_error_points: its part that more seeds or more bursts would take away
     - degrees_of_freedom
     - moderated: whether the seed part borrows from other arms
     - baseline_delta_points, p_value
     - adjusted_p_value: among the num_compared comparisons of its family
     - equivalence_p_value: against the margin
-    - num_bursts, dropped_seeds, dropped_bursts
+    - num_items, dropped_seeds, dropped_items
     - look_seeds: number of seeds at the look that gave the verdict, in a campaign with looks
     - fresh_delta_points, fresh_low_points, fresh_high_points, fresh_level: on the confirmation's seeds alone
     - is_confirmed: empty while the confirmation's seeds have no result
@@ -130,14 +130,14 @@ def scores_table(findings: Findings) -> pd.DataFrame:
         f"{judged_capture(plan)}_accuracy_percent": "float64",
         **dict.fromkeys(("num_scored", "num_paired"), "Int64"),
         **dict.fromkeys(ESTIMATE, "float64"),
-        **dict.fromkeys(("error_points", "seed_error_points", "burst_error_points", "rest_error_points"), "float64"),
+        **dict.fromkeys(("error_points", "seed_error_points", "item_error_points", "rest_error_points"), "float64"),
         "degrees_of_freedom": "float64",
         "moderated": "boolean",
         **dict.fromkeys(("baseline_delta_points", "p_value", "adjusted_p_value", "equivalence_p_value"), "float64"),
         "family": "str",
-        **dict.fromkeys(("num_compared", "num_bursts"), "Int64"),
+        **dict.fromkeys(("num_compared", "num_items"), "Int64"),
         "dropped_seeds": "str",
-        "dropped_bursts": "Int64",
+        "dropped_items": "Int64",
         "look_seeds": "Int64",
         **{f"fresh_{name}": "float64" for name in ESTIMATE},
         "is_confirmed": "boolean",
@@ -156,7 +156,7 @@ def _score_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
     row = structs.asdict(judgement)
     if judgement.reference is None:
         # The baseline is compared with nothing, so it has no counts of pairs.
-        row |= {"num_bursts": None, "dropped_bursts": None, "moderated": None, "level": None}
+        row |= {"num_items": None, "dropped_items": None, "moderated": None, "level": None}
     for name in ESTIMATE if judgement.fresh else ():
         row[f"fresh_{name}"] = getattr(judgement.fresh, name)
     # Fresh seeds without a result confirm nothing and refute nothing.
@@ -166,8 +166,8 @@ def _score_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
         "title": arm.title,
         "group": arm.group,
         "same_as": arm.same_as,
-        f"{judged_capture(plan)}_accuracy_percent": judgement.accuracy_percent,
-        "num_scored": len(judgement.accuracy_percent_of),
+        f"{judged_capture(plan)}_accuracy_percent": judgement.score,
+        "num_scored": len(judgement.score_of),
         "num_paired": len(judgement.seeds) if judgement.reference else None,
         "dropped_seeds": " ".join(str(seed) for seed in judgement.dropped_seeds) or None,
         "confounded": "; ".join(judgement.confounds) or None,
@@ -191,7 +191,7 @@ def seeds_table(findings: Findings) -> pd.DataFrame:
     columns = {"experiment": "str", "seed": "Int64"}
     columns |= dict.fromkeys((accuracy, "delta_points", "fresh_delta_points"), "float64") | {"used_for": "str"}
     scores = [score for of in findings.seed_scores.values() for score in of]
-    return _frame([structs.asdict(score) | {accuracy: score.accuracy_percent} for score in scores], columns)
+    return _frame([structs.asdict(score) | {accuracy: score.score} for score in scores], columns)
 
 
 def claims_table(findings: Findings) -> pd.DataFrame:
@@ -200,7 +200,7 @@ def claims_table(findings: Findings) -> pd.DataFrame:
     Columns:
 
     - experiment, reference
-    - reported_accuracy_percent, reported_delta_points, reported_versus, reported_outcome
+    - reported_score, reported_delta_points, reported_versus, reported_outcome
     - <judged>_accuracy_percent
     - delta_points; low_points and high_points: its interval, which covers one minus level
     - level, verdict
@@ -209,7 +209,7 @@ def claims_table(findings: Findings) -> pd.DataFrame:
     """
     columns = {
         **dict.fromkeys(("experiment", "reference"), "str"),
-        **dict.fromkeys(("reported_accuracy_percent", "reported_delta_points"), "float64"),
+        **dict.fromkeys(("reported_score", "reported_delta_points"), "float64"),
         **dict.fromkeys(("reported_versus", "reported_outcome"), "str"),
         f"{judged_capture(findings.plan)}_accuracy_percent": "float64",
         **dict.fromkeys(ESTIMATE, "float64"),
@@ -221,11 +221,11 @@ def claims_table(findings: Findings) -> pd.DataFrame:
 def _claim_row(findings: Findings, claim: ReplayedClaim) -> dict[str, Any]:
     judgement, reported = findings.judgements[claim.experiment], claim.reported
     return structs.asdict(judgement) | {
-        "reported_accuracy_percent": reported.accuracy,
+        "reported_score": reported.accuracy,
         "reported_delta_points": reported.delta,
         "reported_versus": reported.versus,
         "reported_outcome": reported.outcome,
-        f"{judged_capture(findings.plan)}_accuracy_percent": judgement.accuracy_percent,
+        f"{judged_capture(findings.plan)}_accuracy_percent": judgement.score,
         "level": judgement.level if judgement.reference else None,
         "agreement": claim.agreement,
         "why": claim.why,
@@ -245,7 +245,7 @@ def audit_table(findings: Findings) -> pd.DataFrame:
     words = dict.fromkeys(("standing", "why", "agreement"), "str")
     numbers = [name for name in AuditedClaim.__struct_fields__ if name.endswith(("points", "value"))]
     ours = dict.fromkeys(ESTIMATE, "float64")
-    columns = {"experiment": "str", "reported_delta_points": "float64", "versus": "str", "num_bursts": "Int64"}
+    columns = {"experiment": "str", "reported_delta_points": "float64", "versus": "str", "num_items": "Int64"}
     columns |= {name: "float64" for name in numbers if name != "delta_points"} | ours | words
     return _frame([_audit_row(findings, claim) for claim in findings.claims.audited], columns)
 
@@ -267,7 +267,7 @@ def interactions_table(findings: Findings) -> pd.DataFrame:
 
     - first, second: the experiments
     - neither, only_first, only_second, both: the four arms
-    - num_seeds, num_bursts: that the four arms have in common
+    - num_seeds, num_items: that the four arms have in common
     - first_points, second_points, both_points: each effect on `neither`
     - contrast_points: `both_points` less the other two
     - low_points, high_points: its interval, which covers one minus `level`
@@ -279,7 +279,7 @@ def interactions_table(findings: Findings) -> pd.DataFrame:
     tests = ("degrees_of_freedom", "p_value", "adjusted_p_value", "equivalence_p_value")
     columns = {
         **dict.fromkeys(Interaction.__struct_fields__, "str"),
-        **dict.fromkeys(("num_seeds", "num_bursts"), "Int64"),
+        **dict.fromkeys(("num_seeds", "num_items"), "Int64"),
         **dict.fromkeys((*effects, *tests), "float64"),
         "verdict": "str",
     }
@@ -307,18 +307,18 @@ def ledger_table(findings: Findings) -> pd.DataFrame:
 def devices_table(findings: Findings) -> pd.DataFrame:
     """List the accuracy by transmitter on the judged capture, one row for each experiment and device.
 
-    Columns: experiment, device (0-based, as in the capture), num_seeds, num_bursts (over these seeds),
+    Columns: experiment, device (0-based, as in the capture), num_seeds, num_items (over these seeds),
     <judged>_accuracy_percent. The seeds are those of the experiment's mean.
     """
     plan = findings.plan
     rows = [row for name in plan.arms for row in _device_rows(plan, findings.records, findings.judgements[name])]
-    counts = dict.fromkeys(("device", "num_seeds", "num_bursts"), "Int64")
+    counts = dict.fromkeys(("device", "num_seeds", "num_items"), "Int64")
     return _frame(rows, {"experiment": "str", **counts, f"{judged_capture(plan)}_accuracy_percent": "float64"})
 
 
 def _device_rows(plan: Plan, records: Records, judgement: Judgement) -> list[dict[str, Any]]:
     capture, experiment = judged_capture(plan), judgement.experiment
-    runs = [records.get(plan.run_of[experiment, seed]) for seed in judgement.accuracy_percent_of]
+    runs = [records.get(plan.run_of[experiment, seed]) for seed in judgement.score_of]
     scored: list[Bursts] = [run.bursts[capture] for run in runs if run is not None and capture in run.bursts]
     if not scored:
         return []
@@ -330,7 +330,7 @@ def _device_rows(plan: Plan, records: Records, judgement: Judgement) -> list[dic
             "experiment": experiment,
             "device": int(device),
             "num_seeds": sum(bool((bursts.devices == device).any()) for bursts in scored),
-            "num_bursts": int((devices == device).sum()),
+            "num_items": int((devices == device).sum()),
             f"{capture}_accuracy_percent": 100.0 * float(correct[devices == device].mean()),
         }
         for device in np.unique(devices)

@@ -25,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -83,6 +84,17 @@ class Result(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     best_epoch: int | None = None
     epochs: int
     scores: dict[str, LocationScore] = {}
+
+
+class RunConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`config.json`: what one run trains."""
+
+    format: Literal[2] = 2
+    experiment: str
+    profile: str
+    seed: int
+    params: dict[str, Any]
+    """Every parameter of the task, nested and resolved; the seed is not among them."""
 
 
 @dataclass(frozen=True)

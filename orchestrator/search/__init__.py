@@ -15,7 +15,7 @@ NAMES = {
     "TOP_SHARE": "sampler",
     "TrialRecord": "results",
     "as_trained": "results",
-    "burst_error": "objective",
+    "item_error": "objective",
     "loop": "",
     "name_point": "results",
     "open_search": "open",

@@ -65,11 +65,11 @@ def combine(scores: Sequence[tuple[float, int]]) -> Score:
     """
     per_seed, bursts = tuple(accuracy for accuracy, _ in scores), scores[0][1]
     of_seeds = stdev(per_seed) / sqrt(len(per_seed)) if len(per_seed) > 1 else 0.0
-    error = max(of_seeds, burst_error(per_seed, bursts))
+    error = max(of_seeds, item_error(per_seed, bursts))
     return Score(mean=mean(per_seed), standard_error=error, per_seed=per_seed, bursts=bursts)
 
 
-def burst_error(per_seed: Sequence[float], bursts: int) -> float:
+def item_error(per_seed: Sequence[float], bursts: int) -> float:
     """Return the standard error from sampling the test bursts only (not the seeds), in percentage points.
 
     Binomial, with two successes and two failures added (Agresti and Coull 1998). Without them, scores of 0 and 100 %

@@ -19,7 +19,7 @@ NAMES = {
     "Resolve": "estimate",
     "Spread": "variance",
     "arm_spreads": "variance",
-    "bursts_to_resolve": "estimate",
+    "items_to_resolve": "estimate",
     "difference_spread": "variance",
     "equivalence_p_value": "estimate",
     "estimate_delta": "estimate",

@@ -32,8 +32,8 @@ class Estimate(Struct, frozen=True, kw_only=True):
     """Seeds at which both sides were scored."""
     dropped_seeds: tuple[int, ...] = ()
     """Seeds at which only one side was scored."""
-    num_bursts: int = 0
-    dropped_bursts: int = 0
+    num_items: int = 0
+    dropped_items: int = 0
     """Bursts that not all of the runs were scored on."""
     delta_points: float | None = None
     delta_points_of: dict[int, float] = {}
@@ -48,7 +48,7 @@ class Estimate(Struct, frozen=True, kw_only=True):
     """The standard error of the difference."""
     seed_error_points: float | None = None
     """The part that more seeds would take away."""
-    burst_error_points: float | None = None
+    item_error_points: float | None = None
     """The part that more bursts would take away. With one seed it is the only part that can be estimated."""
     rest_error_points: float | None = None
     """The part that belongs to a seed and a burst together: more of either would take it away."""
@@ -76,8 +76,8 @@ def estimate_delta(pairs: PairedDifferences, spread: Spread | None, level: float
     estimate = Estimate(
         seeds=pairs.seeds,
         dropped_seeds=pairs.dropped_seeds,
-        num_bursts=pairs.num_bursts,
-        dropped_bursts=pairs.dropped_bursts,
+        num_items=pairs.num_items,
+        dropped_items=pairs.dropped_items,
         level=level,
     )
     if pairs.num_seeds == 0:
@@ -90,8 +90,8 @@ def estimate_delta(pairs: PairedDifferences, spread: Spread | None, level: float
     )
     # One seed shows sampling error only. An interval from it would ignore seed noise, so there is none.
     if pairs.num_seeds == 1:
-        variance = float(stratified_variance(pairs.points, pairs.devices_B)[0])
-        return replace(estimate, burst_error_points=variance**0.5)
+        variance = float(stratified_variance(pairs.points, pairs.stratum_B)[0])
+        return replace(estimate, item_error_points=variance**0.5)
     return _with_interval(estimate, pairs, spread)
 
 
@@ -107,7 +107,7 @@ def _with_interval(estimate: Estimate, pairs: PairedDifferences, spread: Spread 
         p_value=min(1.0, 2.0 * float(stdtr(parts.degrees_of_freedom, -abs(delta_points) / error))),
         error_points=error,
         seed_error_points=parts.seed**0.5,
-        burst_error_points=parts.burst**0.5,
+        item_error_points=parts.burst**0.5,
         rest_error_points=parts.rest**0.5,
         degrees_of_freedom=parts.degrees_of_freedom,
         moderated=spread is not None,
@@ -143,14 +143,14 @@ def seeds_to_resolve(estimate: Estimate, half_width_points: float, level: float)
     return _times_to_resolve(seed + rest, burst, half_width_points, level) * len(estimate.seeds)
 
 
-def bursts_to_resolve(estimate: Estimate, half_width_points: float, level: float) -> float:
+def items_to_resolve(estimate: Estimate, half_width_points: float, level: float) -> float:
     """Return roughly how many bursts, of the same devices and at the same seeds, would do the same."""
     seed, burst, rest = _squared_parts(estimate)
-    return _times_to_resolve(burst + rest, seed, half_width_points, level) * estimate.num_bursts
+    return _times_to_resolve(burst + rest, seed, half_width_points, level) * estimate.num_items
 
 
 Resolve = Callable[[Estimate, float, float], float]
-"""`seeds_to_resolve` or `bursts_to_resolve`."""
+"""`seeds_to_resolve` or `items_to_resolve`."""
 
 
 def fewest_to_decide(
@@ -175,7 +175,7 @@ def fewest_to_decide(
 
 
 def _squared_parts(estimate: Estimate) -> tuple[float, float, float]:
-    parts = (estimate.seed_error_points, estimate.burst_error_points, estimate.rest_error_points)
+    parts = (estimate.seed_error_points, estimate.item_error_points, estimate.rest_error_points)
     seed, burst, rest = (part**2 for part in parts if part is not None)
     return seed, burst, rest
 

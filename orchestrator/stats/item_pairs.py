@@ -65,9 +65,9 @@ def pair_items(
     return PairedDifferences(
         difference_SB=value_2SU[0] - value_2SU[1],
         seeds=seeds,
-        devices_B=units,
+        stratum_B=units,
         dropped_seeds=tuple(sorted((experiment.keys() | reference.keys()) - set(seeds))),
-        dropped_bursts=dropped,
+        dropped_items=dropped,
         scale=1.0,
         resolution=resolution if resolution is not None else max(SMALLEST_SHARE * largest, np.finfo(np.float64).tiny),
     )

@@ -40,17 +40,17 @@ class PairedDifferences:
     difference_SB: NDArray[np.int8] | Floats
     """Experiment minus reference: -1, 0 or 1 for items that are right or wrong, else in the metric's unit."""
     seeds: tuple[int, ...]
-    devices_B: NDArray[np.int64] | NDArray[np.str_]
+    stratum_B: NDArray[np.int64] | NDArray[np.str_]
     """The stratum of each item, such as the transmitter of a burst."""
     dropped_seeds: tuple[int, ...] = ()
-    dropped_bursts: int = 0
+    dropped_items: int = 0
     scale: float = 100.0
     """What a difference of 1 is worth in points: 100 percentage points of accuracy, or 1 of a metric's own unit."""
     resolution: float | None = None
     """Smallest step of a run's score, in points; None if it is that of one item of B."""
 
     def __post_init__(self) -> None:
-        wanted = (len(self.seeds), len(self.devices_B))
+        wanted = (len(self.seeds), len(self.stratum_B))
         if self.difference_SB.shape != wanted:
             raise ValueError(f"differences are {self.difference_SB.shape}, seeds x bursts are {wanted}")
 
@@ -60,9 +60,9 @@ class PairedDifferences:
         return len(self.seeds)
 
     @property
-    def num_bursts(self) -> int:
+    def num_items(self) -> int:
         """B."""
-        return len(self.devices_B)
+        return len(self.stratum_B)
 
     @property
     def delta_points_by_seed(self) -> Floats:
@@ -78,7 +78,7 @@ class PairedDifferences:
     @property
     def smallest_step(self) -> float:
         """Smallest difference of two scores, in points."""
-        return self.scale / self.num_bursts if self.resolution is None else self.resolution
+        return self.scale / self.num_items if self.resolution is None else self.resolution
 
 
 def pair_outcomes(experiment: Mapping[int, BurstOutcomes], reference: Mapping[int, BurstOutcomes]) -> PairedDifferences:
@@ -91,7 +91,7 @@ def pair_outcomes(experiment: Mapping[int, BurstOutcomes], reference: Mapping[in
     """
     seeds = tuple(sorted(experiment.keys() & reference.keys()))
     sides = [side[seed] for side in (experiment, reference) for seed in seeds]
-    keys_B, dropped_bursts = common_keys([side.keys for side in sides])
+    keys_B, dropped_items = common_keys([side.keys for side in sides])
     # Runs without a common burst are no pair, so their seeds count as dropped.
     if len(keys_B) == 0:
         seeds, sides = (), []
@@ -102,9 +102,9 @@ def pair_outcomes(experiment: Mapping[int, BurstOutcomes], reference: Mapping[in
     return PairedDifferences(
         difference_SB=correct_2SB[0] - correct_2SB[1],
         seeds=seeds,
-        devices_B=agreed(devices, keys_B, "device of burst") if devices else np.array([], dtype=np.int64),
+        stratum_B=agreed(devices, keys_B, "device of burst") if devices else np.array([], dtype=np.int64),
         dropped_seeds=tuple(sorted((experiment.keys() | reference.keys()) - set(seeds))),
-        dropped_bursts=dropped_bursts,
+        dropped_items=dropped_items,
     )
 
 

@@ -98,29 +98,29 @@ def rounding_variance(step_points: float) -> float:
     return step_points**2 / 12
 
 
-def stratified_variance(values_RB: Floats, devices_B: NDArray[np.int64] | NDArray[np.str_]) -> Floats:
+def stratified_variance(values_RB: Floats, stratum_B: NDArray[np.int64] | NDArray[np.str_]) -> Floats:
     """Return the sampling variance of the mean over bursts of each row [R]; each device is a stratum.
 
     Source: Cochran, Sampling Techniques (1977), eq. 5.7 without the finite-population term. A device with one burst
     takes the pooled variance of the others. If every device has one burst, the variance is that over all bursts.
     """
-    _, device_of_B, count_D = np.unique(devices_B, return_inverse=True, return_counts=True)
+    _, stratum_of_B, count_D = np.unique(stratum_B, return_inverse=True, return_counts=True)
     # Strata of one burst have no variance inside, so all bursts become one stratum.
     if (count_D == 1).all():
-        device_of_B, count_D = np.zeros_like(device_of_B), np.array([len(devices_B)])
-    member_BD = (device_of_B[:, None] == np.arange(len(count_D))).astype(np.float64)
-    centred_RB = values_RB - (values_RB @ member_BD / count_D)[:, device_of_B]
+        stratum_of_B, count_D = np.zeros_like(stratum_of_B), np.array([len(stratum_B)])
+    member_BD = (stratum_of_B[:, None] == np.arange(len(count_D))).astype(np.float64)
+    centred_RB = values_RB - (values_RB @ member_BD / count_D)[:, stratum_of_B]
     squares_RD = centred_RB**2 @ member_BD
     pooled_R1 = squares_RD.sum(axis=1, keepdims=True) / max(1, (count_D - 1).sum())
     variance_RD = np.where(count_D > 1, squares_RD / np.maximum(1, count_D - 1), pooled_R1)
-    result_R: Floats = variance_RD @ count_D / len(devices_B) ** 2
+    result_R: Floats = variance_RD @ count_D / len(stratum_B) ** 2
     return result_R
 
 
-def burst_freedom(pairs: PairedDifferences) -> int:
+def item_freedom(pairs: PairedDifferences) -> int:
     """Return the degrees of freedom of a variance over bursts within devices; zero for a single burst."""
-    within = pairs.num_bursts - len(np.unique(pairs.devices_B))
-    return within or pairs.num_bursts - 1
+    within = pairs.num_items - len(np.unique(pairs.stratum_B))
+    return within or pairs.num_items - 1
 
 
 def split_error(pairs: PairedDifferences, spread: Spread) -> ErrorParts:
@@ -133,13 +133,13 @@ def split_error(pairs: PairedDifferences, spread: Spread) -> ErrorParts:
         spread: of the difference at one seed; moderated, or `seed_spread` of the pairs.
     """
     points_SB = pairs.points
-    freedom = burst_freedom(pairs)
+    freedom = item_freedom(pairs)
     if freedom == 0:
         # One burst shows no variance, so take the largest that a number in [-1, 1] can have.
         return ErrorParts(spread.variance_points2 / pairs.num_seeds, pairs.scale**2, 0.0, spread.degrees_of_freedom)
     mean_1B = points_SB.mean(axis=0, keepdims=True)
     # The first row is the mean over seeds; each other row is what one seed adds to each burst.
-    between, *each = stratified_variance(np.vstack([mean_1B, points_SB - mean_1B]), pairs.devices_B).tolist()
+    between, *each = stratified_variance(np.vstack([mean_1B, points_SB - mean_1B]), pairs.stratum_B).tolist()
     rest = sum(each) / (pairs.num_seeds - 1) / pairs.num_seeds
     across_seeds = max(spread.variance_points2 / pairs.num_seeds, rest)
     burst = max(0.0, between - rest)

@@ -155,6 +155,13 @@ class TaskSpec(Config, frozen=True, kw_only=True):
     ] = None
     check: Annotated[Command | None, Meta(description="a command that resolves and checks configurations")] = None
     prepare: Annotated[Command | None, Meta(description="a command that makes data that are missing")] = None
+    supervised: Annotated[
+        bool, Meta(description="false: the command itself holds job.lock and writes epochs.jsonl and result.json")
+    ] = True
+    standby: Annotated[Command | None, Meta(description="a command that forks such jobs on request")] = None
+    controls: Annotated[
+        dict[str, dict[str, Any]], Meta(description="control, such as shuffled_labels -> the change that makes it")
+    ] = {}
     labels: LabelsSpec = LabelsSpec()
 
     @property

@@ -60,18 +60,18 @@ class Agreement(StrEnum):
 class Repeat(Struct, frozen=True, kw_only=True):
     """One configuration that the source reports under several names."""
 
-    accuracy_percent_of: dict[str, float]
+    score_of: dict[str, float]
     """Experiment -> its reported accuracy; two or more."""
 
     @property
     def apart_points(self) -> float:
         """The distance between the highest and the lowest."""
-        return max(self.accuracy_percent_of.values()) - min(self.accuracy_percent_of.values())
+        return max(self.score_of.values()) - min(self.score_of.values())
 
     @property
     def sum_of_squares_points2(self) -> float:
         """The sum of the squared deviations from the mean."""
-        accuracies = self.accuracy_percent_of.values()
+        accuracies = self.score_of.values()
         mean = sum(accuracies) / len(accuracies)
         return sum((accuracy - mean) ** 2 for accuracy in accuracies)
 
@@ -99,7 +99,7 @@ class RunNoise(Struct, frozen=True, kw_only=True):
 class Protocol(Struct, frozen=True, kw_only=True):
     """How the source got its numbers: one run on each side, both scored on the same bursts."""
 
-    num_bursts: int
+    num_items: int
     is_declared: bool
     """Whether the campaign file gives the number of bursts. Otherwise it is that of the judged capture here."""
     level: float
@@ -114,19 +114,19 @@ class AuditedClaim(Struct, frozen=True, kw_only=True):
     experiment: str
     delta_points: float
     versus: str | None
-    num_bursts: int
+    num_items: int
     """Number of bursts that each side was scored on."""
     accuracies_delta_points: float | None
     """The difference of the two reported accuracies, if the source reports both."""
     repeat_delta_points: float | None
     """The claim again, with the accuracy that the source reports for its other run of this configuration."""
-    burst_error_points: float | None
+    item_error_points: float | None
     paired_error_points: float
     """Standard error with the most favourable pairing."""
     total_error_points: float | None
     """Standard error from unpaired bursts and from both runs."""
     detectable_points: float | None
-    burst_detectable_points: float | None
+    item_detectable_points: float | None
     """From the sampling error of unpaired bursts alone."""
     paired_detectable_points: float | None
     """From the sampling error alone, with the most favourable pairing."""
@@ -239,7 +239,7 @@ def find_protocol(plan: Plan) -> Protocol:
     capture = plan.campaign.data.captures[plan.campaign.data.report[0]]
     num_devices, num_packets = (stop - start for start, stop in (capture.devices, capture.packets))
     return Protocol(
-        num_bursts=declared or num_devices * num_packets,
+        num_items=declared or num_devices * num_packets,
         is_declared=declared is not None,
         level=plan.campaign.judging.level,
         noise=find_noise(list(plan.arms.values())),
@@ -252,32 +252,32 @@ def find_noise(arms: Sequence[Arm]) -> RunNoise | None:
     for arm in arms:
         if arm.reported and arm.reported.accuracy is not None:
             reported.setdefault(arm.same_as or arm.id, {})[arm.id] = arm.reported.accuracy
-    repeats = tuple(Repeat(accuracy_percent_of=each) for each in reported.values() if len(each) > 1)
-    freedom = sum(len(repeat.accuracy_percent_of) - 1 for repeat in repeats)
+    repeats = tuple(Repeat(score_of=each) for each in reported.values() if len(each) > 1)
+    freedom = sum(len(repeat.score_of) - 1 for repeat in repeats)
     if not freedom:
         return None
     variance = sum(repeat.sum_of_squares_points2 for repeat in repeats) / freedom
     return RunNoise(repeats=repeats, deviation_points=math.sqrt(variance), degrees_of_freedom=freedom)
 
 
-def unpaired_error_points(first_percent: float, second_percent: float, num_bursts: int) -> float:
-    """Return the standard error of the difference of two accuracies, each over `num_bursts` independent bursts."""
+def unpaired_error_points(first_percent: float, second_percent: float, num_items: int) -> float:
+    """Return the standard error of the difference of two accuracies, each over `num_items` independent bursts."""
     shares = (first_percent / 100.0, second_percent / 100.0)
-    return 100.0 * math.sqrt(sum(share * (1.0 - share) for share in shares) / num_bursts)
+    return 100.0 * math.sqrt(sum(share * (1.0 - share) for share in shares) / num_items)
 
 
-def paired_error_points(delta_points: float, num_bursts: int) -> float:
+def paired_error_points(delta_points: float, num_items: int) -> float:
     """Return the standard error of a paired difference whose runs differ on as few bursts as possible.
 
     Source: Fleiss, Levin, Paik, Statistical Methods for Rates and Proportions (2003), chapter 13, matched samples.
     """
     share = min(1.0, abs(delta_points) / 100.0)
-    return 100.0 * math.sqrt((share - share**2) / num_bursts)
+    return 100.0 * math.sqrt((share - share**2) / num_items)
 
 
-def paired_p_value(delta_points: float, num_bursts: int) -> float:
+def paired_p_value(delta_points: float, num_items: int) -> float:
     """Return the p-value of McNemar's exact test if all discordant bursts favour one side."""
-    discordant = round(num_bursts * min(1.0, abs(delta_points) / 100.0))
+    discordant = round(num_items * min(1.0, abs(delta_points) / 100.0))
     return float(binomtest(0, discordant).pvalue) if discordant else 1.0
 
 
@@ -286,7 +286,7 @@ def detectable_points(error_points: float, level: float) -> float:
     return float(norm.ppf(1.0 - level / 2.0) + norm.ppf(POWER)) * error_points
 
 
-def paired_detectable_points(num_bursts: int, level: float) -> float | None:
+def paired_detectable_points(num_items: int, level: float) -> float | None:
     """Return the smallest difference that McNemar's exact test finds with a power of 80 %, with the best pairing.
 
     The test rejects from c discordant bursts on one side, the first c with 2 / 2^c at or below the level. The number of
@@ -295,35 +295,35 @@ def paired_detectable_points(num_bursts: int, level: float) -> float | None:
     """
     # c bursts on one side have a two-sided p-value of 2 / 2^c.
     needed = math.ceil(math.log2(2.0 / level) - TIE)
-    if needed > num_bursts:
+    if needed > num_items:
         return None
-    return 100.0 * float(beta.ppf(POWER, needed, num_bursts - needed + 1))
+    return 100.0 * float(beta.ppf(POWER, needed, num_items - needed + 1))
 
 
 def audit_claim(plan: Plan, arm: Arm, reported: Reported, protocol: Protocol) -> AuditedClaim:
     """Judge one reported difference; its own number of bursts, if reported, replaces that of the protocol."""
     assert reported.delta is not None
-    protocol = structs.replace(protocol, num_bursts=reported.bursts or protocol.num_bursts)
+    protocol = structs.replace(protocol, num_items=reported.bursts or protocol.num_items)
     sides = _sides(plan, arm, reported)
-    burst_error = unpaired_error_points(*sides, protocol.num_bursts) if sides else None
-    total_error = None if burst_error is None else math.hypot(burst_error, _difference_noise(protocol.noise))
-    verdict, why = _judge_claim(abs(reported.delta), burst_error, protocol)
+    item_error = unpaired_error_points(*sides, protocol.num_items) if sides else None
+    total_error = None if item_error is None else math.hypot(item_error, _difference_noise(protocol.noise))
+    verdict, why = _judge_claim(abs(reported.delta), item_error, protocol)
     repeat_delta = _repeat_delta(arm, sides, protocol.noise)
     return AuditedClaim(
         experiment=arm.id,
         delta_points=reported.delta,
         versus=reported.versus,
-        num_bursts=protocol.num_bursts,
+        num_items=protocol.num_items,
         accuracies_delta_points=_accuracies_delta(plan, reported),
         repeat_delta_points=repeat_delta,
-        burst_error_points=burst_error,
-        paired_error_points=paired_error_points(reported.delta, protocol.num_bursts),
+        item_error_points=item_error,
+        paired_error_points=paired_error_points(reported.delta, protocol.num_items),
         total_error_points=total_error,
         detectable_points=None if total_error is None else detectable_points(total_error, protocol.level),
-        burst_detectable_points=None if burst_error is None else detectable_points(burst_error, protocol.level),
-        paired_detectable_points=paired_detectable_points(protocol.num_bursts, protocol.level),
-        p_value=_p_value(reported.delta, burst_error),
-        paired_p_value=paired_p_value(reported.delta, protocol.num_bursts),
+        item_detectable_points=None if item_error is None else detectable_points(item_error, protocol.level),
+        paired_detectable_points=paired_detectable_points(protocol.num_items, protocol.level),
+        p_value=_p_value(reported.delta, item_error),
+        paired_p_value=paired_p_value(reported.delta, protocol.num_items),
         verdict=verdict,
         why=why
         if repeat_delta is None
@@ -364,29 +364,29 @@ def _accuracies_delta(plan: Plan, reported: Reported) -> float | None:
 
 def _repeat_delta(arm: Arm, sides: tuple[float, float] | None, noise: RunNoise | None) -> float | None:
     """Return the claimed difference with the mean of the configuration's other runs instead of its own accuracy."""
-    repeat = next((each for each in noise.repeats if arm.id in each.accuracy_percent_of), None) if noise else None
+    repeat = next((each for each in noise.repeats if arm.id in each.score_of), None) if noise else None
     if repeat is None or sides is None:
         return None
-    others = [accuracy for name, accuracy in repeat.accuracy_percent_of.items() if name != arm.id]
+    others = [accuracy for name, accuracy in repeat.score_of.items() if name != arm.id]
     return sum(others) / len(others) - sides[1]
 
 
-def _judge_claim(size_points: float, burst_error_points: float | None, protocol: Protocol) -> tuple[ClaimVerdict, str]:
+def _judge_claim(size_points: float, item_error_points: float | None, protocol: Protocol) -> tuple[ClaimVerdict, str]:
     widest = protocol.noise.widest if protocol.noise else None
     # The source's own repeat is checked first: it needs no formula and no assumption.
     if widest and size_points <= widest.apart_points + TIE:
-        names = wording.listed(widest.accuracy_percent_of)
+        names = wording.listed(widest.score_of)
         return ClaimVerdict.CONTRADICTED, f"{names} are one configuration and differ by {widest.apart_points:.1f}"
-    if burst_error_points is None:
+    if item_error_points is None:
         return ClaimVerdict.CANNOT_TELL, "the source gives no accuracy for either side"
-    by_bursts = detectable_points(burst_error_points, protocol.level)
-    smallest = detectable_points(math.hypot(burst_error_points, _difference_noise(protocol.noise)), protocol.level)
+    by_items = detectable_points(item_error_points, protocol.level)
+    smallest = detectable_points(math.hypot(item_error_points, _difference_noise(protocol.noise)), protocol.level)
     if size_points > smallest:
         return ClaimVerdict.SUPPORTED, f"above the {smallest:.1f} that one run a side can tell"
-    if size_points > by_bursts:
-        above = f"above the {by_bursts:.1f} that sampling error allows"
+    if size_points > by_items:
+        above = f"above the {by_items:.1f} that sampling error allows"
         return ClaimVerdict.NOT_SUPPORTED, f"{above}, below the {smallest:.1f} with seed noise added"
-    return ClaimVerdict.NOT_SUPPORTED, f"below the {by_bursts:.1f} that sampling error alone allows"
+    return ClaimVerdict.NOT_SUPPORTED, f"below the {by_items:.1f} that sampling error alone allows"
 
 
 def misstated(claims: Sequence[AuditedClaim]) -> list[AuditedClaim]:

@@ -28,7 +28,7 @@ def outcomes_by_seed(runs: Runs, capture: str) -> dict[int, Bursts]:
     return {seed: run.bursts[capture] for seed, run in _done(runs).items() if capture in run.bursts}
 
 
-def accuracies_by_seed(runs: Runs, capture: str) -> dict[int, float]:
+def scores_by_seed(runs: Runs, capture: str) -> dict[int, float]:
     """Return the accuracy on a capture by seed, in percent, of the runs that are done."""
     results = {seed: run.result for seed, run in _done(runs).items()}
     return {
@@ -72,20 +72,20 @@ def score_table(plan: Plan, records: Mapping[str, RunRecord]) -> tuple[dict[str,
     # Controls are left out here (see above), and get their own spread or none.
     capture = plan.campaign.data.report[0]
     runs = {name: runs_by_seed(plan, records, name) for name, arm in plan.arms.items() if not arm.control}
-    num_bursts = [len(bursts.keys) for of in runs.values() for bursts in outcomes_by_seed(of, capture).values()]
-    scores = {configuration(plan, name): accuracies_by_seed(of, capture) for name, of in runs.items()}
+    num_items = [len(bursts.keys) for of in runs.values() for bursts in outcomes_by_seed(of, capture).values()]
+    scores = {configuration(plan, name): scores_by_seed(of, capture) for name, of in runs.items()}
     # One burst more or less moves an accuracy by this much.
-    return scores, 100.0 / max(num_bursts, default=1)
+    return scores, 100.0 / max(num_items, default=1)
 
 
-def replicate_accuracies(plan: Plan, records: Mapping[str, RunRecord]) -> dict[int, float]:
+def replicate_scores(plan: Plan, records: Mapping[str, RunRecord]) -> dict[int, float]:
     """Return the accuracy of every run of the baseline's configuration, in percent, by the seed of its training."""
     capture = plan.campaign.data.report[0]
     return {
         seed + arm.seed_shift: accuracy
         for name, arm in plan.arms.items()
         if arm.seed_shift or configuration(plan, name) == BASELINE
-        for seed, accuracy in accuracies_by_seed(runs_by_seed(plan, records, name), capture).items()
+        for seed, accuracy in scores_by_seed(runs_by_seed(plan, records, name), capture).items()
     }
 
 
@@ -107,7 +107,7 @@ def replicate_spread(percents: Collection[float], step_points: float) -> Spread 
 def pooled_spreads(plan: Plan, records: Mapping[str, RunRecord]) -> dict[str, Spread]:
     """Return the pooled spread of each configuration, and for each A/A arm that of the replicates."""
     scores, step_points = score_table(plan, records)
-    replicates = replicate_spread(replicate_accuracies(plan, records).values(), step_points)
+    replicates = replicate_spread(replicate_scores(plan, records).values(), step_points)
     # A/A arms are judged with the spread of replicates, since the pooled one has the common seed effect removed.
     of_replicates = {name: replicates for name, arm in plan.arms.items() if arm.seed_shift and replicates}
     return pool_spreads(scores, step_points) | of_replicates

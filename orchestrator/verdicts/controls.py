@@ -38,7 +38,7 @@ class Shuffled(Struct, frozen=True, kw_only=True):
     seed: int
     bursts: int
     correct: int
-    accuracy_percent: float
+    score: float
     low_percent: float
     """Lower end of the exact 95 % interval of Clopper and Pearson (1934), as if bursts were independent."""
     high_percent: float
@@ -92,7 +92,7 @@ def shuffled_labels(plan: Plan, records: Mapping[str, RunRecord]) -> list[Shuffl
                     seed=run.seed,
                     bursts=score.bursts,
                     correct=score.correct,
-                    accuracy_percent=100.0 * score.accuracy,
+                    score=100.0 * score.accuracy,
                     low_percent=100.0 * float(interval.low),
                     high_percent=100.0 * float(interval.high),
                     chance_percent=100.0 / _num_classes(plan.arms[run.experiment]),

@@ -180,7 +180,7 @@ def pair_cells(arms: FourArms) -> Effects:
         both,
         difference_SB=both.difference_SB - first.difference_SB - second.difference_SB,
         dropped_seeds=tuple(sorted(dropped_seeds | (seeds - set(both.seeds)))),
-        dropped_bursts=num_seen - len(common_B),
+        dropped_items=num_seen - len(common_B),
     )
     return Effects(first=first, second=second, both=both, contrast=contrast)
 

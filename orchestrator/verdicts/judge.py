@@ -40,22 +40,22 @@ from orchestrator.runs.states import RunState
 from orchestrator.stats.estimate import (
     Estimate,
     Resolve,
-    bursts_to_resolve,
     equivalence_p_value,
     estimate_delta,
     fewest_to_decide,
+    items_to_resolve,
     seeds_to_resolve,
 )
 from orchestrator.stats.multiplicity import CORRECTION_NAME
 from orchestrator.stats.variance import MIN_POOLED
 from orchestrator.verdicts.comparisons import (
     Runs,
-    accuracies_by_seed,
     adjust,
     comparison,
     pair_runs,
     pooled_spreads,
     runs_by_seed,
+    scores_by_seed,
     spread_between,
 )
 from orchestrator.verdicts.confounds import find_confounds
@@ -199,7 +199,7 @@ def _adjust(
 def _judge_case(case: _Case, baseline_runs: Runs) -> Judgement:
     verdict, reason = _conclude(case)
     confounds = _find_confounds(case, verdict)
-    accuracy_percent_of = accuracies_by_seed(case.runs, case.capture)
+    score_of = scores_by_seed(case.runs, case.capture)
     # The first failure names the class, since seeds of one change mostly fail alike.
     failures = [result.failure for run in case.runs.values() if (result := _result(run)) and result.failure]
     return Judgement(
@@ -210,8 +210,8 @@ def _judge_case(case: _Case, baseline_runs: Runs) -> Judgement:
         reason=f"{reason}{_describe_confounds(confounds)}",
         confounds=confounds,
         failure=failures[0] if failures and verdict is Verdict.FAILED else None,
-        accuracy_percent=_mean(accuracy_percent_of),
-        accuracy_percent_of=accuracy_percent_of,
+        score=_mean(score_of),
+        score_of=score_of,
         baseline_delta_points=_baseline_delta(case, baseline_runs),
         adjusted_p_value=case.adjusted_p_value,
         equivalence_p_value=case.equivalence_p_value,
@@ -323,8 +323,8 @@ def _describe_unscored(case: _Case) -> list[str]:
 
 def _describe_left_out(case: _Case) -> str:
     parts = _describe_unscored(case)
-    if case.estimate.dropped_bursts:
-        parts.append(f"{wording.counted(case.estimate.dropped_bursts, 'burst')} that not every run was scored on")
+    if case.estimate.dropped_items:
+        parts.append(f"{wording.counted(case.estimate.dropped_items, 'burst')} that not every run was scored on")
     return f"; left out: {'; '.join(parts)}" if parts else ""
 
 
@@ -375,9 +375,9 @@ def _describe_needed(case: _Case) -> str:
     seeds = max(_fewest(case, seeds_to_resolve), len(case.estimate.seeds) + 1)
     if seeds < float("inf"):
         return f"it would take {f'roughly {seeds}' if seeds <= MAX_SEEDS else f'more than {MAX_SEEDS}'} seeds to tell"
-    error = f"a standard error of {wording.plain(case.estimate.burst_error_points)} points"
-    alone = f"the {wording.counted(case.estimate.num_bursts, 'burst')} alone leave {error}"
-    bursts = _fewest(case, bursts_to_resolve)
+    error = f"a standard error of {wording.plain(case.estimate.item_error_points)} points"
+    alone = f"the {wording.counted(case.estimate.num_items, 'burst')} alone leave {error}"
+    bursts = _fewest(case, items_to_resolve)
     more = f"roughly {bursts:,} bursts" if bursts < float("inf") else "more seeds and more bursts"
     return f"no number of seeds would tell: {alone}; it would take {more}"
 

@@ -53,9 +53,9 @@ class Judgement(Estimate, frozen=True, kw_only=True):
     """The sentence that the report prints."""
     failure: str | None = None
     """The class of the failure, if the verdict is `failed`."""
-    accuracy_percent: float | None = None
+    score: float | None = None
     """Mean over seeds, on the judged capture."""
-    accuracy_percent_of: dict[int, float] = {}
+    score_of: dict[int, float] = {}
     """Seed -> accuracy."""
     baseline_delta_points: float | None = None
     """Mean difference to the baseline over the seeds that both have."""

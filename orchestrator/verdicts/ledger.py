@@ -13,7 +13,7 @@ from orchestrator import wording
 from orchestrator.campaign.plan import Plan, PlannedRun
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.estimate import Estimate
-from orchestrator.verdicts.comparisons import accuracies_by_seed, runs_by_seed
+from orchestrator.verdicts.comparisons import runs_by_seed, scores_by_seed
 from orchestrator.verdicts.judgement import Judgements
 
 
@@ -120,7 +120,7 @@ class SeedScore(Struct, frozen=True, kw_only=True):
 
     experiment: str
     seed: int
-    accuracy_percent: float | None
+    score: float | None
     """Accuracy of its run, whatever it is used for; None without a score."""
     delta_points: float | None
     """Difference to the reference at the same seed, if the verdict uses it."""
@@ -136,15 +136,15 @@ def seed_scores(
     """Return what is known of an experiment at each of the campaign's seeds, in their order."""
     judgement = judgements[experiment]
     fresh = judgement.fresh or Estimate()
-    accuracy_percent_of = accuracies_by_seed(runs_by_seed(plan, records, experiment), plan.campaign.data.report[0])
+    score_of = scores_by_seed(runs_by_seed(plan, records, experiment), plan.campaign.data.report[0])
     return [
         SeedScore(
             experiment=experiment,
             seed=seed,
-            accuracy_percent=accuracy_percent_of.get(seed),
+            score=score_of.get(seed),
             delta_points=judgement.delta_points_of.get(seed),
             fresh_delta_points=fresh.delta_points_of.get(seed),
-            used_for=_find_use(plan, judgements, experiment, seed) if seed in accuracy_percent_of else None,
+            used_for=_find_use(plan, judgements, experiment, seed) if seed in score_of else None,
         )
         for seed in plan.campaign.seeds
     ]
@@ -153,7 +153,7 @@ def seed_scores(
 def _find_use(plan: Plan, judgements: Judgements, experiment: str, seed: int) -> SeedUse | None:
     """Return what a score is used for. Experiments share runs, so a reference may stand under another name."""
     judgement, run = judgements[experiment], plan.run_of[experiment, seed]
-    if seed in judgement.accuracy_percent_of:
+    if seed in judgement.score_of:
         return SeedUse.LOOK
     if judgement.fresh and _rests_on(judgement.fresh, seed):
         return SeedUse.FRESH

@@ -23,7 +23,7 @@ from orchestrator.verdicts.comparisons import (
     distinct_p_values,
     outcomes_by_seed,
     pooled_spreads,
-    replicate_accuracies,
+    replicate_scores,
     runs_by_seed,
     score_table,
     spread_between,
@@ -70,7 +70,7 @@ class SpreadStep(Struct, frozen=True, kw_only=True):
 class ReplicateStep(Struct, frozen=True, kw_only=True):
     """The spread of runs that differ only in their seed: those of the baseline and of all A/A arms."""
 
-    accuracy_percent_of: dict[int, float]
+    score_of: dict[int, float]
     """Seed of the training -> accuracy."""
     deviation_points: float
     """Standard deviation of one run's score."""
@@ -81,7 +81,7 @@ class DeviceStep(Struct, frozen=True, kw_only=True):
     """The bursts of one transmitter; each counts as its mean over seeds of experiment minus reference."""
 
     device: int
-    num_bursts: int
+    num_items: int
     delta_points: float
     variance_points2: float
     """The transmitter's part of the sampling variance of the mean over all bursts."""
@@ -94,7 +94,7 @@ class ErrorStep(Struct, frozen=True, kw_only=True):
     """Standard deviation of the difference at one seed."""
     spread_degrees_of_freedom: float
     seed_error_points: float
-    burst_error_points: float
+    item_error_points: float
     rest_error_points: float
     error_points: float
     degrees_of_freedom: float
@@ -147,9 +147,9 @@ class Arithmetic(Struct, frozen=True, kw_only=True):
     verdict: Verdict | None
     reason: str
     control: Control | None = None
-    num_bursts: int
+    num_items: int
     dropped_seeds: tuple[int, ...]
-    dropped_bursts: int
+    dropped_items: int
     seeds: tuple[SeedStep, ...] = ()
     delta_points: float | None = None
     own_spread_points: float | None = None
@@ -192,9 +192,9 @@ def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: s
         verdict=judgement.verdict,
         reason=judgement.reason,
         control=arm.control,
-        num_bursts=pairs.num_bursts,
+        num_items=pairs.num_items,
         dropped_seeds=pairs.dropped_seeds,
-        dropped_bursts=pairs.dropped_bursts,
+        dropped_items=pairs.dropped_items,
         seeds=_count_seeds(pairs, sides),
         delta_points=float(pairs.delta_points_by_seed.mean()) if pairs.num_seeds else None,
         at_look=_look_step(judgement) if is_staged else None,
@@ -240,7 +240,7 @@ def _count_seeds(pairs: PairedDifferences, sides: tuple[dict[int, Bursts], dict[
             reference_correct=theirs,
             experiment_alone=int((difference_B > 0).sum()),
             reference_alone=int((difference_B < 0).sum()),
-            delta_points=100.0 * ((ours - theirs) / pairs.num_bursts),
+            delta_points=100.0 * ((ours - theirs) / pairs.num_items),
         )
         for seed, ours, theirs, difference_B in zip(pairs.seeds, *correct, pairs.difference_SB, strict=True)
     )
@@ -292,7 +292,7 @@ def _spread_step(plan: Plan, side: str, own: Mapping[str, Spread], pooled: Mappi
 
 def _replicate_step(plan: Plan, records: Records, spread: Spread) -> ReplicateStep:
     return ReplicateStep(
-        accuracy_percent_of=replicate_accuracies(plan, records),
+        score_of=replicate_scores(plan, records),
         deviation_points=spread.variance_points2**0.5,
         degrees_of_freedom=spread.degrees_of_freedom,
     )
@@ -301,7 +301,7 @@ def _replicate_step(plan: Plan, records: Records, spread: Spread) -> ReplicateSt
 def _split_devices(pairs: PairedDifferences) -> tuple[DeviceStep, ...]:
     """Split the variance of the mean over bursts by device; empty if no device has two bursts."""
     points_B = pairs.scale * pairs.difference_SB.mean(axis=0, dtype=np.float64)
-    strata = {int(device): points_B[pairs.devices_B == device] for device in np.unique(pairs.devices_B)}
+    strata = {int(device): points_B[pairs.stratum_B == device] for device in np.unique(pairs.stratum_B)}
     freedom = sum(len(stratum) - 1 for stratum in strata.values())
     if not freedom:
         return ()
@@ -309,12 +309,12 @@ def _split_devices(pairs: PairedDifferences) -> tuple[DeviceStep, ...]:
     return tuple(
         DeviceStep(
             device=device,
-            num_bursts=len(stratum),
+            num_items=len(stratum),
             delta_points=float(stratum.mean()),
             # One burst shows no variance, so its device takes the pooled variance of the others.
             variance_points2=(float(stratum.var(ddof=1)) if len(stratum) > 1 else pooled)
             * len(stratum)
-            / pairs.num_bursts**2,
+            / pairs.num_items**2,
         )
         for device, stratum in strata.items()
     )

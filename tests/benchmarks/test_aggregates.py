@@ -16,7 +16,7 @@ def test_equal_arms_are_estimated_near_zero_with_an_interval_around_it() -> None
     for name, judge in AGGREGATES.items():
         estimates = estimate_all(items, predicted_ASB, judge)
         assert len(estimates) == 4, name
-        assert all(estimate.moderated and estimate.num_bursts == 40 for estimate in estimates), name
+        assert all(estimate.moderated and estimate.num_items == 40 for estimate in estimates), name
         assert all(abs(estimate.delta_points or 1.0) < 0.3 for estimate in estimates), name
 
 

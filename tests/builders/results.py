@@ -38,10 +38,10 @@ def write_scored(
 
 
 def _arrays(right_B: Flags) -> list[tuple[str, NDArray[Any]]]:
-    num_bursts = len(right_B)
-    labels_B = np.arange(num_bursts)
-    logits_BC = np.zeros((num_bursts, num_bursts + 1), dtype=np.float32)
-    logits_BC[labels_B, np.where(right_B, labels_B, num_bursts)] = 1.0
+    num_items = len(right_B)
+    labels_B = np.arange(num_items)
+    logits_BC = np.zeros((num_items, num_items + 1), dtype=np.float32)
+    logits_BC[labels_B, np.where(right_B, labels_B, num_items)] = 1.0
     keys_B = np.array([f"{label:02d}/0" for label in labels_B])
     return [("key", keys_B), ("device", labels_B), ("label", labels_B), ("logits", logits_BC)]
 

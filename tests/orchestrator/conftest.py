@@ -85,13 +85,13 @@ def build_outcomes(correct: NDArray[np.bool_]) -> Bursts:
     return Bursts(keys=keys, devices=devices, correct=np.asarray(correct, dtype=np.bool_))
 
 
-def draw_outcomes(name: str, accuracy: float, num_bursts: int) -> NDArray[np.bool_]:
+def draw_outcomes(name: str, accuracy: float, num_items: int) -> NDArray[np.bool_]:
     """Draw who is recognised: bursts are hard or easy for every run alike, and a run has luck of its own."""
-    hardness = np.random.default_rng(7).normal(size=num_bursts)
-    luck = np.random.default_rng(zlib.crc32(name.encode())).normal(size=num_bursts)
+    hardness = np.random.default_rng(7).normal(size=num_items)
+    luck = np.random.default_rng(zlib.crc32(name.encode())).normal(size=num_items)
     score = hardness + 0.5 * luck
-    correct = np.zeros(num_bursts, dtype=np.bool_)
-    correct[np.argsort(score)[: round(accuracy * num_bursts)]] = True
+    correct = np.zeros(num_items, dtype=np.bool_)
+    correct[np.argsort(score)[: round(accuracy * num_items)]] = True
     return correct
 
 
@@ -101,14 +101,14 @@ def build_run(
     seed: int,
     outcome: float | NDArray[np.bool_] | Result | None = 0.8,
     *,
-    num_bursts: int = 200,
+    num_items: int = 200,
     num_epochs: int = 4,
     provenance: Mapping[str, Any] | None = None,
 ) -> RunRecord:
     """Build a run from the share or the array of bursts it recognises, or from how else it ended (None: not yet)."""
     run_id = plan.run_of[experiment, seed]
     if isinstance(outcome, float):
-        outcome = draw_outcomes(run_id, outcome, num_bursts)
+        outcome = draw_outcomes(run_id, outcome, num_items)
     bursts: dict[str, Bursts] = {}
     result = outcome if isinstance(outcome, Result) else None
     if isinstance(outcome, np.ndarray):
@@ -153,12 +153,12 @@ def build_records(plan: Plan, outcomes: Mapping[str, Any], **options: Any) -> di
     return records
 
 
-def build_differences(difference_SB: object, devices_B: object = None) -> PairedDifferences:
-    """Build a comparison from its differences; one device sent all bursts unless `devices_B` says otherwise."""
+def build_differences(difference_SB: object, stratum_B: object = None) -> PairedDifferences:
+    """Build a comparison from its differences; one device sent all bursts unless `stratum_B` says otherwise."""
     values_SB = np.asarray(difference_SB, dtype=np.int8)
-    num_seeds, num_bursts = values_SB.shape
-    devices = np.zeros(num_bursts, dtype=np.int64) if devices_B is None else np.asarray(devices_B)
-    return PairedDifferences(difference_SB=values_SB, seeds=tuple(range(num_seeds)), devices_B=devices)
+    num_seeds, num_items = values_SB.shape
+    devices = np.zeros(num_items, dtype=np.int64) if stratum_B is None else np.asarray(stratum_B)
+    return PairedDifferences(difference_SB=values_SB, seeds=tuple(range(num_seeds)), stratum_B=devices)
 
 
 @pytest.fixture(scope="session")

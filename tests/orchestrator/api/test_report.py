@@ -50,7 +50,7 @@ def test_a_report_needs_no_git(study: Any, monkeypatch: pytest.MonkeyPatch, tmp_
 def test_a_row_of_the_table_has_the_numbers_of_its_judgement(judgement: Judgement) -> None:
     row = verdict_row("E5", judgement)
     assert (row.reference, row.num_seeds, row.verdict) == ("baseline", 2, judgement.verdict)
-    assert row.accuracy_percent == pytest.approx(91.0)
+    assert row.score == pytest.approx(91.0)
     assert row.delta_points == pytest.approx(10.5)
     assert row.interval_points == judgement.interval_points
 

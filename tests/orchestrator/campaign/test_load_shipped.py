@@ -58,7 +58,7 @@ def test_claims_are_audited_on_the_bursts_of_the_source_at_every_profile(profile
     hashes = {capture.path: "da7a" for capture in study.campaign.data.captures.values()}
     plan = plan_runs(study.campaign, study.resolved, CodeAndData(code_tree="c0de", captures=hashes))
     found = find_protocol(plan)
-    assert (found.num_bursts, found.is_declared) == (1000, True)
+    assert (found.num_items, found.is_declared) == (1000, True)
 
 
 def test_reported_differences_follow_from_reported_accuracies() -> None:

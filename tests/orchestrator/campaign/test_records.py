@@ -74,8 +74,8 @@ def test_the_report_is_of_the_others_and_lists_what_is_left_out(study: Any, ende
     assert "**1 run is left out.**" in text
     assert text.count(f"results/runs/{folder.path.name}: this run is not believed") == 1
     assert str(study.paths.root) not in text
-    assert len(outcome.judgements["baseline"].accuracy_percent_of) == 2
-    assert list(outcome.judgements["E5"].accuracy_percent_of) == [0]
+    assert len(outcome.judgements["baseline"].score_of) == 2
+    assert list(outcome.judgements["E5"].score_of) == [0]
     assert [problem.partition(":")[0] for problem in outcome.problems] == [str(folder.path)]
 
 

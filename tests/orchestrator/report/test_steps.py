@@ -15,9 +15,9 @@ STEPS = Arithmetic(
     level=0.05,
     verdict=Verdict.NEEDS_SEEDS,
     reason="needs seeds",
-    num_bursts=200,
+    num_items=200,
     dropped_seeds=(),
-    dropped_bursts=0,
+    dropped_items=0,
 )
 SEED = SeedStep(
     seed=0, experiment_correct=168, reference_correct=160, experiment_alone=10, reference_alone=2, delta_points=4.0

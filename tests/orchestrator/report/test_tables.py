@@ -114,7 +114,7 @@ class TestScores:
     def test_baseline_has_an_accuracy_and_no_comparison(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
         row = row_of(scores_table(judge_all(plan, {}, judgements)), experiment="baseline")
         assert row["LocD_accuracy_percent"] == pytest.approx(80.0)
-        assert {row[name] for name in ("delta_points", "verdict", "num_paired", "num_bursts", "p_value")} == {None}
+        assert {row[name] for name in ("delta_points", "verdict", "num_paired", "num_items", "p_value")} == {None}
 
     def test_single_pair_has_a_difference_without_an_interval(
         self, plan: Plan, judgements: dict[str, Judgement]
@@ -253,8 +253,8 @@ def test_devices_average_to_the_accuracy_on_the_judged_capture(
     frame = devices_table(judge_all(plan, records, judgements))
     ours = frame[frame["experiment"] == "E5"]
     assert ours["device"].tolist() == list(range(10))
-    assert (ours["num_bursts"].sum(), set(ours["num_seeds"])) == (400, {2})
-    assert ours[f"{judged_capture(plan)}_accuracy_percent"].mean() == pytest.approx(judgements["E5"].accuracy_percent)
+    assert (ours["num_items"].sum(), set(ours["num_seeds"])) == (400, {2})
+    assert ours[f"{judged_capture(plan)}_accuracy_percent"].mean() == pytest.approx(judgements["E5"].score)
     assert "wide" not in set(frame["experiment"])
 
 
@@ -281,7 +281,7 @@ class TestAudit:
     ) -> None:
         at_look = judgements | {"E5": structs.replace(judgements["E5"], level=0.02)}
         row = row_of(audit_table(judge_all(plan, {}, at_look)), experiment="E5")
-        assert (row["num_bursts"], row["level"]) == (200, 0.02)
+        assert (row["num_items"], row["level"]) == (200, 0.02)
         assert row_of(claims_table(judge_all(plan, {}, at_look)), experiment="E5")["level"] == 0.02
 
     def test_agreement_is_that_of_the_claims(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
@@ -318,7 +318,7 @@ class TestInteractions:
             found.adjusted_p_value,
             found.equivalence_p_value,
         )
-        assert (row["num_seeds"], row["num_bursts"], row["verdict"]) == (2, 200, "synergy")
+        assert (row["num_seeds"], row["num_items"], row["verdict"]) == (2, 200, "synergy")
 
     def test_pair_without_runs_has_no_numbers(self, a_plan: Callable[..., Plan]) -> None:
         plan = a_plan(self.EXPERIMENTS, interactions=(("A", "B"),))

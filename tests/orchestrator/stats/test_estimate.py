@@ -17,10 +17,10 @@ from statsmodels.stats.weightstats import ttost_paired
 from orchestrator.runs.record import Bursts
 from orchestrator.stats.estimate import (
     Estimate,
-    bursts_to_resolve,
     equivalence_p_value,
     estimate_delta,
     fewest_to_decide,
+    items_to_resolve,
     seeds_to_resolve,
     t_quantile,
 )
@@ -59,7 +59,7 @@ class TestEstimate:
     def test_parts_are_shown_and_add_up_to_the_whole(self, differences: Pairs) -> None:
         pairs = differences([[1, 0, 0, 1, 0, 1], [0, 0, 0, 1, 0, 1]])
         estimate, parts = estimate_delta(pairs, Spread(3000.0, 5)), split_error(pairs, Spread(3000.0, 5))
-        shown = (estimate.seed_error_points, estimate.burst_error_points, estimate.rest_error_points)
+        shown = (estimate.seed_error_points, estimate.item_error_points, estimate.rest_error_points)
         assert shown == pytest.approx((parts.seed**0.5, parts.burst**0.5, parts.rest**0.5))
         assert all(part > 0 for part in shown)
         assert estimate.error_points == pytest.approx(math.hypot(*shown))
@@ -75,7 +75,7 @@ class TestEstimate:
         estimate = estimate_delta(pairs, None)
         statistic = mcnemar([[29, 30], [12, 29]], exact=False, correction=False).statistic
         # Its error is taken where there is no difference, ours where the difference is what it is.
-        wald = (estimate.delta_points / estimate.burst_error_points) ** 2
+        wald = (estimate.delta_points / estimate.item_error_points) ** 2
         assert wald == pytest.approx(statistic / (1 - statistic * 42 / 42 / 100) * 99 / 100)
 
     def test_no_seed_gives_no_difference(self) -> None:
@@ -153,7 +153,7 @@ class TestEquivalence:
 class TestToResolve:
     def with_parts(self, seed: float, burst: float, rest: float) -> Estimate:
         return Estimate(
-            seeds=(0, 1), num_bursts=100, seed_error_points=seed, burst_error_points=burst, rest_error_points=rest
+            seeds=(0, 1), num_items=100, seed_error_points=seed, item_error_points=burst, rest_error_points=rest
         )
 
     def test_seeds_take_away_the_seed_part_and_the_rest(self) -> None:
@@ -163,12 +163,12 @@ class TestToResolve:
 
     def test_bursts_take_away_the_burst_part_and_the_rest(self) -> None:
         half_width = stats.norm.ppf(0.975) * math.sqrt(4 + 12 / 8)
-        assert bursts_to_resolve(self.with_parts(2, 3**0.5, 3), half_width, 0.05) == pytest.approx(800)
+        assert items_to_resolve(self.with_parts(2, 3**0.5, 3), half_width, 0.05) == pytest.approx(800)
 
     def test_what_lasts_may_be_too_wide_alone(self) -> None:
         estimate = self.with_parts(5, 5, 1)
         assert seeds_to_resolve(estimate, 5.0, 0.05) == math.inf
-        assert bursts_to_resolve(estimate, 5.0, 0.05) == math.inf
+        assert items_to_resolve(estimate, 5.0, 0.05) == math.inf
 
     @pytest.mark.parametrize("half_width_points", [0.0, -1.0])
     def test_no_width_at_all_is_out_of_reach(self, half_width_points: float) -> None:

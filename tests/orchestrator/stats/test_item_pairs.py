@@ -42,7 +42,7 @@ def test_differences_are_those_of_the_metric_at_each_seed() -> None:
     worse = {0: run([2.0, 2.0, 2.0, 2.0]), 1: run([3.0, 3.0, 3.0, 3.0])}
     pairs = pair_items(better, worse, root_error)
     np.testing.assert_allclose(pairs.delta_points_by_seed, [1.0 - 2.0, 2**0.5 - 3.0])
-    assert (pairs.seeds, pairs.num_bursts, pairs.scale) == ((0, 1), 4, 1.0)
+    assert (pairs.seeds, pairs.num_items, pairs.scale) == ((0, 1), 4, 1.0)
 
 
 def test_the_order_of_items_in_a_file_does_not_matter() -> None:
@@ -55,13 +55,13 @@ def test_items_and_seeds_of_one_side_alone_are_dropped_and_counted() -> None:
     whole = {0: run([1.0, 2.0, 3.0, 4.0]), 1: run([1.0, 2.0, 3.0, 4.0])}
     part = {0: run([1.0, 2.0, 9.0], keys=("a", "b", "x"))}
     pairs = pair_items(whole, part, mean_error)
-    assert (pairs.seeds, pairs.dropped_seeds, pairs.num_bursts, pairs.dropped_bursts) == ((0,), (1,), 2, 3)
+    assert (pairs.seeds, pairs.dropped_seeds, pairs.num_items, pairs.dropped_items) == ((0,), (1,), 2, 3)
     np.testing.assert_allclose(pairs.delta_points_by_seed, [0.0])
 
 
 def test_runs_without_a_common_item_are_no_pair() -> None:
     pairs = pair_items({0: run([1.0], keys=("a",))}, {0: run([1.0], keys=("b",))}, mean_error)
-    assert (pairs.num_seeds, pairs.num_bursts, pairs.dropped_seeds) == (0, 0, (0,))
+    assert (pairs.num_seeds, pairs.num_items, pairs.dropped_seeds) == (0, 0, (0,))
 
 
 def test_with_clusters_the_units_are_clusters_and_the_difference_is_the_same() -> None:
@@ -72,7 +72,7 @@ def test_with_clusters_the_units_are_clusters_and_the_difference_is_the_same() -
     ]
     for measure in (mean_error, root_error):
         grouped, plain = pair_items(*sides, measure), pair_items(*by_items, measure)
-        assert (grouped.num_bursts, plain.num_bursts) == (2, 4)
+        assert (grouped.num_items, plain.num_items) == (2, 4)
         np.testing.assert_allclose(grouped.delta_points_by_seed, plain.delta_points_by_seed)
 
 
@@ -89,7 +89,7 @@ def test_items_of_one_cluster_taken_as_independent_make_the_interval_too_narrow(
         {seed: RunItems(of.keys_B, of.stratum_B, None, of.columns) for seed, of in side.items()} for side in sides
     ]
     grouped, plain = (estimate_delta(pair_items(*of, mean_error), None) for of in (sides, by_items))
-    assert grouped.burst_error_points > 2.5 * plain.burst_error_points
+    assert grouped.item_error_points > 2.5 * plain.item_error_points
 
 
 def test_strata_are_taken_from_items_or_from_their_clusters() -> None:
@@ -97,12 +97,12 @@ def test_strata_are_taken_from_items_or_from_their_clusters() -> None:
     assert (
         pair_items(
             {0: run([0.0] * 4, strata=strata)}, {0: run([0.0] * 4, strata=strata)}, mean_error
-        ).devices_B.tolist()
+        ).stratum_B.tolist()
         == strata
     )
     groups: dict[str, Any] = {"strata": strata, "clusters": ["t2", "t1", "t2", "t3"]}
     pairs = pair_items({0: run([0.0] * 4, **groups)}, {0: run([0.0] * 4, **groups)}, mean_error)
-    assert pairs.devices_B.tolist() == ["y", "x", "x"]
+    assert pairs.stratum_B.tolist() == ["y", "x", "x"]
 
 
 def test_equal_runs_differ_by_no_less_than_the_resolution() -> None:

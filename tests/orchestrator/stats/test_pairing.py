@@ -24,11 +24,11 @@ class TestPairing:
         theirs = {0: bursts({"a": False, "b": False, "c": True}), 1: bursts({"a": False, "b": True}), 7: bursts({})}
         pairs = pair_outcomes(ours, theirs)
         assert (pairs.seeds, pairs.dropped_seeds) == ((0, 1), (2, 7))
-        assert (pairs.difference_SB.tolist(), pairs.dropped_bursts) == ([[1, 1], [1, 0]], 1)
+        assert (pairs.difference_SB.tolist(), pairs.dropped_items) == ([[1, 1], [1, 0]], 1)
 
     def test_sides_without_a_common_burst_leave_nothing(self) -> None:
         pairs = pair_outcomes({0: bursts({"a": True})}, {0: bursts({"b": True})})
-        assert (pairs.num_seeds, pairs.num_bursts, pairs.dropped_seeds, pairs.dropped_bursts) == (0, 0, (0,), 2)
+        assert (pairs.num_seeds, pairs.num_items, pairs.dropped_seeds, pairs.dropped_items) == (0, 0, (0,), 2)
 
     def test_sides_without_a_common_seed_leave_nothing(self) -> None:
         pairs = pair_outcomes({0: bursts({"a": True})}, {1: bursts({"a": True})})
@@ -45,4 +45,4 @@ class TestPairing:
 
     def test_swapped_axes_are_refused(self) -> None:
         with pytest.raises(ValueError, match="seeds x bursts"):
-            PairedDifferences(np.zeros((5, 2), dtype=np.int8), seeds=(0, 1), devices_B=np.zeros(5, dtype=np.int64))
+            PairedDifferences(np.zeros((5, 2), dtype=np.int8), seeds=(0, 1), stratum_B=np.zeros(5, dtype=np.int64))

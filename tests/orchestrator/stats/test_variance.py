@@ -19,9 +19,9 @@ from orchestrator.stats.variance import (
     Spread,
     VariancePrior,
     arm_spreads,
-    burst_freedom,
     difference_spread,
     fit_prior,
+    item_freedom,
     moderate,
     pool_spreads,
     rounding_variance,
@@ -34,8 +34,8 @@ from orchestrator.stats.variance import (
 Pairs = Callable[..., PairedDifferences]
 
 
-def of_one_row(values_B: object, devices_B: object) -> float:
-    return float(stratified_variance(np.array([values_B], dtype=np.float64), np.array(devices_B))[0])
+def of_one_row(values_B: object, stratum_B: object) -> float:
+    return float(stratified_variance(np.array([values_B], dtype=np.float64), np.array(stratum_B))[0])
 
 
 def table(scores_AS: NDArray[np.float64]) -> dict[str, dict[int, float]]:
@@ -59,7 +59,7 @@ class TestBursts:
 
     def test_one_burst_for_each_device_falls_back_to_all_bursts(self, differences: Pairs) -> None:
         assert of_one_row([100, 0, -100], [0, 1, 2]) == pytest.approx(np.var([100, 0, -100], ddof=1) / 3)
-        assert burst_freedom(differences([[1, 0, -1]], [0, 1, 2])) == 2
+        assert item_freedom(differences([[1, 0, -1]], [0, 1, 2])) == 2
 
     def test_a_single_burst_has_the_widest_variance(self, differences: Pairs) -> None:
         pairs = differences([[0], [0]])
@@ -111,7 +111,7 @@ class TestParts:
     def test_burst_part_that_was_cut_at_zero_jumps_in_nothing(self, differences: Pairs) -> None:
         # Between bursts lies what the rest makes, to the last digit but one: the order of seeds decides on which side.
         pairs = differences([[1] * 8 + [-1] + [1] * 3, [0] + [1] * 11, [1] * 4 + [-1] + [1] * 7], np.arange(12) // 4)
-        ways = [differences(pairs.difference_SB[list(order)], pairs.devices_B) for order in permutations(range(3))]
+        ways = [differences(pairs.difference_SB[list(order)], pairs.stratum_B) for order in permutations(range(3))]
         freedoms = [split_error(way, seed_spread(way)).degrees_of_freedom for way in ways]
         assert freedoms == pytest.approx([freedoms[0]] * 6)
 

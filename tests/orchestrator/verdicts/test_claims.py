@@ -70,28 +70,28 @@ def claims(a_source: Callable[..., Plan]) -> dict[str, AuditedClaim]:
 class TestProtocol:
     def test_has_as_many_bursts_as_the_judged_capture(self, a_source: Callable[..., Plan]) -> None:
         found = find_protocol(a_source(packets=30))
-        assert (found.num_bursts, found.is_declared) == (300, False)
+        assert (found.num_items, found.is_declared) == (300, False)
 
     def test_has_the_bursts_that_the_baseline_is_reported_on_whatever_the_capture_holds(
         self, a_source: Callable[..., Plan]
     ) -> None:
         plan = a_source(packets=15, baseline=BaselineSpec(reported=Reported(accuracy=84.0, bursts=1000)))
         found = find_protocol(plan)
-        assert (found.num_bursts, found.is_declared) == (1000, True)
+        assert (found.num_items, found.is_declared) == (1000, True)
         full = a_source(baseline=BaselineSpec(reported=Reported(accuracy=84.0)))
         assert audit_of(plan) == audit_of(full)
 
     def test_claim_with_bursts_of_its_own_is_weighed_on_those(self, a_source: Callable[..., Plan]) -> None:
         more = {"change": {"optim.epochs": 7}, "reported": {"accuracy": 78.3, "delta": -5.7, "bursts": 10_000}}
         of = {claim.experiment: claim for claim in audit_of(a_source(SOURCE | {"noise": more}))}
-        assert (of["noise"].num_bursts, of["roll"].num_bursts) == (10_000, 1000)
-        assert of["noise"].burst_error_points == pytest.approx(unpaired_error_points(78.3, 84.0, 10_000))
+        assert (of["noise"].num_items, of["roll"].num_items) == (10_000, 1000)
+        assert of["noise"].item_error_points == pytest.approx(unpaired_error_points(78.3, 84.0, 10_000))
         assert of["noise"].verdict is ClaimVerdict.SUPPORTED
 
     def test_knows_the_noise_of_a_run_by_what_is_reported_twice(self, a_source: Callable[..., Plan]) -> None:
         noise = find_protocol(a_source()).noise
         assert noise is not None
-        assert noise.widest.accuracy_percent_of == {"E5": 85.0, "K1": 83.7}
+        assert noise.widest.score_of == {"E5": 85.0, "K1": 83.7}
         assert noise.deviation_points == pytest.approx(np.std([85.0, 83.7], ddof=1))
         assert noise.degrees_of_freedom == 1
 
@@ -210,8 +210,8 @@ class TestStandings:
 
     def test_errors_of_bursts_and_of_both_runs_are_added(self, claims: dict[str, AuditedClaim]) -> None:
         found = claims["roll"]
-        assert found.burst_error_points is not None
-        assert found.total_error_points == pytest.approx(np.hypot(found.burst_error_points, 1.3))
+        assert found.item_error_points is not None
+        assert found.total_error_points == pytest.approx(np.hypot(found.item_error_points, 1.3))
         assert found.detectable_points == pytest.approx((1.959964 + 0.841621) * found.total_error_points, rel=1e-6)
 
     def test_equal_to_the_repeat_is_contradicted_however_decimals_are_stored(
@@ -227,7 +227,7 @@ class TestStandings:
         by_name = {claim.experiment: claim for claim in audit_of(plan)}
         assert by_name["E5"].verdict is ClaimVerdict.NOT_SUPPORTED
         assert by_name["noise"].verdict is ClaimVerdict.SUPPORTED
-        assert by_name["noise"].total_error_points == by_name["noise"].burst_error_points
+        assert by_name["noise"].total_error_points == by_name["noise"].item_error_points
 
     def test_more_bursts_support_what_few_do_not(self, a_source: Callable[..., Plan]) -> None:
         plan = a_source({"E5": SOURCE["E5"]}, packets=10_000)
@@ -241,7 +241,7 @@ class TestStandings:
     def test_accuracy_that_is_not_given_follows_from_the_references(self, a_source: Callable[..., Plan]) -> None:
         mean = {"on": "E5", "change": {"model.pooling": "mean"}, "reported": {"delta": -3.9}}
         (*_, found) = audit_of(a_source(SOURCE | {"pool-mean": mean}))
-        assert found.burst_error_points == pytest.approx(unpaired_error_points(81.1, 85.0, 1000))
+        assert found.item_error_points == pytest.approx(unpaired_error_points(81.1, 85.0, 1000))
 
     def test_claim_without_any_accuracy_cannot_be_told(self, a_source: Callable[..., Plan]) -> None:
         plan = a_source({"mean": {"change": {"model.pooling": "mean"}, "reported": {"delta": -3.9}}})

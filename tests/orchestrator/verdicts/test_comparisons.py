@@ -17,7 +17,6 @@ from orchestrator.runs.record import RunRecord
 from orchestrator.stats.variance import Spread, pool_spreads, rounding_variance
 from orchestrator.verdicts import comparisons
 from orchestrator.verdicts.comparisons import (
-    accuracies_by_seed,
     adjust,
     comparison,
     configuration,
@@ -25,9 +24,10 @@ from orchestrator.verdicts.comparisons import (
     outcomes_by_seed,
     pair_runs,
     pooled_spreads,
-    replicate_accuracies,
+    replicate_scores,
     replicate_spread,
     score_table,
+    scores_by_seed,
     spread_between,
 )
 from orchestrator.verdicts.interactions import Additivity, InteractionJudgement, judge_interactions
@@ -53,7 +53,7 @@ def plan(a_plan: Callable[..., Plan]) -> Plan:
 class TestRuns:
     def test_only_those_that_are_done_have_outcomes_and_an_accuracy(self, plan: Plan, runs_of: RunsOf) -> None:
         runs = comparisons.runs_by_seed(plan, runs_of(plan, {"E5": [0.8, SLOW]}), "E5")
-        assert (list(runs), list(outcomes_by_seed(runs, "LocD")), accuracies_by_seed(runs, "LocD")) == (
+        assert (list(runs), list(outcomes_by_seed(runs, "LocD")), scores_by_seed(runs, "LocD")) == (
             [0, 1],
             [0],
             {0: 80.0},
@@ -62,16 +62,16 @@ class TestRuns:
     def test_one_that_is_not_there_is_none_and_never_zero(self, plan: Plan) -> None:
         runs = comparisons.runs_by_seed(plan, {}, "E5")
         assert runs == {0: None, 1: None}
-        assert (outcomes_by_seed(runs, "LocD"), accuracies_by_seed(runs, "LocD")) == ({}, {})
+        assert (outcomes_by_seed(runs, "LocD"), scores_by_seed(runs, "LocD")) == ({}, {})
 
     def test_capture_that_was_not_scored_has_none(self, plan: Plan, runs_of: RunsOf) -> None:
         runs = comparisons.runs_by_seed(plan, runs_of(plan, {"E5": 0.8}), "E5")
-        assert (outcomes_by_seed(runs, "LocC"), accuracies_by_seed(runs, "LocC")) == ({}, {})
+        assert (outcomes_by_seed(runs, "LocC"), scores_by_seed(runs, "LocC")) == ({}, {})
 
     def test_seeds_are_those_of_the_campaign(self, plan: Plan, runs_of: RunsOf) -> None:
         records = runs_of(plan, {"E5": [0.8, 0.9]})
         late = structs.replace(plan, campaign=structs.replace(plan.campaign, seeds=(1,)))
-        assert accuracies_by_seed(comparisons.runs_by_seed(late, records, "E5"), "LocD") == {1: pytest.approx(90.0)}
+        assert scores_by_seed(comparisons.runs_by_seed(late, records, "E5"), "LocD") == {1: pytest.approx(90.0)}
 
     def test_sides_are_joined_where_both_were_scored(self, plan: Plan, runs_of: RunsOf) -> None:
         records = runs_of(plan, {"baseline": 0.8, "E5": [0.84, SLOW]})
@@ -147,9 +147,7 @@ class TestReplicates:
         self, with_aa: dict[int, Plan], runs_of: RunsOf
     ) -> None:
         records = runs_of(with_aa[3], {"baseline": [0.8, None, 0.7], "AA2": [0.9, SLOW, 0.6], "E5": 0.5})
-        assert replicate_accuracies(with_aa[3], records) == pytest.approx(
-            {0: 80.0, 4: 70.0, 20_000: 90.0, 20_004: 60.0}
-        )
+        assert replicate_scores(with_aa[3], records) == pytest.approx({0: 80.0, 4: 70.0, 20_000: 90.0, 20_004: 60.0})
 
     def test_spread_is_their_sample_variance(self) -> None:
         found = replicate_spread([80.0, 70.0, 90.0, 60.0], 0.5)

@@ -51,10 +51,10 @@ def four_arms(correct_4SB: NDArray[Any]) -> FourArms:
     )
 
 
-def draw(rates: Rates, *, seed: int = 0, num_seeds: int = 5, num_bursts: int = 4000) -> FourArms:
+def draw(rates: Rates, *, seed: int = 0, num_seeds: int = 5, num_items: int = 4000) -> FourArms:
     generator = np.random.default_rng(seed)
-    hardness_B = generator.random(num_bursts)
-    luck_4SB = 0.05 * generator.normal(size=(4, num_seeds, num_bursts))
+    hardness_B = generator.random(num_items)
+    luck_4SB = 0.05 * generator.normal(size=(4, num_seeds, num_items))
     return four_arms(hardness_B + luck_4SB < np.array(rates)[:, None, None])
 
 
@@ -64,8 +64,8 @@ def judge_one(arms: FourArms, margin: float = 2.0) -> InteractionJudgement:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 30))
-def test_the_contrast_is_what_both_do_less_what_each_does(seed: int, num_seeds: int, num_bursts: int) -> None:
-    correct_4SB = np.random.default_rng(seed).random((4, num_seeds, num_bursts)) < 0.5
+def test_the_contrast_is_what_both_do_less_what_each_does(seed: int, num_seeds: int, num_items: int) -> None:
+    correct_4SB = np.random.default_rng(seed).random((4, num_seeds, num_items)) < 0.5
     neither_SB, first_SB, second_SB, both_SB = correct_4SB.astype(int)
     contrast = pair_cells(four_arms(correct_4SB)).contrast
     np.testing.assert_array_equal(contrast.difference_SB, both_SB - first_SB - second_SB + neither_SB)
@@ -81,26 +81,26 @@ def test_what_all_four_do_at_a_seed_or_on_a_burst_cancels() -> None:
 
 
 def test_a_seed_or_a_burst_that_one_arm_lacks_is_dropped_and_counted() -> None:
-    runs = draw((0.6, 0.7, 0.7, 0.8), num_seeds=3, num_bursts=20)
+    runs = draw((0.6, 0.7, 0.7, 0.8), num_seeds=3, num_items=20)
     late = {seed: run for seed, run in runs.both.items() if seed > 0}
     cut = {seed: a_run(run.correct[:-4], run.keys[:-4]) for seed, run in runs.first.items()}
     arms = FourArms(neither=runs.neither, first=cut, second=runs.second, both=late)
     contrast = pair_cells(arms).contrast
     assert (contrast.seeds, contrast.dropped_seeds) == ((1, 2), (0,))
-    assert (contrast.num_bursts, contrast.dropped_bursts) == (16, 4)
+    assert (contrast.num_items, contrast.dropped_items) == (16, 4)
     whole = pair_cells(runs).contrast
     np.testing.assert_array_equal(contrast.difference_SB, whole.difference_SB[1:, :16])
 
 
 def test_bursts_are_joined_by_key_and_not_by_place() -> None:
-    runs = draw((0.6, 0.7, 0.7, 0.8), num_seeds=2, num_bursts=20)
+    runs = draw((0.6, 0.7, 0.7, 0.8), num_seeds=2, num_items=20)
     turned = {seed: a_run(run.correct[::-1], run.keys[::-1]) for seed, run in runs.second.items()}
     arms = FourArms(neither=runs.neither, first=runs.first, second=turned, both=runs.both)
     np.testing.assert_array_equal(pair_cells(arms).contrast.difference_SB, pair_cells(runs).contrast.difference_SB)
 
 
 def test_runs_of_other_captures_are_refused() -> None:
-    runs = draw((0.6, 0.7, 0.7, 0.8), num_seeds=2, num_bursts=20)
+    runs = draw((0.6, 0.7, 0.7, 0.8), num_seeds=2, num_items=20)
     moved = {seed: Bursts(run.keys, run.devices + 1, run.correct) for seed, run in runs.second.items()}
     arms = FourArms(neither=runs.neither, first=runs.first, second=moved, both=runs.both)
     with pytest.raises(RunError, match="runs disagree on the device of burst"):
@@ -120,7 +120,7 @@ def test_effects_add_up_or_do_more_or_less_than_their_sum(rates: Rates, verdict:
 
 
 def test_too_few_bursts_to_tell_are_inconclusive() -> None:
-    assert judge_one(draw((0.6, 0.65, 0.65, 0.75), num_bursts=40)).verdict is Additivity.INCONCLUSIVE
+    assert judge_one(draw((0.6, 0.65, 0.65, 0.75), num_items=40)).verdict is Additivity.INCONCLUSIVE
 
 
 @pytest.mark.parametrize("num_seeds", [0, 1])

@@ -13,7 +13,7 @@ from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import JudgingSpec
 from orchestrator.runs.folder import Result
 from orchestrator.runs.record import RunRecord
-from orchestrator.stats.estimate import bursts_to_resolve
+from orchestrator.stats.estimate import items_to_resolve
 from orchestrator.verdicts.judge import decide_verdict, family_size, judge
 from orchestrator.verdicts.judgement import Judgement, Verdict
 
@@ -27,9 +27,9 @@ Builder = Callable[..., Plan]
 RunsOf = Callable[..., dict[str, RunRecord]]
 
 
-def outcomes(num_correct: int, num_bursts: int = 1000) -> NDArray[np.bool_]:
+def outcomes(num_correct: int, num_items: int = 1000) -> NDArray[np.bool_]:
     """The first bursts of every device are recognised, so that runs differ by as little as they can."""
-    per_device = num_bursts // 10
+    per_device = num_items // 10
     correct = np.zeros((10, per_device), dtype=np.bool_)
     for index in range(num_correct):
         correct[index % 10, index // 10] = True
@@ -118,7 +118,7 @@ class TestSeeds:
             full.bursts["LocD"] = part
             records[full.id] = full
         found = judge(plan, records)["E5"]
-        assert (found.num_bursts, found.dropped_bursts) == (993, 7)
+        assert (found.num_items, found.dropped_items) == (993, 7)
         assert "7 bursts that not every run was scored on" in found.reason
 
     def test_run_without_predictions_gives_no_pair(self, a_plan: Builder, runs_of: RunsOf) -> None:
@@ -126,7 +126,7 @@ class TestSeeds:
         records = runs_of(plan, {"baseline": 0.8, "E5": 0.9})
         records[plan.run_of["E5", 1]].bursts.clear()
         found = judge(plan, records)["E5"]
-        assert found.accuracy_percent == pytest.approx(90.0)
+        assert found.score == pytest.approx(90.0)
         assert "seed 1 without predictions on LocD" in found.reason
 
 
@@ -156,9 +156,9 @@ class TestIntervals:
         won = np.array([True, True, False, False, False, False, False, False] * 10)
         lost = np.array([False, True, True, False, False, False, False, False] * 10)
         found = verdict_on([won, won], [lost, lost])
-        alone = f"the 80 bursts alone leave a standard error of {found.burst_error_points:.2f} points"
+        alone = f"the 80 bursts alone leave a standard error of {found.item_error_points:.2f} points"
         assert f"no number of seeds would tell: {alone}; it would take roughly " in found.reason
-        bursts = bursts_to_resolve(found, 1.0, 0.1)
+        bursts = items_to_resolve(found, 1.0, 0.1)
         assert f"roughly {ceil(bursts):,} bursts" in found.reason
         assert bursts > 80
 
@@ -199,8 +199,8 @@ class TestIntervals:
         plan = a_plan({"E5": FOCAL})
         found = judge(plan, runs_of(plan, {"baseline": [0.80, 0.82], "E5": 0.85}))["baseline"]
         assert (found.verdict, found.delta_points) == (None, None)
-        assert found.accuracy_percent == pytest.approx(81.0)
-        assert found.accuracy_percent_of == pytest.approx({0: 80.0, 1: 82.0})
+        assert found.score == pytest.approx(81.0)
+        assert found.score_of == pytest.approx({0: 80.0, 1: 82.0})
 
 
 class TestFamily:
@@ -211,7 +211,7 @@ class TestFamily:
         changes = {name: {"change": {"optim.clip_norm": 2.0 + index}} for index, name in enumerate(names)}
         plan = a_plan({"E5": FOCAL} | changes)
         accuracies = {name: [0.80, 0.795 + 0.001 * index] for index, name in enumerate(names)}
-        return plan, judge(plan, runs_of(plan, accuracies | {"baseline": 0.80, "E5": 0.828}, num_bursts=1000))
+        return plan, judge(plan, runs_of(plan, accuracies | {"baseline": 0.80, "E5": 0.828}, num_items=1000))
 
     def test_interval_off_zero_that_fails_holm_is_inconclusive_and_says_why(self, many: Any) -> None:
         found = many[1]["E5"]
@@ -268,7 +268,7 @@ class TestFamily:
         def judged(judging: JudgingSpec) -> dict[str, Judgement]:
             plan = a_plan({"E5": FOCAL | {"group": "loss"}} | clips, seeds=(0, 1, 2), judging=judging)
             shares = {"baseline": 0.80, "E5": 0.90, "clip": [0.82, 0.80, 0.81], "clip2": [0.79, 0.80, 0.83]}
-            return judge(plan, runs_of(plan, shares | {"clip3": [0.78, 0.80, 0.80]}, num_bursts=1000))
+            return judge(plan, runs_of(plan, shares | {"clip3": [0.78, 0.80, 0.80]}, num_items=1000))
 
         return judged
 

@@ -251,12 +251,12 @@ class TestLevels:
 
 def test_a_campaign_without_staging_is_judged_at_once(plan: Plan, runs_of: RunsOf) -> None:
     fixed = structs.replace(plan, campaign=structs.replace(plan.campaign, staging=None, seeds=(0, 1)))
-    records = runs_of(fixed, {"baseline": [0.8, 0.8], "E5": [0.8, 0.8]}, num_bursts=NUM_BURSTS)
+    records = runs_of(fixed, {"baseline": [0.8, 0.8], "E5": [0.8, 0.8]}, num_items=NUM_BURSTS)
     assert judge_as_declared(fixed, records) == (fixed, judge(fixed, records))
 
 
 def test_the_plan_of_a_report_holds_the_runs_that_were_asked_for_and_no_others(plan: Plan, runs_of: RunsOf) -> None:
-    told, judgements = judge_as_declared(plan, runs_of(plan, {"baseline": [0.8, 0.8]}, num_bursts=NUM_BURSTS))
+    told, judgements = judge_as_declared(plan, runs_of(plan, {"baseline": [0.8, 0.8]}, num_items=NUM_BURSTS))
     assert told.campaign.seeds == (0, 1)
     assert {run.id for run in told.runs} == {plan.run_of[name, seed] for name in plan.arms for seed in (0, 1)}
     assert judgements.keys() == plan.arms.keys()

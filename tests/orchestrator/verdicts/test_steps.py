@@ -67,8 +67,8 @@ def cut(run: RunRecord, count: int) -> None:
 
 def numbers_of(steps: Arithmetic) -> dict[str, Any]:
     """The numbers of the steps by the names that a judgement has for them."""
-    found: dict[str, Any] = {"delta_points": steps.delta_points, "num_bursts": steps.num_bursts}
-    found |= {"dropped_seeds": steps.dropped_seeds, "dropped_bursts": steps.dropped_bursts}
+    found: dict[str, Any] = {"delta_points": steps.delta_points, "num_items": steps.num_items}
+    found |= {"dropped_seeds": steps.dropped_seeds, "dropped_items": steps.dropped_items}
     found["delta_points_of"] = {seed.seed: seed.delta_points for seed in steps.seeds}
     for part in (steps.error, steps.tests):
         found |= structs.asdict(part) if part else {}
@@ -186,7 +186,7 @@ class TestSteps:
         assert steps.own_spread_points == pytest.approx(3.0 / 2**0.5)
         error = steps.error
         assert error is not None
-        parts = (error.seed_error_points, error.burst_error_points, error.rest_error_points)
+        parts = (error.seed_error_points, error.item_error_points, error.rest_error_points)
         assert error.error_points == pytest.approx(math.hypot(*parts))
         assert error.high_points - error.low_points == pytest.approx(2 * error.quantile * error.error_points)
 
@@ -204,8 +204,8 @@ class TestSteps:
         assert np.mean([device.delta_points for device in steps.devices]) == pytest.approx(steps.delta_points)
         error = steps.error
         assert error is not None
-        assert error.burst_error_points > 0
-        wanted = error.burst_error_points**2 + error.rest_error_points**2
+        assert error.item_error_points > 0
+        wanted = error.item_error_points**2 + error.rest_error_points**2
         assert sum(device.variance_points2 for device in steps.devices) == pytest.approx(wanted)
 
     def test_without_enough_configurations_the_spread_stands_for_itself(self, judged: Callable[..., Judged]) -> None:
@@ -225,7 +225,7 @@ class TestSteps:
         assert replicates is not None
         assert error is not None
         wanted = {0: 80.0, 1: 76.0, 10_000: 84.0, 10_001: 79.0, 20_000: 70.0}
-        assert replicates.accuracy_percent_of == pytest.approx(wanted)
+        assert replicates.score_of == pytest.approx(wanted)
         assert replicates.deviation_points == pytest.approx(np.std(list(wanted.values()), ddof=1))
         assert error.spread_points == pytest.approx(2**0.5 * replicates.deviation_points)
         assert error.spread_degrees_of_freedom == replicates.degrees_of_freedom == 4
@@ -238,15 +238,15 @@ class TestSteps:
                 cut(run, 19)
         steps = work_out(plan, records, judge(plan, records), "E5")
         *others, last = steps.devices
-        assert (last.device, last.num_bursts) == (9, 1)
-        pooled = sum(device.variance_points2 for device in others) / sum(device.num_bursts for device in others)
+        assert (last.device, last.num_items) == (9, 1)
+        pooled = sum(device.variance_points2 for device in others) / sum(device.num_items for device in others)
         assert last.variance_points2 == pytest.approx(pooled)
 
     def test_one_burst_of_each_device_cannot_be_split_by_device(
         self, a_plan: Callable[..., Plan], runs_of: Callable[..., dict[str, RunRecord]]
     ) -> None:
         plan = a_plan({"E5": EXPERIMENTS["E5"]})
-        records = runs_of(plan, {"baseline": [0.8, 0.7], "E5": [0.5, 0.9]}, num_bursts=10)
+        records = runs_of(plan, {"baseline": [0.8, 0.7], "E5": [0.5, 0.9]}, num_items=10)
         steps = work_out(plan, records, judge(plan, records), "E5")
         assert steps.devices == ()
         assert "there is no split by transmitter" in "\n".join(say_steps(steps))
@@ -271,7 +271,7 @@ class TestWords:
         assert found.error_points is not None
         for value in (found.delta_points, found.low_points, found.high_points):
             assert f"{value:+.3f}".replace("-", "−") in said
-        assert f"√({found.seed_error_points:.3f}² + {found.burst_error_points:.3f}²" in said
+        assert f"√({found.seed_error_points:.3f}² + {found.item_error_points:.3f}²" in said
         assert f"= {found.error_points:.3f} points" in said
         assert f"p = {found.p_value:.4g}" in said
         assert f"adjusted p = {found.adjusted_p_value:.4g}" in said
