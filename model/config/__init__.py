@@ -7,7 +7,7 @@ effect is an unknown field, and `decode_run` refuses it before anything starts.
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, field
+from msgspec import Meta, Struct, field
 
 from model.config.augment import (
     AugmentConfig,
@@ -121,6 +121,12 @@ class JobConfig(Params, frozen=True, kw_only=True):
     seed: Seed
 
 
+class _Version(Struct, frozen=True):
+    """The version of a `config.json`, whatever else it holds."""
+
+    format: int = 0
+
+
 class RunConfig(Config, frozen=True, kw_only=True):
     """`config.json`, as the orchestrator writes it for a task of any kind."""
 
@@ -141,6 +147,11 @@ def decode_run(content: bytes) -> JobConfig:
     Raises:
         msgspec.ValidationError: a field is unknown, missing, or outside its range.
     """
+    found = msgspec.json.decode(content, type=_Version).format
+    if found != RUN_FORMAT:
+        raise msgspec.ValidationError(
+            f"its format is {found} and this version of Knockout reads format {RUN_FORMAT}; train the run again"
+        )
     run = msgspec.json.decode(content, type=RunConfig)
     return job_of(run.params, experiment=run.experiment, profile=run.profile, seed=run.seed)
 
