@@ -58,6 +58,7 @@ class RefusedError(Exception):
 
 def check(question: Check) -> list[Answer]:
     """Answer for each configuration, in their order."""
+    # A configuration that is refused leaves the others their answers.
     parsed = [parse(values) for values in question.configs]
     manifest = next((plain_data(one.data) for one in parsed if not isinstance(one, Problem)), None)
     answers = [_answer(one, manifest, question.hashes) for one in parsed]
