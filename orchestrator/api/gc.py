@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.code import worktrees
-from orchestrator.code.checkouts import Leftover, leftover_worktrees
+from orchestrator.code.checkouts import Leftover, leftover_worktrees, remove_worktree
 from orchestrator.code.refs import BranchName, ExperimentCommit, KnownCommit
 from orchestrator.code.repository import Repository
 from orchestrator.errors import CodeError, UsageError
@@ -132,7 +132,7 @@ def _remove(repository: Repository, paths: Paths, tidying: Tidying) -> Tidying:
     refused: dict[str, str] = {}
     for leftover in tidying.worktrees:
         try:
-            repository.remove_worktree(leftover.path)
+            remove_worktree(repository, leftover.path)
             paths.worktree_lock(leftover.path).unlink(missing_ok=True)
         except CodeError as error:
             refused[str(leftover.path)] = str(error)

@@ -12,8 +12,6 @@ from pathlib import Path, PurePosixPath
 
 from orchestrator.files import content_hash
 
-CODE = "model"
-"""The folder whose code a job runs."""
 EXECUTABLE = "100755"
 """Mode, in a tree of git, of a file that may be executed."""
 FILE_MODES = frozenset({"100644", EXECUTABLE})
