@@ -13,11 +13,10 @@ from msgspec import Struct
 
 from orchestrator.code.blobs import CACHE, blob_name, write_listing
 from orchestrator.code.folders import is_code_unchanged, read_code
-from orchestrator.code.pathspecs import Pathspecs, name_code
+from orchestrator.code.pathspecs import Pathspecs, name_code, refuse_unmatched
 from orchestrator.errors import CodeError
 from orchestrator.files import content_hash
 from orchestrator.runs.paths import Paths
-from orchestrator.wording import did_you_mean
 
 LISTING = "listing"
 """File in a copy of the code: the names and contents of all its files."""
@@ -58,7 +57,8 @@ def read_named(root: Path, code: Pathspecs) -> dict[str, CopiedFile]:
     for word in named:
         matches = dict(_list_word(root, _require_understood(root, word)))
         if not matches:
-            raise CodeError(f"{root}: `{word}` in `task.code` matches no file{_suggest(root, word)}")
+            names = (entry.name for entry in root.iterdir())
+            raise refuse_unmatched(root, word, names, f"a word is a path or a pattern, relative to {root}")
         found |= matches
     kept = {path: file for path, file in found.items() if not any(_matches(path, word) for word in left_out)}
     _refuse_large(root, kept, code)
@@ -120,11 +120,6 @@ def _is_entered(root: Path, folder: Path) -> bool:
 def _refuse(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):  # a missing folder holds no code
         raise CodeError(f"{error.filename}: the code that jobs run cannot be read: {error.strerror}") from None
-
-
-def _suggest(root: Path, word: str) -> str:
-    names = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
-    return did_you_mean(word.rstrip("/"), names) if names else ""
 
 
 def _refuse_large(root: Path, files: Mapping[str, Path], code: Pathspecs) -> None:

@@ -120,11 +120,15 @@ def apply_patch(repository: Repository, tree: str, patch: bytes, name: str) -> s
         patch = _COLOUR.sub(b"", patch)
     # A diff made with `diff.noprefix` has no `a/`. A patch that can be read in several ways is applied in each; it is
     # refused if the results differ.
-    first, *others = _ways(repository.prefix)
-    ways = [way for way in (first, *others) if _is_in_code(repository, patch, way)] or [first]
+    places: list[Way] = [(f"--directory={repository.prefix}",), ()] if repository.prefix else [()]
+    ways: list[Way] = [(*words, *place) for place in places for words in ((), WITHOUT_PREFIX)]
+    ways = [way for way in ways if _is_in_code(repository, patch, way)]
     results: dict[str, Way] = {}
     refusals = []
-    for way in ways:
+    # A patch of other files is read in the first way that applies, so that the refusal can name them.
+    for way in ways or places:
+        if results and not ways:
+            break
         try:
             results.setdefault(_apply(repository, tree, patch, way), way)
         except GitError as error:
@@ -140,12 +144,6 @@ def apply_patch(repository: Repository, tree: str, patch: bytes, name: str) -> s
     (changed,) = results
     _require_code_only(_changes(repository, tree, changed), name, repository.code)
     return changed
-
-
-def _ways(prefix: str) -> list[Way]:
-    """Return the ways to read the paths of a patch, the usual one first."""
-    places: list[Way] = [(f"--directory={prefix}",), ()] if prefix else [()]
-    return [(*words, *place) for place in places for words in ((), WITHOUT_PREFIX)]
 
 
 def _is_in_code(repository: Repository, patch: bytes, way: Way) -> bool:

@@ -3,7 +3,6 @@
 Everything is made by git's plumbing commands: the user's checkout, index and branch are never touched.
 """
 
-import difflib
 import posixpath
 import shlex
 from collections.abc import Iterable, Mapping
@@ -22,6 +21,7 @@ from orchestrator.code.pathspecs import (
     list_tree,
     name_code,
     pick,
+    refuse_unmatched,
     with_spec,
 )
 from orchestrator.errors import CodeError
@@ -54,6 +54,7 @@ class Repository:
 
     def __init__(self, folder: Path, code: Pathspecs = DEFAULT_CODE) -> None:
         self.folder, self.code = folder.resolve(), code
+        self._files: dict[str, dict[str, tuple[str, str]]] = {}
         if not self.folder.is_dir():
             raise NoRepositoryError(f"{self.folder}: there is no such folder")
         self.git = Git(self.folder)
@@ -124,7 +125,7 @@ class Repository:
         held = {*self.code_files("HEAD"), *(edit.path for edit in edits)}
         for word in self.code:
             if not is_exclusion(word) and not self._matches(word, held):
-                raise CodeError(f"{self.folder}: `{word}` in `task.code` matches no file{self._suggest(word)}")
+                raise self._refuse_unmatched(word)
 
     def _matches(self, word: str, held: set[str]) -> bool:
         if is_plain(word) and not Path(word).is_absolute():
@@ -132,13 +133,14 @@ class Repository:
             return (path == "." and bool(held)) or any(name == path or name.startswith(f"{path}/") for name in held)
         return bool(pick(self.git, map(self.outer, held), complete((word,)), len(self.base_commit)))
 
-    def _suggest(self, word: str) -> str:
-        if is_plain(word) and (self.folder / word).is_file():
-            return f"; it is there, but git ignores it: `git add --force {shlex.quote(word)}` takes it"
+    def _refuse_unmatched(self, word: str) -> CodeError:
+        found = "`git ls-files` lists those there are"
+        if is_plain(word) and (self.folder / word).exists():
+            add = f"git add --force {shlex.quote(word)}"
+            return refuse_unmatched(self.folder, word, (), f"git ignores it, or it is empty: `{add}` takes its files")
         listed = split_zeros(self.git("ls-tree", "-r", "--name-only", "-z", self.base_commit))[:MAX_NAMES]
         names = {*listed, *(folder for path in listed if (folder := posixpath.dirname(path)))}
-        near = difflib.get_close_matches(word.rstrip("/"), sorted(names), n=1)
-        return f"; did you mean `{near[0]}`?" if near else "; `git ls-files` lists those there are"
+        return refuse_unmatched(self.folder, word, names, found)
 
     def inner(self, path: str) -> str:
         """Return a path from the campaign's folder, given that from the top of the repository."""
@@ -155,11 +157,16 @@ class Repository:
             CodeError: the code has a submodule, whose files no commit of this repository holds.
         """
         files = {}
-        listed = list_tree(self.git, self._resolve(tree), complete(self.code), len(self.base_commit))
-        for path, (mode, blob) in listed.items():
+        name, length = self._resolve(tree), len(self.base_commit)
+        if name in self._files:
+            return self._files[name]
+        for path, (mode, blob) in list_tree(self.git, name, complete(self.code), length).items():
             files[self.inner(path)] = (mode, blob)
             if mode == SUBMODULE:
                 raise CodeError(describe_submodule(self.top / path, self.top))
+        # The name of a branch may stand for another commit later.
+        if len(name) == length:
+            self._files[name] = files
         return files
 
     def _resolve(self, tree: str) -> str:

@@ -67,9 +67,7 @@ def test_a_base_that_holds_what_a_patch_may_not_bring_is_refused(committed: Path
     identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
     git(committed, "add", "-A", "--force")
     git(committed, *identity, "commit", "--quiet", "-m", "other")
-    with pytest.raises(
-        CodeError, match=rf"\(model\) must be source files, and these are none: model/{name} \((a sy|byte)"
-    ):
+    with pytest.raises(CodeError, match=rf"must be source files, and these are none: model/{name} \((a sy|byte)"):
         find_code(committed, snapshot=False)
 
 
