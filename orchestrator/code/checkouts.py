@@ -24,6 +24,7 @@ from orchestrator.runs import job_lock
 from orchestrator.runs.identity import ID_PATTERN
 from orchestrator.runs.order import AGAIN, DEFAULT_CODE, OrderedCode
 from orchestrator.runs.paths import Paths
+from orchestrator.runs.results import describe_holder
 
 _WORKTREE = re.compile(
     rf"^(?P<id>{ID_PATTERN[1:-1]})-[0-9a-f]{{12}}-(?P<host>[0-9a-f]{{8}})-(?P<pid>\d{{1,10}})(-(?P<born>[0-9a-f]{{8}}))?$"
@@ -50,7 +51,10 @@ class Leftover:
 
 
 def leftover_worktrees(paths: Paths) -> list[Leftover]:
-    """Return the worktrees whose processes have ended without removing them."""
+    """Return the worktrees whose processes have ended without removing them.
+
+    The command of a run may outlive the process that started it. Its worktree stays until the command has ended.
+    """
     names = ((path, _WORKTREE.match(path.name)) for path in sorted(paths.worktrees.glob("*-*")))
     found = [(path, match) for path, match in names if match is not None]
     leftovers = [(Leftover(path, match["id"], int(match["pid"]), match["born"] or ""), match) for path, match in found]
@@ -58,6 +62,7 @@ def leftover_worktrees(paths: Paths) -> list[Leftover]:
         left
         for left, match in leftovers
         if (_is_gone(left) if _is_ours(match) else _is_abandoned(paths.worktree_lock(left.path)))
+        and describe_holder(paths.run(left.name)) is None
     ]
 
 

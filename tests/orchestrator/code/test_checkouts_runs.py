@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.code.checkouts import Checkouts, leftover_worktrees
+from orchestrator.code.checkouts import Checkouts, leftover_worktrees, worktree_name
 from orchestrator.code.sources import find_code
 from orchestrator.code.steps import SPEC_FILE
 from orchestrator.errors import CodeError
+from orchestrator.processes import Process
 from orchestrator.runs import job_lock
 from orchestrator.runs.order import OrderedCode
 from orchestrator.runs.paths import Paths
@@ -103,6 +104,16 @@ class TestOfARun:
         assert checkouts.remove_leftovers() == []
         assert [path for path in script.worktrees.iterdir() if not mine.is_relative_to(path)] == []
         checkouts.close()
+
+    def test_stays_while_the_command_outlives_the_process_that_started_it(self, paths: Paths) -> None:
+        path = paths.worktrees / worktree_name(
+            "E5-s0-0123abcd", "0123456789ab", Process(Process.own().host, 1, "boot/1")
+        )
+        path.mkdir(parents=True)
+        paths.run("E5-s0-0123abcd").path.mkdir(parents=True)
+        with job_lock.hold(paths.run("E5-s0-0123abcd").lock):
+            assert leftover_worktrees(paths) == []
+        assert [leftover.path for leftover in leftover_worktrees(paths)] == [path]
 
     def test_of_a_commit_that_is_gone_is_refused(self, script: Paths) -> None:
         with pytest.raises(CodeError, match=r"commit 0{12}, which runs of E5 were queued with, is not in the reposit"):

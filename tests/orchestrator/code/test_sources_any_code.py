@@ -96,6 +96,32 @@ class TestUncommitted:
         assert Repository(script.root, ("reports",)).uncommitted_code() == ["reports/b.py"]
 
 
+def test_code_beside_the_campaigns_folder_is_code_too(repo: Path, git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(repo.parent / "cache"))
+    (repo / "exp").mkdir()
+    (repo / "exp" / "notes.txt").touch()
+    (repo / "model" / "crlf.py").write_text("x = 1\n")
+    (repo / ".gitattributes").write_text("*.py text\n")
+    git("add", "-A")
+    git("commit", "--quiet", "-m", "an experiment")
+    paths, code = Paths(repo / "exp"), ("../model", "notes.txt")
+    (repo / "model" / "crlf.py").write_bytes(b"x = 1\r\n")
+    assert Repository(paths.root, code).uncommitted_code() == []
+    (repo / ".git" / "info" / "exclude").write_text("ignored.py\n")
+    (repo / "model" / "ignored.py").touch()
+    (repo / "model" / "__main__.py").write_bytes(b"print('two')\r\n")
+    with pytest.raises(CodeError, match=r"\.\./model/__main__\.py, \.\./model/ignored\.py \(git ignores it, "):
+        find_code(paths, snapshot=False, code=code)
+    checkouts = Checkouts(paths)
+    folder = checkouts.open("E5", find_code(paths, snapshot=True, code=code).commit(content(), NOW))
+    assert (folder / "../model/__main__.py").read_bytes() == b"print('two')\n"
+    assert (folder / "../model/ignored.py").exists()
+    (folder / "../model/__main__.py").write_text("edited\n")
+    with pytest.raises(CodeError, match="its files were changed; move that away"):
+        checkouts.open("E5", find_code(paths, snapshot=True, code=code).commit(content(), NOW))
+    checkouts.close()
+
+
 class TestMatchesNothing:
     @pytest.mark.parametrize(
         ("word", "hint"),
