@@ -131,7 +131,7 @@ def _git(paths: Paths) -> Finding:
     if changed:
         return Finding(
             kind="note",
-            what=f"{len(changed)} uncommitted changes under model/: commit them, or run with --snapshot",
+            what=f"{len(changed)} uncommitted changes to the code that jobs run: commit them, or run with --snapshot",
         )
     return Finding(kind="ok", what=f"git commit {repository.base_commit[:12]}, code committed")
 

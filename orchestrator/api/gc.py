@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.code import worktrees
-from orchestrator.code.checkouts import Leftover, leftover_worktrees
+from orchestrator.code.checkouts import Leftover, leftover_worktrees, remove_worktree
 from orchestrator.code.refs import BranchName, ExperimentCommit, KnownCommit
 from orchestrator.code.repository import Repository
 from orchestrator.errors import CodeError, UsageError
@@ -108,37 +108,40 @@ def _why_kept(
 def gc(file: Path, *, dry_run: bool = False) -> list[str]:
     """Remove worktrees and branches that no run needs any more; return in sentences what was removed.
 
-    With `dry_run` nothing is removed, and the sentences say what would be.
+    With `dry_run` nothing is removed, and the sentences say what would be. Outside a repository there are no branches,
+    and a run's own folder is a copy.
 
     Raises:
-        CodeError: there is no repository.
+        CodeError: git refuses.
     """
     paths = find_paths(file)
-    repository = require_repository(paths)
+    repository = Repository.find(paths.root)
+    branches = repository.branches if repository is not None else None
     tidying = decide(
         leftover_worktrees(paths),
-        repository.branches.list_open(),
+        branches.list_open() if branches else (),
         _read_queue(paths),
-        repository.branches.list_keepers(),
-        repository.branches.list_checked_out(),
+        branches.list_keepers() if branches else {},
+        branches.list_checked_out() if branches else {},
     )
     files, unread = find_temporary_files(paths, time.time())
     tidying = msgspec.structs.replace(tidying, temporary_files=files, kept=tidying.kept | unread)
     return (tidying if dry_run else _remove(repository, paths, tidying)).sentences(is_done=not dry_run)
 
 
-def _remove(repository: Repository, paths: Paths, tidying: Tidying) -> Tidying:
+def _remove(repository: Repository | None, paths: Paths, tidying: Tidying) -> Tidying:
     """Remove what can be removed. What git refuses to remove is kept, with git's message as the reason."""
     refused: dict[str, str] = {}
     for leftover in tidying.worktrees:
         try:
-            repository.remove_worktree(leftover.path)
+            remove_worktree(repository, leftover.path)
             paths.worktree_lock(leftover.path).unlink(missing_ok=True)
         except CodeError as error:
             refused[str(leftover.path)] = str(error)
     for branch in tidying.branches:
         try:
-            repository.branches.retire(branch)
+            if repository is not None:
+                repository.branches.retire(branch)
         except CodeError as error:
             refused[branch.branch] = str(error)
     for path in tidying.temporary_files:

@@ -68,9 +68,9 @@ class Comparison(Struct, frozen=True, kw_only=True):
     data: dict[str, Change]
     """Capture -> hashes of its file."""
     code: Change | None
-    """Hashes of `model/`, where they differ."""
+    """Hashes of the task's code, where they differ."""
     files: tuple[str, ...] | None
-    """Files under `model/` that differ; None if that cannot be known."""
+    """Files of the code that differ; None if that cannot be known."""
     format: Change | None
     """Version of the configuration. Without `before` it is that of the identity, which a run folder does not record."""
 
@@ -82,7 +82,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
         lines += [f"config: {knob}: {_show(change)}" for knob, change in self.config.items()]
         lines += [f"data: {capture}: {_show_hash(change)}" for capture, change in self.data.items()]
         if self.code is not None:
-            lines += [f"code: model/ has another hash: {_show_hash(self.code)}", *self._file_lines()]
+            lines += [f"code: it has another hash: {_show_hash(self.code)}", *self._file_lines()]
         if self.format is not None:
             how = "the identity is hashed in another way" if self.format.before is UNSET else _show(self.format)
             lines.append(f"format: {how}: it was written by another version of Knockout")
@@ -117,7 +117,7 @@ def compare(
         planned: what the plan has for the same experiment and seed.
         inputs: code and captures as they are now.
         campaign_seeds: the seeds of the campaign file.
-        files: files under `model/` that differ from the run's commit; None where it is not known.
+        files: files of the code that differ from the run's commit; None where it is not known.
     """
     # Through JSON, as the written configuration went. Otherwise a tuple would differ from a list of the same values.
     new = msgspec.json.decode(msgspec.json.encode(planned.config))

@@ -94,7 +94,7 @@ def add_slots(verb: argparse.ArgumentParser, *also: str) -> None:
 def add_snapshot(verb: argparse.ArgumentParser) -> None:
     """Let a command take uncommitted code."""
     verb.add_argument(
-        "--snapshot", action="store_true", help="commit uncommitted changes to model/ onto the experiments' branches"
+        "--snapshot", action="store_true", help="commit uncommitted changes to the code onto the experiments' branches"
     )
 
 

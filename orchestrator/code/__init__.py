@@ -23,6 +23,7 @@ NAMES = {
     "find_code": "sources",
     "leftover_worktrees": "checkouts",
     "look_at_code": "sources",
+    "remove_worktree": "checkouts",
     "split_zeros": "git",
     "worktrees": "",
 }

@@ -12,8 +12,6 @@ from pathlib import Path, PurePosixPath
 
 from orchestrator.files import content_hash
 
-CODE = "model"
-"""The folder whose code a job runs."""
 EXECUTABLE = "100755"
 """Mode, in a tree of git, of a file that may be executed."""
 FILE_MODES = frozenset({"100644", EXECUTABLE})
@@ -70,7 +68,7 @@ def is_importable(path: str) -> bool:
 
     Examples are `model/x.py` and `model/x.cpython-311-x86_64-linux-gnu.so`, but not `model/my-notes.py`.
     """
-    *folders, name = PurePosixPath(path).parts
+    *folders, name = (part for part in PurePosixPath(path).parts if part != "..")
     endings = [ending for ending in all_suffixes() if name.endswith(ending)]
     stem = name.removesuffix(max(endings, key=len, default=""))
     return bool(endings) and all(part.isidentifier() for part in (*folders, stem))

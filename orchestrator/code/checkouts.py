@@ -1,27 +1,30 @@
 """The folders in which jobs run: worktrees outside the user's checkout, made when a run starts.
 
+Jobs that only read their code share a worktree of each code. A script that writes beside its code gets one for itself.
+
 The name of a worktree says which process made it, so that a later process can remove it once that one is gone. The
 process also locks a file: where processes cannot be looked up, as in another container, the free lock shows it.
 """
 
 import re
 import socket
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.code.blobs import CODE
-from orchestrator.code.folders import hash_code_folder
+from orchestrator.code.copies import copy_for_run, remove_copy, require_copy
+from orchestrator.code.folders import is_code_unchanged
+from orchestrator.code.pathspecs import Pathspecs
 from orchestrator.code.repository import Repository
-from orchestrator.code.sources import require_copy
 from orchestrator.errors import CodeError
 from orchestrator.files import content_hash
 from orchestrator.processes import Process, birth_of, own_boot
 from orchestrator.runs import job_lock
 from orchestrator.runs.identity import ID_PATTERN
-from orchestrator.runs.order import AGAIN, OrderedCode
+from orchestrator.runs.order import AGAIN, DEFAULT_CODE, OrderedCode
 from orchestrator.runs.paths import Paths
+from orchestrator.runs.results import describe_holder
 
 _WORKTREE = re.compile(
     rf"^(?P<id>{ID_PATTERN[1:-1]})-[0-9a-f]{{12}}-(?P<host>[0-9a-f]{{8}})-(?P<pid>\d{{1,10}})(-(?P<born>[0-9a-f]{{8}}))?$"
@@ -36,7 +39,8 @@ class Leftover:
     """A worktree whose process is gone."""
 
     path: Path
-    experiment: str
+    name: str
+    """Of the experiment or run whose code it holds."""
     pid: int
     born: str = ""
     """Hash of the process's start time; empty if an older version named the folder by host and number alone."""
@@ -47,7 +51,10 @@ class Leftover:
 
 
 def leftover_worktrees(paths: Paths) -> list[Leftover]:
-    """Return the worktrees whose processes have ended without removing them."""
+    """Return the worktrees whose processes have ended without removing them.
+
+    The command of a run may outlive the process that started it. Its worktree stays until the command has ended.
+    """
     names = ((path, _WORKTREE.match(path.name)) for path in sorted(paths.worktrees.glob("*-*")))
     found = [(path, match) for path, match in names if match is not None]
     leftovers = [(Leftover(path, match["id"], int(match["pid"]), match["born"] or ""), match) for path, match in found]
@@ -55,6 +62,7 @@ def leftover_worktrees(paths: Paths) -> list[Leftover]:
         left
         for left, match in leftovers
         if (_is_gone(left) if _is_ours(match) else _is_abandoned(paths.worktree_lock(left.path)))
+        and describe_holder(paths.run(left.name)) is None
     ]
 
 
@@ -89,17 +97,17 @@ def abandoned_locks(paths: Paths) -> list[Path]:
     return [lock for lock in locks if not (paths.worktrees / lock.name).exists() and _is_abandoned(lock)]
 
 
-def worktree_name(experiment: str, commit: str, process: Process | None = None) -> str:
+def worktree_name(name: str, commit: str, process: Process | None = None) -> str:
     """Return the name of a worktree's folder.
 
     Args:
-        experiment: whose code it holds.
-        commit: of that code.
+        name: of the experiment whose code it holds, or of the run that alone works in it.
+        commit: of that code; its hash outside a repository.
         process: the process of this machine that runs in it; this process if None.
     """
     of = process or Process.own()
     # The start time is part of the name, since the system reuses the numbers of processes.
-    return f"{experiment}-{commit[:12]}-{_own_host()}-{of.pid}-{_short(of.born)}"
+    return f"{name}-{commit[:12]}-{_own_host()}-{of.pid}-{_short(of.born)}"
 
 
 def _own_host() -> str:
@@ -111,24 +119,32 @@ def _short(text: str) -> str:
     return content_hash(text.encode())[:8]
 
 
+@dataclass(frozen=True)
+class _Shared:
+    """A worktree that the jobs of one code share."""
+
+    path: Path
+    blobs: Mapping[str, str]
+    """Path from its top -> git's name of the content."""
+
+
 @dataclass
 class Checkouts:
     """The folders in which this process's jobs run.
-
-    Each code has one worktree. Experiments with the same code share it, since jobs only read it.
 
     Attributes:
         paths: the campaign's folders.
     """
 
     paths: Paths
-    _folders: dict[str, Path] = field(default_factory=dict)
-    _repository: Repository | None = None
-    _locks: ExitStack = field(default_factory=ExitStack)
-    _locked: set[Path] = field(default_factory=set)
+    _shared: dict[str, _Shared] = field(default_factory=dict)
+    _runs: set[Path] = field(default_factory=set)
+    """The folders that one run has for itself."""
+    _repositories: dict[Pathspecs, Repository] = field(default_factory=dict)
+    _locks: dict[Path, ExitStack] = field(default_factory=dict)
 
     def open(self, experiment: str, code: OrderedCode) -> Path:
-        """Return a folder whose `model` is the code that a run was queued with.
+        """Return a folder with the code that a run was queued with; experiments with the same code share it.
 
         Args:
             experiment: names a new worktree.
@@ -138,44 +154,81 @@ class Checkouts:
             CodeError: the code no longer exists, or git refuses.
         """
         if code.commit is None:
-            copy = self.paths.code_copy(code.tree)
-            if not copy.is_dir():
-                raise CodeError(f"{copy}: the copy of the code that the run was queued with is gone; {AGAIN}")
-            require_copy(copy, code.tree)
-            return copy
-        path = self._folders.get(code.tree, self.paths.worktrees / worktree_name(experiment, code.commit))
-        folder = path / self._open_repository().prefix
+            return self._require_copy(code)
+        repository = self._open_repository(code.pathspecs)
+        path = self.paths.worktrees / worktree_name(experiment, code.commit)
+        shared = self._shared.get(code.tree)
         # Since the last job started, somebody may have edited the worktree, or emptied the cache.
-        if code.tree not in self._folders or hash_code_folder(folder / CODE, len(code.commit)) != code.tree:
-            self._add(code.commit, path)
-        self._folders[code.tree] = path
-        return folder
+        if shared is None or not is_code_unchanged(shared.path, shared.blobs):
+            path = shared.path if shared else path
+            with self._explained(experiment, code.commit):
+                self._lock(path)
+                repository.add_worktree(code.commit, path)
+            shared = self._shared[code.tree] = _Shared(path, repository.worktree_blobs(code.commit))
+        return shared.path / repository.prefix
 
-    def _add(self, commit: str, path: Path) -> None:
+    def open_run(self, run_id: str, experiment: str, code: OrderedCode) -> Path:
+        """Return a fresh folder with all files of a run's commit, which no other run sees.
+
+        Outside a repository it holds the files of the code alone.
+
+        Args:
+            run_id: names the folder. A folder that an earlier attempt of this process left is removed.
+            experiment: for messages.
+            code: what the run was queued with.
+
+        Raises:
+            CodeError: the code no longer exists, or git refuses.
+        """
+        path = self.paths.worktrees / worktree_name(run_id, code.commit or code.tree)
+        copy = self._require_copy(code) if code.commit is None else None
+        self._lock(path)
+        self._runs.add(path)
+        if copy is not None:
+            copy_for_run(copy, path)
+            return path
+        with self._explained(experiment, str(code.commit)):
+            return self._open_repository(code.pathspecs).add_whole_worktree(str(code.commit), path)
+
+    def _require_copy(self, code: OrderedCode) -> Path:
+        copy = self.paths.code_copy(code.tree)
+        if not copy.is_dir():
+            raise CodeError(f"{copy}: the copy of the code that the run was queued with is gone; {AGAIN}")
+        require_copy(copy, code.tree)
+        return copy
+
+    @contextmanager
+    def _explained(self, experiment: str, commit: str) -> Iterator[None]:
+        """Explain an error of git if the reason is that the commit does not exist."""
         try:
-            self._lock(path)
-            self._open_repository().add_worktree(commit, path)
+            yield
         except CodeError:
-            self._require_commit(commit)
+            if self._open_repository().git.ask("cat-file", "-e", f"{commit}^{{commit}}") is None:
+                raise CodeError(
+                    f"commit {commit[:12]}, which runs of {experiment} were queued with, is not in the repository; "
+                    f"{AGAIN}"
+                ) from None
             raise
 
     def _lock(self, path: Path) -> None:
         """Lock the file beside a worktree, once: other name spaces see by it that this process lives."""
-        if path not in self._locked:
+        if path not in self._locks:
             lock = self.paths.worktree_lock(path)
             lock.parent.mkdir(parents=True, exist_ok=True)
-            self._locks.enter_context(job_lock.hold(lock))
-            self._locked.add(path)
+            with ExitStack() as stack:
+                stack.enter_context(job_lock.hold(lock))
+                self._locks[path] = stack.pop_all()
 
-    def _require_commit(self, commit: str) -> None:
-        """Explain the error of git if the reason is that the commit does not exist."""
-        if self._open_repository().git.ask("cat-file", "-e", f"{commit}^{{commit}}") is None:
-            raise CodeError(f"commit {commit[:12]}, which the run was queued with, is not in the repository; {AGAIN}")
+    def _unlock(self, path: Path) -> None:
+        # Deleted while it is locked: otherwise another process could lock a file that then loses its name.
+        self.paths.worktree_lock(path).unlink(missing_ok=True)
+        if path in self._locks:
+            self._locks.pop(path).close()
 
-    def _open_repository(self) -> Repository:
-        if self._repository is None:
-            self._repository = Repository(self.paths.root)
-        return self._repository
+    def _open_repository(self, code: Pathspecs = DEFAULT_CODE) -> Repository:
+        if code not in self._repositories:
+            self._repositories[code] = Repository(self.paths.root, code)
+        return self._repositories[code]
 
     def remove_leftovers(self) -> list[str]:
         """Remove the worktrees of processes that are gone; return a sentence for each that git refuses to remove."""
@@ -183,27 +236,53 @@ class Checkouts:
             lock.unlink(missing_ok=True)
         return self._remove(leftover.path for leftover in leftover_worktrees(self.paths))
 
+    def remove(self, path: Path) -> list[str]:
+        """Remove a folder that `open_run` returned; return a sentence for it if it cannot be removed.
+
+        Raises:
+            ValueError: it is no such folder.
+        """
+        # The campaign's folder may lie deeper in the worktree.
+        top = next((folder for folder in (path, *path.parents) if folder in self._runs), None)
+        if top is None:
+            raise ValueError(f"{path} is no folder of a run of this process")
+        self._runs.remove(top)
+        return self._remove([top])
+
     def close(self) -> list[str]:
         """Remove this process's worktrees; return a sentence for each that git refuses to remove.
 
         Branches stay: the verdicts decide about them. Copies stay: a copy is the only record of its code.
         """
-        folders = tuple(self._folders.values())
-        self._folders.clear()
+        folders = (*(shared.path for shared in self._shared.values()), *sorted(self._runs))
+        self._shared.clear()
+        self._runs.clear()
         refused = self._remove(folders)
-        # Deleted while it is locked: otherwise another process could lock a file that then loses its name.
-        for path in self._locked:
-            self.paths.worktree_lock(path).unlink(missing_ok=True)
-        self._locked.clear()
-        self._locks.close()
+        for path in tuple(self._locks):
+            self._unlock(path)
         return refused
 
     def _remove(self, folders: Iterable[Path]) -> list[str]:
         refused = []
         for folder in folders:
             try:
-                self._open_repository().remove_worktree(folder)
-                self.paths.worktree_lock(folder).unlink(missing_ok=True)
+                remove_worktree(self._find_repository(), folder)
+                self._unlock(folder)
             except CodeError as error:
                 refused.append(str(error))
         return refused
+
+    def _find_repository(self) -> Repository | None:
+        return next(iter(self._repositories.values()), None) or Repository.find(self.paths.root)
+
+
+def remove_worktree(repository: Repository | None, folder: Path) -> None:
+    """Remove a worktree of jobs; outside a repository it is a copy.
+
+    Raises:
+        CodeError: it cannot be removed.
+    """
+    if repository is None:
+        remove_copy(folder)
+    else:
+        repository.remove_worktree(folder)

@@ -1,4 +1,4 @@
-"""Differences under `model/` between the disk and a commit, found by comparing contents.
+"""Differences of the code between the disk and a commit, found by comparing contents.
 
 `git status` is not enough. It trusts the index: it never reads a file marked `skip-worktree` or `assume-unchanged`, and
 may skip one of the same size and time. It also leaves out ignored files. Each of these would run in a job. The user's
@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.code.blobs import CODE, FILE_MODES, GONE, SUBMODULE, blob_name, is_cached, is_importable
-from orchestrator.code.folders import list_code, read_code
+from orchestrator.code.blobs import FILE_MODES, GONE, SUBMODULE, blob_name, is_cached, is_importable
+from orchestrator.code.folders import find_modes, read_code
 from orchestrator.code.git import Git, split_zeros
+from orchestrator.code.pathspecs import Pathspecs, list_disk
+from orchestrator.runs.paths import Paths
 
 SKIPPED = "S"
 """Mark of `git ls-files -v` for a file that the index leaves out of the checkout."""
@@ -26,7 +28,7 @@ Committed = Mapping[str, tuple[str, str]]
 
 @dataclass(frozen=True)
 class Edit:
-    """A path under `model/` that differs between the disk and the commit."""
+    """A path of the code that differs between the disk and the commit."""
 
     path: str
     mode: str
@@ -38,13 +40,14 @@ class Edit:
         return f"{self.path} ({self.note})" if self.note else self.path
 
 
-def find_edits(git: Git, folder: Path, committed: Committed, length: int) -> list[Edit]:
+def find_edits(git: Git, folder: Path, committed: Committed, words: Pathspecs, length: int) -> list[Edit]:
     """Compare the code on the disk with that of a commit.
 
     Args:
         git: git in the campaign's folder.
         folder: the campaign's folder.
-        committed: the files of `model/` in the commit.
+        committed: the files of the code in the commit.
+        words: the pathspecs of the code.
         length: digits of git's names in this repository.
 
     Returns:
@@ -53,10 +56,10 @@ def find_edits(git: Git, folder: Path, committed: Committed, length: int) -> lis
     Raises:
         CodeError: a file cannot be read.
     """
-    # `list_code` skips byte code, so byte code in the commit would look deleted.
+    # `find_modes` skips byte code, so byte code in the commit would look deleted.
     known = {path: entry for path, entry in committed.items() if not is_cached(path)}
-    found = dict(list_code(folder))
-    gone = _leave_out_sparse(git, [path for path in known if path not in found])
+    found = find_modes(folder, [*known, *leave_out_own(list_disk(git, words), known)])
+    gone = _leave_out_sparse(git, words, [path for path in known if path not in found])
     new = [path for path in found if path not in known]
     other = [path for path in found if path in known and not _is_same(folder / path, found[path], known[path], length)]
     converted = _find_converted(
@@ -64,14 +67,21 @@ def find_edits(git: Git, folder: Path, committed: Committed, length: int) -> lis
     )
     edited = [path for path in other if path not in converted]
     notes = {
-        **_describe_new(git, folder, {path: found[path] for path in new}),
+        **_describe_new(git, folder, words, {path: found[path] for path in new}),
         **_describe_conversions(git, edited),
-        **_describe_hidden(git, [*gone, *edited]),
+        **_describe_hidden(git, words, [*gone, *edited]),
     }
     return [
         Edit(path, found.get(path, GONE), notes.get(path, ""))
         for path in sorted((*gone, *edited, *(path for path in new if path in notes)))
     ]
+
+
+def leave_out_own(paths: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Leave out paths in the folders that hold results and reports, unless the commit has files there. Pure."""
+    own = {folder.name for folder in (Paths(Path()).results, Paths(Path()).reports)}
+    own -= {path.partition("/")[0] for path in known}
+    return [path for path in paths if path.partition("/")[0] not in own]
 
 
 def _is_same(path: Path, mode: str, entry: tuple[str, str], length: int) -> bool:
@@ -81,23 +91,23 @@ def _is_same(path: Path, mode: str, entry: tuple[str, str], length: int) -> bool
     return is_same_kind and (mode == SUBMODULE or blob_name(read_code(path, mode), length) == entry[1])
 
 
-def _leave_out_sparse(git: Git, gone: list[str]) -> list[str]:
+def _leave_out_sparse(git: Git, words: Pathspecs, gone: list[str]) -> list[str]:
     """Leave out missing files that a sparse checkout excludes: nobody has deleted them."""
     if not gone or git.ask("config", "--type=bool", "core.sparseCheckout") != "true":
         return gone
-    marks = _read_marks(git)
+    marks = _read_marks(git, words)
     return [path for path in gone if marks.get(path) != SKIPPED]
 
 
-def _read_marks(git: Git) -> dict[str, str]:
+def _read_marks(git: Git, words: Pathspecs) -> dict[str, str]:
     """Return path -> mark of `git ls-files -v`: a letter, in lower case for `assume-unchanged`."""
-    entries = (entry.split(" ", 1) for entry in split_zeros(git("ls-files", "-v", "-z", "--", CODE)))
+    entries = (entry.split(" ", 1) for entry in split_zeros(git("ls-files", "-v", "-z", "--", *words)))
     return {path: mark for mark, path in entries}
 
 
-def _describe_hidden(git: Git, edited: list[str]) -> dict[str, str]:
+def _describe_hidden(git: Git, words: Pathspecs, edited: list[str]) -> dict[str, str]:
     """Return a note for each edited file that the index hides, with the command that shows it again."""
-    marks = _read_marks(git) if edited else {}
+    marks = _read_marks(git, words) if edited else {}
     flags = {
         path: "skip-worktree" if marks[path] in (SKIPPED, SKIPPED.lower()) else "assume-unchanged"
         for path in edited
@@ -142,7 +152,7 @@ def read_stored(git: Git, folder: Path, edit: Edit, length: int) -> bytes:
     return text if name_stored_blobs(git, [edit.path]).get(edit.path) == blob_name(text, length) else content
 
 
-def _describe_new(git: Git, folder: Path, new: Mapping[str, str]) -> dict[str, str]:
+def _describe_new(git: Git, folder: Path, words: Pathspecs, new: Mapping[str, str]) -> dict[str, str]:
     """Return the new files that count as code, each with a note.
 
     A file that git ignores counts only if an import could find it.
@@ -150,6 +160,7 @@ def _describe_new(git: Git, folder: Path, new: Mapping[str, str]) -> dict[str, s
     Args:
         git: git in the campaign's folder.
         folder: the campaign's folder.
+        words: the pathspecs of the code.
         new: path -> mode.
     """
     listed = git.ask("check-ignore", "-z", "--stdin", stdin=_listing(new)) if new else None
@@ -157,14 +168,14 @@ def _describe_new(git: Git, folder: Path, new: Mapping[str, str]) -> dict[str, s
     return {
         path: IGNORED if path in ignored else ""
         for path, mode in new.items()
-        if path not in ignored or is_importable(path) or (mode not in FILE_MODES and _is_package(folder, path))
+        if path not in ignored or is_importable(path) or (mode not in FILE_MODES and _is_package(folder, words, path))
     }
 
 
-def _is_package(folder: Path, path: str) -> bool:
+def _is_package(folder: Path, words: Pathspecs, path: str) -> bool:
     """Whether a link or a repository leads to a folder in which an import could find a file."""
     try:
-        return path != CODE and any(is_importable(f"{path}/{entry.name}") for entry in (folder / path).iterdir())
+        return path not in words and any(is_importable(f"{path}/{entry.name}") for entry in (folder / path).iterdir())
     except OSError:
         return False
 

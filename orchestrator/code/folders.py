@@ -1,54 +1,77 @@
-"""The code in a folder on the disk: its file names, contents and hash. No git."""
+"""The code in a folder on the disk: its file names, modes and contents. No git."""
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from orchestrator.code.blobs import (
-    CACHE,
-    CODE,
-    LENGTH_OF_SHA1,
-    LINK,
-    SUBMODULE,
-    blob_name,
-    hash_listing,
-    is_cached,
-    is_importable,
-)
+from orchestrator.code.blobs import LINK, SUBMODULE, blob_name, is_cached, is_importable
 from orchestrator.errors import CodeError
 
 
+def find_modes(folder: Path, paths: Iterable[str]) -> dict[str, str]:
+    """Return path -> mode of those paths that exist, but for Python's byte code.
+
+    A path behind a link or inside another repository stands for that link or repository.
+
+    Args:
+        folder: the campaign's folder.
+        paths: relative to it.
+
+    Raises:
+        CodeError: a path cannot be looked at.
+    """
+    seen: dict[str, str | None] = {}
+    found: dict[str, str] = {}
+    for path in paths:
+        ends = (parent for parent in _parents(path) if _end_mode(folder, parent, seen) is not None)
+        entry = next(ends, path)
+        mode = _end_mode(folder, entry, seen) if entry != path else _mode(folder / path)
+        if mode is not None and not is_cached(entry):
+            found[entry] = mode
+    return found
+
+
+def _parents(path: str) -> Iterator[str]:
+    """Yield the folders that lead to a path, the outermost first; none is the campaign's folder or around it."""
+    parts = path.split("/")
+    start = next((number for number, part in enumerate(parts) if part != ".."), len(parts))
+    return ("/".join(parts[:end]) for end in range(start + 1, len(parts)))
+
+
+def _end_mode(folder: Path, parent: str, seen: dict[str, str | None]) -> str | None:
+    """Return the mode of a folder that is not entered: a link or a repository; None for other folders."""
+    if parent not in seen:
+        path = folder / parent
+        kinds = {LINK: path.is_symlink(), SUBMODULE: (path / ".git").exists()}
+        seen[parent] = next((mode for mode, is_it in kinds.items() if is_it), None)
+    return seen[parent]
+
+
 def list_code(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield path and mode of everything under `model/` but Python's byte code.
+    """Yield path and mode of everything in a checkout or copy but Python's byte code.
 
     Paths are relative to `folder`. A link or a repository inside is one entry, and is not entered.
 
     Raises:
         CodeError: a folder cannot be read.
     """
-    top = folder / CODE
-    if top.is_symlink():
-        yield CODE, LINK
-        return
-    for where, folders, files in os.walk(top, onerror=_refuse):
-        inner = [name for name in folders if (Path(where) / name / ".git").exists()]
-        links = [name for name in folders if (Path(where) / name).is_symlink()]
+    for where, folders, files in os.walk(folder, onerror=_refuse):
+        ends = [name for name in folders if _end_mode(Path(where), name, {}) is not None]
         # Changed in place: `os.walk` enters only the folders that are left in the list.
-        folders[:] = [name for name in folders if name not in {*inner, *links}]
-        for name in (*inner, *links, *files):
+        folders[:] = [name for name in folders if name not in ends]
+        for name in (*ends, *files):
             path = Path(where) / name
-            relative = path.relative_to(folder).as_posix()
-            mode = SUBMODULE if name in inner else _mode(path)
+            relative, mode = path.relative_to(folder).as_posix(), _mode(path)
             if mode is not None and not is_cached(relative):
                 yield relative, mode
 
 
 def is_code_unchanged(folder: Path, blobs: Mapping[str, str]) -> bool:
-    """Whether the code in a folder has exactly these contents, and no other file that an import could find.
+    """Whether a checkout or copy has exactly these contents, and no other file that an import could find.
 
     Args:
-        folder: the campaign's folder, or a checkout or copy of it.
+        folder: the top of the checkout or copy.
         blobs: path from it -> git's name of the content. Other files may lie there too, such as data that the code
             writes beside itself.
 
@@ -69,13 +92,17 @@ def _refuse(error: OSError) -> None:
 
 
 def _mode(path: Path) -> str | None:
-    """Return the mode that git gives a file; None for what git does not store, such as a pipe."""
+    """Return the mode that git gives a path; None for what git does not store, such as a pipe."""
     try:
         found = path.lstat().st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise CodeError(f"{path}: the code that jobs run cannot be read: {error.strerror}") from None
     if stat.S_ISLNK(found):
         return LINK
+    if stat.S_ISDIR(found):
+        return SUBMODULE if (path / ".git").exists() else None
     if not stat.S_ISREG(found):
         return None
     return "100755" if found & stat.S_IXUSR else "100644"
@@ -91,34 +118,3 @@ def read_code(path: Path, mode: str) -> bytes:
         return os.fsencode(path.readlink()) if mode == LINK else path.read_bytes()
     except OSError as error:
         raise CodeError(f"{path}: the code that jobs run cannot be read: {error.strerror}") from None
-
-
-def read_code_folder(folder: Path) -> dict[str, bytes]:
-    """Return the code in a folder outside a repository: `model/...` -> content. A link to a file counts as the file.
-
-    Raises:
-        CodeError: a file cannot be read. A link to a folder is refused: another program could change the code there.
-    """
-    found = {}
-    for where, folders, files in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if name != CACHE]
-        for name in folders:
-            if (Path(where) / name).is_symlink():
-                raise CodeError(f"{Path(where) / name}: this is a link to a folder; put the folder itself there")
-        for path in (Path(where) / name for name in files):
-            if path.is_file():
-                found[f"{CODE}/{path.relative_to(folder).as_posix()}"] = read_code(path, "")
-    return found
-
-
-def hash_code_folder(folder: Path, length: int = LENGTH_OF_SHA1) -> str:
-    """Hash the code in a folder; `Repository.code_hash` returns the same value for the same code.
-
-    Args:
-        folder: the code itself, such as `<campaign>/model`.
-        length: digits of git's names in the repository whose code is compared.
-
-    Raises:
-        CodeError: a file cannot be read.
-    """
-    return hash_listing({path: blob_name(content, length) for path, content in read_code_folder(folder).items()})

@@ -3,30 +3,25 @@
 It is fixed when runs are queued. Later changes of the user's files do not reach them.
 """
 
-import os
-import shlex
-import tempfile
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
 
-import model
-from orchestrator.code.blobs import CODE, blob_name, hash_listing, list_few, write_listing
-from orchestrator.code.folders import is_code_unchanged, read_code_folder
+from orchestrator.code.blobs import blob_name, hash_listing, list_few
+from orchestrator.code.copies import read_named, require_copy, write_copy
 from orchestrator.code.git import NoGitError
 from orchestrator.code.patches import RefusedError, apply_patch, changed_files, read_patch, take_ref
+from orchestrator.code.pathspecs import Pathspecs
 from orchestrator.code.refs import ExperimentCommit
 from orchestrator.code.repository import Repository
 from orchestrator.code.steps import SPEC_FILE, BranchContent, CodeStep
 from orchestrator.errors import CodeError
 from orchestrator.files import content_hash
-from orchestrator.runs.order import OrderedCode
+from orchestrator.runs.order import DEFAULT_CODE, OrderedCode
 from orchestrator.runs.paths import Paths
-
-LISTING = "listing"
-"""File in a copy of the code: the names and contents of all its files."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class ArmCode:
     tree: str
     """The repository's whole tree; empty if the stack is refused."""
     hash: str
-    """Hash of its `model/`; if the stack is refused, hash of the attempt."""
+    """Hash of its code; if the stack is refused, hash of the attempt."""
     changes: tuple[str, ...] = ()
     """Files that the stack changes, as `model/x.py (+3 -1)`."""
     differs_beyond: tuple[str, ...] = ()
@@ -53,12 +48,14 @@ class GitCode:
         snapshot: whether uncommitted changes to the code are taken along; otherwise they are refused.
 
     Raises:
-        CodeError: the code has uncommitted changes, or holds more than source files.
+        CodeError: the code has uncommitted changes, or holds more than source files, or a pathspec matches nothing.
     """
 
     def __init__(self, repository: Repository, paths: Paths, *, snapshot: bool) -> None:
         self.repository, self.paths = repository, paths
-        self.changed = changed = repository.uncommitted_code()
+        edits = repository.find_edits()
+        repository.require_matches(edits)
+        self.changed = changed = [str(edit) for edit in edits]
         """Files of the code with uncommitted changes."""
         if not snapshot:
             self.require_committed()
@@ -99,7 +96,7 @@ class GitCode:
                 taken = take_ref(self.repository, before.tree, step.ref)
                 tree, beyond = taken.tree, tuple(taken.other_files)
             else:
-                patch = read_patch(self.paths.root / str(step.patch))
+                patch = read_patch(self.paths.root / str(step.patch), self.repository.code)
                 tree = apply_patch(self.repository, before.tree, patch, str(step.patch))
         except RefusedError as error:
             # A refused attempt needs a hash of its own: once the patch is mended, it is another run.
@@ -120,11 +117,12 @@ class GitCode:
         """
         code = self.code_of(content.steps)
         if code.refusal:
-            return OrderedCode(tree=code.hash)
+            return OrderedCode(tree=code.hash, pathspecs=self.repository.code)
         tree = self.repository.snapshot_tree({SPEC_FILE: content.spec}, with_code=False, tree=code.tree)
         commit = self.repository.branches.commit_experiment(content.experiment, tree, content.message, now)
         return OrderedCode(
             tree=code.hash,
+            pathspecs=self.repository.code,
             commit=commit.commit,
             branch=commit.branch,
             base_commit=commit.base_commit,
@@ -142,22 +140,27 @@ class GitCode:
 
 
 class CopiedCode:
-    """Code outside a repository: a copy of the campaign's `model/`, or of the installed one.
+    """Code outside a repository: a copy of the files that the task names.
+
+    The built-in studies' code is that of the installed package, if the campaign's folder holds none.
 
     Args:
         paths: the campaign's folders.
+        code: which files are the task's code.
         why: the reason for a copy, for the note about the code.
+
+    Raises:
+        CodeError: the words name no file, or a file cannot be copied.
     """
 
-    def __init__(self, paths: Paths, why: str = "no git repository holds it") -> None:
-        local = paths.root / CODE
-        self.source = local if (local / "__main__.py").exists() else Path(model.__file__).parent
+    def __init__(self, paths: Paths, code: Pathspecs = DEFAULT_CODE, why: str = "no git repository holds it") -> None:
+        self.root, self.code = find_place(paths.root, code), code
         # Read once, so that the copy made later has the bytes that were hashed.
-        self._files = read_code_folder(self.source)
-        self._blobs = {path: blob_name(content) for path, content in self._files.items()}
-        self.code_hash = hash_listing(self._blobs)
+        self._files = read_named(self.root, code)
+        self.code_hash = hash_listing({path: blob_name(file.content) for path, file in self._files.items()})
         self.copy = paths.code_copy(self.code_hash)
-        self.note = f"code: a copy of {self.source}, since {why}; no branches are made"
+        named = self.root / code[0] if len(code) == 1 else f"{', '.join(code)} in {self.root}"
+        self.note = f"code: a copy of {named}, since {why}; no branches are made"
 
     def require_committed(self) -> None:
         """There is nothing to commit."""
@@ -167,32 +170,21 @@ class CopiedCode:
         if not steps:
             return ArmCode("", self.code_hash)
         step = steps[-1]
-        refusal = f"`{step.patch or step.ref}` needs a git repository around {self.source}; make one with `git init`"
+        refusal = f"`{step.patch or step.ref}` needs a git repository around {self.root}; make one with `git init`"
         return ArmCode("", content_hash(msgspec.json.encode([self.code_hash, steps])), refusal=refusal)
 
     def commit(self, content: BranchContent, now: datetime) -> OrderedCode:
         """Copy the code once; all experiments share it."""
         try:
             if not self.copy.exists():
-                self._write_copy()
+                write_copy(self._files, self.copy)
         except OSError as error:
             # Another process may have made the copy first; it is checked below too.
             if not self.copy.exists():
                 where = error.filename or self.copy.parent
                 raise CodeError(f"{where}: a copy of the code is to be written here: {error.strerror}") from None
         require_copy(self.copy, self.code_hash)
-        return OrderedCode(tree=self.code_of(content.steps).hash)
-
-    def _write_copy(self) -> None:
-        self.copy.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.copy.parent) as folder:
-            whole = Path(folder) / "whole"
-            for path, content in self._files.items():
-                (whole / path).parent.mkdir(parents=True, exist_ok=True)
-                (whole / path).write_bytes(content)
-            (whole / LISTING).write_bytes(write_listing(self._blobs))
-            # Renamed when complete, so that no process ever sees half a copy.
-            whole.rename(self.copy)
+        return OrderedCode(tree=self.code_of(content.steps).hash, pathspecs=self.code)
 
     def settle(self, name: str, commit: ExperimentCommit, keeper_verdict: str | None) -> None:
         """Do nothing: there is no branch."""
@@ -201,55 +193,58 @@ class CopiedCode:
 Code = GitCode | CopiedCode
 
 
-def find_code(paths: Paths, *, snapshot: bool) -> Code:
+def find_code(paths: Paths, *, snapshot: bool, code: Pathspecs = DEFAULT_CODE) -> Code:
     """Find the code that jobs run: the repository around the campaign, or a copy.
 
     Args:
         paths: the campaign's folders.
         snapshot: whether uncommitted changes are taken along.
+        code: git pathspecs of the task's code, relative to the campaign's folder.
 
     Raises:
-        CodeError: the repository is bare, has no commit, or its code has uncommitted changes.
+        CodeError: the repository is bare, has no commit, or its code has uncommitted changes; or a pathspec matches no
+            file.
     """
-    repository = Repository.find(paths.root)
-    if repository is None:
-        return CopiedCode(paths)
-    # A repository around the folder may have nothing to do with the campaign.
-    if not repository.has_code() and not repository.uncommitted_code():
-        return CopiedCode(paths)
+    repository = Repository.find(paths.root, code)
+    # A repository around the folder may have nothing to do with a campaign of a built-in study.
+    if repository is None or (is_builtin(code) and not repository.has_code() and not repository.uncommitted_code()):
+        return CopiedCode(paths, code)
     return GitCode(repository, paths, snapshot=snapshot)
 
 
-def look_at_code(paths: Paths) -> Code:
+def look_at_code(paths: Paths, code: Pathspecs = DEFAULT_CODE) -> Code:
     """Find the code that results are compared with, for a command that trains nothing.
 
     If git is missing, this is the code in the folder.
-
 
     Raises:
         CodeError: git refuses.
     """
     try:
-        return find_code(paths, snapshot=True)
+        return find_code(paths, snapshot=True, code=code)
     except NoGitError as error:
-        return CopiedCode(paths, why=str(error))
+        return CopiedCode(paths, code, why=str(error))
 
 
-def require_copy(copy: Path, code_hash: str) -> None:
-    """Refuse a copy that was changed: its listing must have the hash, and its files must be those of the listing.
+def is_builtin(code: Pathspecs) -> bool:
+    """Whether this is the code of the built-in studies, which is installed with this program."""
+    return tuple(word.rstrip("/") for word in code) == DEFAULT_CODE
 
-    A copy of an older version has no listing, and is accepted.
+
+def find_place(root: Path, code: Pathspecs) -> Path:
+    """Return the folder that holds the code: the campaign's, or that of the installed built-in studies.
+
+    The installed package is found without being imported, since it would import torch.
 
     Raises:
-        CodeError: it was changed.
+        CodeError: it is not installed.
     """
-    try:
-        listing = (copy / LISTING).read_bytes()
-    except FileNotFoundError:
-        return
-    pairs = (line.split(" ", 1) for line in os.fsdecode(listing).split("\n")[:-1])
-    if content_hash(listing) != code_hash or not is_code_unchanged(copy, {path: blob for blob, path in pairs}):
+    if not is_builtin(code) or any((root / DEFAULT_CODE[0]).rglob("*.py")):
+        return root
+    spec = find_spec(DEFAULT_CODE[0])
+    if spec is None or not spec.submodule_search_locations:
         raise CodeError(
-            f"{copy}: this copy of the code is not what it was when runs were queued with it; remove it, and queue the "
-            f"runs again: rm -r {shlex.quote(str(copy))}"
+            f"{root}: the built-in studies are code in a package `{DEFAULT_CODE[0]}`, and none is installed; install "
+            "Knockout with them"
         )
+    return Path(spec.submodule_search_locations[0]).parent

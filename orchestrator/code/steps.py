@@ -7,7 +7,7 @@ SPEC_FILE = ".knockout/experiment.json"
 
 
 class CodeStep(Struct, frozen=True, kw_only=True):
-    """One change to `model/`: either a diff is applied, or the `model/` of a ref takes its place."""
+    """One change to the code: either a diff is applied, or the code of a ref takes its place."""
 
     patch: str | None = None
     """Path of the diff, relative to the campaign's folder."""

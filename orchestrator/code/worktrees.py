@@ -1,20 +1,24 @@
 """Checkouts of a commit outside the user's own, made by `git worktree`. None is ever made over other files.
 
-A job's worktree holds exactly the campaign's code. Git's attributes and filters are bypassed, so the bytes that were
-hashed are the bytes that run. Large files elsewhere in the repository are never fetched.
+A worktree that jobs share holds exactly the task's code: large files elsewhere in the repository are never fetched. A
+worktree of one run holds the whole commit, since a script reads files beside its code. Git's attributes and filters are
+bypassed in both, so the bytes that were hashed are the bytes that run.
 """
 
 import contextlib
+import os
 import shlex
 import shutil
-from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, groupby
+from pathlib import Path
 
-from orchestrator.code.blobs import CODE, EXECUTABLE, blob_name, describe_fault
+from orchestrator.code.blobs import EXECUTABLE, LINK, SUBMODULE, blob_name, describe_fault
 from orchestrator.code.folders import is_code_unchanged, list_code
 from orchestrator.code.git import Git, GitError, split_zeros
-from orchestrator.code.steps import SPEC_FILE
+from orchestrator.code.pathspecs import Files, Pathspecs, list_tree, with_spec
 from orchestrator.errors import CodeError
+from orchestrator.runs.order import DEFAULT_CODE
 
 AS_COMMITTED = (
     "-c", "core.autocrlf=false", "-c", "core.eol=lf", "-c", "core.attributesFile=/dev/null",
@@ -27,38 +31,60 @@ ADD = ("worktree", "add", "--detach", "--force", "--force")
 `git worktree prune` would free that entry too, but also remove a worktree that another process is just making."""
 HALF_MADE = "initializing"
 """Reason of the lock on a worktree whose files are still being written."""
-SPEC_FOLDER = str(PurePosixPath(SPEC_FILE).parent)
-"""Folder in an experiment's commit that says what the experiment is."""
-Files = Mapping[str, tuple[str, str]]
-"""Path from the top of the repository -> mode and blob."""
+BATCH_BYTES = 2**26
+"""Contents that are held in memory at once, in bytes, unless one file is larger."""
 
 
-def add(git: Git, commit: str, path: Path, prefix: str = "") -> None:
+def add(git: Git, commit: str, path: Path, code: Pathspecs = DEFAULT_CODE) -> None:
     """Check out the code of a commit at `path`, without a branch, unless it is there already.
 
     Args:
-        git: git in the repository.
+        git: git in the campaign's folder.
         commit: its full name.
         path: the new folder.
-        prefix: the campaign's folder inside the repository, ending in `/` unless it is the top.
+        code: pathspecs of the code, relative to the campaign's folder.
 
     Raises:
         CodeError: git refuses, something else is at `path`, or it cannot be written.
     """
+    with _explained(commit, path):
+        files = _list_code(git, commit, code)
+        if not _is_there(git, commit, path, files):
+            _make(git, commit, path, code, [files])
+
+
+def add_for_run(git: Git, commit: str, path: Path) -> None:
+    """Check out all files of a commit at `path`, without a branch. What is there is removed first.
+
+    Raises:
+        CodeError: git refuses, or it cannot be written.
+    """
+    with _explained(commit, path):
+        if path.exists():
+            remove(git, path)
+        _make(git, commit, path, (), _list_all(git, commit))
+        # A script may ask git which files it changed: without an index, all would look deleted.
+        Git(path)("-c", "core.sparseCheckout=false", "read-tree", commit)
+
+
+@contextlib.contextmanager
+def _explained(commit: str, path: Path) -> Iterator[None]:
     try:
-        files = _list_files(git, commit, prefix)
-        if _is_there(git, commit, path, prefix, files):
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Git would convert line ends and run filters while it checks out. So the blobs are written by `_write_files`.
-        git(*ADD, "--no-checkout", "--lock", "--reason", HALF_MADE, str(path), commit)
-        _write_files(git, commit, path, files)
-        # The lock marks a half-made worktree: if this process is killed before here, the next one starts over.
-        git("worktree", "unlock", str(path))
+        yield
     except GitError as error:
         raise CodeError(f"git cannot check out {commit[:12]} at {path}: {error.words}") from None
     except OSError as error:
         raise _unwritable(path, error) from None
+
+
+def _make(git: Git, commit: str, path: Path, code: Pathspecs, batches: Iterable[Files]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Git would convert line ends and run filters while it checks out. So the blobs are written by `_write_files`.
+    git(*ADD, "--no-checkout", "--lock", "--reason", HALF_MADE, str(path), commit)
+    for files in batches:
+        _write_files(git, commit, path, code, files)
+    # The lock marks a half-made worktree: if this process is killed before here, the next one starts over.
+    git("worktree", "unlock", str(path))
 
 
 def add_whole(git: Git, commit: str, path: Path) -> None:
@@ -67,13 +93,9 @@ def add_whole(git: Git, commit: str, path: Path) -> None:
     Raises:
         CodeError: git refuses, or it cannot be written.
     """
-    try:
+    with _explained(commit, path):
         path.parent.mkdir(parents=True, exist_ok=True)
         git(*git.without_filters(), *AS_COMMITTED, *ADD, str(path), commit)
-    except GitError as error:
-        raise CodeError(f"git cannot check out {commit[:12]} at {path}: {error.words}") from None
-    except OSError as error:
-        raise _unwritable(path, error) from None
 
 
 def _unwritable(path: Path, error: OSError) -> CodeError:
@@ -83,39 +105,55 @@ def _unwritable(path: Path, error: OSError) -> CodeError:
     )
 
 
-def _list_files(git: Git, commit: str, prefix: str) -> Files:
-    command = ("ls-tree", "-r", "-z", "--full-tree", commit, "--", f"{prefix}{CODE}", f"{prefix}{SPEC_FOLDER}")
-    files = {}
-    for line in split_zeros(git(*command)):
-        meta, _, path = line.partition("\t")
-        mode, _, blob = meta.split()
+def _list_code(git: Git, commit: str, code: Pathspecs) -> Files:
+    files = list_tree(git, commit, with_spec(code), len(commit))
+    for path, (mode, _) in files.items():
         if fault := describe_fault(path, mode):
             raise CodeError(
                 f"{commit[:12]} has {path}, which is {fault}: jobs run source files; commit the file itself"
             )
-        files[path] = (mode, blob)
     return files
 
 
-def _write_files(git: Git, commit: str, folder: Path, files: Files) -> None:
-    try:
-        contents = _read_blobs(git, [blob for _, blob in files.values()])
-    except GitError:
-        # In a clone that lacks contents git fails at the first missing one. Without contents the loop names its file.
-        if git.ask("config", "--get-regexp", r"^remote\..*\.promisor$") is None:
-            raise
-        contents = {}
+def _list_all(git: Git, commit: str) -> list[Files]:
+    """Return all files of a commit, in parts whose contents are held in memory at once."""
+    listed = split_zeros(git("ls-tree", "-r", "-l", "-z", "--full-tree", commit))
+    rows = [(path, meta.split()) for meta, _, path in (line.partition("\t") for line in listed)]
+    # Git gives no size of a submodule, or of a content that a partial clone lacks.
+    starts = accumulate((int(meta[3]) if meta[3].isdigit() else 0 for _, meta in rows), initial=0)
+    parts = groupby(zip(rows, starts, strict=False), key=lambda each: each[1] // BATCH_BYTES)
+    return [{path: (meta[0], meta[2]) for (path, meta), _ in part} for _, part in parts]
+
+
+def _write_files(git: Git, commit: str, folder: Path, code: Pathspecs, files: Files) -> None:
+    contents = _read_contents(git, [blob for mode, blob in files.values() if mode != SUBMODULE])
     for path, (mode, blob) in files.items():
-        if blob not in contents or blob_name(contents[blob], len(blob)) != blob:
-            raise CodeError(
-                f"{path} of commit {commit[:12]}: its content is not in this repository, as in a clone that fetches "
-                f"contents only when they are needed; fetch it: git archive --output=/dev/null {commit} {CODE}"
-            )
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(contents[blob])
-        if mode == EXECUTABLE:
-            target.chmod(target.stat().st_mode | 0o111)
+        if mode == SUBMODULE:
+            target.mkdir()
+        elif blob not in contents or blob_name(contents[blob], len(blob)) != blob:
+            words = f" {shlex.join(code)}" if code else ""
+            raise CodeError(
+                f"{path} of commit {commit[:12]}: its content is not in this repository, as in a clone that fetches "
+                f"contents only when they are needed; fetch it: git archive --output=/dev/null {commit}{words}"
+            )
+        elif mode == LINK:
+            target.symlink_to(os.fsdecode(contents[blob]))
+        else:
+            target.write_bytes(contents[blob])
+            if mode == EXECUTABLE:
+                target.chmod(target.stat().st_mode | 0o111)
+
+
+def _read_contents(git: Git, blobs: list[str]) -> dict[str, bytes]:
+    try:
+        return _read_blobs(git, blobs)
+    except GitError:
+        # In a clone that lacks contents git fails at the first missing one. Without contents the caller names its file.
+        if git.ask("config", "--get-regexp", r"^remote\..*\.promisor$") is None:
+            raise
+        return {}
 
 
 def _read_blobs(git: Git, blobs: list[str]) -> dict[str, bytes]:
@@ -135,7 +173,7 @@ def _read_blobs(git: Git, blobs: list[str]) -> dict[str, bytes]:
     return contents
 
 
-def _is_there(git: Git, commit: str, path: Path, prefix: str, files: Files) -> bool:
+def _is_there(git: Git, commit: str, path: Path, files: Files) -> bool:
     """Whether the whole code is at `path`. What a killed process has left there is removed."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return False
@@ -148,17 +186,14 @@ def _is_there(git: Git, commit: str, path: Path, prefix: str, files: Files) -> b
         raise _in_the_way(commit, path, "a checkout is there that git no longer knows", "mv")
     if found != commit:
         raise _in_the_way(commit, path, f"{found[:12]} is checked out there", "git worktree move")
-    return _is_whole(git, commit, path, prefix, files)
+    return _is_whole(git, commit, path, files)
 
 
-def _is_whole(git: Git, commit: str, path: Path, prefix: str, files: Files) -> bool:
-    wanted = {
-        name.removeprefix(prefix): blob for name, (_, blob) in files.items() if name.startswith(f"{prefix}{CODE}/")
-    }
-    there = {name for name, _ in list_code(path / prefix)}
-    if not is_code_unchanged(path / prefix, {name: blob for name, blob in wanted.items() if name in there}):
+def _is_whole(git: Git, commit: str, path: Path, files: Files) -> bool:
+    there = {name for name, _ in list_code(path)}
+    if not is_code_unchanged(path, {name: blob for name, (_, blob) in files.items() if name in there}):
         raise _in_the_way(commit, path, "its files were changed", "git worktree move")
-    if wanted.keys() - there:
+    if files.keys() - there:
         # A process was killed while it removed this worktree: files are missing, but none was changed.
         remove(git, path)
         return False

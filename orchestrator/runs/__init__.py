@@ -10,6 +10,7 @@ NAMES = {
     "Bursts": "record",
     "CodeAndData": "identity",
     "DATABASE_VARIABLE": "paths",
+    "DEFAULT_CODE": "order",
     "EpochRecord": "folder",
     "Failure": "states",
     "GuardSpec": "order",

@@ -14,13 +14,17 @@ from orchestrator.runs.folder import RunFolder
 
 ORDER_FORMAT = 1
 AGAIN = "queue the run again with `knockout queue add`"
+DEFAULT_CODE = ("model",)
+"""Git pathspecs of the code of the built-in studies."""
 
 
 class OrderedCode(Struct, frozen=True, kw_only=True):
     """The code with which a run was queued."""
 
     tree: str
-    """Hash of `model/`."""
+    """Hash of the task's code."""
+    pathspecs: tuple[str, ...] = DEFAULT_CODE
+    """Which files are the task's code; relative to the campaign's folder."""
     commit: str | None = None
     """None outside a repository: then `tree` names a copy."""
     branch: str | None = None

@@ -17,6 +17,7 @@ from orchestrator.code.refs import ExperimentCommit
 from orchestrator.code.repository import Repository
 from orchestrator.code.steps import SPEC_FILE
 from orchestrator.processes import Process, birth_of
+from orchestrator.runs.paths import Paths
 
 NOW = datetime(2026, 2, 19, 1, 0, 41, tzinfo=UTC)
 Branch = Callable[..., ExperimentCommit]
@@ -294,12 +295,20 @@ class TestGc:
         assert checkout_hash(study.paths.root) == before
         assert study.git("status", "--porcelain=v2", "--branch") == status
 
-    def test_outside_a_repository_there_is_nothing_to_tidy(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    def test_outside_a_repository_the_copies_of_runs_are_tidied(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], dead_pid: int
     ) -> None:
         monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         Path("experiments.yaml").touch()
-        assert main(["gc"]) == 2
+        paths = Paths(tmp_path)
+        copy = paths.worktrees / worktree_name("E5-s0-3466db1c", "0123456789ab", gone(dead_pid))
+        # A script may make a repository of its own.
+        (copy / ".git").mkdir(parents=True)
+        assert main(["gc"]) == 0
+        assert f"removed the worktree {copy}: process {dead_pid} is gone" in capsys.readouterr().out
+        assert not copy.exists()
+        assert main(["checkout", "E5"]) == 2
         assert "no git repository holds this folder, so there are no branches or worktrees" in capsys.readouterr().err
 
 

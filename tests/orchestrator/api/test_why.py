@@ -92,7 +92,7 @@ def test_changed_code_is_told_with_its_files(planned: PlannedRun) -> None:
     assert found.code == Change(before="c0de", after="0ther")
     assert found.sentences() == [
         f"E5-s1-00000000: not what `knockout run` would train now, which is {planned.id}",
-        "code: model/ has another hash: c0de -> 0ther",
+        "code: it has another hash: c0de -> 0ther",
         "  model/train/job.py (+1 -0)",
     ]
 

@@ -80,7 +80,7 @@ def test_changed_code_is_listed_file_by_file(study: Any, ask: Ask) -> None:
     (study.paths.root / "model" / "__main__.py").write_text("print('two')\nprint('three')\n")
     (study.paths.root / "notes.txt").write_text("no code\n")
     uncommitted = ask(run_id)[1]
-    assert uncommitted.splitlines()[1].startswith("code: model/ has another hash: ")
+    assert uncommitted.splitlines()[1].startswith("code: it has another hash: ")
     assert uncommitted.splitlines()[2:] == ["  model/__main__.py (+2 -1)"]
     study.commit()
     assert ask(run_id)[1] == uncommitted
@@ -172,13 +172,13 @@ class TestAPatch:
     def test_a_changed_one_is_a_change_of_code(self, study: Any, patched: str, ask: Ask) -> None:
         self.patch(study, "three")
         lines = ask(patched)[1].splitlines()
-        assert lines[1].startswith("code: model/ has another hash: ")
+        assert lines[1].startswith("code: it has another hash: ")
         assert lines[2:] == ["  model/__main__.py (+1 -1)"]
 
     def test_one_that_is_refused_now_has_no_files_to_compare(self, study: Any, patched: str, ask: Ask) -> None:
         (study.paths.root / "p1.diff").unlink()
         lines = ask(patched)[1].splitlines()
-        assert lines[1].startswith("code: model/ has another hash: ")
+        assert lines[1].startswith("code: it has another hash: ")
         assert "the files that differ are unknown" in lines[2]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.campaign.plan import Plan
 from orchestrator.runs.paths import Paths
+from tests.builders.code import FILES
 
 FOCAL = {"change": {"loss.kind": "focal", "loss.gamma": 2.0}}
 
@@ -33,3 +34,20 @@ def committed(paths: Paths) -> Paths:
     for words in (("init", "--quiet"), ("add", "-A"), ("commit", "--quiet", "-m", "start")):
         subprocess.run(["git", *identity, *words], cwd=paths.root, check=True)
     return paths
+
+
+@pytest.fixture(params=["", "exp/one/"], ids=["top", "subfolder"])
+def script(
+    request: pytest.FixtureRequest, repo: Path, git: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Paths:
+    """A stranger's script in a repository, at its top or deeper."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = repo / request.param
+    for name, text in FILES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (root / "run.sh").chmod(0o755)
+    (root / "conf" / "link.yaml").symlink_to("base.yaml")
+    git("add", "-A")
+    git("commit", "--quiet", "-m", "a script")
+    return Paths(root)

@@ -97,7 +97,7 @@ def test_a_leftover_says_whose_it_was(paths: Paths) -> None:
     path = paths.worktrees / worktree_name("pool-mean", "0123456789abcdef", dead)
     path.mkdir(parents=True)
     (leftover,) = leftover_worktrees(paths)
-    assert (leftover.path, leftover.experiment, leftover.pid) == (path, "pool-mean", dead.pid)
+    assert (leftover.path, leftover.name, leftover.pid) == (path, "pool-mean", dead.pid)
     assert leftover.was_made_by(dead)
     assert not leftover.was_made_by(msgspec.structs.replace(dead, born="boot/2"))
 

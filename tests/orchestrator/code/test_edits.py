@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.code.folders import hash_code_folder
 from orchestrator.code.repository import Repository
 from orchestrator.errors import CodeError
+from tests.builders.code import hash_code_folder
 
 Git = Callable[..., str]
 EDITED = "print('edited')\n"
@@ -50,7 +50,7 @@ class TestOverlooked:
     def test_edit_is_taken_by_a_snapshot(self, repo: Path, git: Git, flag: str, mark: str) -> None:
         git("update-index", f"--{flag}", MAIN)
         (repo / MAIN).write_text(EDITED)
-        assert snapshot(repo) == hash_code_folder(repo / "model")
+        assert snapshot(repo) == hash_code_folder(repo)
 
     def test_deletion_is_seen(self, repo: Path, git: Git, flag: str, mark: str) -> None:
         git("update-index", f"--{flag}", MAIN)
@@ -78,7 +78,7 @@ class TestBytes:
         git("add", "model/staged.py")
         git("add", "--intent-to-add", "model/intended.py")
         assert edits(repo) == ["model/intended.py", "model/staged.py"]
-        assert snapshot(repo) == hash_code_folder(repo / "model")
+        assert snapshot(repo) == hash_code_folder(repo)
 
     def test_that_are_only_in_the_index_are_none(self, repo: Path, git: Git) -> None:
         (repo / MAIN).write_text(EDITED)
@@ -102,7 +102,7 @@ class TestBytes:
         assert edits(repo.parent / "long") == []
         (repo.parent / "long" / MAIN).write_text(EDITED)
         assert edits(repo.parent / "long") == [MAIN]
-        assert snapshot(repo.parent / "long") == hash_code_folder(repo.parent / "long" / "model", 64)
+        assert snapshot(repo.parent / "long") == hash_code_folder(repo.parent / "long", 64)
 
 
 class TestIgnored:
@@ -117,7 +117,7 @@ class TestIgnored:
     def test_code_is_taken_by_a_snapshot(self, repo: Path) -> None:
         (repo / ".git" / "info" / "exclude").write_text("extra.py\n")
         (repo / "model" / "extra.py").write_text("x = 1\n")
-        assert snapshot(repo) == hash_code_folder(repo / "model")
+        assert snapshot(repo) == hash_code_folder(repo)
 
     @pytest.mark.parametrize(
         "name", ["notes.txt", "log", ".ipynb_checkpoints/a.py", "two words.py", "__pycache__/x.py"]
@@ -194,7 +194,7 @@ class TestConversions:
         git("config", "--unset", "filter.lfs.clean")
         named = attribute if "=" in attribute else f"{attribute}=set"
         assert edits(repo) == [f"{MAIN} (git stores other bytes for it: {named})"]
-        assert snapshot(repo) == hash_code_folder(repo / "model")
+        assert snapshot(repo) == hash_code_folder(repo)
 
     def test_by_a_filter_do_not_run(self, repo: Path, git: Git, tmp_path: Path) -> None:
         for driver in ("lfs", "odd=name"):
@@ -205,7 +205,7 @@ class TestConversions:
         (repo / MAIN).write_bytes(b"print('two')\r\n")
         (repo / "model" / "new.txt").write_bytes(b"two\r\nthree\r\n")
         assert [entry.partition(" ")[0] for entry in edits(repo)] == [MAIN, "model/new.txt"]
-        assert snapshot(repo) == hash_code_folder(repo / "model")
+        assert snapshot(repo) == hash_code_folder(repo)
         assert not (tmp_path / "a-filter-ran").exists()
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.code.folders import hash_code_folder, list_code, read_code, read_code_folder
+from orchestrator.code.folders import find_modes, is_code_unchanged, list_code, read_code
 from orchestrator.errors import CodeError
+from tests.builders.code import blob_of
 
 
 @pytest.fixture
@@ -16,7 +17,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_files_are_listed_with_their_modes(folder: Path) -> None:
+@pytest.fixture
+def odd(folder: Path) -> Path:
     (folder / "model" / "run.sh").write_text("true\n")
     (folder / "model" / "run.sh").chmod(0o755)
     (folder / "model" / "link.py").symlink_to("deep/a.py")
@@ -25,29 +27,55 @@ def test_files_are_listed_with_their_modes(folder: Path) -> None:
     (folder / "model" / "__pycache__").mkdir()
     (folder / "model" / "__pycache__" / "a.pyc").write_bytes(b"1")
     os.mkfifo(folder / "model" / "pipe")
-    assert dict(list_code(folder)) == {
-        "model/deep/a.py": "100644",
-        "model/run.sh": "100755",
-        "model/link.py": "120000",
-        "model/linked": "120000",
-        "model/sub": "160000",
+    return folder
+
+
+MODES = {
+    "model/deep/a.py": "100644",
+    "model/run.sh": "100755",
+    "model/link.py": "120000",
+    "model/linked": "120000",
+    "model/sub": "160000",
+}
+
+
+def test_files_are_listed_with_their_modes(odd: Path) -> None:
+    assert dict(list_code(odd)) == MODES
+
+
+def test_given_paths_have_the_modes_of_what_is_there(odd: Path) -> None:
+    paths = [*MODES, "model/linked/a.py", "model/sub/x.py", "model/__pycache__/a.pyc", "model/pipe", "model/deep"]
+    assert find_modes(odd, [*paths, "model/gone.py", "model/run.sh/x"]) == MODES
+
+
+def test_paths_beside_the_campaigns_folder_are_looked_at_too(odd: Path) -> None:
+    (odd / "exp").mkdir()
+    (odd / ".git").mkdir()
+    assert find_modes(odd / "exp", ["../model/deep/a.py", "../model/linked/a.py"]) == {
+        "../model/deep/a.py": "100644",
+        "../model/linked": "120000",
     }
+
+
+def test_a_path_that_cannot_be_looked_at_is_told(folder: Path) -> None:
+    with pytest.raises(CodeError, match=r"x+: the code that jobs run cannot be read: File name too long"):
+        find_modes(folder, ["x" * 300])
 
 
 def test_a_folder_without_code_lists_nothing(tmp_path: Path) -> None:
     with pytest.raises(CodeError, match="model: the code that jobs run cannot be read: No such file"):
         read_code(tmp_path / "model", "")
-    assert dict(list_code(tmp_path)) == {}
+    assert dict(list_code(tmp_path / "gone")) == {}
 
 
-def test_a_copy_is_of_what_a_link_to_a_file_points_at(folder: Path) -> None:
-    (folder / "model" / "b.py").symlink_to("deep/a.py")
-    os.mkfifo(folder / "model" / "pipe")
-    (folder / "model" / "dangling.py").symlink_to("nowhere")
-    assert read_code_folder(folder / "model") == {"model/b.py": b"x = 1\n", "model/deep/a.py": b"x = 1\n"}
-
-
-def test_a_link_to_a_folder_is_refused(folder: Path) -> None:
-    (folder / "model" / "linked").symlink_to(folder)
-    with pytest.raises(CodeError, match="linked: this is a link to a folder; put the folder itself there"):
-        hash_code_folder(folder / "model")
+@pytest.mark.parametrize(
+    ("path", "is_same"), [("model/table.npy", True), ("model/extra.py", False), ("torch.py", False), ("out/a b", True)]
+)
+def test_only_a_file_that_an_import_could_find_changes_code_by_lying_there(
+    folder: Path, path: str, is_same: bool
+) -> None:
+    blobs = {"model/deep/a.py": blob_of(b"x = 1\n")}
+    assert is_code_unchanged(folder, blobs)
+    (folder / path).parent.mkdir(exist_ok=True)
+    (folder / path).write_text("1")
+    assert is_code_unchanged(folder, blobs) == is_same

@@ -211,7 +211,8 @@ class TestPatch:
         (study / "models" / "x.py").write_text("x = 1\n")
         said = refusal(Repository(study), diff(study, git))
         assert (
-            "changes more than the files of model/: campaign.txt (outside model/), models/x.py (outside model/)" in said
+            "changes more than the task's code (model): campaign.txt (outside of it), models/x.py (outside of it)"
+            in said
         )
         assert "losses.py" not in said
 
@@ -219,13 +220,13 @@ class TestPatch:
         (study / "model" / "old.py").rename(study / "old.py")
         patch = diff(study, git)
         assert b"rename to" in patch
-        assert "old.py (outside model/)" in refusal(Repository(study), patch)
+        assert "old.py (outside of it)" in refusal(Repository(study), patch)
 
     def test_binary_outside_model_is_refused(self, study: Path, git: RunGit) -> None:
         (study / "captures.h5").write_bytes(bytes(range(256)) * 9)
         patch = diff(study, git)
         assert b"GIT binary patch" in patch
-        assert "captures.h5 (outside model/)" in refusal(Repository(study), patch)
+        assert "captures.h5 (outside of it)" in refusal(Repository(study), patch)
 
     @pytest.mark.parametrize("path", ["../escape.py", "model/../../escape.py", "/etc/escape.py", ".git/config"])
     def test_that_would_leave_the_folder_is_refused(self, study: Path, path: str) -> None:
@@ -370,7 +371,7 @@ class TestRef:
         git("rm", "-rq", str(forked / "model"))
         git("commit", "--quiet", "-m", "no code")
         git("checkout", "--quiet", "main")
-        with pytest.raises(RefusedError, match=r"bare: [0-9a-f]{12} has no (studies/one/)?model/, so there is no code"):
+        with pytest.raises(RefusedError, match=r"bare: [0-9a-f]{12} has no file of the task's code \(model\), so n"):
             take_ref(Repository(forked), "HEAD", "bare")
 
     def test_whose_model_holds_a_submodule_is_refused(self, forked: Path, git: RunGit) -> None:
@@ -401,24 +402,24 @@ def test_changes_since_an_unknown_tree_are_refused(study: Path) -> None:
 class TestPatchFile:
     def test_is_read_to_the_byte(self, tmp_path: Path) -> None:
         (tmp_path / "a.diff").write_bytes(b"a\r\n\0")
-        assert read_patch(tmp_path / "a.diff") == b"a\r\n\0"
+        assert read_patch(tmp_path / "a.diff", ("model",)) == b"a\r\n\0"
 
     @pytest.mark.parametrize("path", ["/dev/zero", "/dev/tty", "pipe", "."])
     def test_that_is_none_is_refused_at_once(self, tmp_path: Path, path: str) -> None:
         os.mkfifo(tmp_path / "pipe")
         with pytest.raises(RefusedError, match=r"the patch cannot be read: (this is no file|Is a dir|No such device)"):
-            read_patch(tmp_path / path)
+            read_patch(tmp_path / path, ("model",))
 
     @pytest.mark.parametrize("path", ["nowhere.diff", "a\0b", "x" * 300])
     def test_that_is_not_there_is_refused(self, tmp_path: Path, path: str) -> None:
         with pytest.raises(RefusedError, match="the patch cannot be read: "):
-            read_patch(tmp_path / path)
+            read_patch(tmp_path / path, ("model",))
 
     def test_that_is_too_large_is_refused_and_not_read(self, tmp_path: Path) -> None:
         with (tmp_path / "huge").open("wb") as file:
             file.truncate(MAX_PATCH_BYTES * 1000)
         with pytest.raises(RefusedError, match="this file is larger than 64 MiB, which is no patch of code"):
-            read_patch(tmp_path / "huge")
+            read_patch(tmp_path / "huge", ("model",))
 
 
 @pytest.mark.parametrize(
@@ -442,6 +443,6 @@ def test_a_ref_may_bring_what_a_patch_may_and_nothing_else(study: Path, git: Run
     patch = subprocess.run(command, cwd=study, check=True, capture_output=True).stdout
     git("checkout", "--quiet", "main")
     assert f"model/{name} ({fault})" in refusal(Repository(study), patch)
-    with pytest.raises(RefusedError, match=r"other: the model/ of .* brings more than source files: ") as caught:
+    with pytest.raises(RefusedError, match=r"other: .* brings more than source files of the task's ") as caught:
         take_ref(Repository(study), "HEAD", "other")
     assert f"model/{name} ({fault})" in str(caught.value)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.code.folders import hash_code_folder
 from orchestrator.code.refs import ExperimentCommit
 from orchestrator.code.repository import Repository
 from orchestrator.code.steps import SPEC_FILE
 from orchestrator.errors import CodeError
+from tests.builders.code import hash_code_folder
 
 NOW = datetime(2026, 2, 19, 1, 0, 41, tzinfo=UTC)
 Git = Callable[..., str]
@@ -112,11 +112,11 @@ def test_byte_code_is_not_code(repo: Path) -> None:
 def test_code_has_one_hash_in_git_and_in_a_folder(repo: Path) -> None:
     repository = Repository(repo)
     committed = repository.code_hash()
-    assert committed == hash_code_folder(repo / "model")
+    assert committed == hash_code_folder(repo)
     (repo / "model" / "new.py").write_text("x = 1\n")
     assert repository.code_hash() == committed
     snapshot = repository.code_hash(repository.snapshot_tree({}, with_code=True))
-    assert snapshot == hash_code_folder(repo / "model") != committed
+    assert snapshot == hash_code_folder(repo) != committed
 
 
 def test_a_campaign_in_a_subfolder_has_its_own_code(repo: Path, git: Git) -> None:
@@ -127,7 +127,7 @@ def test_a_campaign_in_a_subfolder_has_its_own_code(repo: Path, git: Git) -> Non
     git("commit", "--quiet", "-m", "a study")
     repository = Repository(study)
     assert repository.has_code()
-    assert repository.code_hash() == hash_code_folder(study / "model")
+    assert repository.code_hash() == hash_code_folder(study)
     _, commit_hash = commit(repository)
     folder = repository.add_worktree(commit_hash, repo.parent / "trees" / "E5")
     assert (folder / "model" / "__main__.py").read_text() == "print('inner')\n"
@@ -401,7 +401,7 @@ class TestWhatTheUserHasSet:
         assert repository.code_hash() == committed
         made = full_round(repository, repo.parent / "tree")
         folder = repository.add_worktree(made.commit, repo.parent / "tree")
-        assert hash_code_folder(folder / "model") == committed
+        assert hash_code_folder(folder) == committed
 
     def test_a_split_index_stays_whole(self, repo: Path, tmp_path: Path) -> None:
         (tmp_path / "gitconfig").write_text("[core]\n\tsplitIndex = true\n")
@@ -443,4 +443,4 @@ def test_code_of_any_file_name_has_one_hash_in_git_and_in_a_folder(repo: Path, g
     assert len(Repository(repo).uncommitted_code()) == 4
     git("add", "-A")
     git("commit", "--quiet", "-m", "names")
-    assert Repository(repo).code_hash() == hash_code_folder(repo / "model")
+    assert Repository(repo).code_hash() == hash_code_folder(repo)

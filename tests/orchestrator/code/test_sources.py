@@ -9,12 +9,12 @@ import pytest
 from orchestrator.campaign.arms import branch_content
 from orchestrator.campaign.plan import Plan
 from orchestrator.code.checkouts import Checkouts
-from orchestrator.code.folders import hash_code_folder
 from orchestrator.code.repository import Repository
 from orchestrator.code.sources import CopiedCode, find_code, look_at_code
 from orchestrator.errors import CodeError
 from orchestrator.runs.order import OrderedCode
 from orchestrator.runs.paths import Paths
+from tests.builders.code import hash_code_folder
 
 NOW = datetime(2026, 2, 19, 1, 0, 41, tzinfo=UTC)
 
@@ -28,7 +28,7 @@ def test_the_order_of_an_experiment_names_its_branch_commit_base_and_code(commit
     code = find_code(committed, snapshot=False)
     ordered = code.commit(branch_content(plan.arms["E5"]), NOW)
     assert ordered == OrderedCode(
-        tree=hash_code_folder(committed.root / "model"),
+        tree=hash_code_folder(committed.root),
         commit=git(committed, "rev-parse", f"refs/heads/{ordered.branch}"),
         branch="experiment/E5-20260219_010041",
         base_commit=git(committed, "rev-parse", "HEAD"),
@@ -67,7 +67,7 @@ def test_a_base_that_holds_what_a_patch_may_not_bring_is_refused(committed: Path
     identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
     git(committed, "add", "-A", "--force")
     git(committed, *identity, "commit", "--quiet", "-m", "other")
-    with pytest.raises(CodeError, match=rf"jobs run source files, and these are none: model/{name} \((a sy|byte)"):
+    with pytest.raises(CodeError, match=rf"must be source files, and these are none: model/{name} \((a sy|byte)"):
         find_code(committed, snapshot=False)
 
 
@@ -85,7 +85,7 @@ class TestWithoutGit:
     def test_code_in_a_repository_is_looked_at_as_it_lies_there(self, paths: Paths) -> None:
         (paths.root / ".git").mkdir()
         code = look_at_code(paths)
-        assert code.code_hash == hash_code_folder(paths.root / "model")
+        assert code.code_hash == hash_code_folder(paths.root)
         assert "since git cannot be run: " in code.note
 
     def test_code_outside_a_repository_is_copied(self, paths: Paths) -> None:
@@ -108,7 +108,7 @@ def test_what_is_copied_is_what_was_hashed(paths: Paths, plan: Plan) -> None:
     code = find_code(paths, snapshot=False)
     (paths.root / "model" / "__main__.py").write_text("print('two')\n")
     ordered = code.commit(branch_content(plan.arms["E5"]), NOW)
-    assert hash_code_folder(paths.code_copy(ordered.tree) / "model") == ordered.tree
+    assert hash_code_folder(paths.code_copy(ordered.tree)) == ordered.tree
 
 
 def test_a_copy_that_cannot_be_written_is_told(paths: Paths, plan: Plan) -> None:
@@ -121,4 +121,4 @@ def test_a_copy_that_cannot_be_written_is_told(paths: Paths, plan: Plan) -> None
 def test_a_folder_without_code_takes_the_installed_one(tmp_path: Path) -> None:
     code = find_code(Paths(tmp_path), snapshot=False)
     assert isinstance(code, CopiedCode)
-    assert (code.source / "standby.py").exists()
+    assert (code.root / "model" / "standby.py").exists()

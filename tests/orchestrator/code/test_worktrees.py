@@ -228,7 +228,7 @@ class TestAdd:
         assert files(path) == CODE
 
     def test_tells_what_git_refuses(self, repo: Path, path: Path) -> None:
-        with pytest.raises(CodeError, match=r"git cannot check out 012345678901 at .*E5: fatal: not a tree object"):
+        with pytest.raises(CodeError, match=r"git cannot check out 012345678901 at .*E5: fatal: bad object"):
             Repository(repo).add_worktree("0123456789" * 4, path)
 
     def test_works_where_the_repository_has_submodules_elsewhere(self, repo: Path, path: Path, git: Git) -> None:
