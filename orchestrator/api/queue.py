@@ -63,7 +63,6 @@ def warn_of_confounds(paths: Paths, plan: Plan, finished: Iterable[str], slot: S
             provenance=provenance(read_order(folder), run.seed, paths.root, slot),
             epochs=(),
             result=None,
-            bursts={},
         )
 
     sentences: list[str] = []

@@ -17,14 +17,17 @@ from orchestrator.code.refs import BranchName
 from orchestrator.code.sources import Code, GitCode, look_at_code
 from orchestrator.errors import CodeError, RunError
 from orchestrator.queue.store import QueuedRun, open_store
+from orchestrator.report.markdown import describe_unread
 from orchestrator.report.place import describe_latest
 from orchestrator.report.sections import is_compared, marks
 from orchestrator.report.write import write_report
 from orchestrator.runs.order import read_order
 from orchestrator.runs.paths import Paths, require_place, require_places
 from orchestrator.runs.record import RunRecord
+from orchestrator.task.metric_spec import MetricSpec
 from orchestrator.verdicts.findings import judge_all
 from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
+from orchestrator.verdicts.scale import Scale
 from orchestrator.verdicts.staged import (
     SeedDecision,
     SeedDecisionState,
@@ -49,8 +52,10 @@ class VerdictRow(Struct, frozen=True, kw_only=True):
     score: float | None
     """Mean over seeds."""
     delta_points: float | None
-    """Points of accuracy against the reference, mean over seeds; None where nothing is compared."""
+    """Against the reference, mean over seeds, in the unit of the metric; None where nothing is compared."""
     interval_points: tuple[float, float] | None
+    words: tuple[str, str, str]
+    """Score, difference and interval as a table shows them; empty where there is none."""
     num_seeds: int
     verdict: str
     marks: str
@@ -59,15 +64,20 @@ class VerdictRow(Struct, frozen=True, kw_only=True):
     """Whether an improvement is not confirmed."""
 
 
-def verdict_row(experiment: str, judgement: Judgement) -> VerdictRow:
-    """Return what a table shows of a judgement."""
-    has_delta = is_compared(judgement)
+def verdict_row(metric: MetricSpec, experiment: str, judgement: Judgement) -> VerdictRow:
+    """Return what a table shows of a judgement by the main metric."""
+    has_delta, scale = is_compared(judgement), Scale(metric)
+    delta = judgement.delta_points if has_delta else None
+    ends = judgement.interval_points if has_delta else None
+    between = "" if ends is None else " to ".join(map(scale.delta, ends))
+    told = "" if delta is None else scale.delta(delta)
     return VerdictRow(
         experiment=experiment,
         reference=judgement.reference,
         score=judgement.score,
-        delta_points=judgement.delta_points if has_delta else None,
-        interval_points=judgement.interval_points if has_delta else None,
+        delta_points=None if delta is None else scale.shown(delta),
+        interval_points=None if ends is None else (scale.shown(ends[0]), scale.shown(ends[1])),
+        words=("" if judgement.score is None else scale.number(judgement.score), told, between),
         num_seeds=len(judgement.score_of),
         verdict=judgement.verdict.value if judgement.verdict else "",
         marks=marks(judgement),
@@ -103,9 +113,14 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """Says how many experiments were taken because none was named; None if all of the file were taken."""
 
     @property
+    def scale(self) -> Scale:
+        """How the main metric is judged and written."""
+        return Scale(self.plan.campaign.judged)
+
+    @property
     def verdict_rows(self) -> list[VerdictRow]:
         """The verdicts as rows of a table, in the order of the file."""
-        return [verdict_row(name, judgement) for name, judgement in self.judgements.items()]
+        return [verdict_row(self.scale.metric, name, judgement) for name, judgement in self.judgements.items()]
 
 
 def report(request: Request) -> Outcome:
@@ -152,7 +167,7 @@ def conclude(selection: Selection, whole: Plan, code: Code, notes: tuple[str, ..
         judgements=findings.judgements,
         report=written,
         notes=(*notes, *filter(None, (part, blocked))),
-        problems=tuple(gathered.refused.values()),
+        problems=(*gathered.refused.values(), *describe_unread(plan, records)),
         default_note=selection.default_note,
     )
     # A report of a part says nothing about the other experiments, and a verdict may change once they are judged too.

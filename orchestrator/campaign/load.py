@@ -161,7 +161,7 @@ def at_profile(
         metrics=capture_metrics(data, chosen.margin or spec.margin),
         items={name: PREDICTIONS for name in (*data.report, *data.choose)},
         labels=LabelsSpec(item="burst", stratum="device", cluster="session", split="capture"),
-        notes=(f"Each run was scored once, at the epoch of the lowest validation loss (on {listed(data.validate)}).",),
+        notes=_notes(data),
         margin=chosen.margin or spec.margin,
         seeds=seeds,
         data=data,
@@ -177,6 +177,16 @@ def at_profile(
         aa=spec.aa,
         searches=spec.searches,
     )
+
+
+def _notes(data: DataSpec) -> tuple[str, ...]:
+    """Say of the captures and of the scores what a reader of the report must know."""
+    scored = f"Each run was scored once, at the epoch of the lowest validation loss (on {listed(data.validate)})."
+    emulated = (
+        "Emulated bursts: `knockout data emulate` made the captures of this report. What holds for them need not hold "
+        "for a real radio. Nothing here is a measurement of one."
+    )
+    return (emulated, scored) if data.emulate else (scored,)
 
 
 def capture_metrics(data: DataSpec, margin: float) -> dict[str, MetricSpec]:

@@ -4,8 +4,10 @@ import shlex
 from dataclasses import dataclass
 
 from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.spec import Campaign
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import NotBelievedError, RunRecord, read_runs
+from orchestrator.runs.scores import Measures
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Gathered:
 
 def gather(paths: Paths, plan: Plan) -> Gathered:
     """Read the run folders of a plan. One folder that is broken does not affect the others."""
-    found = read_runs(paths, [run.id for run in plan.runs])
+    found = read_runs(paths, [run.id for run in plan.runs], measures_of(plan.campaign))
     refused = {
         run_id: f"{error.what}; `{command_of(plan, run_id)}` sets it aside and trains the run again"
         if isinstance(error, NotBelievedError)
@@ -27,6 +29,11 @@ def gather(paths: Paths, plan: Plan) -> Gathered:
         for run_id, error in found.refused.items()
     }
     return Gathered(found.records, refused)
+
+
+def measures_of(campaign: Campaign) -> Measures:
+    """Return what is read of each finished run of a campaign."""
+    return Measures(metrics=campaign.metrics, items=campaign.items)
 
 
 def command_of(plan: Plan, run_id: str) -> str:

@@ -64,16 +64,17 @@ def report(options: argparse.Namespace) -> int:
 def print_outcome(outcome: Outcome) -> None:
     """Print the verdicts, and where the report is."""
     campaign = outcome.plan.campaign
-    title = f"{campaign.name}, profile {campaign.profile}: accuracy on {campaign.data.report[0]}"
+    title = f"{campaign.name}, profile {campaign.profile}: {outcome.scale.metric.name} {outcome.scale.arrow}"
     table = Table(title=cell(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("experiment", "on", "%", "delta", "interval", "seeds", "verdict"):
+    for heading in ("experiment", "on", outcome.scale.metric.unit or "score", "delta", "interval", "seeds", "verdict"):
         is_text = heading in ("experiment", "on", "verdict")
         # Where there is no room, a verdict with its mark is folded and nothing is cut off.
         table.add_column(heading, justify="left" if is_text else "right", no_wrap=heading != "verdict")
     for row in outcome.verdict_rows:
         table.add_row(*_verdict_cells(row))
     OUT.print(table)
-    show("delta: points of accuracy against the experiment it stands on, mean over seeds", style="dim")
+    unit = f" in {outcome.scale.unit}" if outcome.scale.unit else ""
+    show(f"delta: difference{unit} to the experiment it stands on, mean over seeds", style="dim")
     if campaign.staging:
         usual = wording.coverage(campaign.judging.level)
         show(f"interval: of the look that decided; it covers more than {usual}, the report says how much", style="dim")
@@ -86,13 +87,10 @@ def _relative(path: Path) -> Path:
 
 
 def _verdict_cells(row: VerdictRow) -> list[str]:
-    delta, interval = row.delta_points, row.interval_points
     return [
         row.experiment,
         row.reference or "",
-        "" if row.score is None else f"{row.score:.1f}",
-        "" if delta is None else f"{delta:+.1f}",
-        "" if interval is None else f"{interval[0]:+.1f} to {interval[1]:+.1f}",
+        *row.words,
         str(row.num_seeds or ""),
         (row.verdict if row.is_open else styled(row.verdict)) + row.marks,
     ]

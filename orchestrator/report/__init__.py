@@ -8,6 +8,7 @@ from orchestrator import open_door
 
 NAMES = {
     "describe_latest": "place",
+    "describe_unread": "markdown",
     "is_compared": "sections",
     "marks": "sections",
     "say_steps": "steps",

@@ -13,8 +13,8 @@ from scipy.stats import norm
 from orchestrator import wording
 from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.plan import Plan
-from orchestrator.report import tables
 from orchestrator.report.sections import interval_cell
+from orchestrator.task.spec import LabelsSpec
 from orchestrator.verdicts.claims import (
     POWER,
     AuditedClaim,
@@ -28,6 +28,7 @@ from orchestrator.verdicts.claims import (
 from orchestrator.verdicts.controls import COVERAGE, Contribution, FalseVerdicts, Shuffled
 from orchestrator.verdicts.findings import Findings
 from orchestrator.verdicts.interactions import Additivity, InteractionJudgement
+from orchestrator.verdicts.scale import Scale
 
 
 def audit_section(findings: Findings) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def audit_section(findings: Findings) -> dict[str, Any]:
         "contradicted": str(ClaimVerdict.CONTRADICTED),
         "sentence": _count_claim_verdicts(claims),
         "scored_on": _describe_scored_on(findings.plan, claims, protocol),
-        "bursts": _describe_bursts(claims, protocol),
+        "sampling": _describe_sampling(findings.plan, claims, protocol),
         "runs": _describe_noise(protocol.noise, protocol.level),
         "smallest": _describe_smallest(claims, protocol),
         "misstated": [_describe_misstated(claim) for claim in misstated(claims)],
@@ -54,32 +55,34 @@ def _count_claim_verdicts(claims: Sequence[AuditedClaim]) -> str:
 
 
 def _describe_scored_on(plan: Plan, claims: Sequence[AuditedClaim], protocol: Protocol) -> str:
-    """Say on how many bursts the source scored, and who says so."""
+    """Say on how many items the source scored, and who says so."""
     own = [claim for claim in claims if claim.num_items != protocol.num_items]
     but = wording.listed(f"{claim.experiment} ({claim.num_items:,})" for claim in own)
     whose = (
         "as the campaign file says"
         if protocol.is_declared
-        else f"as many as {tables.judged_capture(plan)} has here, since the campaign file does not say how many"
+        else f"as many as {plan.campaign.judged.name} has here, since the campaign file does not say how many"
     )
-    return f"{wording.counted(protocol.num_items, 'burst')}, {whose}{f'; except for {but}' if own else ''}"
+    scored = wording.counted(protocol.num_items, plan.campaign.labels.item)
+    return f"{scored}, {whose}{f'; except for {but}' if own else ''}"
 
 
-def _describe_bursts(claims: Sequence[AuditedClaim], protocol: Protocol) -> str:
+def _describe_sampling(plan: Plan, claims: Sequence[AuditedClaim], protocol: Protocol) -> str:
+    label = plan.campaign.labels.item
     # The error depends on both accuracies, so each claim has its own and the sentence gives the range.
     errors = sorted(claim.item_error_points for claim in claims if claim.item_error_points is not None)
     if not errors:
         return "The source gives no accuracies, so nobody can compute a standard error."
     paired = paired_detectable_points(protocol.num_items, protocol.level)
     kindest = (
-        "with so few bursts, no difference could be found"
+        f"with so few {label}s, no difference could be found"
         if paired is None
         else f"an exact McNemar test would then find {paired:.2f} points, if there were no seed noise"
     )
     return (
-        f"That is {wording.span(errors[0], errors[-1])} points here. The formula treats the bursts of the two runs as "
-        "independent, because the source does not say which bursts both runs recognised. The most favourable case is "
-        f"that the runs differ on as few bursts as the difference needs: {kindest}."
+        f"That is {wording.span(errors[0], errors[-1])} points here. The formula treats the {label}s of the two runs "
+        f"as independent, because the source does not say which {label}s both runs have right. The most favourable "
+        f"case is that the runs differ on as few {label}s as the difference needs: {kindest}."
     )
 
 
@@ -120,7 +123,7 @@ def _describe_misstated(claim: AuditedClaim) -> str:
 
 
 def _audit_row(findings: Findings, claim: AuditedClaim) -> dict[str, str]:
-    judgement = findings.judgements[claim.experiment]
+    judgement, scale = findings.judgements[claim.experiment], Scale(findings.plan.campaign.judged)
     return {
         "experiment": claim.experiment,
         "claimed": wording.points(claim.delta_points),
@@ -128,7 +131,7 @@ def _audit_row(findings: Findings, claim: AuditedClaim) -> dict[str, str]:
         "smallest": wording.plain(claim.detectable_points, 1),
         "verdict": str(claim.verdict),
         "why": claim.why,
-        "delta": wording.points(judgement.delta_points),
+        "delta": scale.delta(judgement.delta_points),
         "interval": interval_cell(findings.plan, judgement),
         "agreement": str(findings.claims.agreement_of[claim.experiment]),
     }
@@ -145,12 +148,13 @@ def replay_section(findings: Findings) -> dict[str, Any]:
 
 def _replay_row(findings: Findings, claim: ReplayedClaim) -> dict[str, str]:
     judgement, reported = findings.judgements[claim.experiment], claim.reported
+    scale = Scale(findings.plan.campaign.judged)
     return {
         "experiment": claim.experiment,
-        "reported_accuracy": wording.percent(reported.accuracy),
+        "reported_score": scale.score(reported.accuracy),
         "reported": reported.outcome or wording.points(reported.delta),
         "versus": reported.versus or wording.MISSING,
-        "delta": wording.points(judgement.delta_points),
+        "delta": scale.delta(judgement.delta_points),
         "interval": interval_cell(findings.plan, judgement),
         "agreement": str(claim.agreement),
         "why": claim.why,
@@ -162,7 +166,7 @@ def controls_section(findings: Findings) -> dict[str, Any]:
     return {
         "aa": _describe_aa(findings.false_verdicts),
         "shuffled": [_shuffled_row(row) for row in findings.shuffled],
-        "shuffled_sentence": _describe_shuffled(findings.shuffled),
+        "shuffled_sentence": _describe_shuffled(findings.shuffled, findings.plan.campaign.labels),
         "shuffled_coverage": wording.coverage(1 - COVERAGE),
     }
 
@@ -182,22 +186,21 @@ def _shuffled_row(row: Shuffled) -> dict[str, str]:
     return {
         "run": row.run,
         "experiment": row.experiment,
-        "accuracy": f"{wording.percent(row.score)} ({row.correct:,} of {row.bursts:,})",
+        "score": f"{wording.percent(row.score)} ({row.num_right:,} of {row.num_items:,})",
         "interval": f"{wording.percent(row.low_percent)} to {wording.percent(row.high_percent)}",
         "chance": wording.percent(row.chance_percent),
         "holds": "yes" if row.includes_chance else "no",
     }
 
 
-def _describe_shuffled(rows: Sequence[Shuffled]) -> str:
+def _describe_shuffled(rows: Sequence[Shuffled], labels: LabelsSpec) -> str:
     if not rows:
         return ""
     outside = sum(not row.includes_chance for row in rows)
     return (
         f"{wording.counted(len(rows), 'run')} trained on shuffled labels. In {outside} the interval does not include "
-        "chance, which is one over the number of transmitters. The interval is Clopper and Pearson's and treats bursts "
-        "as independent. Bursts of one transmitter are alike, so a run just outside is a reason to look for a leak and "
-        "no proof of one."
+        f"chance. The interval is Clopper and Pearson's and treats {labels.item}s as independent. Those of one "
+        f"{labels.stratum} may be alike, so a run just outside is a reason to look for a leak and no proof of one."
     )
 
 
@@ -213,19 +216,20 @@ MEANING = {
 
 def interaction_rows(findings: Findings) -> list[dict[str, str]]:
     """Return a row for each pair of experiments: whether their effects add up."""
-    return [_interaction_row(found) for found in findings.interactions]
+    scale = Scale(findings.plan.campaign.judged)
+    return [_interaction_row(scale, found) for found in findings.interactions]
 
 
-def _interaction_row(found: InteractionJudgement) -> dict[str, str]:
+def _interaction_row(scale: Scale, found: InteractionJudgement) -> dict[str, str]:
     pair, contrast = found.interaction, found.contrast
     return {
         "pair": f"{pair.first} and {pair.second}",
         "on": pair.neither,
-        "first": wording.points(found.first_points),
-        "second": wording.points(found.second_points),
-        "both": wording.points(found.both_points),
-        "contrast": wording.points(contrast.delta_points),
-        "interval": wording.interval(contrast.interval_points),
+        "first": scale.delta(found.first_points),
+        "second": scale.delta(found.second_points),
+        "both": scale.delta(found.both_points),
+        "contrast": scale.delta(contrast.delta_points),
+        "interval": scale.interval(contrast.interval_points),
         "p": wording.probability(contrast.p_value),
         "adjusted_p": wording.probability(found.adjusted_p_value),
         "verdict": str(found.verdict),
@@ -240,6 +244,7 @@ def part_rows(findings: Findings) -> list[dict[str, str]]:
 
 def _part_row(findings: Findings, found: Contribution) -> dict[str, str]:
     judgement, campaign = findings.judgements[found.experiment], findings.plan.campaign
+    scale = Scale(campaign.judged)
     # A part's worth is a difference turned round, so its interval is built again from both ends.
     low, high = found.low_points, found.high_points
     ends = None if low is None or high is None else (low, high)
@@ -247,7 +252,7 @@ def _part_row(findings: Findings, found: Contribution) -> dict[str, str]:
         "part": found.part,
         "experiment": found.experiment,
         "full": found.full,
-        "worth": wording.points(found.worth_points),
-        "interval": wording.interval_at(ends, judgement.level, campaign.judging.level),
+        "worth": scale.delta(found.worth_points),
+        "interval": scale.interval_at(ends, judgement.level, campaign.judging.level),
         "verdict": str(found.verdict or wording.MISSING),
     }

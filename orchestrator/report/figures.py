@@ -7,20 +7,24 @@ are those of Okabe and Ito, which colour-blind readers can tell apart. A marker 
 import io
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from msgspec import structs
 
 from orchestrator import wording
 from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.plan import Plan
 from orchestrator.report.sections import is_compared, marks
+from orchestrator.runs.folder import EpochRecord
 from orchestrator.runs.record import RunRecord
+from orchestrator.task.metric_spec import column_of
 from orchestrator.verdicts.judgement import Confirmation, Judgement, Verdict
+from orchestrator.verdicts.scale import Scale
 from orchestrator.wording import one_line
 
 DOTS_PER_INCH = 150
@@ -99,12 +103,14 @@ def draw_deltas(plan: Plan, judgements: Mapping[str, Judgement]) -> bytes:
     with style.context(STYLE):
         figure = Figure(figsize=(10.0, 1.6 + 0.26 * (len(rows) + 1.3 * len(headings))), layout="constrained")
         axes, words = figure.subplots(1, 2, sharey=True, width_ratios=(0.74, 0.26))
-        limits = _limits(rows, plan.campaign.margin)
+        scale = Scale(plan.campaign.judged)
+        rows = [replace(row, judgement=_as_shown(scale, row.judgement)) for row in rows]
+        limits = _limits(rows, scale.shown(scale.margin_points))
         _draw_frame(axes, plan, limits)
         for row in rows:
             _draw_row(axes, row, limits)
         _label_rows(axes, rows, headings)
-        _write_words(words, rows)
+        _write_words(words, rows, judgements, scale)
         _draw_legend(figure, axes, plan, rows)
         return to_png(figure)
 
@@ -123,6 +129,16 @@ def _lay_out_rows(plan: Plan, judgements: Mapping[str, Judgement]) -> tuple[list
             rows.append(_Row(y, arm, judgements[arm.id]))
         y += 1.3
     return rows, headings
+
+
+def _as_shown(scale: Scale, judgement: Judgement) -> Judgement:
+    """Return a judgement with its differences as readers see them."""
+    if not scale.is_ratio:
+        return judgement
+    ends = ("delta_points", "low_points", "high_points")
+    shown = {name: None if (end := getattr(judgement, name)) is None else scale.shown(end) for name in ends}
+    of_seed = {seed: scale.shown(points) for seed, points in judgement.delta_points_of.items()}
+    return structs.replace(judgement, **shown, delta_points_of=of_seed)
 
 
 def _order(judgement: Judgement) -> tuple[bool, float]:
@@ -146,12 +162,14 @@ def _reach(row: _Row) -> tuple[float, ...]:
 
 
 def _draw_frame(axes: Axes, plan: Plan, limits: tuple[float, float]) -> None:
-    margin = plan.campaign.margin
+    scale = Scale(plan.campaign.judged)
+    margin = scale.shown(scale.margin_points)
     axes.axvspan(-margin, margin, color="#e9eef4", zorder=0)
     axes.axvline(0.0, color=INK, linewidth=0.9, zorder=1)
     axes.set_xlim(limits)
-    name = one_line(plan.campaign.data.report[0], NAME_LETTERS)
-    axes.set_xlabel(f"difference to the reference, percentage points of {name} accuracy")
+    name = one_line(plan.campaign.judged.name, NAME_LETTERS)
+    unit = f", {scale.unit}" if scale.unit else ""
+    axes.set_xlabel(f"{name}: difference to the reference{unit}   {scale.arrow} {scale.metric.better} is better")
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["left", "top", "right"]].set_visible(False)
@@ -228,10 +246,10 @@ def _label_rows(axes: Axes, rows: Iterable[_Row], headings: Mapping[str, float])
     axes.set_ylim(max((y for y, _, _ in lines), default=1.0) + 0.8, -0.8)
 
 
-def _write_words(axes: Axes, rows: Sequence[_Row]) -> None:
+def _write_words(axes: Axes, rows: Sequence[_Row], judgements: Mapping[str, Judgement], scale: Scale) -> None:
     """Write the numbers and the verdict beside each row; the verdicts start behind the longest numbers."""
     axes.set_axis_off()
-    numbers = [_difference_words(row.judgement) for row in rows]
+    numbers = [_difference_words(judgements[row.arm.id], scale) for row in rows]
     # The width is estimated from the font size: measuring text needs a drawn canvas.
     indent = NUMBERS_SIZE * CHARACTER_WIDTH * max((len(words) for words in numbers), default=0)
     for row, words in zip(rows, numbers, strict=True):
@@ -247,8 +265,8 @@ def _write_words(axes: Axes, rows: Sequence[_Row]) -> None:
         )
 
 
-def _difference_words(judgement: Judgement) -> str:
-    words = f"{wording.points(judgement.delta_points)} {wording.interval(judgement.interval_points)}"
+def _difference_words(judgement: Judgement, scale: Scale) -> str:
+    words = f"{scale.delta(judgement.delta_points)} {scale.interval(judgement.interval_points)}"
     return words.replace(wording.MISSING, "")
 
 
@@ -260,7 +278,7 @@ def _draw_legend(figure: Figure, axes: Axes, plan: Plan, rows: Iterable[_Row]) -
         )
     axes.plot([], [], "o", color=INK, markerfacecolor="white", markersize=3.5, label="one seed")
     axes.plot([], [], "D", markerfacecolor="none", markeredgecolor=INK, markersize=6.5, label="reported by the source")
-    axes.fill_between([], [], color="#e9eef4", label=f"margin ±{plan.campaign.margin:g}")
+    axes.fill_between([], [], color="#e9eef4", label=f"margin {Scale(plan.campaign.judged).margin()}")
     figure.legend(loc="outside lower center", ncols=7, fontsize=8, frameon=False)
 
 
@@ -268,34 +286,59 @@ LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6
 """Colours of Okabe and Ito, and two more that differ from them."""
 
 
+CURVES = {"val_loss": "validation loss", "val_accuracy": "accuracy"}
+"""Columns of `epochs.jsonl` that are drawn, where a run has them -> what the axis says."""
+NUM_CURVES = 2
+
+
 def draw_curves(plan: Plan, records: Mapping[str, RunRecord]) -> bytes:
-    """Draw validation loss and accuracy by epoch; a row shows a group, a line the median over an experiment's seeds.
+    """Draw what the runs tell by epoch; a row shows a group, a line the median over an experiment's seeds.
 
     The baseline is the dark line in every row. A line ends at the last epoch that all of its runs reached. A run
     without scores counts only if no other run of the experiment has scores.
     """
     groups = list(dict.fromkeys(arm.group for arm in plan.arms.values() if arm.reference)) or [BASELINE]
+    names = curve_names(plan, records)
     with style.context(STYLE):
         figure = Figure(figsize=(9.0, 0.9 + 2.1 * len(groups)), layout="constrained")
-        panels = figure.subplots(len(groups), 2, squeeze=False, sharex=True)
-        for (left, right), group in zip(panels, groups, strict=True):
-            for axes, field in ((left, "val_loss"), (right, "val_accuracy")):
-                _draw_group(axes, plan, records, (group, field))
-            left.set_ylabel(f"{one_line(group, NAME_LETTERS)}\nvalidation loss", fontsize=8.5)
-            right.set_ylabel("accuracy", fontsize=8.5)
-            right.set_ylim(-0.02, 1.02)
-            right.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        panels = figure.subplots(len(groups), len(names), squeeze=False, sharex=True)
+        for row, group in zip(panels, groups, strict=True):
+            for axes, name in zip(row, names, strict=True):
+                _draw_group(axes, plan, records, (group, name))
+                axes.set_ylabel(CURVES.get(name, one_line(name, NAME_LETTERS)), fontsize=8.5)
+                if name == "val_accuracy":
+                    axes.set_ylim(-0.02, 1.02)
+            row[0].set_ylabel(f"{one_line(group, NAME_LETTERS)}\n{row[0].get_ylabel()}", fontsize=8.5)
+            row[-1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
         for axes in panels[-1]:
             axes.set_xlabel("epoch", fontsize=8.5)
         return to_png(figure)
 
 
+def curve_names(plan: Plan, records: Mapping[str, RunRecord]) -> list[str]:
+    """Return the columns of progress to draw: those of every epoch first, then what the metrics are read from."""
+    told = dict.fromkeys(
+        name
+        for run in records.values()
+        for epoch in run.epochs
+        for name, value in _numbers(epoch).items()
+        if value is not None
+    )
+    wanted = [name for metric in plan.campaign.metrics.values() for name in (metric.name, column_of(metric))]
+    ordered = dict.fromkeys([*CURVES, *wanted, *told])
+    return [name for name in ordered if name in told][:NUM_CURVES] or list(CURVES)
+
+
+def _numbers(epoch: EpochRecord) -> dict[str, float | None]:
+    return {**{name: getattr(epoch, name) for name in CURVES}, **epoch.values}
+
+
 def _draw_group(axes: Axes, plan: Plan, records: Mapping[str, RunRecord], what: tuple[str, str]) -> None:
-    group, field = what
+    group, name = what
     members = [arm for arm in plan.arms.values() if arm.group == group and arm.reference and arm.same_as is None]
     for arm, colour in zip(members, itertools.cycle(LINES), strict=False):
-        axes.plot(*_median_curve(plan, records, arm.id, field), color=colour, linewidth=1.2, label=arm.id)
-    axes.plot(*_median_curve(plan, records, BASELINE, field), color=INK, linewidth=2.0, label=BASELINE, zorder=3)
+        axes.plot(*_median_curve(plan, records, arm.id, name), color=colour, linewidth=1.2, label=arm.id)
+    axes.plot(*_median_curve(plan, records, BASELINE, name), color=INK, linewidth=2.0, label=BASELINE, zorder=3)
     axes.tick_params(labelsize=7.5)
     axes.grid(color="#e5e5e5", linewidth=0.6)
     for side in ("top", "right"):
@@ -303,14 +346,14 @@ def _draw_group(axes: Axes, plan: Plan, records: Mapping[str, RunRecord], what: 
 
 
 def _median_curve(
-    plan: Plan, records: Mapping[str, RunRecord], experiment: str, field: str
+    plan: Plan, records: Mapping[str, RunRecord], experiment: str, name: str
 ) -> tuple[list[int], list[float]]:
     """Return the epochs that all of the runs reached, and the median over the seeds at each."""
     found = [records.get(plan.run_of[experiment, seed]) for seed in plan.campaign.seeds]
     runs = [run for run in found if run is not None and run.epochs]
-    scored = [run for run in runs if run.result is not None and run.result.scores]
+    scored = [run for run in runs if run.scores]
     # A stopped run would pull the median down, so it counts only if there is no other.
-    series = [[getattr(epoch, field) for epoch in run.epochs] for run in scored or runs]
+    series = [[_numbers(epoch).get(name) for epoch in run.epochs] for run in scored or runs]
     # `zip` stops at the shortest run, so no median mixes runs that ended with runs that went on.
     values = [[value for value in column if value is not None] for column in zip(*series, strict=False)]
     known = [(number, median(column)) for number, column in enumerate(values, start=1) if column]

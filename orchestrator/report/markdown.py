@@ -13,20 +13,17 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from orchestrator import wording
 from orchestrator.campaign.plan import Plan
-from orchestrator.report import tables
 from orchestrator.report.checks import audit_section, controls_section, interaction_rows, part_rows, replay_section
 from orchestrator.report.escape import escape_cell, escape_text
-from orchestrator.report.sections import (
-    describe_accepted,
-    section,
-    summary_row,
-)
+from orchestrator.report.sections import describe_accepted, metric_rows, section, summary_row
 from orchestrator.runs.record import Records, RunRecord
+from orchestrator.runs.scores import is_share_metric
 from orchestrator.stats.multiplicity import CORRECTION_NAME
 from orchestrator.verdicts.findings import Findings
 from orchestrator.verdicts.judge import family_size
 from orchestrator.verdicts.judgement import Confirmation, Judgements, Verdict
 from orchestrator.verdicts.ledger import describe_scorings
+from orchestrator.verdicts.scale import Scale
 from orchestrator.wording import visible
 
 NOTHING: Mapping[str, str] = {}
@@ -43,15 +40,16 @@ ORDER = (
 """The order in which the summary lists the verdicts."""
 NEGATIVE = (Verdict.REGRESSION, Verdict.TOO_SLOW, Verdict.FAILED)
 CSV_FILES = {
-    "verdicts": "one row for each experiment: accuracy, difference, interval, sources of error, p, verdict, confounds, "
+    "verdicts": "one row for each experiment: score, difference, interval, sources of error, p, verdict, confounds, "
     "reason; means are over the seeds used for `look` in `seeds.csv`",
     "seeds": "one row for each experiment and seed: the score, its difference and what it is used for",
+    "metrics": "one row for each experiment and each metric beside the main one: score, difference, interval, verdict",
     "runs": "one row for each training: state, scores, epochs, seconds, commit, branch, whose result it is",
     "claims": "what the source reports, beside what was found",
     "audit": "one row for each difference that the source reports: what its protocol could have shown",
     "interactions": "one row for each pair of experiments: each effect, both together, the rest, interval, p, verdict",
-    "ledger": "one row for each scoring of a reported capture: the run, its experiment, how many bursts it recognised",
-    "devices": "accuracy by transmitter, over the seeds of the means",
+    "ledger": "one row for each scoring by a reported metric: the run, its experiment, its score",
+    "strata": "the main metric by stratum of items, over the seeds of the means",
     "epochs": "the training curves of every run",
 }
 
@@ -77,20 +75,29 @@ def render_markdown(
         left_out: a sentence for each run that no number uses.
     """
     plan, judgements = findings.plan, findings.judgements
+    judged = plan.campaign.judged
+    sign = Scale(judged).sign
     context = {
         "campaign": plan.campaign,
-        "is_emulated": plan.campaign.data.emulate is not None,
-        "judged": tables.judged_capture(plan),
-        "also_scored": wording.listed(plan.campaign.data.report[1:]) if plan.campaign.data.report[1:] else "",
+        "judged": judged.name,
+        "labels": plan.campaign.labels,
+        "units": _describe_units(plan),
+        "margin": Scale(judged).margin(),
+        "direction": "" if judged.better == "higher" else " Lower is better.",
+        "is_share": is_share_metric(judged),
+        "by_seeds": any(judgement.rests_on == "seeds" and judgement.seeds for judgement in judgements.values()),
+        "few_clusters": any(judgement.warnings for judgement in judgements.values()),
+        "others": [row for name in _in_order(judgements, sign) for row in metric_rows(findings, name)],
+        "unread": describe_unread(plan, findings.records),
         "coverage": wording.coverage(plan.campaign.judging.level),
         "looks": wording.listed(plan.campaign.staging.looks) if plan.campaign.staging else "",
         "confirming": wording.coverage(2 * plan.campaign.judging.level),
         "compared": _describe_family(plan, judgements),
         "headline": describe_outcome(plan, judgements),
         "any_confounded": any(judgement.confounds for judgement in judgements.values()),
-        "summary": [summary_row(plan, judgements[name]) for name in _in_order(judgements)],
+        "summary": [summary_row(plan, judgements[name]) for name in _in_order(judgements, sign)],
         "sections": [
-            section(findings, name) for name in _in_order(judgements) if judgements[name].verdict not in NEGATIVE
+            section(findings, name) for name in _in_order(judgements, sign) if judgements[name].verdict not in NEGATIVE
         ],
         "negatives": _negative_rows(plan, judgements),
         "claims": replay_section(findings),
@@ -109,15 +116,20 @@ def render_markdown(
     return visible(make_environment().get_template("report.md.j2").render(context))
 
 
-def _in_order(judgements: Judgements) -> list[str]:
-    """Sort the experiments: the baseline, the verdicts in their order with larger differences first, then controls."""
+def _in_order(judgements: Judgements, sign: int) -> list[str]:
+    """Sort the experiments: the baseline, the verdicts in their order with larger gains first, then controls.
+
+    Args:
+        judgements: of the experiments.
+        sign: 1 where a higher value is better, -1 where a lower one is.
+    """
 
     def rank(name: str) -> tuple[int, float]:
         judgement = judgements[name]
         # The baseline comes first and controls come last; neither has a verdict.
         if judgement.verdict is None:
             return (-1 if judgement.reference is None else len(ORDER)), 0.0
-        return ORDER.index(judgement.verdict), -(judgement.delta_points or 0.0)
+        return ORDER.index(judgement.verdict), -sign * (judgement.delta_points or 0.0)
 
     return sorted(judgements, key=rank)
 
@@ -148,10 +160,27 @@ def _describe_family(plan: Plan, judgements: Judgements) -> str:
     return f"{which} ({CORRECTION_NAME[judging.correction]}, adjusted p below {judging.level:g})"
 
 
+def _describe_units(plan: Plan) -> str:
+    """Say what a difference is measured in."""
+    metric, scale = plan.campaign.judged, Scale(plan.campaign.judged)
+    if scale.is_ratio:
+        return f"in percent of the reference's {metric.name}"
+    return f"in {scale.unit} of {metric.name}" if scale.unit else f"a difference of {metric.name}"
+
+
+def describe_unread(plan: Plan, records: Records) -> list[str]:
+    """Return a sentence for each metric that a finished run does not tell, with all runs that say the same."""
+    runs_of: dict[str, list[str]] = {}
+    for run in _in_plan(plan, records):
+        for sentence in run.unread.values():
+            runs_of.setdefault(sentence, []).append(f"`{run.id}`")
+    return [f"{wording.listed(runs)}: {sentence}" for sentence, runs in runs_of.items()]
+
+
 def _negative_rows(plan: Plan, judgements: Judgements) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of regressions and of stopped experiments, by group."""
     groups: dict[str, list[dict[str, Any]]] = {}
-    for name in _in_order(judgements):
+    for name in _in_order(judgements, Scale(plan.campaign.judged).sign):
         if judgements[name].verdict in NEGATIVE:
             groups.setdefault(plan.arms[name].group, []).append(summary_row(plan, judgements[name]))
     return groups

@@ -13,8 +13,9 @@ from orchestrator.campaign.plan import Plan
 from orchestrator.runs.record import RunRecord
 from orchestrator.task.knobs import difference
 from orchestrator.verdicts.findings import Findings
-from orchestrator.verdicts.judgement import Confirmation, Judgement, Verdict
+from orchestrator.verdicts.judgement import Confirmation, Judgement, MetricJudgement, Verdict
 from orchestrator.verdicts.ledger import SeedUse
+from orchestrator.verdicts.scale import Scale
 
 CONFOUNDED = "confounded"
 """The mark beside a verdict whose runs differ in more than the declared change."""
@@ -26,13 +27,22 @@ USED_FOR = {
 }
 
 
-MARKS = (CONFOUNDED, *Confirmation)
+BY_SEEDS = "by seeds alone"
+"""The mark beside a verdict on runs that tell no items: it says nothing about other test data."""
+FEW_CLUSTERS = "few clusters"
+"""The mark beside a verdict that rests on few clusters."""
+MARKS = (CONFOUNDED, *Confirmation, BY_SEEDS, FEW_CLUSTERS)
 """The marks that may stand in brackets beside a verdict."""
 
 
 def marks(judgement: Judgement) -> str:
     """Return the marks beside a verdict, each in brackets: " (confounded) (confirmed)". Mostly there is none."""
-    found = (CONFOUNDED if judgement.confounds else None, judgement.confirmation)
+    found = (
+        CONFOUNDED if judgement.confounds else None,
+        judgement.confirmation,
+        BY_SEEDS if judgement.rests_on == "seeds" and judgement.interval_points is not None else None,
+        FEW_CLUSTERS if judgement.warnings else None,
+    )
     return "".join(f" ({mark})" for mark in found if mark)
 
 
@@ -43,19 +53,20 @@ def is_compared(judgement: Judgement) -> bool:
 
 def summary_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
     """Return the cells that tables show for an experiment, as words; `confounds` is a list of sentences."""
-    arm = plan.arms[judgement.experiment]
+    arm, scale = plan.arms[judgement.experiment], Scale(plan.campaign.judged)
     return {
         "experiment": arm.id,
         "title": arm.title,
         "same_as_note": f" (the same configuration as {arm.same_as}, trained once)" if arm.same_as else "",
         "on": arm.reference or wording.MISSING,
-        "accuracy": wording.percent(judgement.score),
+        "score": scale.score(judgement.score),
         "num_seeds": str(len(judgement.score_of) or wording.MISSING),
         **_difference_cells(plan, judgement),
         "fresh": _fresh_cell(plan, judgement),
         "verdict": f"{judgement.verdict or wording.MISSING}{marks(judgement)}",
-        "errors": _describe_errors(arm, judgement),
+        "errors": _describe_errors(plan, arm, judgement),
         "confounds": list(judgement.confounds),
+        "warnings": [_as_sentence(warning) for warning in judgement.warnings],
         "reason": judgement.reason,
         "change": describe_change(arm, mark="`"),
     }
@@ -64,27 +75,30 @@ def summary_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
 def _difference_cells(plan: Plan, judgement: Judgement) -> dict[str, str]:
     if not is_compared(judgement):
         return dict.fromkeys(("delta", "interval", "to_baseline"), wording.MISSING)
+    scale = Scale(plan.campaign.judged)
     return {
-        "delta": wording.points(judgement.delta_points),
+        "delta": scale.delta(judgement.delta_points),
         "interval": interval_cell(plan, judgement),
-        "to_baseline": wording.points(judgement.baseline_delta_points),
+        "to_baseline": scale.delta(judgement.baseline_delta_points),
     }
 
 
 def interval_cell(plan: Plan, judgement: Judgement) -> str:
     """Write an interval for a column whose head names the coverage of the campaign's level."""
-    return wording.interval_at(judgement.interval_points, judgement.level, plan.campaign.judging.level)
+    return Scale(plan.campaign.judged).interval_at(
+        judgement.interval_points, judgement.level, plan.campaign.judging.level
+    )
 
 
 def _fresh_cell(plan: Plan, judgement: Judgement) -> str:
     """Write the difference on the seeds of the confirmation alone."""
-    fresh = judgement.fresh
+    fresh, scale = judgement.fresh, Scale(plan.campaign.judged)
     if fresh is None:
         return wording.MISSING
     if fresh.interval_points is None:
         return "not yet"
-    ends = wording.interval_at(fresh.interval_points, fresh.level, plan.campaign.judging.level)
-    return f"{wording.points(fresh.delta_points)} {ends}, {judgement.confirmation}"
+    ends = scale.interval_at(fresh.interval_points, fresh.level, plan.campaign.judging.level)
+    return f"{scale.delta(fresh.delta_points)} {ends}, {judgement.confirmation}"
 
 
 def _describe_own_code(arm: Arm) -> list[str]:
@@ -134,10 +148,10 @@ def verdict_sentence(plan: Plan, judgement: Judgement) -> str:
     """Say a verdict in one sentence that can be read alone; empty where there is no verdict."""
     if judgement.verdict is None:
         return ""
-    name, reference, capture = judgement.experiment, judgement.reference, plan.campaign.data.report[0]
-    change = wording.points(judgement.delta_points)
-    margin = f"the margin is ±{plan.campaign.margin:g}"
-    beside = f"{change} points on {capture} against {reference}"
+    name, reference, metric = judgement.experiment, judgement.reference, plan.campaign.judged
+    scale = Scale(metric)
+    margin = f"the margin is {scale.margin()}"
+    beside = f"{scale.with_unit(judgement.delta_points)} on {metric.name} against {reference}"
     sentences = {
         Verdict.IMPROVED: IMPROVEMENT_SENTENCES[judgement.confirmation].format(name=name, beside=beside),
         Verdict.REGRESSION: f"{name} hurts: {beside}.",
@@ -226,6 +240,7 @@ def _training_command(plan: Plan, arm: Arm) -> str:
 
 def _seed_rows(findings: Findings, experiment: str) -> list[dict[str, str]]:
     plan, records = findings.plan, findings.records
+    scale = Scale(plan.campaign.judged)
     rows, shift = [], plan.arms[experiment].seed_shift
     for score in findings.seed_scores[experiment]:
         run = plan.run_of[experiment, score.seed]
@@ -235,8 +250,8 @@ def _seed_rows(findings: Findings, experiment: str) -> list[dict[str, str]]:
         rows.append(
             {
                 "seed": f"{score.seed + shift} (beside {score.seed})" if shift else str(score.seed),
-                "accuracy": wording.percent(score.score),
-                "delta": wording.points(delta if is_compared(findings.judgements[experiment]) else None),
+                "score": scale.score(score.score),
+                "delta": scale.delta(delta if is_compared(findings.judgements[experiment]) else None),
                 "used_for": USED_FOR[score.used_for],
                 "run": run,
                 "commit": str(origin.get("commit") or wording.NOT_RECORDED)[:12],
@@ -246,16 +261,54 @@ def _seed_rows(findings: Findings, experiment: str) -> list[dict[str, str]]:
     return rows
 
 
-def _describe_errors(arm: Arm, judgement: Judgement) -> str:
+def _describe_errors(plan: Plan, arm: Arm, judgement: Judgement) -> str:
     if judgement.error_points is None or not is_compared(judgement):
         return ""
     whose = "that of every run of the baseline" if arm.seed_shift else "pooled with that of the campaign's other arms"
     borrowed = f" (their spread {whose})" if judgement.moderated else ""
+    scale = Scale(plan.campaign.judged)
+    parts = f"{scale.error(judgement.seed_error_points)} from seeds{borrowed}"
+    if judgement.rests_on == "seeds":
+        said = _describe_seeds_alone(scale, judgement, parts)
+    else:
+        label = plan.campaign.labels.cluster if judgement.rests_on == "clusters" else plan.campaign.labels.item
+        said = (
+            f"{parts}, {scale.error(judgement.item_error_points)} from {label}s, "
+            f"{scale.error(judgement.rest_error_points)} from both together, their squares added."
+        )
     return (
-        f"Standard error {judgement.error_points:.2f} points: {wording.plain(judgement.seed_error_points)} from seeds"
-        f"{borrowed}, {wording.plain(judgement.item_error_points)} from bursts, "
-        f"{wording.plain(judgement.rest_error_points)} from both together, their squares added. "
+        f"Standard error {scale.size(judgement.error_points)}: {said} "
         f"p {wording.probability(judgement.p_value)}, adjusted {wording.probability(judgement.adjusted_p_value)}; "
         f"against the margin {wording.probability(judgement.equivalence_p_value)}. "
         f"Step by step: `knockout why {judgement.experiment}`."
     )
+
+
+def _describe_seeds_alone(scale: Scale, judgement: Judgement, parts: str) -> str:
+    """Say what the error is made of where no items are shared by all seeds."""
+    if judgement.item_error_points:
+        drawn = scale.error(judgement.item_error_points)
+        return f"{parts}, {drawn} since the test splits that the seeds draw overlap, their squares added."
+    return f"{parts}. The runs tell no items, so this says nothing about other test data."
+
+
+def metric_rows(findings: Findings, experiment: str) -> list[dict[str, str]]:
+    """Return a row for each metric beside the main one, as words."""
+    plan = findings.plan
+    return [{"experiment": experiment, **_metric_row(plan, other)} for other in findings.judgements[experiment].others]
+
+
+def _metric_row(plan: Plan, other: MetricJudgement) -> dict[str, str]:
+    metric = plan.campaign.metrics[other.metric]
+    scale = Scale(metric)
+    word = str(other.verdict or wording.MISSING)
+    if other.role == "no_worse":
+        word = f"{'pass' if other.passes else 'fail'}: no worse than {scale.margin().removeprefix('±')}"
+    return {
+        "metric": f"{metric.name} {scale.arrow}",
+        "role": other.role.replace("_", " "),
+        "score": scale.score(other.score),
+        "delta": scale.with_unit(other.delta_points),
+        "interval": scale.interval_at(other.interval_points, other.level, plan.campaign.judging.level),
+        "verdict": word,
+    }

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from orchestrator import wording
 from orchestrator.stats.multiplicity import CORRECTION_NAME
+from orchestrator.verdicts.scale import PERCENT, Scale
 from orchestrator.verdicts.steps import (
     Arithmetic,
     ErrorStep,
@@ -17,21 +18,24 @@ from orchestrator.verdicts.steps import (
 )
 
 PLACES = 3
-"""Decimal places of points, so that a reader can do the sums again."""
+"""Decimal places of points where the margin is 1 or more, so that a reader can do the sums again."""
+MAX_PLACES = 12
+LOG_UNIT = "hundredths of a natural logarithm"
+"""The unit of a difference of two values that are compared by ratio."""
 
 
 def say_steps(steps: Arithmetic) -> list[str]:
     """Return the steps to a verdict as lines, with every number that it uses."""
     beside = f" against {steps.reference}" if steps.reference else ""
-    head = f"{steps.experiment}{beside} on {steps.capture}: {steps.verdict or 'no verdict'}"
+    head = f"{steps.experiment}{beside} on {steps.metric.name}: {steps.verdict or 'no verdict'}"
     left_out = [f"left out: {sentence}" for sentence in steps.left_out]
     if not steps.seeds:
         return [head, f"  {steps.reason}", *left_out]
-    parts = [_say_counts(steps), _say_mean(steps)]
+    parts = [_say_scores(steps), _say_mean(steps)]
     if steps.at_look:
         parts.append(_say_look(steps, steps.at_look))
     else:
-        parts += [_say_spread(steps), _say_bursts(steps), _say_error(steps)]
+        parts += [_say_spread(steps), _say_items(steps), _say_error(steps)]
     # Shuffled labels have no verdict, so they are not tested against a reference.
     parts += [_say_tests(steps, steps.tests), _say_margin(steps, steps.tests)] if steps.tests and steps.verdict else []
     parts.append(iter([f"Rule: {steps.reason}"]))
@@ -42,75 +46,121 @@ def say_steps(steps: Arithmetic) -> list[str]:
     return [*lines, *(["", *left_out] if left_out else [])]
 
 
-def _points(value: float | None) -> str:
+def _points(steps: Arithmetic, value: float | None) -> str:
     """Write a difference with enough places to do the sums again."""
+    if value is None:
+        return wording.MISSING
+    places = _places(steps)
     # Rounding first keeps a tiny negative number from reading "−0.000".
-    return wording.MISSING if value is None else f"{round(value, PLACES) + 0.0:+.{PLACES}f}".replace("-", "−")
+    return f"{round(value, places) + 0.0:+.{places}f}".replace("-", "−")
 
 
-def _size(value: float) -> str:
-    return f"{value:.{PLACES}f}"
+def _size(steps: Arithmetic, value: float) -> str:
+    return f"{value:.{_places(steps)}f}"
+
+
+def _places(steps: Arithmetic) -> int:
+    """Return the decimal places of points: two more than the report shows."""
+    margin = Scale(steps.metric).margin_points
+    return PLACES if margin >= 1 else min(MAX_PLACES, PLACES - math.floor(math.log10(margin)))
+
+
+def _unit(steps: Arithmetic) -> str:
+    """Return the unit of the steps, with a space in front; empty if the metric has none."""
+    if Scale(steps.metric).is_ratio:
+        return f" {LOG_UNIT}"
+    unit = "points" if steps.metric.unit == PERCENT else steps.metric.unit
+    return f" {unit}" if unit else ""
+
+
+def _margin(steps: Arithmetic, points: float) -> str:
+    # The logarithm of a round margin is no round number.
+    return _size(steps, points) if Scale(steps.metric).is_ratio else f"{points:g}"
 
 
 def _freedom(value: float) -> str:
     return "infinitely many degrees of freedom" if math.isinf(value) else f"{value:.1f} degrees of freedom"
 
 
-def _say_counts(steps: Arithmetic) -> Iterator[str]:
-    yield (
-        f"Counts. Of the {wording.counted(steps.num_items, 'burst')} that every run on both sides was scored on, "
-        "recognised were:"
-    )
-    # One line for each seed, so that a reader can check every count against its run.
+def _say_scores(steps: Arithmetic) -> Iterator[str]:
+    yield _introduce_scores(steps)
+    # One line for each seed, so that a reader can check every number against its run.
     yield from (_say_seed(steps, seed) for seed in steps.seeds)
     if steps.dropped_seeds:
         yield f"Left out: {wording.seeds(steps.dropped_seeds)}, scored on one side only."
     if steps.dropped_items:
-        yield f"Left out: {wording.counted(steps.dropped_items, 'burst')} that not every run was scored on."
+        dropped = wording.counted(steps.dropped_items, steps.labels.item)
+        yield f"Left out: {dropped} that not every run was scored on."
+
+
+def _introduce_scores(steps: Arithmetic) -> str:
+    name = steps.metric.name
+    if steps.rests_on == "seeds":
+        shared = "Each seed draws its own test data" if steps.test_ratio else "The runs tell one number each"
+        return f"Scores. {shared}, so the verdict is by seeds alone. {name} was:"
+    counted = wording.counted(steps.num_items, _unit_label(steps))
+    if steps.seeds[0].counts is not None:
+        return f"Counts. Of the {counted} that every run on both sides was scored on, right were:"
+    return f"Scores. Over the {counted} that every run on both sides was scored on, {name} was:"
+
+
+def _unit_label(steps: Arithmetic) -> str:
+    return steps.labels.cluster if steps.rests_on == "clusters" else steps.labels.item
 
 
 def _say_seed(steps: Arithmetic, seed: SeedStep) -> str:
+    difference = f"{_points(steps, seed.delta_points)}{_unit(steps)}"
+    counts = seed.counts
+    if counts is None:
+        unit = f" {steps.metric.unit}" if steps.metric.unit else ""
+        ours, theirs = (f"{_size(steps, score)}{unit}" for score in (seed.experiment_score, seed.reference_score))
+        log = "100 × ln of their quotient = " if Scale(steps.metric).is_ratio else ""
+        return f"seed {seed.seed}: {ours} of {steps.experiment}, {theirs} of {steps.reference}: {log}{difference}"
     more = (
-        f"({seed.experiment_alone:,} by {steps.experiment} alone, {seed.reference_alone:,} by {steps.reference} alone)"
+        f"({counts.experiment_alone:,} by {steps.experiment} alone, {counts.reference_alone:,} by "
+        f"{steps.reference} alone)"
     )
     return (
-        f"seed {seed.seed}: {seed.experiment_correct:,} by {steps.experiment}, {seed.reference_correct:,} by "
-        f"{steps.reference} {more}: {_points(seed.delta_points)} points"
+        f"seed {seed.seed}: {counts.experiment_right:,} by {steps.experiment}, {counts.reference_right:,} by "
+        f"{steps.reference} {more}: {difference}"
     )
 
 
 def _say_mean(steps: Arithmetic) -> Iterator[str]:
     if len(steps.seeds) == 1:
-        yield f"Mean. There is one seed: {_points(steps.delta_points)} points. How far another would lie is unknown."
+        mean = f"{_points(steps, steps.delta_points)}{_unit(steps)}"
+        yield f"Mean. There is one seed: {mean}. How far another would lie is unknown."
         return
-    terms = " ".join(_points(seed.delta_points) for seed in steps.seeds)
-    yield f"Mean over seeds. ({terms}) / {len(steps.seeds)} = {_points(steps.delta_points)} points."
+    terms = " ".join(_points(steps, seed.delta_points) for seed in steps.seeds)
+    yield f"Mean over seeds. ({terms}) / {len(steps.seeds)} = {_points(steps, steps.delta_points)}{_unit(steps)}."
 
 
 def _say_spread(steps: Arithmetic) -> Iterator[str]:
     if steps.error is None or steps.own_spread_points is None:
         yield "Spread over seeds. One seed shows none; it takes two."
         return
-    own = f"The {len(steps.seeds)} differences have a standard deviation of {_size(steps.own_spread_points)} points"
+    deviation = f"{_size(steps, steps.own_spread_points)}{_unit(steps)}"
+    own = f"The {len(steps.seeds)} differences have a standard deviation of {deviation}"
     if steps.replicates:
         yield f"Spread over seeds. {own}; {_describe_replicates(steps)}."
-        yield from _say_replicates(steps.replicates, steps.error)
+        yield from _say_replicates(steps, steps.replicates, steps.error)
         return
     if steps.pool is None:
         few = "Too few configurations have two seeds to pool it"
         control = f"{steps.experiment} is a control, and the spread of other arms says nothing about it"
         yield (
             f"Spread over seeds. {own}. {control if steps.control else few}, so it is used alone: "
-            f"{_size(steps.error.spread_points)} after rounding to whole bursts, with "
+            f"{_size(steps, steps.error.spread_points)} after rounding, with "
             f"{_freedom(steps.error.spread_degrees_of_freedom)}."
         )
         return
     yield f"Spread over seeds. {own}; so few seeds say little, so the campaign's other configurations are used too."
-    yield from _say_pool(steps.pool)
-    yield from map(_say_arm, steps.spreads)
+    yield from _say_pool(steps, steps.pool)
+    yield from (_say_arm(steps, arm) for arm in steps.spreads)
+    squares = " + ".join(f"{_size(steps, arm.pooled_points)}²" for arm in steps.spreads)
     yield (
-        f"One seed's difference of the two: √({' + '.join(f'{_size(arm.pooled_points)}²' for arm in steps.spreads)}) = "
-        f"{_size(steps.error.spread_points)} points, {_freedom(steps.error.spread_degrees_of_freedom)}."
+        f"One seed's difference of the two: √({squares}) = "
+        f"{_size(steps, steps.error.spread_points)}{_unit(steps)}, {_freedom(steps.error.spread_degrees_of_freedom)}."
     )
 
 
@@ -119,19 +169,20 @@ def _describe_replicates(steps: Arithmetic) -> str:
     return f"{why}, so the spread is that of every run of the configuration"
 
 
-def _say_replicates(replicates: ReplicateStep, error: ErrorStep) -> Iterator[str]:
+def _say_replicates(steps: Arithmetic, replicates: ReplicateStep, error: ErrorStep) -> Iterator[str]:
     of = replicates.score_of
-    each = wording.listed(f"{_size(percent)} % at seed {seed}" for seed, percent in of.items())
-    deviation = _size(replicates.deviation_points)
+    unit = f" {steps.metric.unit}" if steps.metric.unit and not Scale(steps.metric).is_ratio else ""
+    each = wording.listed(f"{_size(steps, value)}{unit} at seed {seed}" for seed, value in of.items())
+    deviation = _size(steps, replicates.deviation_points)
     yield f"The {len(of)} runs of the baseline's configuration, all A/A arms included: {each}."
-    yield f"Standard deviation of a run: {deviation} points, {_freedom(replicates.degrees_of_freedom)}."
+    yield f"Standard deviation of a run: {deviation}{_unit(steps)}, {_freedom(replicates.degrees_of_freedom)}."
     yield (
-        f"The difference of two such runs: √2 × {deviation} = {_size(error.spread_points)} points, "
+        f"The difference of two such runs: √2 × {deviation} = {_size(steps, error.spread_points)}{_unit(steps)}, "
         f"{_freedom(error.spread_degrees_of_freedom)}."
     )
 
 
-def _say_pool(pool: PoolStep) -> Iterator[str]:
+def _say_pool(steps: Arithmetic, pool: PoolStep) -> Iterator[str]:
     weight = (
         "they differ no more than by chance, so all use the common one"
         if math.isinf(pool.degrees_of_freedom)
@@ -139,34 +190,45 @@ def _say_pool(pool: PoolStep) -> Iterator[str]:
     )
     yield (
         f"{wording.counted(pool.num_arms, 'configuration')}, without what all have in common at a seed, have a "
-        f"standard deviation of {_size(pool.deviation_points)} points for one seed; {weight}."
+        f"standard deviation of {_size(steps, pool.deviation_points)}{_unit(steps)} for one seed; {weight}."
     )
 
 
-def _say_arm(arm: SpreadStep) -> str:
+def _say_arm(steps: Arithmetic, arm: SpreadStep) -> str:
     beside = f"{arm.arm}, the configuration of {arm.side} as well" if arm.side != arm.arm else arm.arm
     return (
-        f"{beside}: {_size(arm.own_points)} by its own runs ({_freedom(arm.own_degrees_of_freedom)}), "
-        f"{_size(arm.pooled_points)} after pooling ({_freedom(arm.pooled_degrees_of_freedom)})"
+        f"{beside}: {_size(steps, arm.own_points)} by its own runs ({_freedom(arm.own_degrees_of_freedom)}), "
+        f"{_size(steps, arm.pooled_points)} after pooling ({_freedom(arm.pooled_degrees_of_freedom)})"
     )
 
 
-def _say_bursts(steps: Arithmetic) -> Iterator[str]:
-    if not steps.devices:
-        yield "Bursts. No transmitter has two of them, or there is one seed, so there is no split by transmitter."
+def _say_items(steps: Arithmetic) -> Iterator[str]:
+    labels, label = steps.labels, _unit_label(steps)
+    if steps.rests_on == "seeds":
+        yield f"{labels.item.capitalize()}s. All seeds share none, so nothing is known of other test data."
         return
+    head, by = f"{label.capitalize()}s.", labels.stratum
+    if not steps.strata:
+        yield f"{head} No {by} has two of them, or there is one seed, so there is no split by {by}."
+        return
+    what = "right (1) or not (0)" if steps.seeds[0].counts is not None else f"its part of {steps.metric.name}"
     yield (
-        "Bursts. Each burst counts as its mean over seeds of recognised (1) or not (0), experiment minus reference. A "
-        "transmitter's part is its variance, times its number of bursts, over the square of all bursts:"
+        f"{head} Each {label} counts as its mean over seeds of {what}, experiment minus reference. The part of a "
+        f"{by} is its variance, times its number of {label}s, over the square of all {label}s:"
     )
-    for device in steps.devices:
+    for found in steps.strata:
+        name = f"{by} {found.stratum}" if found.stratum else "all"
         yield (
-            f"transmitter {device.device}: {wording.counted(device.num_items, 'burst')}, "
-            f"{_points(device.delta_points)} points, variance {device.variance_points2:.4f}"
+            f"{name}: {wording.counted(found.num_items, label)}, "
+            f"{_points(steps, found.delta_points)}{_unit(steps)}, variance {_variance(steps, found.variance_points2)}"
         )
     # This total contains the rest, which the next step subtracts.
-    total = sum(device.variance_points2 for device in steps.devices)
-    yield f"Together {total:.4f} squared points, of which one part belongs to seed and burst together (step 5)."
+    total = _variance(steps, sum(found.variance_points2 for found in steps.strata))
+    yield f"Together {total}, in squares, of which one part belongs to seed and {label} together (step 5)."
+
+
+def _variance(steps: Arithmetic, value: float) -> str:
+    return f"{value:.4f}" if _places(steps) == PLACES else f"{value:.4g}"
 
 
 def _say_error(steps: Arithmetic) -> Iterator[str]:
@@ -174,29 +236,52 @@ def _say_error(steps: Arithmetic) -> Iterator[str]:
     if error is None:
         yield "Error. One seed gives no error, so there is no interval and no test."
         return
-    yield from _say_parts(len(steps.seeds), error)
+    yield from _say_parts(steps, error)
+    low, high = (_points(steps, end) for end in (error.low_points, error.high_points))
     yield (
-        f"Interval, {wording.coverage(steps.level)}: {_points(steps.delta_points)} ± {error.quantile:.3f} × "
-        f"{_size(error.error_points)} = [{_points(error.low_points)}, {_points(error.high_points)}], "
+        f"Interval, {wording.coverage(steps.level)}: {_points(steps, steps.delta_points)} ± {error.quantile:.3f} × "
+        f"{_size(steps, error.error_points)} = [{low}, {high}], "
         f"{error.quantile:.3f} being Student's t at {1 - steps.level / 2:g} with {_freedom(error.degrees_of_freedom)}."
     )
 
 
-def _say_parts(num_seeds: int, error: ErrorStep) -> Iterator[str]:
+def _say_parts(steps: Arithmetic, error: ErrorStep) -> Iterator[str]:
+    num_seeds, unit = len(steps.seeds), _unit(steps)
+    if steps.rests_on == "seeds":
+        yield from _say_parts_of_seeds(steps, error)
+        return
+    label = _unit_label(steps)
     yield "Error of the mean, in three parts. Each is named by what would make it smaller:"
-    seed, burst, rest = map(_size, (error.seed_error_points, error.item_error_points, error.rest_error_points))
-    yield f"more seeds or more bursts: {rest} points, which belong to a seed and a burst together"
-    yield f"more seeds: {seed} points: {_size(error.spread_points)} / √{num_seeds} of step 3 less the first, in squares"
-    yield f"more bursts: {burst} points: the square root of step 4 less the first, in squares; no part is below 0"
+    seed, item, rest = (
+        _size(steps, part) for part in (error.seed_error_points, error.item_error_points, error.rest_error_points)
+    )
+    spread = _size(steps, error.spread_points)
+    yield f"more seeds or more {label}s: {rest}{unit}, which belong to a seed and a {label} together"
+    yield f"more seeds: {seed}{unit}: {spread} / √{num_seeds} of step 3 less the first, in squares"
+    yield f"more {label}s: {item}{unit}: the square root of step 4 less the first, in squares; no part is below 0"
     freedom = f"{_freedom(error.degrees_of_freedom)} (Satterthwaite)"
-    yield f"√({seed}² + {burst}² + {rest}²) = {_size(error.error_points)} points, with {freedom}."
+    yield f"√({seed}² + {item}² + {rest}²) = {_size(steps, error.error_points)}{unit}, with {freedom}."
+
+
+def _say_parts_of_seeds(steps: Arithmetic, error: ErrorStep) -> Iterator[str]:
+    num_seeds, unit, ratio = len(steps.seeds), _unit(steps), steps.test_ratio
+    spread, whole = _size(steps, error.spread_points), _size(steps, error.error_points)
+    freedom = _freedom(error.degrees_of_freedom)
+    if not ratio:
+        yield f"Error of the mean. {spread} / √{num_seeds} = {whole}{unit}, with {freedom}."
+        return
+    yield (
+        "Error of the mean. The test splits of the seeds overlap, so the share tested over the share trained on, "
+        f"{ratio:.4g}, is added (Nadeau and Bengio 2003):"
+    )
+    yield f"{spread} × √(1/{num_seeds} + {ratio:.4g}) = {whole}{unit}, with {freedom}."
 
 
 def _say_tests(steps: Arithmetic, tests: SignificanceStep) -> Iterator[str]:
     assert steps.error is not None
     yield (
-        f"Against no difference. t = {_points(steps.delta_points)} / {_size(steps.error.error_points)} = "
-        f"{_points(tests.t)}, p = {tests.p_value:.4g}."
+        f"Against no difference. t = {_points(steps, steps.delta_points)} / {_size(steps, steps.error.error_points)} = "
+        f"{_points(steps, tests.t)}, p = {tests.p_value:.4g}."
     )
     among = f"of the {wording.counted(tests.num_compared, 'comparison')}" + (
         " of the campaign" if tests.family == "campaign" else f" of {tests.family}"
@@ -227,10 +312,10 @@ def _say_look(steps: Arithmetic, look: LookStep) -> Iterator[str]:
     )
     if steps.control == "aa":
         yield f"{_describe_replicates(steps)}, √2 times that of a run."
-    yield f"Standard error {_size(look.error_points)} points, with {_freedom(look.degrees_of_freedom)}."
+    yield f"Standard error {_size(steps, look.error_points)}{_unit(steps)}, with {_freedom(look.degrees_of_freedom)}."
     yield (
-        f"Interval, {wording.coverage(look.level)}: {_points(steps.delta_points)} in "
-        f"[{_points(look.low_points)}, {_points(look.high_points)}]."
+        f"Interval, {wording.coverage(look.level)}: {_points(steps, steps.delta_points)} in "
+        f"[{_points(steps, look.low_points)}, {_points(steps, look.high_points)}]."
     )
     yield (
         f"p = {look.p_value:.4g}; for the look and the family {look.adjusted_p_value:.4g}; against the margin, for the "
@@ -242,8 +327,8 @@ def _say_margin(steps: Arithmetic, tests: SignificanceStep) -> Iterator[str]:
     assert steps.error is not None
     assert steps.delta_points is not None
     yield (
-        f"Against the margin. ({tests.margin_points:g} − {_size(abs(steps.delta_points))}) / "
-        f"{_size(steps.error.error_points)} = {_points(tests.equivalence_t)}, one-sided p = "
+        f"Against the margin. ({_margin(steps, tests.margin_points)} − {_size(steps, abs(steps.delta_points))}) / "
+        f"{_size(steps, steps.error.error_points)} = {_points(steps, tests.equivalence_t)}, one-sided p = "
         f"{tests.equivalence_p_value:.4g}, {_compare_with_level(tests.equivalence_p_value, steps.level)}; "
         "a p below it would be no_change."
     )

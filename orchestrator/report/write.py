@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from orchestrator.report import figures, tables
+from orchestrator.report import figures, metric_tables, tables
 from orchestrator.report.escape import MAX_LETTERS
 from orchestrator.report.markdown import NOTHING, render_markdown
 from orchestrator.report.page import render_page
@@ -59,12 +59,13 @@ def build_frames(findings: Findings) -> dict[str, pd.DataFrame]:
     return {
         "verdicts": tables.scores_table(findings),
         "seeds": tables.seeds_table(findings),
+        "metrics": metric_tables.metrics_table(findings),
         "runs": tables.runs_table(findings.plan, findings.records),
         "claims": tables.claims_table(findings),
         "audit": tables.audit_table(findings),
         "interactions": tables.interactions_table(findings),
         "ledger": tables.ledger_table(findings),
-        "devices": tables.devices_table(findings),
+        "strata": metric_tables.strata_table(findings),
         "epochs": tables.epochs_table(findings.plan, findings.records),
     }
 

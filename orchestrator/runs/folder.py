@@ -63,6 +63,8 @@ class EpochRecord(Struct, frozen=True, kw_only=True):
     skipped_steps: int
     bursts_per_second: float
     peak_memory_bytes: int
+    values: dict[str, float | None] = {}
+    """Other numbers that a task tells of an epoch."""
 
 
 class LocationScore(Struct, frozen=True, kw_only=True):

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from model.config import JobConfig
 from orchestrator.errors import RunError, describe_system_error
@@ -18,22 +16,14 @@ from orchestrator.runs.folder import EpochRecord, Result, RunFolder
 from orchestrator.runs.order import Order, read_order
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.predictions import SPOILT, read_predictions
+from orchestrator.runs.scores import Measures, ReadScores, Score, read_scores
+from orchestrator.runs.states import RunState
 from orchestrator.wording import one_line
 
 MAX_WORDS = 500
 """Most characters of a reason in a sentence."""
 LINES_BYTES = 2**28
 """Most bytes of `epochs.jsonl` that are read; a million epochs need fewer."""
-
-
-@dataclass(frozen=True)
-class Bursts:
-    """The scores of one run on the bursts of one capture; entry i of each array is burst i."""
-
-    keys: NDArray[np.str_]
-    """Name of the burst in its capture: device and packet."""
-    devices: NDArray[np.int64]
-    correct: NDArray[np.bool_]
 
 
 class _Accepted(Struct, frozen=True, kw_only=True):
@@ -74,8 +64,10 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     provenance: dict[str, Any]
     epochs: tuple[EpochRecord, ...]
     result: Result | None
-    bursts: dict[str, Bursts]
-    """Capture -> its bursts; empty if the run was not scored."""
+    scores: dict[str, Score] = {}
+    """Metric -> what was read of it; empty if the run is not done."""
+    unread: dict[str, str] = {}
+    """Metric that a finished run does not tell -> a sentence."""
 
 
 Records = Mapping[str, RunRecord]
@@ -106,8 +98,13 @@ class NotBelievedError(RunError):
         self.is_result_alone = is_result_alone
 
 
-def read_run(run_id: str, folder: RunFolder) -> RunRecord:
+def read_run(run_id: str, folder: RunFolder, measures: Measures | None = None) -> RunRecord:
     """Read a run folder.
+
+    Args:
+        run_id: the name that the folder has.
+        folder: of the run.
+        measures: the metrics to read; None reads none of them.
 
     Raises:
         RunError: a file of it is missing or broken.
@@ -132,6 +129,8 @@ def read_run(run_id: str, folder: RunFolder) -> RunRecord:
     if result is not None and (why := find_disagreement(result, predictions, config)):
         what = f"{folder.path}: this run is not believed: {one_line(why, MAX_WORDS)}"
         raise NotBelievedError(what, is_result_alone=True)
+    is_done = result is not None and result.state == RunState.DONE
+    found = read_scores(folder, config.seed, measures, predictions) if measures and is_done else ReadScores()
     return RunRecord(
         id=run_id,
         experiment=config.experiment,
@@ -140,10 +139,8 @@ def read_run(run_id: str, folder: RunFolder) -> RunRecord:
         provenance=provenance,
         epochs=epochs,
         result=result,
-        bursts={
-            capture: Bursts(found.keys_B, found.devices_B, found.find_correct())
-            for capture, found in predictions.items()
-        },
+        scores=found.scores,
+        unread=found.unread,
     )
 
 
@@ -194,8 +191,14 @@ def _read_provenance(folder: RunFolder) -> dict[str, Any]:
     return msgspec.json.decode(content, type=dict[str, Any])
 
 
-def read_runs(paths: Paths, run_ids: Iterable[str]) -> Evidence:
-    """Read the folders of those runs that have one. A refused folder does not affect the others."""
+def read_runs(paths: Paths, run_ids: Iterable[str], measures: Measures | None = None) -> Evidence:
+    """Read the folders of those runs that have one. A refused folder does not affect the others.
+
+    Args:
+        paths: where the folders lie.
+        run_ids: the runs.
+        measures: the metrics to read of those that are done; None reads none of them.
+    """
     records: dict[str, RunRecord] = {}
     refused: dict[str, RunError] = {}
     for run_id in run_ids:
@@ -203,7 +206,7 @@ def read_runs(paths: Paths, run_ids: Iterable[str]) -> Evidence:
         try:
             # A folder without a configuration is no run.
             folder.config.stat()
-            records[run_id] = read_run(run_id, folder)
+            records[run_id] = read_run(run_id, folder, measures)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:

@@ -1,7 +1,7 @@
 """The estimate of one comparison: a difference with its interval, its p-values, and what a verdict would take. Pure.
 
-The estimate is the mean over seeds of the mean over bursts of `experiment correct - reference correct`. `variance`
-says how seeds and bursts make up its error.
+The estimate is the mean over seeds of `experiment score - reference score`. Each score is the mean of one number an
+item. `variance` says how seeds and items make up its error.
 
 Example: 500 bursts at two seeds. The experiment recognises 430 and 436, the reference 420 and 424. The differences are
 +2.0 and +2.4 points, so the estimate is +2.2 points.
@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from scipy.special import stdtr, stdtrit
 
-from orchestrator.stats.pairing import PairedDifferences
+from orchestrator.stats.pairing import PairedDifferences, RestsOn
 from orchestrator.stats.variance import Spread, seed_spread, split_error, stratified_variance
 
 LEVEL = 0.05
@@ -24,8 +24,8 @@ LEVEL = 0.05
 class Estimate(Struct, frozen=True, kw_only=True):
     """The difference between an experiment and its reference; None means "cannot be computed", never zero.
 
-    Differences and standard errors are in percentage points of accuracy. The squares of the three parts of the error
-    add up to the square of the whole.
+    Differences and standard errors are in points: the metric's own unit, such as percentage points. The squares of the
+    three parts of the error add up to the square of the whole.
     """
 
     seeds: tuple[int, ...] = ()
@@ -34,7 +34,7 @@ class Estimate(Struct, frozen=True, kw_only=True):
     """Seeds at which only one side was scored."""
     num_items: int = 0
     dropped_items: int = 0
-    """Bursts that not all of the runs were scored on."""
+    """Items that not all of the runs were scored on."""
     delta_points: float | None = None
     delta_points_of: dict[int, float] = {}
     """Seed -> difference at that seed."""
@@ -49,12 +49,14 @@ class Estimate(Struct, frozen=True, kw_only=True):
     seed_error_points: float | None = None
     """The part that more seeds would take away."""
     item_error_points: float | None = None
-    """The part that more bursts would take away. With one seed it is the only part that can be estimated."""
+    """The part that more items would take away. With one seed it is the only part that can be estimated."""
     rest_error_points: float | None = None
-    """The part that belongs to a seed and a burst together: more of either would take it away."""
+    """The part that belongs to a seed and an item together: more of either would take it away."""
     degrees_of_freedom: float | None = None
     moderated: bool = False
     """Whether the spread over seeds also uses the campaign's other arms; otherwise it is the plain paired t-test."""
+    rests_on: RestsOn = "items"
+    """What it is made of beside its seeds. Then `num_items` counts items or clusters; it is 0 for seeds alone."""
 
     @property
     def interval_points(self) -> tuple[float, float] | None:
@@ -70,7 +72,7 @@ def estimate_delta(pairs: PairedDifferences, spread: Spread | None, level: float
     Args:
         pairs: experiment and reference.
         spread: of the difference at one seed, from the campaign's arms. None uses these pairs alone, which gives the
-            paired t-test if the bursts have no error.
+            paired t-test if the items have no error.
         level: one minus the coverage of the interval.
     """
     estimate = Estimate(
@@ -79,6 +81,7 @@ def estimate_delta(pairs: PairedDifferences, spread: Spread | None, level: float
         num_items=pairs.num_items,
         dropped_items=pairs.dropped_items,
         level=level,
+        rests_on=pairs.rests_on,
     )
     if pairs.num_seeds == 0:
         return estimate
@@ -89,6 +92,8 @@ def estimate_delta(pairs: PairedDifferences, spread: Spread | None, level: float
         delta_points_of=dict(zip(pairs.seeds, delta_points_S.tolist(), strict=True)),
     )
     # One seed shows sampling error only. An interval from it would ignore seed noise, so there is none.
+    if pairs.num_seeds == 1 and pairs.rests_on == "seeds":
+        return estimate
     if pairs.num_seeds == 1:
         variance = float(stratified_variance(pairs.points, pairs.stratum_B)[0])
         return replace(estimate, item_error_points=variance**0.5)
@@ -133,10 +138,24 @@ def equivalence_p_value(estimate: Estimate, margin_points: float) -> float | Non
     return float(stdtr(estimate.degrees_of_freedom, -nearest))
 
 
+def not_worse_p_value(estimate: Estimate, sign: int, margin_points: float) -> float | None:
+    """Return the one-sided p-value that the experiment is worse than its reference by less than the margin.
+
+    Args:
+        estimate: the difference.
+        sign: 1 where a higher value is better, -1 where a lower one is.
+        margin_points: the largest loss that does not matter.
+    """
+    if estimate.delta_points is None or estimate.error_points is None or estimate.degrees_of_freedom is None:
+        return None
+    above = (sign * estimate.delta_points + margin_points) / estimate.error_points
+    return float(stdtr(estimate.degrees_of_freedom, -above))
+
+
 def seeds_to_resolve(estimate: Estimate, half_width_points: float, level: float) -> float:
     """Return roughly how many seeds would narrow the interval to a half width; infinite if no number would.
 
-    More seeds bring no more bursts, so no number is enough if the burst part alone is too wide. The normal quantile is
+    More seeds bring no more items, so no number is enough if the item part alone is too wide. The normal quantile is
     used, as if the errors were known.
     """
     seed, burst, rest = _squared_parts(estimate)
@@ -144,7 +163,7 @@ def seeds_to_resolve(estimate: Estimate, half_width_points: float, level: float)
 
 
 def items_to_resolve(estimate: Estimate, half_width_points: float, level: float) -> float:
-    """Return roughly how many bursts, of the same devices and at the same seeds, would do the same."""
+    """Return roughly how many items, of the same strata and at the same seeds, would do the same."""
     seed, burst, rest = _squared_parts(estimate)
     return _times_to_resolve(burst + rest, seed, half_width_points, level) * estimate.num_items
 
@@ -156,7 +175,7 @@ Resolve = Callable[[Estimate, float, float], float]
 def fewest_to_decide(
     estimate: Estimate, margin_points: float, num_compared: int, equivalence_level: float, to_resolve: Resolve
 ) -> float:
-    """Return roughly how many seeds, or bursts, would give a verdict if the difference stays; infinite if none would.
+    """Return roughly how many seeds, or items, would give a verdict if the difference stays; infinite if none would.
 
     There is a verdict once the interval leaves zero or lies inside the margin. The smaller number counts.
 
@@ -165,7 +184,7 @@ def fewest_to_decide(
         margin_points: a difference below this makes no difference.
         num_compared: the interval must leave zero at the level over this number, as Bonferroni has it.
         equivalence_level: of each of the two one-sided tests against the margin.
-        to_resolve: counts seeds or bursts.
+        to_resolve: counts seeds or items.
     """
     size = abs(estimate.delta_points or 0.0)
     off_zero = to_resolve(estimate, size, estimate.level / max(1, num_compared))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import RunError
 from orchestrator.stats.aggregates import Aggregate, AggregateError, by_cluster
+from orchestrator.stats.columns import ColumnError
 from orchestrator.stats.pairing import Floats, PairedDifferences, agreed, common_keys, in_order
 
 Texts = NDArray[np.str_]
@@ -18,6 +19,8 @@ Measure = Callable[[Mapping[str, Floats]], Aggregate]
 """Computes a metric from the columns of one run's items, each [B]."""
 SMALLEST_SHARE = 1e-12
 """Smallest step of a metric, as a share of its largest value, if none is known: the rounding of the arithmetic."""
+SMALLEST_STEP = 1e-60
+"""No step is smaller: the fourth power of a smaller one would be zero in floating-point numbers."""
 
 
 @dataclass(frozen=True)
@@ -33,22 +36,21 @@ class RunItems:
     columns: Mapping[str, Floats]
 
 
-def pair_items(
-    experiment: Mapping[int, RunItems],
-    reference: Mapping[int, RunItems],
-    measure: Measure,
-    resolution: float | None = None,
-) -> PairedDifferences:
-    """Join two sides, seed -> items, and compare them by a metric, in its own unit.
+@dataclass(frozen=True)
+class JoinedItems:
+    """Both sides of a comparison, on the seeds and items that both have: U units, which are items or clusters."""
 
-    An item counts if every run on both sides has it. The metric of each run is computed from these items alone. With
-    clusters, the units are the clusters, because the items of one are not independent.
+    value_2SU: Floats
+    """One number a unit, whose mean is the metric of a run; the experiment comes first."""
+    seeds: tuple[int, ...]
+    stratum_U: Texts
+    num_items: int
+    dropped_items: int
+    has_clusters: bool
 
-    Args:
-        experiment: seed -> items.
-        reference: seed -> items.
-        measure: the metric, with the influence of each item.
-        resolution: the smallest step of a value; None if it is only that of the arithmetic.
+
+def join_items(experiment: Mapping[int, RunItems], reference: Mapping[int, RunItems], measure: Measure) -> JoinedItems:
+    """Join two sides, seed -> items, and compute the metric of each run from the items that all runs have.
 
     Raises:
         RunError: a run has an item twice, two runs disagree on a group, or the items have no such metric.
@@ -60,16 +62,49 @@ def pair_items(
         seeds, sides = (), []
     values = [_unit_values(side, keys_B, measure) for side in sides]
     units = _units(sides, keys_B)
-    value_2SU = np.array(values, dtype=np.float64).reshape(2, len(seeds), len(units))
-    largest = float(np.abs(value_2SU).max(initial=0.0))
-    return PairedDifferences(
-        difference_SB=value_2SU[0] - value_2SU[1],
+    return JoinedItems(
+        value_2SU=np.array(values, dtype=np.float64).reshape(2, len(seeds), len(units)),
         seeds=seeds,
-        stratum_B=units,
-        dropped_seeds=tuple(sorted((experiment.keys() | reference.keys()) - set(seeds))),
+        stratum_U=units,
+        num_items=len(keys_B),
         dropped_items=dropped,
+        has_clusters=any(side.cluster_B is not None for side in sides),
+    )
+
+
+def pair_items(
+    experiment: Mapping[int, RunItems],
+    reference: Mapping[int, RunItems],
+    measure: Measure,
+    item_step: float | None = None,
+) -> PairedDifferences:
+    """Join two sides, seed -> items, and compare them by a metric, in its own unit.
+
+    An item counts if every run on both sides has it. The metric of each run is computed from these items alone. With
+    clusters, the units are the clusters, because the items of one are not independent.
+
+    Args:
+        experiment: seed -> items.
+        reference: seed -> items.
+        measure: the metric, with the influence of each item.
+        item_step: what one item more or less changes in the sum of all items, such as 100 for a share in percent; None
+            if the smallest step of a value is only that of the arithmetic.
+
+    Raises:
+        RunError: a run has an item twice, two runs disagree on a group, or the items have no such metric.
+    """
+    joined = join_items(experiment, reference, measure)
+    largest = float(np.abs(joined.value_2SU).max(initial=0.0))
+    rounding = max(SMALLEST_SHARE * largest, SMALLEST_STEP)
+    return PairedDifferences(
+        difference_SB=joined.value_2SU[0] - joined.value_2SU[1],
+        seeds=joined.seeds,
+        stratum_B=joined.stratum_U,
+        dropped_seeds=tuple(sorted((experiment.keys() | reference.keys()) - set(joined.seeds))),
+        dropped_items=joined.dropped_items,
         scale=1.0,
-        resolution=resolution if resolution is not None else max(SMALLEST_SHARE * largest, np.finfo(np.float64).tiny),
+        resolution=item_step / joined.num_items if item_step is not None and joined.num_items else rounding,
+        rests_on="clusters" if joined.has_clusters else "items",
     )
 
 
@@ -78,7 +113,7 @@ def _unit_values(side: RunItems, keys_B: Texts, measure: Measure) -> Floats:
     columns = {name: in_order(side.keys_B, values, keys_B) for name, values in side.columns.items()}
     try:
         aggregate = measure(columns)
-    except AggregateError as error:
+    except (AggregateError, ColumnError) as error:
         raise RunError(str(error)) from None
     if side.cluster_B is None:
         return aggregate.item_values

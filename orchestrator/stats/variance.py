@@ -69,7 +69,7 @@ class ErrorParts:
     seed: float
     """Shrinks with more seeds."""
     burst: float
-    """Shrinks with more bursts."""
+    """Shrinks with more items."""
     rest: float
     """Belongs to a seed and a burst together; shrinks with more of either."""
     degrees_of_freedom: float
@@ -132,6 +132,10 @@ def split_error(pairs: PairedDifferences, spread: Spread) -> ErrorParts:
         pairs: at two seeds or more.
         spread: of the difference at one seed; moderated, or `seed_spread` of the pairs.
     """
+    if pairs.rests_on == "seeds":
+        # Each seed draws its own test items, and they overlap. Nadeau and Bengio (2003) add the share that is tested.
+        per_seed = spread.variance_points2
+        return ErrorParts(per_seed / pairs.num_seeds, per_seed * pairs.test_ratio, 0.0, spread.degrees_of_freedom)
     points_SB = pairs.points
     freedom = item_freedom(pairs)
     if freedom == 0:

@@ -29,7 +29,10 @@ from orchestrator import wording
 from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.fields import BASELINE, Reported
 from orchestrator.campaign.plan import Plan
+from orchestrator.runs.record import Records
+from orchestrator.runs.scores import is_share_metric
 from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
+from orchestrator.verdicts.scale import Scale
 
 POWER = 0.80
 ROUNDING_POINTS = 0.05
@@ -101,7 +104,7 @@ class Protocol(Struct, frozen=True, kw_only=True):
 
     num_items: int
     is_declared: bool
-    """Whether the campaign file gives the number of bursts. Otherwise it is that of the judged capture here."""
+    """Whether the campaign file gives the number of items. Otherwise it is that of the judged split here."""
     level: float
     """Level of the two-sided test."""
     noise: RunNoise | None
@@ -159,30 +162,38 @@ class Claims(Struct, frozen=True, kw_only=True):
     """Audited experiment -> whether our difference agrees with the reported one, whatever outcome is reported too."""
 
 
-def judge_claims(plan: Plan, judgements: Judgements) -> Claims:
-    """Judge what the source reports, both ways, in the order of the campaign file."""
-    protocol = find_protocol(plan)
-    audited = audit(plan, protocol)
-    margin = plan.campaign.margin
+def judge_claims(plan: Plan, records: Records, judgements: Judgements) -> Claims:
+    """Judge what the source reports, both ways, in the order of the campaign file.
+
+    Only a share of items that are right or wrong has a sampling error that the source's own numbers give. By another
+    metric no claim is audited.
+    """
+    scores = [record.scores.get(plan.campaign.judged.name) for record in records.values()]
+    scored = [score.num_items or 0 for score in scores if score]
+    compared = [found.num_items for found in judgements.values() if found.rests_on == "items"]
+    protocol = find_protocol(plan, max(scored, default=0) or max(compared, default=0))
+    is_audited = is_share_metric(plan.campaign.judged) and protocol.num_items > 0
+    audited = audit(plan, protocol) if is_audited else []
+    scale = Scale(plan.campaign.judged)
     deltas = {claim.experiment: Reported(delta=claim.delta_points) for claim in audited}
     return Claims(
         protocol=protocol,
         audited=tuple(audited),
         replayed=tuple(
-            _replay_claim(judgements[arm.id], arm.reported, margin) for arm in plan.arms.values() if arm.reported
+            _replay_claim(judgements[arm.id], arm.reported, scale) for arm in plan.arms.values() if arm.reported
         ),
         agreement_of={
-            name: compare_with_claim(judgements[name], reported, margin)[0] for name, reported in deltas.items()
+            name: compare_with_claim(judgements[name], reported, scale)[0] for name, reported in deltas.items()
         },
     )
 
 
-def _replay_claim(judgement: Judgement, reported: Reported, margin_points: float) -> ReplayedClaim:
-    agreement, why = compare_with_claim(judgement, reported, margin_points)
+def _replay_claim(judgement: Judgement, reported: Reported, scale: Scale) -> ReplayedClaim:
+    agreement, why = compare_with_claim(judgement, reported, scale)
     return ReplayedClaim(experiment=judgement.experiment, reported=reported, agreement=agreement, why=why)
 
 
-def compare_with_claim(judgement: Judgement, reported: Reported, margin_points: float) -> tuple[Agreement, str]:
+def compare_with_claim(judgement: Judgement, reported: Reported, scale: Scale) -> tuple[Agreement, str]:
     """Return whether a judgement agrees with what the source reports, and why (see the head of this module)."""
     if judgement.verdict is Verdict.PENDING:
         return Agreement.CANNOT_TELL, "not run"
@@ -190,24 +201,24 @@ def compare_with_claim(judgement: Judgement, reported: Reported, margin_points: 
         return _compare_outcome(judgement, reported.outcome)
     if judgement.verdict is not None and judgement.verdict.is_stop:
         return Agreement.DISAGREE, f"a score is reported, here it ended as {judgement.verdict}"
-    return _compare_delta(judgement, reported.delta, margin_points)
+    return _compare_delta(judgement, reported.delta, scale)
 
 
-def _compare_delta(judgement: Judgement, delta_points: float | None, margin_points: float) -> tuple[Agreement, str]:
+def _compare_delta(judgement: Judgement, delta_points: float | None, scale: Scale) -> tuple[Agreement, str]:
     # A reported accuracy has no pair here, so seed noise and sampling error would not cancel.
     if delta_points is None:
         return Agreement.CANNOT_TELL, "no difference is reported, and an accuracy alone has no pair"
     if judgement.interval_points is None:
         return Agreement.CANNOT_TELL, "no interval"
     # The order matters: an interval without the reported difference contradicts it, however wide it is.
-    low, high = judgement.interval_points
+    low, high = (scale.shown(end) for end in judgement.interval_points)
     if not low <= delta_points <= high:
         return Agreement.DISAGREE, "the interval leaves the reported difference out"
-    reach_points = max(margin_points, abs(delta_points))
+    reach_points = max(scale.shown(scale.margin_points), abs(delta_points))
     if low < delta_points - reach_points or high > delta_points + reach_points:
         return (
             Agreement.CANNOT_TELL,
-            f"the interval holds it, but reaches more than {reach_points:.1f} points beyond it",
+            f"the interval holds it, but reaches more than {scale.reach(reach_points)} beyond it",
         )
     return Agreement.AGREE, "the interval holds the reported difference"
 
@@ -228,18 +239,20 @@ def audit(plan: Plan, protocol: Protocol) -> list[AuditedClaim]:
     return [audit_claim(plan, arm, reported, protocol) for arm, reported in claims if reported.delta is not None]
 
 
-def find_protocol(plan: Plan) -> Protocol:
+def find_protocol(plan: Plan, num_here: int) -> Protocol:
     """Return the source's protocol from what the campaign file reports.
 
-    The baseline's `reported` gives the number of bursts that the source scored. Without it, the number is that of the
-    judged capture here, which differs between profiles.
+    The baseline's `reported` gives the number of items that the source scored. Without it, the number is that of the
+    judged split here, which differs between profiles.
+
+    Args:
+        plan: the arms.
+        num_here: how many items a run is scored on here; 0 while no run is scored.
     """
     baseline = plan.arms[BASELINE].reported
     declared = baseline.bursts if baseline else None
-    capture = plan.campaign.data.captures[plan.campaign.data.report[0]]
-    num_devices, num_packets = (stop - start for start, stop in (capture.devices, capture.packets))
     return Protocol(
-        num_items=declared or num_devices * num_packets,
+        num_items=declared or num_here,
         is_declared=declared is not None,
         level=plan.campaign.judging.level,
         noise=find_noise(list(plan.arms.values())),

@@ -36,11 +36,12 @@ class Shuffled(Struct, frozen=True, kw_only=True):
     run: str
     experiment: str
     seed: int
-    bursts: int
-    correct: int
+    num_items: int
+    num_right: int
     score: float
+    """In percent."""
     low_percent: float
-    """Lower end of the exact 95 % interval of Clopper and Pearson (1934), as if bursts were independent."""
+    """Lower end of the exact 95 % interval of Clopper and Pearson (1934), as if items were independent."""
     high_percent: float
     chance_percent: float
 
@@ -75,24 +76,26 @@ def false_verdicts(plan: Plan, judgements: Mapping[str, Judgement]) -> FalseVerd
 
 
 def shuffled_labels(plan: Plan, records: Mapping[str, RunRecord]) -> list[Shuffled]:
-    """List the scored runs that were trained on shuffled labels, on the judged capture, in the order of the plan."""
-    capture = plan.campaign.data.report[0]
+    """List the scored runs that were trained on shuffled labels, by the judged metric, in the order of the plan.
+
+    Only a share of items that are right or wrong can be held against chance.
+    """
     found = []
     for run in plan.runs:
-        result = records[run.id].result if run.id in records else None
+        scores = records[run.id].scores if run.id in records else {}
+        score = scores.get(plan.campaign.judged.name)
         # The knob counts and not the arm's name: any experiment may train on shuffled labels.
-        if run.config.data.shuffled_labels and result and capture in result.scores:
-            score = result.scores[capture]
+        if run.config.data.shuffled_labels and score and score.num_right is not None and score.num_items:
             # An exact interval: near chance the normal approximation is poor.
-            interval = binomtest(score.correct, score.bursts).proportion_ci(COVERAGE)
+            interval = binomtest(score.num_right, score.num_items).proportion_ci(COVERAGE)
             found.append(
                 Shuffled(
                     run=run.id,
                     experiment=run.experiment,
                     seed=run.seed,
-                    bursts=score.bursts,
-                    correct=score.correct,
-                    score=100.0 * score.accuracy,
+                    num_items=score.num_items,
+                    num_right=score.num_right,
+                    score=score.value,
                     low_percent=100.0 * float(interval.low),
                     high_percent=100.0 * float(interval.high),
                     chance_percent=100.0 / _num_classes(plan.arms[run.experiment]),

@@ -39,7 +39,7 @@ class Findings(Struct, frozen=True, kw_only=True):
     contributions: tuple[Contribution, ...]
     """What each part of a full stack is worth, in the order of the plan."""
     scorings: tuple[Scoring, ...]
-    """Every scoring of a reported capture, once."""
+    """Every scoring by a reported metric, once."""
     seed_scores: dict[str, tuple[SeedScore, ...]]
     """Arm -> its score at each seed of the campaign."""
 
@@ -54,7 +54,7 @@ def judge_all(plan: Plan, records: Records, judgements: Judgements | None = None
             None judges the plan as its campaign declares.
 
     Raises:
-        RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
+        RunError: a run has one item twice, or two runs disagree on the group of an item.
     """
     # The plan comes back narrowed to the runs that the looks asked for.
     if judgements is None:
@@ -63,7 +63,7 @@ def judge_all(plan: Plan, records: Records, judgements: Judgements | None = None
         plan=plan,
         records=records,
         judgements=judgements,
-        claims=judge_claims(plan, judgements),
+        claims=judge_claims(plan, records, judgements),
         interactions=tuple(judge_interactions(plan, records, judgements)),
         false_verdicts=false_verdicts(plan, judgements),
         shuffled=tuple(shuffled_labels(plan, records)),

@@ -1,12 +1,12 @@
 """Whether the effects of two experiments add up: the statistics of a 2 x 2. Pure.
 
-Axes: S seeds at which all four arms were scored, B bursts of one capture that all of their runs were scored on.
+Axes: S seeds at which all four arms were scored, B items of one split that all of their runs were scored on.
 
 The four arms have one base: neither change, the first, the second, both. Additivity is judged by the contrast
 
     both - first - second + neither
 
-of recognised (1) or not (0) at each seed and burst. So everything that a seed or a burst does to all four arms cancels.
+of the metric at each seed and item. So everything that a seed or an item does to all four arms cancels.
 The mean of the contrast is delta(both) - delta(first) - delta(second), each delta against the base. Its error is
 estimated as for any difference.
 
@@ -25,14 +25,26 @@ from numpy.typing import NDArray
 
 from orchestrator.campaign.generated import Interaction
 from orchestrator.campaign.plan import Plan
-from orchestrator.campaign.spec import JudgingSpec, StagingSpec
-from orchestrator.runs.record import Bursts, Records
+from orchestrator.campaign.spec import Campaign, StagingSpec
+from orchestrator.runs.record import Records
+from orchestrator.runs.scores import Score
 from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta
+from orchestrator.stats.item_pairs import RunItems
 from orchestrator.stats.multiplicity import ADJUST
-from orchestrator.stats.pairing import BurstOutcomes, PairedDifferences, pair_outcomes
+from orchestrator.stats.pairing import PairedDifferences
 from orchestrator.stats.variance import Spread, difference_spread
-from orchestrator.verdicts.comparisons import configuration, outcomes_by_seed, pooled_spreads, runs_by_seed
+from orchestrator.task.metric_spec import MetricSpec
+from orchestrator.verdicts.comparisons import (
+    Scores,
+    configuration,
+    pair_scores,
+    pooled_spreads,
+    resampled_of,
+    runs_by_seed,
+    scores_of,
+)
 from orchestrator.verdicts.judgement import Judgement, Verdict
+from orchestrator.verdicts.scale import Scale
 
 
 class Additivity(StrEnum):
@@ -51,11 +63,11 @@ class Additivity(StrEnum):
 
 
 class InteractionJudgement(Struct, frozen=True, kw_only=True):
-    """A pair's effects, on the seeds and bursts that the four arms have in common; None means "cannot be computed"."""
+    """A pair's effects, on the seeds and items that the four arms have in common; None means "cannot be computed"."""
 
     interaction: Interaction
     first_points: float | None
-    """The effect of the first on the base, in percentage points."""
+    """The effect of the first on the base, on the scale of the main metric."""
     second_points: float | None
     both_points: float | None
     contrast: Estimate
@@ -79,18 +91,18 @@ def judge_interactions(plan: Plan, records: Records, judgements: Mapping[str, Ju
         judgements: of the arms.
 
     Raises:
-        RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
+        RunError: a run has one item twice, or two runs disagree on the group of an item.
     """
     staging = plan.campaign.staging
     # Spreads are pooled over the whole campaign: once for each set of runs, and not once for each pair.
     last_look = {pair: _last_look(judgements, pair) if staging else None for pair in plan.interactions}
     runs_at = {last: _asked_runs(plan, records, judgements, last) for last in dict.fromkeys(last_look.values())}
-    spreads_at = {last: pooled_spreads(plan, runs) for last, runs in runs_at.items()}
+    spreads_at = {last: pooled_spreads(plan, runs, plan.campaign.judged) for last, runs in runs_at.items()}
     arms_of = {pair: _four_arms(plan, runs_at[last], pair, spreads_at[last]) for pair, last in last_look.items()}
     waiting = [
         pair for pair in arms_of if staging and not all(_is_finished(judgements, cell, staging) for cell in pair.cells)
     ]
-    return judge_pairs(arms_of, plan.campaign.judging, plan.campaign.margin, waiting)
+    return judge_pairs(plan.campaign, arms_of, waiting)
 
 
 def _last_look(judgements: Mapping[str, Judgement], pair: Interaction) -> int:
@@ -122,29 +134,25 @@ def _asked_runs(plan: Plan, records: Records, judgements: Mapping[str, Judgement
     return {run: record for run, record in records.items() if run in kept}
 
 
-Scored = Mapping[int, BurstOutcomes]
-"""Seed -> the outcomes of the run."""
-
-
 class FourArms(Struct, frozen=True, kw_only=True):
-    """The runs of a 2 x 2 on one capture."""
+    """The scores of a 2 x 2 by one metric."""
 
-    neither: Scored
-    first: Scored
-    second: Scored
-    both: Scored
+    neither: Scores
+    first: Scores
+    second: Scores
+    both: Scores
     spreads: tuple[Spread, ...] = ()
     """The pooled spread of each arm, in this order; empty if one has none, and the contrast uses its own seeds then."""
 
     @property
-    def sides(self) -> tuple[Scored, Scored, Scored, Scored]:
+    def sides(self) -> tuple[Scores, Scores, Scores, Scores]:
         """All four."""
         return self.neither, self.first, self.second, self.both
 
 
 def _four_arms(plan: Plan, records: Records, pair: Interaction, pooled: Mapping[str, Spread]) -> FourArms:
-    capture = plan.campaign.data.report[0]
-    neither, first, second, both = (outcomes_by_seed(runs_by_seed(plan, records, cell), capture) for cell in pair.cells)
+    metric = plan.campaign.judged.name
+    neither, first, second, both = (scores_of(runs_by_seed(plan, records, cell), metric) for cell in pair.cells)
     # Four spreads or none: with one missing, the contrast uses its own seeds.
     known = [pooled[name] for cell in pair.cells if (name := configuration(plan, cell)) in pooled]
     spreads = tuple(known) if len(known) == len(pair.cells) else ()
@@ -158,36 +166,51 @@ class Effects(Struct, frozen=True, kw_only=True):
     second: PairedDifferences
     both: PairedDifferences
     contrast: PairedDifferences
-    """Its values are -2 to 2."""
 
 
-def pair_cells(arms: FourArms) -> Effects:
-    """Join four arms on seed and burst. What one arm lacks is dropped and counted, never filled in.
+def pair_cells(campaign: Campaign, metric: MetricSpec, arms: FourArms) -> Effects:
+    """Join four arms on seed and item. What one arm lacks is dropped and counted, never filled in.
 
     Raises:
-        RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
+        RunError: a run has one item twice, or two runs disagree on the group of an item.
     """
     # A seed without one of the four arms has no contrast.
     seeds = set.intersection(*(set(side) for side in arms.sides))
     dropped_seeds = set.union(*(set(side) for side in arms.sides)) - seeds
-    keys_RB = [side[seed].keys for side in arms.sides for seed in seeds]
-    common_B = reduce(np.intersect1d, keys_RB) if keys_RB else np.array([], dtype=np.str_)
-    num_seen = len(reduce(np.union1d, keys_RB)) if keys_RB else 0
-    # All four arms on the same bursts: only then does the contrast equal both - first - second + neither.
-    neither, *others = [{seed: _restrict(side[seed], common_B) for seed in seeds} for side in arms.sides]
-    first, second, both = [pair_outcomes(side, neither) for side in others]
+    # Each seed that draws its own items is a pool by itself; otherwise all seeds share their items.
+    pools = [{seed} for seed in seeds] if resampled_of(campaign, metric) else [seeds]
+    common = {seed: keys_B for pool in pools for seed, keys_B in _common_keys(arms, pool).items()}
+    seen = {
+        key for side in arms.sides for seed in seeds if (items := side[seed].items) for key in items.keys_B.tolist()
+    }
+    kept = {key for keys_B in common.values() for key in keys_B.tolist()}
+    # All four arms on the same items: only then does the contrast equal both - first - second + neither.
+    neither, *others = [{seed: _restrict(side[seed], common[seed]) for seed in seeds} for side in arms.sides]
+    first, second, both = [pair_scores(campaign, metric, side, neither) for side in others]
     contrast = dataclasses.replace(
         both,
         difference_SB=both.difference_SB - first.difference_SB - second.difference_SB,
         dropped_seeds=tuple(sorted(dropped_seeds | (seeds - set(both.seeds)))),
-        dropped_items=num_seen - len(common_B),
+        dropped_items=len(seen - kept),
     )
     return Effects(first=first, second=second, both=both, contrast=contrast)
 
 
-def _restrict(run: BurstOutcomes, keys_B: NDArray[np.str_]) -> Bursts:
-    kept = np.isin(run.keys, keys_B)
-    return Bursts(keys=run.keys[kept], devices=run.devices[kept], correct=run.correct[kept])
+def _common_keys(arms: FourArms, seeds: Collection[int]) -> dict[int, NDArray[np.str_]]:
+    """Return the keys that all four arms have at all of some seeds; the same for each of them."""
+    keys_RB = [items.keys_B for side in arms.sides for seed in seeds if (items := side[seed].items)]
+    common_B = reduce(np.intersect1d, keys_RB) if keys_RB else np.array([], dtype=np.str_)
+    return dict.fromkeys(seeds, common_B)
+
+
+def _restrict(score: Score, keys_B: NDArray[np.str_]) -> Score:
+    items = score.items
+    if items is None:
+        return score
+    kept = np.isin(items.keys_B, keys_B)
+    clusters = None if items.cluster_B is None else items.cluster_B[kept]
+    columns = {name: values_B[kept] for name, values_B in items.columns.items()}
+    return dataclasses.replace(score, items=RunItems(items.keys_B[kept], items.stratum_B[kept], clusters, columns))
 
 
 def contrast_spread(spreads: Sequence[Spread]) -> Spread:
@@ -197,10 +220,7 @@ def contrast_spread(spreads: Sequence[Spread]) -> Spread:
 
 
 def judge_pairs(
-    arms_of: Mapping[Interaction, FourArms],
-    judging: JudgingSpec,
-    margin_points: float,
-    waiting: Collection[Interaction] = (),
+    campaign: Campaign, arms_of: Mapping[Interaction, FourArms], waiting: Collection[Interaction] = ()
 ) -> list[InteractionJudgement]:
     """Judge every pair of a campaign.
 
@@ -213,16 +233,16 @@ def judge_pairs(
     5. Otherwise: `inconclusive`.
 
     Args:
-        arms_of: each pair with its runs.
-        judging: level and correction.
-        margin_points: a contrast below this makes no difference.
+        campaign: its main metric, level and correction.
+        arms_of: each pair with its scores.
         waiting: pairs with an undecided arm. They count as comparisons with p = 1 already, so that their later result
             changes no verdict on another pair.
 
     Raises:
-        RunError: a run has one burst twice, or two runs disagree on which device sent a burst.
+        RunError: a run has one item twice, or two runs disagree on the group of an item.
     """
-    judged = [_estimate(pair, arms, judging.level, margin_points) for pair, arms in arms_of.items()]
+    judging, scale = campaign.judging, Scale(campaign.judged)
+    judged = [_estimate(campaign, pair, arms) for pair, arms in arms_of.items()]
     # A waiting pair counts with p = 1 from the start, so its later p-value cannot change another verdict.
     tested = {
         index: 1.0 if found.interaction in waiting else found.contrast.p_value for index, found in enumerate(judged)
@@ -233,14 +253,15 @@ def judge_pairs(
     return [
         structs.replace(found, adjusted_p_value=None, verdict=Additivity.WAITS)
         if found.interaction in waiting
-        else structs.replace(found, verdict=_choose_verdict(found, judging.level))
+        else structs.replace(found, verdict=_choose_verdict(found, judging.level, scale.sign))
         for found in with_p
     ]
 
 
-def _estimate(pair: Interaction, arms: FourArms, level: float, margin_points: float) -> InteractionJudgement:
-    effects = pair_cells(arms)
-    contrast = estimate_delta(effects.contrast, contrast_spread(arms.spreads) if arms.spreads else None, level)
+def _estimate(campaign: Campaign, pair: Interaction, arms: FourArms) -> InteractionJudgement:
+    effects, scale = pair_cells(campaign, campaign.judged, arms), Scale(campaign.judged)
+    spread = contrast_spread(arms.spreads) if arms.spreads else None
+    contrast = estimate_delta(effects.contrast, spread, campaign.judging.level)
     return InteractionJudgement(
         interaction=pair,
         first_points=_mean_points(effects.first),
@@ -248,7 +269,7 @@ def _estimate(pair: Interaction, arms: FourArms, level: float, margin_points: fl
         both_points=_mean_points(effects.both),
         contrast=contrast,
         adjusted_p_value=None,
-        equivalence_p_value=equivalence_p_value(contrast, margin_points),
+        equivalence_p_value=equivalence_p_value(contrast, scale.margin_points),
         verdict=Additivity.NEEDS_SEEDS,
     )
 
@@ -257,7 +278,7 @@ def _mean_points(pairs: PairedDifferences) -> float | None:
     return float(pairs.delta_points_by_seed.mean()) if pairs.num_seeds else None
 
 
-def _choose_verdict(found: InteractionJudgement, level: float) -> Additivity:
+def _choose_verdict(found: InteractionJudgement, level: float, sign: int) -> Additivity:
     delta = found.contrast.delta_points
     if delta is None or found.adjusted_p_value is None or found.equivalence_p_value is None:
         return Additivity.NEEDS_SEEDS
@@ -266,4 +287,4 @@ def _choose_verdict(found: InteractionJudgement, level: float) -> Additivity:
         return Additivity.ADDITIVE
     if found.adjusted_p_value >= level:
         return Additivity.INCONCLUSIVE
-    return Additivity.SYNERGY if delta > 0 else Additivity.ANTAGONISM
+    return Additivity.SYNERGY if sign * delta > 0 else Additivity.ANTAGONISM

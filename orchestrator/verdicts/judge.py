@@ -20,78 +20,60 @@ Example: 44 comparisons, Holm's correction, a margin of 1.0 point.
 - +3.0 points, p = 0.004, the second smallest: 43 x 0.004 = 0.17 is not, so it is `inconclusive`.
 - +0.3 points, 90 % interval -0.2 to +0.8: inside +-1.0, so it is `no_change`.
 
+A metric whose lower values are better is judged by its gain, which is the difference with the sign turned. A campaign
+may judge several metrics: each test of an experiment by a metric counts as one comparison of its family. A metric that
+must be no worse is tested one-sided against its margin, at the level; an improvement that fails it is no keeper.
+
 For every verdict, the runs that it rests on are compared with their reference's. What differs beyond the declared
 change is a confound. It is marked beside the verdict and in its reason.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from orchestrator import wording
-from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.fields import BASELINE, CONTROLS
 from orchestrator.campaign.plan import Plan
-from orchestrator.campaign.spec import JudgingSpec
 from orchestrator.runs.folder import Result
 from orchestrator.runs.record import RunRecord
-from orchestrator.runs.states import RunState
-from orchestrator.stats.estimate import (
-    Estimate,
-    Resolve,
-    equivalence_p_value,
-    estimate_delta,
-    fewest_to_decide,
-    items_to_resolve,
-    seeds_to_resolve,
-)
-from orchestrator.stats.multiplicity import CORRECTION_NAME
-from orchestrator.stats.variance import MIN_POOLED
+from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta, not_worse_p_value
+from orchestrator.stats.variance import Spread
+from orchestrator.task.metric_spec import MetricSpec
 from orchestrator.verdicts.comparisons import (
     Runs,
+    Test,
     adjust,
     comparison,
+    holds_other_items,
     pair_runs,
     pooled_spreads,
     runs_by_seed,
     scores_by_seed,
+    scores_of,
     spread_between,
 )
+from orchestrator.verdicts.conclude import Case, conclude
 from orchestrator.verdicts.confounds import find_confounds
-from orchestrator.verdicts.judgement import ONLY_LOOK, AtLook, Judgement, Verdict
-
-Conclusion = tuple[Verdict, str]
-
-MIN_SEEDS = 2
-"""Least number of seeds with a score on both sides for a verdict."""
-MAX_SEEDS = 100
-"""A reason names no larger number of seeds; it says "more than" this one."""
+from orchestrator.verdicts.effects import MIN_CLUSTERS
+from orchestrator.verdicts.judgement import ONLY_LOOK, AtLook, Judgement, MetricJudgement, Verdict
+from orchestrator.verdicts.scale import Scale
 
 
-@dataclass(frozen=True)
-class _Case:
-    """All that one verdict is made from."""
+class _Judged(Struct, frozen=True):
+    """The numbers that all verdicts of one moment are made from."""
 
-    arm: Arm
-    reference: Arm | None
-    runs: Runs
-    reference_runs: Runs
-    estimate: Estimate
-    adjusted_p_value: float | None
-    equivalence_p_value: float | None
-    family: str | None
-    num_compared: int
-    """The number of comparisons in its family."""
-    judging: JudgingSpec
-    equivalence_level: float
-    """Level of the two one-sided tests: `judging.level`, or the share of it that this look has."""
-    margin_points: float
-    capture: str
+    plan: Plan
+    at: AtLook
+    runs: dict[str, Runs]
+    estimates: dict[Test, Estimate]
+    adjusted: dict[Test, float]
+    compared: dict[str | None, int]
+    """Family -> its number of comparisons."""
 
 
 def judge(plan: Plan, records: Mapping[str, RunRecord], at: AtLook = ONLY_LOOK) -> dict[str, Judgement]:
-    """Judge every experiment of a plan on the first capture of `data.report`.
+    """Judge every experiment of a plan by the campaign's metrics; the first judged one is the main one.
 
     Args:
         plan: arms that are the same configuration share runs.
@@ -99,38 +81,16 @@ def judge(plan: Plan, records: Mapping[str, RunRecord], at: AtLook = ONLY_LOOK) 
         at: the part of the level that this look spends. In a campaign with looks, all comparisons of a family count,
             also those without a p-value yet.
     """
-    runs = {name: runs_by_seed(plan, records, name) for name in plan.arms}
-    capture = plan.campaign.data.report[0]
     estimates = _estimate_all(plan, records, plan.campaign.judging.level * at.share)
-    adjusted, compared = _adjust(plan, estimates, at)
-    equivalence = {name: equivalence_p_value(found, plan.campaign.margin) for name, found in estimates.items()}
-    cases = {
-        name: _Case(
-            arm=arm,
-            reference=plan.arms[arm.reference] if arm.reference else None,
-            runs=runs[name],
-            reference_runs=runs[arm.reference] if arm.reference else {},
-            estimate=estimates.get(name, Estimate()),
-            adjusted_p_value=adjusted.get(name),
-            equivalence_p_value=None
-            if (p_value := equivalence.get(name)) is None
-            else min(1.0, p_value / at.equivalence_share),
-            family=_family_of(plan, name),
-            num_compared=compared.get(_family_of(plan, name), 0),
-            judging=plan.campaign.judging,
-            equivalence_level=plan.campaign.judging.level * at.equivalence_share,
-            margin_points=plan.campaign.margin,
-            capture=capture,
-        )
-        for name, arm in plan.arms.items()
-    }
-    return {name: _judge_case(case, runs[BASELINE]) for name, case in cases.items()}
+    runs = {name: runs_by_seed(plan, records, name) for name in plan.arms}
+    known = _Judged(plan, at, runs, estimates, *_adjust(plan, estimates, at))
+    return {name: _judge_arm(known, name) for name in plan.arms}
 
 
 def estimate_at(
     plan: Plan, records: Mapping[str, RunRecord], experiment: str, seeds: Iterable[int], level: float
 ) -> Estimate:
-    """Estimate the difference at some seeds alone; the spread over seeds is pooled over all records.
+    """Estimate the difference by the main metric at some seeds alone; the spread over seeds is pooled over all records.
 
     Args:
         plan: the arms; those without a pooled spread use their own seeds alone.
@@ -140,19 +100,31 @@ def estimate_at(
         level: one minus the coverage of the interval.
     """
     sides = (experiment, plan.arms[experiment].reference or BASELINE)
-    spread = spread_between(plan, pooled_spreads(plan, records), *sides)
+    metric = plan.campaign.judged
+    spread = spread_between(plan, pooled_spreads(plan, records, metric), *sides)
     at_seeds = structs.replace(plan, campaign=structs.replace(plan.campaign, seeds=tuple(seeds)))
     own, reference_runs = (runs_by_seed(at_seeds, records, side) for side in sides)
-    pairs = pair_runs(own, reference_runs, plan.campaign.data.report[0])
-    return estimate_delta(pairs, spread, level)
+    return estimate_delta(pair_runs(plan.campaign, metric, own, reference_runs), spread, level)
 
 
-def _estimate_all(plan: Plan, records: Mapping[str, RunRecord], level: float) -> dict[str, Estimate]:
-    spreads = pooled_spreads(plan, records)
+def _estimate_all(plan: Plan, records: Mapping[str, RunRecord], level: float) -> dict[Test, Estimate]:
+    """Estimate each experiment's difference by each metric that is judged or shown."""
     runs = {name: runs_by_seed(plan, records, name) for name in plan.arms}
+    found: dict[Test, Estimate] = {}
+    for metric in plan.campaign.metrics.values():
+        # What a search may look at is no evidence.
+        if metric.role != "choose":
+            spreads = pooled_spreads(plan, records, metric)
+            found |= _estimate_metric(plan, runs, metric, spreads, level)
+    return found
+
+
+def _estimate_metric(
+    plan: Plan, runs: Mapping[str, Runs], metric: MetricSpec, spreads: Mapping[str, Spread], level: float
+) -> dict[Test, Estimate]:
     return {
-        name: estimate_delta(
-            pair_runs(runs[name], runs[arm.reference], plan.campaign.data.report[0]),
+        (name, metric.name): estimate_delta(
+            pair_runs(plan.campaign, metric, runs[name], runs[arm.reference]),
             spread_between(plan, spreads, name, arm.reference),
             level,
         )
@@ -177,42 +149,83 @@ def family_size(judgements: Mapping[str, Judgement]) -> int:
 
 
 def _adjust(
-    plan: Plan, estimates: Mapping[str, Estimate], at: AtLook
-) -> tuple[dict[str, float], dict[str | None, int]]:
+    plan: Plan, estimates: Mapping[Test, Estimate], at: AtLook
+) -> tuple[dict[Test, float], dict[str | None, int]]:
     """Adjust the p-values within each family; also return how many comparisons each family has."""
-    adjusted: dict[str, float] = {}
+    adjusted: dict[Test, float] = {}
     compared: dict[str | None, int] = {}
     # Shuffled labels are compared with chance, so they must not make the correction of other controls harsher.
-    tested = {name: found for name, found in estimates.items() if plan.arms[name].control != "shuffled_labels"}
-    for family in dict.fromkeys(_family_of(plan, name) for name in tested):
+    tested = {
+        (name, metric): found
+        for (name, metric), found in estimates.items()
+        if plan.arms[name].control != "shuffled_labels" and plan.campaign.metrics[metric].role == "judged"
+    }
+    for family in dict.fromkeys(_family_of(plan, name) for name, _ in tested):
         p_of = {
-            name: p_value
-            for name, estimate in tested.items()
-            if _family_of(plan, name) == family and (p_value := at.spend(name, estimate.p_value)) is not None
+            test: p_value
+            for test, estimate in tested.items()
+            if _family_of(plan, test[0]) == family and (p_value := _spend(plan, at, test, estimate.p_value)) is not None
         }
         adjusted_of = adjust(plan, p_of)
-        adjusted |= {name: adjusted_of[comparison(plan, name)] for name in p_of}
+        adjusted |= {(name, metric): adjusted_of[comparison(plan, name), metric] for name, metric in p_of}
         compared[family] = len(adjusted_of)
     return adjusted, compared
 
 
-def _judge_case(case: _Case, baseline_runs: Runs) -> Judgement:
-    verdict, reason = _conclude(case)
-    confounds = _find_confounds(case, verdict)
-    score_of = scores_by_seed(case.runs, case.capture)
+def _spend(plan: Plan, at: AtLook, test: Test, p_value: float | None) -> float | None:
+    """Return a p-value over the share of the look; looks decide by the main metric alone."""
+    experiment, metric = test
+    if metric == plan.campaign.judged.name or at.decided_p is None:
+        return at.spend(experiment, p_value)
+    return 1.0 if p_value is None else min(1.0, p_value / at.share)
+
+
+def _case(known: _Judged, experiment: str, metric: MetricSpec) -> Case:
+    plan, arm, at = known.plan, known.plan.arms[experiment], known.at
+    runs, reference_runs = known.runs[experiment], known.runs[arm.reference] if arm.reference else {}
+    estimate = known.estimates.get((experiment, metric.name), Estimate())
+    equivalence = equivalence_p_value(estimate, Scale(metric).margin_points)
+    sides = (scores_of(runs, metric.name), scores_of(reference_runs, metric.name))
+    return Case(
+        arm=arm,
+        metric=metric,
+        labels=plan.campaign.labels,
+        runs=runs,
+        reference_runs=reference_runs,
+        estimate=estimate,
+        adjusted_p_value=known.adjusted.get((experiment, metric.name)),
+        equivalence_p_value=None if equivalence is None else min(1.0, equivalence / at.equivalence_share),
+        family=_family_of(plan, experiment),
+        num_compared=known.compared.get(_family_of(plan, experiment), 0),
+        judging=plan.campaign.judging,
+        equivalence_level=plan.campaign.judging.level * at.equivalence_share,
+        holds_other_items=not estimate.seeds and holds_other_items(plan.campaign, metric, *sides),
+    )
+
+
+def _judge_arm(known: _Judged, experiment: str) -> Judgement:
+    plan = known.plan
+    case = _case(known, experiment, plan.campaign.judged)
+    verdict, reason = conclude(case)
+    confounds = _find_confounds(plan, case, verdict)
+    score_of = scores_by_seed(case.runs, case.metric.name)
+    others = _judge_others(known, experiment)
     # The first failure names the class, since seeds of one change mostly fail alike.
     failures = [result.failure for run in case.runs.values() if (result := _result(run)) and result.failure]
+    failed = [other.metric for other in others if other.passes is False] if verdict is Verdict.IMPROVED else []
     return Judgement(
         **structs.asdict(case.estimate),
         experiment=case.arm.id,
         reference=case.arm.reference,
         verdict=verdict,
-        reason=f"{reason}{_describe_confounds(confounds)}",
+        reason=f"{reason}{_describe_failed(failed)}{_describe_confounds(confounds)}",
         confounds=confounds,
+        warnings=_warnings(case),
+        others=others,
         failure=failures[0] if failures and verdict is Verdict.FAILED else None,
         score=_mean(score_of),
         score_of=score_of,
-        baseline_delta_points=_baseline_delta(case, baseline_runs),
+        baseline_delta_points=_baseline_delta(plan, case, known.runs[BASELINE]),
         adjusted_p_value=case.adjusted_p_value,
         equivalence_p_value=case.equivalence_p_value,
         family=case.family,
@@ -220,15 +233,59 @@ def _judge_case(case: _Case, baseline_runs: Runs) -> Judgement:
     )
 
 
-def _find_confounds(case: _Case, verdict: Verdict | None) -> tuple[str, ...]:
+def _judge_others(known: _Judged, experiment: str) -> tuple[MetricJudgement, ...]:
+    """Judge an experiment by the metrics beside the main one; none for the baseline."""
+    main = known.plan.campaign.judged
+    metrics = [metric for metric in known.plan.campaign.metrics.values() if metric.role != "choose" and metric != main]
+    if known.plan.arms[experiment].reference is None:
+        return ()
+    return tuple(_judge_other(known, _case(known, experiment, metric)) for metric in metrics)
+
+
+def _judge_other(known: _Judged, case: Case) -> MetricJudgement:
+    metric, scale = case.metric, case.scale
+    verdict, reason = conclude(case) if metric.role == "judged" else (None, "")
+    not_worse = None
+    if metric.role == "no_worse":
+        not_worse = not_worse_p_value(case.estimate, scale.sign, scale.margin_points)
+    # A look spends its share, since an improvement may be found at any of them.
+    level = case.judging.level * known.at.share
+    return MetricJudgement(
+        **structs.asdict(case.estimate),
+        metric=metric.name,
+        role=metric.role,
+        score=_mean(scores_by_seed(case.runs, metric.name)),
+        verdict=verdict,
+        reason=reason,
+        adjusted_p_value=case.adjusted_p_value,
+        equivalence_p_value=case.equivalence_p_value if metric.role == "judged" else None,
+        not_worse_p_value=not_worse,
+        passes=(not_worse is not None and not_worse < level) if metric.role == "no_worse" else None,
+    )
+
+
+def _warnings(case: Case) -> tuple[str, ...]:
+    """Say what a reader must know of the evidence: few clusters."""
+    estimate = case.estimate
+    if estimate.rests_on != "clusters" or not 0 < estimate.num_items < MIN_CLUSTERS:
+        return ()
+    few = wording.counted(estimate.num_items, case.labels.cluster)
+    return (f"it rests on {few}, and fewer than {MIN_CLUSTERS} show their own spread poorly",)
+
+
+def _result(run: RunRecord | None) -> Result | None:
+    return run.result if run else None
+
+
+def _find_confounds(plan: Plan, case: Case, verdict: Verdict | None) -> tuple[str, ...]:
     """Compare the runs that the verdict rests on: all that ended after a stop, otherwise the scored pairs."""
-    if case.reference is None:
+    if case.arm.reference is None:
         return ()
     # A stop rests on runs without scores, so those are compared as well.
     seeds = case.runs if verdict is not None and verdict.is_stop else case.estimate.seeds
     sides = ((seed, case.runs[seed], case.reference_runs[seed]) for seed in seeds)
     pairs = {seed: (run, other) for seed, run, other in sides if run and run.result and other and other.result}
-    return find_confounds(case.arm, case.reference, pairs)
+    return find_confounds(case.arm, plan.arms[case.arm.reference], pairs)
 
 
 def _describe_confounds(confounds: Iterable[str]) -> str:
@@ -237,152 +294,16 @@ def _describe_confounds(confounds: Iterable[str]) -> str:
     return f"; confounded: more than the declared change differs ({wording.listed(topics)})" if topics else ""
 
 
+def _describe_failed(metrics: Iterable[str]) -> str:
+    names = [f"`{name}`" for name in metrics]
+    return f"; no keeper: {wording.listed(names)} is not shown to be no worse than its margin" if names else ""
+
+
 def _mean(values: Mapping[int, float]) -> float | None:
     return sum(values.values()) / len(values) if values else None
 
 
-def _baseline_delta(case: _Case, baseline_runs: Runs) -> float | None:
+def _baseline_delta(plan: Plan, case: Case, baseline_runs: Runs) -> float | None:
     if case.arm.reference is None:
         return None
-    return estimate_delta(pair_runs(case.runs, baseline_runs, case.capture), None).delta_points
-
-
-def _conclude(case: _Case) -> tuple[Verdict | None, str]:
-    stopped = _conclude_stop(case)
-    if stopped is not None:
-        return stopped
-    if case.arm.reference is None:
-        return None, "the baseline: it is compared with nothing"
-    if case.arm.control == "shuffled_labels":
-        return None, "a control, trained on labels without meaning: it is held against chance, not its reference"
-    if len(case.estimate.seeds) < MIN_SEEDS:
-        return Verdict.NEEDS_SEEDS, _describe_needs_seeds(case)
-    verdict, reason = _judge_difference(case)
-    return verdict, f"{reason}{_describe_own_spread(case)}{_describe_left_out(case)}"
-
-
-def _conclude_stop(case: _Case) -> Conclusion | None:
-    ended = [result for run in case.runs.values() if (result := _result(run)) and _has_ended(result)]
-    # A guard rules on an epoch's time. One finished seed shows that the limit can be met.
-    slow = next((result for result in ended if result.state == RunState.TOO_SLOW), None)
-    if slow is not None and not _is_any_done(case.runs):
-        return Verdict.TOO_SLOW, slow.reason
-    if not ended:
-        return Verdict.PENDING, f"not run: {_describe_runs(case.runs, case.capture)}"
-    # One failed seed of several may be an accident of the machine; all failed seeds are a property of the change.
-    if len(ended) == len(case.runs) and all(result.state == RunState.FAILED for result in ended):
-        return Verdict.FAILED, _describe_runs(case.runs, case.capture)
-    return None
-
-
-def _is_any_done(runs: Runs) -> bool:
-    return any(result.state == RunState.DONE for run in runs.values() if (result := _result(run)))
-
-
-def _has_ended(result: Result) -> bool:
-    return result.state in (RunState.DONE, RunState.TOO_SLOW, RunState.FAILED)
-
-
-def _result(run: RunRecord | None) -> Result | None:
-    return run.result if run else None
-
-
-def _describe_runs(runs: Runs, capture: str) -> str:
-    """Say how the runs without scores ended, with the seeds of each end together."""
-    seeds_of: dict[str, list[int]] = {}
-    is_any_done = _is_any_done(runs)
-    for seed, run in runs.items():
-        if ending := _describe_ending(run, capture, is_any_done=is_any_done):
-            seeds_of.setdefault(ending, []).append(seed)
-    return "; ".join(f"{wording.seeds(seeds)} {ending}" for ending, seeds in seeds_of.items())
-
-
-def _describe_ending(run: RunRecord | None, capture: str, *, is_any_done: bool) -> str:
-    result = _result(run)
-    if run is None or result is None:
-        return "without a result yet"
-    if result.state == RunState.TOO_SLOW and is_any_done:
-        how = f"which a seed that is done contradicts; `knockout retry {run.id}` trains it on"
-        return f"was ruled too slow, {how}: {result.reason}"
-    if result.state == RunState.FAILED:
-        return f"failed ({result.failure or 'no class given'}): {result.reason}"
-    if result.state != RunState.DONE:
-        return f"ended as {result.state}: {result.reason}"
-    return "" if capture in run.bursts else f"without predictions on {capture}"
-
-
-def _describe_needs_seeds(case: _Case) -> str:
-    few = f"needs seeds: {len(case.estimate.seeds)} of at least {MIN_SEEDS} have both sides scored"
-    return "; ".join([few, *_describe_unscored(case)])
-
-
-def _describe_unscored(case: _Case) -> list[str]:
-    sides = ((case.arm.id, case.runs), (f"the reference {case.arm.reference}", case.reference_runs))
-    return [f"{name}: {ended}" for name, runs in sides if (ended := _describe_runs(runs, case.capture))]
-
-
-def _describe_left_out(case: _Case) -> str:
-    parts = _describe_unscored(case)
-    if case.estimate.dropped_items:
-        parts.append(f"{wording.counted(case.estimate.dropped_items, 'burst')} that not every run was scored on")
-    return f"; left out: {'; '.join(parts)}" if parts else ""
-
-
-def _describe_own_spread(case: _Case) -> str:
-    if case.estimate.moderated:
-        return ""
-    own = f"the spread over its seeds is known from its own {len(case.estimate.seeds)} seeds alone (plain t)"
-    few = f"fewer than {MIN_POOLED} configurations have two seeds to pool it"
-    return f"; {own}: {'it is a control' if case.arm.control else few}"
-
-
-def decide_verdict(delta_points: float, adjusted_p: float, equivalence_p: float, level: float) -> Verdict:
-    """Return the verdict from the tests against zero (adjusted within the family) and against the margin."""
-    # The margin comes before the sign: see rule 3 at the head of this module.
-    if equivalence_p < level:
-        return Verdict.NO_CHANGE
-    if adjusted_p >= level:
-        return Verdict.INCONCLUSIVE
-    return Verdict.IMPROVED if delta_points > 0 else Verdict.REGRESSION
-
-
-def _judge_difference(case: _Case) -> Conclusion:
-    delta, p_value, level = case.estimate.delta_points, case.estimate.p_value, case.estimate.level
-    adjusted_p, equivalence_p = case.adjusted_p_value, case.equivalence_p_value
-    assert delta is not None
-    assert p_value is not None
-    assert adjusted_p is not None
-    assert equivalence_p is not None
-    verdict = decide_verdict(delta, adjusted_p, equivalence_p, case.judging.level)
-    correction = f"{CORRECTION_NAME[case.judging.correction]}-adjusted p {wording.probability(adjusted_p)}"
-    group = "" if case.family == "campaign" else f" of {case.family}"
-    among = f"among {wording.counted(case.num_compared, 'comparison')}{group} ({correction})"
-    if verdict is Verdict.NO_CHANGE:
-        looks = ", adjusted for the looks" if case.equivalence_level < case.judging.level else ""
-        tests = f"two one-sided tests, p {wording.probability(equivalence_p)}{looks}"
-        inside = f"the {wording.coverage(2 * case.equivalence_level)} interval lies within the margin"
-        return verdict, f"{inside} of ±{case.margin_points:g} points ({tests})"
-    if verdict is not Verdict.INCONCLUSIVE:
-        return verdict, f"the whole interval lies {'above' if delta > 0 else 'below'} 0, also {among}"
-    if p_value < level:
-        return verdict, f"off zero alone, but not {among}; {_describe_needed(case)}"
-    return verdict, f"the interval holds 0 and is not inside the margin; {_describe_needed(case)}"
-
-
-def _describe_needed(case: _Case) -> str:
-    """Say roughly how many seeds, or else bursts, would give another verdict if the difference stays."""
-    # The estimate may say that the present seeds are enough, but they gave no verdict: so at least one more.
-    seeds = max(_fewest(case, seeds_to_resolve), len(case.estimate.seeds) + 1)
-    if seeds < float("inf"):
-        return f"it would take {f'roughly {seeds}' if seeds <= MAX_SEEDS else f'more than {MAX_SEEDS}'} seeds to tell"
-    error = f"a standard error of {wording.plain(case.estimate.item_error_points)} points"
-    alone = f"the {wording.counted(case.estimate.num_items, 'burst')} alone leave {error}"
-    bursts = _fewest(case, items_to_resolve)
-    more = f"roughly {bursts:,} bursts" if bursts < float("inf") else "more seeds and more bursts"
-    return f"no number of seeds would tell: {alone}; it would take {more}"
-
-
-def _fewest(case: _Case, to_resolve: Resolve) -> float:
-    return fewest_to_decide(
-        case.estimate, case.margin_points, case.num_compared, case.equivalence_level, to_resolve=to_resolve
-    )
+    return estimate_delta(pair_runs(plan.campaign, case.metric, case.runs, baseline_runs), None).delta_points

@@ -6,6 +6,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from orchestrator.stats.estimate import Estimate
+from orchestrator.task.metric_spec import Role
 
 
 class Verdict(StrEnum):
@@ -41,8 +42,27 @@ class Confirmation(StrEnum):
         return self is not Confirmation.CONFIRMED
 
 
+class MetricJudgement(Estimate, frozen=True, kw_only=True):
+    """What one metric beside the main one says of an experiment."""
+
+    metric: str
+    role: Role
+    score: float | None = None
+    """Mean over seeds, in the metric's unit."""
+    verdict: Verdict | None = None
+    """None unless the metric is judged."""
+    reason: str = ""
+    """Of the verdict."""
+    adjusted_p_value: float | None = None
+    equivalence_p_value: float | None = None
+    not_worse_p_value: float | None = None
+    """One-sided, against being worse by the margin; of a metric that must be no worse."""
+    passes: bool | None = None
+    """Whether it is shown to be no worse; None unless the metric must be."""
+
+
 class Judgement(Estimate, frozen=True, kw_only=True):
-    """An experiment's estimate with the verdict on it."""
+    """An experiment's estimate by the main metric, with the verdict on it."""
 
     experiment: str
     reference: str | None
@@ -54,9 +74,9 @@ class Judgement(Estimate, frozen=True, kw_only=True):
     failure: str | None = None
     """The class of the failure, if the verdict is `failed`."""
     score: float | None = None
-    """Mean over seeds, on the judged capture."""
+    """Mean over seeds of the main metric, in its unit."""
     score_of: dict[int, float] = {}
-    """Seed -> accuracy."""
+    """Seed -> score."""
     baseline_delta_points: float | None = None
     """Mean difference to the baseline over the seeds that both have."""
     adjusted_p_value: float | None = None
@@ -69,6 +89,10 @@ class Judgement(Estimate, frozen=True, kw_only=True):
     """The number of comparisons in that family."""
     confounds: tuple[str, ...] = ()
     """What differs from the reference's runs beyond the declared change, a sentence each."""
+    warnings: tuple[str, ...] = ()
+    """What a reader of the verdict must know of its evidence, a sentence each."""
+    others: tuple[MetricJudgement, ...] = ()
+    """What the other metrics say, in the order of the campaign file."""
 
     look_seeds: int | None = None
     """The number of seeds at the look that gave this verdict, in a campaign with looks."""
@@ -79,8 +103,17 @@ class Judgement(Estimate, frozen=True, kw_only=True):
 
     @property
     def is_keeper(self) -> bool:
-        """Whether it improved by its declared change alone, and on fresh seeds too if the campaign asks for them."""
-        return self.verdict is Verdict.IMPROVED and not self.confounds and self.is_confirmed is not False
+        """Whether it improved by its declared change alone, on fresh seeds too if the campaign asks for them.
+
+        Every metric that must be no worse is shown to be so.
+        """
+        is_clean = not self.confounds and not self.failed_metrics
+        return self.verdict is Verdict.IMPROVED and is_clean and self.is_confirmed is not False
+
+    @property
+    def failed_metrics(self) -> tuple[str, ...]:
+        """The metrics that must be no worse and are not shown to be so."""
+        return tuple(other.metric for other in self.others if other.passes is False)
 
     @property
     def confirmation(self) -> Confirmation | None:

@@ -1,6 +1,6 @@
-"""Counts how often each reported capture was scored, by which run, and what each score is used for. Pure.
+"""Counts how often each reported metric was read, of which run, and what each score is used for. Pure.
 
-A capture that is scored often enough is no independent test any more. So each scoring is counted, and the report says
+Data that are scored often enough are no independent test any more. So each scoring is counted, and the report says
 how many there were and what was chosen on them.
 """
 
@@ -18,9 +18,9 @@ from orchestrator.verdicts.judgement import Judgements
 
 
 class Scoring(Struct, frozen=True, kw_only=True):
-    """One scoring of a reported capture with the weights of one training."""
+    """One scoring by a reported metric, of one training."""
 
-    capture: str
+    metric: str
     experiment: str
     shared_by: tuple[str, ...]
     """Other experiments with the same configuration, which use the same scoring."""
@@ -28,79 +28,86 @@ class Scoring(Struct, frozen=True, kw_only=True):
     run: str
     scored_by: str
     """The run that was scored: this one, or the run of older code whose result was accepted for it."""
-    bursts: int
-    correct: int
+    score: float
+    """In the metric's unit."""
+    num_items: int | None
+    num_right: int | None
+    """How many items are right, if the metric is a share of them."""
 
 
 def list_scorings(plan: Plan, records: Mapping[str, RunRecord]) -> list[Scoring]:
-    """List every scoring of a reported capture by the runs of a plan, in its order, each once.
+    """List every scoring by a reported metric of the runs of a plan, in its order, each once.
 
-    A run scores each such capture once, at its end. A result accepted from a run of older code is that run's scoring.
+    A run is scored once, at its end. A result accepted from a run of older code is that run's scoring.
     It counts once, however many runs use it.
     """
     # The key is the run that was scored, so a result accepted by several runs counts once.
     found: dict[tuple[str, str], Scoring] = {}
     for run in plan.runs:
         for scoring in _scorings_of(plan, run, records.get(run.id)):
-            found.setdefault((scoring.capture, scoring.scored_by), scoring)
+            found.setdefault((scoring.metric, scoring.scored_by), scoring)
     return list(found.values())
 
 
 def _scorings_of(plan: Plan, run: PlannedRun, record: RunRecord | None) -> list[Scoring]:
-    if record is None or record.result is None:
+    if record is None:
         return []
-    scores = record.result.scores
+    scores = record.scores
     return [
         Scoring(
-            capture=capture,
+            metric=metric,
             experiment=run.experiment,
             shared_by=tuple(name for (name, _), id in plan.run_of.items() if id == run.id and name != run.experiment),
             seed=run.seed,
             run=run.id,
             scored_by=(record.provenance.get("accepted") or {}).get("run") or run.id,
-            bursts=scores[capture].bursts,
-            correct=scores[capture].correct,
+            score=scores[metric].value,
+            num_items=scores[metric].num_items,
+            num_right=scores[metric].num_right,
         )
-        for capture in plan.campaign.data.report
-        if capture in scores
+        for metric in reported_metrics(plan)
+        if metric in scores
     ]
 
 
 def describe_scorings(plan: Plan, found: Sequence[Scoring]) -> list[str]:
-    """Say how often each reported capture was scored, what was chosen on it, and what is not counted."""
-    data = plan.campaign.data
+    """Say how often each reported metric was read, what was chosen by it, and what is not counted."""
+    choose = [name for name, metric in plan.campaign.metrics.items() if metric.role == "choose"]
     trials = "; their runs are scored here too, once each, but nothing uses these scores and they are not counted"
-    looks = f"Searches may look at {wording.listed(data.choose)} alone{trials if plan.campaign.searches else ''}."
+    looks = f"Searches may look at {wording.listed(choose)} alone{trials if plan.campaign.searches else ''}."
     return [
         *(
-            _describe_capture(plan, capture, [each for each in found if each.capture == capture])
-            for capture in data.report
+            _describe_metric(plan, metric, [each for each in found if each.metric == metric])
+            for metric in reported_metrics(plan)
         ),
-        f"Each run was scored once, at the epoch of the lowest validation loss (on {wording.listed(data.validate)}).",
-        *([looks] if data.choose else ()),
-        "Not counted, since they leave no trace: results that a second try replaced, and scorings by hand with "
-        "`python -m model.studies.radio.evaluate`. "
+        *([looks] if choose else ()),
+        "Not counted, since they leave no trace: results that a second try replaced, and scorings by hand. "
         "Runs of other code, seeds or profiles are in the reports on them.",
     ]
 
 
-def _describe_capture(plan: Plan, capture: str, found: Sequence[Scoring]) -> str:
+def reported_metrics(plan: Plan) -> list[str]:
+    """Return the metrics that a report judges or shows."""
+    return [name for name, metric in plan.campaign.metrics.items() if metric.role != "choose"]
+
+
+def _describe_metric(plan: Plan, metric: str, found: Sequence[Scoring]) -> str:
     times = wording.counted(len(found), "time")
     runs = wording.counted(len({each.scored_by for each in found}), "run")
     configurations = wording.counted(len({each.experiment for each in found}), "configuration")
     return (
-        f"{capture} was scored {times}, by {runs} of {configurations}, the baseline and controls among them; "
-        f"{_describe_choice(plan, capture)}."
+        f"{metric} was scored {times}, by {runs} of {configurations}, the baseline and controls among them; "
+        f"{_describe_choice(plan, metric)}."
     )
 
 
-def _describe_choice(plan: Plan, capture: str) -> str:
-    """Say what was chosen on a capture. Only the first capture gives verdicts, by which looks give out seeds."""
-    if plan.campaign.staging is None or capture != plan.campaign.data.report[0]:
-        return "nothing was chosen on it"
+def _describe_choice(plan: Plan, metric: str) -> str:
+    """Say what was chosen by a metric. Looks give out seeds by the verdicts of the main one."""
+    if plan.campaign.staging is None or metric != plan.campaign.judged.name:
+        return "nothing was chosen by it"
     return (
-        "verdicts on it decided which experiments got more seeds, at levels that add up, "
-        "and nothing else was chosen on it"
+        "verdicts by it decided which experiments got more seeds, at levels that add up, "
+        "and nothing else was chosen by it"
     )
 
 
@@ -121,7 +128,7 @@ class SeedScore(Struct, frozen=True, kw_only=True):
     experiment: str
     seed: int
     score: float | None
-    """Accuracy of its run, whatever it is used for; None without a score."""
+    """Of its run by the main metric, whatever it is used for; None without a score."""
     delta_points: float | None
     """Difference to the reference at the same seed, if the verdict uses it."""
     fresh_delta_points: float | None
@@ -136,7 +143,7 @@ def seed_scores(
     """Return what is known of an experiment at each of the campaign's seeds, in their order."""
     judgement = judgements[experiment]
     fresh = judgement.fresh or Estimate()
-    score_of = scores_by_seed(runs_by_seed(plan, records, experiment), plan.campaign.data.report[0])
+    score_of = scores_by_seed(runs_by_seed(plan, records, experiment), plan.campaign.judged.name)
     return [
         SeedScore(
             experiment=experiment,

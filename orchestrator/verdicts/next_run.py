@@ -13,6 +13,7 @@ from orchestrator import wording
 from orchestrator.stats.estimate import fewest_to_decide, seeds_to_resolve
 from orchestrator.stats.looks import Cell
 from orchestrator.verdicts.judgement import Judgement
+from orchestrator.verdicts.scale import Scale
 from orchestrator.verdicts.staged import SeedDecision, StagedVerdicts
 
 
@@ -41,13 +42,14 @@ def next_run(staged: StagedVerdicts, seconds_of: Callable[[str], float | None]) 
         seconds_of: experiment -> expected seconds of one of its runs; None if unknown.
     """
     plan = staged.plan
+    margin = Scale(plan.campaign.judged).margin_points
     serves = {cell: _find_waiting(staged, cell) for cell in staged.wanted}
     if not serves:
         return None
 
     def gain_per_second(cell: Cell) -> float:
         # An experiment that one more seed may decide counts 1, one that needs ten seeds 0.1.
-        gain = sum(1.0 / seeds_to_decide(staged.judgements[name], plan.campaign.margin) for name in serves[cell])
+        gain = sum(1.0 / seeds_to_decide(staged.judgements[name], margin) for name in serves[cell])
         # Without any measured run all times count as equal.
         return gain / (seconds_of(cell[0]) or 1.0)
 
@@ -83,7 +85,7 @@ def seeds_to_decide(judgement: Judgement, margin_points: float) -> float:
 
 
 def _describe_reason(staged: StagedVerdicts, serves: tuple[str, ...]) -> str:
-    margin = staged.plan.campaign.margin
+    margin = Scale(staged.plan.campaign.judged).margin_points
     more = {name: seeds_to_decide(staged.judgements[name], margin) for name in serves}
     if not serves:
         return "it is a control of the campaign, and the first look waits for it"

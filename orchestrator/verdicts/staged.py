@@ -26,6 +26,7 @@ from orchestrator.runs.states import RunState
 from orchestrator.stats.looks import Cell, Look, Progress, replay, share_out
 from orchestrator.verdicts.judge import estimate_at, judge
 from orchestrator.verdicts.judgement import AtLook, Judgement, Verdict
+from orchestrator.verdicts.scale import Scale
 
 DEFINITE = (Verdict.IMPROVED, Verdict.REGRESSION, Verdict.NO_CHANGE)
 ENDED = (RunState.DONE, RunState.TOO_SLOW, RunState.FAILED)
@@ -224,12 +225,13 @@ def _confirm(plan: Plan, known: Records, records: Records, staging: StagingSpec,
     fresh = estimate_at(plan, {**known, **on_fresh}, judgement.experiment, staging.fresh_seeds, level)
     delta, p_value = fresh.delta_points, fresh.p_value
     # The p-value is two-sided, so it is compared with twice the level (`fresh.level`).
-    is_confirmed = delta is not None and p_value is not None and delta > 0 and p_value < fresh.level
+    scale = Scale(plan.campaign.judged)
+    is_confirmed = delta is not None and p_value is not None and scale.sign * delta > 0 and p_value < fresh.level
     seeds = wording.seeds(staging.fresh_seeds)
     if delta is None or p_value is None:
         said = f"a candidate until {seeds} confirm it"
     else:
-        found = f"{wording.points(delta)} points there, {wording.points(judgement.delta_points)} where it was found"
+        found = f"{scale.with_unit(delta)} there, {scale.delta(judgement.delta_points)} where it was found"
         said = f"{'confirmed' if is_confirmed else 'not confirmed'} on {seeds} alone: {found}"
     return structs.replace(judgement, fresh=fresh, is_confirmed=is_confirmed, reason=f"{judgement.reason}; {said}")
 

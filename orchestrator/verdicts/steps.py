@@ -1,46 +1,68 @@
-"""Works a verdict out again from the raw counts, step by step, for a reader with a pocket calculator. Pure.
+"""Works a verdict out again from the runs' scores, step by step, for a reader with a pocket calculator. Pure.
 
 `judge` uses the same functions for the whole campaign at once. So every number here is exactly the one that the verdict
 rests on. `report.steps` puts the steps into words.
 """
 
-from collections.abc import Mapping
-from functools import reduce
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from msgspec import Struct, structs
+from numpy.typing import NDArray
 
 from orchestrator.campaign.fields import BASELINE, Control
 from orchestrator.campaign.plan import Plan
-from orchestrator.runs.record import Bursts, Records
+from orchestrator.campaign.spec import Campaign
+from orchestrator.runs.record import Records
 from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta, t_quantile
-from orchestrator.stats.pairing import PairedDifferences, pair_outcomes
+from orchestrator.stats.item_pairs import join_items
+from orchestrator.stats.pairing import PairedDifferences, RestsOn
 from orchestrator.stats.variance import Spread, arm_spreads, fit_prior, seed_spread
+from orchestrator.task.metric_spec import MetricSpec
+from orchestrator.task.spec import LabelsSpec
 from orchestrator.verdicts.comparisons import (
+    SHARE_STEP,
+    Scores,
     adjust,
     comparison,
     configuration,
     distinct_p_values,
-    outcomes_by_seed,
+    items_of,
+    judged_measure,
+    pair_scores,
     pooled_spreads,
     replicate_scores,
     runs_by_seed,
     score_table,
+    scores_of,
     spread_between,
 )
 from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
+from orchestrator.verdicts.scale import LOG_SCALE, Scale
+
+Floats = NDArray[np.float64]
 
 
 class SeedStep(Struct, frozen=True, kw_only=True):
-    """The counts of one seed, over the bursts that every run on both sides was scored on."""
+    """The scores of one seed, over the items that every run on both sides was scored on."""
 
     seed: int
-    experiment_correct: int
-    reference_correct: int
-    experiment_alone: int
-    """Number of bursts that only the experiment's run recognised."""
-    reference_alone: int
+    experiment_score: float
+    """In the metric's unit."""
+    reference_score: float
     delta_points: float
+    counts: "CountStep | None" = None
+    """None unless the metric is a share of items that are right or wrong."""
+
+
+class CountStep(Struct, frozen=True, kw_only=True):
+    """How many items are right at one seed."""
+
+    experiment_right: int
+    reference_right: int
+    experiment_alone: int
+    """Number of items that only the experiment's run has right."""
+    reference_alone: int
 
 
 class PoolStep(Struct, frozen=True, kw_only=True):
@@ -71,20 +93,20 @@ class ReplicateStep(Struct, frozen=True, kw_only=True):
     """The spread of runs that differ only in their seed: those of the baseline and of all A/A arms."""
 
     score_of: dict[int, float]
-    """Seed of the training -> accuracy."""
+    """Seed of the training -> score, on the scale of the metric."""
     deviation_points: float
     """Standard deviation of one run's score."""
     degrees_of_freedom: float
 
 
-class DeviceStep(Struct, frozen=True, kw_only=True):
-    """The bursts of one transmitter; each counts as its mean over seeds of experiment minus reference."""
+class StratumStep(Struct, frozen=True, kw_only=True):
+    """The items of one stratum; each counts as its mean over seeds of experiment minus reference."""
 
-    device: int
+    stratum: str
     num_items: int
     delta_points: float
     variance_points2: float
-    """The transmitter's part of the sampling variance of the mean over all bursts."""
+    """The stratum's part of the sampling variance of the mean over all items."""
 
 
 class ErrorStep(Struct, frozen=True, kw_only=True):
@@ -142,7 +164,8 @@ class Arithmetic(Struct, frozen=True, kw_only=True):
 
     experiment: str
     reference: str | None
-    capture: str
+    metric: MetricSpec
+    labels: LabelsSpec
     level: float
     verdict: Verdict | None
     reason: str
@@ -150,6 +173,9 @@ class Arithmetic(Struct, frozen=True, kw_only=True):
     num_items: int
     dropped_seeds: tuple[int, ...]
     dropped_items: int
+    rests_on: RestsOn = "items"
+    test_ratio: float = 0.0
+    """Items tested on over items trained on, where each seed draws its own."""
     seeds: tuple[SeedStep, ...] = ()
     delta_points: float | None = None
     own_spread_points: float | None = None
@@ -160,7 +186,7 @@ class Arithmetic(Struct, frozen=True, kw_only=True):
     """The spread of the experiment and of its reference."""
     replicates: ReplicateStep | None = None
     """Replaces `pool` and `spreads` for an A/A arm."""
-    devices: tuple[DeviceStep, ...] = ()
+    strata: tuple[StratumStep, ...] = ()
     error: ErrorStep | None = None
     tests: SignificanceStep | None = None
     at_look: LookStep | None = None
@@ -170,7 +196,7 @@ class Arithmetic(Struct, frozen=True, kw_only=True):
 
 
 def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: str) -> Arithmetic:
-    """Work one verdict out from the counts of its runs.
+    """Work one verdict out from the scores of its runs.
 
     Args:
         plan: the whole campaign, since spreads are pooled over it and tests are corrected for it.
@@ -187,7 +213,8 @@ def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: s
     steps = Arithmetic(
         experiment=experiment,
         reference=arm.reference,
-        capture=plan.campaign.data.report[0],
+        metric=plan.campaign.judged,
+        labels=plan.campaign.labels,
         level=plan.campaign.judging.level,
         verdict=judgement.verdict,
         reason=judgement.reason,
@@ -195,7 +222,9 @@ def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: s
         num_items=pairs.num_items,
         dropped_seeds=pairs.dropped_seeds,
         dropped_items=pairs.dropped_items,
-        seeds=_count_seeds(pairs, sides),
+        rests_on=pairs.rests_on,
+        test_ratio=pairs.test_ratio,
+        seeds=_seed_steps(plan.campaign, pairs, sides),
         delta_points=float(pairs.delta_points_by_seed.mean()) if pairs.num_seeds else None,
         at_look=_look_step(judgement) if is_staged else None,
     )
@@ -211,46 +240,65 @@ def _look_step(judgement: Judgement) -> LookStep | None:
     return LookStep(num_seeds=judgement.look_seeds or len(judgement.seeds), **values)
 
 
-def _outcomes(plan: Plan, records: Records, experiment: str) -> dict[int, Bursts]:
-    return outcomes_by_seed(runs_by_seed(plan, records, experiment), plan.campaign.data.report[0])
+def _join(plan: Plan, records: Records, experiment: str) -> tuple[PairedDifferences, tuple[Scores, Scores]]:
+    reference, metric = plan.arms[experiment].reference, plan.campaign.judged
+    names = () if reference is None else (experiment, reference)
+    found = [scores_of(runs_by_seed(plan, records, name), metric.name) for name in names]
+    ours, theirs = found or ({}, {})
+    return pair_scores(plan.campaign, metric, ours, theirs), (ours, theirs)
 
 
-def _join(
-    plan: Plan, records: Records, experiment: str
-) -> tuple[PairedDifferences, tuple[dict[int, Bursts], dict[int, Bursts]]]:
-    reference = plan.arms[experiment].reference
-    if reference is None:
-        return pair_outcomes({}, {}), ({}, {})
-    sides = _outcomes(plan, records, experiment), _outcomes(plan, records, reference)
-    return pair_outcomes(*sides), sides
-
-
-def _count_seeds(pairs: PairedDifferences, sides: tuple[dict[int, Bursts], dict[int, Bursts]]) -> tuple[SeedStep, ...]:
+def _seed_steps(campaign: Campaign, pairs: PairedDifferences, sides: tuple[Scores, Scores]) -> tuple[SeedStep, ...]:
     if not pairs.seeds:
         return ()
-    # The counts are over the same bursts as the estimate, so that they give the same difference.
-    common_B = reduce(np.intersect1d, [side[seed].keys for side in sides for seed in pairs.seeds])
-    correct = [
-        [int(side[seed].correct[np.isin(side[seed].keys, common_B)].sum()) for seed in pairs.seeds] for side in sides
-    ]
+    value_2S = _side_values(campaign, pairs, sides)
+    scale = Scale(campaign.judged)
+    scores = value_2S if not scale.is_ratio else np.exp(value_2S / LOG_SCALE)
+    is_share = pairs.rests_on == "items" and all(score.is_share for side in sides for score in side.values())
     return tuple(
         SeedStep(
             seed=seed,
-            experiment_correct=ours,
-            reference_correct=theirs,
-            experiment_alone=int((difference_B > 0).sum()),
-            reference_alone=int((difference_B < 0).sum()),
-            delta_points=100.0 * ((ours - theirs) / pairs.num_items),
+            experiment_score=float(ours),
+            reference_score=float(theirs),
+            delta_points=float(delta),
+            counts=_count(pairs, place, (ours, theirs)) if is_share and not scale.is_ratio else None,
         )
-        for seed, ours, theirs, difference_B in zip(pairs.seeds, *correct, pairs.difference_SB, strict=True)
+        for place, (seed, ours, theirs, delta) in enumerate(
+            zip(pairs.seeds, *scores, pairs.delta_points_by_seed, strict=True)
+        )
+    )
+
+
+def _side_values(campaign: Campaign, pairs: PairedDifferences, sides: tuple[Scores, Scores]) -> Floats:
+    """Return the value of both sides at each seed [2, S], over the items of the pair, on the scale of the judgement."""
+    metric, scale = campaign.judged, Scale(campaign.judged)
+    if pairs.rests_on != "seeds":
+        joined = join_items(items_of(sides[0]), items_of(sides[1]), judged_measure(metric))
+        value_2S: Floats = pairs.scale * joined.value_2SU.mean(axis=2)
+        return value_2S
+    # Without common items the runs' own numbers are all there is.
+    return np.array([[scale.value(side[seed].value) for seed in pairs.seeds] for side in sides])
+
+
+def _count(pairs: PairedDifferences, place: int, scores: tuple[float, float]) -> CountStep:
+    """Count the items of a seed; they are the items of the estimate, so that they give the same difference."""
+    ours, theirs = (round(score * pairs.num_items / SHARE_STEP) for score in scores)
+    difference_B = pairs.difference_SB[place]
+    return CountStep(
+        experiment_right=ours,
+        reference_right=theirs,
+        # The values are 0 or 100 but for the rounding of the arithmetic.
+        experiment_alone=int((difference_B > SHARE_STEP / 2).sum()),
+        reference_alone=int((difference_B < -SHARE_STEP / 2).sum()),
     )
 
 
 def _with_error(
     steps: Arithmetic, plan: Plan, records: Records, judgements: Judgements, pairs: PairedDifferences
 ) -> Arithmetic:
+    metric = plan.campaign.judged
     # Both are of the whole campaign: pooling uses every arm, also for one verdict.
-    own, spreads = arm_spreads(*score_table(plan, records)), pooled_spreads(plan, records)
+    own, spreads = arm_spreads(*score_table(plan, records, metric)), pooled_spreads(plan, records, metric)
     sides = (steps.experiment, steps.reference or BASELINE)
     spread = spread_between(plan, spreads, *sides)
     is_pooled = spread is not None and steps.control is None
@@ -261,7 +309,7 @@ def _with_error(
         pool=_describe_pool(own) if is_pooled else None,
         spreads=tuple(_spread_step(plan, side, own, spreads) for side in sides) if is_pooled else (),
         replicates=_replicate_step(plan, records, spreads[steps.experiment]) if steps.control == "aa" else None,
-        devices=_split_devices(pairs),
+        strata=_split_strata(pairs),
         error=_error_step(estimate, spread or seed_spread(pairs)),
         tests=_test_step(plan, judgements, estimate, steps.experiment),
     )
@@ -292,32 +340,39 @@ def _spread_step(plan: Plan, side: str, own: Mapping[str, Spread], pooled: Mappi
 
 def _replicate_step(plan: Plan, records: Records, spread: Spread) -> ReplicateStep:
     return ReplicateStep(
-        score_of=replicate_scores(plan, records),
+        score_of=replicate_scores(plan, records, plan.campaign.judged),
         deviation_points=spread.variance_points2**0.5,
         degrees_of_freedom=spread.degrees_of_freedom,
     )
 
 
-def _split_devices(pairs: PairedDifferences) -> tuple[DeviceStep, ...]:
-    """Split the variance of the mean over bursts by device; empty if no device has two bursts."""
+def _split_strata(pairs: PairedDifferences) -> tuple[StratumStep, ...]:
+    """Split the variance of the mean over items by stratum; empty if no stratum has two items."""
+    if pairs.rests_on == "seeds":
+        return ()
     points_B = pairs.scale * pairs.difference_SB.mean(axis=0, dtype=np.float64)
-    strata = {int(device): points_B[pairs.stratum_B == device] for device in np.unique(pairs.stratum_B)}
+    strata = {name: points_B[pairs.stratum_B == name] for name in by_number(np.unique(pairs.stratum_B).tolist())}
     freedom = sum(len(stratum) - 1 for stratum in strata.values())
     if not freedom:
         return ()
     pooled = sum(float(stratum.var()) * len(stratum) for stratum in strata.values()) / freedom
     return tuple(
-        DeviceStep(
-            device=device,
+        StratumStep(
+            stratum=name,
             num_items=len(stratum),
             delta_points=float(stratum.mean()),
-            # One burst shows no variance, so its device takes the pooled variance of the others.
+            # One item shows no variance, so its stratum takes the pooled variance of the others.
             variance_points2=(float(stratum.var(ddof=1)) if len(stratum) > 1 else pooled)
             * len(stratum)
             / pairs.num_items**2,
         )
-        for device, stratum in strata.items()
+        for name, stratum in strata.items()
     )
+
+
+def by_number(names: Iterable[str]) -> list[str]:
+    """Sort names of strata: numbers by their value and before all words."""
+    return sorted(names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
 
 
 def _error_step(estimate: Estimate, spread: Spread) -> ErrorStep:
@@ -332,16 +387,24 @@ def _error_step(estimate: Estimate, spread: Spread) -> ErrorStep:
 
 def _test_step(plan: Plan, judgements: Judgements, estimate: Estimate, experiment: str) -> SignificanceStep:
     delta, error, p_value = estimate.delta_points, estimate.error_points, estimate.p_value
-    equivalence_p = equivalence_p_value(estimate, plan.campaign.margin)
+    metric, margin = plan.campaign.judged.name, Scale(plan.campaign.judged).margin_points
+    equivalence_p = equivalence_p_value(estimate, margin)
     assert delta is not None
     assert error is not None
     assert p_value is not None
     assert equivalence_p is not None
     # The rank is among the family's distinct comparisons, since mirror images count once.
     family = judgements[experiment].family
-    of_family = {name: found.p_value for name, found in judgements.items() if found.family == family}
-    p_of = {name: p_value for name, p_value in of_family.items() if p_value is not None}
-    distinct, own = distinct_p_values(plan, p_of), comparison(plan, experiment)
+    of_family = {name: found for name, found in judgements.items() if found.family == family}
+    # Every judged metric of an experiment is a comparison of its family.
+    tested = {(name, metric): found.p_value for name, found in of_family.items()} | {
+        (name, other.metric): other.p_value
+        for name, found in of_family.items()
+        for other in found.others
+        if other.role == "judged"
+    }
+    p_of = {test: p_value for test, p_value in tested.items() if p_value is not None}
+    distinct, own = distinct_p_values(plan, p_of), (comparison(plan, experiment), metric)
     return SignificanceStep(
         t=delta / error,
         p_value=p_value,
@@ -350,7 +413,7 @@ def _test_step(plan: Plan, judgements: Judgements, estimate: Estimate, experimen
         rank=1 + sum(other < distinct[own] for other in distinct.values()),
         num_compared=len(distinct),
         adjusted_p_value=adjust(plan, p_of)[own],
-        margin_points=plan.campaign.margin,
-        equivalence_t=(plan.campaign.margin - abs(delta)) / error,
+        margin_points=margin,
+        equivalence_t=(margin - abs(delta)) / error,
         equivalence_p_value=equivalence_p,
     )

@@ -32,11 +32,14 @@ from orchestrator.runs.folder import EpochRecord, LocationScore, Result
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.order import GuardSpec, place_run
 from orchestrator.runs.paths import Paths
-from orchestrator.runs.record import Bursts, RunRecord
+from orchestrator.runs.record import RunRecord
+from orchestrator.runs.scores import Score
 from orchestrator.runs.states import RunState
 from orchestrator.search.open import SearchOptions, open_search
 from orchestrator.search.trials import Trials, open_trials
+from orchestrator.stats.item_pairs import RunItems
 from orchestrator.stats.pairing import PairedDifferences
+from orchestrator.task.spec import LabelsSpec
 from tests.builders.epochs import an_epoch, append_epoch
 from tests.builders.results import write_done, write_scored
 
@@ -66,7 +69,8 @@ def build_plan(experiments: Mapping[str, Mapping[str, Any]], **fields: Any) -> P
     specs = {name: build_experiment(name, **experiment) for name, experiment in experiments.items()}
     spec = msgspec.convert(data | fields.pop("data", {}), DataSpec)
     metrics = capture_metrics(spec, fields.get("margin", 1.0))
-    scored = {"metrics": metrics, "items": dict.fromkeys(metrics, PREDICTIONS)}
+    labels = LabelsSpec(item="burst", stratum="device", cluster="session", split="capture")
+    scored = {"metrics": metrics, "items": dict.fromkeys(metrics, PREDICTIONS), "labels": labels}
     given = {"data": spec, "experiments": specs} | scored
     campaign = Campaign(**values | given | fields)
     hashes = {capture.path: f"da7a{name}" for name, capture in campaign.data.captures.items()}
@@ -78,11 +82,17 @@ def build_experiment(name: str, *, reported: Mapping[str, Any] | None = None, **
     return ExperimentSpec(**words | fields, reported=Reported(**reported) if reported else None)
 
 
-def build_outcomes(correct: NDArray[np.bool_]) -> Bursts:
+def build_outcomes(correct: NDArray[np.bool_]) -> RunItems:
     """Spread outcomes evenly over the devices, in the order of the capture."""
     devices = np.arange(len(correct)) * NUM_DEVICES // len(correct)
     keys = np.array([f"{device:02d}/{packet:04d}" for packet, device in enumerate(devices)])
-    return Bursts(keys=keys, devices=devices, correct=np.asarray(correct, dtype=np.bool_))
+    return RunItems(keys, devices.astype(np.str_), None, {"correct": np.asarray(correct, dtype=np.float64)})
+
+
+def build_share(items: RunItems) -> Score:
+    """Score a run by the share of its items that are right, in percent."""
+    right_B = items.columns["correct"]
+    return Score(value=float(100 * right_B.mean()), items=items, num_right=int(right_B.sum()), num_items=len(right_B))
 
 
 def draw_outcomes(name: str, accuracy: float, num_items: int) -> NDArray[np.bool_]:
@@ -109,10 +119,10 @@ def build_run(
     run_id = plan.run_of[experiment, seed]
     if isinstance(outcome, float):
         outcome = draw_outcomes(run_id, outcome, num_items)
-    bursts: dict[str, Bursts] = {}
+    scores: dict[str, Score] = {}
     result = outcome if isinstance(outcome, Result) else None
     if isinstance(outcome, np.ndarray):
-        bursts = {"LocD": build_outcomes(outcome)}
+        scores = {"LocD": build_share(build_outcomes(outcome))}
         score = LocationScore(bursts=len(outcome), correct=int(outcome.sum()), accuracy=float(outcome.mean()), loss=0.5)
         result = Result(state="done", reason="trained", best_epoch=2, epochs=num_epochs, scores={"LocD": score})
     planned = next(run for run in plan.runs if run.id == run_id)
@@ -124,7 +134,7 @@ def build_run(
         provenance=dict(provenance or {}),
         epochs=tuple(build_epoch(number, seed) for number in range(1, num_epochs + 1)),
         result=result,
-        bursts=bursts,
+        scores=scores,
     )
 
 

@@ -65,8 +65,8 @@ class TestAudit:
     def test_bursts_are_those_of_the_judged_capture_where_nobody_says(self, words: dict[str, Any]) -> None:
         says = "200 bursts, as many as LocD has here, since the campaign file does not say how many"
         assert words["scored_on"] == says
-        assert words["bursts"].startswith("That is 3.6 to 4.3 points here.")
-        assert "would then find 3.92 points" in words["bursts"]
+        assert words["sampling"].startswith("That is 3.6 to 4.3 points here.")
+        assert "would then find 3.92 points" in words["sampling"]
 
     def test_bursts_of_the_campaign_file_are_said_to_be_its_own(self, judged: Callable[..., Judged]) -> None:
         fewer = EXPERIMENTS | {"mean": {"change": {"model.pooling": "mean"}, "reported": {"delta": -3.9, "bursts": 50}}}
@@ -109,17 +109,14 @@ class TestAudit:
     def test_source_without_accuracies_has_no_standard_error(self, judged: Callable[..., Judged]) -> None:
         plan, _, judgements = judged(experiments={"mean": EXPERIMENTS["mean"]})
         words = audit_section(judge_all(plan, {}, judgements))
-        assert words["bursts"] == "The source gives no accuracies, so nobody can compute a standard error."
+        assert words["sampling"] == "The source gives no accuracies, so nobody can compute a standard error."
         assert words["smallest"].endswith("2.80 standard errors.")
 
     def test_few_bursts_are_said_to_show_nothing(self, judged: Callable[..., Judged]) -> None:
-        captures = {
-            name: {"path": f"{name}.h5", "devices": [0, 2], "packets": [0, 2]} for name in ("LocA", "LocB", "LocD")
-        }
-        plan, _, judgements = judged(data={"captures": captures})
+        plan, _, judgements = judged(baseline=BaselineSpec(reported=Reported(bursts=4)))
         assert (
             "with so few bursts, no difference could be found"
-            in audit_section(judge_all(plan, {}, judgements))["bursts"]
+            in audit_section(judge_all(plan, {}, judgements))["sampling"]
         )
 
     def test_section_stands_in_the_report_and_in_the_page(self, judged: Callable[..., Judged]) -> None:

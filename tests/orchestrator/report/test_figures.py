@@ -16,6 +16,7 @@ from orchestrator.runs.record import RunRecord
 from orchestrator.stats.estimate import Estimate
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.judgement import Verdict
+from orchestrator.verdicts.scale import Scale
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SLOW = Result(state="too_slow", reason="an epoch takes 14.50 s", epochs=2)
@@ -129,7 +130,8 @@ def test_verdict_is_clear_of_the_longest_numbers(plan: Plan, runs_of: RunsOf) ->
     rows = [_Row(0.0, plan.arms["E5"], judgements["E5"]), _Row(1.0, plan.arms["H2"], wide)]
     figure = Figure(figsize=(10.0, 3.0), layout="constrained")
     axes = figure.subplots(1, 2, width_ratios=(0.74, 0.26))[1]
-    _write_words(axes, rows)
+    shown = {row.arm.id: row.judgement for row in rows}
+    _write_words(axes, rows, shown, Scale(plan.campaign.judged))
     figure.draw_without_rendering()
     ends = [text.get_window_extent() for text in axes.texts]
     numbers, verdicts = ends[0::2], ends[1::2]

@@ -112,9 +112,9 @@ def test_experiment_that_has_not_run_is_said_to_be_so(render: Render) -> None:
 
 
 def test_scorings_on_the_judged_capture_are_counted(render: Render) -> None:
-    words = section(render(), "## Scorings on LocD")
+    words = section(render(), "## Scorings")
     assert "LocD was scored 8 times, by 8 runs of 4 configurations, the baseline and controls among them; " in words
-    assert "; nothing was chosen on it." in words
+    assert "; nothing was chosen by it." in words
 
 
 def test_campaign_that_reports_nothing_says_so(render: Render) -> None:

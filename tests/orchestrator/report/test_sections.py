@@ -183,4 +183,7 @@ def test_verdict_is_one_sentence(
 
 def test_no_change_is_one_sentence_with_its_margin(render: Render) -> None:
     words = section(render({"baseline": 0.8, "E5": [0.81, 0.8]}, {"E5": EXPERIMENTS["E5"]}, margin=30.0), "### E5")
-    assert "**E5 makes no difference that matters: +0.5 points on LocD against baseline; the margin is ±30.**" in words
+    assert (
+        "**E5 makes no difference that matters: +0.5 points on LocD against baseline; the margin is ±30 points.**"
+        in words
+    )

@@ -6,12 +6,15 @@ from msgspec import structs
 
 from orchestrator.report.steps import say_steps
 from orchestrator.verdicts.judgement import Verdict
-from orchestrator.verdicts.steps import Arithmetic, LookStep, SeedStep
+from orchestrator.verdicts.steps import Arithmetic, CountStep, LookStep, SeedStep
+from tests.orchestrator.conftest import build_plan
 
+CAMPAIGN = build_plan({}).campaign
 STEPS = Arithmetic(
     experiment="E5",
     reference="baseline",
-    capture="LocD",
+    metric=CAMPAIGN.judged,
+    labels=CAMPAIGN.labels,
     level=0.05,
     verdict=Verdict.NEEDS_SEEDS,
     reason="needs seeds",
@@ -19,9 +22,8 @@ STEPS = Arithmetic(
     dropped_seeds=(),
     dropped_items=0,
 )
-SEED = SeedStep(
-    seed=0, experiment_correct=168, reference_correct=160, experiment_alone=10, reference_alone=2, delta_points=4.0
-)
+COUNTS = CountStep(experiment_right=168, reference_right=160, experiment_alone=10, reference_alone=2)
+SEED = SeedStep(seed=0, experiment_score=84.0, reference_score=80.0, delta_points=4.0, counts=COUNTS)
 
 
 def test_an_experiment_without_a_pair_has_its_reason_and_what_was_left_out() -> None:

@@ -9,13 +9,13 @@ from msgspec import structs
 
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import StagingSpec
+from orchestrator.report.metric_tables import strata_table
 from orchestrator.report.tables import (
     audit_table,
     claims_table,
-    devices_table,
     epochs_table,
     interactions_table,
-    judged_capture,
+    judged_column,
     ledger_table,
     runs_table,
     scores_table,
@@ -76,7 +76,7 @@ class TestRuns:
         self, plan: Plan, records: dict[str, RunRecord]
     ) -> None:
         row = row_of(runs_table(plan, records), experiment="E5", seed=0)
-        assert row["LocD_accuracy_percent"] == pytest.approx(84.0)
+        assert row["LocD"] == pytest.approx(84.0)
         assert (row["epochs"], row["best_epoch"]) == (4, 2)
         assert (row["median_epoch_seconds"], row["training_seconds"]) == (1.0, 12.0)
         assert (row["state"], row["commit"], row["branch"]) == ("done", "abc", "experiment/x")
@@ -87,7 +87,7 @@ class TestRuns:
 
     def test_stopped_run_says_why_and_has_no_score(self, plan: Plan, records: dict[str, RunRecord]) -> None:
         row = row_of(runs_table(plan, records), experiment="wide", seed=0)
-        assert (row["state"], row["reason"], row["LocD_accuracy_percent"]) == ("too_slow", SLOW.reason, None)
+        assert (row["state"], row["reason"], row["LocD"]) == ("too_slow", SLOW.reason, None)
 
     def test_run_whose_result_was_taken_from_older_code_names_it(
         self, plan: Plan, runs_of: Callable[..., dict[str, RunRecord]]
@@ -99,7 +99,7 @@ class TestRuns:
 
     def test_columns_have_their_types_without_any_record(self, plan: Plan) -> None:
         frame = runs_table(plan, {})
-        assert frame["LocD_accuracy_percent"].dtype == "float64"
+        assert frame["LocD"].dtype == "float64"
         assert frame["epochs"].isna().all()
 
 
@@ -107,13 +107,13 @@ class TestScores:
     def test_row_repeats_the_judgement(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
         row = row_of(scores_table(judge_all(plan, {}, judgements)), experiment="E5")
         judged = judgements["E5"]
-        assert row["LocD_accuracy_percent"] == pytest.approx(85.0)
+        assert row["LocD"] == pytest.approx(85.0)
         assert (row["delta_points"], row["low_points"]) == (judged.delta_points, judged.low_points)
         assert (row["verdict"], row["reason"], row["num_paired"]) == (judged.verdict, judged.reason, 2)
 
     def test_baseline_has_an_accuracy_and_no_comparison(self, plan: Plan, judgements: dict[str, Judgement]) -> None:
         row = row_of(scores_table(judge_all(plan, {}, judgements)), experiment="baseline")
-        assert row["LocD_accuracy_percent"] == pytest.approx(80.0)
+        assert row["LocD"] == pytest.approx(80.0)
         assert {row[name] for name in ("delta_points", "verdict", "num_paired", "num_items", "p_value")} == {None}
 
     def test_single_pair_has_a_difference_without_an_interval(
@@ -155,8 +155,8 @@ class TestSeeds:
         self, plan: Plan, records: dict[str, RunRecord], judgements: dict[str, Judgement]
     ) -> None:
         seeds = seeds_table(judge_all(plan, records, judgements))
-        means = seeds[seeds["used_for"] == "look"].groupby("experiment")["LocD_accuracy_percent"].mean()
-        scores = scores_table(judge_all(plan, {}, judgements)).set_index("experiment")["LocD_accuracy_percent"]
+        means = seeds[seeds["used_for"] == "look"].groupby("experiment")["LocD"].mean()
+        scores = scores_table(judge_all(plan, {}, judgements)).set_index("experiment")["LocD"]
         for name in ("baseline", "E5", "H2"):
             assert means[name] == pytest.approx(scores[name])
         assert len(seeds) == len(plan.arms) * 2
@@ -165,7 +165,7 @@ class TestSeeds:
         self, plan: Plan, records: dict[str, RunRecord], judgements: dict[str, Judgement]
     ) -> None:
         row = row_of(seeds_table(judge_all(plan, records, judgements)), experiment="H2", seed=1)
-        assert {name for name, value in row.items() if value is not None} == {"experiment", "seed"}
+        assert {name for name, value in row.items() if value is not None} == {"experiment", "seed", "unit"}
 
 
 class TestStagedSeeds:
@@ -194,7 +194,7 @@ class TestStagedSeeds:
 
     def uses(self, judged: Any, experiment: str) -> list[str | None]:
         frame = seeds_table(judge_all(*judged))
-        assert frame["LocD_accuracy_percent"][frame["used_for"].notna()].notna().all()
+        assert frame["LocD"][frame["used_for"].notna()].notna().all()
         found = frame[frame["experiment"] == experiment]["used_for"]
         return [None if pd.isna(use) else use for use in found]
 
@@ -209,7 +209,7 @@ class TestStagedSeeds:
         plan, records, _ = judged
         frame = seeds_table(judge_all(*judged))
         scored = {run for run, record in records.items() if record.result and record.result.scores}
-        cells = zip(frame["experiment"], frame["seed"], frame["LocD_accuracy_percent"], strict=True)
+        cells = zip(frame["experiment"], frame["seed"], frame["LocD"], strict=True)
         assert {plan.run_of[name, seed] for name, seed, accuracy in cells if not pd.isna(accuracy)} == scored
 
     def test_difference_of_the_look_and_of_the_fresh_seeds_stand_apart(self, judged: Any) -> None:
@@ -230,8 +230,8 @@ class TestStagedSeeds:
         assert self.uses((plan, lone, again), "baseline")[4:] == ["reference"] * 2
 
     def test_devices_are_over_the_seeds_of_the_mean(self, judged: Any) -> None:
-        scores = scores_table(judge_all(judged[0], {}, judged[2])).set_index("experiment")["LocD_accuracy_percent"]
-        devices = devices_table(judge_all(*judged)).groupby("experiment")["LocD_accuracy_percent"].mean()
+        scores = scores_table(judge_all(judged[0], {}, judged[2])).set_index("experiment")["LocD"]
+        devices = strata_table(judge_all(*judged)).groupby("experiment")["LocD"].mean()
         for name in ("baseline", "UP", "WIDE"):
             assert devices[name] == pytest.approx(scores[name])
 
@@ -250,11 +250,11 @@ class TestClaims:
 def test_devices_average_to_the_accuracy_on_the_judged_capture(
     plan: Plan, records: dict[str, RunRecord], judgements: dict[str, Judgement]
 ) -> None:
-    frame = devices_table(judge_all(plan, records, judgements))
+    frame = strata_table(judge_all(plan, records, judgements))
     ours = frame[frame["experiment"] == "E5"]
-    assert ours["device"].tolist() == list(range(10))
+    assert ours["stratum"].tolist() == [str(number) for number in range(10)]
     assert (ours["num_items"].sum(), set(ours["num_seeds"])) == (400, {2})
-    assert ours[f"{judged_capture(plan)}_accuracy_percent"].mean() == pytest.approx(judgements["E5"].score)
+    assert ours[judged_column(plan)].mean() == pytest.approx(judgements["E5"].score)
     assert "wide" not in set(frame["experiment"])
 
 
@@ -335,6 +335,6 @@ def test_ledger_has_a_row_for_each_scoring(plan: Plan, records: dict[str, RunRec
     frame = ledger_table(judge_all(plan, records))
     assert frame["experiment"].tolist() == ["baseline", "E5", "H2", "baseline", "E5"]
     row = row_of(frame, experiment="E5", seed=0)
-    assert (row["capture"], row["shared_by"], row["bursts"], row["correct"]) == ("LocD", "K1", 200, 168)
+    assert (row["metric"], row["shared_by"], row["num_items"], row["num_right"]) == ("LocD", "K1", 200, 168)
     assert row["scored_by"] == row["run"] == plan.run_of["E5", 0]
     assert ledger_table(judge_all(plan, {}))["seed"].dtype == "Int64"

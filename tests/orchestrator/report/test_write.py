@@ -107,7 +107,7 @@ class TestFolder:
 
     def test_every_file_that_the_report_names_is_there(self, folder: Path, markdown: str) -> None:
         named = {*re.findall(r"`(\w+\.csv)`", markdown), *re.findall(r"\]\((\w+\.png)\)", markdown)}
-        assert len(named) == 11
+        assert len(named) == 12
         assert {path.name for path in folder.iterdir()} == named | {"report.md", "report.html"}
 
     def test_page_asks_for_nothing_from_elsewhere(self, folder: Path) -> None:
@@ -121,7 +121,7 @@ class TestFolder:
         verdicts = pd.read_csv(folder / "verdicts.csv", index_col="experiment").loc["H2"]
         ends = shown["95 % interval"].strip("[]").split(", ")
         numbers = [shown["LocD"].removesuffix(" %"), shown["delta"], *ends, shown["to baseline"]]
-        columns = ["LocD_accuracy_percent", "delta_points", "low_points", "high_points", "baseline_delta_points"]
+        columns = ["LocD", "delta_points", "low_points", "high_points", "baseline_delta_points"]
         for number, column in zip(numbers, columns, strict=True):
             assert float(number.replace("−", "-")) == pytest.approx(verdicts[column], abs=0.0501)
         assert shown["verdict"] == verdicts["verdict"]
@@ -146,9 +146,11 @@ class TestWords:
         assert (names[0], names[-1]) == ("baseline", "wide")
         assert sorted(names) == sorted(plan.arms)
 
-    def test_emulated_captures_are_flagged_at_the_head(self, a_plan: Builder, render: Callable[..., str]) -> None:
-        emulated = a_plan(EXPERIMENTS, data={"emulate": {"seed": 1}})
-        assert "> **Emulated bursts.**" in render(emulated, OUTCOMES).partition("\n## ")[0]
+    def test_what_the_task_says_of_its_data_stands_at_the_head(
+        self, a_plan: Builder, render: Callable[..., str]
+    ) -> None:
+        emulated = a_plan(EXPERIMENTS, notes=("Emulated bursts: no measurement of a radio.",))
+        assert "> Emulated bursts: no" in render(emulated, OUTCOMES).partition("\n## ")[0]
 
     def test_real_captures_are_not_flagged(self, markdown: str) -> None:
         assert "emulate" not in markdown.lower()

@@ -13,11 +13,14 @@ import pytest
 from numpy.typing import NDArray
 
 from model.config import JobConfig
+from orchestrator.campaign.load import PREDICTIONS
 from orchestrator.campaign.plan import Plan
 from orchestrator.errors import RunError
 from orchestrator.runs.folder import LocationScore, Result, RunFolder
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import NotBelievedError, RunRecord, read_run, read_runs
+from orchestrator.runs.scores import Measures
+from orchestrator.task.metric_spec import ItemsSource, MetricSpec
 from tests.builders.epochs import an_epoch, append_epoch
 
 
@@ -39,6 +42,17 @@ ARRAYS = {
 def arrays_of(*captures: str, **changes: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """What `predictions.npz` holds; `changes` are arrays of each capture."""
     return {f"{capture}/{name}": values for capture in captures for name, values in (ARRAYS | changes).items()}
+
+
+def measures_on(*captures: str) -> Measures:
+    """The share of bursts that are right, on each of some captures."""
+    metrics = {
+        name: MetricSpec(
+            name=name, better="higher", source=ItemsSource(items=name, mean="100 * correct"), role="judged", unit="%"
+        )
+        for name in captures
+    }
+    return Measures(metrics=metrics, items=dict.fromkeys(captures, PREDICTIONS))
 
 
 def write_run(folder: RunFolder, run: RunRecord, config: JobConfig | None = None) -> None:
@@ -70,11 +84,16 @@ def test_a_run_is_read_as_it_was_written(written: tuple[str, RunFolder]) -> None
 
 
 def test_a_burst_is_recognised_where_its_highest_logit_is_its_label(written: tuple[str, RunFolder]) -> None:
-    bursts = read_run(*written).bursts
-    assert set(bursts) == {"LocB", "LocD"}
-    assert bursts["LocD"].keys.tolist() == ["00/0", "00/1", "03/0"]
-    assert bursts["LocD"].devices.tolist() == [0, 0, 3]
-    assert bursts["LocD"].correct.tolist() == [True, False, True]
+    found = read_run(*written, measures_on("LocD")).scores["LocD"]
+    assert found.items is not None
+    assert found.items.keys_B.tolist() == ["00/0", "00/1", "03/0"]
+    assert found.items.stratum_B.tolist() == ["0", "0", "3"]
+    assert found.items.columns["correct"].tolist() == [1.0, 0.0, 1.0]
+    assert (found.num_right, found.num_items, found.value) == (2, 3, pytest.approx(200 / 3))
+
+
+def test_metrics_are_read_only_where_somebody_asks(written: tuple[str, RunFolder]) -> None:
+    assert read_run(*written).scores == {}
 
 
 def test_captures_are_kept_apart_whatever_their_names(
@@ -87,14 +106,15 @@ def test_captures_are_kept_apart_whatever_their_names(
     data = {"captures": captures, "validate": ["LocD"], "report": ["day 2/LocD"]}
     run = a_run(a_plan({"E5": {"change": {"loss.kind": "focal"}}}, data=data), "E5", 0)
     write_run(Paths(tmp_path).run(run.id), run)
-    assert set(read_run(run.id, Paths(tmp_path).run(run.id)).bursts) == {"LocD", "day 2/LocD"}
+    folder = Paths(tmp_path).run(run.id)
+    assert set(read_run(run.id, folder, measures_on("LocD", "day 2/LocD")).scores) == {"LocD", "day 2/LocD"}
 
 
 def test_a_run_that_has_not_ended_has_neither_result_nor_bursts(written: tuple[str, RunFolder]) -> None:
     for path in (written[1].result, written[1].predictions, written[1].epochs):
         path.unlink()
-    record = read_run(*written)
-    assert (record.result, record.bursts, record.epochs) == (None, {}, ())
+    record = read_run(*written, measures_on("LocD"))
+    assert (record.result, record.scores, record.unread, record.epochs) == (None, {}, {}, ())
 
 
 def test_an_epoch_that_was_half_written_is_not_read(written: tuple[str, RunFolder]) -> None:

@@ -14,23 +14,28 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.weightstats import ttost_paired
 
-from orchestrator.runs.record import Bursts
 from orchestrator.stats.estimate import (
     Estimate,
     equivalence_p_value,
     estimate_delta,
     fewest_to_decide,
     items_to_resolve,
+    not_worse_p_value,
     seeds_to_resolve,
     t_quantile,
 )
-from orchestrator.stats.pairing import PairedDifferences, pair_outcomes
+from orchestrator.stats.item_pairs import RunItems, pair_items
+from orchestrator.stats.measure import ItemMeasure
+from orchestrator.stats.pairing import PairedDifferences, pair_values
 from orchestrator.stats.variance import Spread, split_error
 
 Pairs = Callable[..., PairedDifferences]
 OUTCOMES = arrays(np.int8, (3, 12), elements=st.integers(-1, 1))
 WHOLE_SEEDS = [[1] * 4, [0] * 4, [1] * 4, [-1] * 4]
 """Whole seeds win or lose, so that bursts add no error of their own."""
+
+
+mean_right = ItemMeasure("mean", ["right"])
 
 
 class TestEstimate:
@@ -79,8 +84,8 @@ class TestEstimate:
         assert wald == pytest.approx(statistic / (1 - statistic * 42 / 42 / 100) * 99 / 100)
 
     def test_no_seed_gives_no_difference(self) -> None:
-        nothing: dict[int, Bursts] = {}
-        assert estimate_delta(pair_outcomes(nothing, nothing), None) == Estimate()
+        nothing: dict[int, RunItems] = {}
+        assert estimate_delta(pair_items(nothing, nothing, mean_right), None) == Estimate()
 
     def test_no_difference_anywhere_gives_a_finite_interval(self, differences: Pairs) -> None:
         estimate = estimate_delta(differences([[0, 0], [0, 0]]), None)
@@ -116,15 +121,16 @@ class TestEstimate:
     def test_order_in_the_files_changes_no_bit(self, correct: NDArray[np.bool_], order: list[int]) -> None:
         keys = np.array([f"0/{packet}" for packet in range(6)])
 
-        def sides(order: object) -> list[dict[int, Bursts]]:
-            zeros = np.zeros(6, dtype=np.int64)
+        def sides(order: object) -> list[dict[int, RunItems]]:
+            right_2SB = correct.astype(np.float64)
+            zeros = np.zeros(6, dtype=np.str_)
             return [
-                {seed: Bursts(keys=keys[order], devices=zeros, correct=correct[side, seed][order]) for seed in (0, 1)}
+                {seed: RunItems(keys[order], zeros, None, {"right": right_2SB[side, seed][order]}) for seed in (0, 1)}
                 for side in (0, 1)
             ]
 
-        assert estimate_delta(pair_outcomes(*sides(order)), None) == estimate_delta(
-            pair_outcomes(*sides(list(range(6)))), None
+        assert estimate_delta(pair_items(*sides(order), mean_right), None) == estimate_delta(
+            pair_items(*sides(list(range(6))), mean_right), None
         )
 
 
@@ -189,3 +195,38 @@ class TestToResolve:
     def test_no_number_is_infinite(self) -> None:
         estimate = structs.replace(self.with_parts(1, 10, 0), delta_points=0.5)
         assert fewest_to_decide(estimate, 1.0, 1, 0.05, seeds_to_resolve) == math.inf
+
+
+class TestBySeeds:
+    def test_is_the_paired_t_test_of_the_seeds(self) -> None:
+        ours, theirs = {0: 2.0, 1: 2.6, 2: 2.3}, {0: 1.0, 1: 1.2, 2: 1.4}
+        found = estimate_delta(pair_values(ours, theirs, 1e-9), None)
+        wanted = stats.ttest_rel(list(ours.values()), list(theirs.values()))
+        assert found.p_value == pytest.approx(wanted.pvalue)
+        assert (found.rests_on, found.num_items, found.item_error_points) == ("seeds", 0, 0.0)
+
+    def test_overlapping_test_splits_are_corrected_as_nadeau_and_bengio_do(self) -> None:
+        """By hand: the variance 0.04 times 1/3 + 0.25."""
+        ours = {0: 1.0, 1: 1.2, 2: 1.4}
+        found = estimate_delta(pair_values(ours, dict.fromkeys(ours, 0.0), 1e-9, 0.25), None)
+        assert found.error_points == pytest.approx((0.04 * (1 / 3 + 0.25)) ** 0.5)
+        assert found.degrees_of_freedom == 2
+        assert found.item_error_points == pytest.approx(0.1)
+
+    def test_equal_numbers_may_hide_a_difference_below_the_last_digit(self) -> None:
+        found = estimate_delta(pair_values({0: 1.5, 1: 1.5}, {0: 1.5, 1: 1.5}, 0.1), None)
+        assert found.error_points == pytest.approx(0.1 / 24**0.5)
+
+    def test_one_seed_gives_a_difference_and_no_error(self) -> None:
+        found = estimate_delta(pair_values({0: 1.5}, {0: 1.0}, 0.1), None)
+        assert (found.delta_points, found.item_error_points, found.interval_points) == (0.5, None, None)
+
+
+class TestNotWorse:
+    @pytest.mark.parametrize(("delta", "sign"), [(-0.4, 1), (0.4, -1)])
+    def test_loss_is_held_against_the_margin_on_the_worse_side(self, delta: float, sign: int) -> None:
+        found = Estimate(delta_points=delta, error_points=0.2, degrees_of_freedom=4.0)
+        assert not_worse_p_value(found, sign, 1.0) == pytest.approx(stats.t.sf(3.0, 4))
+
+    def test_without_an_interval_nothing_is_shown(self) -> None:
+        assert not_worse_p_value(Estimate(delta_points=1.0), 1, 1.0) is None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from orchestrator.errors import RunError
 from orchestrator.stats.aggregates import Aggregate, mean, r2, rmse
 from orchestrator.stats.estimate import estimate_delta
-from orchestrator.stats.item_pairs import RunItems, pair_items
+from orchestrator.stats.item_pairs import RunItems, join_items, pair_items
 
 Floats = NDArray[np.float64]
 KEYS = ("a", "b", "c", "d")
@@ -107,8 +107,8 @@ def test_strata_are_taken_from_items_or_from_their_clusters() -> None:
 
 def test_equal_runs_differ_by_no_less_than_the_resolution() -> None:
     same = {0: run([1.0, 2.0, 3.0, 4.0]), 1: run([1.0, 2.0, 3.0, 5.0])}
-    told = pair_items(same, same, mean_error, resolution=0.01)
-    assert told.smallest_step == 0.01
+    told = pair_items(same, same, mean_error, item_step=100.0)
+    assert told.smallest_step == 25.0
     assert 0 < pair_items(same, same, mean_error).smallest_step < 1e-10
     zeros = {seed: run([0.0] * 4) for seed in (0, 1)}
     assert pair_items(zeros, zeros, mean_error).smallest_step > 0
@@ -120,12 +120,12 @@ def test_equal_runs_differ_by_no_less_than_the_resolution() -> None:
         (
             run([1.0, 2.0], keys=("a", "a")),
             run([1.0, 2.0], keys=("a", "b")),
-            "the predictions hold burst `a` more than once; train the run again",
+            "a run holds item `a` more than once; train it again",
         ),
         (
             run([1.0] * 4, strata=["x"] * 4),
             run([1.0] * 4, strata=["x", "x", "y", "x"]),
-            "runs disagree on the stratum of item `c`; they saw different captures",
+            "runs disagree on the stratum of item `c`; they were scored on different data",
         ),
         (
             run([1.0] * 4, clusters=["t1"] * 4),
@@ -148,3 +148,9 @@ def test_items_that_do_not_fit_are_refused(experiment: RunItems, reference: RunI
 def test_items_without_such_a_metric_are_refused() -> None:
     with pytest.raises(RunError, match="all true values are equal"):
         pair_items({0: run([1.0] * 4)}, {0: run([1.0] * 4)}, lambda columns: r2(columns["error"], columns["error"]))
+
+
+def test_both_sides_are_told_as_well_as_their_difference() -> None:
+    joined = join_items({0: run([1.0, 1.0, 4.0, 4.0])}, {0: run([2.0, 2.0, 2.0, 2.0])}, root_error)
+    np.testing.assert_allclose(joined.value_2SU.mean(axis=2), [[8.5**0.5], [2.0]])
+    assert (joined.seeds, joined.num_items, joined.has_clusters) == ((0,), 4, False)

@@ -31,10 +31,14 @@ from orchestrator.verdicts.claims import (
     unpaired_error_points,
 )
 from orchestrator.verdicts.judgement import Judgement, Verdict
+from orchestrator.verdicts.scale import Scale
+from tests.orchestrator.conftest import build_plan
+
+SCALE = Scale(build_plan({}).campaign.judged)
 
 
 def audit_of(plan: Plan) -> list[AuditedClaim]:
-    return audit(plan, find_protocol(plan))
+    return audit(plan, find_protocol(plan, 1000))
 
 
 SOURCE: dict[str, dict[str, Any]] = {
@@ -50,14 +54,10 @@ ACCURACY = st.floats(1.0, 99.0)
 
 @pytest.fixture
 def a_source(a_plan: Callable[..., Plan]) -> Callable[..., Plan]:
-    """The source's protocol: ten devices, a hundred packets each."""
+    """The source's protocol."""
 
-    def built(experiments: dict[str, dict[str, Any]] = SOURCE, packets: int = 100, **fields: Any) -> Plan:
-        captures = {
-            name: {"path": f"{name}.h5", "devices": [0, 10], "packets": [0, packets]}
-            for name in ("LocA", "LocB", "LocD")
-        }
-        return a_plan(experiments, data={"captures": captures}, **fields)
+    def built(experiments: dict[str, dict[str, Any]] = SOURCE, **fields: Any) -> Plan:
+        return a_plan(experiments, **fields)
 
     return built
 
@@ -69,14 +69,14 @@ def claims(a_source: Callable[..., Plan]) -> dict[str, AuditedClaim]:
 
 class TestProtocol:
     def test_has_as_many_bursts_as_the_judged_capture(self, a_source: Callable[..., Plan]) -> None:
-        found = find_protocol(a_source(packets=30))
+        found = find_protocol(a_source(), 300)
         assert (found.num_items, found.is_declared) == (300, False)
 
     def test_has_the_bursts_that_the_baseline_is_reported_on_whatever_the_capture_holds(
         self, a_source: Callable[..., Plan]
     ) -> None:
-        plan = a_source(packets=15, baseline=BaselineSpec(reported=Reported(accuracy=84.0, bursts=1000)))
-        found = find_protocol(plan)
+        plan = a_source(baseline=BaselineSpec(reported=Reported(accuracy=84.0, bursts=1000)))
+        found = find_protocol(plan, 150)
         assert (found.num_items, found.is_declared) == (1000, True)
         full = a_source(baseline=BaselineSpec(reported=Reported(accuracy=84.0)))
         assert audit_of(plan) == audit_of(full)
@@ -89,7 +89,7 @@ class TestProtocol:
         assert of["noise"].verdict is ClaimVerdict.SUPPORTED
 
     def test_knows_the_noise_of_a_run_by_what_is_reported_twice(self, a_source: Callable[..., Plan]) -> None:
-        noise = find_protocol(a_source()).noise
+        noise = find_protocol(a_source(), 1000).noise
         assert noise is not None
         assert noise.widest.score_of == {"E5": 85.0, "K1": 83.7}
         assert noise.deviation_points == pytest.approx(np.std([85.0, 83.7], ddof=1))
@@ -97,7 +97,7 @@ class TestProtocol:
 
     def test_noise_of_one_pair_is_hardly_known(self, a_source: Callable[..., Plan]) -> None:
         """Tables of chi-squared with one degree of freedom have 5.024 and 0.000982 at 97.5 and 2.5 %."""
-        noise = find_protocol(a_source()).noise
+        noise = find_protocol(a_source(), 1000).noise
         assert noise is not None
         deviation = 1.3 / 2**0.5
         wanted = pytest.approx((deviation / 5.024**0.5, deviation / 0.000982**0.5), rel=1e-3)
@@ -105,7 +105,7 @@ class TestProtocol:
 
     def test_noise_is_given_at_the_level_that_is_asked_for(self, a_source: Callable[..., Plan]) -> None:
         """Tables of chi-squared with one degree of freedom have 2.706 and 0.0158 at 90 and 10 %."""
-        noise = find_protocol(a_source()).noise
+        noise = find_protocol(a_source(), 1000).noise
         assert noise is not None
         deviation = 1.3 / 2**0.5
         wanted = pytest.approx((deviation / 2.706**0.5, deviation / 0.0158**0.5), rel=2e-3)
@@ -116,7 +116,7 @@ class TestProtocol:
         wanted = {"noise": {"change": {"optim.epochs": 7}}, "again": again}
         plan = a_source(SOURCE | wanted, baseline=BaselineSpec(reported=Reported(accuracy=84.0)))
         assert plan.arms["again"].same_as == "baseline"
-        noise = find_protocol(plan).noise
+        noise = find_protocol(plan, 1000).noise
         assert noise is not None
         assert noise.degrees_of_freedom == 2
         assert noise.deviation_points == pytest.approx(((1.3**2 / 2 + 0.4**2 / 2) / 2) ** 0.5)
@@ -230,8 +230,8 @@ class TestStandings:
         assert by_name["noise"].total_error_points == by_name["noise"].item_error_points
 
     def test_more_bursts_support_what_few_do_not(self, a_source: Callable[..., Plan]) -> None:
-        plan = a_source({"E5": SOURCE["E5"]}, packets=10_000)
-        assert audit_of(plan)[0].verdict is ClaimVerdict.SUPPORTED
+        plan = a_source({"E5": SOURCE["E5"]})
+        assert audit(plan, find_protocol(plan, 100_000))[0].verdict is ClaimVerdict.SUPPORTED
 
     def test_stricter_level_of_the_campaign_supports_less(self, a_source: Callable[..., Plan]) -> None:
         plan = a_source({"noise": SOURCE["noise"]})
@@ -282,7 +282,7 @@ class TestReplay:
             experiment="E5", reference="baseline", verdict=Verdict.INCONCLUSIVE, reason="", low_points=low,
             high_points=high,
         )  # fmt: skip
-        assert compare_with_claim(judgement, Reported(delta=delta), 1.0)[0] == agreement
+        assert compare_with_claim(judgement, Reported(delta=delta), SCALE)[0] == agreement
 
     @pytest.mark.parametrize(
         ("verdict", "failure", "reported", "agreement"),
@@ -299,4 +299,4 @@ class TestReplay:
         self, verdict: Verdict, failure: str | None, reported: Reported, agreement: str
     ) -> None:
         judgement = Judgement(experiment="E5", reference="baseline", verdict=verdict, reason="", failure=failure)
-        assert compare_with_claim(judgement, reported, 1.0)[0] == agreement
+        assert compare_with_claim(judgement, reported, SCALE)[0] == agreement

@@ -21,13 +21,13 @@ from orchestrator.verdicts.comparisons import (
     comparison,
     configuration,
     distinct_p_values,
-    outcomes_by_seed,
     pair_runs,
     pooled_spreads,
     replicate_scores,
     replicate_spread,
     score_table,
     scores_by_seed,
+    scores_of,
     spread_between,
 )
 from orchestrator.verdicts.interactions import Additivity, InteractionJudgement, judge_interactions
@@ -53,7 +53,7 @@ def plan(a_plan: Callable[..., Plan]) -> Plan:
 class TestRuns:
     def test_only_those_that_are_done_have_outcomes_and_an_accuracy(self, plan: Plan, runs_of: RunsOf) -> None:
         runs = comparisons.runs_by_seed(plan, runs_of(plan, {"E5": [0.8, SLOW]}), "E5")
-        assert (list(runs), list(outcomes_by_seed(runs, "LocD")), scores_by_seed(runs, "LocD")) == (
+        assert (list(runs), list(scores_of(runs, "LocD")), scores_by_seed(runs, "LocD")) == (
             [0, 1],
             [0],
             {0: 80.0},
@@ -62,11 +62,11 @@ class TestRuns:
     def test_one_that_is_not_there_is_none_and_never_zero(self, plan: Plan) -> None:
         runs = comparisons.runs_by_seed(plan, {}, "E5")
         assert runs == {0: None, 1: None}
-        assert (outcomes_by_seed(runs, "LocD"), scores_by_seed(runs, "LocD")) == ({}, {})
+        assert (scores_of(runs, "LocD"), scores_by_seed(runs, "LocD")) == ({}, {})
 
     def test_capture_that_was_not_scored_has_none(self, plan: Plan, runs_of: RunsOf) -> None:
         runs = comparisons.runs_by_seed(plan, runs_of(plan, {"E5": 0.8}), "E5")
-        assert (outcomes_by_seed(runs, "LocC"), scores_by_seed(runs, "LocC")) == ({}, {})
+        assert (scores_of(runs, "LocC"), scores_by_seed(runs, "LocC")) == ({}, {})
 
     def test_seeds_are_those_of_the_campaign(self, plan: Plan, runs_of: RunsOf) -> None:
         records = runs_of(plan, {"E5": [0.8, 0.9]})
@@ -75,7 +75,8 @@ class TestRuns:
 
     def test_sides_are_joined_where_both_were_scored(self, plan: Plan, runs_of: RunsOf) -> None:
         records = runs_of(plan, {"baseline": 0.8, "E5": [0.84, SLOW]})
-        pairs = pair_runs(*(comparisons.runs_by_seed(plan, records, name) for name in ("E5", "baseline")), "LocD")
+        sides = (comparisons.runs_by_seed(plan, records, name) for name in ("E5", "baseline"))
+        pairs = pair_runs(plan.campaign, plan.campaign.judged, *sides)
         assert (pairs.seeds, pairs.dropped_seeds) == ((0,), (1,))
         assert pairs.delta_points_by_seed == pytest.approx([4.0])
 
@@ -92,12 +93,12 @@ class TestConfigurations:
         self, plan: Plan, runs_of: RunsOf
     ) -> None:
         records = runs_of(plan, {"baseline": 0.8, "E5": [0.84, 0.86], "H2": [0.85, None], "null": 0.1})
-        scores, step_points = score_table(plan, records)
+        scores, step_points = score_table(plan, records, plan.campaign.judged)
         assert {name: len(of) for name, of in scores.items()} == {"baseline": 2, "E5": 2, "H2": 1}
         assert (scores["E5"], step_points) == ({0: pytest.approx(84.0), 1: pytest.approx(86.0)}, 0.5)
 
     def test_campaign_without_a_score_has_one_burst_to_round_to(self, plan: Plan) -> None:
-        assert score_table(plan, {}) == ({"baseline": {}, "E5": {}, "H2": {}}, 100.0)
+        assert score_table(plan, {}, plan.campaign.judged) == ({"baseline": {}, "E5": {}, "H2": {}}, 100.0)
 
     def test_spread_of_a_difference_takes_both_sides(self, plan: Plan) -> None:
         spreads = {"baseline": Spread(3.0, 4.0), "E5": Spread(1.0, 2.0)}
@@ -123,16 +124,24 @@ def with_aa(a_plan: Callable[..., Plan]) -> dict[int, Plan]:
     return {aa: a_plan(FAR, seeds=SEEDS, aa=aa) for aa in (0, 3)}
 
 
+def table(plan: Plan, records: Mapping[str, RunRecord]) -> tuple[dict[str, dict[int, float]], float]:
+    return score_table(plan, records, plan.campaign.judged)
+
+
 class TestReplicates:
     def test_have_no_column_of_the_table_and_no_part_in_the_prior(
         self, with_aa: dict[int, Plan], runs_of: RunsOf
     ) -> None:
         outcomes = {name: [0.8, 0.7, 0.9] for name in IDEAS} | {name: [0.1, 0.9, 0.2] for name in REPLICATES}
         records = runs_of(with_aa[3], outcomes)
-        assert score_table(with_aa[3], records) == score_table(with_aa[0], records)
-        assert set(score_table(with_aa[3], records)[0]) == set(IDEAS)
-        pooled = pool_spreads(*score_table(with_aa[0], records))
-        assert {name: of for name, of in pooled_spreads(with_aa[3], records).items() if name in IDEAS} == pooled
+        assert table(with_aa[3], records) == table(with_aa[0], records)
+        assert set(table(with_aa[3], records)[0]) == set(IDEAS)
+        pooled = pool_spreads(*table(with_aa[0], records))
+        assert {
+            name: of
+            for name, of in pooled_spreads(with_aa[3], records, with_aa[3].campaign.judged).items()
+            if name in IDEAS
+        } == pooled
 
     @given(outcomes=st.fixed_dictionaries(dict.fromkeys((*IDEAS, *REPLICATES), OUTCOMES)))
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -147,7 +156,9 @@ class TestReplicates:
         self, with_aa: dict[int, Plan], runs_of: RunsOf
     ) -> None:
         records = runs_of(with_aa[3], {"baseline": [0.8, None, 0.7], "AA2": [0.9, SLOW, 0.6], "E5": 0.5})
-        assert replicate_scores(with_aa[3], records) == pytest.approx({0: 80.0, 4: 70.0, 20_000: 90.0, 20_004: 60.0})
+        assert replicate_scores(with_aa[3], records, with_aa[3].campaign.judged) == pytest.approx(
+            {0: 80.0, 4: 70.0, 20_000: 90.0, 20_004: 60.0}
+        )
 
     def test_spread_is_their_sample_variance(self) -> None:
         found = replicate_spread([80.0, 70.0, 90.0, 60.0], 0.5)
@@ -187,18 +198,20 @@ class TestReplicates:
 
 
 class TestAdjusting:
-    P_OF = {"E5": 0.01, "H2": 0.03, "K1": 0.03}
+    P_OF = {("E5", "LocD"): 0.01, ("H2", "LocD"): 0.03, ("K1", "LocD"): 0.03}
 
     def test_mirror_image_is_no_second_test(self, plan: Plan) -> None:
         assert sorted(distinct_p_values(plan, self.P_OF).values()) == [0.01, 0.03]
-        assert adjust(plan, self.P_OF)[comparison(plan, "E5")] == pytest.approx(2 * 0.01)
+        assert adjust(plan, self.P_OF)[comparison(plan, "E5"), "LocD"] == pytest.approx(2 * 0.01)
 
     @pytest.mark.parametrize(("correction", "smaller"), [("holm", 0.04), ("benjamini_hochberg", 0.03)])
     def test_correction_is_that_of_the_campaign(
         self, a_plan: Callable[..., Plan], correction: Any, smaller: float
     ) -> None:
         plan = a_plan(EXPERIMENTS, judging=JudgingSpec(correction=correction))
-        assert adjust(plan, {"E5": 0.02, "H2": 0.03})[comparison(plan, "E5")] == pytest.approx(smaller)
+        assert adjust(plan, {("E5", "LocD"): 0.02, ("H2", "LocD"): 0.03})[
+            comparison(plan, "E5"), "LocD"
+        ] == pytest.approx(smaller)
 
     def test_nothing_to_adjust_is_nothing(self, plan: Plan) -> None:
         assert adjust(plan, {}) == {}

@@ -40,7 +40,7 @@ class TestShuffledLabels:
     def test_interval_is_that_of_clopper_and_pearson(self, a_plan: Builder, runs_of: RunsOf) -> None:
         plan = a_plan({"null": SHUFFLED})
         first, second = shuffled_labels(plan, runs_of(plan, {"null": [0.11, 0.2], "baseline": 0.8}))
-        assert (first.experiment, first.correct, first.bursts, first.chance_percent) == ("null", 22, 200, 10.0)
+        assert (first.experiment, first.num_right, first.num_items, first.chance_percent) == ("null", 22, 200, 10.0)
         wanted = [100 * beta.ppf(0.025, 22, 179), 100 * beta.ppf(0.975, 23, 178)]
         assert [first.low_percent, first.high_percent] == pytest.approx(wanted)
         assert (first.includes_chance, second.includes_chance) == (True, False)

@@ -13,18 +13,21 @@ from scipy import stats as scipy_stats
 
 from orchestrator.campaign.generated import Interaction
 from orchestrator.campaign.plan import Plan
-from orchestrator.campaign.spec import JudgingSpec
+from orchestrator.campaign.spec import Campaign
 from orchestrator.errors import RunError
-from orchestrator.runs.record import Bursts
+from orchestrator.runs.scores import Score
+from orchestrator.stats.item_pairs import RunItems
 from orchestrator.stats.variance import Spread
+from orchestrator.verdicts import interactions
 from orchestrator.verdicts.interactions import (
     Additivity,
+    Effects,
     FourArms,
     InteractionJudgement,
     contrast_spread,
     judge_pairs,
-    pair_cells,
 )
+from tests.orchestrator.conftest import build_plan
 
 NUM_DEVICES = 5
 PAIR = Interaction(first="A", second="B", neither="baseline", only_first="A", only_second="B-alone", both="B")
@@ -32,13 +35,32 @@ CELLS = ("neither", "first", "second", "both")
 Rates = tuple[float, float, float, float]
 
 
-def a_run(correct_B: NDArray[Any], keys: NDArray[np.str_] | None = None) -> Bursts:
+def a_run(correct_B: NDArray[Any], keys: NDArray[np.str_] | None = None, moved: int = 0) -> Score:
     names = np.array([f"{burst:04d}" for burst in range(len(correct_B))]) if keys is None else keys
-    return Bursts(keys=names, devices=_device(names), correct=correct_B.astype(np.bool_))
+    devices_B = ((names.astype(np.int64) + moved) % NUM_DEVICES).astype(np.str_)
+    items = RunItems(names, devices_B, None, {"correct": correct_B.astype(np.float64)})
+    return Score(
+        value=100.0 * float(correct_B.mean()), items=items, num_right=int(correct_B.sum()), num_items=len(names)
+    )
 
 
-def _device(keys: NDArray[np.str_]) -> NDArray[np.int64]:
-    return keys.astype(np.int64) % NUM_DEVICES
+def right(score: Score) -> NDArray[Any]:
+    assert score.items is not None
+    return score.items.columns["correct"]
+
+
+def keys_of(score: Score) -> NDArray[np.str_]:
+    assert score.items is not None
+    return score.items.keys_B
+
+
+def a_campaign(margin: float = 2.0) -> Campaign:
+    return build_plan({}, margin=margin).campaign
+
+
+def pair_cells(arms: FourArms) -> Effects:
+    campaign = a_campaign()
+    return interactions.pair_cells(campaign, campaign.judged, arms)
 
 
 def four_arms(correct_4SB: NDArray[Any]) -> FourArms:
@@ -59,7 +81,7 @@ def draw(rates: Rates, *, seed: int = 0, num_seeds: int = 5, num_items: int = 40
 
 
 def judge_one(arms: FourArms, margin: float = 2.0) -> InteractionJudgement:
-    (found,) = judge_pairs({PAIR: arms}, JudgingSpec(), margin)
+    (found,) = judge_pairs(a_campaign(margin), {PAIR: arms})
     return found
 
 
@@ -68,7 +90,7 @@ def test_the_contrast_is_what_both_do_less_what_each_does(seed: int, num_seeds: 
     correct_4SB = np.random.default_rng(seed).random((4, num_seeds, num_items)) < 0.5
     neither_SB, first_SB, second_SB, both_SB = correct_4SB.astype(int)
     contrast = pair_cells(four_arms(correct_4SB)).contrast
-    np.testing.assert_array_equal(contrast.difference_SB, both_SB - first_SB - second_SB + neither_SB)
+    np.testing.assert_allclose(contrast.difference_SB, 100 * (both_SB - first_SB - second_SB + neither_SB), atol=1e-9)
     found = judge_one(four_arms(correct_4SB))
     sizes = [found.both_points, found.first_points, found.second_points, found.contrast.delta_points]
     both, first, second, beyond = (size for size in sizes if size is not None)
@@ -83,7 +105,7 @@ def test_what_all_four_do_at_a_seed_or_on_a_burst_cancels() -> None:
 def test_a_seed_or_a_burst_that_one_arm_lacks_is_dropped_and_counted() -> None:
     runs = draw((0.6, 0.7, 0.7, 0.8), num_seeds=3, num_items=20)
     late = {seed: run for seed, run in runs.both.items() if seed > 0}
-    cut = {seed: a_run(run.correct[:-4], run.keys[:-4]) for seed, run in runs.first.items()}
+    cut = {seed: a_run(right(run)[:-4], keys_of(run)[:-4]) for seed, run in runs.first.items()}
     arms = FourArms(neither=runs.neither, first=cut, second=runs.second, both=late)
     contrast = pair_cells(arms).contrast
     assert (contrast.seeds, contrast.dropped_seeds) == ((1, 2), (0,))
@@ -94,16 +116,16 @@ def test_a_seed_or_a_burst_that_one_arm_lacks_is_dropped_and_counted() -> None:
 
 def test_bursts_are_joined_by_key_and_not_by_place() -> None:
     runs = draw((0.6, 0.7, 0.7, 0.8), num_seeds=2, num_items=20)
-    turned = {seed: a_run(run.correct[::-1], run.keys[::-1]) for seed, run in runs.second.items()}
+    turned = {seed: a_run(right(run)[::-1], keys_of(run)[::-1]) for seed, run in runs.second.items()}
     arms = FourArms(neither=runs.neither, first=runs.first, second=turned, both=runs.both)
     np.testing.assert_array_equal(pair_cells(arms).contrast.difference_SB, pair_cells(runs).contrast.difference_SB)
 
 
 def test_runs_of_other_captures_are_refused() -> None:
     runs = draw((0.6, 0.7, 0.7, 0.8), num_seeds=2, num_items=20)
-    moved = {seed: Bursts(run.keys, run.devices + 1, run.correct) for seed, run in runs.second.items()}
+    moved = {seed: a_run(right(run), moved=1) for seed, run in runs.second.items()}
     arms = FourArms(neither=runs.neither, first=runs.first, second=moved, both=runs.both)
-    with pytest.raises(RunError, match="runs disagree on the device of burst"):
+    with pytest.raises(RunError, match="runs disagree on the stratum of item"):
         pair_cells(arms)
 
 
@@ -161,7 +183,7 @@ def test_p_values_are_adjusted_among_the_interactions_that_have_one() -> None:
         third: draw((0.6, 0.7, 0.7, 0.7), num_seeds=1),
         other: draw((0.6, 0.7, 0.7, 0.79), seed=1),
     }
-    first, without, second = judge_pairs(cases, JudgingSpec(), 2.0)
+    first, without, second = judge_pairs(a_campaign(), cases)
     raw = sorted((found.contrast.p_value, found.adjusted_p_value) for found in (first, second))
     assert without.adjusted_p_value is None
     assert raw[0][1] == pytest.approx(min(1.0, 2 * (raw[0][0] or 0.0)))
@@ -171,8 +193,8 @@ def test_p_values_are_adjusted_among_the_interactions_that_have_one() -> None:
 def test_pair_that_waits_counts_as_compared_and_takes_no_word_back() -> None:
     other = Interaction(first="C", second="D", neither="baseline", only_first="C", only_second="D", both="E")
     cases = {PAIR: draw((0.6, 0.7, 0.7, 0.74)), other: draw((0.6, 0.7, 0.7, 0.9), seed=1)}
-    now, waits = judge_pairs(cases, JudgingSpec(), 2.0, [other])
-    alone, told = judge_pairs(cases, JudgingSpec(), 2.0)
+    now, waits = judge_pairs(a_campaign(), cases, [other])
+    alone, told = judge_pairs(a_campaign(), cases)
     assert (waits.verdict, waits.adjusted_p_value, told.verdict) == (Additivity.WAITS, None, Additivity.SYNERGY)
     assert waits.contrast == told.contrast
     assert now.contrast.p_value is not None

@@ -14,8 +14,11 @@ from orchestrator.campaign.spec import JudgingSpec
 from orchestrator.runs.folder import Result
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.estimate import items_to_resolve
-from orchestrator.verdicts.judge import decide_verdict, family_size, judge
+from orchestrator.stats.item_pairs import RunItems
+from orchestrator.verdicts.conclude import decide_verdict
+from orchestrator.verdicts.judge import family_size, judge
 from orchestrator.verdicts.judgement import Judgement, Verdict
+from tests.orchestrator.conftest import build_share
 
 FOCAL = {"change": {"loss.kind": "focal"}}
 GAMMA = {"on": "E5", "change": {"loss.gamma": 3.0}}
@@ -34,6 +37,16 @@ def outcomes(num_correct: int, num_items: int = 1000) -> NDArray[np.bool_]:
     for index in range(num_correct):
         correct[index % 10, index // 10] = True
     return correct.ravel()
+
+
+def cut(run: RunRecord, count: int) -> RunRecord:
+    """Leave the last bursts of a run unscored."""
+    items = run.scores["LocD"].items
+    assert items is not None
+    run.scores["LocD"] = build_share(
+        RunItems(items.keys_B[:-count], items.stratum_B[:-count], None, {"correct": items.columns["correct"][:-count]})
+    )
+    return run
 
 
 @pytest.fixture
@@ -110,13 +123,7 @@ class TestSeeds:
         records = runs_of(plan, {"baseline": outcomes(800)})
         for seed in (0, 1):
             full = a_run(plan, "E5", seed, outcomes(800))
-            part = type(full.bursts["LocD"])(
-                keys=full.bursts["LocD"].keys[:-7],
-                devices=full.bursts["LocD"].devices[:-7],
-                correct=full.bursts["LocD"].correct[:-7],
-            )
-            full.bursts["LocD"] = part
-            records[full.id] = full
+            records[full.id] = cut(full, 7)
         found = judge(plan, records)["E5"]
         assert (found.num_items, found.dropped_items) == (993, 7)
         assert "7 bursts that not every run was scored on" in found.reason
@@ -124,10 +131,10 @@ class TestSeeds:
     def test_run_without_predictions_gives_no_pair(self, a_plan: Builder, runs_of: RunsOf) -> None:
         plan = a_plan({"E5": FOCAL})
         records = runs_of(plan, {"baseline": 0.8, "E5": 0.9})
-        records[plan.run_of["E5", 1]].bursts.clear()
+        records[plan.run_of["E5", 1]].scores.clear()
         found = judge(plan, records)["E5"]
-        assert found.score == pytest.approx(90.0)
-        assert "seed 1 without predictions on LocD" in found.reason
+        assert (found.score, list(found.score_of)) == (pytest.approx(90.0), [0])
+        assert "seed 1 without a score of LocD" in found.reason
 
 
 class TestIntervals:

@@ -15,11 +15,13 @@ from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import JudgingSpec, StagingSpec
 from orchestrator.report.steps import say_steps
 from orchestrator.runs.folder import Result
-from orchestrator.runs.record import Bursts, RunRecord
+from orchestrator.runs.record import RunRecord
+from orchestrator.stats.item_pairs import RunItems
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.judgement import Judgement, Verdict
 from orchestrator.verdicts.staged import judge_as_declared
 from orchestrator.verdicts.steps import Arithmetic, work_out
+from tests.orchestrator.conftest import build_share
 
 SLOW = Result(state="too_slow", reason="an epoch takes 14.50 s, the limit is 10.00 s", epochs=3)
 EXPERIMENTS: dict[str, dict[str, Any]] = {
@@ -59,9 +61,10 @@ def judged(a_plan: Callable[..., Plan], runs_of: Callable[..., dict[str, RunReco
 
 def cut(run: RunRecord, count: int) -> None:
     """Leave the last bursts of a run unscored."""
-    bursts = run.bursts["LocD"]
-    run.bursts["LocD"] = Bursts(
-        keys=bursts.keys[:-count], devices=bursts.devices[:-count], correct=bursts.correct[:-count]
+    items = run.scores["LocD"].items
+    assert items is not None
+    run.scores["LocD"] = build_share(
+        RunItems(items.keys_B[:-count], items.stratum_B[:-count], None, {"correct": items.columns["correct"][:-count]})
     )
 
 
@@ -87,7 +90,7 @@ class TestAgreement:
     ) -> None:
         plan, records, judgements = judged(outcomes, seeds=(0, 1, 7), judging=judging)
         for run in records.values():
-            if num_cut and run.bursts and run.experiment == "H2":
+            if num_cut and run.scores and run.experiment == "H2":
                 cut(run, num_cut)
         judgements = judge(plan, records)
         for name, judgement in judgements.items():
@@ -176,10 +179,13 @@ class TestSteps:
 
     def test_counts_are_those_of_the_runs(self, steps: Arithmetic) -> None:
         first, second = steps.seeds
-        assert (first.experiment_correct, first.reference_correct) == (168, 160)
-        assert (second.experiment_correct, second.reference_correct) == (172, 158)
-        assert first.experiment_alone - first.reference_alone == 8
-        assert (first.delta_points, second.delta_points) == (4.0, 7.000000000000001)
+        assert first.counts is not None
+        assert second.counts is not None
+        assert (first.counts.experiment_right, first.counts.reference_right) == (168, 160)
+        assert (second.counts.experiment_right, second.counts.reference_right) == (172, 158)
+        assert first.counts.experiment_alone - first.counts.reference_alone == 8
+        assert (first.experiment_score, first.reference_score) == pytest.approx((84.0, 80.0))
+        assert (first.delta_points, second.delta_points) == pytest.approx((4.0, 7.0))
 
     def test_sums_come_out_by_hand(self, steps: Arithmetic) -> None:
         assert steps.delta_points == pytest.approx(5.5)
@@ -200,13 +206,13 @@ class TestSteps:
             assert ends[0] - 1e-9 <= arm.pooled_points <= ends[1] + 1e-9
 
     def test_devices_add_up_to_the_part_of_bursts_and_of_both(self, steps: Arithmetic) -> None:
-        assert len(steps.devices) == 10
-        assert np.mean([device.delta_points for device in steps.devices]) == pytest.approx(steps.delta_points)
+        assert len(steps.strata) == 10
+        assert np.mean([device.delta_points for device in steps.strata]) == pytest.approx(steps.delta_points)
         error = steps.error
         assert error is not None
         assert error.item_error_points > 0
         wanted = error.item_error_points**2 + error.rest_error_points**2
-        assert sum(device.variance_points2 for device in steps.devices) == pytest.approx(wanted)
+        assert sum(device.variance_points2 for device in steps.strata) == pytest.approx(wanted)
 
     def test_without_enough_configurations_the_spread_stands_for_itself(self, judged: Callable[..., Judged]) -> None:
         few = judged({"baseline": [0.8, 0.8], "E5": [0.84, 0.9]}, {"E5": EXPERIMENTS["E5"]})
@@ -234,11 +240,11 @@ class TestSteps:
     def test_device_with_one_burst_takes_the_spread_of_the_others(self, judged: Callable[..., Judged]) -> None:
         plan, records, _ = judged(self.OUTCOMES)
         for run in records.values():
-            if run.bursts:
+            if run.scores:
                 cut(run, 19)
         steps = work_out(plan, records, judge(plan, records), "E5")
-        *others, last = steps.devices
-        assert (last.device, last.num_items) == (9, 1)
+        *others, last = steps.strata
+        assert (last.stratum, last.num_items) == ("9", 1)
         pooled = sum(device.variance_points2 for device in others) / sum(device.num_items for device in others)
         assert last.variance_points2 == pytest.approx(pooled)
 
@@ -248,8 +254,8 @@ class TestSteps:
         plan = a_plan({"E5": EXPERIMENTS["E5"]})
         records = runs_of(plan, {"baseline": [0.8, 0.7], "E5": [0.5, 0.9]}, num_items=10)
         steps = work_out(plan, records, judge(plan, records), "E5")
-        assert steps.devices == ()
-        assert "there is no split by transmitter" in "\n".join(say_steps(steps))
+        assert steps.strata == ()
+        assert "there is no split by device" in "\n".join(say_steps(steps))
 
     def test_comparison_and_its_mirror_image_have_one_rank(self, judged: Callable[..., Judged]) -> None:
         all_of_it = judged(self.OUTCOMES)

@@ -1,0 +1,254 @@
+"""The verdict on one comparison by one metric, and its reason. Pure; the rules stand at the head of `judge`."""
+
+from dataclasses import dataclass
+
+from orchestrator import wording
+from orchestrator.campaign.arms import Arm
+from orchestrator.campaign.spec import JudgingSpec
+from orchestrator.runs.folder import Result
+from orchestrator.runs.record import RunRecord
+from orchestrator.runs.states import RunState
+from orchestrator.stats.estimate import (
+    Estimate,
+    Resolve,
+    fewest_to_decide,
+    items_to_resolve,
+    seeds_to_resolve,
+)
+from orchestrator.stats.multiplicity import CORRECTION_NAME
+from orchestrator.stats.variance import MIN_POOLED
+from orchestrator.task.metric_spec import MetricSpec
+from orchestrator.task.spec import LabelsSpec
+from orchestrator.verdicts.comparisons import Runs
+from orchestrator.verdicts.effects import change_has_no_effect, seed_has_no_effect
+from orchestrator.verdicts.judgement import Verdict
+from orchestrator.verdicts.scale import Scale
+
+Conclusion = tuple[Verdict | None, str]
+
+MIN_SEEDS = 2
+"""Least number of seeds with a score on both sides for a verdict."""
+MAX_SEEDS = 100
+"""A reason names no larger number of seeds; it says "more than" this one."""
+MAX_WORDS = 400
+"""Most characters of a reason why a metric was not read."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that one verdict by one metric is made from."""
+
+    arm: Arm
+    metric: MetricSpec
+    labels: LabelsSpec
+    runs: Runs
+    reference_runs: Runs
+    estimate: Estimate
+    adjusted_p_value: float | None
+    equivalence_p_value: float | None
+    family: str | None
+    num_compared: int
+    """The number of comparisons in its family."""
+    judging: JudgingSpec
+    equivalence_level: float
+    """Level of the two one-sided tests: `judging.level`, or the share of it that this look has."""
+    holds_other_items: bool = False
+    """Whether each seed has items of its own, though nothing says that it draws them."""
+
+    @property
+    def scale(self) -> Scale:
+        """The scale of the judgement."""
+        return Scale(self.metric)
+
+    @property
+    def unit_label(self) -> str:
+        """What one of `estimate.num_items` is called."""
+        return self.labels.cluster if self.estimate.rests_on == "clusters" else self.labels.item
+
+
+def conclude(case: Case) -> Conclusion:
+    """Return the verdict and the sentence that says why; no verdict for a baseline and for shuffled labels."""
+    stopped = _conclude_stop(case)
+    if stopped is not None:
+        return stopped
+    if case.arm.reference is None:
+        return None, "the baseline: it is compared with nothing"
+    if case.arm.control == "shuffled_labels":
+        return None, "a control, trained on labels without meaning: it is held against chance, not its reference"
+    if len(case.estimate.seeds) < MIN_SEEDS:
+        return Verdict.NEEDS_SEEDS, _describe_needs_seeds(case)
+    if seed_has_no_effect(case.runs, case.reference_runs, case.estimate.seeds):
+        return Verdict.NEEDS_SEEDS, _describe_dead_seed(case)
+    verdict, reason = _judge_difference(case)
+    same = _describe_no_effect(case)
+    return verdict, f"{reason}{same}{_describe_own_spread(case)}{_describe_left_out(case)}"
+
+
+def _describe_dead_seed(case: Case) -> str:
+    seeds = wording.seeds(case.estimate.seeds)
+    return (
+        f"the seed has no effect: {seeds} give the same numbers to the last digit, in {case.arm.id} and in "
+        f"{case.arm.reference}, so their spread says nothing; pass `{{seed}}` to whatever draws random numbers"
+    )
+
+
+def _describe_no_effect(case: Case) -> str:
+    # An A/A arm makes no change, and shows no more than that if it equals the baseline.
+    if case.arm.control or not change_has_no_effect(case.runs, case.reference_runs, case.estimate.seeds):
+        return ""
+    return (
+        f"; the change had no effect: every number equals that of {case.arm.reference} at every seed, to the last digit"
+    )
+
+
+def _conclude_stop(case: Case) -> Conclusion | None:
+    ended = [result for run in case.runs.values() if (result := _result(run)) and _has_ended(result)]
+    # A guard rules on an epoch's time. One finished seed shows that the limit can be met.
+    slow = next((result for result in ended if result.state == RunState.TOO_SLOW), None)
+    if slow is not None and not _is_any_done(case.runs):
+        return Verdict.TOO_SLOW, slow.reason
+    if not ended:
+        return Verdict.PENDING, f"not run: {_describe_runs(case.runs, case.metric.name)}"
+    # One failed seed of several may be an accident of the machine; all failed seeds are a property of the change.
+    if len(ended) == len(case.runs) and all(result.state == RunState.FAILED for result in ended):
+        return Verdict.FAILED, _describe_runs(case.runs, case.metric.name)
+    return None
+
+
+def _is_any_done(runs: Runs) -> bool:
+    return any(result.state == RunState.DONE for run in runs.values() if (result := _result(run)))
+
+
+def _has_ended(result: Result) -> bool:
+    return result.state in (RunState.DONE, RunState.TOO_SLOW, RunState.FAILED)
+
+
+def _result(run: RunRecord | None) -> Result | None:
+    return run.result if run else None
+
+
+def _describe_runs(runs: Runs, metric: str) -> str:
+    """Say how the runs without scores ended, with the seeds of each end together."""
+    seeds_of: dict[str, list[int]] = {}
+    is_any_done = _is_any_done(runs)
+    for seed, run in runs.items():
+        if ending := _describe_ending(run, metric, is_any_done=is_any_done):
+            seeds_of.setdefault(ending, []).append(seed)
+    return "; ".join(f"{wording.seeds(seeds)} {ending}" for ending, seeds in seeds_of.items())
+
+
+def _describe_ending(run: RunRecord | None, metric: str, *, is_any_done: bool) -> str:
+    result = _result(run)
+    if run is None or result is None:
+        return "without a result yet"
+    if result.state == RunState.TOO_SLOW and is_any_done:
+        how = f"which a seed that is done contradicts; `knockout retry {run.id}` trains it on"
+        return f"was ruled too slow, {how}: {result.reason}"
+    if result.state == RunState.FAILED:
+        return f"failed ({result.failure or 'no class given'}): {result.reason}"
+    if result.state != RunState.DONE:
+        return f"ended as {result.state}: {result.reason}"
+    if metric in run.scores:
+        return ""
+    why = f": {wording.one_line(run.unread[metric], MAX_WORDS)}" if metric in run.unread else ""
+    return f"without a score of {metric}{why}"
+
+
+def _describe_needs_seeds(case: Case) -> str:
+    few = f"needs seeds: {len(case.estimate.seeds)} of at least {MIN_SEEDS} have both sides scored"
+    return "; ".join([few, *_describe_unscored(case), *_describe_other_items(case)])
+
+
+def _describe_other_items(case: Case) -> list[str]:
+    if not case.holds_other_items:
+        return []
+    return [
+        f"each seed holds other {case.labels.item}s: if it draws its own, say `resampled: {{test_share: ...}}` under "
+        "`task.items`; else name keys that stay"
+    ]
+
+
+def _describe_unscored(case: Case) -> list[str]:
+    sides = ((case.arm.id, case.runs), (f"the reference {case.arm.reference}", case.reference_runs))
+    return [f"{name}: {ended}" for name, runs in sides if (ended := _describe_runs(runs, case.metric.name))]
+
+
+def _describe_left_out(case: Case) -> str:
+    parts = _describe_unscored(case)
+    if case.estimate.dropped_items:
+        parts.append(
+            f"{wording.counted(case.estimate.dropped_items, case.labels.item)} that not every run was scored on"
+        )
+    return f"; left out: {'; '.join(parts)}" if parts else ""
+
+
+def _describe_own_spread(case: Case) -> str:
+    if case.estimate.moderated:
+        return ""
+    own = f"the spread over its seeds is known from its own {len(case.estimate.seeds)} seeds alone (plain t)"
+    few = f"fewer than {MIN_POOLED} configurations have two seeds to pool it"
+    return f"; {own}: {'it is a control' if case.arm.control else few}"
+
+
+def decide_verdict(gain_points: float, adjusted_p: float, equivalence_p: float, level: float) -> Verdict:
+    """Return the verdict from the tests against zero (adjusted within the family) and against the margin.
+
+    Args:
+        gain_points: the difference, above zero where the experiment is better.
+        adjusted_p: against no difference.
+        equivalence_p: against a difference as large as the margin.
+        level: of both.
+    """
+    # The margin comes before the sign: see rule 3 at the head of `judge`.
+    if equivalence_p < level:
+        return Verdict.NO_CHANGE
+    if adjusted_p >= level:
+        return Verdict.INCONCLUSIVE
+    return Verdict.IMPROVED if gain_points > 0 else Verdict.REGRESSION
+
+
+def _judge_difference(case: Case) -> Conclusion:
+    delta, p_value, level = case.estimate.delta_points, case.estimate.p_value, case.estimate.level
+    adjusted_p, equivalence_p = case.adjusted_p_value, case.equivalence_p_value
+    assert delta is not None
+    assert p_value is not None
+    assert adjusted_p is not None
+    assert equivalence_p is not None
+    verdict = decide_verdict(case.scale.sign * delta, adjusted_p, equivalence_p, case.judging.level)
+    correction = f"{CORRECTION_NAME[case.judging.correction]}-adjusted p {wording.probability(adjusted_p)}"
+    group = "" if case.family == "campaign" else f" of {case.family}"
+    among = f"among {wording.counted(case.num_compared, 'comparison')}{group} ({correction})"
+    if verdict is Verdict.NO_CHANGE:
+        looks = ", adjusted for the looks" if case.equivalence_level < case.judging.level else ""
+        tests = f"two one-sided tests, p {wording.probability(equivalence_p)}{looks}"
+        inside = f"the {wording.coverage(2 * case.equivalence_level)} interval lies within the margin"
+        return verdict, f"{inside} of {case.scale.margin()} ({tests})"
+    if verdict is not Verdict.INCONCLUSIVE:
+        better = "" if case.metric.better == "higher" else ", and lower is better"
+        return verdict, f"the whole interval lies {'above' if delta > 0 else 'below'} 0{better}, also {among}"
+    if p_value < level:
+        return verdict, f"off zero alone, but not {among}; {_describe_needed(case)}"
+    return verdict, f"the interval holds 0 and is not inside the margin; {_describe_needed(case)}"
+
+
+def _describe_needed(case: Case) -> str:
+    """Say roughly how many seeds, or else items, would give another verdict if the difference stays."""
+    # The estimate may say that the present seeds are enough, but they gave no verdict: so at least one more.
+    seeds = max(_fewest(case, seeds_to_resolve), len(case.estimate.seeds) + 1)
+    if seeds < float("inf"):
+        return f"it would take {f'roughly {seeds}' if seeds <= MAX_SEEDS else f'more than {MAX_SEEDS}'} seeds to tell"
+    error = f"a standard error of {case.scale.size(case.estimate.item_error_points)}"
+    if case.estimate.rests_on == "seeds":
+        return f"no number of seeds would tell: the test splits that they draw overlap and leave {error}"
+    alone = f"the {wording.counted(case.estimate.num_items, case.unit_label)} alone leave {error}"
+    items = _fewest(case, items_to_resolve)
+    more = (
+        f"roughly {items:,} {case.unit_label}s" if items < float("inf") else f"more seeds and more {case.unit_label}s"
+    )
+    return f"no number of seeds would tell: {alone}; it would take {more}"
+
+
+def _fewest(case: Case, to_resolve: Resolve) -> float:
+    return fewest_to_decide(
+        case.estimate, case.scale.margin_points, case.num_compared, case.equivalence_level, to_resolve=to_resolve
+    )

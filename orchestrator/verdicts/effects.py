@@ -1,0 +1,53 @@
+"""Whether a seed, or a change, had any effect at all on the numbers of a campaign's runs. Pure.
+
+A training that ignores its seed gives the same numbers at every seed, so its spread over seeds says nothing. A change
+that never reaches the training gives the reference's numbers.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from orchestrator.runs.record import RunRecord
+from orchestrator.runs.scores import same_numbers
+from orchestrator.verdicts.comparisons import Runs, done_runs
+
+MIN_CLUSTERS = 8
+"""Fewer clusters than this show their own spread poorly."""
+
+
+def seed_has_no_effect(runs: Runs, reference_runs: Runs, seeds: Iterable[int]) -> bool:
+    """Whether each of two sides has the same numbers at all of some seeds, to the last digit.
+
+    Both sides are asked, because two printed scores of one side may agree by chance.
+
+    Args:
+        runs: of the experiment.
+        reference_runs: of its reference.
+        seeds: two or more at which both sides are scored.
+    """
+    at = tuple(seeds)
+    sides = [done_runs(side) for side in (runs, reference_runs)]
+    return len(at) > 1 and all(_all_same([side[seed] for seed in at]) for side in sides)
+
+
+def change_has_no_effect(runs: Runs, reference_runs: Runs, seeds: Iterable[int]) -> bool:
+    """Whether an experiment has every number of its reference at each of some seeds, to the last digit."""
+    at = tuple(seeds)
+    ours, theirs = done_runs(runs), done_runs(reference_runs)
+    # Arms that share a run have nothing to compare.
+    pairs = [(ours[seed], theirs[seed]) for seed in at if ours[seed].id != theirs[seed].id]
+    return bool(pairs) and len(pairs) == len(at) and all(_is_same(run, other) for run, other in pairs)
+
+
+def _all_same(runs: list[RunRecord]) -> bool:
+    return all(run.id != runs[0].id and _is_same(run, runs[0]) for run in runs[1:])
+
+
+def _is_same(run: RunRecord, other: RunRecord) -> bool:
+    return bool(run.scores) and same_numbers(run.scores, other.scores) and _curves(run) == _curves(other)
+
+
+def _curves(run: RunRecord) -> list[Mapping[str, float | None]]:
+    return [
+        {"train_loss": epoch.train_loss, "val_loss": epoch.val_loss, "val_accuracy": epoch.val_accuracy}
+        for epoch in run.epochs
+    ]
