@@ -19,6 +19,7 @@ from orchestrator.runs.paths import Paths
 from tests.builders.code import CODE, FILES, NOW, content, ordered, without_git
 
 Git = Callable[..., str]
+KILLED_WHILE_WRITING = "import orchestrator.code.worktrees as w; w._write_files = lambda *_: die();"
 
 
 def everything(root: Path) -> dict[str, bytes]:
@@ -85,13 +86,15 @@ class TestOfARun:
         assert checkouts.remove(folder) == []
         assert (tmp_path / "data" / "precious").exists()
 
-    def test_is_locked_and_left_over_once_its_process_is_gone(self, script: Paths) -> None:
+    @pytest.mark.parametrize("when", ["", KILLED_WHILE_WRITING])
+    def test_is_locked_and_left_over_once_its_process_is_killed(self, script: Paths, when: str) -> None:
         program = (
-            "import os, sys; from pathlib import Path; from orchestrator.code.checkouts import Checkouts;"
+            f"import os, sys; die = lambda: os.kill(os.getpid(), 9); {when}"
+            "from pathlib import Path; from orchestrator.code.checkouts import Checkouts;"
             "from orchestrator.runs.order import OrderedCode; from orchestrator.runs.paths import Paths;"
             "code = OrderedCode(tree='', commit=sys.argv[2]);"
             "Checkouts(Paths(Path(sys.argv[1]))).open_run('E5-s0-0123abcd', 'E5', code);"
-            "os.kill(os.getpid(), 9)"
+            "die()"
         )
         commit = str(ordered(script).commit)
         done = subprocess.run([sys.executable, "-c", program, str(script.root), commit], check=False)
