@@ -18,7 +18,7 @@ from orchestrator.launch.slots import Slot
 from orchestrator.launch.watcher import LiveRun
 from orchestrator.queue.reconcile import end_remaining_jobs
 from orchestrator.queue.store import QueuedRun
-from orchestrator.runs.fingerprints import changed_captures
+from orchestrator.runs.fingerprints import changed_files
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.order import AGAIN, Order, read_order
 from orchestrator.runs.paths import Paths
@@ -193,7 +193,7 @@ class Starter:
 
     def _require_captures(self, order: Order) -> None:
         """Refuse captures whose bytes differ from those in the run's identity."""
-        other = changed_captures(order.captures, self.paths.root, self.paths.fingerprints)
+        other = changed_files(order.files, self.paths.root, self.paths.fingerprints)
         if other:
             raise DataError(f"{self.paths.root / other[0]}: the capture has changed since the run was queued; {AGAIN}")
 
