@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from model.config import CaptureConfig, DataConfig, JobConfig
+from model.config import CaptureConfig, DataConfig, JobConfig, encode_run
 from model.speed import write_noise
 from model.train.run_folder import RunFolder
 
@@ -61,7 +61,7 @@ def time_start(config: JobConfig, device_name: str) -> Start:
         data = write_noise(small.data, base)
         folder = RunFolder(base / "run")
         folder.path.mkdir()
-        folder.config.write_bytes(msgspec.json.encode(msgspec.structs.replace(small, data=data)))
+        folder.config.write_bytes(encode_run(msgspec.structs.replace(small, data=data)))
         began = time.perf_counter()
         # A job that has no configuration ends at once. Its answer shows that the imports are done.
         standby.ask(RunFolder(base / "none"), base, base / "none.log", device_name)

@@ -39,6 +39,7 @@ PLAIN = """\
 import json, sys, zlib
 from pathlib import Path
 import optuna
+from model.config import encode_run, job_from_builtins
 from model.studies.radio.study import RadioStudy
 from model.train.job import run_job
 from model.train.run_folder import RunFolder
@@ -54,7 +55,7 @@ for number in range(trials):
         section, field = knob.split(".")
         job[section][field] = trial.suggest_float(knob, low, high)
     folder.path.mkdir(parents=True)
-    folder.config.write_text(json.dumps(job))
+    folder.config.write_bytes(encode_run(job_from_builtins(job)))
     run_job(RadioStudy, folder, Path())
     score = folder.read_result().scores["LocC"]
     study.tell(trial, 100 * score.correct / score.bursts)

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from model.data.captures import CaptureAwayError, CaptureChangedError, CaptureError
-from model.describe import describe
 from model.endings import REFUSED, describe_system_error
 from model.kernels import prepare_kernels
+from model.studies.radio.describe import describe
 from model.studies.radio.study import RadioStudy
 from model.train.device import JobError, choose_device
 from model.train.job import run_alone, train_alone

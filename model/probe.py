@@ -29,7 +29,7 @@ import torch
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from model.config import DataConfig, JobConfig, decode_job
+from model.config import DataConfig, JobConfig, decode_run
 from model.data.batches import BurstSet, device_classes
 from model.data.captures import Bursts
 from model.data.unchanged import CaptureStamps
@@ -191,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _probe(options: argparse.Namespace) -> int:
     try:
         device = choose_device("auto")
-        config = decode_job(options.config.read_bytes())
+        config = decode_run(options.config.read_bytes())
         choose_arithmetic(device, config.runtime.precision)
         prober = Prober(config, device, options.share)
         take_turns(

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from model.config import CaptureConfig, DataConfig, JobConfig, decode_job
+from model.config import CaptureConfig, DataConfig, JobConfig, decode_job, encode_run
 from model.studies.radio.study import RadioStudy
 from model.train.device import JobError, choose_device
 from model.train.job import run_job
@@ -47,7 +47,7 @@ def measure(config: JobConfig, epochs: int, device_name: str, folder: Path) -> S
     optim = msgspec.structs.replace(config.optim, epochs=epochs, early_stopping=epochs)
     run = RunFolder(folder / "run")
     run.path.mkdir()
-    run.config.write_bytes(msgspec.json.encode(msgspec.structs.replace(config, data=data, optim=optim)))
+    run.config.write_bytes(encode_run(msgspec.structs.replace(config, data=data, optim=optim)))
     device = choose_device(device_name)
     told: list[str] = []
     if run_job(RadioStudy, run, folder, device.type, told.append) != 0:

@@ -1,13 +1,13 @@
 """Every knob of a training job: typed, closed, frozen. No torch, because the orchestrator reads this too.
 
 A configuration has only the fields that it uses: the focal loss has a gamma, cross-entropy has none. So a knob without
-effect is an unknown field, and `decode_job` refuses it before anything starts.
+effect is an unknown field, and `decode_run` refuses it before anything starts.
 """
 
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, field
+from msgspec import Meta, Struct, field
 
 from model.config.augment import (
     AugmentConfig,
@@ -33,6 +33,7 @@ from model.config.optim import CosineConfig, OneCycleConfig, OptimConfig, Platea
 __all__ = [
     "COSMETIC",
     "FORMAT",
+    "RUN_FORMAT",
     "AugmentConfig",
     "AuxHeadConfig",
     "CaptureConfig",
@@ -55,24 +56,33 @@ __all__ = [
     "NoiseConfig",
     "OneCycleConfig",
     "OptimConfig",
+    "Params",
     "PhaseNoiseConfig",
     "Place",
     "PlateauConfig",
     "RollConfig",
+    "RunConfig",
     "RuntimeConfig",
     "ScheduleConfig",
     "SnrWarmupConfig",
     "TestTimeConfig",
     "decode_job",
+    "decode_run",
     "differing_knobs",
+    "encode_run",
     "expand_path",
     "job_from_builtins",
+    "job_of",
     "locate_capture",
     "variables_of",
 ]
 
 FORMAT: Literal[1] = 1
-"""Version of `config.json`, part of every run's identity."""
+"""Version of `JobConfig`, as checkpoints and the short commands of `model` hold it."""
+RUN_FORMAT: Literal[2] = 2
+"""Version of `config.json`."""
+
+Seed = Annotated[int, Meta(ge=0, lt=2**32)]
 
 
 class RuntimeConfig(Config, frozen=True, kw_only=True):
@@ -90,13 +100,9 @@ class RuntimeConfig(Config, frozen=True, kw_only=True):
     ] = 1
 
 
-class JobConfig(Config, frozen=True, kw_only=True):
-    """`config.json`: everything a training job needs to know."""
+class Params(Config, frozen=True, kw_only=True):
+    """All that a training's numbers depend on, apart from its seed."""
 
-    format: Literal[1] = FORMAT
-    experiment: str
-    profile: str
-    seed: Annotated[int, Meta(ge=0, lt=2**32)]
     data: DataConfig
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=CrossEntropyConfig)
@@ -106,12 +112,65 @@ class JobConfig(Config, frozen=True, kw_only=True):
     test_time: TestTimeConfig | None = None
 
 
+class JobConfig(Params, frozen=True, kw_only=True):
+    """Everything that a training job needs to know, as `model` passes it on."""
+
+    format: Literal[1] = FORMAT
+    experiment: str
+    profile: str
+    seed: Seed
+
+
+class _Version(Struct, frozen=True):
+    """The version of a `config.json`, whatever else it holds."""
+
+    format: int = 0
+
+
+class RunConfig(Config, frozen=True, kw_only=True):
+    """`config.json`, as the orchestrator writes it for a task of any kind."""
+
+    format: Literal[2] = RUN_FORMAT
+    experiment: str
+    profile: str
+    seed: Seed
+    params: Params
+
+
 COSMETIC = ("experiment", "profile", "runtime.checkpoint_epochs")
 """Dotted knobs of `JobConfig` that change no number of a run."""
 
 
-def decode_job(content: bytes) -> JobConfig:
+def decode_run(content: bytes) -> JobConfig:
     """Read `config.json`.
+
+    Raises:
+        msgspec.ValidationError: a field is unknown, missing, or outside its range.
+    """
+    found = msgspec.json.decode(content, type=_Version).format
+    if found != RUN_FORMAT:
+        raise msgspec.ValidationError(
+            f"its format is {found} and this version of Knockout reads format {RUN_FORMAT}; train the run again"
+        )
+    run = msgspec.json.decode(content, type=RunConfig)
+    return job_of(run.params, experiment=run.experiment, profile=run.profile, seed=run.seed)
+
+
+def encode_run(job: JobConfig) -> bytes:
+    """Write `config.json`."""
+    params = Params(**{name: getattr(job, name) for name in Params.__struct_fields__})
+    run = RunConfig(experiment=job.experiment, profile=job.profile, seed=job.seed, params=params)
+    return msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n"
+
+
+def job_of(params: Params, *, experiment: str, profile: str, seed: int) -> JobConfig:
+    """Return the job of some parameters."""
+    sections = {name: getattr(params, name) for name in Params.__struct_fields__}
+    return JobConfig(experiment=experiment, profile=profile, seed=seed, **sections)
+
+
+def decode_job(content: bytes) -> JobConfig:
+    """Read a job as `model` passes it on: in checkpoints, and on the standard input of its short commands.
 
     Raises:
         msgspec.ValidationError: a field is unknown, missing, or outside its range.

@@ -2,7 +2,7 @@
 
 The orchestrator writes these files of, for example, `results/runs/E5-s0-3466db1c/`:
 
-- `config.json`: the resolved, complete configuration.
+- `config.json`: the resolved, complete configuration, as `model.config.RunConfig` says.
 - `order.json`: what the queue needs to start the run, i.e. its code and its guards.
 - `provenance.json`: the origin of code, data and environment.
 - `probes.jsonl`: a line for each timing of the run against its reference.
@@ -28,7 +28,7 @@ from typing import BinaryIO
 import msgspec
 from msgspec import Struct
 
-from model.config import JobConfig, decode_job
+from model.config import JobConfig, decode_run
 from model.files import stream_atomically, sync_folder
 from model.train import job_lock
 from model.train.job_lock import HeldError, Holder
@@ -198,7 +198,7 @@ class RunFolder:
 
     def read_config(self) -> JobConfig:
         """Read and check `config.json`."""
-        return decode_job(self.config.read_bytes())
+        return decode_run(self.config.read_bytes())
 
     def read_result(self) -> Result | None:
         """Read `result.json`; None if there is none, or only a torn one.

@@ -23,3 +23,8 @@ def values(**changes: Any) -> dict[str, Any]:
     }
     base = {"experiment": "E5", "profile": "quick", "seed": 0}
     return base | changes | {"data": data | changes.get("data", {})}
+
+
+def params(**changes: Any) -> dict[str, Any]:
+    """The parameters of `values`, which belong to no run."""
+    return {key: value for key, value in values(**changes).items() if key not in ("experiment", "profile", "seed")}

@@ -17,8 +17,10 @@ LAZY = {
     ("model/layers/blocks.py", "fla.layers.gated_deltanet"),
     ("model/layers/mamba.py", "fla.layers.mamba2"),
     ("model/layers/mamba.py", "transformers.models.mamba2.modeling_mamba2"),
+    ("model/studies/radio/task.py", "model.studies.radio.deep"),
+    ("model/studies/radio/task.py", "model.studies.radio.prepare"),
 }
-"""Imports inside a function, each a heavy package that only a run that needs it may load."""
+"""Imports inside a function, each of a heavy package, or of a module that loads one, which few calls need."""
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc"}
 
 

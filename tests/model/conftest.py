@@ -131,10 +131,17 @@ def build_job() -> JobBuilder:
     return lambda **changes: job_from_builtins(merged(job_values(), changes))
 
 
+def as_run(job: dict[str, Any]) -> dict[str, Any]:
+    """Return a job's values in the shape of `config.json`, whether they are right or not."""
+    names = ("experiment", "profile", "seed")
+    params = {name: value for name, value in job.items() if name not in names}
+    return {"format": 2, **{name: job[name] for name in names}, "params": params}
+
+
 def write_folder(path: Path, changes: dict[str, Any]) -> RunFolder:
     folder = RunFolder(path)
     path.mkdir()
-    folder.config.write_text(json.dumps(merged(job_values(), changes)))
+    folder.config.write_text(json.dumps(as_run(merged(job_values(), changes))))
     return folder
 
 

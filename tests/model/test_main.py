@@ -70,8 +70,8 @@ def test_a_folder_without_a_configuration_is_a_mistake_that_is_told(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": {"num_head": 2}}, "unknown field `num_head` - at `$.model`"),
-        ({"optim": {"epochs": 0}}, "Expected `int` >= 1 - at `$.optim.epochs`"),
+        ({"model": {"num_head": 2}}, "unknown field `num_head` - at `$.params.model`"),
+        ({"optim": {"epochs": 0}}, "Expected `int` >= 1 - at `$.params.optim.epochs`"),
     ],
 )
 def test_a_wrong_configuration_is_a_mistake_that_is_told(

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from model import probe
-from model.config import JobConfig
+from model.config import JobConfig, encode_run
 from model.probe import Prober, Turn, count_bursts, main, make_noise, take_turns
 
 JobBuilder = Callable[..., JobConfig]
@@ -36,7 +36,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 @pytest.fixture
 def config_file(build_job: JobBuilder, tmp_path: Path) -> Path:
     path = tmp_path / "config.json"
-    path.write_bytes(msgspec.json.encode(build_job()))
+    path.write_bytes(encode_run(build_job()))
     return path
 
 
@@ -209,7 +209,7 @@ def test_what_cannot_be_trained_here_is_said_in_a_sentence(
     build_job: JobBuilder, tmp_path: Path, pipe: tuple[int, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "config.json"
-    path.write_bytes(msgspec.json.encode(build_job(runtime={"precision": "fp16"})))
+    path.write_bytes(encode_run(build_job(runtime={"precision": "fp16"})))
     assert main([str(path), "--turns", "3", "--pass-to", str(pipe[1]), "--first"]) == 2
     (turn,) = turns_in(capsys.readouterr().out)
     assert turn.problem is not None

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from model.config import JobConfig, differing_knobs
+from model.config import JobConfig, differing_knobs, encode_run
 from model.data.captures import CaptureError
 from model.data.shards import Manifest, read_manifest
 from model.endings import INTERRUPTED
@@ -79,7 +79,7 @@ def _claim(folder: RunFolder, config: JobConfig, manifest: Manifest) -> None:
     origin = {"shards": {name: shard.sha256 for name, shard in manifest.captures.items()}}
     if not folder.config.exists():
         write_atomically(folder.provenance, _json(origin))
-        write_atomically(folder.config, _json(config))
+        write_atomically(folder.config, encode_run(config))
         return
     try:
         begun, shards = folder.read_config(), msgspec.json.decode(folder.provenance.read_bytes())

@@ -279,28 +279,53 @@ def _build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the captures of all locations and print their names; return 2 after a sentence about a failure, else 0."""
-    chosen = _build_parser().parse_args(arguments)
-    emulation = Emulation(seed=chosen.seed, num_packets=chosen.packets, num_samples=chosen.samples)
-    paths = [chosen.folder / f"{place.name}.h5" for place in LOCATIONS]
-    path = chosen.folder
+class NotWrittenError(Exception):
+    """A capture that cannot be written; the text is a sentence that names it."""
+
+
+def make_captures(folder: Path, emulation: Emulation, *, keep: bool, tell: Callable[[str], object]) -> None:
+    """Write the captures of all locations into a folder, and tell a line for each that is written.
+
+    Args:
+        folder: for the captures; a missing one is created.
+        emulation: the settings.
+        keep: whether existing files stay.
+        tell: takes the lines.
+
+    Raises:
+        NotWrittenError: a file cannot be written.
+    """
+    paths = [folder / f"{place.name}.h5" for place in LOCATIONS]
+    path = folder
     try:
-        wanted = [path for path in paths if not (chosen.keep and os.path.lexists(path))]
-        require_space(chosen.folder, len(wanted) * emulation.num_bytes, sum(map(_size, wanted)))
+        wanted = [path for path in paths if not (keep and os.path.lexists(path))]
+        require_space(folder, len(wanted) * emulation.num_bytes, sum(map(_size, wanted)))
         written = write_captures(emulation, {paths.index(path): path for path in wanted})
         for path in wanted:
             next(written)
-            print(f"{path}: {NUM_DEVICES} emulated devices x {chosen.packets} packets of {chosen.samples} samples")
+            tell(
+                f"{path}: {NUM_DEVICES} emulated devices x {emulation.num_packets} packets of "
+                f"{emulation.num_samples} samples"
+            )
     except (OSError, RuntimeError) as error:
         # h5py raises either one when the disk is full.
-        print(f"model.studies.radio.data: {path} cannot be written: {explain(error)}", file=sys.stderr)
-        return 2
-    return 0
+        raise NotWrittenError(f"{path} cannot be written: {explain(error)}") from None
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the captures of all locations and print their names; return 2 after a sentence about a failure, else 0."""
+    chosen = _build_parser().parse_args(arguments)
+    emulation = Emulation(seed=chosen.seed, num_packets=chosen.packets, num_samples=chosen.samples)
+    try:
+        make_captures(chosen.folder, emulation, keep=chosen.keep, tell=print)
+    except NotWrittenError as error:
+        print(f"model.studies.radio.data: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":

@@ -15,13 +15,14 @@ precision on CUDA. `--set KNOB=JSON` sets a knob that has no flag, so the flags 
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 from msgspec import Struct
 
-from model.config import DataConfig, JobConfig, ModelConfig, job_from_builtins
+from model.config import CaptureConfig, DataConfig, JobConfig, ModelConfig, job_from_builtins
 
 PROFILE = "train"
 """Profile name of a job from the command line."""
@@ -164,6 +165,7 @@ class _Once(argparse.Action):
         setattr(namespace, self.dest, True if self.nargs == 0 else values)
 
 
+@cache
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser; a flag that is not given leaves no attribute in its result."""
     parser = _Parser(
@@ -305,9 +307,7 @@ def to_flags(config: JobConfig, manifest: str, save_path: str, data: DataConfig 
 def _named_words(config: JobConfig) -> Iterator[str]:
     """Yield the settings that have a flag of their own; `--set` states the others."""
     values: dict[str, Any] = msgspec.to_builtins(config)
-    defaults: dict[str, Any] = msgspec.to_builtins(
-        parse(["--manifest", "m", "--save_path", "s"]).job(config.data, "cpu")
-    )
+    defaults = _defaults()
     for flag in FLAGS:
         value = _look_up(values, flag.knob)
         if value is None or (value == _look_up(defaults, flag.knob) and not flag.always):
@@ -324,6 +324,15 @@ def _named_words(config: JobConfig) -> Iterator[str]:
     if values["optim"]["schedule"]["kind"] != "plateau":
         yield from ("--scheduler", values["optim"]["schedule"]["kind"])
     yield from ("--precision", values["runtime"]["precision"])
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """Return the job of a command line without flags, as plain values; no flag sets anything of its data."""
+    captures = {name: CaptureConfig(path=name, devices=(0, 1), packets=(0, 1)) for name in ("train", "val", "report")}
+    data = DataConfig(captures=captures, train=("train",), validate=("val",), report=("report",))
+    defaults: dict[str, Any] = msgspec.to_builtins(parse(["--manifest", "m", "--save_path", "s"]).job(data, "cpu"))
+    return defaults
 
 
 def _word(flag: Flag, value: object) -> str:

@@ -13,6 +13,8 @@ from model.config import (
     ModelConfig,
     NoiseConfig,
     decode_job,
+    decode_run,
+    encode_run,
     job_from_builtins,
 )
 from tests.builders.jobs import capture, values
@@ -21,6 +23,22 @@ from tests.builders.jobs import capture, values
 def test_a_configuration_says_the_same_after_writing_and_reading() -> None:
     job = job_from_builtins(values(loss={"kind": "focal", "gamma": 1.5}, augment={"noise": None, "roll": {}}))
     assert decode_job(msgspec.json.encode(job)) == job
+    assert decode_run(encode_run(job)) == job
+
+
+def test_a_run_has_its_names_beside_its_parameters() -> None:
+    run = json.loads(encode_run(job_from_builtins(values())))
+    assert list(run) == ["format", "experiment", "profile", "seed", "params"]
+    assert (run["format"], run["params"]["optim"]["epochs"]) == (2, 600)
+    assert not {"format", "seed", "profile", "experiment"} & set(run["params"])
+
+
+@pytest.mark.parametrize("content", [values(format=1), values(), {"format": 3}])
+def test_a_run_of_another_version_is_told(content: dict[str, Any]) -> None:
+    found = content.get("format", 0)
+    sentence = f"its format is {found} and this version of Knockout reads format 2; train the run again"
+    with pytest.raises(msgspec.ValidationError, match=sentence):
+        decode_run(json.dumps(content).encode())
 
 
 def test_what_is_left_out_is_the_source_study() -> None:

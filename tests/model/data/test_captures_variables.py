@@ -6,19 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import msgspec
 import numpy as np
 import pytest
 
 from model.__main__ import main
-from model.config import CapturePlace, DataConfig, JobConfig
+from model.config import CapturePlace, DataConfig, JobConfig, encode_run
 from model.data import batches
 from model.data.batches import open_role
 from model.data.captures import CaptureError
 from model.data.plain_rows import unreadable
 from model.data.shards import Order, write_shards
 from model.data.unchanged import stamp_captures
-from model.describe import check_captures
+from model.studies.radio.describe import check_captures
 from model.train.run_folder import RunFolder
 from model.train.score import burst_names
 
@@ -179,7 +178,7 @@ def test_a_job_whose_capture_is_gone_names_it_as_it_is_written(
     write_capture(secret / "here.h5")
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
-    folder.config.write_bytes(msgspec.json.encode(config))
+    folder.config.write_bytes(encode_run(config))
     assert main([str(folder.path), "--data-folder", str(tmp_path), "--device", "cpu"]) != 0
     said = capfd.readouterr()
     assert WRITTEN in said.out + said.err

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.config import JobConfig
+from model.config import JobConfig, encode_run
 from model.data.shards import Order, write_shards
 from model.endings import AWAY, INTERRUPTED
 from model.studies.radio import by_hand as train
@@ -192,7 +192,7 @@ def test_shards_train_as_the_captures_do(
     command = parse(SMALL)
     folder = RunFolder(workplace / "plain")
     folder.path.mkdir()
-    folder.config.write_bytes(msgspec.json.encode(command.job(build_job().data, "cpu")))
+    folder.config.write_bytes(encode_run(command.job(build_job().data, "cpu")))
     assert train.run_job(RadioStudy, folder, captures, "cpu") == 0
     assert timeless(folder) == timeless(run_folder(workplace))
     assert all(0 < record.data_seconds < record.seconds for record in folder.read_epochs())
