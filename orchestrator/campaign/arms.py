@@ -43,6 +43,8 @@ class Arm(Struct, frozen=True, kw_only=True):
     """The files that the parameters name, and whose content is part of what a run computes."""
     about: About = About()
     """What the task says of this configuration."""
+    cosmetic: tuple[str, ...] = ()
+    """Dotted names of parameters that change no number."""
     patch: str | None = None
     """A diff that its own change applies to the code of its reference; a path beside the campaign file."""
     ref: str | None = None
@@ -91,9 +93,11 @@ def resolve_arms(campaign: Campaign, configs: Configs) -> ResolvedArms:
     """
     order = order_by_reference(campaign.experiments)
     generated = read_generated(campaign)
-    raw = _collect(campaign, order, generated, configs)
-    configs.ask(raw.values())
-    maker = _Maker(configs, raw)
+    raw = _collect_declared(campaign, order, configs)
+    combined = _collect_generated(campaign, generated, raw, configs)
+    # All at once, because each question starts a process.
+    configs.ask((*raw.values(), *combined.values()))
+    maker = _Maker(configs, raw, combined)
     declared = maker.declare(campaign, order)
     made = maker.make_all(generated.recipes, declared)
     interactions = maker.find_interactions(generated.pairs, declared | made)
@@ -101,20 +105,27 @@ def resolve_arms(campaign: Campaign, configs: Configs) -> ResolvedArms:
     return ResolvedArms(arms=arms, interactions=interactions)
 
 
-def _collect(campaign: Campaign, order: Sequence[str], generated: Generated, configs: Configs) -> dict[str, Parameters]:
-    """Return the parameters of all arms, of generated ones too, as they are to be asked about: name -> parameters."""
-    # All at once, because each question starts a process.
+def _collect_declared(campaign: Campaign, order: Sequence[str], configs: Configs) -> dict[str, Parameters]:
+    """Return the parameters of the experiments of the file, as they are to be asked about: name -> parameters."""
     raw = {BASELINE: configs.baseline}
     for name in order:
         change, where = declared_change(campaign, name)
         raw[name] = configs.change(raw[campaign.experiments[name].on], change, where)
+    return raw
+
+
+def _collect_generated(
+    campaign: Campaign, generated: Generated, raw: Mapping[str, Parameters], configs: Configs
+) -> dict[str, Parameters]:
+    """Return the parameters of all recipes, also of those that are found to be there already: name -> parameters."""
+    combined: dict[str, Parameters] = {}
     for recipe in (*generated.recipes, *(recipe for pair in generated.pairs for recipe in pair.recipes)):
         changes = {knob: value for part in recipe.parts for knob, value in declared_change(campaign, part)[0].items()}
         try:
-            raw[recipe.id] = configs.change(raw[recipe.base], changes, recipe.where)
+            combined[recipe.id] = configs.change(raw[recipe.base], changes, recipe.where)
         except SpecError as error:
             raise _cannot_be_made(recipe, error) from None
-    return raw
+    return combined
 
 
 class _Maker:
@@ -122,11 +133,12 @@ class _Maker:
 
     Attributes:
         configs: holds the answers.
-        raw: name of an arm -> its parameters as they were asked about.
+        raw: experiment of the file -> its parameters as they were asked about.
+        combined: the same of generated arms.
     """
 
-    def __init__(self, configs: Configs, raw: Mapping[str, Parameters]) -> None:
-        self.configs, self.raw = configs, raw
+    def __init__(self, configs: Configs, raw: Mapping[str, Parameters], combined: Mapping[str, Parameters]) -> None:
+        self.configs, self.raw, self.combined = configs, raw, combined
 
     def declare(self, campaign: Campaign, order: Sequence[str]) -> dict[str, Arm]:
         """Make the baseline and the experiments of the file."""
@@ -144,6 +156,7 @@ class _Maker:
                 params=found.params,
                 reads=found.reads,
                 about=found.about,
+                cosmetic=self.configs.task.cosmetic,
             )
         }
         for name in order:
@@ -170,6 +183,7 @@ class _Maker:
             params=found.params,
             reads=found.reads,
             about=found.about,
+            cosmetic=self.configs.task.cosmetic,
             patch=experiment.patch,
             ref=experiment.ref,
             code=(*reference.code, *_own_steps(experiment)),
@@ -209,6 +223,7 @@ class _Maker:
             params=found.params,
             reads=found.reads,
             about=found.about,
+            cosmetic=self.configs.task.cosmetic,
             patch=own.patch,
             ref=own.ref,
             code=(*base.code, *steps),
@@ -219,7 +234,7 @@ class _Maker:
     def _put_together(self, recipe: Recipe, arms: Mapping[str, Arm]) -> Answer:
         try:
             stack, changes = Answer(params=arms[recipe.base].params), _changes(recipe, arms)
-            found = self.configs.put_on(stack, self.raw[recipe.id], changes, recipe.where)
+            found = self.configs.put_on(stack, self.combined[recipe.id], changes, recipe.where)
         except SpecError as error:
             raise _cannot_be_made(recipe, error) from None
         for part in recipe.parts:
@@ -235,7 +250,7 @@ class _Maker:
         return found
 
     def find_interactions(self, pairs: Sequence[Pair], arms: Mapping[str, Arm]) -> tuple[Interaction, ...]:
-        """Find the four arms of each pair of `interactions` by their configurations. A pair that lacks one is left out."""
+        """Find the four arms of each pair by their configurations. A pair that lacks one is left out."""
         found = []
         for pair in pairs:
             # Arms are found by configuration and not by name: an experiment of the file may be one of the four.

@@ -58,7 +58,7 @@ class Configs:
             return ask_schema(self.task, self.root)
         if self.task.schema is None:
             return {}
-        found = self.task.schema
+        found: object = self.task.schema
         if isinstance(found, str):
             found = _read_schema_file(self.root / found)
         elif isinstance(found, tuple):

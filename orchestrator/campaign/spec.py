@@ -142,10 +142,12 @@ class CampaignSpec(Config, frozen=True, kw_only=True):
     metrics: Annotated[
         dict[str, MetricSpec], Meta(description="what is read of each run; by default what the task says")
     ] = {}
-    margin: Annotated[
-        float | None,
-        Meta(gt=0, description="smallest difference that matters, where the task names the metrics; in points"),
-    ] = None
+    margin: (
+        Annotated[
+            float, Meta(gt=0, description="smallest difference that matters, in points; where the task names metrics")
+        ]
+        | None
+    ) = None
     seeds: Seeds
     data: Annotated[dict[str, Any], Meta(description="parameters of the task about its data, if it checks them")] = {}
     guards: GuardSpec = field(default_factory=GuardSpec)
@@ -211,6 +213,15 @@ class Campaign(Struct, frozen=True, kw_only=True):
     ablate: tuple[str | tuple[str, ...], ...] = ()
     aa: int = 0
     searches: dict[str, SearchSpec] = {}
+
+    def with_role(self, *roles: str) -> tuple[str, ...]:
+        """Return the splits or metrics that have one of some roles, in their order."""
+        return tuple(name for role in roles for name, own in self.splits.items() if own == role)
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """The splits or metrics that a report shows, the judged ones first."""
+        return self.with_role("judged", "no_worse", "shown")
 
     @property
     def judged(self) -> MetricSpec:

@@ -64,7 +64,7 @@ def report(options: argparse.Namespace) -> int:
 def print_outcome(outcome: Outcome) -> None:
     """Print the verdicts, and where the report is."""
     campaign = outcome.plan.campaign
-    title = f"{campaign.name}, profile {campaign.profile}: accuracy on {campaign.data.report[0]}"
+    title = f"{campaign.name}, profile {campaign.profile}: accuracy on {campaign.judged.name}"
     table = Table(title=cell(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("experiment", "on", "%", "delta", "interval", "seeds", "verdict"):
         is_text = heading in ("experiment", "on", "verdict")

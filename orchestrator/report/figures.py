@@ -150,7 +150,7 @@ def _draw_frame(axes: Axes, plan: Plan, limits: tuple[float, float]) -> None:
     axes.axvspan(-margin, margin, color="#e9eef4", zorder=0)
     axes.axvline(0.0, color=INK, linewidth=0.9, zorder=1)
     axes.set_xlim(limits)
-    name = one_line(plan.campaign.data.report[0], NAME_LETTERS)
+    name = one_line(plan.campaign.judged.name, NAME_LETTERS)
     axes.set_xlabel(f"difference to the reference, percentage points of {name} accuracy")
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)

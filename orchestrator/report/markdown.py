@@ -79,9 +79,9 @@ def render_markdown(
     plan, judgements = findings.plan, findings.judgements
     context = {
         "campaign": plan.campaign,
-        "is_emulated": plan.campaign.data.emulate is not None,
+        "is_emulated": plan.campaign.data.get("emulate") is not None,
         "judged": tables.judged_capture(plan),
-        "also_scored": wording.listed(plan.campaign.data.report[1:]) if plan.campaign.data.report[1:] else "",
+        "also_scored": wording.listed(plan.campaign.reported[1:]) if plan.campaign.reported[1:] else "",
         "coverage": wording.coverage(plan.campaign.judging.level),
         "looks": wording.listed(plan.campaign.staging.looks) if plan.campaign.staging else "",
         "confirming": wording.coverage(2 * plan.campaign.judging.level),
@@ -196,5 +196,5 @@ def _describe_environment(origin: Mapping[str, Any]) -> str:
 
 
 def _describe_captures(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
-    hashes = {path: content for run in runs for path, content in (run.provenance.get("captures") or {}).items()}
+    hashes = {path: content for run in runs for path, content in (run.provenance.get("files") or {}).items()}
     return [(f"capture {Path(path).name}", f"SHA-256 {content[:16]}…") for path, content in sorted(hashes.items())]

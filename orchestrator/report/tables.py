@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from msgspec import structs
 
-from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.generated import Interaction
 from orchestrator.campaign.plan import Plan, PlannedRun
 from orchestrator.runs.folder import EpochRecord
@@ -52,7 +51,7 @@ def runs_table(plan: Plan, records: Records) -> pd.DataFrame:
     - accepted_from: the run of older code whose result somebody accepted for this run
     - failure, reason
     """
-    captures = plan.arms[BASELINE].config.data.scored
+    captures = plan.campaign.with_role("validate", "choose", "judged", "shown")
     columns = {
         **dict.fromkeys(("experiment",), "str"),
         "seed": "Int64",
@@ -148,7 +147,7 @@ def scores_table(findings: Findings) -> pd.DataFrame:
 
 def judged_capture(plan: Plan) -> str:
     """Return the name of the capture that verdicts are about."""
-    return plan.campaign.data.report[0]
+    return plan.campaign.judged.name
 
 
 def _score_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from glob import glob, has_magic
+from glob import has_magic
 from pathlib import Path
 from typing import Literal
 
@@ -115,6 +115,19 @@ def fingerprint_data(specs: Mapping[str, DataSpec], folder: Path, cache: Path) -
         return {name: _fingerprint_one(name, spec, folder, known) for name, spec in specs.items()}
 
 
+def is_there(place: Place) -> bool:
+    """Whether something is at a place, or a glob finds something there."""
+    path = Path(place)
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return bool(_matches(path.absolute()))
+    except (OSError, ValueError):
+        # It may exist; the error of reading it says why it cannot be read.
+        return True
+    return True
+
+
 def _fingerprint_one(name: str, spec: DataSpec, folder: Path, known: dict[str, Fingerprint]) -> str:
     files = _find_files(Place(folder, spec.path))
     if not files:
@@ -141,19 +154,24 @@ def _find_files(place: Place) -> list[tuple[str, str]]:
 
     A single file has an empty name. The place of a folder is no part of its files' names.
     """
-    top = Path(place)
-    if not top.is_dir():
-        if os.path.lexists(top) or not has_magic(str(top)):
-            return [("", place.path)] if os.path.lexists(top) else []
-        found = sorted(glob(str(top), recursive=True))
-        base = os.path.commonpath([os.path.dirname(path) for path in found]) if found else ""
-        inside = [file for path in found for file in ([path] if not os.path.isdir(path) else _walk(path))]
-        return [(os.path.relpath(path, base), path) for path in dict.fromkeys(inside)]
-    return [(os.path.relpath(path, top), path) for path in _walk(str(top))]
+    top = Path(place).absolute()
+    if top.is_dir():
+        return [(str(path.relative_to(top)), str(path)) for path in _walk(top)]
+    if os.path.lexists(top):
+        return [("", place.path)]
+    base = next((parent for parent in top.parents if not has_magic(str(parent))), top)
+    inside = (file for path in _matches(top) for file in (_walk(path) if path.is_dir() else [path]))
+    return [(str(path.relative_to(base)), str(path)) for path in dict.fromkeys(inside)]
 
 
-def _walk(folder: str) -> list[str]:
-    return sorted(os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names)
+def _matches(pattern: Path) -> list[Path]:
+    """Return what a glob finds, sorted; nothing for a path without its signs."""
+    anchor = Path(pattern.anchor)
+    return sorted(anchor.glob(str(pattern.relative_to(anchor)))) if has_magic(str(pattern)) else []
+
+
+def _walk(folder: Path) -> list[Path]:
+    return sorted(Path(parent) / name for parent, _, names in os.walk(folder) for name in names)
 
 
 def changed_files(files: Mapping[str, str], folder: Path, cache: Path) -> list[str]:

@@ -108,6 +108,10 @@ class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     task: TaskSpec
     root: str = ""
     """Folder of the campaign file."""
+    epochs: int | None = None
+    """Epochs that the training has at most; None where nobody knows."""
+    needs: tuple[str, ...] = ()
+    """What it needs of a machine: some of `gpu` and `compiler`."""
 
     @property
     def inputs(self) -> CodeAndData:
@@ -133,6 +137,10 @@ class Terms(Struct, frozen=True, kw_only=True):
     task: TaskSpec
     root: str = ""
     """Folder of the campaign file."""
+    epochs: int | None = None
+    """Epochs that the training has at most; None where nobody knows."""
+    needs: tuple[str, ...] = ()
+    """What it needs of a machine: some of `gpu` and `compiler`."""
 
     def order(self, run: str, identity: str, queued: str) -> Order:
         """Return the order of one run; `queued` is its place in the queue."""

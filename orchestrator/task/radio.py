@@ -105,3 +105,25 @@ def shard_captures(folder: Path, data: Mapping[str, Any], root: Path, sha256: Ma
     """
     order = {"data": data, "data_folder": str(root.resolve()), "out": str(folder.resolve()), "sha256": sha256}
     return ask(_module("model.data.shards"), msgspec.json.encode(order), None).decode(errors="replace")
+
+
+def find_shared_bursts(data: Mapping[str, Any], root: Path, sha256: Mapping[str, str], remembered: Path) -> str | None:
+    """Say which roles share bursts, by content, that they must not share; None if there are none.
+
+    Args:
+        data: the captures and their roles, a section `data` of the radio study; paths are relative to `root`.
+        root: the campaign's folder.
+        sha256: path of a capture in `data` -> hash of the file.
+        remembered: the folder that keeps hashes of bursts.
+
+    Raises:
+        DataError: a capture does not fit, or changes while it is read.
+    """
+    question = {
+        "data": data,
+        "data_folder": str(root.resolve()),
+        "sha256": sha256,
+        "remembered": str(remembered.resolve()),
+    }
+    answer = ask(_module("model.data.shared_bursts"), msgspec.json.encode(question), None)
+    return msgspec.json.decode(answer, type=str | None)

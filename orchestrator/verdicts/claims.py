@@ -236,8 +236,8 @@ def find_protocol(plan: Plan) -> Protocol:
     """
     baseline = plan.arms[BASELINE].reported
     declared = baseline.bursts if baseline else None
-    capture = plan.campaign.data.captures[plan.campaign.data.report[0]]
-    num_devices, num_packets = (stop - start for start, stop in (capture.devices, capture.packets))
+    capture = plan.campaign.data.get("captures", {}).get(plan.campaign.judged.name, {})
+    num_devices, num_packets = (stop - start for start, stop in map(capture.get, ("devices", "packets"), [(0, 0)] * 2))
     return Protocol(
         num_items=declared or num_devices * num_packets,
         is_declared=declared is not None,

@@ -70,7 +70,7 @@ def score_table(plan: Plan, records: Mapping[str, RunRecord]) -> tuple[dict[str,
     columns of the table.
     """
     # Controls are left out here (see above), and get their own spread or none.
-    capture = plan.campaign.data.report[0]
+    capture = plan.campaign.judged.name
     runs = {name: runs_by_seed(plan, records, name) for name, arm in plan.arms.items() if not arm.control}
     num_items = [len(bursts.keys) for of in runs.values() for bursts in outcomes_by_seed(of, capture).values()]
     scores = {configuration(plan, name): scores_by_seed(of, capture) for name, of in runs.items()}
@@ -80,7 +80,7 @@ def score_table(plan: Plan, records: Mapping[str, RunRecord]) -> tuple[dict[str,
 
 def replicate_scores(plan: Plan, records: Mapping[str, RunRecord]) -> dict[int, float]:
     """Return the accuracy of every run of the baseline's configuration, in percent, by the seed of its training."""
-    capture = plan.campaign.data.report[0]
+    capture = plan.campaign.judged.name
     return {
         seed + arm.seed_shift: accuracy
         for name, arm in plan.arms.items()

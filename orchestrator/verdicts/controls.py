@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from msgspec import Struct
 from scipy.stats import binomtest
 
-from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.fields import ABLATION
 from orchestrator.campaign.plan import Plan
 from orchestrator.runs.record import RunRecord
@@ -76,12 +75,12 @@ def false_verdicts(plan: Plan, judgements: Mapping[str, Judgement]) -> FalseVerd
 
 def shuffled_labels(plan: Plan, records: Mapping[str, RunRecord]) -> list[Shuffled]:
     """List the scored runs that were trained on shuffled labels, on the judged capture, in the order of the plan."""
-    capture = plan.campaign.data.report[0]
+    capture = plan.campaign.judged.name
     found = []
     for run in plan.runs:
         result = records[run.id].result if run.id in records else None
         # The knob counts and not the arm's name: any experiment may train on shuffled labels.
-        if run.config.data.shuffled_labels and result and capture in result.scores:
+        if plan.arms[run.experiment].about.shuffled and result and capture in result.scores:
             score = result.scores[capture]
             # An exact interval: near chance the normal approximation is poor.
             interval = binomtest(score.correct, score.bursts).proportion_ci(COVERAGE)
@@ -95,16 +94,10 @@ def shuffled_labels(plan: Plan, records: Mapping[str, RunRecord]) -> list[Shuffl
                     score=100.0 * score.accuracy,
                     low_percent=100.0 * float(interval.low),
                     high_percent=100.0 * float(interval.high),
-                    chance_percent=100.0 / _num_classes(plan.arms[run.experiment]),
+                    chance_percent=100.0 * (plan.arms[run.experiment].about.chance or 0.0),
                 )
             )
     return found
-
-
-def _num_classes(arm: Arm) -> int:
-    """Return the number of transmitters that a model is trained to tell apart."""
-    data = arm.config.data
-    return len({device for name in data.train for device in range(*data.captures[name].devices)})
 
 
 def contributions(plan: Plan, judgements: Mapping[str, Judgement]) -> list[Contribution]:

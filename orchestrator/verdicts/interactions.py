@@ -143,7 +143,7 @@ class FourArms(Struct, frozen=True, kw_only=True):
 
 
 def _four_arms(plan: Plan, records: Records, pair: Interaction, pooled: Mapping[str, Spread]) -> FourArms:
-    capture = plan.campaign.data.report[0]
+    capture = plan.campaign.judged.name
     neither, first, second, both = (outcomes_by_seed(runs_by_seed(plan, records, cell), capture) for cell in pair.cells)
     # Four spreads or none: with one missing, the contrast uses its own seeds.
     known = [pooled[name] for cell in pair.cells if (name := configuration(plan, cell)) in pooled]

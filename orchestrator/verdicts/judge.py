@@ -100,7 +100,7 @@ def judge(plan: Plan, records: Mapping[str, RunRecord], at: AtLook = ONLY_LOOK) 
             also those without a p-value yet.
     """
     runs = {name: runs_by_seed(plan, records, name) for name in plan.arms}
-    capture = plan.campaign.data.report[0]
+    capture = plan.campaign.judged.name
     estimates = _estimate_all(plan, records, plan.campaign.judging.level * at.share)
     adjusted, compared = _adjust(plan, estimates, at)
     equivalence = {name: equivalence_p_value(found, plan.campaign.margin) for name, found in estimates.items()}
@@ -143,7 +143,7 @@ def estimate_at(
     spread = spread_between(plan, pooled_spreads(plan, records), *sides)
     at_seeds = structs.replace(plan, campaign=structs.replace(plan.campaign, seeds=tuple(seeds)))
     own, reference_runs = (runs_by_seed(at_seeds, records, side) for side in sides)
-    pairs = pair_runs(own, reference_runs, plan.campaign.data.report[0])
+    pairs = pair_runs(own, reference_runs, plan.campaign.judged.name)
     return estimate_delta(pairs, spread, level)
 
 
@@ -152,7 +152,7 @@ def _estimate_all(plan: Plan, records: Mapping[str, RunRecord], level: float) ->
     runs = {name: runs_by_seed(plan, records, name) for name in plan.arms}
     return {
         name: estimate_delta(
-            pair_runs(runs[name], runs[arm.reference], plan.campaign.data.report[0]),
+            pair_runs(runs[name], runs[arm.reference], plan.campaign.judged.name),
             spread_between(plan, spreads, name, arm.reference),
             level,
         )

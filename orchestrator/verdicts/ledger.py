@@ -61,23 +61,24 @@ def _scorings_of(plan: Plan, run: PlannedRun, record: RunRecord | None) -> list[
             bursts=scores[capture].bursts,
             correct=scores[capture].correct,
         )
-        for capture in plan.campaign.data.report
+        for capture in plan.campaign.reported
         if capture in scores
     ]
 
 
 def describe_scorings(plan: Plan, found: Sequence[Scoring]) -> list[str]:
     """Say how often each reported capture was scored, what was chosen on it, and what is not counted."""
-    data = plan.campaign.data
+    campaign = plan.campaign
+    choose = campaign.with_role("choose")
     trials = "; their runs are scored here too, once each, but nothing uses these scores and they are not counted"
-    looks = f"Searches may look at {wording.listed(data.choose)} alone{trials if plan.campaign.searches else ''}."
+    looks = f"Searches may look at {wording.listed(choose)} alone{trials if plan.campaign.searches else ''}."
     return [
         *(
             _describe_capture(plan, capture, [each for each in found if each.capture == capture])
-            for capture in data.report
+            for capture in campaign.reported
         ),
-        f"Each run was scored once, at the epoch of the lowest validation loss (on {wording.listed(data.validate)}).",
-        *([looks] if data.choose else ()),
+        *campaign.notes,
+        *([looks] if choose else ()),
         "Not counted, since they leave no trace: results that a second try replaced, and scorings by hand with "
         "`python -m model.studies.radio.evaluate`. "
         "Runs of other code, seeds or profiles are in the reports on them.",
@@ -96,7 +97,7 @@ def _describe_capture(plan: Plan, capture: str, found: Sequence[Scoring]) -> str
 
 def _describe_choice(plan: Plan, capture: str) -> str:
     """Say what was chosen on a capture. Only the first capture gives verdicts, by which looks give out seeds."""
-    if plan.campaign.staging is None or capture != plan.campaign.data.report[0]:
+    if plan.campaign.staging is None or capture != plan.campaign.judged.name:
         return "nothing was chosen on it"
     return (
         "verdicts on it decided which experiments got more seeds, at levels that add up, "
@@ -136,7 +137,7 @@ def seed_scores(
     """Return what is known of an experiment at each of the campaign's seeds, in their order."""
     judgement = judgements[experiment]
     fresh = judgement.fresh or Estimate()
-    score_of = scores_by_seed(runs_by_seed(plan, records, experiment), plan.campaign.data.report[0])
+    score_of = scores_by_seed(runs_by_seed(plan, records, experiment), plan.campaign.judged.name)
     return [
         SeedScore(
             experiment=experiment,

@@ -187,7 +187,7 @@ def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: s
     steps = Arithmetic(
         experiment=experiment,
         reference=arm.reference,
-        capture=plan.campaign.data.report[0],
+        capture=plan.campaign.judged.name,
         level=plan.campaign.judging.level,
         verdict=judgement.verdict,
         reason=judgement.reason,
@@ -212,7 +212,7 @@ def _look_step(judgement: Judgement) -> LookStep | None:
 
 
 def _outcomes(plan: Plan, records: Records, experiment: str) -> dict[int, Bursts]:
-    return outcomes_by_seed(runs_by_seed(plan, records, experiment), plan.campaign.data.report[0])
+    return outcomes_by_seed(runs_by_seed(plan, records, experiment), plan.campaign.judged.name)
 
 
 def _join(

@@ -5,7 +5,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from model.config import decode_job
 from orchestrator.campaign.plan import plan_runs
 from orchestrator.campaign.selection import Request, Selection, open_campaign
 from orchestrator.runs.identity import CodeAndData
@@ -80,7 +79,7 @@ def test_each_changes_something_at_every_profile_and_only_k1_takes_a_change_back
     arms = study_at(profile).arms
     assert {(arm.id, arm.same_as) for arm in arms.values() if arm.same_as} == {("K1", "E5")}
     for arm in arms.values():
-        assert decode_job(msgspec.json.encode(arm.config)) == arm.config
+        assert msgspec.json.decode(msgspec.json.encode(arm.params)) == arm.params
 
 
 def test_the_quick_profile_takes_a_part_of_them_unless_asked_for_all() -> None:
