@@ -70,7 +70,7 @@ def test_a_changed_knob_is_named_with_both_values(study: Any, ask: Ask) -> None:
 
 def test_a_knob_that_an_older_version_did_not_have_is_absent(study: Any, ask: Ask) -> None:
     run_id = study.end(study.start("E5"))
-    edit_json(study.paths.run(run_id).config, lambda config: config["optim"].pop("epochs"))
+    edit_json(study.paths.run(run_id).config, lambda config: config["params"]["optim"].pop("epochs"))
     study.edit("loss.gamma: 2.0", "loss.gamma: 1.0")
     assert "config: optim.epochs: absent -> " in ask(run_id)[1]
 
@@ -80,7 +80,7 @@ def test_changed_code_is_listed_file_by_file(study: Any, ask: Ask) -> None:
     (study.paths.root / "model" / "__main__.py").write_text("print('two')\nprint('three')\n")
     (study.paths.root / "notes.txt").write_text("no code\n")
     uncommitted = ask(run_id)[1]
-    assert uncommitted.splitlines()[1].startswith("code: model/ has another hash: ")
+    assert uncommitted.splitlines()[1].startswith("code: another hash: ")
     assert uncommitted.splitlines()[2:] == ["  model/__main__.py (+2 -1)"]
     study.commit()
     assert ask(run_id)[1] == uncommitted
@@ -172,13 +172,13 @@ class TestAPatch:
     def test_a_changed_one_is_a_change_of_code(self, study: Any, patched: str, ask: Ask) -> None:
         self.patch(study, "three")
         lines = ask(patched)[1].splitlines()
-        assert lines[1].startswith("code: model/ has another hash: ")
+        assert lines[1].startswith("code: another hash: ")
         assert lines[2:] == ["  model/__main__.py (+1 -1)"]
 
     def test_one_that_is_refused_now_has_no_files_to_compare(self, study: Any, patched: str, ask: Ask) -> None:
         (study.paths.root / "p1.diff").unlink()
         lines = ask(patched)[1].splitlines()
-        assert lines[1].startswith("code: model/ has another hash: ")
+        assert lines[1].startswith("code: another hash: ")
         assert "the files that differ are unknown" in lines[2]
 
 

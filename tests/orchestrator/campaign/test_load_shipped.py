@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from orchestrator.campaign.plan import plan_runs
-from orchestrator.campaign.selection import Request, Selection, open_campaign
+from orchestrator.campaign.selection import Request, Selection, open_campaign, read_paths
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.verdicts.claims import find_protocol
 
@@ -54,8 +54,8 @@ def test_what_never_finished_is_said_to(outcome: str) -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_claims_are_audited_on_the_bursts_of_the_source_at_every_profile(profile: str) -> None:
     study = study_at(profile)
-    hashes = {capture.path: "da7a" for capture in study.campaign.data.captures.values()}
-    plan = plan_runs(study.campaign, study.resolved, CodeAndData(code_tree="c0de", captures=hashes))
+    hashes = dict.fromkeys(read_paths(study), "da7a")
+    plan = plan_runs(study.campaign, study.resolved, CodeAndData(code_tree="c0de", files=hashes))
     found = find_protocol(plan)
     assert (found.num_items, found.is_declared) == (1000, True)
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.config import JobConfig
 from orchestrator.campaign.plan import Plan
 from orchestrator.errors import RunError
-from orchestrator.runs.folder import LocationScore, Result, RunFolder
+from orchestrator.runs.folder import LocationScore, Result, RunConfig, RunFolder
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import NotBelievedError, RunRecord, read_run, read_runs
 from tests.builders.epochs import an_epoch, append_epoch
+from tests.builders.results import scored_captures
 
 
 def result_of(*captures: str) -> Result:
@@ -41,16 +41,16 @@ def arrays_of(*captures: str, **changes: NDArray[Any]) -> dict[str, NDArray[Any]
     return {f"{capture}/{name}": values for capture in captures for name, values in (ARRAYS | changes).items()}
 
 
-def write_run(folder: RunFolder, run: RunRecord, config: JobConfig | None = None) -> None:
+def write_run(folder: RunFolder, run: RunRecord) -> None:
     """Write a finished run, as orchestrator and job leave it."""
-    config = config or run.config
+    config = RunConfig(experiment=run.experiment, profile="quick", seed=run.seed, params=run.params)
     folder.path.mkdir(parents=True)
     folder.config.write_bytes(msgspec.json.encode(config))
     folder.provenance.write_text(json.dumps({"commit": "abc"}))
     for epoch in run.epochs:
         append_epoch(folder, epoch)
-    np.savez_compressed(folder.predictions, allow_pickle=False, **arrays_of(*config.data.scored))
-    folder.write_result(result_of(*config.data.scored))
+    np.savez_compressed(folder.predictions, allow_pickle=False, **arrays_of(*scored_captures(folder)))
+    folder.write_result(result_of(*scored_captures(folder)))
 
 
 @pytest.fixture
