@@ -323,7 +323,7 @@ class Placing:
             data=self.current.inputs.data,
             task=self.current.whole.campaign.task,
             root=str(self.paths.root.resolve()),
-            epochs=arm.about.epochs,
+            num_epochs=arm.about.epochs,
             needs=arm.about.needs,
             guards=self.plan.campaign.guards,
             references=tuple(whole.run_of[name, seed] for name in names for seed in self.plan.campaign.seeds),

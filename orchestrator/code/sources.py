@@ -12,7 +12,6 @@ from pathlib import Path
 
 import msgspec
 
-import model
 from orchestrator.code.blobs import CODE, blob_name, hash_listing, list_few, write_listing
 from orchestrator.code.folders import is_code_unchanged, read_code_folder
 from orchestrator.code.git import NoGitError
@@ -24,6 +23,7 @@ from orchestrator.errors import CodeError
 from orchestrator.files import content_hash
 from orchestrator.runs.order import OrderedCode
 from orchestrator.runs.paths import Paths
+from orchestrator.task.call import installed_folder
 
 LISTING = "listing"
 """File in a copy of the code: the names and contents of all its files."""
@@ -141,6 +141,18 @@ class GitCode:
             self.repository.branches.retire(commit)
 
 
+def _installed_model() -> Path:
+    """Return the installed `model`, which is not imported: that would load torch.
+
+    Raises:
+        CodeError: it is not installed.
+    """
+    folder = installed_folder(CODE)
+    if folder is None:
+        raise CodeError(f"there is no `{CODE}/` beside the campaign file, and none is installed; install the studies")
+    return folder / CODE
+
+
 class CopiedCode:
     """Code outside a repository: a copy of the campaign's `model/`, or of the installed one.
 
@@ -151,7 +163,7 @@ class CopiedCode:
 
     def __init__(self, paths: Paths, why: str = "no git repository holds it") -> None:
         local = paths.root / CODE
-        self.source = local if (local / "__main__.py").exists() else Path(model.__file__).parent
+        self.source = local if (local / "__main__.py").exists() else _installed_model()
         # Read once, so that the copy made later has the bytes that were hashed.
         self._files = read_code_folder(self.source)
         self._blobs = {path: blob_name(content) for path, content in self._files.items()}

@@ -185,7 +185,7 @@ class Starter:
             raise RejectedError(problem)
         write_provenance(folder, order, self.paths.root, slot)
         job = self.launcher.start(folder, code, order.code.tree, with_first_threads(folder, slot))
-        live = LiveRun(id=claimed.id, num_epochs=order.epochs or 0, folder=folder, job=job)
+        live = LiveRun(id=claimed.id, num_epochs=order.num_epochs or 0, folder=folder, job=job)
         return Task(claimed, order, live, slot)
 
     def must_be_alone(self, claimed: QueuedRun) -> bool:

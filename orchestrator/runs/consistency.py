@@ -39,7 +39,7 @@ def find_disagreement(result: Result, predictions: Mapping[str, Predictions], or
         return f"result.json says that epoch {result.best_epoch} of {result.epochs} was scored"
     if result.state != RunState.DONE:
         return f"result.json says that the run is {result.state}, and gives scores" if result.scores else None
-    wanted = scored_splits(order.task) if order else set(result.scores)
+    wanted = scored_splits(order.task) if order else {*result.scores, *predictions}
     for file, names in (("result.json", set(result.scores)), ("predictions.npz", set(predictions))):
         if names != wanted:
             found = listed(sorted(names)) if names else "no capture"

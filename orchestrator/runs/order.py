@@ -108,7 +108,7 @@ class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     task: TaskSpec
     root: str = ""
     """Folder of the campaign file."""
-    epochs: int | None = None
+    num_epochs: int | None = None
     """Epochs that the training has at most; None where nobody knows."""
     needs: tuple[str, ...] = ()
     """What it needs of a machine: some of `gpu` and `compiler`."""
@@ -137,7 +137,7 @@ class Terms(Struct, frozen=True, kw_only=True):
     task: TaskSpec
     root: str = ""
     """Folder of the campaign file."""
-    epochs: int | None = None
+    num_epochs: int | None = None
     """Epochs that the training has at most; None where nobody knows."""
     needs: tuple[str, ...] = ()
     """What it needs of a machine: some of `gpu` and `compiler`."""

@@ -166,7 +166,7 @@ class TrialRuns:
             data=self.inputs.data,
             task=campaign.task,
             root=str(self.paths.root.resolve()),
-            epochs=self.stack.about.epochs,
+            num_epochs=self.stack.about.epochs,
             needs=self.stack.about.needs,
             guards=campaign.guards,
             references=tuple(name for name in self._references if name != run.id),

@@ -35,9 +35,7 @@ def queued(tmp_path: Path, a_plan: Callable[..., Plan]) -> tuple[RunFolder, Orde
     run = a_plan({}, seeds=(3,)).runs[0]
     folder = RunFolder(tmp_path / run.id)
     told = {"files": {"LocA.h5": "da7a"}, "task": RADIO}
-    order = Order(
-        run=run.id, identity=run.identity, queued="now", code=CODE, files=captures, task=RADIO, guards=GuardSpec()
-    )
+    order = Order(run=run.id, identity=run.identity, queued="now", code=CODE, guards=GuardSpec(), **told)
     place_run(folder, run.config, order)
     return folder, order
 

@@ -252,7 +252,7 @@ def test_a_folder_with_files_of_several_runs_is_not_believed(written: tuple[str,
     [
         [],
         {"commit": ["abc"]},
-        {"captures": "LocA.h5"},
+        {"files": "LocA.h5"},
         {"environment": {"torch": 2}},
         {"accepted": {"run": 5}},
         {"code_changes": 7},

@@ -142,13 +142,13 @@ class TestCheck:
 class TestKept:
     """A question is asked once, as long as neither it nor the code changes."""
 
-    CODE = "import pathlib, sys; pathlib.Path('asked').open('a').write('x'); print('[{\"epochs\": 4}]')"
+    CODE = "import pathlib, sys; pathlib.Path('count').open('a').write('x'); print('[{\"epochs\": 4}]')"
 
     @pytest.fixture
     def counted(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
         monkeypatch.setattr("orchestrator.task.kept.SETTLED_SECONDS", -60.0)
         (root / "asked.py").write_text(self.CODE)
-        return lambda: (root / "asked").stat().st_size
+        return lambda: (root / "count").stat().st_size
 
     def test_the_same_question_is_asked_once(self, root: Path, counted: Callable[[], int]) -> None:
         for _ in range(2):
@@ -180,7 +180,7 @@ class TestKept:
         monkeypatch.setattr("orchestrator.task.kept.SETTLED_SECONDS", 60.0)
         for _ in range(2):
             check_configs(TASK, root, [{}])
-        assert (root / "asked").stat().st_size == 2
+        assert (root / "count").stat().st_size == 2
 
     def test_a_cache_that_cannot_be_written_costs_only_time(self, root: Path, counted: Callable[[], int]) -> None:
         (root.parent / "cache").write_text("a file")

@@ -230,7 +230,7 @@ class TestNotRecorded:
 
     def test_what_one_run_recorded_is_a_confound(self, compare: Compare) -> None:
         assert compare({}) == (
-            *(f"data: capture Loc{x} {x.lower() * 12} in baseline, not recorded in E5 (seed 0)" for x in "ABD"),
+            *(f"data: captures.Loc{x} {x.lower() * 12} in baseline, not recorded in E5 (seed 0)" for x in "ABD"),
             "code: c0dec0dec0de in baseline, not recorded in E5 (seed 0)",
             "environment: python 3.11.9 in baseline, not recorded in E5 (seed 0)",
             "environment: torch 2.13.0 in baseline, not recorded in E5 (seed 0)",
