@@ -16,7 +16,7 @@ import msgspec
 
 from model.config import CaptureConfig, DataConfig, JobConfig, encode_run
 from model.speed import write_noise
-from model.train.run_folder import RunFolder
+from orchestrator.runs.folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 LOOK_SECONDS = 0.01

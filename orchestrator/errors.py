@@ -141,8 +141,27 @@ def explain_os_error(error: OSError) -> str:
     return f"{what}{second}; {advice}"
 
 
+EXTRAS = {
+    "fla": "studies",
+    "h5py": "studies",
+    "liger_kernel": "studies",
+    "torch": "studies",
+    "transformers": "studies",
+    "triton": "studies",
+    "psycopg": "postgresql",
+    "pyarrow": "parquet",
+    "tensorboard": "tensorboard",
+}
+"""Package that only some users need -> the extra that brings it."""
+
+
 def explain_missing_module(name: str) -> str:
     """Return a sentence on a module of a package that this Python has not, and what to do."""
+    if extra := EXTRAS.get(name.partition(".")[0]):
+        return (
+            f"the module `{name}` is not installed for {sys.executable}; `pip install 'knockout[{extra}]'` brings it, "
+            "and so does `make setup` in the project's folder"
+        )
     return (
         f"the module `{name}` is not installed for {sys.executable}; run `make setup` in the project's folder and use "
         "its .venv/bin/knockout; for a machine without a network, `make gpu` gathers packages elsewhere"

@@ -62,12 +62,14 @@ def _explain(what: str, structs: list[type[Struct]], above: list[type[Struct]], 
         return _explain_unknown(field["field"], structs), (field["field"],)
     if "missing required field" in what and field:
         return f"`{field['field']}` is missing here", ()
+    # msgspec names the length, which says little to who left a list empty.
     if what.endswith("of length >= 1"):
         return "this must not be empty", ()
     return what + (_valid_values(above, fields) if what.startswith("Invalid") else ""), ()
 
 
 def _explain_unknown(name: str, structs: list[type[Struct]]) -> str:
+    # A section that has kinds: the name may be right, and belong to another kind.
     kinds = [str(struct.__struct_config__.tag) for struct in structs if name in struct.__struct_fields__]
     if kinds:
         return f"`{name}` has no effect here: only kind {' or '.join(f'`{kind}`' for kind in kinds)} has it"
@@ -97,6 +99,7 @@ def structs_at(root: type[Struct], fields: Path) -> list[type[Struct]]:
     """Return the struct types that a path of fields may lead to; a section has one for each of its kinds."""
     found = [root]
     for field in fields:
+        # Annotations stay, since ranges and descriptions are part of them.
         hints = [typing.get_type_hints(struct, include_extras=True).get(field) for struct in found]
         found = [struct for hint in hints if hint is not None for struct in structs_of(hint)]
     return found
@@ -134,5 +137,6 @@ def _name_entries(text: str, root: type[Struct], values: object) -> Path:
     # An entry of a list, or of plain values, has no struct of its own.
     if not isinstance(entries, dict) or not kinds:
         return fields
+    # The first entry that is wrong by itself is the one that msgspec stopped at.
     wrong = next((str(key) for key, value in entries.items() if find_problem(value, kinds[0])), None)
     return fields if wrong is None else (*fields, wrong, *_keys(after))

@@ -97,7 +97,7 @@ def hold(path: Path) -> Iterator[Holder]:
 def _take(file: BinaryIO, path: Path) -> None:
     # Poll instead of blocking: `flock` without a limit could wait for ever for a stopped process.
     deadline = time.monotonic() + LOCK_SECONDS
-    while (lock := _lock(file, fcntl.LOCK_EX)) is not _Lock.TAKEN:
+    while (lock := _lock(file)) is not _Lock.TAKEN:
         holder = _decode(_read(file))
         if lock is _Lock.NONE_HERE and not (holder and holder.is_here and holder.is_alive):
             # The recorded job has ended, or is on another machine: then the queue's lease has decided that it is dead.
@@ -110,47 +110,15 @@ def _take(file: BinaryIO, path: Path) -> None:
         time.sleep(LOCK_POLL_SECONDS)
 
 
-def find_holder(path: Path) -> Holder | None:
-    """Return the living job that holds a folder, by its `job.lock`; None if nobody does.
-
-    Raises:
-        HeldError: a process that is no job holds it.
-        OSError: the file cannot be read.
-    """
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return None
-    with file:
-        deadline = time.monotonic() + LOCK_SECONDS
-        # A shared lock, so that two programs that only look do not take each other for a job.
-        while (lock := _lock(file, fcntl.LOCK_SH)) is not _Lock.TAKEN:
-            # A file that is locked and still empty belongs to a job that is just starting, so look again.
-            holder = _decode(_read(file))
-            if lock is _Lock.NONE_HERE:
-                return holder if holder and holder.is_here and holder.is_alive else None
-            if holder is not None:
-                return holder
-            if time.monotonic() >= deadline:
-                raise HeldError(f"{path}: this is locked by a process that is no job; end it, and run again")
-            time.sleep(LOCK_POLL_SECONDS)
-    return None
-
-
-def last_holder(path: Path) -> Holder | None:
-    """Return the last job that held a folder, dead or alive; None if the file does not name one."""
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-        return _decode(_read(file))
-    return None
-
-
 def require_hold(path: Path, mine: Holder) -> None:
     """Refuse to continue if another job has taken the folder.
 
     Raises:
         HeldError: names that job.
     """
-    now = last_holder(path)
+    now = None
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        now = _decode(_read(file))
     if now != mine:
         who = f"{now}, attempt {now.attempt}," if now else "something else"
         raise HeldError(f"{path.parent}: {who} has taken over; this job, attempt {mine.attempt}, writes no more")
@@ -168,10 +136,10 @@ def _decode(content: bytes) -> Holder | None:
         return None
 
 
-def _lock(file: BinaryIO, kind: int) -> _Lock:
-    """Try to take a lock, without waiting; it lasts until the file is closed."""
+def _lock(file: BinaryIO) -> _Lock:
+    """Try to take the lock, without waiting; it lasts until the file is closed."""
     try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return _Lock.BUSY
     except OSError as error:

@@ -1,11 +1,11 @@
-"""The files of one run folder: the contract between orchestrator and job. No torch.
+"""The files of one run folder, as a job reads and writes them: the contract between orchestrator and job. No torch.
 
-The orchestrator writes these files of, for example, `results/runs/E5-s0-3466db1c/`:
+The orchestrator has its own reader and writer of these files. A contract test holds the two together.
+
+The orchestrator writes these files of, for example, `results/runs/E5-s0-3466db1c/`, and others of its own:
 
 - `config.json`: the resolved, complete configuration, as `model.config.RunConfig` says.
-- `order.json`: what the queue needs to start the run, i.e. its code and its guards.
 - `provenance.json`: the origin of code, data and environment.
-- `probes.jsonl`: a line for each timing of the run against its reference.
 
 The job writes these:
 
@@ -17,7 +17,6 @@ The job writes these:
 - `job.lock`: locked while a job lives, and names that job.
 """
 
-import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,10 +45,6 @@ __all__ = [
 RESULT_FORMAT = 1
 ENDED = ("done", "too_slow", "failed")
 """States of a result: a run that has ended."""
-MAX_TAIL_BYTES = 16 * 2**10
-"""Most bytes of a log's last lines."""
-MAX_LINE_CHARACTERS = 1000
-"""Most characters shown of a log's line; a progress bar can write megabytes without a line's end."""
 SET_ASIDE = ".set-aside"
 """Suffix of a file from which training cannot continue."""
 
@@ -112,11 +107,6 @@ class RunFolder:
         return self.path / "config.json"
 
     @property
-    def order(self) -> Path:
-        """Code and guards of the run, for the queue, written by the orchestrator."""
-        return self.path / "order.json"
-
-    @property
     def provenance(self) -> Path:
         """Origin of code, data and environment, written by the orchestrator."""
         return self.path / "provenance.json"
@@ -125,11 +115,6 @@ class RunFolder:
     def epochs(self) -> Path:
         """One line an epoch, written by the job."""
         return self.path / "epochs.jsonl"
-
-    @property
-    def probes(self) -> Path:
-        """One line for each timing of the run against its reference, written by the orchestrator."""
-        return self.path / "probes.jsonl"
 
     @property
     def checkpoint(self) -> Path:
@@ -173,19 +158,6 @@ class RunFolder:
         for whole in (self.provenance, self.epochs, self.checkpoint, self.predictions, self.result):
             for half in self.path.glob(f".{whole.name}.*"):
                 half.unlink(missing_ok=True)
-
-    def holder(self) -> Holder | None:
-        """Return the living job that holds the folder; None if nobody does.
-
-        Raises:
-            HeldError: a process that is no job holds it.
-            OSError: the lock cannot be read.
-        """
-        return job_lock.find_holder(self.lock)
-
-    def last_holder(self) -> Holder | None:
-        """Return the last job that held the folder, dead or alive; None if there was none."""
-        return job_lock.last_holder(self.lock)
 
     def require_hold(self) -> None:
         """Refuse to write if another job has taken the folder over.
@@ -240,16 +212,6 @@ class RunFolder:
         path.replace(aside)
         return aside
 
-    def set_result_aside(self) -> Path:
-        """Set aside a result that is not valid, and its predictions; return the result's new name.
-
-        The result goes first. If this process ends between the two, the run just counts as unfinished.
-        """
-        for path in (self.result, self.predictions):
-            with contextlib.suppress(FileNotFoundError):  # another command may set it aside at the same time
-                self.set_aside(path)
-        return self.result.with_name(self.result.name + SET_ASIDE)
-
     def append_epoch(self, record: EpochRecord) -> None:
         """Add a line to `epochs.jsonl` and flush it to the disk; a torn last line is cut off first."""
         self.require_hold()
@@ -285,17 +247,6 @@ class RunFolder:
         if now != wanted:
             self._write_whole(self.epochs, wanted)
 
-    def log_tail(self, num_lines: int = 40) -> list[str]:
-        """Return the last lines of `train.log`, at most `MAX_TAIL_BYTES`, for a message about a job that died."""
-        if not self.log.exists():
-            return []
-        with self.log.open("rb") as file:
-            start = max(0, file.seek(0, os.SEEK_END) - MAX_TAIL_BYTES)
-            file.seek(start)
-            lines = file.read(MAX_TAIL_BYTES).decode(errors="replace").splitlines()
-        # The first line is incomplete if reading began inside it.
-        return [_shorten(line) for line in (lines[1:] if start and len(lines) > 1 else lines)[-num_lines:]]
-
 
 def require_in_order(records: Sequence[EpochRecord], where: Path) -> None:
     """Refuse epochs that do not count 1, 2, 3, ..., because a line was lost or written twice.
@@ -306,12 +257,6 @@ def require_in_order(records: Sequence[EpochRecord], where: Path) -> None:
     for number, record in enumerate(records, start=1):
         if record.epoch != number:
             raise ValueError(f"{where}: record {number} is of epoch {record.epoch}; epochs must count 1, 2, 3, ...")
-
-
-def _shorten(line: str) -> str:
-    """Keep the end of a line that is too long to show, because a progress bar's newest state is there."""
-    left_out = len(line) - MAX_LINE_CHARACTERS
-    return line if left_out <= 0 else f"[{left_out} characters left out] {line[-MAX_LINE_CHARACTERS:]}"
 
 
 def _cut_torn_line(file: BinaryIO) -> None:

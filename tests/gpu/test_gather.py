@@ -1,8 +1,8 @@
 """Wheels are gathered for another machine, in the pinned versions, with all that they need."""
 
-import re
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
@@ -71,8 +71,9 @@ def test_what_a_gathered_package_needs_is_gathered_or_expected() -> None:
 def test_what_knockout_needs_is_gathered_or_expected() -> None:
     ours = {normalize(name) for name in MODULES}
     assert ours == ours & {normalize(name) for name in (*GATHERED, *EXPECTED)}
-    project = (ROOT / "pyproject.toml").read_text().partition("dependencies = [")[2].partition("\n]")[0]
-    assert {normalize(name) for name in re.findall(r'(?m)^ +"([\w.-]+)', project)} <= ours
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["studies"]]
+    assert {normalize(Requirement(line).name) for line in wanted} <= ours
 
 
 def test_pip_fetches_wheels_alone_for_the_machine_that_is_asked_for() -> None:

@@ -18,6 +18,7 @@ import torch
 from model.endings import AWAY, HELD
 from model.standby import warm_up
 from model.train.run_folder import RunFolder
+from tests.contract.job_lock import holder_of
 
 ROOT = Path(__file__).parents[2]
 FolderBuilder = Callable[..., RunFolder]
@@ -82,13 +83,13 @@ def test_jobs_run_side_by_side_each_in_a_session_of_its_own(
     assert {os.getsid(pid) for pid in pids} == set(pids)
     while not all(folder.read_epochs() for folder in folders):
         time.sleep(0.01)
-    assert [folder.holder().pid for folder in folders] == pids
+    assert [holder_of(folder).pid for folder in folders] == pids
     os.killpg(pids[0], signal.SIGKILL)
     assert talk.hear() == {"pid": pids[0], "status": -signal.SIGKILL}
     os.killpg(pids[1], signal.SIGTERM)
     assert talk.hear() == {"pid": pids[1], "status": 130}
     assert "asked to stop" in folders[1].log.read_text()
-    assert [folder.holder() for folder in folders] == [None, None]
+    assert [holder_of(folder) for folder in folders] == [None, None]
 
 
 def test_a_mistake_ends_the_job_alone_and_stands_in_its_log(

@@ -3,10 +3,14 @@
 import errno
 import os
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import explain_missing_module, explain_os_error
+from orchestrator.errors import EXTRAS, explain_missing_module, explain_os_error
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -42,6 +46,27 @@ def test_a_refusal_of_pythons_own_keeps_its_words() -> None:
 
 def test_an_error_without_a_number_is_told_in_its_own_words() -> None:
     assert explain_os_error(OSError("it is broken")) == "it is broken; mend that, and run the command again"
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [("torch", "studies"), ("fla.layers", "studies"), ("h5py", "studies"), ("liger_kernel", "studies"),
+     ("transformers", "studies"), ("pyarrow.parquet", "parquet"), ("tensorboard", "tensorboard"),
+     ("psycopg", "postgresql")],
+)  # fmt: skip
+def test_a_missing_module_of_an_extra_is_told_with_the_extra(module: str, extra: str) -> None:
+    told = explain_missing_module(module)
+    assert told.startswith(f"the module `{module}` is not installed for {sys.executable}; ")
+    assert f"`pip install 'knockout[{extra}]'` brings it" in told
+
+
+def test_every_extra_that_is_named_is_one_and_brings_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    names = {"fla": "flash-linear-attention", "liger_kernel": "liger-kernel", "psycopg": "psycopg[binary]"}
+    for module, extra in EXTRAS.items():
+        # triton comes with the CUDA builds of torch.
+        if module != "triton":
+            assert any(line.startswith(names.get(module, module)) for line in project[extra])
 
 
 def test_a_missing_module_is_named_with_its_python_and_what_to_do() -> None:

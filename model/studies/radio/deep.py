@@ -42,6 +42,7 @@ class SharedBursts:
         return self._found[key]
 
     def _compare(self, data: DataConfig, found_apart: Path) -> str | None:
+        # An empty file, named by the content of the bursts: another campaign finds it too.
         if found_apart.is_file():
             return None
         folder, remembered = str(self.root), str(self.remembered)

@@ -82,6 +82,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of the parameters, with the defaults of whole sections too."""
+    # msgspec writes down plain defaults alone; those of whole sections are made by a function.
     _, definitions = msgspec.json.schema_components([CampaignParams], ref_template=REFERENCE)
     for struct in _all_structs(CampaignParams):
         for field in msgspec.structs.fields(struct):
@@ -121,6 +122,7 @@ def answer(params: CampaignParams, manifest: DataConfig) -> Answer:
     needs = {"gpu": runtime.precision == "fp16", "compiler": runtime.compile is not False}
     return Answer(
         params=complete,
+        # Also captures without a role: they are part of the configuration, so of a run's identity.
         reads=tuple(
             Read(at=("data", "captures", name, "path"), path=capture.path) for name, capture in data.captures.items()
         ),
@@ -156,6 +158,7 @@ def _roles(data: DataConfig) -> dict[str, str]:
 
 def _command(params: CampaignParams, manifest: DataConfig) -> tuple[str, ...]:
     flags = to_flags(by_hand_job(params), MANIFEST, SAVE_PATH, manifest)
+    # One configuration is trained at many seeds, so the seed is left to whoever shows the command.
     flags[flags.index("--seed") + 1] = "{seed}"
     return ("python", "-m", "model.studies.radio.by_hand", *flags)
 

@@ -28,6 +28,7 @@ def prepare(configs: Sequence[CampaignData], root: Path, tell: Callable[[str], o
         missing = missing_captures(data, root)
         if missing and data.emulate is None:
             raise NotPreparedError(explain_missing(missing[0]))
+        # A variable may hold a secret, so messages name the folder as the campaign writes it.
         # Opened folder -> the folder as the campaign writes it, without the values of variables.
         written = {Path(place).parent: Path(str(place)).parent for place in missing}
         for folder in sorted(written):

@@ -58,6 +58,7 @@ class RefusedError(Exception):
 
 def check(question: Check) -> list[Answer]:
     """Answer for each configuration, in their order."""
+    # A configuration that is refused leaves the others their answers.
     parsed = [parse(values) for values in question.configs]
     manifest = next((plain_data(one.data) for one in parsed if not isinstance(one, Problem)), None)
     answers = [_answer(one, manifest, question.hashes) for one in parsed]
@@ -108,6 +109,19 @@ def prepare(question: Prepare) -> None:
         raise RefusedError(str(error)) from None
 
 
+def explain_missing_module(error: ModuleNotFoundError) -> str:
+    """Return a sentence on a package that only training needs, and what to do.
+
+    Raises:
+        ModuleNotFoundError: the module is one of ours, so its absence is no user's mistake.
+    """
+    if (error.name or "model").partition(".")[0] == "model":
+        raise error
+    return (
+        f"the module `{error.name}` is not installed for {sys.executable}; `pip install 'knockout[studies]'` brings it"
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Answer one question; return 2 after a sentence if it has no answer, else 0."""
     parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description="Answer a question about the radio study.")
@@ -121,6 +135,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(msgspec.json.encode(check(question)).decode())
         else:
             prepare(msgspec.json.decode(sys.stdin.buffer.read(), type=Prepare))
+    except ModuleNotFoundError as error:
+        print(f"{NAME}: {explain_missing_module(error)}", file=sys.stderr)
+        return REFUSED
     except (RefusedError, msgspec.DecodeError) as error:
         print(f"{NAME}: {error}", file=sys.stderr)
         return REFUSED

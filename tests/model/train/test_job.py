@@ -28,6 +28,7 @@ from model.train.job import (
     run_job,
 )
 from model.train.run_folder import EpochRecord, Result, RunFolder
+from tests.contract.job_lock import holder_of
 
 FolderBuilder = Callable[..., RunFolder]
 Epochs = Callable[[RunFolder], list[EpochRecord]]
@@ -398,7 +399,7 @@ def test_a_job_leaves_a_folder_as_it_is_that_another_job_holds(
         before = when_written(folder)
         assert run_job(RadioStudy, folder, captures, tell=told.append) == HELD
         assert when_written(folder) == before
-        assert folder.holder().pid == os.getpid()
+        assert holder_of(folder).pid == os.getpid()
     assert told == [
         f"{folder.path}: process {os.getpid()} on {os.uname().nodename} is at work on this run; "
         "let it end, or end it, and run again to go on"
@@ -408,9 +409,9 @@ def test_a_job_leaves_a_folder_as_it_is_that_another_job_holds(
 def test_a_job_holds_its_folder_until_it_ends(build_folder: FolderBuilder, captures: Path) -> None:
     folder = build_folder(optim={"epochs": 1})
     seen = []
-    assert run_job(RadioStudy, OutOfMemory(folder.path, lambda: seen.append(folder.holder())), captures) == 0
+    assert run_job(RadioStudy, OutOfMemory(folder.path, lambda: seen.append(holder_of(folder))), captures) == 0
     assert [holder.pid for holder in seen] == [os.getpid()]
-    assert folder.holder() is None
+    assert holder_of(folder) is None
 
 
 FILE_LIMITS = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -486,7 +487,7 @@ def test_a_disk_too_full_to_say_who_holds_the_folder_changes_nothing(
     assert run_job(RadioStudy, folder, captures) == NO_SPACE
     lift_limit()
     assert when_written(folder) == before
-    assert folder.holder() is None
+    assert holder_of(folder) is None
 
 
 def test_a_log_on_a_full_disk_does_not_hide_how_the_job_ended(build_folder: FolderBuilder, captures: Path) -> None:
@@ -523,4 +524,4 @@ def test_an_error_of_the_system_that_can_pass_ends_the_job_so_that_it_goes_on(
         "the system refused: /share/checkpoint.pt: Stale file handle; run again to go on once that is mended"
     )
     assert not folder.result.exists()
-    assert folder.holder() is None
+    assert holder_of(folder) is None

@@ -11,42 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.files import stream_atomically, write_atomically
-from model.train import run_folder
-from model.train.run_folder import (
-    EpochRecord,
-    LocationScore,
-    Result,
-    RunFolder,
-)
+from model.train.run_folder import EpochRecord, RunFolder
+from tests.contract.halves import MODEL
+from tests.contract.run_folder import RunFolderContract
 
 ROOT = Path(__file__).parents[3]
 
 
-def record(epoch: int, **changes: object) -> EpochRecord:
-    values: dict[str, object] = {
-        "epoch": epoch,
-        "seconds": 0.5,
-        "cpu_seconds": 0.9,
-        "data_seconds": 0.1,
-        "train_loss": 1.0 / epoch,
-        "val_loss": 1.1 / epoch,
-        "val_accuracy": 0.5,
-        "learning_rate": 1e-3,
-        "grad_norm": 2.0,
-        "skipped_steps": 0,
-        "bursts_per_second": 100.0,
-        "peak_memory_bytes": 2**20,
-    }
-    return EpochRecord(**values | changes)
+record = MODEL.record
 
 
-RESULT = Result(
-    state="done",
-    reason="all epochs trained",
-    best_epoch=2,
-    epochs=3,
-    scores={"report": LocationScore(bursts=4, correct=3, accuracy=0.75, loss=None)},
-)
+class TestRunFolder(RunFolderContract):
+    half = MODEL
 
 
 @pytest.fixture
@@ -77,12 +53,6 @@ def test_a_line_holds_one_epoch_in_plain_json(three_epochs: RunFolder) -> None:
     assert list(msgspec.json.decode(lines[0])) == list(EpochRecord.__struct_fields__)
 
 
-def test_no_epochs_are_read_where_none_were_written(folder: RunFolder) -> None:
-    assert folder.read_epochs() == []
-    folder.epochs.write_bytes(b"")
-    assert folder.read_epochs() == []
-
-
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_a_file_cut_anywhere_loses_no_finished_epoch(data: st.DataObject) -> None:
@@ -108,21 +78,6 @@ def test_a_torn_line_is_cut_off_before_the_next_is_written(three_epochs: RunFold
     assert three_epochs.read_epochs() == [record(epoch) for epoch in (1, 2, 3, 4)]
 
 
-def test_a_line_spoilt_in_the_middle_is_refused(three_epochs: RunFolder) -> None:
-    first, _, rest = three_epochs.epochs.read_bytes().partition(b"\n")
-    three_epochs.epochs.write_bytes(first[:-5] + b"\n" + rest)
-    with pytest.raises(msgspec.DecodeError, match="truncated"):
-        three_epochs.read_epochs()
-
-
-@pytest.mark.parametrize("numbers", [(1, 1, 2), (1, 3), (2, 3), (1, 2, 2)])
-def test_epochs_that_do_not_count_from_one_are_refused(folder: RunFolder, numbers: tuple[int, ...]) -> None:
-    for number in numbers:
-        folder.append_epoch(record(number))
-    with pytest.raises(ValueError, match=r"epochs must count 1, 2, 3"):
-        folder.read_epochs()
-
-
 @pytest.mark.parametrize("num_epochs", [0, 1, 3, 4])
 def test_epochs_are_made_what_a_checkpoint_holds(three_epochs: RunFolder, num_epochs: int) -> None:
     records = [record(epoch) for epoch in range(1, num_epochs + 1)]
@@ -146,25 +101,6 @@ def test_epochs_that_are_so_already_are_not_written(three_epochs: RunFolder) -> 
 def test_restoring_nothing_makes_no_file(folder: RunFolder) -> None:
     folder.restore_epochs([])
     assert not folder.epochs.exists()
-
-
-def test_a_result_comes_back_as_it_was_written(folder: RunFolder) -> None:
-    assert folder.read_result() is None
-    folder.write_result(RESULT)
-    assert folder.read_result() == RESULT
-
-
-def test_a_half_written_result_is_no_result(folder: RunFolder) -> None:
-    folder.write_result(RESULT)
-    whole = folder.result.read_bytes()
-    for cut in (0, 1, len(whole) // 2, len(whole) - 3):
-        folder.result.write_bytes(whole[:cut])
-        assert folder.read_result() is None
-
-
-def test_a_result_names_its_format_and_state_first(folder: RunFolder) -> None:
-    folder.write_result(RESULT)
-    assert folder.result.read_text().startswith('{\n  "format": 1,\n  "state": "done",\n')
 
 
 def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(folder: RunFolder) -> None:
@@ -206,79 +142,7 @@ def test_writing_replaces_the_file_makes_its_folder_and_lets_others_read(tmp_pat
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_the_log_tail_is_its_last_lines(folder: RunFolder) -> None:
-    assert folder.log_tail() == []
-    folder.log.write_bytes(b"one\ntwo\nthree \xff\n")
-    assert folder.log_tail(2) == ["two", "three \N{REPLACEMENT CHARACTER}"]
-
-
-def test_the_tail_of_a_log_without_ends_of_lines_has_a_bound(folder: RunFolder) -> None:
-    with folder.log.open("wb") as file:
-        for _ in range(20):
-            file.write(b". epoch 1: 50 %" * 70_000)
-    (line,) = folder.log_tail()
-    assert len(line) < run_folder.MAX_LINE_CHARACTERS + 50
-    assert line.startswith("[15384 characters left out] ")
-    assert line.endswith("epoch 1: 50 %")
-
-
-def test_the_tail_of_many_long_lines_has_a_bound(folder: RunFolder) -> None:
-    folder.log.write_bytes(b"".join(b"%06d " % number + b"x" * 900 + b"\n" for number in range(10_000)))
-    tail = folder.log_tail()
-    assert sum(map(len, tail)) <= run_folder.MAX_TAIL_BYTES
-    assert [int(line[:6]) for line in tail] == [*range(10_000 - len(tail), 10_000)]
-
-
-def test_a_run_folder_has_the_files_of_the_contract(folder: RunFolder) -> None:
-    names = [
-        path.name
-        for path in (
-            folder.config,
-            folder.provenance,
-            folder.epochs,
-            folder.checkpoint,
-            folder.predictions,
-            folder.result,
-            folder.log,
-            folder.lock,
-        )
-    ]
-    assert names == [
-        "config.json",
-        "provenance.json",
-        "epochs.jsonl",
-        "checkpoint.pt",
-        "predictions.npz",
-        "result.json",
-        "train.log",
-        "job.lock",
-    ]
-
-
 def test_reading_a_run_folder_loads_no_torch() -> None:
     check = "import sys, model.train.run_folder, model.config; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
-
-
-def test_a_result_of_another_version_is_told_and_not_trained_over(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
-    folder.result.write_text('{"format": 2, "state": "done", "how": "otherwise"}')
-    with pytest.raises(ValueError, match=r"result\.json: this is no result of this version of Knockout"):
-        folder.read_result()
-
-
-def test_a_record_older_than_a_field_is_still_read(folder: RunFolder) -> None:
-    folder.append_epoch(record(1))
-    line = msgspec.json.decode(folder.epochs.read_bytes())
-    del line["data_seconds"]
-    folder.epochs.write_bytes(msgspec.json.encode(line) + b"\n")
-    assert folder.read_epochs() == [record(1, data_seconds=None)]
-
-
-@pytest.mark.parametrize("state", ["queued", "running", "interrupted", "cancelled", "paused"])
-def test_a_result_of_a_run_that_has_not_ended_is_none_of_this_version(tmp_path: Path, state: str) -> None:
-    folder = RunFolder(tmp_path)
-    folder.write_result(Result(state=state, reason="", epochs=1))
-    with pytest.raises(ValueError, match=f"its state is `{state}`, wanted is one of done, too_slow, failed"):
-        folder.read_result()

@@ -56,7 +56,7 @@ def test_a_job_at_work_is_told_and_gone_once_it_ends(study: Any, ids: list[str])
 
 
 def test_a_lock_that_no_job_took_is_told(study: Any, ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.train.job_lock.LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("orchestrator.runs.job_lock.LOCK_SECONDS", 0.05)
     folder = study.paths.run(ids[2])
     with folder.lock.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
