@@ -120,3 +120,22 @@ def is_there(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+CACHE_VARIABLE = "XDG_CACHE_HOME"
+"""Environment variable that names the folder of all caches of a user."""
+
+
+def find_cache() -> Path | None:
+    """Return the folder of the user's caches; None if no home can hold it."""
+    named = os.environ.get(CACHE_VARIABLE, "")
+    # The specification of this variable says that a relative path must be ignored.
+    if Path(named).is_absolute():
+        return Path(named)
+    try:
+        cache = Path.home() / ".cache"
+    except RuntimeError:  # HOME is not set, and the system does not know the user
+        return None
+    # The cache may not exist yet: the nearest folder that does must be writable.
+    there = next((folder for folder in (cache, *cache.parents) if folder.exists()), cache)
+    return cache if cache.is_absolute() and os.access(there, os.W_OK | os.X_OK) else None

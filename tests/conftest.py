@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.answers import ask_nobody_twice
+
 ROOT = Path(__file__).parent
 LONG = (ROOT / "flows", ROOT / "faults")
 """Folders of tests that train, or that kill trainings."""
@@ -41,6 +43,14 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[N
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         number = len(reporter.stats["skipped"])
         reporter.write_line(f"no test ran: all {number} tests of `-m {session.config.option.markexpr}` were skipped")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def answers_here() -> Iterator[None]:
+    """Answer questions to the radio study in this process. The tests of `ask` start processes of their own code."""
+    with pytest.MonkeyPatch.context() as patch:
+        ask_nobody_twice(patch.setattr)
+        yield
 
 
 @pytest.fixture

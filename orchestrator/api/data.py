@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.campaign.captures import make_captures, refuse_shared_bursts
+from orchestrator.campaign.captures import make_captures
 from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.selection import Request, open_campaign
 from orchestrator.errors import DataError
-from orchestrator.runs.fingerprints import changed_captures, fingerprint_files
+from orchestrator.runs.fingerprints import changed_files, fingerprint_files
 from orchestrator.runs.paths import require_places
-from orchestrator.task.ask import EmulateSpec, emulate_captures, shard_captures
+from orchestrator.task.radio import EmulateSpec, emulate_captures, find_shared_bursts, shard_captures
 
 __all__ = ["EmulateSpec", "data_emulate", "data_shard"]
 
@@ -42,12 +42,15 @@ def data_shard(request: Request, out: Path, tell: Callable[[str], None] | None =
     for line in make_captures(selection).splitlines():
         if tell is not None:
             tell(line)
-    paths, data = selection.paths, selection.arms[BASELINE].config.data
-    files = [capture.path for capture in data.captures.values()]
-    hashes = fingerprint_files(files, paths.root, paths.fingerprints)
-    refuse_shared_bursts([data], paths)
+    paths, baseline = selection.paths, selection.arms[BASELINE]
+    data = baseline.params.get("data", {})
+    if not baseline.reads:
+        raise DataError(f"{request.file}: this campaign has no captures, so there is nothing to cut shards out of")
+    hashes = fingerprint_files([read.path for read in baseline.reads], paths.root, paths.fingerprints)
+    if (shared := find_shared_bursts(data, paths.root, hashes, paths.bursts)) is not None:
+        raise DataError(shared)
     # The hashes are from before. If a capture changes while it is read, the shards may mix two contents.
     lines = shard_captures(out, data, paths.root, hashes).strip()
-    for path in changed_captures(hashes, paths.root, paths.fingerprints):
+    for path in changed_files(hashes, paths.root, paths.fingerprints):
         raise DataError(f"{path}: the capture changed while shards were cut out of it; remove {out}, run again")
     return lines

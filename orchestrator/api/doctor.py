@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct, structs
 
-from model.config import JobConfig
 from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.selection import Request, open_campaign
 from orchestrator.code.repository import Repository
@@ -32,7 +31,7 @@ from orchestrator.launch.slots import (
     visible_devices,
 )
 from orchestrator.runs.paths import Paths, explain_place
-from orchestrator.task.ask import Speed, measure_speed, run_marked_tests
+from orchestrator.task.radio import Speed, measure_speed, run_marked_tests
 
 MIN_FREE_BYTES = 2 * 10**9
 NO_GPU = "no NVIDIA GPU: profiles `paper` and `gpu` cannot run here, `quick` and `rtl433` can"
@@ -79,7 +78,7 @@ def doctor(request: Request | None = None, *, gpu: bool = False) -> Iterator[Fin
         yield from examine(Paths(Path.cwd()))
         return
     selection = open_campaign(structs.replace(request or Request(profile="paper"), experiments=(BASELINE,)))
-    yield from examine_gpu(selection.arms[BASELINE].config, selection.paths.root)
+    yield from examine_gpu(selection.arms[BASELINE].params, selection.paths.root)
 
 
 def examine(paths: Paths) -> list[Finding]:
@@ -136,11 +135,11 @@ def _git(paths: Paths) -> Finding:
     return Finding(kind="ok", what=f"git commit {repository.base_commit[:12]}, code committed")
 
 
-def examine_gpu(config: JobConfig, root: Path) -> Iterator[Finding]:
-    """Check what only a GPU can show, one finding after the other: kernels, mixed precision, and the speed of `config`.
+def examine_gpu(params: Mapping[str, Any], root: Path) -> Iterator[Finding]:
+    """Check what only a GPU can show, one finding after the other: kernels, mixed precision, and the speed of training.
 
     Args:
-        config: the campaign's baseline at profile `paper`.
+        params: the parameters of the campaign's baseline at profile `paper`.
         root: the checkout, which holds the tests.
     """
     if count_gpus() == 0:
@@ -148,7 +147,7 @@ def examine_gpu(config: JobConfig, root: Path) -> Iterator[Finding]:
         return
     yield from judge_versions(sys.version.split()[0], {package: _version(package) for package in TESTED})
     yield from check_cuda_tests(root)
-    yield check_speed(config)
+    yield check_speed(params)
 
 
 def judge_versions(python: str, found: Mapping[str, str | None]) -> list[Finding]:
@@ -180,10 +179,10 @@ def check_cuda_tests(root: Path) -> Iterator[Finding]:
     yield Finding(kind="ok" if passed else "bad", what=f"tests marked `cuda`: {summary}")
 
 
-def check_speed(config: JobConfig) -> Finding:
+def check_speed(params: Mapping[str, Any]) -> Finding:
     """Train `SPEED_EPOCHS` epochs on noise and compare them with the source's."""
     try:
-        speed = measure_speed(config, SPEED_EPOCHS, "cuda")
+        speed = measure_speed(params, SPEED_EPOCHS, "cuda")
     except DataError as error:
         return Finding(kind="bad", what=f"speed check: {error}")
     return judge_speed(speed)

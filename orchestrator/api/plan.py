@@ -8,7 +8,16 @@ from msgspec import Struct
 
 from orchestrator.campaign.arms import Arm, describe_change
 from orchestrator.campaign.captures import missing_captures, refuse_same_files
-from orchestrator.campaign.selection import Request, Selection, collect_inputs, make_plan, open_campaign
+from orchestrator.campaign.selection import (
+    COMPILER,
+    GPU,
+    Request,
+    Selection,
+    collect_inputs,
+    make_plan,
+    open_campaign,
+    profiles_without_gpu,
+)
 from orchestrator.code.sources import Code, find_code
 from orchestrator.errors import DataError
 from orchestrator.launch.compilers import find_compiler_problem
@@ -16,7 +25,7 @@ from orchestrator.launch.slots import find_gpu_problem, make_own_slots
 from orchestrator.runs.folder import EpochRecord, RunFolder
 from orchestrator.runs.results import find_second_tries, folder_bytes, read_results, run_seconds
 from orchestrator.runs.states import RunState
-from orchestrator.wording import describe_bytes, describe_seconds
+from orchestrator.wording import counted, describe_bytes, describe_seconds
 
 __all__ = ["Cost", "Planned", "Preview", "PreviewRow", "Request", "plan"]
 
@@ -111,11 +120,11 @@ def preview(selection: Selection) -> Preview:
     missing = missing_captures(selection)
     if missing:
         finished: dict[tuple[str, int], bool] = {}
-        notes = [f"{len(missing)} captures are not there yet: {missing[0]}"]
+        notes = [f"{counted(len(missing), 'file is', 'files are')} not there yet: {missing[0]}"]
         done: list[RunFolder] = []
     else:
         inputs = collect_inputs(selection, code)
-        refuse_same_files([arm.config.data for arm in selection.arms.values()], inputs.captures)
+        refuse_same_files(selection, inputs.files)
         runs = make_plan(selection, code, inputs)
         results, unreadable = read_results(selection.paths, runs.run_ids)
         again = find_second_tries(selection.paths, runs.run_of, results)
@@ -169,9 +178,11 @@ def _read_epochs(folder: RunFolder) -> list[EpochRecord]:
 
 def find_gpu_need(selection: Selection) -> str | None:
     """Say that the configurations need a GPU and there is none; None if they need none, or only a job can know."""
-    if all(arm.config.runtime.precision != "fp16" for arm in selection.arms.values()):
+    if all(GPU not in arm.about.needs for arm in selection.arms.values()):
         return None
-    return find_gpu_problem(selection.campaign.profile, selection.spec.profiles_without_gpu)
+    if find_gpu_problem(selection.campaign.profile, ()) is None:
+        return None
+    return find_gpu_problem(selection.campaign.profile, profiles_without_gpu(selection))
 
 
 def refuse_without_gpu(selection: Selection) -> None:
@@ -188,6 +199,6 @@ def refuse_without_gpu(selection: Selection) -> None:
 
 def find_compiler_need(selection: Selection) -> str | None:
     """Say which compiler this machine lacks for the configurations; None if it lacks none."""
-    compiled = [arm.id for arm in selection.arms.values() if arm.config.runtime.compile]
+    compiled = [arm.id for arm in selection.arms.values() if COMPILER in arm.about.needs]
     problem = find_compiler_problem() if compiled else None
     return None if problem is None else f"{', '.join(compiled)}: {problem}"

@@ -9,9 +9,9 @@ from msgspec import Struct, structs
 from orchestrator import wording
 from orchestrator.api.plan import find_compiler_need, refuse_without_gpu
 from orchestrator.campaign.arms import Arm, branch_content
-from orchestrator.campaign.captures import make_captures, refuse_shared_bursts
+from orchestrator.campaign.captures import make_captures, refuse_untrainable
 from orchestrator.campaign.fields import BASELINE
-from orchestrator.campaign.plan import Plan, PlannedRun
+from orchestrator.campaign.plan import Plan, PlannedRun, own_inputs
 from orchestrator.campaign.selection import CurrentPlan, Request, Selection, open_campaign, plan_now
 from orchestrator.campaign.snapshot import save_snapshot
 from orchestrator.code.sources import find_code
@@ -29,7 +29,6 @@ from orchestrator.runs.paths import Paths, require_places
 from orchestrator.runs.record import NotBelievedError, RunRecord, read_runs
 from orchestrator.runs.results import find_second_tries, finished_results, read_results
 from orchestrator.runs.states import Failure, RunState
-from orchestrator.task.ask import describe_jobs
 from orchestrator.verdicts.confounds import find_confounds
 
 
@@ -59,7 +58,7 @@ def warn_of_confounds(paths: Paths, plan: Plan, finished: Iterable[str], slot: S
             id=run_id,
             experiment=run.experiment,
             seed=run.seed,
-            config=run.config,
+            params=run.params,
             provenance=provenance(read_order(folder), run.seed, paths.root, slot),
             epochs=(),
             result=None,
@@ -319,7 +318,12 @@ class Placing:
         names = dict.fromkeys((arm.reference, BASELINE)) if arm.reference else ()
         return Terms(
             code=self.current.code.commit(branch_content(arm), self.now),
-            captures=self.current.inputs.captures,
+            files=own_inputs(self.current.inputs, arm.reads).files,
+            data=self.current.inputs.data,
+            task=self.current.whole.campaign.task,
+            root=str(self.paths.root.resolve()),
+            num_epochs=arm.about.epochs,
+            needs=arm.about.needs,
             guards=self.plan.campaign.guards,
             references=tuple(whole.run_of[name, seed] for name in names for seed in self.plan.campaign.seeds),
         )
@@ -364,17 +368,11 @@ def planned_rows(plan: Plan) -> list[QueuedRun]:
 
 
 def refuse_impossible(selection: Selection) -> None:
-    """Ask `model` about every configuration before a run is queued.
+    """Ask the task about every configuration before a run is queued.
 
     Raises:
         DataError: a configuration cannot be trained on this machine or these captures, or roles share bursts.
     """
     if (problem := find_compiler_need(selection)) is not None:
         raise DataError(problem)
-    # An arm with a patch or a ref runs other code than this checkout's, which cannot answer for it.
-    arms = [arm for arm in selection.arms.values() if not arm.code]
-    answers = describe_jobs([arm.config for arm in arms], selection.paths.root, with_data=True)
-    for arm, answer in zip(arms, answers, strict=True):
-        if answer.problem is not None:
-            raise DataError(f"{arm.id}: {answer.problem}")
-    refuse_shared_bursts([arm.config.data for arm in selection.arms.values()], selection.paths)
+    refuse_untrainable(selection, list(selection.arms.values()))

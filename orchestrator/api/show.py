@@ -4,10 +4,11 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from model.config import JobConfig
+from orchestrator.campaign.load import DEFAULT_TASK, read_task
 from orchestrator.campaign.schema import campaign_schema
 from orchestrator.campaign.selection import Request, open_campaign
-from orchestrator.task.ask import describe_jobs
+from orchestrator.campaign.source import Source
+from orchestrator.task.ask import ask_schema, check_configs
 from orchestrator.task.knobs import difference
 
 __all__ = ["Shown", "schema", "show"]
@@ -23,12 +24,12 @@ class Shown(Struct, frozen=True, kw_only=True):
     """The baseline and the experiments whose changes the reference carries; None for the baseline itself."""
     same_as: str | None
     """An earlier experiment with the same configuration, whose runs it shares."""
-    config: JobConfig
+    params: dict[str, Any]
+    """Every parameter, resolved."""
     difference: dict[str, Any]
     """Dotted knob -> its values in the reference and here."""
-    tokens: int | None
-    """Tokens a burst."""
-    parameters: int | None
+    facts: dict[str, Any]
+    """What the task says of it, such as the number of its parameters; empty where the task does not check."""
 
 
 def show(request: Request, experiment: str) -> Shown:
@@ -41,20 +42,31 @@ def show(request: Request, experiment: str) -> Shown:
     selection = open_campaign(structs.replace(request, experiments=(experiment,)))
     arm = selection.arms[experiment]
     reference = selection.arms[arm.reference] if arm.reference else None
-    size = describe_jobs([arm.config], selection.paths.root, with_data=False)[0]
+    task = selection.campaign.task
+    facts = check_configs(task, selection.paths.root, [arm.params], deep=True)[0].facts
     return Shown(
         experiment=arm.id,
         title=arm.title,
         profile=selection.campaign.profile,
         reference_stack=("baseline", *reference.stack) if reference else None,
         same_as=arm.same_as,
-        config=arm.config,
-        difference=difference(reference.config, arm.config) if reference else {},
-        tokens=size.tokens,
-        parameters=size.parameters,
+        params=arm.params,
+        difference=difference(reference.params, arm.params, task.cosmetic) if reference else {},
+        facts=facts,
     )
 
 
-def schema() -> dict[str, Any]:
-    """Return the JSON Schema of a campaign file."""
-    return campaign_schema()
+def schema(request: Request | None = None) -> dict[str, Any]:
+    """Return the JSON Schema of a campaign file, with the parameters of its task.
+
+    Args:
+        request: names the file; without one, or if there is none, the task is the radio study.
+
+    Raises:
+        SpecError: the task of the file is refused.
+        DataError: the task gave no schema.
+    """
+    file = (request or Request()).file
+    source = Source(file) if file.is_file() else Source(file, f"task: {{from: {DEFAULT_TASK}}}")
+    task = read_task(source)
+    return campaign_schema(ask_schema(task, file.resolve().parent) if task.check is not None else {})

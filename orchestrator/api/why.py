@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from orchestrator.campaign.captures import missing_captures
-from orchestrator.campaign.plan import PlannedRun
+from orchestrator.campaign.plan import PlannedRun, own_inputs
 from orchestrator.campaign.records import gather
 from orchestrator.campaign.selection import Request, Selection, collect_inputs, make_plan, open_campaign, select_again
 from orchestrator.campaign.snapshot import choose_plan
@@ -20,11 +20,12 @@ from orchestrator.errors import DataError, RunError, UsageError
 from orchestrator.files import UNREADABLE
 from orchestrator.report.steps import say_steps
 from orchestrator.runs.find import pick_run
+from orchestrator.runs.folder import RunConfig
 from orchestrator.runs.identity import IDENTITY_FORMAT, CodeAndData
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import require_sizes
 from orchestrator.runs.states import RunState
-from orchestrator.task.knobs import differing, result_knobs
+from orchestrator.task.knobs import differing, leaves, result_knobs
 from orchestrator.verdicts.staged import judge_as_declared, plan_to_judge
 from orchestrator.verdicts.steps import Arithmetic, work_out
 
@@ -36,12 +37,13 @@ class PastRun(Struct, frozen=True, kw_only=True):
     """What the numbers of a run came from, as its folder says."""
 
     id: str
-    config: dict[str, Any]
-    """`config.json` as it was written, perhaps by another version."""
+    params: dict[str, Any]
     identity: str
     code_tree: str
-    captures: dict[str, str]
-    """Path of a capture file -> SHA-256 of its bytes."""
+    files: dict[str, str]
+    """Path of a file that parameters name -> SHA-256 of its bytes."""
+    data: dict[str, str] = {}
+    """Name of the task's data -> fingerprint."""
     commit: str | None
     state: str | None
     """How the run ended; None while it has no result."""
@@ -66,13 +68,13 @@ class Comparison(Struct, frozen=True, kw_only=True):
     config: dict[str, Change]
     """Dotted knob -> its values."""
     data: dict[str, Change]
-    """Capture -> hashes of its file."""
+    """Parameter that names a file, or name of the task's data -> hashes."""
     code: Change | None
     """Hashes of the task's code, where they differ."""
     files: tuple[str, ...] | None
     """Files of the code that differ; None if that cannot be known."""
     format: Change | None
-    """Version of the configuration. Without `before` it is that of the identity, which a run folder does not record."""
+    """Version of the identity, where all else is the same. The run's own is not known."""
 
     def sentences(self) -> list[str]:
         """Return the comparison as sentences."""
@@ -84,8 +86,10 @@ class Comparison(Struct, frozen=True, kw_only=True):
         if self.code is not None:
             lines += [f"code: it has another hash: {_show_hash(self.code)}", *self._file_lines()]
         if self.format is not None:
-            how = "the identity is hashed in another way" if self.format.before is UNSET else _show(self.format)
-            lines.append(f"format: {how}: it was written by another version of Knockout")
+            lines.append(
+                "format: the identity is hashed in another way, or the task's command has changed: it was written by "
+                "another version of Knockout or of the task"
+            )
         if len(lines) == 1:
             lines.append(f"identity: the same, but the plan counts it as {self.planned}, whose configuration it shares")
         return lines
@@ -109,26 +113,28 @@ def compare(
     inputs: CodeAndData,
     campaign_seeds: tuple[int, ...],
     files: tuple[str, ...] | None,
+    cosmetic: Collection[str] = (),
 ) -> Comparison:
     """Compare a run folder with the run that is planned in its place.
 
     Args:
         past: the run folder.
         planned: what the plan has for the same experiment and seed.
-        inputs: code and captures as they are now.
+        inputs: code and data as they are now.
         campaign_seeds: the seeds of the campaign file.
         files: files of the code that differ from the run's commit; None where it is not known.
+        cosmetic: dotted names of parameters that change no number.
     """
     # Through JSON, as the written configuration went. Otherwise a tuple would differ from a list of the same values.
-    new = msgspec.json.decode(msgspec.json.encode(planned.config))
-    before, after = (result_knobs(config) for config in (past.config, new))
-    config = _changes(before, after)
-    data = _changes(_hashes(past.config, past.captures), _hashes(new, inputs.captures))
+    new = msgspec.json.decode(msgspec.json.encode(planned.params))
+    before = result_knobs(past.params, cosmetic, past.files)
+    config = _changes(before, result_knobs(new, cosmetic, inputs.files))
+    data = _changes(_hashes(past.params, past.files) | past.data, _hashes(new, inputs.files) | inputs.data)
     code = _changes({"code": past.code_tree}, {"code": inputs.code_tree}).get("code")
-    written = config.pop("format", None)
+    written = None
     is_same = planned.id == past.id
     # All parts agree and the hashes do not. So another version hashed the same parts in another way.
-    if written is None and past.identity != planned.identity and not (config or data or code):
+    if past.identity != planned.identity and not (config or data or code):
         written = Change(after=IDENTITY_FORMAT)
     return Comparison(
         run=past.id,
@@ -145,8 +151,9 @@ def compare(
     )
 
 
-def _hashes(config: Mapping[str, Any], captures: Mapping[str, str]) -> dict[str, str | None]:
-    return {name: captures.get(capture["path"]) for name, capture in config["data"]["captures"].items()}
+def _hashes(params: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, str | None]:
+    """Return parameter that names a file -> the hash of that file."""
+    return {name: files[value] for name, value in leaves(params) if isinstance(value, str) and value in files}
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Change]:
@@ -168,30 +175,14 @@ _WITH_SEED = re.compile(r"-s\d")
 """Part of every run id, and of no experiment id: the seed."""
 
 
-class _Capture(Struct, frozen=True):
-    path: str
-
-
-class _Data(Struct, frozen=True):
-    captures: dict[str, _Capture]
-
-
-class _Config(Struct, frozen=True):
-    """What a comparison needs of `config.json`, whatever version wrote the rest."""
-
-    experiment: str
-    profile: str
-    seed: int
-    data: _Data
-
-
 class _Origin(Struct, frozen=True):
     """What a comparison needs of `provenance.json`."""
 
     identity: str
     code_tree: str
-    captures: dict[str, str]
+    files: dict[str, str]
     commit: str | None
+    data: dict[str, str] = {}
 
 
 class Match(Struct, frozen=True, kw_only=True):
@@ -288,9 +279,10 @@ def match(selection: Selection, request: Request, word: str) -> Match:
     plan = make_plan(at_seed, code, inputs)
     planned_id = plan.run_of[names.experiment, seed]
     planned = next(run for run in plan.runs if run.id == planned_id)
-    own_inputs = msgspec.structs.replace(inputs, code_tree=arm_code.hash)
+    own = own_inputs(inputs, arm.reads, arm_code.hash)
     trained_seeds = tuple(each + arm.seed_shift for each in selection.campaign.seeds)
-    comparison = compare(past, planned, own_inputs, trained_seeds, _changed_files(code, arm_code, past))
+    files = _changed_files(code, arm_code, past)
+    comparison = compare(past, planned, own, trained_seeds, files, selection.campaign.task.cosmetic)
     return Match(past=past, planned=planned, code_tree=arm_code.hash, refusal=arm_code.refusal, comparison=comparison)
 
 
@@ -325,8 +317,8 @@ def _changed_files(code: Code, arm_code: ArmCode, past: PastRun) -> tuple[str, .
     return None if files is None else tuple(files)
 
 
-def read_past_run(paths: Paths, run_id: str) -> tuple[PastRun, _Config]:
-    """Read what a run was made of, also if another version of Knockout wrote it.
+def read_past_run(paths: Paths, run_id: str) -> tuple[PastRun, RunConfig]:
+    """Read what a run was made of.
 
     Raises:
         RunError: a file is missing or broken.
@@ -334,9 +326,7 @@ def read_past_run(paths: Paths, run_id: str) -> tuple[PastRun, _Config]:
     folder = paths.run(run_id)
     try:
         require_sizes(folder)
-        content = folder.config.read_bytes()
-        names = msgspec.json.decode(content, type=_Config)
-        config = msgspec.json.decode(content, type=dict[str, Any])
+        config = folder.read_config()
         origin = msgspec.json.decode(folder.provenance.read_bytes(), type=_Origin)
         result = folder.read_result()
     except UNREADABLE as error:
@@ -345,11 +335,12 @@ def read_past_run(paths: Paths, run_id: str) -> tuple[PastRun, _Config]:
         ) from None
     past = PastRun(
         id=run_id,
-        config=config,
+        params=config.params,
         identity=origin.identity,
         code_tree=origin.code_tree,
-        captures=origin.captures,
+        files=origin.files,
+        data=origin.data,
         commit=origin.commit,
         state=result.state if result else None,
     )
-    return past, names
+    return past, config

@@ -5,19 +5,22 @@ own. Two arms with the same configuration share their runs. For example K1 takes
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct, structs
 
-from model.config import JobConfig
-from orchestrator.campaign.configs import ABSENT, baseline_config, declared_change, look_up, order_by_reference, put_on
+from orchestrator.campaign.configs import ABSENT, Configs, declared_change, look_up, order_by_reference, raw_baseline
 from orchestrator.campaign.fields import BASELINE, TAG, Control, Reported
-from orchestrator.campaign.generated import Interaction, Pair, Recipe, read_generated, refuse_name
+from orchestrator.campaign.generated import Generated, Interaction, Pair, Recipe, read_generated, refuse_name
 from orchestrator.campaign.spec import Campaign, ExperimentSpec
 from orchestrator.code.steps import SPEC_FILE, BranchContent, CodeStep
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.files import format_json
+from orchestrator.task.ask import About, Answer, Read
 from orchestrator.task.knobs import Change, leaves
+from orchestrator.task.parameters import Parameters
 from orchestrator.wording import did_you_mean
 
 
@@ -34,8 +37,14 @@ class Arm(Struct, frozen=True, kw_only=True):
     """The experiments whose changes it carries, its own last."""
     change: Change
     reported: Reported | None
-    config: JobConfig
-    """With the campaign's first seed, shifted by `seed_shift`."""
+    params: dict[str, Any]
+    """Every parameter, nested and resolved; the seed is not among them."""
+    reads: tuple[Read, ...] = ()
+    """The files that the parameters name, and whose content is part of what a run computes."""
+    about: About = About()
+    """What the task says of this configuration."""
+    cosmetic: tuple[str, ...] = ()
+    """Dotted names of parameters that change no number."""
     patch: str | None = None
     """A diff that its own change applies to the code of its reference; a path beside the campaign file."""
     ref: str | None = None
@@ -70,80 +79,197 @@ class ResolvedArms(Struct, frozen=True, kw_only=True):
     interactions: tuple[Interaction, ...] = ()
 
 
-def resolve_arms(campaign: Campaign) -> ResolvedArms:
+def configs_of(campaign: Campaign, root: Path) -> Configs:
+    """Return what works out the configurations of a campaign; `root` is its folder."""
+    return Configs(campaign.task, root, raw_baseline(campaign))
+
+
+def resolve_arms(campaign: Campaign, configs: Configs) -> ResolvedArms:
     """Work out the stack, the configuration and the reference of every experiment.
 
     Raises:
         SpecError: an unknown reference, a cycle, an unknown knob, a value out of range, or a change without effect.
+        DataError: the task gave no answer.
     """
-    declared = _declared_arms(campaign)
+    order = order_by_reference(campaign.experiments)
     generated = read_generated(campaign)
-    made = _make_all(generated.recipes, declared)
-    interactions = find_interactions(generated.pairs, declared | made)
+    raw = _collect_declared(campaign, order, configs)
+    combined = _collect_generated(campaign, generated, raw, configs)
+    # All at once, because each question starts a process.
+    configs.ask((*raw.values(), *combined.values()))
+    maker = _Maker(configs, raw, combined)
+    declared = maker.declare(campaign, order)
+    made = maker.make_all(generated.recipes, declared)
+    interactions = maker.find_interactions(generated.pairs, declared | made)
     arms = _mark_same(declared | _with_needs(made, interactions))
     return ResolvedArms(arms=arms, interactions=interactions)
 
 
-def _declared_arms(campaign: Campaign) -> dict[str, Arm]:
-    arms = {
-        BASELINE: Arm(
-            id=BASELINE,
-            title=campaign.baseline.title,
-            group=BASELINE,
-            hypothesis=campaign.baseline.hypothesis,
-            reference=None,
-            stack=(),
-            change={},
-            reported=campaign.baseline.reported,
-            config=baseline_config(campaign),
-        )
-    }
-    for experiment_id in order_by_reference(campaign.experiments):
-        arms[experiment_id] = _resolve_arm(campaign, experiment_id, arms)
-    # Worked out in the order of references, because an arm begins from its reference.
-    # Plans and reports use the order of the file.
-    return {name: arms[name] for name in (BASELINE, *campaign.experiments)}
+def _collect_declared(campaign: Campaign, order: Sequence[str], configs: Configs) -> dict[str, Parameters]:
+    """Return the parameters of the experiments of the file, as they are to be asked about: name -> parameters."""
+    raw = {BASELINE: configs.baseline}
+    for name in order:
+        change, where = declared_change(campaign, name)
+        raw[name] = configs.change(raw[campaign.experiments[name].on], change, where)
+    return raw
 
 
-def _resolve_arm(campaign: Campaign, experiment_id: str, arms: Mapping[str, Arm]) -> Arm:
-    experiment, reference = campaign.experiments[experiment_id], arms[campaign.experiments[experiment_id].on]
-    change, where = declared_change(campaign, experiment_id)
-    if reference.control:
-        raise SpecError(
-            f"`{reference.id}` is a control; no experiment stands on it", ("experiments", experiment_id, "on")
+def _collect_generated(
+    campaign: Campaign, generated: Generated, raw: Mapping[str, Parameters], configs: Configs
+) -> dict[str, Parameters]:
+    """Return the parameters of all recipes, also of those that are found to be there already: name -> parameters."""
+    combined: dict[str, Parameters] = {}
+    for recipe in (*generated.recipes, *(recipe for pair in generated.pairs for recipe in pair.recipes)):
+        changes = {knob: value for part in recipe.parts for knob, value in declared_change(campaign, part)[0].items()}
+        try:
+            combined[recipe.id] = configs.change(raw[recipe.base], changes, recipe.where)
+        except SpecError as error:
+            raise _cannot_be_made(recipe, error) from None
+    return combined
+
+
+class _Maker:
+    """Makes arms of configurations that the task has been asked about.
+
+    Attributes:
+        configs: holds the answers.
+        raw: experiment of the file -> its parameters as they were asked about.
+        combined: the same of generated arms.
+    """
+
+    def __init__(self, configs: Configs, raw: Mapping[str, Parameters], combined: Mapping[str, Parameters]) -> None:
+        self.configs, self.raw, self.combined = configs, raw, combined
+
+    def declare(self, campaign: Campaign, order: Sequence[str]) -> dict[str, Arm]:
+        """Make the baseline and the experiments of the file."""
+        found = self.configs.answer_baseline()
+        arms = {
+            BASELINE: Arm(
+                id=BASELINE,
+                title=campaign.baseline.title,
+                group=BASELINE,
+                hypothesis=campaign.baseline.hypothesis,
+                reference=None,
+                stack=(),
+                change={},
+                reported=campaign.baseline.reported,
+                params=found.params,
+                reads=found.reads,
+                about=found.about,
+                cosmetic=self.configs.task.cosmetic,
+            )
+        }
+        for name in order:
+            arms[name] = self._resolve(campaign, name, arms)
+        # Worked out in the order of references, because an arm begins from its reference.
+        # Plans and reports use the order of the file.
+        return {name: arms[name] for name in (BASELINE, *campaign.experiments)}
+
+    def _resolve(self, campaign: Campaign, name: str, arms: Mapping[str, Arm]) -> Arm:
+        experiment, reference = campaign.experiments[name], arms[campaign.experiments[name].on]
+        change, where = declared_change(campaign, name)
+        if reference.control:
+            raise SpecError(f"`{reference.id}` is a control; no experiment stands on it", ("experiments", name, "on"))
+        found = self.configs.put_on(Answer(params=reference.params), self.raw[name], change, where)
+        arm = Arm(
+            id=name,
+            title=experiment.title,
+            group=experiment.group,
+            hypothesis=experiment.hypothesis,
+            reference=reference.id,
+            stack=(*reference.stack, name),
+            change=change,
+            reported=experiment.reported,
+            params=found.params,
+            reads=found.reads,
+            about=found.about,
+            cosmetic=self.configs.task.cosmetic,
+            patch=experiment.patch,
+            ref=experiment.ref,
+            code=(*reference.code, *_own_steps(experiment)),
+            control=experiment.control,
         )
-    arm = Arm(
-        id=experiment_id,
-        title=experiment.title,
-        group=experiment.group,
-        hypothesis=experiment.hypothesis,
-        reference=reference.id,
-        stack=(*reference.stack, experiment_id),
-        change=change,
-        reported=experiment.reported,
-        config=put_on(reference.config, change, experiment_id, where),
-        patch=experiment.patch,
-        ref=experiment.ref,
-        code=(*reference.code, *_own_steps(experiment)),
-        control=experiment.control,
-    )
-    return arm if arm.title else structs.replace(arm, title=describe_change(arm) or experiment_id)
+        return arm if arm.title else structs.replace(arm, title=describe_change(arm) or name)
+
+    def make_all(self, recipes: Sequence[Recipe], declared: Mapping[str, Arm]) -> dict[str, Arm]:
+        """Make the generated arms, each from its recipe."""
+        arms = dict(declared)
+        for recipe in recipes:
+            arm = self._make(recipe, arms)
+            # Example: a pair of E5 and T1, both on the baseline. `E5-alone` would be E5 once more, so it is not made.
+            if not (recipe.unless_there and _find_same(arm, arms)):
+                refuse_name(recipe, arms)
+                arms[recipe.id] = arm
+        return {name: arm for name, arm in arms.items() if name not in declared}
+
+    def _make(self, recipe: Recipe, arms: Mapping[str, Arm]) -> Arm:
+        base = arms[recipe.base]
+        found = self._put_together(recipe, arms)
+        steps = tuple(step for part in recipe.parts for step in _own_steps(arms[part]))
+        # The change of an arm that leaves parts out: each knob of those parts, at the value to which it falls back.
+        undone = {knob: look_up(found.params, knob) for part in recipe.left_out for knob in arms[part].change}
+        own = steps[-1] if steps and not recipe.left_out else CodeStep()
+        return Arm(
+            id=recipe.id,
+            title=recipe.title,
+            group=recipe.group,
+            hypothesis=recipe.hypothesis,
+            reference=recipe.reference,
+            stack=(*base.stack, *recipe.parts),
+            change={knob: value for knob, value in undone.items() if value is not ABSENT}
+            if recipe.left_out
+            else _changes(recipe, arms),
+            reported=None,
+            params=found.params,
+            reads=found.reads,
+            about=found.about,
+            cosmetic=self.configs.task.cosmetic,
+            patch=own.patch,
+            ref=own.ref,
+            code=(*base.code, *steps),
+            control=recipe.control,
+            seed_shift=recipe.seed_shift,
+        )
+
+    def _put_together(self, recipe: Recipe, arms: Mapping[str, Arm]) -> Answer:
+        try:
+            stack, changes = Answer(params=arms[recipe.base].params), _changes(recipe, arms)
+            found = self.configs.put_on(stack, self.combined[recipe.id], changes, recipe.where)
+        except SpecError as error:
+            raise _cannot_be_made(recipe, error) from None
+        for part in recipe.parts:
+            # One part may set a whole section, and another part a knob inside it. The later one wins without an error.
+            # The arm would then name a part that has no effect in it.
+            for knob, value in leaves(arms[part].change):
+                if look_up(found.params, knob) != value:
+                    raise SpecError(
+                        f"`{recipe.id}` cannot be made: another change takes back what `{part}` makes of `{knob}`; "
+                        "leave one of them out",
+                        recipe.where,
+                    )
+        return found
+
+    def find_interactions(self, pairs: Sequence[Pair], arms: Mapping[str, Arm]) -> tuple[Interaction, ...]:
+        """Find the four arms of each pair by their configurations. A pair that lacks one is left out."""
+        found = []
+        for pair in pairs:
+            # Arms are found by configuration and not by name: an experiment of the file may be one of the four.
+            wanted = (arms[pair.base], *(self._make(recipe, arms) for recipe in pair.recipes))
+            cells = [name for arm in wanted if (name := _find_same(arm, arms))]
+            if len(cells) == len(wanted):
+                roles = zip(("neither", "only_first", "only_second", "both"), cells, strict=True)
+                found.append(Interaction(first=pair.first, second=pair.second, **dict(roles)))
+        return tuple(found)
+
+
+def _cannot_be_made(recipe: Recipe, error: SpecError) -> SpecError:
+    about = f"{'.'.join(error.where[len(recipe.where) :])}: " if len(error.where) > len(recipe.where) else ""
+    hint = "; take experiments that need each other as one part" if recipe.left_out else ""
+    return SpecError(f"`{recipe.id}` cannot be made: {about}{error}{hint}", recipe.where)
 
 
 def _own_steps(changing: ExperimentSpec | Arm) -> tuple[CodeStep, ...]:
     return (CodeStep(patch=changing.patch, ref=changing.ref),) if changing.patch or changing.ref else ()
-
-
-def _make_all(recipes: Sequence[Recipe], declared: Mapping[str, Arm]) -> dict[str, Arm]:
-    """Make the generated arms, each from its recipe."""
-    arms = dict(declared)
-    for recipe in recipes:
-        arm = _make(recipe, arms)
-        # Example: a pair of E5 and T1, both on the baseline. `E5-alone` would be E5 once more, so it is not made.
-        if not (recipe.unless_there and _find_same(arm, arms)):
-            refuse_name(recipe, arms)
-            arms[recipe.id] = arm
-    return {name: arm for name, arm in arms.items() if name not in declared}
 
 
 def _with_needs(made: Mapping[str, Arm], interactions: Sequence[Interaction]) -> dict[str, Arm]:
@@ -156,82 +282,17 @@ def _with_needs(made: Mapping[str, Arm], interactions: Sequence[Interaction]) ->
     return noted
 
 
-def _make(recipe: Recipe, arms: Mapping[str, Arm]) -> Arm:
-    base = arms[recipe.base]
-    config = _put_together(recipe, arms)
-    steps = tuple(step for part in recipe.parts for step in _own_steps(arms[part]))
-    values = msgspec.to_builtins(config)
-    # The change of an arm that leaves parts out: each knob of those parts, at the value to which it falls back.
-    undone = {knob: look_up(values, knob) for part in recipe.left_out for knob in arms[part].change}
-    own = steps[-1] if steps and not recipe.left_out else CodeStep()
-    return Arm(
-        id=recipe.id,
-        title=recipe.title,
-        group=recipe.group,
-        hypothesis=recipe.hypothesis,
-        reference=recipe.reference,
-        stack=(*base.stack, *recipe.parts),
-        change={knob: value for knob, value in undone.items() if value is not ABSENT}
-        if recipe.left_out
-        else _changes(recipe, arms),
-        reported=None,
-        config=structs.replace(config, seed=config.seed + recipe.seed_shift),
-        patch=own.patch,
-        ref=own.ref,
-        code=(*base.code, *steps),
-        control=recipe.control,
-        seed_shift=recipe.seed_shift,
-    )
-
-
 def _changes(recipe: Recipe, arms: Mapping[str, Arm]) -> Change:
     return {knob: value for part in recipe.parts for knob, value in arms[part].change.items()}
 
 
-def _put_together(recipe: Recipe, arms: Mapping[str, Arm]) -> JobConfig:
-    try:
-        config = put_on(arms[recipe.base].config, _changes(recipe, arms), recipe.id, recipe.where)
-    except SpecError as error:
-        about = f"{'.'.join(error.where[len(recipe.where) :])}: " if len(error.where) > len(recipe.where) else ""
-        hint = "; take experiments that need each other as one part" if recipe.left_out else ""
-        raise SpecError(f"`{recipe.id}` cannot be made: {about}{error}{hint}", recipe.where) from None
-    values = msgspec.to_builtins(config)
-    for part in recipe.parts:
-        # One part may set a whole section, and another part a knob inside it. The later one wins without an error. The
-        # arm would then name a part that has no effect in it.
-        for knob, value in leaves(arms[part].change):
-            if look_up(values, knob) != value:
-                raise SpecError(
-                    f"`{recipe.id}` cannot be made: another change takes back what `{part}` makes of `{knob}`; "
-                    "leave one of them out",
-                    recipe.where,
-                )
-    return config
-
-
 def _find_same(arm: Arm, arms: Mapping[str, Arm]) -> str | None:
-    # The name of an experiment changes no number of its training.
-    nameless = structs.replace(arm.config, experiment="")
     same = (
         name
         for name, other in arms.items()
-        if other.code == arm.code and structs.replace(other.config, experiment="") == nameless
+        if (other.code, other.seed_shift, other.params) == (arm.code, arm.seed_shift, arm.params)
     )
     return next(same, None)
-
-
-def find_interactions(pairs: Sequence[Pair], arms: Mapping[str, Arm]) -> tuple[Interaction, ...]:
-    """Find the four arms of each pair of `interactions` by their configurations. A pair that lacks one is left out."""
-    found = []
-    for pair in pairs:
-        if {pair.first, pair.second, pair.base} <= arms.keys():
-            # Arms are found by configuration and not by name: an experiment of the file may be one of the four.
-            wanted = (arms[pair.base], *(_make(recipe, arms) for recipe in pair.recipes))
-            cells = [name for arm in wanted if (name := _find_same(arm, arms))]
-            if len(cells) == len(wanted):
-                roles = zip(("neither", "only_first", "only_second", "both"), cells, strict=True)
-                found.append(Interaction(first=pair.first, second=pair.second, **dict(roles)))
-    return tuple(found)
 
 
 def _mark_same(arms: dict[str, Arm]) -> dict[str, Arm]:

@@ -27,8 +27,6 @@ Named = Annotated[
 ]
 Control = Literal["aa", "shuffled_labels"]
 """A test of the protocol, not of an idea: the baseline against itself, or training on meaningless labels."""
-SHUFFLED_LABELS = "data.shuffled_labels"
-"""The knob that the control `shuffled_labels` sets."""
 AA_SEED_STEP = 10_000
 """Distance between the seeds of one A/A arm and the next."""
 

@@ -6,20 +6,19 @@ both lines, and an unknown key with the nearest valid name.
 
 import re
 from collections.abc import Iterable
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from orchestrator.campaign.fields import AA, ABLATION, BASELINE, INTERACTION, TAG, Seeds, Where
-from orchestrator.campaign.search_spec import CategoricalSpace, FloatSpace, IntSpace, ObjectiveSpec, SearchSpec
-from orchestrator.campaign.source import Source, T, ill_formed
+from orchestrator.campaign.scored import with_metrics
+from orchestrator.campaign.search_spec import CategoricalSpace, FloatSpace, IntSpace, SearchSpec
+from orchestrator.campaign.source import Source, ill_formed
 from orchestrator.campaign.spec import (
     BaselineSpec,
     Campaign,
     CampaignSpec,
-    DataSpec,
     ExperimentSpec,
     JudgingSpec,
     ProfileSpec,
@@ -28,14 +27,18 @@ from orchestrator.campaign.spec import (
 from orchestrator.errors import SpecError
 from orchestrator.runs.identity import MAX_ID_LENGTH
 from orchestrator.runs.order import GuardSpec
+from orchestrator.task.ask import ask_schema
+from orchestrator.task.call import installed_folder
+from orchestrator.task.kinds import Schema
 from orchestrator.task.knobs import apply_change, leaves
-from orchestrator.task.metric_spec import ItemsSource, Margin, MetricSpec, Role
-from orchestrator.task.spec import ItemsSpec, LabelsSpec
-from orchestrator.wording import did_you_mean, listed
+from orchestrator.task.metric_spec import ItemsSource, MetricSpec, parse_metrics
+from orchestrator.task.parameters import nest
+from orchestrator.task.rules import check_task
+from orchestrator.task.spec import TaskSpec, lay_over, parse_task, written_elsewhere
+from orchestrator.wording import did_you_mean
 
 MAX_RUNS = 100_000
 """Most runs of a campaign: experiments times seeds. Each run has a folder."""
-PREDICTIONS = ItemsSpec(file="{run_folder}/predictions.npz", key="key", stratum="device", reader="predictions")
 SPACES: dict[str, type[Struct]] = {"float": FloatSpace, "int": IntSpace, "categorical": CategoricalSpace}
 
 
@@ -53,6 +56,7 @@ def load_campaign(path: Path, text: str | None = None) -> tuple[CampaignSpec, So
     _rename_task(source)
     # Entry by entry: an error in the whole file would not name the experiment.
     _convert_spaces(source)
+    task, metrics = read_task(source), _read_metrics(source)
     kinds = (("experiments", ExperimentSpec), ("profiles", ProfileSpec), ("searches", SearchSpec))
     for section, kind in kinds:
         for name, entry in _at(source.values, (section,)).items():
@@ -61,13 +65,83 @@ def load_campaign(path: Path, text: str | None = None) -> tuple[CampaignSpec, So
             if wrong:
                 raise source.refuse(wrong, (section, name))
             source.convert(entry, kind, (section, name))
-    parts = (("guards", GuardSpec), ("judging", JudgingSpec), ("staging", StagingSpec), ("baseline", BaselineSpec))
+    parts = (("guards", GuardSpec), ("judging", JudgingSpec), ("staging", StagingSpec))
     for section, part in parts:
         if section in source.values:
             source.convert(source.values[section], part, (section,))
-    spec = source.convert(source.values, CampaignSpec, ())
+    _baseline(source, {})
+    spec = source.convert(source.values | {"task": task, "metrics": metrics}, CampaignSpec, ())
+    _require_fitting(spec, source)
     _require_names(spec, source)
     return spec, source
+
+
+DEFAULT_TASK = "model/studies/radio/task.yaml"
+"""The task of a campaign file that names none."""
+
+
+def read_task(source: Source) -> TaskSpec:
+    """Return the task of a campaign file: its own section, on top of the file that `from` names.
+
+    Raises:
+        SpecError: a file is missing, or something in them is refused; the message names the file and the line.
+    """
+    section = source.values.get("task", {"from": DEFAULT_TASK})
+    with source.locating():
+        path = written_elsewhere(section)
+        if path is None:
+            task = parse_task(section)
+            check_task(task)
+            return task
+        elsewhere = Source(_find_task_file(source.path.parent, path))
+    if "from" in elsewhere.values:
+        raise elsewhere.refuse("a task that is written elsewhere is whole; take `from` out", ("from",))
+    try:
+        task = parse_task(lay_over(elsewhere.values, section))
+        check_task(task)
+    except SpecError as error:
+        # A key that the campaign file does not hold stands in the other file.
+        is_own = error.where in source.lines and len(error.where) > 1
+        raise (source if is_own else elsewhere).refuse(str(error), error.where[0 if is_own else 1 :]) from None
+    return task
+
+
+def _find_task_file(folder: Path, path: str) -> Path:
+    """Return the file of a task: beside the campaign file, else in an installed package."""
+    package = installed_folder(Path(path).parts[0])
+    places = [folder / path, *([package / path] if package is not None else [])]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise SpecError(f"there is no file {folder / path} with a task; name what is trained", ("task", "from"))
+    return found
+
+
+def _read_metrics(source: Source) -> dict[str, MetricSpec]:
+    if "metrics" not in source.values:
+        return {}
+    with source.locating():
+        return parse_metrics(source.values["metrics"])
+
+
+def _require_fitting(spec: CampaignSpec, source: Source) -> None:
+    """Refuse sections that only other tasks have: some check their data and name their metrics themselves."""
+    is_asked, names = spec.task.check is not None, list(spec.profiles)
+    if not is_asked and not spec.metrics:
+        what = "nothing says what is read of a run; write `metrics`, e.g. `val_loss: {better: lower, margin: 0.02}`"
+        raise source.refuse(what, ("metrics",))
+    for where in ((), *(("profiles", name) for name in names)):
+        values = _at(source.values, where)
+        if "data" in values and not is_asked:
+            raise source.refuse("this task has no section `data`; name files under `task.data`", (*where, "data"))
+        if "margin" in values and spec.metrics:
+            raise source.refuse("each metric has its own margin; write it under `metrics`", (*where, "margin"))
+    if not spec.metrics and spec.margin is None:
+        raise source.refuse("`margin` is missing here", ())
+    for name, metric in spec.metrics.items():
+        split = metric.source.items if isinstance(metric.source, ItemsSource) else None
+        if split is not None and split not in spec.task.items and not is_asked:
+            hint = did_you_mean(split, spec.task.items) if spec.task.items else "; name its table under `task.items`"
+            raise source.refuse(f"there are no items `{split}`{hint}", ("metrics", name, "from", "items"))
 
 
 def _rename_task(source: Source) -> None:
@@ -146,28 +220,23 @@ def at_profile(
     seeds = seeds or seed_list(chosen.seeds or spec.seeds)
     # Before the arms are worked out: one line of a file can ask for a million seeds.
     _require_few_runs(spec, source, seeds)
-    data = _merged(source, DataSpec, "data")
-    guards = _merged(source, GuardSpec, "guards")
-    for search_name, search in spec.searches.items():
-        if search.objective.captures:
-            with source.locating():
-                objective_captures(search.objective, data, ("searches", search_name, "objective"))
-    return Campaign(
+    guards = source.convert(_merged(source, "guards"), GuardSpec, ("guards",))
+    schema: Schema = {}
+    if spec.task.check is not None and chosen.baseline:
+        schema = ask_schema(spec.task, source.path.resolve().parent)
+    campaign = Campaign(
         name=spec.campaign,
         title=spec.title or spec.campaign,
         question=chosen.question or spec.question,
         profile=name,
         about=chosen.about,
-        metrics=capture_metrics(data, chosen.margin or spec.margin),
-        items={name: PREDICTIONS for name in (*data.report, *data.choose)},
-        labels=LabelsSpec(item="burst", stratum="device", cluster="session", split="capture"),
-        notes=_notes(data),
-        margin=chosen.margin or spec.margin,
+        task=spec.task,
+        margin=chosen.margin or spec.margin or 0.0,
         seeds=seeds,
-        data=data,
+        data=_merged(source, "data"),
         guards=guards,
         slots_per_gpu=_slots_per_gpu(spec, chosen, guards, source),
-        baseline=_baseline(source),
+        baseline=_baseline(source, schema),
         experiments=spec.experiments,
         judging=spec.judging,
         staging=spec.staging,
@@ -177,34 +246,8 @@ def at_profile(
         aa=spec.aa,
         searches=spec.searches,
     )
-
-
-def _notes(data: DataSpec) -> tuple[str, ...]:
-    """Say of the captures and of the scores what a reader of the report must know."""
-    scored = f"Each run was scored once, at the epoch of the lowest validation loss (on {listed(data.validate)})."
-    emulated = (
-        "Emulated bursts: `knockout data emulate` made the captures of this report. What holds for them need not hold "
-        "for a real radio. Nothing here is a measurement of one."
-    )
-    return (emulated, scored) if data.emulate else (scored,)
-
-
-def capture_metrics(data: DataSpec, margin: float) -> dict[str, MetricSpec]:
-    """Return a metric for each capture that is scored: its accuracy in percent; the first reported one is judged."""
-    roles: dict[str, Role] = dict.fromkeys(data.choose, "choose")
-    roles |= dict.fromkeys(data.report, "shown")
-    roles[data.report[0]] = "judged"
-    return {
-        name: MetricSpec(
-            name=name,
-            better="higher",
-            source=ItemsSource(items=name, mean="100 * correct"),
-            role=roles[name],
-            margin=Margin(value=margin) if roles[name] == "judged" else None,
-            unit="%",
-        )
-        for name in dict.fromkeys((*data.report, *data.choose))
-    }
+    with source.locating():
+        return with_metrics(campaign, spec.metrics) if spec.metrics else campaign
 
 
 def _slots_per_gpu(spec: CampaignSpec, chosen: ProfileSpec, guards: GuardSpec, source: Source) -> int:
@@ -235,53 +278,23 @@ def _at(values: dict[str, Any], where: Where) -> dict[str, Any]:
     return node if isinstance(node, dict) else {}
 
 
-def _merged(source: Source, kind: type[T], section: str) -> T:
-    """Replace the fields that the profile names, and check the result."""
-    values = _at(source.values, (section,)) | _at(source.values, ("profiles", source.profile, section))
-    return source.convert(values, kind, (section,))
+def _merged(source: Source, section: str) -> dict[str, Any]:
+    """Replace the fields that the profile names."""
+    return _at(source.values, (section,)) | _at(source.values, ("profiles", source.profile, section))
 
 
-def _baseline(source: Source) -> BaselineSpec:
-    """Merge the profile's baseline knob by knob."""
+def _baseline(source: Source, schema: Schema) -> BaselineSpec:
+    """Merge the profile's baseline knob by knob, and tell parameters from what is said about the experiment."""
     # `_merged` replaces whole sections. A profile that sets one knob of `model` keeps the other knobs of the file.
-    values = deepcopy(_at(source.values, (BASELINE,)))
-    apply_change(values, dict(leaves(_at(source.values, ("profiles", source.profile, BASELINE)))))
-    return source.convert(values, BaselineSpec, (BASELINE,))
-
-
-MISLEADING = (
-    "validation accuracy misleads: models that validate best at the locations of their training often do worse at "
-    "a new one, as the source study says of its own"
-)
-
-
-def objective_captures(objective: ObjectiveSpec, data: DataSpec, where: Where) -> tuple[str, ...]:
-    """Return the captures that a search scores its points on.
-
-    Args:
-        objective: what the file says.
-        data: the captures and their roles at the campaign's profile.
-        where: the path of the objective in the file.
-
-    Raises:
-        SpecError: there is no such capture, one is given twice, or a search must not use it.
-    """
-    captures = objective.captures or data.choose
-    here = (*where, "captures") if objective.captures else where
-    if not captures:
-        raise SpecError("a search needs a location to choose on; name one under `data.choose`", here)
-    for place, name in enumerate(captures):
-        if name in captures[:place]:
-            raise SpecError(f"`{name}` is given twice, so its bursts count twice; keep one", (*here, f"[{place}]"))
-        if name in data.report:
-            what = f"`{name}` is for the report alone: what is chosen on it says nothing about a new location"
-            raise SpecError(f"{what}; choose on {', '.join(data.choose) or 'a capture of `data.choose`'}", here)
-    if set(captures) <= set(data.choose):
-        return captures
-    # An epoch records one accuracy over all of `validate`, so a part of these captures has no accuracy of its own.
-    if set(captures) != set(data.validate):
-        wanted = "captures of `data.choose`, or all of `data.validate`"
-        raise SpecError(f"an objective is on {wanted}, found {', '.join(captures)}", here)
-    if not objective.insist:
-        raise SpecError(f"{MISLEADING}; choose on a capture of `data.choose`, or say `insist: true`", here)
-    return captures
+    values = _at(source.values, (BASELINE,))
+    about = {name: value for name, value in values.items() if name in BaselineSpec.__struct_fields__}
+    spec = source.convert(about, BaselineSpec, (BASELINE,))
+    with source.locating():
+        params = nest(spec.params, (BASELINE, "params"))
+        own = nest({name: value for name, value in values.items() if name not in about}, (BASELINE,))
+        for name in own.keys() & params.keys():
+            raise SpecError(f"`{name}` is given twice, also in `params`; keep one of them", (BASELINE, name))
+        params |= own
+        where = ("profiles", source.profile, BASELINE)
+        apply_change(params, dict(leaves(nest(_at(source.values, where), where))), schema)
+    return structs.replace(spec, params=params)

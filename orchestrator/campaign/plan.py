@@ -1,15 +1,17 @@
 """Arms -> the ordered list of runs. The name of a run holds a hash of what it computes. Pure."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from msgspec import Struct, structs
 
-from model.config import JobConfig
 from orchestrator.campaign.arms import Arm, ResolvedArms
 from orchestrator.campaign.generated import Interaction
 from orchestrator.campaign.spec import Campaign
+from orchestrator.runs.folder import RunConfig
 from orchestrator.runs.identity import CodeAndData, identity_hash, run_id
+from orchestrator.task.ask import Read
 
 
 class PlannedRun(Struct, frozen=True, kw_only=True):
@@ -18,8 +20,15 @@ class PlannedRun(Struct, frozen=True, kw_only=True):
     id: str
     experiment: str
     seed: int
-    config: JobConfig
+    profile: str
+    params: dict[str, Any]
+    """Every parameter, nested and resolved."""
     identity: str
+
+    @property
+    def config(self) -> RunConfig:
+        """What the run's `config.json` holds."""
+        return RunConfig(experiment=self.experiment, profile=self.profile, seed=self.seed, params=self.params)
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -75,15 +84,20 @@ def plan_runs(
     # Experiment by experiment, the last ones would have none.
     for seed in campaign.seeds:
         for arm in resolved.arms.values():
-            config = structs.replace(arm.config, seed=seed + arm.seed_shift)
-            own = structs.replace(inputs, code_tree=code_trees.get(arm.id, inputs.code_tree))
-            identity = identity_hash(config, own)
+            trained_at = seed + arm.seed_shift
+            own = own_inputs(inputs, arm.reads, code_trees.get(arm.id))
+            identity = identity_hash(campaign.task, arm.params, trained_at, own)
             # K1 takes H2 back, so K1 has the identity of E5 at each seed. The first of them gives the run its name.
             known = ids.get(identity)
-            run_of[arm.id, seed] = known or run_id(arm.id, config.seed, identity)
+            run_of[arm.id, seed] = known or run_id(arm.id, trained_at, identity)
             if known is None:
                 new = PlannedRun(
-                    id=run_of[arm.id, seed], experiment=arm.id, seed=config.seed, config=config, identity=identity
+                    id=run_of[arm.id, seed],
+                    experiment=arm.id,
+                    seed=trained_at,
+                    profile=campaign.profile,
+                    params=arm.params,
+                    identity=identity,
                 )
                 runs[new.id], ids[identity] = new, new.id
     return Plan(
@@ -93,3 +107,9 @@ def plan_runs(
         run_of=run_of,
         interactions=tuple(each for each in resolved.interactions if resolved.arms.keys() >= each.arms),
     )
+
+
+def own_inputs(inputs: CodeAndData, reads: Iterable[Read], code_tree: str | None = None) -> CodeAndData:
+    """Return the inputs of one arm: the files that its own parameters name, and its own code where it has some."""
+    files = {read.path: inputs.files[read.path] for read in reads}
+    return structs.replace(inputs, files=files, code_tree=code_tree or inputs.code_tree)

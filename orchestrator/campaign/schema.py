@@ -1,43 +1,71 @@
-"""The JSON Schema of a campaign file, made from the same types that check it."""
+"""The JSON Schema of a campaign file, made from the types that check it and from the schema of its task."""
 
 from typing import Any
 
 import msgspec
 
-from model.config import JobConfig
-from orchestrator.campaign.spec import CampaignSpec, DataSpec
-from orchestrator.task.knobs import knob_names
+from orchestrator.campaign.spec import BaselineSpec, CampaignSpec
+from orchestrator.task.kinds import Schema, knob_names
+from orchestrator.task.spec import FROM
 
 REFERENCE = "#/$defs/{name}"
-SECTIONS = ("model", "loss", "augment", "optim", "runtime")
-NOT_TO_CHANGE = ("format", "experiment", "profile", "seed")
+TYPES = "https://json-schema.org/draft/2020-12/schema"
+DATA = "data"
 
 
-def campaign_schema() -> dict[str, Any]:
-    """Return the schema. It lists the knobs of `baseline`, `data` and every `change`, so that editors complete them."""
-    (top, job, data), definitions = msgspec.json.schema_components(
-        [CampaignSpec, JobConfig, DataSpec], ref_template=REFERENCE
-    )
-    del job
-    knobs: dict[str, Any] = {name: {} for name in knob_names(JobConfig) if name not in NOT_TO_CHANGE}
-    change = {"type": "object", "properties": knobs, "additionalProperties": False, "minProperties": 1}
-    definitions["Change"] = change
+def campaign_schema(task: Schema) -> dict[str, Any]:
+    """Return the schema. It lists the knobs of `baseline`, `data` and every `change`, so that editors complete them.
+
+    Args:
+        task: the JSON Schema of the task's parameters; empty where it has none.
+    """
+    (top, baseline), definitions = msgspec.json.schema_components([CampaignSpec, BaselineSpec], ref_template=REFERENCE)
+    definitions |= task.get("$defs", {})
+    sections = task.get("properties", {})
+    if sections:
+        _list_knobs(definitions, task)
+        _list_sections(definitions, sections)
+    fields = definitions["CampaignSpec"]
+    fields["properties"]["baseline"] = baseline
+    fields["properties"]["task"] = _task(definitions["TaskSpec"])
+    fields["properties"]["metrics"] = {"type": "object"}
+    # A file without a task trains the radio study.
+    fields["required"] = [name for name in fields["required"] if name != "task"]
+    return {"$schema": TYPES, **top, "$defs": definitions}
+
+
+def _list_knobs(definitions: dict[str, Any], task: Schema) -> None:
+    knobs: dict[str, Any] = {name: {} for name in knob_names(task)}
+    definitions["Change"] = {
+        "type": "object",
+        "properties": knobs,
+        "additionalProperties": False,
+        "minProperties": 1,
+    }
     experiment = definitions["ExperimentSpec"]["properties"]
     experiment["change"] = {"$ref": "#/$defs/Change"}
     experiment["change_in"]["additionalProperties"] = {"$ref": "#/$defs/Change"}
-    job_properties = definitions["JobConfig"]["properties"]
-    for section in SECTIONS:
-        definitions["BaselineSpec"]["properties"][section] = _without_default(job_properties[section])
-    sections = {section: _without_default(job_properties[section]) for section in SECTIONS}
-    definitions["ProfileSpec"]["properties"]["baseline"] = {
-        "type": "object",
-        "properties": sections,
-        "additionalProperties": False,
-    }
-    partial_data = definitions["DataSpec"] | {"required": []}
-    definitions["ProfileSpec"]["properties"]["data"] = partial_data
-    definitions["CampaignSpec"]["properties"]["data"] = data
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, "$defs": definitions}
+
+
+def _list_sections(definitions: dict[str, Any], sections: dict[str, Any]) -> None:
+    parameters = {name: _without_default(one) for name, one in sections.items() if name != DATA}
+    definitions["BaselineSpec"]["properties"] |= parameters
+    profile = definitions["ProfileSpec"]["properties"]
+    profile["baseline"] = {"type": "object", "properties": parameters, "additionalProperties": False}
+    if DATA in sections:
+        data = _without_default(sections[DATA])
+        definitions["CampaignSpec"]["properties"][DATA] = data
+        named = definitions.get(str(data.get("$ref", "")).rpartition("/")[2], data)
+        profile[DATA] = named | {"required": []}
+
+
+def _task(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of the section `task`: short forms are allowed, and the rest may stand in another file."""
+    fields = spec["properties"]
+    named = {name: {"type": "object"} for name in ("data", "items", "forms", "files", "env")}
+    own = {**fields, **named, FROM: {"type": "string", "description": "a file with the rest of this section"}}
+    question = {"type": "string", "description": "the question of the campaign, as earlier versions wrote it"}
+    return {"anyOf": [{"type": "object", "properties": own, "additionalProperties": False}, question]}
 
 
 def _without_default(schema: dict[str, Any]) -> dict[str, Any]:

@@ -8,17 +8,24 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
-from orchestrator.campaign.arms import Arm, ResolvedArms, resolve_arms, select_arms
+from orchestrator.campaign.arms import Arm, ResolvedArms, configs_of, resolve_arms, select_arms
+from orchestrator.campaign.configs import Configs, raw_baseline
+from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.load import at_profile, load_campaign
 from orchestrator.campaign.plan import Plan, PlannedRun, narrow, plan_runs
+from orchestrator.campaign.scored import objective_splits, with_answer
 from orchestrator.campaign.source import Source
 from orchestrator.campaign.spec import Campaign, CampaignSpec
 from orchestrator.code.sources import Code
 from orchestrator.errors import UsageError
 from orchestrator.runs.find import find_same
-from orchestrator.runs.fingerprints import fingerprint_files
+from orchestrator.runs.fingerprints import fingerprint_data, fingerprint_files
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.runs.paths import Paths
+from orchestrator.task.ask import check_configs
+
+GPU, COMPILER = "gpu", "compiler"
+"""What a task may say that a configuration needs."""
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -51,6 +58,8 @@ class Selection:
     source: Source
     """The text of the file with its line numbers, for messages."""
     campaign: Campaign
+    configs: Configs
+    """Works out further configurations."""
     resolved: ResolvedArms
     """Every experiment of the file, worked out."""
     arms: dict[str, Arm]
@@ -128,16 +137,47 @@ def _select(spec: CampaignSpec, source: Source, request: Request) -> Selection:
     if campaign.staging:
         campaign = structs.replace(campaign, seeds=campaign.staging.all_seeds(seeds))
     with source.locating():
-        resolved = resolve_arms(campaign)
+        campaign, configs, resolved = work_out(campaign, source.path.resolve().parent)
     return Selection(
         request=request,
         spec=spec,
         source=source,
         campaign=campaign,
+        configs=configs,
         resolved=resolved,
         arms=_choose_arms(request, campaign, resolved),
         seeds=seeds,
     )
+
+
+def work_out(campaign: Campaign, root: Path) -> tuple[Campaign, Configs, ResolvedArms]:
+    """Work out every experiment, and what the runs of the campaign are scored on; `root` is its folder.
+
+    Raises:
+        SpecError: an experiment or the objective of a search is refused.
+        DataError: the task gave no answer.
+    """
+    configs = configs_of(campaign, root)
+    resolved = resolve_arms(campaign, configs)
+    campaign = with_answer(campaign, resolved.arms[BASELINE].about)
+    for name, search in campaign.searches.items():
+        if search.objective.captures:
+            objective_splits(search.objective, campaign.splits, ("searches", name, "objective"))
+    return campaign, configs, resolved
+
+
+def profiles_without_gpu(selection: Selection) -> tuple[str, ...]:
+    """Return the profiles of the file whose baseline needs no GPU.
+
+    Raises:
+        DataError: the task gave no answer.
+    """
+    spec, source = selection.spec, selection.source
+    chosen = source.profile
+    raws = {name: raw_baseline(at_profile(spec, source, name)) for name in spec.profiles}
+    source.profile = chosen
+    answers = check_configs(spec.task, selection.paths.root, list(raws.values()))
+    return tuple(name for name, found in zip(raws, answers, strict=True) if not (found.problem or GPU in found.needs))
 
 
 def _choose_arms(request: Request, campaign: Campaign, resolved: ResolvedArms) -> dict[str, Arm]:
@@ -146,14 +186,20 @@ def _choose_arms(request: Request, campaign: Campaign, resolved: ResolvedArms) -
 
 
 def collect_inputs(selection: Selection, code: Code) -> CodeAndData:
-    """Hash the code and the captures.
+    """Hash the code, the files that parameters name, and the task's data.
 
     Raises:
-        DataError: a capture cannot be read.
+        DataError: a file cannot be read.
     """
-    paths = [capture.path for capture in selection.campaign.data.captures.values()]
-    captures = fingerprint_files(paths, selection.paths.root, selection.paths.fingerprints)
-    return CodeAndData(code_tree=code.code_hash, captures=captures)
+    paths, task = selection.paths, selection.campaign.task
+    files = fingerprint_files(read_paths(selection), paths.root, paths.fingerprints)
+    data = fingerprint_data(task.data, paths.root, paths.fingerprints) if task.data else {}
+    return CodeAndData(code_tree=code.code_hash, files=files, data=data)
+
+
+def read_paths(selection: Selection) -> tuple[str, ...]:
+    """Return the files that parameters of any experiment name, as the campaign writes their paths."""
+    return tuple(dict.fromkeys(read.path for arm in selection.every_arm.values() for read in arm.reads))
 
 
 def make_plan(selection: Selection, code: Code, inputs: CodeAndData | None = None) -> Plan:

@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from orchestrator.campaign.arms import Arm, ResolvedArms, find_interactions, select_arms
+from orchestrator.campaign.arms import Arm, ResolvedArms, select_arms
 from orchestrator.campaign.captures import missing_captures
 from orchestrator.campaign.fields import TAG
-from orchestrator.campaign.generated import interaction_pairs
+from orchestrator.campaign.generated import Interaction
 from orchestrator.campaign.plan import Plan, plan_runs
 from orchestrator.campaign.selection import CurrentPlan, Request, Selection, make_plan, share_runs
 from orchestrator.campaign.spec import Campaign
@@ -35,6 +35,7 @@ class QueuedCampaign(Struct, frozen=True, kw_only=True):
     campaign: Campaign
     arms: dict[str, Arm]
     """All of its experiments, also those of which nothing was queued."""
+    interactions: tuple[Interaction, ...] = ()
     inputs: CodeAndData
     code_trees: dict[str, str]
     """Experiment -> hash of its code, for experiments with a patch or a ref."""
@@ -49,8 +50,7 @@ class QueuedCampaign(Struct, frozen=True, kw_only=True):
         asked = request.experiments or (() if request.everything else self.campaign.default_experiments)
         known = [name for name in asked if name in self.arms or ":" in name]
         campaign = msgspec.structs.replace(self.campaign, seeds=seeds)
-        interactions = find_interactions(interaction_pairs(campaign), self.arms)
-        resolved = ResolvedArms(arms=select_arms(self.arms, known), interactions=interactions)
+        resolved = ResolvedArms(arms=select_arms(self.arms, known), interactions=self.interactions)
         return plan_runs(campaign, resolved, self.inputs, self.code_trees)
 
     def has(self, asked: Sequence[str]) -> bool:
@@ -75,6 +75,7 @@ def save_snapshot(selection: Selection, current: CurrentPlan) -> str | None:
     queued = QueuedCampaign(
         campaign=selection.campaign,
         arms=selection.every_arm,
+        interactions=selection.resolved.interactions,
         inputs=current.inputs,
         code_trees=current.code_trees,
         commit=code.repository.base_commit if isinstance(code, GitCode) else None,

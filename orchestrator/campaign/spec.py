@@ -4,15 +4,13 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from model.config import CaptureConfig, RuntimeConfig
 from orchestrator.campaign.fields import BASELINE, MAX_SEEDS, ExperimentId, Named, Reported, SearchId, Seeds, Word
 from orchestrator.campaign.search_spec import SearchSpec
 from orchestrator.closed import Config
 from orchestrator.runs.order import GuardSpec
-from orchestrator.task.ask import EmulateSpec
 from orchestrator.task.knobs import Change
 from orchestrator.task.metric_spec import MetricSpec
-from orchestrator.task.spec import ItemsSpec, LabelsSpec
+from orchestrator.task.spec import ItemsSpec, LabelsSpec, TaskSpec
 
 
 class JudgingSpec(Config, frozen=True, kw_only=True):
@@ -71,20 +69,6 @@ class StagingSpec(Config, frozen=True, kw_only=True):
         return tuple(sorted({*seeds, *range(self.fresh_seeds.stop)}))
 
 
-class DataSpec(Config, frozen=True, kw_only=True):
-    """The captures of a campaign: the fields of the job's `DataConfig`, and how to emulate captures."""
-
-    captures: dict[str, CaptureConfig]
-    train: tuple[str, ...]
-    validate: tuple[str, ...]
-    report: tuple[str, ...]
-    choose: tuple[str, ...] = ()
-    layout: Literal["rffi-hdf5", "shards"] = "rffi-hdf5"
-    samples: int = 8192
-    sample_rate_hz: float = 1e6
-    emulate: EmulateSpec | None = None
-
-
 class ExperimentSpec(Config, frozen=True, kw_only=True):
     """One named change to a declared reference."""
 
@@ -115,13 +99,9 @@ class ExperimentSpec(Config, frozen=True, kw_only=True):
 
 
 class BaselineSpec(Config, frozen=True, kw_only=True):
-    """The experiment with no change. Each part is as in the job's config; the defaults are the source's."""
+    """The experiment with no change. Its other keys are parameters; `params` holds those with a name of its own."""
 
-    model: dict[str, Any] = {}
-    loss: dict[str, Any] = {}
-    augment: dict[str, Any] = {}
-    optim: dict[str, Any] = {}
-    runtime: dict[str, Any] = {}
+    params: dict[str, Any] = {}
     title: str = "Baseline"
     hypothesis: str = ""
     reported: Reported | None = None
@@ -158,9 +138,18 @@ class CampaignSpec(Config, frozen=True, kw_only=True):
     campaign: ExperimentId
     title: Annotated[str, Meta(description="of the report; by default the campaign's name")] = ""
     question: Annotated[str, Meta(description="what is learned from what; first paragraph of the report")] = ""
-    margin: Annotated[float, Meta(gt=0, description="smallest difference that matters, in points of accuracy")]
+    task: Annotated[TaskSpec, Meta(description="what is trained; by default the radio study")]
+    metrics: Annotated[
+        dict[str, MetricSpec], Meta(description="what is read of each run; by default what the task says")
+    ] = {}
+    margin: (
+        Annotated[
+            float, Meta(gt=0, description="smallest difference that matters, in points; where the task names metrics")
+        ]
+        | None
+    ) = None
     seeds: Seeds
-    data: dict[str, Any]
+    data: Annotated[dict[str, Any], Meta(description="parameters of the task about its data, if it checks them")] = {}
     guards: GuardSpec = field(default_factory=GuardSpec)
     slots_per_gpu: SlotsPerGpu = 1
     judging: JudgingSpec = field(default_factory=JudgingSpec)
@@ -169,7 +158,7 @@ class CampaignSpec(Config, frozen=True, kw_only=True):
     profiles: Annotated[
         dict[str, ProfileSpec], Meta(min_length=1, description="scales of the campaign; by default one, `default`")
     ] = field(default_factory=lambda: {ONLY_PROFILE: ProfileSpec()})
-    baseline: BaselineSpec = field(default_factory=BaselineSpec)
+    baseline: dict[str, Any] = {}
     experiments: dict[ExperimentId, ExperimentSpec] = {}
     interactions: Annotated[
         tuple[tuple[ExperimentId, ExperimentId], ...],
@@ -187,17 +176,6 @@ class CampaignSpec(Config, frozen=True, kw_only=True):
         """The profile of a command that names none."""
         return self.default_profile or ("quick" if "quick" in self.profiles else next(iter(self.profiles)))
 
-    @property
-    def profiles_without_gpu(self) -> tuple[str, ...]:
-        """The profiles that do not train in fp16, which only a GPU can do."""
-        of_file = self.baseline.runtime.get("precision", RuntimeConfig().precision)
-        named = {name: profile.baseline.get("runtime") for name, profile in self.profiles.items()}
-        return tuple(
-            name
-            for name, runtime in named.items()
-            if (runtime.get("precision", of_file) if isinstance(runtime, dict) else of_file) != "fp16"
-        )
-
 
 class Campaign(Struct, frozen=True, kw_only=True):
     """A campaign at one profile: the profile's fields are in place."""
@@ -207,17 +185,23 @@ class Campaign(Struct, frozen=True, kw_only=True):
     question: str
     profile: str
     about: str
-    metrics: dict[str, MetricSpec]
-    """Name -> what is read of each run, in the order of the file; at least one is judged."""
-    items: dict[str, ItemsSpec]
-    """Split -> its table of items."""
+    task: TaskSpec
+    """What is trained. Its items are those of every split that a run is scored on."""
+    metrics: dict[str, MetricSpec] = {}
+    """Name -> what is read of each run, in the order of the file. Empty until the task has named them."""
+    splits: dict[str, str] = {}
+    """What a run is scored on, or its metrics -> `judged`, `no_worse`, `shown`, `choose` or `validate`."""
+    items: dict[str, ItemsSpec] = {}
+    """Split -> its table of items, without the splits that only training looks at."""
     labels: LabelsSpec = field(default_factory=LabelsSpec)
     """What reports call items, strata, clusters and splits."""
     notes: tuple[str, ...] = ()
     """Sentences of the task about its data and its scores, for the report."""
-    margin: float
+    margin: float = 0.0
+    """Margin of the judged metric, in its unit or as a share."""
     seeds: tuple[int, ...]
-    data: DataSpec
+    data: dict[str, Any] = {}
+    """The parameters of a section `data` of its own, with what only `prepare` needs."""
     guards: GuardSpec
     slots_per_gpu: int = 1
     baseline: BaselineSpec
@@ -229,6 +213,15 @@ class Campaign(Struct, frozen=True, kw_only=True):
     ablate: tuple[str | tuple[str, ...], ...] = ()
     aa: int = 0
     searches: dict[str, SearchSpec] = {}
+
+    def with_role(self, *roles: str) -> tuple[str, ...]:
+        """Return the splits or metrics that have one of some roles, in their order."""
+        return tuple(name for role in roles for name, own in self.splits.items() if own == role)
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """The splits or metrics that a report shows, the judged ones first."""
+        return self.with_role("judged", "no_worse", "shown")
 
     @property
     def judged(self) -> MetricSpec:

@@ -387,7 +387,7 @@ def _add_doctor(verbs: Verbs) -> None:
 
 
 def _add_schema(verbs: Verbs) -> None:
-    add_verb(
+    schema = add_verb(
         verbs,
         "schema",
         "plan.schema",
@@ -395,3 +395,4 @@ def _add_schema(verbs: Verbs) -> None:
         "Save it beside the campaign file and begin that file with\n"
         "  # yaml-language-server: $schema=experiments.schema.json",
     )
+    add_file(schema)

@@ -5,11 +5,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from rich.table import Table
 
 from orchestrator.api import plan as api_plan
 from orchestrator.api import show as api_show
+from orchestrator.api.plan import Request
 from orchestrator.cli import terminal
 from orchestrator.cli.output import print_json, say, say_if
 from orchestrator.cli.request import read_request
@@ -43,8 +43,7 @@ def show(options: argparse.Namespace) -> int:
     """Show an experiment worked out."""
     shown = api_show.show(read_request(options), options.experiment)
     if options.json:
-        sizes = {"tokens": shown.tokens, "parameters": shown.parameters}
-        return print_json({"config": shown.config, "difference": shown.difference, **sizes})
+        return print_json({"params": shown.params, "difference": shown.difference, "facts": shown.facts})
     terminal.show(f"{shown.experiment}: {shown.title}", style="bold")
     reference = " + ".join(shown.reference_stack) if shown.reference_stack else "none"
     terminal.show(f"profile {shown.profile}; reference: {reference}")
@@ -52,9 +51,14 @@ def show(options: argparse.Namespace) -> int:
         terminal.show(f"the same configuration as {shown.same_as}, so the two share their runs")
     for knob, (old, new) in shown.difference.items():
         terminal.show(f"  {knob}: {json.dumps(old)} -> {json.dumps(new)}")
-    terminal.show(f"{shown.tokens} tokens a burst, {shown.parameters:,} parameters")
-    terminal.show(_as_yaml(msgspec.to_builtins(shown.config)))
+    if shown.facts:
+        terminal.show(", ".join(f"{_say_fact(value)} {name}" for name, value in shown.facts.items()))
+    terminal.show(_as_yaml(shown.params))
     return 0
+
+
+def _say_fact(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _as_yaml(values: dict[str, Any], indent: str = "") -> str:
@@ -72,5 +76,5 @@ def _as_yaml(values: dict[str, Any], indent: str = "") -> str:
 
 def schema(options: argparse.Namespace) -> int:
     """Print the JSON Schema of a campaign file."""
-    print(json.dumps(api_show.schema(), indent=2))
+    print(json.dumps(api_show.schema(Request(file=options.file)), indent=2))
     return 0

@@ -23,7 +23,7 @@ from orchestrator.launch.watcher import STOPPING_STATUSES, Ending
 from orchestrator.processes import Process
 from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.runs.consistency import why_not_believed
-from orchestrator.runs.fingerprints import changed_captures
+from orchestrator.runs.fingerprints import changed_files
 from orchestrator.runs.folder import Result, RunFolder
 from orchestrator.runs.members import end_members
 from orchestrator.runs.order import Order
@@ -41,7 +41,7 @@ def refuse_doubtful(paths: Paths, folder: RunFolder, order: Order) -> str | None
         OSError: a file cannot be set aside.
     """
     try:
-        changed = changed_captures(order.captures, paths.root, paths.fingerprints)
+        changed = changed_files(order.files, paths.root, paths.fingerprints)
     except DataError as error:
         folder.set_result_aside()
         return f"{error}; its result cannot be checked and is set aside: run again to score it"

@@ -18,8 +18,8 @@ from orchestrator.launch.slots import Slot
 from orchestrator.launch.watcher import LiveRun
 from orchestrator.queue.reconcile import end_remaining_jobs
 from orchestrator.queue.store import QueuedRun
-from orchestrator.runs.fingerprints import changed_captures
-from orchestrator.runs.folder import RunFolder
+from orchestrator.runs.fingerprints import changed_files
+from orchestrator.runs.folder import RunConfig
 from orchestrator.runs.order import AGAIN, Order, read_order
 from orchestrator.runs.paths import Paths
 from orchestrator.task.ask import check_job
@@ -27,6 +27,10 @@ from orchestrator.task.ask import check_job
 
 class RejectedError(RunError):
     """An experiment's own code cannot do the job. The message is what that code says."""
+
+
+COMPILER = "compiler"
+"""What a task says that a configuration needs, if it compiles on this machine."""
 
 
 @dataclass(eq=False)
@@ -168,7 +172,7 @@ class Starter:
         """
         folder = self.paths.run(claimed.id)
         order, config = read_order(folder), folder.read_config()
-        if config.runtime.compile and (lacking := find_compiler_problem()) is not None:
+        if COMPILER in order.needs and (lacking := find_compiler_problem()) is not None:
             raise RunError(lacking)
         self._require_captures(order)
         code = self.checkouts.open(claimed.experiment, order.code)
@@ -176,12 +180,12 @@ class Starter:
         held_by = end_remaining_jobs(folder)
         if held_by is not None:
             raise RunError(f"{folder.path}: {held_by}; end that, and queue the run again")
-        problem = self._ask_code(folder, order, code) if order.code.is_own else None
+        problem = self._ask_code(config, order, code) if order.code.is_own else None
         if problem is not None:
             raise RejectedError(problem)
         write_provenance(folder, order, self.paths.root, slot)
         job = self.launcher.start(folder, code, order.code.tree, with_first_threads(folder, slot))
-        live = LiveRun(id=claimed.id, num_epochs=config.optim.epochs, folder=folder, job=job)
+        live = LiveRun(id=claimed.id, num_epochs=order.num_epochs or 0, folder=folder, job=job)
         return Task(claimed, order, live, slot)
 
     def must_be_alone(self, claimed: QueuedRun) -> bool:
@@ -193,14 +197,14 @@ class Starter:
 
     def _require_captures(self, order: Order) -> None:
         """Refuse captures whose bytes differ from those in the run's identity."""
-        other = changed_captures(order.captures, self.paths.root, self.paths.fingerprints)
+        other = changed_files(order.files, self.paths.root, self.paths.fingerprints)
         if other:
             raise DataError(f"{self.paths.root / other[0]}: the capture has changed since the run was queued; {AGAIN}")
 
-    def _ask_code(self, folder: RunFolder, order: Order, code: Path) -> str | None:
+    def _ask_code(self, config: RunConfig, order: Order, code: Path) -> str | None:
         """Return why an experiment's own code cannot do this job; None if it can. Ask once a commit."""
         # The answer takes seconds, as it imports the code.
         # The seeds of one experiment have one commit, so they share it.
         if order.code.commit not in self._answers:
-            self._answers[order.code.commit] = check_job(folder.path, code, self.paths.root)
+            self._answers[order.code.commit] = check_job(order.task, config.params, code, self.paths.root)
         return self._answers[order.code.commit]

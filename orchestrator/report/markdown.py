@@ -225,5 +225,5 @@ def _describe_environment(origin: Mapping[str, Any]) -> str:
 
 
 def _describe_captures(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
-    hashes = {path: content for run in runs for path, content in (run.provenance.get("captures") or {}).items()}
+    hashes = {path: content for run in runs for path, content in (run.provenance.get("files") or {}).items()}
     return [(f"capture {Path(path).name}", f"SHA-256 {content[:16]}…") for path, content in sorted(hashes.items())]

@@ -221,7 +221,7 @@ def _render_reported(found: Searched) -> list[str]:
             rows.append([name_point(point.at), _score_cell(trial) if trial else "not visited", score, said.note or ""])
     if not rows:
         return []
-    ours, theirs = wording.listed(found.captures), wording.listed(found.campaign.data.report[:1])
+    ours, theirs = wording.listed(found.captures), wording.listed(found.campaign.reported[:1])
     heads = ["point", f"ours, on {ours}", f"the source, on {theirs}", "note"]
     return ["## The source's points\n\n" + _render_table(heads, rows)]
 

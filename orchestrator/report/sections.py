@@ -5,10 +5,8 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
-from model.studies.radio.flags import to_flags
 from orchestrator import wording
 from orchestrator.campaign.arms import Arm, describe_change
-from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.plan import Plan
 from orchestrator.runs.record import RunRecord
 from orchestrator.task.knobs import difference
@@ -112,8 +110,8 @@ def section(findings: Findings, experiment: str) -> dict[str, Any]:
     """Return the section of an experiment: the cells of `summary_row`, what changes, how to run it, and its seeds."""
     plan = findings.plan
     arm, judgement = plan.arms[experiment], findings.judgements[experiment]
-    before = plan.arms[arm.reference].config if arm.reference else None
-    changes = difference(before, arm.config) if before else {}
+    before = plan.arms[arm.reference].params if arm.reference else None
+    changes = difference(before, arm.params, plan.campaign.task.cosmetic) if before is not None else {}
     found = (findings.records.get(plan.run_of[arm.id, seed]) for seed in plan.campaign.seeds)
     runs = [run for run in found if run is not None]
     return summary_row(plan, judgement) | {
@@ -232,10 +230,13 @@ def _describe_checkout(arm: Arm, runs: Iterable[RunRecord]) -> str:
 
 
 def _training_command(plan: Plan, arm: Arm) -> str:
-    """Write the source's command line for the first seed, on shards of the baseline's data."""
-    data = plan.arms[BASELINE].config.data
-    flags = to_flags(arm.config, "shards/manifest.json", f"saved_models/{arm.id}.pth", data)
-    return wording.shell_command(["python", "-m", "model.studies.radio.by_hand", *flags])
+    """Write the command that trains the first seed by hand; empty where the task gives none."""
+    seed = plan.campaign.seeds[0] + arm.seed_shift
+    told = {"{seed}": str(seed), "{experiment}": arm.id}
+    words = list(arm.about.command or ())
+    for template, value in told.items():
+        words = [word.replace(template, value) for word in words]
+    return wording.shell_command(words) if words else ""
 
 
 def _seed_rows(findings: Findings, experiment: str) -> list[dict[str, str]]:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from model.config import JobConfig
-from orchestrator.runs.folder import EpochRecord, LocationScore, Result, RunFolder
-from orchestrator.runs.identity import CodeAndData, identity_hash
-from orchestrator.runs.order import Order
+from orchestrator.errors import RunError
+from orchestrator.runs.folder import EpochRecord, LocationScore, Result, RunConfig, RunFolder
+from orchestrator.runs.identity import identity_hash
+from orchestrator.runs.order import Order, read_order
 from orchestrator.runs.predictions import SPOILT, Predictions, read_predictions
 from orchestrator.runs.states import RunState
+from orchestrator.task.spec import TaskSpec
 from orchestrator.wording import listed
 
 NUM_HEX = 8
@@ -24,13 +25,13 @@ MAX_COUNT = 2**63
 """Counts of steps, bytes or seconds are below this; a table could not hold a larger one."""
 
 
-def find_disagreement(result: Result, predictions: Mapping[str, Predictions], config: JobConfig) -> str | None:
+def find_disagreement(result: Result, predictions: Mapping[str, Predictions], order: Order | None) -> str | None:
     """Return a sentence if a result contradicts its predictions; None if they agree.
 
     Args:
         result: `result.json`; only a result that is `done` has scores to compare.
         predictions: capture -> content of `predictions.npz`.
-        config: names the captures on which a run is scored.
+        order: its task names the splits on which a run is scored; None if nobody says it, as beside an accepted result.
     """
     if result.state not in tuple(state for state in RunState if state.is_final):
         return f"result.json says that the run is `{result.state}`, which is no ending"
@@ -38,13 +39,18 @@ def find_disagreement(result: Result, predictions: Mapping[str, Predictions], co
         return f"result.json says that epoch {result.best_epoch} of {result.epochs} was scored"
     if result.state != RunState.DONE:
         return f"result.json says that the run is {result.state}, and gives scores" if result.scores else None
-    wanted = set(config.data.scored)
+    wanted = scored_splits(order.task) if order else {*result.scores, *predictions}
     for file, names in (("result.json", set(result.scores)), ("predictions.npz", set(predictions))):
         if names != wanted:
             found = listed(sorted(names)) if names else "no capture"
             return f"{file} is on {found}, scored are {listed(sorted(wanted))}"
     sentences = (_find_capture_disagreement(name, result.scores[name], predictions[name]) for name in sorted(wanted))
     return next((sentence for sentence in sentences if sentence), None)
+
+
+def scored_splits(task: TaskSpec) -> set[str]:
+    """Return the splits whose items a job writes into `predictions.npz`."""
+    return {split for split, items in task.items.items() if items.reader == "predictions"}
 
 
 def _find_capture_disagreement(capture: str, score: LocationScore, stored: Predictions) -> str | None:
@@ -66,7 +72,7 @@ def _find_capture_disagreement(capture: str, score: LocationScore, stored: Predi
     return None
 
 
-def find_contradiction(name: str, config: JobConfig, order: Order | None, provenance: Mapping[str, Any]) -> str | None:
+def find_contradiction(name: str, config: RunConfig, order: Order | None, provenance: Mapping[str, Any]) -> str | None:
     """Return a sentence if the files of a run folder are of different runs; None if they agree.
 
     A missing field is no contradiction.
@@ -89,14 +95,11 @@ def find_contradiction(name: str, config: JobConfig, order: Order | None, proven
     return _find_order_contradiction(name, identity, config, order) if order else None
 
 
-def _find_order_contradiction(name: str, identity: str, config: JobConfig, order: Order) -> str | None:
+def _find_order_contradiction(name: str, identity: str, config: RunConfig, order: Order) -> str | None:
     if order.run != name:
         return f"order.json is of run {order.run}"
-    files = {capture.path for capture in config.data.captures.values()}
-    if not files <= order.captures.keys():
-        return f"order.json has no hash of {listed(sorted(files - order.captures.keys()))}"
     # The identity is worked out anew: an edited config.json or order.json no longer gives the same one.
-    worked_out = identity_hash(config, CodeAndData(code_tree=order.code.tree, captures=order.captures))
+    worked_out = identity_hash(order.task, config.params, config.seed, order.inputs)
     if not (order.identity == worked_out and worked_out.startswith(identity)):
         said, found = order.identity[:NUM_HEX], worked_out[:NUM_HEX]
         return f"order.json says identity {said}, but what it and config.json hold is of identity {found}"
@@ -117,12 +120,21 @@ def find_wrong_epoch(epochs: Sequence[EpochRecord]) -> str | None:
 def why_not_believed(folder: RunFolder) -> str | None:
     """Say why the result in a run folder is not believed; None if it is, or if there is no result.
 
-    It reads config.json, result.json and predictions.npz, and no other file.
+    It reads config.json, order.json, result.json and predictions.npz, and no other file.
     """
     try:
         result = folder.read_result()
         if result is None:
             return None
-        return find_disagreement(result, read_predictions(folder.predictions), folder.read_config())
+        folder.read_config()
+        return find_disagreement(result, read_predictions(folder.predictions), order_of(folder))
     except SPOILT as error:
         return f"its files cannot be read: {error or type(error).__name__}"
+
+
+def order_of(folder: RunFolder) -> Order | None:
+    """Read the order of a run; None if there is none that can be read, as beside an accepted result."""
+    try:
+        return read_order(folder)
+    except RunError:
+        return None

@@ -1,4 +1,4 @@
-"""SHA-256 of capture files, kept in a cache so that a large file is read once.
+"""SHA-256 of the files and the data of a run, kept in a cache so that a large file is read once.
 
 A kept hash counts as long as the file has the same stamp: device, inode, size and times.
 """
@@ -6,18 +6,22 @@ A kept hash counts as long as the file has the same stamp: device, inode, size a
 import contextlib
 import hashlib
 import os
+import re
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from glob import has_magic
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
-from model.config import CapturePlace
 from orchestrator.errors import DataError
 from orchestrator.files import UNREADABLE, content_hash, write_atomically
+from orchestrator.task.spec import DataSpec
 
 TICK_NS = 100_000_000
 """Two changes within so many ns may get the same time. The kernel's clock ticks every 4 to 10 ms; this is far more."""
@@ -44,6 +48,41 @@ class Remembered(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     files: dict[str, Fingerprint] = {}
 
 
+_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+
+
+def expand_path(path: str, variables: Mapping[str, str]) -> str:
+    """Replace variables in a path, as in `${RTL433}` or `${RTL433:-data/file.h5}`; an unset variable stays as written.
+
+    A variable may hold a secret. So its value is used only in the call that opens the file, and never in a message.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        default = found[0] if found["default"] is None else found["default"]
+        return variables.get(found["name"]) or default
+
+    return _VARIABLE.sub(value, path)
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of a file: `str(place)` is the path as the campaign writes it, `Path(place)` is the file to open.
+
+    Attributes:
+        folder: the folder that the path is relative to.
+        path: as the campaign writes it, with the names of variables.
+    """
+
+    folder: Path
+    path: str
+
+    def __str__(self) -> str:
+        return str(self.folder / self.path)
+
+    def __fspath__(self) -> str:
+        return str(self.folder / expand_path(self.path, os.environ))
+
+
 def fingerprint_files(paths: Iterable[str], folder: Path, cache: Path) -> dict[str, str]:
     """Return path -> hexadecimal SHA-256 of each file.
 
@@ -55,46 +94,146 @@ def fingerprint_files(paths: Iterable[str], folder: Path, cache: Path) -> dict[s
     Raises:
         DataError: a file is missing, is no file, or cannot be read. The system's error is its cause.
     """
-    known = _read_cache(cache)
-    fresh, hashes = dict(known), {}
-    for path in dict.fromkeys(paths):
-        place = CapturePlace(folder, path)
-        try:
-            hashes[path] = _fingerprint(place, fresh)
-        except OSError as error:
-            cause = OSError(error.errno, error.strerror, str(place))
-            raise DataError(f"{place}: the capture cannot be read: {error.strerror}") from cause
-        except ValueError as error:
-            raise DataError(f"{str(place)!r}: no capture can have this path: {error}") from error
-    if fresh != known:
-        with contextlib.suppress(OSError):
-            write_atomically(cache, msgspec.json.format(msgspec.json.encode(Remembered(files=fresh)), indent=1))
-    return hashes
+    with _kept_hashes(cache) as known:
+        return {path: _hash_of(Place(folder, path), known) for path in dict.fromkeys(paths)}
 
 
-def changed_captures(captures: Mapping[str, str], folder: Path, cache: Path) -> list[str]:
-    """Return the captures whose contents no longer have the given hashes.
+def fingerprint_data(specs: Mapping[str, DataSpec], folder: Path, cache: Path) -> dict[str, str]:
+    """Return name -> fingerprint of a task's data: a file, all files of a folder, or all that a glob finds.
+
+    A file has the hash of its content. Several files have a hash over their names and hashes, or over names and sizes.
 
     Args:
-        captures: path -> hexadecimal SHA-256.
+        specs: name -> where the data are; relative paths begin at `folder`.
+        folder: the campaign's folder.
+        cache: file of the kept hashes.
+
+    Raises:
+        DataError: nothing is there, or a file cannot be read.
+    """
+    with _kept_hashes(cache) as known:
+        return {name: _fingerprint_one(name, spec, folder, known) for name, spec in specs.items()}
+
+
+def is_there(place: Place) -> bool:
+    """Whether something is at a place, or a glob finds something there."""
+    path = Path(place)
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return bool(_matches(path.absolute()))
+    except (OSError, ValueError):
+        # It may exist; the error of reading it says why it cannot be read.
+        return True
+    return True
+
+
+def _fingerprint_one(name: str, spec: DataSpec, folder: Path, known: dict[str, Fingerprint]) -> str:
+    files = _find_files(Place(folder, spec.path))
+    if not files:
+        raise DataError(f"{folder / spec.path}: nothing is there; correct the path of `task.data.{name}`")
+    if spec.fingerprint == "names":
+        return _hash_listing([(inner, _size_of(folder, path)) for inner, path in files])
+    hashes = [(inner, _hash_of(Place(folder, path), known)) for inner, path in files]
+    return hashes[0][1] if hashes[0][0] == "" else _hash_listing(hashes)
+
+
+def _hash_listing(entries: list[tuple[str, str | int]] | list[tuple[str, str]] | list[tuple[str, int]]) -> str:
+    return content_hash(msgspec.json.encode(entries))
+
+
+def _size_of(folder: Path, path: str) -> int:
+    try:
+        return (folder / path).stat().st_size
+    except OSError as error:
+        raise DataError(f"{folder / path}: the file cannot be looked at: {error.strerror}") from error
+
+
+def _find_files(place: Place) -> list[tuple[str, str]]:
+    """Return the files of some data in order: their names inside the data, and their paths.
+
+    A single file has an empty name. The place of a folder is no part of its files' names.
+    """
+    top = Path(place).absolute()
+    if top.is_dir():
+        return [(str(path.relative_to(top)), str(path)) for path in _walk(top)]
+    if os.path.lexists(top):
+        return [("", place.path)]
+    base = next((parent for parent in top.parents if not has_magic(str(parent))), top)
+    inside = (file for path in _matches(top) for file in (_walk(path) if path.is_dir() else [path]))
+    return [(str(path.relative_to(base)), str(path)) for path in dict.fromkeys(inside)]
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """Return what a glob finds, sorted; nothing for a path without its signs."""
+    anchor = Path(pattern.anchor)
+    return sorted(anchor.glob(str(pattern.relative_to(anchor)))) if has_magic(str(pattern)) else []
+
+
+def _walk(folder: Path) -> list[Path]:
+    return sorted(Path(parent) / name for parent, _, names in os.walk(folder) for name in names)
+
+
+def changed_files(files: Mapping[str, str], folder: Path, cache: Path) -> list[str]:
+    """Return the files whose contents no longer have the given hashes.
+
+    Args:
+        files: path -> hexadecimal SHA-256.
         folder: the campaign's folder.
         cache: file of the kept hashes.
 
     Raises:
         DataError: a file is missing, is no file, or cannot be read. The system's error is its cause.
     """
-    now = fingerprint_files(captures, folder, cache)
-    return [path for path, sha256 in captures.items() if now[path] != sha256]
+    now = fingerprint_files(files, folder, cache)
+    return [path for path, sha256 in files.items() if now[path] != sha256]
 
 
-def _fingerprint(place: CapturePlace, known: dict[str, Fingerprint]) -> str:
+def changed_data(specs: Mapping[str, DataSpec], before: Mapping[str, str], folder: Path, cache: Path) -> list[str]:
+    """Return the names of a task's data that no longer have the given fingerprints.
+
+    Args:
+        specs: name -> where the data are.
+        before: name -> fingerprint.
+        folder: the campaign's folder.
+        cache: file of the kept hashes.
+
+    Raises:
+        DataError: nothing is there, or a file cannot be read.
+    """
+    now = fingerprint_data(specs, folder, cache)
+    return [name for name in specs if now[name] != before.get(name)]
+
+
+@contextmanager
+def _kept_hashes(cache: Path) -> Iterator[dict[str, Fingerprint]]:
+    """Yield the kept hashes, which the block may change; they are kept after it."""
+    known = _read_cache(cache)
+    fresh = dict(known)
+    yield fresh
+    if fresh != known:
+        with contextlib.suppress(OSError):
+            write_atomically(cache, msgspec.json.format(msgspec.json.encode(Remembered(files=fresh)), indent=1))
+
+
+def _hash_of(place: Place, known: dict[str, Fingerprint]) -> str:
+    try:
+        return _fingerprint(place, known)
+    except OSError as error:
+        cause = OSError(error.errno, error.strerror, str(place))
+        raise DataError(f"{place}: the file cannot be read: {error.strerror}") from cause
+    except ValueError as error:
+        raise DataError(f"{str(place)!r}: no file can have this path: {error}") from error
+
+
+def _fingerprint(place: Place, known: dict[str, Fingerprint]) -> str:
     """Return the hash of a file, from `known` if the stamp is the same; else read the file and update `known`."""
     name, found = _hash_place(place), Path(place).stat()
     _require_file(place, found)
     remembered = known.get(name)
     if remembered is not None and remembered.stamp == _stamp(found):
         return remembered.sha256
-    # Example: a capture is written, read, and written again 5 ms later at the same size. Both contents may have the
+    # Example: a file is written, read, and written again 5 ms later at the same size. Both contents may have the
     # same stamp. Then a kept hash would stay wrong for ever.
     fingerprint = _hash_file(place)
     # A hash of a file that may still change within the same tick is used once, but not kept.
@@ -122,12 +261,12 @@ def is_settled(stamp: tuple[int, ...], now_ns: int) -> bool:
     return changed_ns + tick_ns < now_ns and not abs(now_ns - modified_ns) <= tick_ns
 
 
-def _hash_place(place: CapturePlace) -> str:
+def _hash_place(place: Place) -> str:
     # Two links to one file have the same real path, so the file is read once.
     return content_hash(os.fsencode(os.path.realpath(place)))[:16]
 
 
-def _hash_file(place: CapturePlace) -> Fingerprint:
+def _hash_file(place: Place) -> Fingerprint:
     # O_NONBLOCK: a pipe may have taken the file's place since it was checked.
     with os.fdopen(os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
         before = os.fstat(file.fileno())
@@ -136,14 +275,14 @@ def _hash_file(place: CapturePlace) -> Fingerprint:
         after = os.fstat(file.fileno())
     # A file that was written meanwhile gives a hash of a mixture of two contents.
     if _stamp(before) != _stamp(after):
-        raise DataError(f"{place}: the capture changes while it is read; wait until it is written, and run again")
+        raise DataError(f"{place}: the file changes while it is read; wait until it is written, and run again")
     return Fingerprint(stamp=_stamp(before), sha256=sha256)
 
 
-def _require_file(place: CapturePlace, found: os.stat_result) -> None:
+def _require_file(place: Place, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a socket or a device"
-        raise DataError(f"{place}: the capture is {what}, it must be a file; correct `path` under `data.captures`")
+        raise DataError(f"{place}: this is {what}, it must be a file; correct its path in the campaign file")
 
 
 def _stamp(found: os.stat_result) -> tuple[int, int, int, int, int]:

@@ -30,7 +30,6 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from model.config import JobConfig, decode_job
 from orchestrator.files import format_json, write_atomically
 from orchestrator.runs import job_lock
 from orchestrator.runs.job_lock import Holder
@@ -88,15 +87,23 @@ class Result(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scores: dict[str, LocationScore] = {}
 
 
+CONFIG_FORMAT: Literal[2] = 2
+"""Version of `config.json`."""
+
+
 class RunConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`config.json`: what one run trains."""
 
-    format: Literal[2] = 2
+    format: Literal[2] = CONFIG_FORMAT
     experiment: str
     profile: str
     seed: int
     params: dict[str, Any]
     """Every parameter of the task, nested and resolved; the seed is not among them."""
+
+
+class _Versioned(Struct, frozen=True):
+    format: int = 1
 
 
 @dataclass(frozen=True)
@@ -201,9 +208,17 @@ class RunFolder:
         if self.held_as is not None:
             job_lock.require_hold(self.lock, self.held_as)
 
-    def read_config(self) -> JobConfig:
-        """Read and check `config.json`."""
-        return decode_job(self.config.read_bytes())
+    def read_config(self) -> RunConfig:
+        """Read and check `config.json`.
+
+        Raises:
+            ValueError: it cannot be read, or an earlier version of Knockout wrote it.
+        """
+        content = self.config.read_bytes()
+        version = msgspec.json.decode(content, type=_Versioned).format
+        if version != CONFIG_FORMAT:
+            raise ValueError(f"{self.config} is of format {version}, wanted is {CONFIG_FORMAT}; {old_format(self)}")
+        return msgspec.json.decode(content, type=RunConfig)
 
     def read_result(self) -> Result | None:
         """Read `result.json`; None if there is none, or only a torn one.
@@ -268,6 +283,11 @@ class RunFolder:
             lines = file.read(MAX_TAIL_BYTES).decode(errors="replace").splitlines()
         # The first line is incomplete if reading began inside it.
         return [_shorten(line) for line in (lines[1:] if start and len(lines) > 1 else lines)[-num_lines:]]
+
+
+def old_format(folder: RunFolder) -> str:
+    """Say what to do about a run folder of another format."""
+    return f"another version of Knockout wrote this run, so move {folder.path} away to train it again"
 
 
 def require_in_order(records: Sequence[EpochRecord], where: Path) -> None:

@@ -1,57 +1,64 @@
-"""The identity of a run: a hash over format, configuration, seed, code and data. Pure.
+"""The identity of a run: a hash over format, task, parameters, seed, code and data. Pure.
 
 Two runs with the same identity compute the same, so only one of them is trained.
 """
 
 import json
-from functools import reduce
-from operator import getitem
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from model.config import COSMETIC, JobConfig
 from orchestrator.files import content_hash
+from orchestrator.task.spec import TaskSpec
 
-IDENTITY_FORMAT = 1
+IDENTITY_FORMAT = 2
 """Part of every identity; a higher number makes all earlier runs different."""
+TASK_PARTS = ("command", "style", "forms", "env", "files", "reads")
+"""Fields of a task that decide how its command is started."""
 
 
 class CodeAndData(Struct, frozen=True, kw_only=True):
-    """The inputs of a training that are not in its configuration."""
+    """The inputs of a training that are not among its parameters."""
 
     code_tree: str
-    """Hash of the files of `model/`."""
-    captures: dict[str, str]
-    """Path of a capture file -> SHA-256 of its bytes."""
+    """Hash of the files of the task's code."""
+    files: dict[str, str] = {}
+    """Path of a file that parameters name, as the campaign writes it -> SHA-256 of its bytes."""
+    data: dict[str, str] = {}
+    """Name of the task's data -> fingerprint."""
 
 
-def identity_parts(config: JobConfig, inputs: CodeAndData) -> dict[str, Any]:
+def identity_parts(task: TaskSpec, params: Mapping[str, Any], seed: int, inputs: CodeAndData) -> dict[str, Any]:
     """Return the parts of a run's identity; `knockout why` compares the parts of two runs.
 
-    A capture counts by its content, not by its path. Knobs that change no number, such as the place of a cache, are
+    A file counts by its content, not by its path. Parameters that change no number, such as the place of a cache, are
     left out.
     """
-    values: dict[str, Any] = msgspec.to_builtins(config)
-    for knob in COSMETIC:
-        *sections, name = knob.split(".")
-        del reduce(getitem, sections, values)[name]
-    seed = values.pop("seed")
-    for capture in values["data"]["captures"].values():
-        capture["path"] = inputs.captures[capture["path"]]
     return {
         "format": IDENTITY_FORMAT,
-        "config": values,
+        "task": {name: msgspec.to_builtins(getattr(task, name)) for name in TASK_PARTS},
+        "params": _by_content(params, inputs.files, task.cosmetic, ""),
         "seed": seed,
         "code": inputs.code_tree,
+        "data": inputs.data,
     }
 
 
-def identity_hash(config: JobConfig, inputs: CodeAndData) -> str:
+def _by_content(value: Any, files: Mapping[str, str], cosmetic: Collection[str], name: str) -> Any:
+    """Return parameters without those that change no number, and with the hash of a file in place of its path."""
+    if isinstance(value, Mapping):
+        inner = {key: (one, f"{name}.{key}" if name else str(key)) for key, one in value.items()}
+        return {key: _by_content(one, files, cosmetic, at) for key, (one, at) in inner.items() if at not in cosmetic}
+    return files.get(value, value) if isinstance(value, str) else value
+
+
+def identity_hash(task: TaskSpec, params: Mapping[str, Any], seed: int, inputs: CodeAndData) -> str:
     """Return the SHA-256, in hexadecimal, of `identity_parts` as canonical JSON."""
     # Sorted keys without spaces: equal values give equal bytes, whatever the order in the campaign file.
-    canonical = json.dumps(identity_parts(config, inputs), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    parts = identity_parts(task, params, seed, inputs)
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return content_hash(canonical.encode())
 
 

@@ -4,15 +4,16 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
-from model.config import JobConfig
 from orchestrator.closed import Config, Positive
 from orchestrator.errors import RunError
 from orchestrator.files import UNREADABLE, read_plain, write_json
-from orchestrator.runs.folder import RunFolder
+from orchestrator.runs.folder import RunConfig, RunFolder, old_format
+from orchestrator.runs.identity import CodeAndData
+from orchestrator.task.spec import TaskSpec
 
-ORDER_FORMAT = 1
+ORDER_FORMAT = 2
 AGAIN = "queue the run again with `knockout queue add`"
 DEFAULT_CODE = ("model",)
 """Git pathspecs of the code of the built-in studies."""
@@ -101,34 +102,53 @@ class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     queued: str
     """Time in UTC; runs queued earlier come first."""
     code: OrderedCode
-    captures: dict[str, str]
-    """Path of a capture file -> SHA-256 of its bytes."""
+    files: dict[str, str]
+    """Path of a file that its parameters name, as the campaign writes it -> SHA-256 of its bytes."""
+    data: dict[str, str] = {}
+    """Name of the task's data -> fingerprint."""
     guards: GuardSpec
     references: tuple[str, ...] = ()
     """Runs against which this one is timed; the first with enough epochs counts."""
+    task: TaskSpec
+    root: str = ""
+    """Folder of the campaign file."""
+    num_epochs: int | None = None
+    """Epochs that the training has at most; None where nobody knows."""
+    needs: tuple[str, ...] = ()
+    """What it needs of a machine: some of `gpu` and `compiler`."""
+
+    @property
+    def inputs(self) -> CodeAndData:
+        """The code and the data that the run was queued with."""
+        return CodeAndData(code_tree=self.code.tree, files=self.files, data=self.data)
+
+
+class _Versioned(Struct, frozen=True):
+    format: int = 1
 
 
 class Terms(Struct, frozen=True, kw_only=True):
     """What several runs are to be trained with."""
 
     code: OrderedCode
-    captures: dict[str, str]
-    """Path of a capture file -> SHA-256 of its bytes."""
+    files: dict[str, str]
+    """Path of a file that the parameters name -> SHA-256 of its bytes."""
+    data: dict[str, str] = {}
+    """Name of the task's data -> fingerprint."""
     guards: GuardSpec
     references: tuple[str, ...] = ()
     """Runs whose epochs measure how fast these may be expected to be."""
+    task: TaskSpec
+    root: str = ""
+    """Folder of the campaign file."""
+    num_epochs: int | None = None
+    """Epochs that the training has at most; None where nobody knows."""
+    needs: tuple[str, ...] = ()
+    """What it needs of a machine: some of `gpu` and `compiler`."""
 
     def order(self, run: str, identity: str, queued: str) -> Order:
         """Return the order of one run; `queued` is its place in the queue."""
-        return Order(
-            run=run,
-            identity=identity,
-            queued=queued,
-            code=self.code,
-            captures=self.captures,
-            guards=self.guards,
-            references=self.references,
-        )
+        return Order(run=run, identity=identity, queued=queued, **structs.asdict(self))
 
 
 def queue_place(now: datetime, number: int) -> str:
@@ -154,22 +174,22 @@ def read_order(folder: RunFolder) -> Order:
         RunError: it is missing or broken, or another version wrote it.
     """
     try:
-        order = msgspec.json.decode(read_plain(folder.order), type=Order)
+        content = read_plain(folder.order)
+        version = msgspec.json.decode(content, type=_Versioned).format
+        if version != ORDER_FORMAT:
+            raise RunError(f"{folder.order}: this is format {version}, wanted is {ORDER_FORMAT}; {old_format(folder)}")
+        return msgspec.json.decode(content, type=Order)
     except FileNotFoundError:
         raise RunError(f"{folder.order}: there is no such file; {AGAIN}") from None
     except UNREADABLE as error:
         raise RunError(f"{folder.order}: cannot be read: {error}; {AGAIN}") from None
-    if order.format != ORDER_FORMAT:
-        raise RunError(f"{folder.order}: this is format {order.format}, wanted is {ORDER_FORMAT}; {AGAIN}")
-    return order
 
 
-def place_run(folder: RunFolder, config: JobConfig, order: Order) -> None:
+def place_run(folder: RunFolder, config: RunConfig, order: Order) -> None:
     """Write the folder of a run that will wait in the queue; a configuration that is there stays."""
     folder.path.mkdir(parents=True, exist_ok=True)
     if not folder.config.exists():
         # Two experiments may share one run. Its configuration names the experiment of the folder, whoever queues it.
         name = folder.path.name.rpartition("-")[0].removesuffix(f"-s{config.seed}")
-        named = msgspec.structs.replace(config, experiment=name or config.experiment)
-        write_json(folder.config, named)
+        write_json(folder.config, structs.replace(config, experiment=name or config.experiment))
     write_order(folder, order)

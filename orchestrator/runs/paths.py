@@ -10,14 +10,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from orchestrator.errors import RunError, UsageError, describe_system_error
-from orchestrator.files import content_hash
+from orchestrator.files import content_hash, find_cache
 from orchestrator.runs.folder import RunFolder
 
 DATABASE_VARIABLE = "KNOCKOUT_DATABASE"
 """Environment variable with the SQLAlchemy URL of a database that several machines share."""
-
-CACHE_VARIABLE = "XDG_CACHE_HOME"
-"""Environment variable that names the folder of all caches of a user."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +147,7 @@ class Paths:
         It lies in the user's cache, outside the user's checkout. It lies in `results/` if the user has no home that can
         be written.
         """
-        cache = _find_cache()
+        cache = find_cache()
         if cache is None:
             return self.results / "worktrees"
         # The hash of the whole path keeps two campaigns apart whose folders have the same name.
@@ -168,21 +165,6 @@ class Paths:
     def worktree_lock(self, worktree: Path) -> Path:
         """Return the file that is locked as long as the process of a worktree lives."""
         return self.worktree_locks / worktree.name
-
-
-def _find_cache() -> Path | None:
-    """Return the folder of the user's caches; None if no home can hold it."""
-    named = os.environ.get(CACHE_VARIABLE, "")
-    # The specification of this variable says that a relative path must be ignored.
-    if Path(named).is_absolute():
-        return Path(named)
-    try:
-        cache = Path.home() / ".cache"
-    except RuntimeError:  # HOME is not set, and the system does not know the user
-        return None
-    # The cache may not exist yet: the nearest folder that does must be writable.
-    there = next((folder for folder in (cache, *cache.parents) if folder.exists()), cache)
-    return cache if cache.is_absolute() and os.access(there, os.W_OK | os.X_OK) else None
 
 
 def sqlite_url(file: Path) -> str:

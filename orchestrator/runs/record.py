@@ -8,12 +8,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from model.config import JobConfig
 from orchestrator.errors import RunError, describe_system_error
 from orchestrator.files import SMALL_BYTES, require_plain
-from orchestrator.runs.consistency import find_contradiction, find_disagreement, find_wrong_epoch
+from orchestrator.runs.consistency import find_contradiction, find_disagreement, find_wrong_epoch, order_of
 from orchestrator.runs.folder import EpochRecord, Result, RunFolder
-from orchestrator.runs.order import Order, read_order
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.predictions import SPOILT, read_predictions
 from orchestrator.runs.scores import Measures, ReadScores, Score, read_scores
@@ -47,7 +45,8 @@ class _Origin(Struct, frozen=True, kw_only=True):
     code_tree: str | None = None
     code_changes: tuple[str, ...] | None = None
     code_differs_beyond: tuple[str, ...] | None = None
-    captures: dict[str, str] | None = None
+    files: dict[str, str] | None = None
+    data: dict[str, str] | None = None
     environment: dict[str, str | None] | None = None
     device: str | None = None
     host: str | None = None
@@ -60,7 +59,8 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     id: str
     experiment: str
     seed: int
-    config: JobConfig
+    params: dict[str, Any]
+    """Every parameter, nested."""
     provenance: dict[str, Any]
     epochs: tuple[EpochRecord, ...]
     result: Result | None
@@ -114,7 +114,7 @@ def read_run(run_id: str, folder: RunFolder, measures: Measures | None = None) -
         # Sizes first: a huge or endless file must be refused before it is read into memory.
         require_sizes(folder)
         config = folder.read_config()
-        order, provenance = _read_order(folder), _read_provenance(folder)
+        order, provenance = order_of(folder), _read_provenance(folder)
         epochs = tuple(folder.read_epochs())
         result = folder.read_result()
     except SPOILT as error:
@@ -126,7 +126,7 @@ def read_run(run_id: str, folder: RunFolder, measures: Measures | None = None) -
     except SPOILT as error:
         raise _refuse(folder, error, is_result_alone=True) from None
     # From here only the result is in doubt: the run can go on from its checkpoint and be scored again.
-    if result is not None and (why := find_disagreement(result, predictions, config)):
+    if result is not None and (why := find_disagreement(result, predictions, order)):
         what = f"{folder.path}: this run is not believed: {one_line(why, MAX_WORDS)}"
         raise NotBelievedError(what, is_result_alone=True)
     is_done = result is not None and result.state == RunState.DONE
@@ -135,7 +135,7 @@ def read_run(run_id: str, folder: RunFolder, measures: Measures | None = None) -
         id=run_id,
         experiment=config.experiment,
         seed=config.seed,
-        config=config,
+        params=config.params,
         provenance=provenance,
         epochs=epochs,
         result=result,
@@ -172,14 +172,6 @@ def _refuse(folder: RunFolder, error: BaseException, *, is_result_alone: bool = 
         return RunError(f"{what}: {describe_system_error(error)}; try again once that has passed")
     why = one_line(str(error) or type(error).__name__, MAX_WORDS)
     return NotBelievedError(f"{what}: {why}", is_result_alone=is_result_alone)
-
-
-def _read_order(folder: RunFolder) -> Order | None:
-    """Read the order of a run; None if there is none, as for an accepted result."""
-    try:
-        return read_order(folder)
-    except RunError:
-        return None
 
 
 def _read_provenance(folder: RunFolder) -> dict[str, Any]:

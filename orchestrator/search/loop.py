@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from msgspec import structs
 
-from orchestrator.campaign.captures import missing_captures, refuse_shared_bursts
+from orchestrator.campaign.captures import missing_captures, refuse_untrainable
+from orchestrator.campaign.selection import GPU, profiles_without_gpu
 from orchestrator.errors import DataError
 from orchestrator.launch.contention import refuse_crowded
 from orchestrator.launch.loop import Every, Observer
@@ -19,7 +20,6 @@ from orchestrator.search.notes import run_ids
 from orchestrator.search.open import Search, SearchOptions
 from orchestrator.search.results import Searched
 from orchestrator.search.trials import Trials, open_trials
-from orchestrator.task.ask import describe_jobs
 
 SETTLE_SECONDS = 0.3
 """Seconds between two looks whether trials have ended."""
@@ -54,8 +54,8 @@ def _refuse_without_means(opened: Search, options: SearchOptions) -> None:
     campaign, selection = opened.selection.campaign, opened.selection
     refuse_crowded(options.slots, [campaign.guards])
     # Asked before captures are made: that may take a minute.
-    if opened.stack.config.runtime.precision == "fp16" and missing_captures(selection):
-        problem = find_gpu_problem(campaign.profile, selection.spec.profiles_without_gpu)
+    if GPU in opened.stack.about.needs and missing_captures(selection):
+        problem = find_gpu_problem(campaign.profile, profiles_without_gpu(selection))
         if problem is not None:
             raise DataError(problem)
 
@@ -81,10 +81,7 @@ def require_trainable(opened: Search) -> None:
     """
     if opened.stack.code:
         return
-    problem = describe_jobs([opened.stack.config], opened.selection.paths.root, with_data=True)[0].problem
-    if problem is not None:
-        raise DataError(f"{opened.stack.id}: {problem}")
-    refuse_shared_bursts([opened.stack.config.data], opened.selection.paths)
+    refuse_untrainable(opened.selection, [opened.stack])
 
 
 @dataclass

@@ -8,7 +8,8 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from orchestrator.campaign.arms import Arm
-from orchestrator.campaign.load import objective_captures, seed_list
+from orchestrator.campaign.load import seed_list
+from orchestrator.campaign.scored import objective_splits
 from orchestrator.campaign.search_spec import SearchSpec
 from orchestrator.campaign.selection import Request, Selection, open_campaign
 from orchestrator.errors import UsageError
@@ -61,8 +62,8 @@ def open_search(request: Request, name: str) -> Search:
         raise UsageError(f"there is no search `{name}`{hint}")
     spec, stack = searches[name], selection.every_arm[searches[name].on]
     with selection.source.locating():
-        captures = objective_captures(spec.objective, selection.campaign.data, ("searches", name, "objective"))
-        require_possible(name, spec, stack.config)
+        captures = objective_splits(spec.objective, selection.campaign.splits, ("searches", name, "objective"))
+        require_possible(name, spec, stack, selection.configs)
     return Search(name, spec, selection, stack, captures)
 
 

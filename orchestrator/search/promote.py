@@ -16,7 +16,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.nodes import MappingNode, Node
 
 from orchestrator import wording
-from orchestrator.campaign.arms import resolve_arms
+from orchestrator.campaign.arms import Arm, configs_of, resolve_arms
 from orchestrator.campaign.load import at_profile, load_campaign, wrong_id
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.files import write_atomically
@@ -74,7 +74,7 @@ def promote(file: Path, found: Searched, name: str | None = None) -> Promoted:
         raise UsageError(f"--as: {wrong}")
     if not found.scored:
         raise UsageError(_unbegun(found.name))
-    best, stack = found.scored[0], resolve_arms(found.campaign).arms[found.stack].config
+    best, stack = found.scored[0], _stack_of(file, found).params
     change = moved_knobs(stack, best.change)
     if not change:
         what = f"the best point of search `{found.name}` is {found.stack} itself"
@@ -87,6 +87,11 @@ def promote(file: Path, found: Searched, name: str | None = None) -> Promoted:
     first = max((*found.seeds, -1)) + 1
     num_seeds = max(2, len(found.campaign.seeds))
     return Promoted(experiment=name, trial=best, fresh_seeds=f"{first}-{first + num_seeds - 1}")
+
+
+def _stack_of(file: Path, found: Searched) -> Arm:
+    """Return the arm whose knobs a search moves, as the search had it."""
+    return resolve_arms(found.campaign, configs_of(found.campaign, file.resolve().parent)).arms[found.stack]
 
 
 def describe(found: Searched, best: TrialRecord, change: Change) -> dict[str, Any]:
@@ -168,7 +173,7 @@ def _require_campaign(file: Path, text: str, found: Searched) -> None:
         spec, source = load_campaign(file, text)
         campaign = at_profile(spec, source, found.campaign.profile)
         with source.locating():
-            resolve_arms(campaign)
+            resolve_arms(campaign, configs_of(campaign, file.resolve().parent))
     except SpecError as error:
         raise SpecError(f"{error}; so the file would be no campaign any more, and nothing was written") from None
 

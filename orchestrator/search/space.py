@@ -3,14 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import msgspec
-from msgspec import structs
-
-from model.config import JobConfig
-from orchestrator.campaign.configs import ABSENT, look_up, put_on
+from orchestrator.campaign.arms import Arm
+from orchestrator.campaign.configs import ABSENT, Configs, look_up
 from orchestrator.campaign.fields import Where
 from orchestrator.campaign.search_spec import CategoricalSpace, IntSpace, SearchSpec, Space
 from orchestrator.errors import SpecError
+from orchestrator.task.ask import Answer
 from orchestrator.task.knobs import Change
 from orchestrator.wording import did_you_mean
 
@@ -46,47 +44,56 @@ def _round(value: Value) -> Value:
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
-def trial_config(stack: JobConfig, change: Mapping[str, Any], name: str, where: Where = ()) -> JobConfig:
-    """Return the configuration of a point on the stack. The stack's own point gives the stack's configuration.
+def work_out_point(configs: Configs, stack: Arm, change: Mapping[str, Any], where: Where = ()) -> Answer:
+    """Return what a task says of a point on the stack. The stack's own point gives the stack's configuration.
 
     Raises:
         SpecError: a knob is unknown or out of range, or the knobs do not go together.
     """
-    moved = moved_knobs(stack, change)
-    return put_on(stack, moved, name, where) if moved else structs.replace(stack, experiment=name)
+    moved = moved_knobs(stack.params, change)
+    return configs.vary(stack.params, moved, where) if moved else Answer(params=stack.params, reads=stack.reads)
 
 
-def moved_knobs(stack: JobConfig, change: Mapping[str, Any]) -> Change:
+def moved_knobs(params: Mapping[str, Any], change: Mapping[str, Any]) -> Change:
     """Return the knobs of a point whose values differ from the stack's."""
-    values = msgspec.to_builtins(stack)
-    return {knob: value for knob, value in change.items() if look_up(values, knob) != value}
+    return {knob: value for knob, value in change.items() if look_up(params, knob) != value}
 
 
-def default_point(space: Mapping[str, Space], stack: JobConfig) -> Change:
+def default_point(space: Mapping[str, Space], params: Mapping[str, Any]) -> Change:
     """Return the stack's own point: its values of the knobs whose condition it meets."""
-    values, point = msgspec.to_builtins(stack), Change()
+    point = Change()
     for knob, within in space.items():
-        value = look_up(values, knob)
+        value = look_up(params, knob)
         if value is not ABSENT and matches(within.when, point):
             point[knob] = value
     return point
 
 
-def require_possible(name: str, search: SearchSpec, stack: JobConfig) -> None:
-    """Check every knob of a space at both ends of its range, and every enqueued point.
+def require_possible(name: str, search: SearchSpec, stack: Arm, configs: Configs) -> None:
+    """Check every knob of a space at both ends of its range, and every enqueued point, in one question to the task.
 
     Raises:
         SpecError: a knob is unknown, an end is out of range, a condition is never met, or a point is outside.
+        DataError: the task gave no answer.
     """
+    points = list(_points(name, search))
+    moved = [(moved_knobs(stack.params, point), where) for point, where in points]
+    configs.ask(configs.change(stack.params, change, where) for change, where in moved if change)
+    for point, where in points:
+        work_out_point(configs, stack, point, where)
+
+
+def _points(name: str, search: SearchSpec) -> Iterator[tuple[Change, Where]]:
+    """Yield the points to check, each with its path in the campaign file."""
     where: Where = ("searches", name, "space")
     for knob, within in search.space.items():
         around = _condition(search.space, knob, where)
         for value in _ends(within):
-            trial_config(stack, around | {knob: value}, name, where)
+            yield around | {knob: value}, where
     for index, point in enumerate(search.enqueue):
         at: Where = ("searches", name, "enqueue", f"[{index}]", "at")
         _require_inside(search.space, point.at, at)
-        trial_config(stack, point.at, name, at)
+        yield point.at, at
 
 
 def _condition(space: Mapping[str, Space], knob: str, where: Where) -> Change:

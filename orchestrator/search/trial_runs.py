@@ -6,11 +6,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from msgspec import structs
-
-from model.config import JobConfig
 from orchestrator.campaign.arms import Arm, branch_content
-from orchestrator.campaign.plan import PlannedRun
+from orchestrator.campaign.plan import PlannedRun, own_inputs
 from orchestrator.campaign.selection import Selection
 from orchestrator.code.sources import Code, GitCode
 from orchestrator.queue.rows import waiting_run
@@ -24,7 +21,8 @@ from orchestrator.runs.order import Order, OrderedCode, Terms, place_run, queue_
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.results import read_result
 from orchestrator.runs.states import MOVES, OPEN, RunState
-from orchestrator.search.space import trial_config
+from orchestrator.search.space import work_out_point
+from orchestrator.task.ask import Answer
 
 
 def base_code(code: Code, stack: Arm, now: datetime) -> OrderedCode:
@@ -66,22 +64,24 @@ class TrialRuns:
         Raises:
             SpecError: the knobs do not go together.
         """
-        config = trial_config(self.stack.config, change, name)
-        return [self._identify(structs.replace(config, seed=seed)) for seed in self.seeds]
+        found = work_out_point(self.selection.configs, self.stack, change)
+        return [self._identify(name, found, seed) for seed in self.seeds]
 
-    def _identify(self, config: JobConfig) -> PlannedRun:
-        identity = identity_hash(config, self.inputs)
+    def _identify(self, name: str, found: Answer, seed: int) -> PlannedRun:
+        campaign = self.selection.campaign
+        identity = identity_hash(campaign.task, found.params, seed, own_inputs(self.inputs, found.reads))
         there = find_same(self.paths, identity, (path.name for path in self.paths.runs.glob(f"*-{identity[:8]}")))
         # A run is named after an experiment with its identity, so that the campaign does not train it again.
         if there is None:
-            name = self._experiments.get((config.seed, identity), config.experiment)
+            name = self._experiments.get((seed, identity), name)
         else:
             name = self.paths.run(there).read_config().experiment
         return PlannedRun(
-            id=there or run_id(name, config.seed, identity),
+            id=there or run_id(name, seed, identity),
             experiment=name,
-            seed=config.seed,
-            config=structs.replace(config, experiment=name),
+            seed=seed,
+            profile=campaign.profile,
+            params=found.params,
             identity=identity,
         )
 
@@ -91,8 +91,9 @@ class TrialRuns:
         named: dict[tuple[int, str], str] = {}
         for arm in self.selection.every_arm.values():
             for seed in self.seeds if arm.code == self.stack.code and not arm.seed_shift else ():
-                config = structs.replace(arm.config, seed=seed)
-                named.setdefault((seed, identity_hash(config, self.inputs)), arm.id)
+                inputs = own_inputs(self.inputs, arm.reads)
+                identity = identity_hash(self.selection.campaign.task, arm.params, seed, inputs)
+                named.setdefault((seed, identity), arm.id)
         return named
 
     @cached_property
@@ -158,10 +159,16 @@ class TrialRuns:
         return waiting_run(run.id, run.experiment, run.seed, self.selection.campaign.profile)
 
     def _order(self, run: PlannedRun, number: int) -> Order:
+        campaign = self.selection.campaign
         terms = Terms(
             code=self.code,
-            captures=self.inputs.captures,
-            guards=self.selection.campaign.guards,
+            files=own_inputs(self.inputs, self.stack.reads).files,
+            data=self.inputs.data,
+            task=campaign.task,
+            root=str(self.paths.root.resolve()),
+            num_epochs=self.stack.about.epochs,
+            needs=self.stack.about.needs,
+            guards=campaign.guards,
             references=tuple(name for name in self._references if name != run.id),
         )
         return terms.order(run.id, run.identity, queue_place(datetime.now(UTC), number))

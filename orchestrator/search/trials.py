@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator import wording
 from orchestrator.campaign.captures import make_captures
+from orchestrator.campaign.plan import own_inputs
 from orchestrator.campaign.search_spec import MedianPruning
 from orchestrator.campaign.selection import collect_inputs
 from orchestrator.code.sources import find_code
@@ -63,7 +64,7 @@ def open_trials(search: Search, store: Store, options: SearchOptions) -> "Trials
     ordered = base_code(code, stack, datetime.now().astimezone())
     runs = TrialRuns(selection, store, stack, search.seeds, inputs, ordered)
     # Scores of another stack, code or space say nothing here: what a score depends on is part of the study's name.
-    compared = identity_hash(structs.replace(stack.config, seed=0), inputs)
+    compared = identity_hash(selection.campaign.task, stack.params, 0, own_inputs(inputs, stack.reads))
     same = msgspec.json.encode([compared, search.spec.space, search.captures, search.seeds])
     key = f"{zlib.crc32(same):08x}"
     name = f"{selection.campaign.name}/{selection.campaign.profile}/{search.name}/{key}"
@@ -290,7 +291,7 @@ class Trials:
             stack=search.stack.id,
             captures=search.captures,
             seeds=search.seeds,
-            default=default_point(search.spec.space, search.stack.config),
+            default=default_point(search.spec.space, search.stack.params),
             study=self.study.study_name,
             trials=tuple(self._record(trial) for trial in self.all()),
             importance=find_importance(self._scored(), search.spec.space),

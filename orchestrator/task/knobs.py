@@ -1,24 +1,20 @@
-"""Dotted knobs (`loss.gamma`) of the job's configuration: their names, changes, differences and suggestions. Pure."""
+"""Dotted knobs (`loss.gamma`) of nested parameters: changes, differences and what is wrong with them. Pure."""
 
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Struct
 
-from model.config import COSMETIC, JobConfig
+from orchestrator.task.kinds import KIND, Schema, default_section, fields_of_kind
 from orchestrator.wording import did_you_mean
 
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
 _QUOTED = re.compile(r"`(?P<field>[^`]+)`")
-
-_PATH = re.compile(r"data\.captures\..*\.path")
-_NO_RESULT = (*COSMETIC, "seed")
-"""Knobs in which a run may differ from its arm, which has the campaign's first seed."""
 
 Change = dict[str, Any]
 """Dotted path of a knob -> its new value."""
@@ -41,17 +37,6 @@ def _structs(annotation: Any) -> list[type[Struct]]:
     return [choice for choice in _choices(annotation) if isinstance(choice, type) and issubclass(choice, Struct)]
 
 
-def knob_names(config: type[Struct], prefix: str = "") -> tuple[str, ...]:
-    """Return every dotted name that a change may set: sections, and their fields in all kinds of a section."""
-    names: dict[str, None] = {}
-    hints = typing.get_type_hints(config, include_extras=True)
-    for name in (*_tag_field(config), *config.__struct_fields__):
-        names[f"{prefix}{name}"] = None
-        for inner in _structs(hints.get(name)):
-            names |= dict.fromkeys(knob_names(inner, f"{prefix}{name}."))
-    return tuple(names)
-
-
 def _tag_field(config: type[Struct]) -> tuple[str, ...]:
     tag_field = config.__struct_config__.tag_field
     return (tag_field,) if tag_field else ()
@@ -66,35 +51,48 @@ def structs_at(config: type[Struct], path: tuple[str, ...]) -> list[type[Struct]
     return found
 
 
-def apply_change(values: dict[str, Any], change: Change) -> None:
-    """Set dotted knobs in a plain configuration, in place.
+def apply_change(values: dict[str, Any], change: Mapping[str, Any], schema: Schema) -> None:
+    """Set dotted knobs in plain parameters, in place.
 
-    A new `kind` drops the fields that it does not have. So `loss.kind: focal` alone is a complete change.
+    A section that is missing begins with its defaults. A new `kind` drops the fields that it does not have. So
+    `loss.kind: focal` alone is a complete change.
+
+    Args:
+        values: nested parameters.
+        change: dotted knob -> its new value.
+        schema: the JSON Schema of the parameters; empty where the task has none.
     """
     for knob, value in change.items():
         *parents, leaf = knob.split(".")
         node = values
         for index, part in enumerate(parents):
+            path = tuple(parents[: index + 1])
             if not isinstance(node.get(part), dict):
-                node[part] = {}
+                node[part] = deepcopy(default_section(schema, path))
             node = node[part]
             # At the last section of the path, before the new kind is set: fields of the old kind must not stay.
-            if leaf == "kind" and index == len(parents) - 1:
-                _keep_fields_of_kind(node, tuple(parents), value)
+            if leaf == KIND and index == len(parents) - 1:
+                _keep_fields_of_kind(node, fields_of_kind(schema, path, value))
         node[leaf] = deepcopy(value)
 
 
-def _keep_fields_of_kind(node: dict[str, Any], path: tuple[str, ...], kind: object) -> None:
-    for struct in structs_at(JobConfig, path):
-        if struct.__struct_config__.tag == kind:
-            for name in set(node) - set(struct.__struct_fields__):
-                del node[name]
+def _keep_fields_of_kind(node: dict[str, Any], fields: Collection[str] | None) -> None:
+    for name in () if fields is None else set(node) - set(fields):
+        del node[name]
 
 
-def difference(before: JobConfig, after: JobConfig) -> dict[str, tuple[Any, Any]]:
-    """Return the knobs in which two configurations differ: dotted name -> (before, after), None where it is absent."""
-    old, new = (dict(leaves(msgspec.to_builtins(config))) for config in (before, after))
-    return {name: pair for name, pair in differing(old, new, absent=None).items() if name not in COSMETIC}
+def difference(
+    before: Mapping[str, Any], after: Mapping[str, Any], cosmetic: Collection[str]
+) -> dict[str, tuple[Any, Any]]:
+    """Return the knobs in which parameters differ: dotted name -> (before, after), None where it is absent.
+
+    Args:
+        before: nested parameters.
+        after: nested parameters.
+        cosmetic: dotted names that are left out, because they change no number.
+    """
+    pairs = differing(dict(leaves(before)), dict(leaves(after)), absent=None)
+    return {name: pair for name, pair in pairs.items() if name not in cosmetic}
 
 
 def differing(before: Mapping[str, Any], after: Mapping[str, Any], absent: Any) -> dict[str, tuple[Any, Any]]:
@@ -111,12 +109,18 @@ def differing(before: Mapping[str, Any], after: Mapping[str, Any], absent: Any) 
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def result_knobs(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the knobs that the numbers of a run may depend on, of a configuration as nested mappings.
+def result_knobs(
+    parameters: Mapping[str, Any], cosmetic: Collection[str], files: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return the knobs that the numbers of a run may depend on: dotted name -> value.
 
-    The seed, the names of the run, and the paths of captures are left out.
+    Args:
+        parameters: nested parameters.
+        cosmetic: dotted names that change no number.
+        files: paths of files that are read; knobs with such a value are left out, since content counts.
     """
-    return {name: value for name, value in leaves(config) if name not in _NO_RESULT and not _PATH.fullmatch(name)}
+    found = {name: value for name, value in leaves(parameters) if name not in cosmetic}
+    return {name: value for name, value in found.items() if not (isinstance(value, str) and value in files)}
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

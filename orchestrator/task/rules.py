@@ -20,6 +20,7 @@ from orchestrator.task.templates import (
     ONE_PARAMETER,
     PARAMS,
     PARAMS_VARIABLE,
+    QUESTION_FIELDS,
     RESUME,
     RUN_FOLDER,
     SEED,
@@ -64,6 +65,8 @@ def check_task(task: TaskSpec, where: Where = ("task",)) -> None:
 def _check_templates(task: TaskSpec, where: Where) -> None:
     for text, known, place in _texts(task):
         check_fields(text, known, task.data, (*where, *place))
+    for text, place in _questions(task):
+        check_fields(text, QUESTION_FIELDS, (), (*where, *place))
 
 
 def _texts(task: TaskSpec) -> Iterator[tuple[str, tuple[str, ...], Where]]:
@@ -75,6 +78,19 @@ def _texts(task: TaskSpec) -> Iterator[tuple[str, tuple[str, ...], Where]]:
     if task.resume:
         for index, word in enumerate(task.resume.arguments):
             yield word, (*WORD_FIELDS, CHECKPOINT), ("resume", "arguments", f"[{index}]")
+
+
+def _questions(task: TaskSpec) -> Iterator[tuple[str, Where]]:
+    """Yield each word of the commands that answer questions, and its path."""
+    schema = task.schema if isinstance(task.schema, tuple) else None
+    for key, command in {
+        "schema": schema,
+        "check": task.check,
+        "prepare": task.prepare,
+        "standby": task.standby,
+    }.items():
+        for index, word in enumerate(command or ()):
+            yield word, (key, f"[{index}]")
 
 
 def _check_places(task: TaskSpec, where: Where) -> None:

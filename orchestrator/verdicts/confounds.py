@@ -8,22 +8,22 @@ difference.
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from string import digits
 from typing import Any
 
 import msgspec
 
-from model.config import JobConfig
 from orchestrator import wording
 from orchestrator.campaign.arms import Arm
+from orchestrator.campaign.configs import look_up
 from orchestrator.runs.record import RunRecord
 from orchestrator.task.knobs import differing, result_knobs
 
 Facts = dict[str, str | None]
 """Fact that a run's numbers may depend on, its topic first -> its value; None for a package not installed."""
 
-CODE = "code: model/"
+CODE = "code:"
 NUM_HEX = 12
 """Number of digits of a hash in a sentence."""
 _MACHINE = re.compile(r"x86_64|amd64|i[3-6]86|aarch64|arm64|armv\w+|ppc64le|s390x|riscv64", re.IGNORECASE)
@@ -49,7 +49,7 @@ def find_confounds(arm: Arm, reference: Arm, pairs: Mapping[int, tuple[RunRecord
 
 
 def _compare(arm: Arm, reference: Arm, run: RunRecord, reference_run: RunRecord) -> list[str]:
-    ours, theirs = _recorded_facts(run), _recorded_facts(reference_run)
+    ours, theirs = _recorded_facts(arm, run), _recorded_facts(reference, reference_run)
     # What the change itself changes is no confound.
     declared = _declared_facts(arm, reference)
     names = [name for name in dict.fromkeys((*theirs, *ours)) if name not in declared]
@@ -68,38 +68,44 @@ def _compare(arm: Arm, reference: Arm, run: RunRecord, reference_run: RunRecord)
 
 def _find_deviations(arm: Arm, run: RunRecord) -> list[str]:
     """Return where a run was not trained as planned. If both runs follow their plans, they differ as declared."""
-    planned, actual = (_knobs_as_json(config) for config in (arm.config, run.config))
+    files = {*(read.path for read in arm.reads), *_hashes(run)}
+    planned, actual = (_knobs_as_json(params, arm.cosmetic, files) for params in (arm.params, run.params))
     return [
         f"config: {knob} {before} in the plan of {arm.id}, {after} in its run"
         for knob, (before, after) in differing(planned, actual, absent="absent").items()
     ]
 
 
-def _knobs_as_json(config: JobConfig) -> dict[str, str]:
-    knobs = result_knobs(msgspec.to_builtins(config))
+def _knobs_as_json(params: Mapping[str, Any], cosmetic: Collection[str], files: Collection[str]) -> dict[str, str]:
+    knobs = result_knobs(params, cosmetic, files)
     return {knob: msgspec.json.encode(value).decode() for knob, value in knobs.items()}
 
 
 def _declared_facts(arm: Arm, reference: Arm) -> set[str]:
-    """Return the facts that the change itself changes: the code, and captures with another file."""
-    ours, theirs = (side.config.data.captures for side in (arm, reference))
-    moved = {name for name in (*ours, *theirs) if _capture_file(ours, name) != _capture_file(theirs, name)}
-    return {_capture_fact(name) for name in moved} | ({CODE} if arm.code != reference.code else set())
+    """Return the facts that the change itself changes: the code, and data with another file."""
+    ours, theirs = ({_data_fact(read.at): read.path for read in side.reads} for side in (arm, reference))
+    moved = {fact for fact in (*ours, *theirs) if ours.get(fact) != theirs.get(fact)}
+    return moved | ({CODE} if arm.code != reference.code else set())
 
 
-def _capture_file(captures: Mapping[str, Any], name: str) -> str | None:
-    return captures[name].path if name in captures else None
+def _data_fact(at: Sequence[str]) -> str:
+    """Name the file that stands at a place of the parameters: `data: captures.LocA`."""
+    words = [word for place, word in enumerate(at) if not (place == 0 and word == "data")]
+    return f"data: {'.'.join(words[:-1] if len(words) > 1 and words[-1] == 'path' else words)}"
 
 
-def _capture_fact(name: str) -> str:
-    return f"data: capture {name}"
+def _hashes(run: RunRecord) -> dict[str, str]:
+    """Return path of a file -> hash, as the run recorded it."""
+    return run.provenance.get("files") or {}
 
 
-def _recorded_facts(run: RunRecord) -> Facts:
-    origin = run.provenance
-    hashes, accepted, versions = (origin.get(name) or {} for name in ("captures", "accepted", "environment"))
-    captures = run.config.data.captures.items()
-    facts: Facts = {_capture_fact(name): hashes.get(file.path, wording.NOT_RECORDED) for name, file in captures}
+def _recorded_facts(arm: Arm, run: RunRecord) -> Facts:
+    origin, hashes = run.provenance, _hashes(run)
+    accepted, versions = (origin.get(name) or {} for name in ("accepted", "environment"))
+    # A file counts at the place where the run's own parameters name it.
+    named = {_data_fact(read.at): look_up(run.params, ".".join(read.at)) for read in arm.reads}
+    facts: Facts = {fact: hashes.get(str(path), wording.NOT_RECORDED) for fact, path in named.items()}
+    facts |= {f"data: {name}": found for name, found in (origin.get("data") or {}).items()}
     # Somebody accepted this result of older code for the plan's code, so it counts as trained with that.
     facts[CODE] = accepted.get("code_tree") or origin.get("code_tree") or wording.NOT_RECORDED
     facts |= {f"environment: {name}": versions[name] for name in sorted(versions) if name not in ("platform", "gpu")}

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from msgspec import Struct
 from scipy.stats import binomtest
 
-from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.fields import ABLATION
 from orchestrator.campaign.plan import Plan
 from orchestrator.runs.record import RunRecord
@@ -85,7 +84,7 @@ def shuffled_labels(plan: Plan, records: Mapping[str, RunRecord]) -> list[Shuffl
         scores = records[run.id].scores if run.id in records else {}
         score = scores.get(plan.campaign.judged.name)
         # The knob counts and not the arm's name: any experiment may train on shuffled labels.
-        if run.config.data.shuffled_labels and score and score.num_right is not None and score.num_items:
+        if plan.arms[run.experiment].about.shuffled and score and score.num_right is not None and score.num_items:
             # An exact interval: near chance the normal approximation is poor.
             interval = binomtest(score.num_right, score.num_items).proportion_ci(COVERAGE)
             found.append(
@@ -98,16 +97,10 @@ def shuffled_labels(plan: Plan, records: Mapping[str, RunRecord]) -> list[Shuffl
                     score=score.value,
                     low_percent=100.0 * float(interval.low),
                     high_percent=100.0 * float(interval.high),
-                    chance_percent=100.0 / _num_classes(plan.arms[run.experiment]),
+                    chance_percent=100.0 * (plan.arms[run.experiment].about.chance or 0.0),
                 )
             )
     return found
-
-
-def _num_classes(arm: Arm) -> int:
-    """Return the number of transmitters that a model is trained to tell apart."""
-    data = arm.config.data
-    return len({device for name in data.train for device in range(*data.captures[name].devices)})
 
 
 def contributions(plan: Plan, judgements: Mapping[str, Judgement]) -> list[Contribution]:

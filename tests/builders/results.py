@@ -19,7 +19,13 @@ def write_done(folder: RunFolder, correct: int | None = None, *, epochs: int = 1
     The first `correct` bursts are recognised. Without `correct`, five bursts are; each run has other ones.
     """
     right_B = np.arange(NUM_BURSTS) < correct if correct is not None else _some(folder.path.name)
-    return write_scored(folder, dict.fromkeys(folder.read_config().data.scored, right_B), epochs=epochs, reason=reason)
+    return write_scored(folder, dict.fromkeys(scored_captures(folder), right_B), epochs=epochs, reason=reason)
+
+
+def scored_captures(folder: RunFolder) -> list[str]:
+    """Return the captures that a run of the radio study is scored on."""
+    data = folder.read_config().params["data"]
+    return list(dict.fromkeys((*data["validate"], *data.get("choose", ()), *data["report"])))
 
 
 def write_scored(

@@ -13,7 +13,8 @@ STARTS_PROCESSES = {
     "orchestrator/launch/paired_probe.py",
     "orchestrator/scripts/trial.py",
     "orchestrator/supervisor/command.py",
-    "orchestrator/task/ask.py",
+    "orchestrator/task/call.py",
+    "orchestrator/task/radio.py",
 }
 """Besides git, which GitPython starts."""
 

@@ -8,20 +8,21 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from ruamel.yaml import YAML
 from sqlalchemy import create_engine, make_url
 from sqlalchemy.schema import CreateSchema, DropSchema
 
 from orchestrator.api.queue import Placing, RunOptions, add
-from orchestrator.campaign.arms import resolve_arms
+from orchestrator.campaign.arms import configs_of, resolve_arms
 from orchestrator.campaign.fields import Reported
-from orchestrator.campaign.load import PREDICTIONS, capture_metrics
+from orchestrator.campaign.load import DEFAULT_TASK
 from orchestrator.campaign.plan import Plan, plan_runs
+from orchestrator.campaign.scored import with_answer
 from orchestrator.campaign.selection import Request, open_campaign, plan_now
-from orchestrator.campaign.spec import BaselineSpec, Campaign, DataSpec, ExperimentSpec
+from orchestrator.campaign.spec import BaselineSpec, Campaign, ExperimentSpec
 from orchestrator.code.sources import find_code
 from orchestrator.launch.provenance import write_provenance
 from orchestrator.launch.slots import Slot
@@ -39,13 +40,18 @@ from orchestrator.search.open import SearchOptions, open_search
 from orchestrator.search.trials import Trials, open_trials
 from orchestrator.stats.item_pairs import RunItems
 from orchestrator.stats.pairing import PairedDifferences
-from orchestrator.task.spec import LabelsSpec
+from orchestrator.task.spec import parse_task
 from tests.builders.epochs import an_epoch, append_epoch
-from tests.builders.results import write_done, write_scored
+from tests.builders.results import scored_captures, write_done, write_scored
 
 NUM_DEVICES = 10
 SERVER = os.environ.get("KNOCKOUT_TEST_DATABASE")
 NO_SERVER = "KNOCKOUT_TEST_DATABASE holds no PostgreSQL URL; `.ci/postgres make test` starts a server"
+
+
+ROOT = Path(__file__).parents[2]
+RADIO = parse_task(YAML(typ="safe").load((ROOT / DEFAULT_TASK).read_text()))
+"""The task of a campaign file that names none."""
 
 
 def build_plan(experiments: Mapping[str, Mapping[str, Any]], **fields: Any) -> Plan:
@@ -67,14 +73,12 @@ def build_plan(experiments: Mapping[str, Mapping[str, Any]], **fields: Any) -> P
         "baseline": BaselineSpec(),
     }
     specs = {name: build_experiment(name, **experiment) for name, experiment in experiments.items()}
-    spec = msgspec.convert(data | fields.pop("data", {}), DataSpec)
-    metrics = capture_metrics(spec, fields.get("margin", 1.0))
-    labels = LabelsSpec(item="burst", stratum="device", cluster="session", split="capture")
-    scored = {"metrics": metrics, "items": dict.fromkeys(metrics, PREDICTIONS), "labels": labels}
-    given = {"data": spec, "experiments": specs} | scored
+    given = {"data": data | fields.pop("data", {}), "experiments": specs, "task": RADIO}
     campaign = Campaign(**values | given | fields)
-    hashes = {capture.path: f"da7a{name}" for name, capture in campaign.data.captures.items()}
-    return plan_runs(campaign, resolve_arms(campaign), CodeAndData(code_tree="c0de", captures=hashes))
+    resolved = resolve_arms(campaign, configs_of(campaign, ROOT))
+    campaign = with_answer(campaign, resolved.arms["baseline"].about)
+    hashes = {capture["path"]: f"da7a{name}" for name, capture in campaign.data["captures"].items()}
+    return plan_runs(campaign, resolved, CodeAndData(code_tree="c0de", files=hashes))
 
 
 def build_experiment(name: str, *, reported: Mapping[str, Any] | None = None, **fields: Any) -> ExperimentSpec:
@@ -130,7 +134,7 @@ def build_run(
         id=run_id,
         experiment=planned.experiment,
         seed=seed,
-        config=planned.config,
+        params=planned.params,
         provenance=dict(provenance or {}),
         epochs=tuple(build_epoch(number, seed) for number in range(1, num_epochs + 1)),
         result=result,
@@ -402,7 +406,7 @@ class SearchLab:
         folder = self.study.paths.run(run)
         if state == "done":
             place = np.arange(100) / 100
-            scored = folder.read_config().data.scored
+            scored = scored_captures(folder)
             write_scored(folder, {name: place < (accuracy if name == "LocC" else 1.0) for name in scored})
         else:
             folder.write_result(Result(state=state, reason=f"it is {state}", failure=failure, epochs=1, best_epoch=1))

@@ -83,7 +83,7 @@ def test_the_reports_data_is_read_from_the_copy(study: Any, trained: str) -> Non
     target = planned_id(study)
     take(study, trained)
     old, new = (read_run(run_id, study.paths.run(run_id)) for run_id in (trained, target))
-    assert (new.epochs, new.result, new.config) == (old.epochs, old.result, old.config)
+    assert (new.epochs, new.result, new.params) == (old.epochs, old.result, old.params)
     assert new.bursts["LocD"].correct.tolist() == [True] * 4 + [False] * 6
     assert new.provenance["accepted"]["run"] == trained
 

@@ -7,7 +7,7 @@ from orchestrator.api import doctor
 from orchestrator.api.doctor import TESTED, check_cuda_tests, check_speed, examine_gpu, judge_speed, judge_versions
 from orchestrator.campaign.selection import Request, open_campaign
 from orchestrator.errors import DataError
-from orchestrator.task.ask import Speed, measure_speed
+from orchestrator.task.radio import Speed, measure_speed
 
 ROOT = Path(__file__).parents[3]
 SPEED = Speed(
@@ -35,7 +35,7 @@ def test_slower_than_the_source_is_noted_and_slower_than_its_guard_is_bad(second
 
 @pytest.mark.skipif(doctor.count_gpus() > 0, reason="there is a GPU here")
 def test_without_a_gpu_nothing_is_checked_and_that_is_said() -> None:
-    config = open_campaign(Request(file=ROOT / "experiments.yaml", profile="paper")).arms["baseline"].config
+    config = open_campaign(Request(file=ROOT / "experiments.yaml", profile="paper")).arms["baseline"].params
     (finding,) = examine_gpu(config, ROOT)
     assert finding.kind == "bad"
     assert "no NVIDIA GPU here" in finding.what
@@ -99,7 +99,7 @@ def test_with_a_gpu_versions_come_first_and_nothing_that_fails_ends_the_check(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(doctor, "count_gpus", lambda: 1)
-    config = open_campaign(Request(file=ROOT / "experiments.yaml", profile="quick")).arms["baseline"].config
+    config = open_campaign(Request(file=ROOT / "experiments.yaml", profile="quick")).arms["baseline"].params
     monkeypatch.setattr(doctor, "measure_speed", lambda *asked: SPEED)
     found = list(examine_gpu(config, tmp_path))
     assert "tested" in found[-3].what
@@ -110,7 +110,7 @@ def test_the_speed_is_that_of_a_gpu_or_none(monkeypatch: pytest.MonkeyPatch) -> 
     """If NVML sees a GPU and torch does not, epochs of the paper's size on a CPU would take hours."""
     asked: list[tuple[object, ...]] = []
     monkeypatch.setattr(doctor, "measure_speed", lambda *words: asked.append(words[1:]) or SPEED)
-    config = open_campaign(Request(file=ROOT / "experiments.yaml", profile="paper")).arms["baseline"].config
+    config = open_campaign(Request(file=ROOT / "experiments.yaml", profile="paper")).arms["baseline"].params
     assert check_speed(config).kind == "ok"
     assert asked == [(10, "cuda")]
 
@@ -118,12 +118,12 @@ def test_the_speed_is_that_of_a_gpu_or_none(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_speed_check_trains_for_real(monkeypatch: pytest.MonkeyPatch) -> None:
     """On this machine's processor, the quick baseline on a few bursts; on a GPU the same with the paper's."""
     study = open_campaign(Request(file=ROOT / "experiments.yaml", profile="quick", experiments=("baseline",)))
-    config = study.arms["baseline"].config
+    config = study.arms["baseline"].params
     captures = {
-        name: msgspec.structs.replace(capture, packets=(start := capture.packets[0], start + 1))
-        for name, capture in config.data.captures.items()
+        name: capture | {"packets": [capture["packets"][0], capture["packets"][0] + 1]}
+        for name, capture in config["data"]["captures"].items()
     }
-    small = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, captures=captures, samples=64))
+    small = config | {"data": config["data"] | {"captures": captures, "samples": 64}}
     speed = measure_speed(small, 2, "cpu")
     assert (speed.device, len(speed.epoch_seconds)) == ("cpu", 2)
 
@@ -131,6 +131,6 @@ def test_the_speed_check_trains_for_real(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.skipif(doctor.count_gpus() > 0, reason="there is a GPU here")
 def test_a_speed_check_that_cannot_run_says_why() -> None:
     study = open_campaign(Request(file=ROOT / "experiments.yaml", profile="quick", experiments=("baseline",)))
-    config = study.arms["baseline"].config
+    config = study.arms["baseline"].params
     with pytest.raises(DataError, match="there is no CUDA GPU here"):
         measure_speed(config, 1, "cuda")

@@ -73,7 +73,7 @@ def test_a_gpu_that_is_missing_is_told_first(study: Any, monkeypatch: pytest.Mon
     study.edit("paper: {}", "paper: {baseline: {runtime: {precision: bf16}}}")
     (study.paths.root / "data" / "LocA.h5").unlink()
     first, second, _ = preview(open_campaign(Request(file=study.file))).notes
-    assert (first, second[:35]) == ("there is no GPU", "1 captures are not there yet: " + str(study.paths.root)[:5])
+    assert (first, second[:35]) == ("there is no GPU", "1 file is not there yet: " + str(study.paths.root)[:5])
     assert asked == [("quick", ("paper",))]
     assert preview(open_campaign(Request(file=study.file, profile="paper"))).notes[0] == second
 
@@ -128,7 +128,7 @@ def test_captures_that_are_not_there_yet_are_told(study: Any) -> None:
     path = study.paths.root / "data" / "LocA.h5"
     path.unlink()
     shown = preview(open_campaign(Request(file=study.file)))
-    assert shown.notes[0] == f"1 captures are not there yet: {path}"
+    assert shown.notes[0] == f"1 file is not there yet: {path}"
     assert (shown.cost.num_runs, shown.cost.run_seconds) == (6, None)
 
 

@@ -134,7 +134,7 @@ def test_a_run_folder_holds_all_that_is_needed_to_start_it_later(queue: Queue) -
     assert folder.read_config().experiment == "baseline"
     assert run_id.endswith(order.identity[:8])
     assert order.run == run_id
-    assert set(order.captures) == {"data/LocA.h5", "data/LocB.h5", "data/LocD.h5"}
+    assert set(order.files) == {"data/LocA.h5", "data/LocB.h5", "data/LocD.h5"}
     assert order.code.commit == queue.study.git("rev-parse", str(order.code.branch))
     assert order.code.base_commit == queue.study.git("rev-parse", "HEAD")
     assert not order.code.is_own
@@ -162,7 +162,7 @@ def test_what_was_queued_is_what_is_trained_whatever_is_edited_afterwards(queue:
     assert len(queue.rows()) == 4
     assert {path: path.read_bytes() for path in before} == before
     assert order.guards.epoch_seconds == 10
-    assert json.loads(queue.paths.run(order.run).config.read_text())["loss"]["gamma"] == 2.0
+    assert json.loads(queue.paths.run(order.run).config.read_text())["params"]["loss"]["gamma"] == 2.0
     checkouts = Checkouts(queue.paths)
     assert (checkouts.open("E5", order.code) / "model" / "__main__.py").read_text() == "print('one')\n"
     checkouts.close()

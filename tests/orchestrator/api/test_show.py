@@ -7,7 +7,7 @@ import pytest
 from orchestrator.api.show import Shown, schema, show
 from orchestrator.campaign.selection import Request
 from orchestrator.errors import UsageError
-from orchestrator.task.ask import Description
+from orchestrator.task.ask import Answer
 
 AGAIN = "  K1: {title: Again, group: loss, hypothesis: Why., change: {loss.kind: focal, loss.gamma: 2.0}}\n"
 
@@ -15,8 +15,8 @@ AGAIN = "  K1: {title: Again, group: loss, hypothesis: Why., change: {loss.kind:
 @pytest.fixture(autouse=True)
 def unsized(monkeypatch: pytest.MonkeyPatch) -> None:
     """A size of every model: to ask `model` for it takes seconds, and the flows do so."""
-    size = Description(tokens=16, parameters=1000)
-    monkeypatch.setattr("orchestrator.api.show.describe_jobs", lambda configs, *rest, **options: [size])
+    size = Answer(facts={"tokens": 16, "parameters": 1000})
+    monkeypatch.setattr("orchestrator.api.show.check_configs", lambda *asked, **options: [size])
 
 
 def shown(study: Any, experiment: str) -> Shown:
@@ -27,8 +27,8 @@ def test_an_experiment_differs_from_its_reference_by_its_change(study: Any) -> N
     found = shown(study, "H2")
     assert (found.title, found.profile, found.reference_stack) == ("Heads", "quick", ("baseline", "E5"))
     assert found.difference == {"model.num_heads": (8, 4)}
-    assert found.config.loss.gamma == 2.0
-    assert (found.tokens, found.parameters) == (16, 1000)
+    assert found.params["loss"]["gamma"] == 2.0
+    assert found.facts == {"tokens": 16, "parameters": 1000}
 
 
 def test_the_baseline_has_no_reference(study: Any) -> None:
@@ -49,4 +49,4 @@ def test_an_experiment_that_is_not_there_is_refused(study: Any) -> None:
 def test_the_schema_requires_what_every_campaign_has() -> None:
     found = schema()
     required = found["$defs"]["CampaignSpec"]["required"]
-    assert set(required) == {"campaign", "margin", "seeds", "data"}
+    assert set(required) == {"campaign", "seeds"}

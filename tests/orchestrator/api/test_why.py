@@ -11,8 +11,8 @@ from orchestrator.campaign.plan import Plan, PlannedRun
 from orchestrator.runs.identity import CodeAndData
 
 HASHES = {f"{name}.h5": f"da7a{name}" for name in ("LocA", "LocB", "LocD")}
-INPUTS = CodeAndData(code_tree="c0de", captures=HASHES)
-OTHER_CODE = CodeAndData(code_tree="0ther", captures=HASHES)
+INPUTS = CodeAndData(code_tree="c0de", files=HASHES)
+OTHER_CODE = CodeAndData(code_tree="0ther", files=HASHES)
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +26,10 @@ def build_past(planned: PlannedRun, **fields: Any) -> PastRun:
     """The run itself, as its folder tells it, but for `fields`."""
     told = {
         "id": planned.id,
-        "config": msgspec.json.decode(msgspec.json.encode(planned.config)),
+        "params": msgspec.json.decode(msgspec.json.encode(planned.params)),
         "identity": planned.identity,
         "code_tree": "c0de",
-        "captures": HASHES,
+        "files": HASHES,
         "commit": "0123456789" * 4,
         "state": "done",
     }
@@ -69,22 +69,23 @@ def test_a_seed_outside_the_campaigns_must_be_asked_for(planned: PlannedRun) -> 
 
 
 def test_knobs_on_one_side_alone_are_absent_on_the_other(planned: PlannedRun) -> None:
-    config = build_past(planned).config
+    config = build_past(planned).params
+    epochs = planned.params["optim"]["epochs"]
     config["optim"] = {"old": 1} | {name: value for name, value in config["optim"].items() if name != "epochs"}
-    found = compare_with(planned, id="E5-s1-00000000", identity="0" * 64, config=config)
-    assert found.config == {"optim.old": Change(before=1), "optim.epochs": Change(after=planned.config.optim.epochs)}
-    assert f"config: optim.epochs: absent -> {planned.config.optim.epochs}" in found.sentences()
+    found = compare_with(planned, id="E5-s1-00000000", identity="0" * 64, params=config)
+    assert found.config == {"optim.old": Change(before=1), "optim.epochs": Change(after=epochs)}
+    assert f"config: optim.epochs: absent -> {epochs}" in found.sentences()
     assert "config: optim.old: 1 -> absent" in found.sentences()
 
 
 def test_a_capture_that_has_moved_is_the_same_and_one_with_other_bursts_is_not(planned: PlannedRun) -> None:
-    config = build_past(planned).config
+    config = build_past(planned).params
     config["data"]["captures"]["LocA"]["path"] = "elsewhere/LocA.h5"
     captures = {"elsewhere/LocA.h5": "da7aLocA", "LocB.h5": "da7aLocB", "LocD.h5": "0ther"}
-    found = compare_with(planned, id="E5-s1-00000000", config=config, captures=captures)
+    found = compare_with(planned, id="E5-s1-00000000", params=config, files=captures)
     assert found.config == {}
-    assert found.data == {"LocD": Change(before="0ther", after="da7aLocD")}
-    assert found.sentences()[1:] == ["data: LocD: 0ther -> da7aLocD"]
+    assert found.data == {"data.captures.LocD.path": Change(before="0ther", after="da7aLocD")}
+    assert found.sentences()[1:] == ["data: data.captures.LocD.path: 0ther -> da7aLocD"]
 
 
 def test_changed_code_is_told_with_its_files(planned: PlannedRun) -> None:

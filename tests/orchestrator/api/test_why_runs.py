@@ -70,7 +70,7 @@ def test_a_changed_knob_is_named_with_both_values(study: Any, ask: Ask) -> None:
 
 def test_a_knob_that_an_older_version_did_not_have_is_absent(study: Any, ask: Ask) -> None:
     run_id = study.end(study.start("E5"))
-    edit_json(study.paths.run(run_id).config, lambda config: config["optim"].pop("epochs"))
+    edit_json(study.paths.run(run_id).config, lambda config: config["params"]["optim"].pop("epochs"))
     study.edit("loss.gamma: 2.0", "loss.gamma: 1.0")
     assert "config: optim.epochs: absent -> " in ask(run_id)[1]
 

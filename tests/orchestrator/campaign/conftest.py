@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.campaign.arms import resolve_arms
+from orchestrator.campaign.arms import ResolvedArms, configs_of, resolve_arms
 from orchestrator.campaign.load import at_profile, load_campaign
+from orchestrator.campaign.spec import Campaign
 
 LITTLE = """\
 campaign: little
@@ -76,9 +77,14 @@ def check(tmp_path: Path) -> Check:
         spec, source = load_campaign(path)
         campaign = at_profile(spec, source, None)
         with source.locating():
-            resolve_arms(campaign)
+            resolve(campaign)
 
     return load_and_resolve
+
+
+def resolve(campaign: Campaign) -> ResolvedArms:
+    """Work the experiments of a campaign out; its task opens no file for that."""
+    return resolve_arms(campaign, configs_of(campaign, Path()))
 
 
 def changed(old: str, new: str) -> str:

@@ -10,7 +10,10 @@ from orchestrator.campaign.arms import branch_content, describe_change, select_a
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.selection import Request, open_campaign
 from orchestrator.errors import SpecError, UsageError
-from orchestrator.task.knobs import difference, knob_names
+from orchestrator.task.ask import ask_schema
+from orchestrator.task.kinds import knob_names
+from orchestrator.task.knobs import difference
+from tests.orchestrator.conftest import ROOT
 
 FOCAL = {"change": {"loss.kind": "focal", "loss.gamma": 2.0}}
 WIDE = {"on": "E5", "change": {"model.num_heads": 4, "model.head_dim": 128}}
@@ -27,14 +30,14 @@ def test_an_experiment_carries_the_changes_of_its_whole_stack(source_plan: Plan)
     wide = source_plan.arms["H2"]
     assert wide.stack == ("E5", "H2")
     assert wide.reference == "E5"
-    assert wide.config.loss.gamma == 2.0
-    assert wide.config.model.head_dim == 128
+    assert wide.params["loss"]["gamma"] == 2.0
+    assert wide.params["model"]["head_dim"] == 128
 
 
 def test_an_arm_differs_from_its_reference_by_its_own_change_alone(source_plan: Plan) -> None:
     arms = source_plan.arms
-    assert set(difference(arms["E5"].config, arms["H2"].config)) == {"model.num_heads", "model.head_dim"}
-    assert difference(arms["baseline"].config, arms["E5"].config) == {
+    assert set(difference(arms["E5"].params, arms["H2"].params, ())) == {"model.num_heads", "model.head_dim"}
+    assert difference(arms["baseline"].params, arms["E5"].params, ()) == {
         "loss.kind": ("cross_entropy", "focal"),
         "loss.gamma": (None, 2.0),
     }
@@ -75,7 +78,7 @@ def test_a_new_kind_keeps_only_what_it_has(a_plan: Callable[..., Plan]) -> None:
 
 def test_a_change_that_its_profile_replaces_is_replaced_whole(a_plan: Callable[..., Plan]) -> None:
     plan = a_plan({"H2": {"change": {"model.depth": 9}, "change_in": {"quick": {"model.dim": 32}}}})
-    assert set(difference(plan.arms["baseline"].config, plan.arms["H2"].config)) == {"model.dim"}
+    assert set(difference(plan.arms["baseline"].params, plan.arms["H2"].params, ())) == {"model.dim"}
 
 
 def test_a_change_that_only_restates_a_default_is_refused(a_plan: Callable[..., Plan]) -> None:
@@ -90,8 +93,7 @@ def test_names_and_seeds_are_not_for_an_experiment_to_change(a_plan: Callable[..
 
 
 def test_every_knob_of_a_change_is_known_by_its_dotted_name(source_plan: Plan) -> None:
-    config = source_plan.arms["baseline"].config
-    names = knob_names(type(config))
+    names = knob_names(ask_schema(source_plan.campaign.task, ROOT))
     assert {"loss.gamma", "augment.noise.min_snr_db", "optim.schedule.patience", "model.pooling"} <= set(names)
 
 

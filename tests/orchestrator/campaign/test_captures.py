@@ -4,19 +4,15 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import h5py
-import msgspec
 import numpy as np
 import pytest
 
-from model.config import DataConfig, locate_capture
-from orchestrator.campaign.captures import make_captures, missing_captures, refuse_same_files, refuse_shared_bursts
-from orchestrator.campaign.selection import Request, open_campaign
+from orchestrator.campaign.captures import make_captures, missing_captures, refuse_same_files, refuse_untrainable
+from orchestrator.campaign.selection import Request, Selection, open_campaign
 from orchestrator.errors import DataError
-from orchestrator.runs.paths import Paths
-from orchestrator.task.ask import find_shared_bursts
+from orchestrator.runs.fingerprints import Place
 from tests.orchestrator.campaign.conftest import CHOICE
 
 
@@ -54,9 +50,9 @@ def test_a_variable_in_a_path_stands_for_its_value_or_its_default(
     if value:
         monkeypatch.setenv("KNOCKOUT_TEST_A", value)
     file.write_text(CHOICE.replace("path: d.h5", f'path: "{written}"'))
-    capture = open_campaign(Request(file=file)).campaign.data.captures["D"]
-    assert capture.path == written
-    assert locate_capture(file.parent, capture.path) == file.parent / path
+    read = next(read for read in open_campaign(Request(file=file)).arms["baseline"].reads if "D" in read.at)
+    assert read.path == written
+    assert Path(Place(file.parent, read.path)) == file.parent / path
 
 
 def test_a_file_that_a_variable_names_wrongly_is_told_without_its_value(
@@ -89,74 +85,43 @@ def write_bursts(path: Path, seed: int) -> None:
 
 
 @pytest.fixture
-def roles(file: Path) -> DataConfig:
-    """Train and validate on one file, report on another; both are there, and hold different bursts."""
+def study(file: Path) -> Selection:
+    """A campaign that trains and validates on one file, and reports on another; both hold different bursts."""
     for seed, name in enumerate(("a.h5", "d.h5")):
         write_bursts(file.parent / name, seed)
-    file.write_text(CHOICE.replace("report: [D]", "report: [D]\n  samples: 64"))
-    return open_campaign(Request(file=file)).arms["baseline"].config.data
+    file.write_text(CHOICE.replace("report: [D]", "report: [D]\n  samples: 64").replace("seeds: 1", ON_A_CPU))
+    return open_campaign(Request(file=file))
 
 
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[DataConfig]:
-    """The captures that a process of `model` was asked to compare."""
-    found: list[DataConfig] = []
-
-    def counting(data: DataConfig, *rest: Any) -> str | None:
-        found.append(data)
-        return find_shared_bursts(data, *rest)
-
-    monkeypatch.setattr("orchestrator.campaign.captures.find_shared_bursts", counting)
-    return found
+ON_A_CPU = "seeds: 1\nbaseline: {runtime: {precision: fp32, compile: false}}"
 
 
-def test_captures_that_were_found_apart_are_compared_once(
-    file: Path, roles: DataConfig, asked: list[DataConfig]
-) -> None:
-    paths = Paths(file.parent)
-    shuffled = msgspec.structs.replace(roles, shuffled_labels=True)
-    for _ in range(2):
-        refuse_shared_bursts([roles, shuffled, roles], paths)
-    assert asked == [roles]
-    write_bursts(file.parent / "d.h5", 2)
-    refuse_shared_bursts([roles], paths)
-    assert asked == [roles, roles]
+def test_what_can_be_trained_passes(study: Selection) -> None:
+    refuse_untrainable(study, list(study.arms.values()))
+    assert any(study.paths.bursts.iterdir())
 
 
-def test_a_copy_under_another_name_is_refused_each_time(file: Path, roles: DataConfig, asked: list[DataConfig]) -> None:
+def test_a_copy_under_another_name_is_refused(file: Path, study: Selection) -> None:
     shutil.copy(file.parent / "a.h5", file.parent / "d.h5")
-    for _ in range(2):
-        with pytest.raises(
-            DataError, match=r"^`report: D` and `train: A` share 8 bursts by content, .* must be unseen"
-        ):
-            refuse_shared_bursts([roles], Paths(file.parent))
-    assert asked == [roles, roles]
+    with pytest.raises(DataError, match=r"^baseline: `report: D` and `train: A` share bursts; .* must be unseen"):
+        refuse_untrainable(study, list(study.arms.values()))
 
 
-def test_where_nothing_can_be_remembered_captures_are_compared_each_time(
-    file: Path, roles: DataConfig, asked: list[DataConfig]
-) -> None:
-    (file.parent / "results").write_text("a file")
-    for _ in range(2):
-        refuse_shared_bursts([roles], Paths(file.parent))
-    assert len(asked) == 2
-
-
-def test_a_spoilt_capture_is_told_when_bursts_are_compared(file: Path, roles: DataConfig) -> None:
+def test_a_spoilt_capture_is_told_when_bursts_are_compared(file: Path, study: Selection) -> None:
     with h5py.File(file.parent / "d.h5", "r+") as opened:
         opened["data"][2] = np.nan
-    with pytest.raises(DataError, match=r"^.*d\.h5: has NaN"):
-        refuse_shared_bursts([roles], Paths(file.parent))
+    with pytest.raises(DataError, match=r"^baseline: .*d\.h5: has NaN"):
+        refuse_untrainable(study, list(study.arms.values()))
 
 
 @pytest.mark.parametrize(("reported", "refused"), [("0" * 64, True), ("1" * 64, False)])
-def test_files_of_the_same_content_are_the_same_file(roles: DataConfig, reported: str, refused: bool) -> None:
+def test_files_of_the_same_content_are_the_same_file(study: Selection, reported: str, refused: bool) -> None:
     hashes = {"a.h5": "0" * 64, "d.h5": reported}
     if not refused:
-        refuse_same_files([roles], hashes)
+        refuse_same_files(study, hashes)
         return
     with pytest.raises(DataError) as raised:
-        refuse_same_files([roles], hashes)
+        refuse_same_files(study, hashes)
     assert str(raised.value) == (
         "`report: D` and `train: A` share bursts; what is used to report must be unseen; "
         "these files have the same content: a.h5, d.h5"

@@ -1,17 +1,19 @@
 """What a change makes of the configuration that it is put on."""
 
-import msgspec
+from copy import deepcopy
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.config import JobConfig, job_from_builtins
-from orchestrator.campaign.configs import ABSENT, look_up, order_by_reference, put_on
+from orchestrator.campaign.configs import ABSENT, Configs, look_up, order_by_reference
 from orchestrator.campaign.spec import ExperimentSpec
 from orchestrator.errors import SpecError
 from orchestrator.task.knobs import Change
+from tests.orchestrator.conftest import RADIO
 
-CAPTURE = {"devices": (0, 2), "packets": (0, 4)}
+CAPTURE = {"devices": [0, 2], "packets": [0, 4]}
 
 
 def an_experiment(on: str = "baseline") -> ExperimentSpec:
@@ -19,10 +21,10 @@ def an_experiment(on: str = "baseline") -> ExperimentSpec:
 
 
 @pytest.fixture(scope="module")
-def stack() -> JobConfig:
+def configs() -> Configs:
     captures = {name: CAPTURE | {"path": f"{name}.h5"} for name in ("A", "V", "D")}
-    data = {"captures": captures, "train": ("A",), "validate": ("V",), "report": ("D",)}
-    return job_from_builtins({"experiment": "baseline", "profile": "quick", "seed": 0, "data": data})
+    data = {"captures": captures, "train": ["A"], "validate": ["V"], "report": ["D"]}
+    return Configs(RADIO, Path(), {"data": data})
 
 
 @given(st.permutations(["a", "b", "c", "d"]))
@@ -33,11 +35,12 @@ def test_references_come_first_whatever_the_order_of_the_file(names: list[str]) 
     assert all(on[name] == "baseline" or order.index(on[name]) < order.index(name) for name in order)
 
 
-def test_a_change_leaves_the_stack_as_it_was(stack: JobConfig) -> None:
-    before = msgspec.to_builtins(stack)
-    changed = put_on(stack, {"model.depth": 2, "loss.kind": "focal"}, "E5", ())
-    assert (changed.experiment, changed.model.depth, changed.loss.gamma) == ("E5", 2, 2.0)
-    assert msgspec.to_builtins(stack) == before
+def test_a_change_leaves_the_stack_as_it_was(configs: Configs) -> None:
+    stack = configs.answer_baseline().params
+    before = deepcopy(stack)
+    changed = configs.vary(stack, {"model.depth": 2, "loss.kind": "focal"}).params
+    assert (changed["model"]["depth"], changed["loss"]["gamma"]) == (2, 2.0)
+    assert stack == before
 
 
 @pytest.mark.parametrize(
@@ -55,10 +58,10 @@ def test_a_change_leaves_the_stack_as_it_was(stack: JobConfig) -> None:
     ],
 )
 def test_a_change_that_cannot_be_made_is_told_with_its_knob(
-    stack: JobConfig, change: Change, message: str, knob: str
+    configs: Configs, change: Change, message: str, knob: str
 ) -> None:
     with pytest.raises(SpecError, match=message) as caught:
-        put_on(stack, change, "E5", ("experiments", "E5", "change"))
+        configs.vary(configs.answer_baseline().params, change, ("experiments", "E5", "change"))
     assert caught.value.where == ("experiments", "E5", "change", knob)
 
 

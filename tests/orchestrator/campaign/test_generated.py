@@ -33,7 +33,7 @@ Knobs = dict[str, tuple[Any, Any]]
 
 
 def changes(plan: Plan, before: str, after: str) -> Knobs:
-    return difference(plan.arms[before].config, plan.arms[after].config)
+    return difference(plan.arms[before].params, plan.arms[after].params, ())
 
 
 @st.composite
@@ -180,7 +180,8 @@ class TestReplicates:
     def test_they_are_the_baseline_at_seeds_of_their_own(self, a_plan: Callable[..., Plan]) -> None:
         plan = a_plan(SOURCE, aa=2)
         assert [arm.id for arm in plan.arms.values() if arm.control == "aa"] == ["AA1", "AA2"]
-        assert difference(plan.arms["baseline"].config, plan.arms["AA2"].config) == {"seed": (0, 20_000)}
+        assert plan.arms["baseline"].params == plan.arms["AA2"].params
+        assert plan.arms["AA2"].seed_shift == 20_000
         assert (plan.arms["AA1"].reference, plan.arms["AA1"].same_as) == ("baseline", None)
 
     def test_they_are_found_at_the_campaigns_seeds(self, a_plan: Callable[..., Plan]) -> None:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.campaign.arms import resolve_arms
+from orchestrator.campaign.configs import look_up
 from orchestrator.campaign.load import at_profile, load_campaign, seed_list
 from orchestrator.errors import SpecError
-from tests.orchestrator.campaign.conftest import LITTLE, Check, changed
+from tests.orchestrator.campaign.conftest import LITTLE, Check, changed, resolve
 
 ROOT = Path(__file__).parents[3]
 
@@ -21,7 +21,7 @@ def test_the_source_study_is_accepted_at_its_profiles(profile: str) -> None:
     spec, source = load_campaign(ROOT / "experiments.yaml")
     campaign = at_profile(spec, source, profile)
     with source.locating():
-        arms = resolve_arms(campaign).arms
+        arms = resolve(campaign).arms
     assert arms["K1"].same_as == "E5"
     assert arms["I1"].stack == ("E5", "H2", "I1")
 
@@ -29,28 +29,32 @@ def test_the_source_study_is_accepted_at_its_profiles(profile: str) -> None:
 def test_paper_is_exactly_the_sources_setting() -> None:
     spec, source = load_campaign(ROOT / "experiments.yaml")
     campaign = at_profile(spec, source, "paper")
-    job = resolve_arms(campaign).arms["baseline"].config
-    assert (job.model.dim, job.model.depth, job.data.samples) == (512, 4, 8192)
-    assert (job.optim.epochs, job.optim.schedule.patience, job.optim.early_stopping) == (600, 20, 100)
-    assert (job.optim.learning_rate, job.optim.batch_size, job.optim.clip_norm) == (3e-4, 128, 1.0)
-    assert (job.runtime.precision, job.runtime.compile, campaign.seeds) == ("fp16", True, (1337,))
+    job = resolve(campaign).arms["baseline"].params
+    optim = job["optim"]
+    assert (job["model"]["dim"], job["model"]["depth"], job["data"]["samples"]) == (512, 4, 8192)
+    assert (optim["epochs"], optim["schedule"]["patience"], optim["early_stopping"]) == (600, 20, 100)
+    assert (optim["learning_rate"], optim["batch_size"], optim["clip_norm"]) == (3e-4, 128, 1.0)
+    assert (job["runtime"]["precision"], job["runtime"]["compile"], campaign.seeds) == ("fp16", True, (1337,))
     assert campaign.guards.epoch_seconds == 10.0
 
 
 def test_profile_gpu_is_the_papers_network_batch_and_guards_on_emulated_bursts_of_its_length() -> None:
     spec, source = load_campaign(ROOT / "experiments.yaml")
     paper, gpu = (at_profile(spec, source, profile) for profile in ("paper", "gpu"))
-    theirs, ours = (resolve_arms(campaign).arms["baseline"].config for campaign in (paper, gpu))
-    assert (ours.model, ours.loss, ours.augment) == (theirs.model, theirs.loss, theirs.augment)
-    assert (ours.data.samples, ours.optim.batch_size) == (theirs.data.samples, theirs.optim.batch_size)
-    assert (ours.runtime.precision, ours.runtime.compile) == (theirs.runtime.precision, theirs.runtime.compile)
+    theirs, ours = (resolve(campaign).arms["baseline"].params for campaign in (paper, gpu))
+    assert [ours[name] for name in ("model", "loss", "augment")] == [
+        theirs[name] for name in ("model", "loss", "augment")
+    ]
+    for knob in ("data.samples", "optim.batch_size", "runtime.precision", "runtime.compile"):
+        assert look_up(ours, knob) == look_up(theirs, knob)
     assert (gpu.guards, gpu.slots_per_gpu, gpu.default_experiments) == (paper.guards, 1, ("E5", "H2", "roll"))
-    packets = {name: capture.packets for name, capture in theirs.data.captures.items()}
-    assert {name: capture.packets for name, capture in ours.data.captures.items()} == packets
-    trained_on = [ours.data.captures[name] for name in ours.data.train]
-    assert sum((each.devices[1] - each.devices[0]) * (each.packets[1] - each.packets[0]) for each in trained_on) == 7000
-    folders = {Path(capture.path).parent for capture in ours.data.captures.values()}
-    quick = {Path(capture.path).parent for capture in at_profile(spec, source, "quick").data.captures.values()}
+    captures = ours["data"]["captures"]
+    packets = {name: capture["packets"] for name, capture in theirs["data"]["captures"].items()}
+    assert {name: capture["packets"] for name, capture in captures.items()} == packets
+    ranges = [(captures[name]["devices"], captures[name]["packets"]) for name in ours["data"]["train"]]
+    assert sum((devices[1] - devices[0]) * (rows[1] - rows[0]) for devices, rows in ranges) == 7000
+    folders = {Path(capture["path"]).parent for capture in captures.values()}
+    quick = {Path(each["path"]).parent for each in at_profile(spec, source, "quick").data["captures"].values()}
     assert folders.isdisjoint(quick)
 
 

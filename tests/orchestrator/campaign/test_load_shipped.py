@@ -5,9 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from model.config import decode_job
 from orchestrator.campaign.plan import plan_runs
-from orchestrator.campaign.selection import Request, Selection, open_campaign
+from orchestrator.campaign.selection import Request, Selection, open_campaign, read_paths
 from orchestrator.runs.identity import CodeAndData
 from orchestrator.verdicts.claims import find_protocol
 
@@ -55,8 +54,8 @@ def test_what_never_finished_is_said_to(outcome: str) -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_claims_are_audited_on_the_bursts_of_the_source_at_every_profile(profile: str) -> None:
     study = study_at(profile)
-    hashes = {capture.path: "da7a" for capture in study.campaign.data.captures.values()}
-    plan = plan_runs(study.campaign, study.resolved, CodeAndData(code_tree="c0de", captures=hashes))
+    hashes = dict.fromkeys(read_paths(study), "da7a")
+    plan = plan_runs(study.campaign, study.resolved, CodeAndData(code_tree="c0de", files=hashes))
     found = find_protocol(plan)
     assert (found.num_items, found.is_declared) == (1000, True)
 
@@ -80,7 +79,7 @@ def test_each_changes_something_at_every_profile_and_only_k1_takes_a_change_back
     arms = study_at(profile).arms
     assert {(arm.id, arm.same_as) for arm in arms.values() if arm.same_as} == {("K1", "E5")}
     for arm in arms.values():
-        assert decode_job(msgspec.json.encode(arm.config)) == arm.config
+        assert msgspec.json.decode(msgspec.json.encode(arm.params)) == arm.params
 
 
 def test_the_quick_profile_takes_a_part_of_them_unless_asked_for_all() -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.campaign.arms import resolve_arms
 from orchestrator.campaign.load import at_profile, load_campaign
 from orchestrator.campaign.spec import Campaign
 from orchestrator.errors import SpecError
+from tests.orchestrator.campaign.conftest import resolve
 
 SHORT = """\
 campaign: short
@@ -44,7 +44,7 @@ def load(tmp_path: Path) -> Load:
 def test_what_is_left_out_has_a_default(load: Load) -> None:
     campaign = load(SHORT)
     assert (campaign.title, campaign.question, campaign.profile) == ("short", "", "default")
-    arm = resolve_arms(campaign).arms["wide"]
+    arm = resolve(campaign).arms["wide"]
     assert (arm.title, arm.group, arm.hypothesis) == ("model.dim: 768", "changes", "")
 
 
@@ -57,7 +57,7 @@ def test_what_is_left_out_has_a_default(load: Load) -> None:
     ],
 )
 def test_an_experiment_without_a_title_is_called_by_its_change(load: Load, change: str, title: str) -> None:
-    arm = resolve_arms(load(SHORT.replace("change: {model.dim: 768}", change))).arms["wide"]
+    arm = resolve(load(SHORT.replace("change: {model.dim: 768}", change))).arms["wide"]
     assert arm.title == title
 
 
@@ -87,7 +87,7 @@ def test_a_text_under_task_is_the_question(load: Load) -> None:
             r":1: task: a text under `task` is the `question`, and there is a `question` too; keep one of them",
         ),
         (f"task: 2026-01-01\n{SHORT}", r":1: .*2026-01-01"),
-        (f"task: [a]\n{SHORT}", r":1: .*there is no `task` here"),
+        (f"task: [a]\n{SHORT}", r":1: .*task: Expected keys with values, got a list"),
         (f"{SHORT}profiles: {{}}\n", r":15: profiles"),
     ],
 )

@@ -1,6 +1,5 @@
 """The schema that editors complete from says what the loader accepts."""
 
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -8,8 +7,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from orchestrator.campaign.schema import campaign_schema
-
-ROOT = Path(__file__).parents[3]
+from orchestrator.task.ask import ask_schema
+from tests.orchestrator.conftest import RADIO, ROOT
 
 
 @pytest.fixture
@@ -18,8 +17,8 @@ def campaign() -> Any:
 
 
 def test_the_campaign_of_this_repository_fits_its_schema(campaign: Any) -> None:
-    jsonschema.Draft202012Validator.check_schema(campaign_schema())
-    jsonschema.validate(campaign, campaign_schema())
+    jsonschema.Draft202012Validator.check_schema(campaign_schema(ask_schema(RADIO, ROOT)))
+    jsonschema.validate(campaign, campaign_schema(ask_schema(RADIO, ROOT)))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +36,7 @@ def test_a_misspelt_key_does_not_fit(campaign: Any, where: tuple[str, ...], key:
         node = node[part]
     node[key] = 1
     with pytest.raises(jsonschema.ValidationError, match=key):
-        jsonschema.validate(campaign, campaign_schema())
+        jsonschema.validate(campaign, campaign_schema(ask_schema(RADIO, ROOT)))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +48,7 @@ def test_a_misspelt_key_does_not_fit(campaign: Any, where: tuple[str, ...], key:
     ],
 )
 def test_what_is_to_be_generated_fits(campaign: Any, asked: dict[str, Any]) -> None:
-    jsonschema.validate(campaign | asked, campaign_schema())
+    jsonschema.validate(campaign | asked, campaign_schema(ask_schema(RADIO, ROOT)))
 
 
 @pytest.mark.parametrize(
@@ -68,4 +67,4 @@ def test_what_is_to_be_generated_fits(campaign: Any, asked: dict[str, Any]) -> N
 )
 def test_what_cannot_be_generated_does_not_fit(campaign: Any, asked: dict[str, Any]) -> None:
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(campaign | asked, campaign_schema())
+        jsonschema.validate(campaign | asked, campaign_schema(ask_schema(RADIO, ROOT)))

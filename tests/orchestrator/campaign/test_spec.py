@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.campaign.load import load_campaign
+from orchestrator.campaign.selection import Request, open_campaign, profiles_without_gpu
 from orchestrator.campaign.spec import StagingSpec
 from orchestrator.errors import SpecError
 from tests.orchestrator.campaign.conftest import LITTLE, Check, changed
@@ -40,7 +40,7 @@ def test_more_seeds_at_most_than_at_least_are_wanted(check: Check) -> None:
             "margim: 1.0",
             r"experiments\.yaml:4: margim: there is no `margim` here; did you mean `margin`",
         ),
-        ("margin: 1.0", "margin: '1e-3'", r":4: margin: Expected `float`, got `str`, found `'1e-3'`"),
+        ("margin: 1.0", "margin: '1e-3'", r":4: margin: Expected `float | null`, got `str`, found `'1e-3'`"),
         ("quick:\n    baseline", "quick:\n    basline", r":16: profiles\.quick\.basline.*did you mean `baseline`"),
         (
             "{loss.kind: focal, loss.gamma: 2.0}",
@@ -96,6 +96,6 @@ def test_a_profile_needs_a_gpu_if_it_trains_in_fp16_by_its_own_word_the_files_or
     others = "  half: {baseline: {runtime: {precision: bf16}}}\n  full: {baseline: {runtime: {precision: fp32}}}\n"
     text = LITTLE.replace("profiles:\n", f"profiles:\n{others}")
     path.write_text(text)
-    assert load_campaign(path)[0].profiles_without_gpu == ("half", "full")
+    assert profiles_without_gpu(open_campaign(Request(file=path))) == ("half", "full")
     path.write_text(text.replace("model: {dim: 16}", "model: {dim: 16}\n  runtime: {precision: fp32}"))
-    assert load_campaign(path)[0].profiles_without_gpu == ("half", "full", "quick")
+    assert profiles_without_gpu(open_campaign(Request(file=path))) == ("half", "full", "quick")

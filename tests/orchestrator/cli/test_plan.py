@@ -7,14 +7,14 @@ import pytest
 
 from orchestrator.campaign.schema import campaign_schema
 from orchestrator.cli.main import main
-from orchestrator.task.ask import Description
+from orchestrator.task.ask import Answer
 
 
 @pytest.fixture
 def unsized(monkeypatch: pytest.MonkeyPatch) -> None:
     """A size of every model: to ask `model` for it takes seconds, and the flows do so."""
-    size = Description(tokens=16, parameters=12345)
-    monkeypatch.setattr("orchestrator.api.show.describe_jobs", lambda configs, *rest, **options: [size])
+    size = Answer(facts={"tokens": 16, "parameters": 12345})
+    monkeypatch.setattr("orchestrator.api.show.check_configs", lambda *asked, **options: [size])
 
 
 def test_a_plan_says_how_many_experiments_it_leaves_out(study: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,17 +44,16 @@ def test_an_experiment_is_shown_with_its_reference_and_its_change(
         "H2: Heads",
         "profile quick; reference: baseline + E5",
         "  model.num_heads: 8 -> 4",
-        "16 tokens a burst, 12,345 parameters",
+        "16 tokens, 12,345 parameters",
     ]
-    assert 'experiment: "H2"' in said
     assert any(line.strip().startswith('LocA: {path: "data/LocA.h5", ') for line in said)
 
 
 def test_a_program_reads_the_whole_configuration(study: Any, unsized: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "baseline", "--json", "-f", str(study.file)]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert (shown["difference"], shown["tokens"], shown["parameters"]) == ({}, 16, 12345)
-    assert shown["config"]["experiment"] == "baseline"
+    assert (shown["difference"], shown["facts"]) == ({}, {"tokens": 16, "parameters": 12345})
+    assert shown["params"]["data"]["report"] == ["LocD"]
 
 
 def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

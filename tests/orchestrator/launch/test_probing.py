@@ -23,6 +23,7 @@ from orchestrator.runs.paths import Paths
 from orchestrator.runs.probes import Measurement, read_probes
 from orchestrator.runs.states import RunState
 from tests.builders.epochs import an_epoch, append_epoch
+from tests.orchestrator.conftest import RADIO
 
 RELATIVE = GuardSpec(relative_to_reference=1.5, warmup_epochs=0, slow_epochs=2)
 PACE = Pace(seconds=1.0, cpu_seconds=None)
@@ -329,7 +330,8 @@ def test_a_probe_names_the_groups_that_it_paused_and_one_that_cannot_start_lets_
         identity="1d",
         queued="now",
         code=OrderedCode(tree="c0de"),
-        captures={},
+        files={},
+        task=RADIO,
         guards=RELATIVE,
         references=(run.id,),
     )

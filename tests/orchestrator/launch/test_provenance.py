@@ -16,6 +16,7 @@ from orchestrator.launch.provenance import PACKAGES, environment, with_first_thr
 from orchestrator.launch.slots import Slot
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.order import GuardSpec, Order, OrderedCode, place_run
+from tests.orchestrator.conftest import RADIO
 
 CPU = Slot("cpu1", {"OMP_NUM_THREADS": "1"})
 CODE = OrderedCode(
@@ -33,8 +34,8 @@ def queued(tmp_path: Path, a_plan: Callable[..., Plan]) -> tuple[RunFolder, Orde
     """A run with seed 3 that has its folder."""
     run = a_plan({}, seeds=(3,)).runs[0]
     folder = RunFolder(tmp_path / run.id)
-    captures = {"LocA.h5": "da7a"}
-    order = Order(run=run.id, identity=run.identity, queued="now", code=CODE, captures=captures, guards=GuardSpec())
+    told = {"files": {"LocA.h5": "da7a"}, "task": RADIO}
+    order = Order(run=run.id, identity=run.identity, queued="now", code=CODE, guards=GuardSpec(), **told)
     place_run(folder, run.config, order)
     return folder, order
 
@@ -61,7 +62,8 @@ def test_it_holds_code_data_seed_and_machine(queued: tuple[RunFolder, Order], tm
         "code_tree": "c0de",
         "code_changes": ["model/train/losses.py +3 -1"],
         "code_differs_beyond": ["model/layers/norms.py"],
-        "captures": {"LocA.h5": "da7a"},
+        "files": {"LocA.h5": "da7a"},
+        "data": {},
         "data_folder": str(tmp_path),
         "host": platform.node(),
         "threads": "1",

@@ -28,7 +28,7 @@ def names(folder: RunFolder) -> set[str]:
 
 
 def capture(study: Any, order: Order) -> Path:
-    path: Path = study.paths.root / next(iter(order.captures))
+    path: Path = study.paths.root / next(iter(order.files))
     return path
 
 

@@ -8,6 +8,7 @@ import pytest
 from orchestrator.launch.slots import Slot
 from orchestrator.launch.start import Jobs, Task
 from orchestrator.runs.order import GuardSpec, Order, OrderedCode
+from tests.orchestrator.conftest import RADIO
 
 GIB = 2**30
 GPUS = [Slot(f"gpu{number % 2}", {"CUDA_VISIBLE_DEVICES": str(number % 2)}) for number in range(4)]
@@ -65,7 +66,9 @@ class FakeReferences:
 
 def an_order(guards: GuardSpec | None = None) -> Order:
     code = OrderedCode(tree="c0de")
-    return Order(run="E5-s0-1", identity="1d", queued="now", code=code, captures={}, guards=guards or GuardSpec())
+    return Order(
+        run="E5-s0-1", identity="1d", queued="now", code=code, files={}, task=RADIO, guards=guards or GuardSpec()
+    )
 
 
 @pytest.fixture

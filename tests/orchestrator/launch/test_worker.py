@@ -33,6 +33,7 @@ from orchestrator.runs.record import RunRecord
 from orchestrator.runs.states import RunState
 from tests.builders.epochs import an_epoch, append_epoch
 from tests.builders.results import write_done
+from tests.orchestrator.conftest import RADIO
 
 DONE = Result(state="done", reason="all epochs trained", epochs=4)
 NO_MEMORY = Result(state="failed", failure="out_of_memory", reason="the job ran out of memory after epoch 1", epochs=1)
@@ -175,7 +176,7 @@ class Yard:
         place = len(self.ids)
         changes = {name: {"change": {"optim.clip_norm": 2.0 + place + nth}} for nth, name in enumerate(names)}
         self.plan = self.a_plan(changes, seeds=(0,))
-        fields = {"captures": {}, "guards": GuardSpec(), "code": code or OrderedCode(tree=TREE)} | order
+        fields = {"files": {}, "task": RADIO, "guards": GuardSpec(), "code": code or OrderedCode(tree=TREE)} | order
         for run, row in zip(self.plan.runs, planned_rows(self.plan), strict=True):
             if run.experiment in names:
                 self.ids[run.experiment] = run.id
@@ -446,7 +447,7 @@ def spoil_config(yard: Yard) -> str:
 def spoil_capture(yard: Yard) -> str:
     (yard.paths.root / "LocA.h5").write_bytes(b"other bursts")
     order = read_order(yard.folder("E1"))
-    write_order(yard.folder("E1"), msgspec.structs.replace(order, captures={"LocA.h5": "da7a"}))
+    write_order(yard.folder("E1"), msgspec.structs.replace(order, files={"LocA.h5": "da7a"}))
     changed = "the capture has changed since the run was queued; queue the run again with `knockout queue add`"
     return f"{yard.paths.root / 'LocA.h5'}: {changed}"
 

@@ -12,10 +12,11 @@ import msgspec
 import pandas as pd
 import pytest
 
+from model.config import DataConfig, Params, job_of
 from model.studies.radio.flags import PROFILE, parse
-from orchestrator.campaign.arms import resolve_arms
 from orchestrator.campaign.load import at_profile, load_campaign
 from orchestrator.campaign.plan import Plan, plan_runs
+from orchestrator.campaign.selection import work_out
 from orchestrator.report.markdown import render_markdown
 from orchestrator.report.page import render_page
 from orchestrator.report.write import write_report
@@ -170,8 +171,8 @@ class TestWords:
 
     def test_provenance_that_differs_is_told_in_full(self, plan: Plan, runs_of: RunsOf) -> None:
         captures = {"data/LocD.h5": "0123456789abcdef" * 4}
-        records = runs_of(plan, {"baseline": 0.8}, provenance={"host": "b", "captures": captures})
-        records |= runs_of(plan, {"E5": 0.8}, provenance={"host": "a", "captures": captures})
+        records = runs_of(plan, {"baseline": 0.8}, provenance={"host": "b", "files": captures})
+        records |= runs_of(plan, {"E5": 0.8}, provenance={"host": "a", "files": captures})
         how = dict(rows_of(render_markdown(judge_all(plan, records)), "## How it was run"))
         assert how["host"] == "a and b"
         assert how["capture LocD.h5"] == "SHA-256 0123456789abcdef…"
@@ -209,22 +210,24 @@ class TestTrainingCommand:
     def test_of_every_experiment_is_its_training(self, profile: str, render: Callable[..., str]) -> None:
         spec, source = load_campaign(ROOT / "experiments.yaml")
         assert profile in spec.profiles
-        campaign = at_profile(spec, source, profile, None)
-        resolved = resolve_arms(campaign)
+        campaign, _, resolved = work_out(at_profile(spec, source, profile, None), ROOT)
         arms = resolved.arms
-        hashes = {capture.path: "da7a" for capture in campaign.data.captures.values()}
-        plan = plan_runs(campaign, resolved, CodeAndData(code_tree="c0de", captures=hashes))
+        hashes = {read.path: "da7a" for read in arms["baseline"].reads}
+        plan = plan_runs(campaign, resolved, CodeAndData(code_tree="c0de", files=hashes))
         commands = training_commands(render(plan, {}))
         assert set(commands) == set(arms)
         for name, words in commands.items():
             assert words[:3] == ["python", "-m", "model.studies.radio.by_hand"]
-            command, config = parse(words[3:]), arms[name].config
+            command = parse(words[3:])
+            config = job_of(
+                msgspec.convert(arms[name].params, Params), experiment=name, profile="-", seed=plan.campaign.seeds[0]
+            )
             assert (str(command.manifest), str(command.save_path)) == (
                 "shards/manifest.json",
                 f"saved_models/{name}.pth",
             )
             wanted = msgspec.structs.replace(config, experiment=command.save_path.stem, profile=PROFILE)
-            assert command.job(arms["baseline"].config.data, "cpu") == wanted
+            assert command.job(msgspec.convert(arms["baseline"].params["data"], DataConfig), "cpu") == wanted
 
     def test_says_which_of_the_data_an_experiment_changes(self, a_plan: Builder, render: Callable[..., str]) -> None:
         plan = a_plan({"short": {"change": {"data.samples": 100}}})

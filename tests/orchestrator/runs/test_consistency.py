@@ -33,7 +33,7 @@ def test_what_was_queued_and_trained_agrees(folder: RunFolder) -> None:
     [
         ({"run": "H2-s0-12345678"}, "order.json is of run H2-s0-12345678"),
         ({"identity": "0" * 64}, "order.json says identity 00000000, but what it and config.json hold is of identity"),
-        ({"captures": {}}, "order.json has no hash of data/LocA.h5, data/LocB.h5"),
+        ({"files": {}}, "order.json says identity "),
     ],
 )
 def test_an_order_of_another_run_is_told(folder: RunFolder, change: dict[str, Any], words: str) -> None:
@@ -46,7 +46,7 @@ def test_an_order_with_other_code_or_captures_is_told(folder: RunFolder) -> None
     order = read_order(folder)
     for changed in (
         structs.replace(order, code=structs.replace(order.code, tree="0" * 40)),
-        structs.replace(order, captures=dict.fromkeys(order.captures, "0" * 64)),
+        structs.replace(order, files=dict.fromkeys(order.files, "0" * 64)),
     ):
         assert "is of identity" in str(find(folder, changed))
 

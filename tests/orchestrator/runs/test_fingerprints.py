@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import DataError
 from orchestrator.runs import fingerprints
-from orchestrator.runs.fingerprints import changed_captures, fingerprint_files, is_settled
+from orchestrator.runs.fingerprints import changed_files, fingerprint_files, is_settled
 
 NOW_NS = 1_800_000_000_123_456_789
 HOUR_NS = 3_600_000_000_000
@@ -147,7 +147,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
         return digest(file, name)
 
     monkeypatch.setattr(hashlib, "file_digest", meanwhile)
-    with pytest.raises(DataError, match=r"LocA\.h5: the capture changes while it is read; wait until it is written"):
+    with pytest.raises(DataError, match=r"LocA\.h5: the file changes while it is read; wait until it is written"):
         fingerprint(tmp_path)
 
 
@@ -209,7 +209,7 @@ def test_the_cache_does_not_grow_with_the_changes_of_a_file(capture: Path, tmp_p
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"LocD\.h5: the capture cannot be read: No such file") as raised:
+    with pytest.raises(DataError, match=r"LocD\.h5: the file cannot be read: No such file") as raised:
         fingerprint(tmp_path, "LocD.h5")
     assert isinstance(raised.value.__cause__, FileNotFoundError)
 
@@ -226,12 +226,12 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 )
 def test_what_is_no_file_is_refused_at_once(make: Callable[[Path], object], found: str, tmp_path: Path) -> None:
     make(tmp_path / "LocA.h5")
-    with pytest.raises(DataError, match=rf"LocA\.h5: the capture {found}"):
+    with pytest.raises(DataError, match=rf"LocA\.h5: (this|the file) {found}"):
         fingerprint(tmp_path)
 
 
 def test_a_path_with_a_zero_byte_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no capture can have this path: embedded null byte"):
+    with pytest.raises(DataError, match="no file can have this path: embedded null byte"):
         fingerprint(tmp_path, "Loc\0A.h5")
 
 
@@ -242,13 +242,13 @@ def test_captures_that_are_no_longer_those_of_an_order_are_named(
     shutil.copy(capture, tmp_path / "LocD.h5")
     order = fingerprint(tmp_path, "LocA.h5", "LocD.h5")
     reads.clear()
-    assert changed_captures(order, tmp_path, tmp_path / "cache.json") == []
+    assert changed_files(order, tmp_path, tmp_path / "cache.json") == []
     assert reads == []
     put_another(tmp_path / "LocD.h5")
-    assert changed_captures(order, tmp_path, tmp_path / "cache.json") == ["LocD.h5"]
+    assert changed_files(order, tmp_path, tmp_path / "cache.json") == ["LocD.h5"]
     (tmp_path / "LocD.h5").unlink()
-    with pytest.raises(DataError, match=r"LocD\.h5: the capture cannot be read: No such file"):
-        changed_captures(order, tmp_path, tmp_path / "cache.json")
+    with pytest.raises(DataError, match=r"LocD\.h5: the file cannot be read: No such file"):
+        changed_files(order, tmp_path, tmp_path / "cache.json")
 
 
 @pytest.mark.usefixtures("_an_hour_later")
@@ -259,7 +259,7 @@ def test_the_value_of_a_variable_is_neither_remembered_nor_told(
     (tmp_path / "hunter2.h5").write_bytes(b"bursts")
     assert fingerprint(tmp_path, "${KNOCKOUT_TEST_A}.h5") == {"${KNOCKOUT_TEST_A}.h5": sha256(b"bursts")}
     assert "hunter2" not in (tmp_path / "cache.json").read_text()
-    with pytest.raises(DataError, match=r"/\$\{KNOCKOUT_TEST_A\}/none: the capture cannot be read") as raised:
+    with pytest.raises(DataError, match=r"/\$\{KNOCKOUT_TEST_A\}/none: the file cannot be read") as raised:
         fingerprint(tmp_path, "${KNOCKOUT_TEST_A}/none")
     assert isinstance(raised.value.__cause__, FileNotFoundError)
     assert "hunter2" not in str(raised.value.__cause__)

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.errors import RunError
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.order import GuardSpec, Order, OrderedCode, read_order, write_order
+from orchestrator.task.spec import TaskSpec
 
 ORDER = Order(
     run="E5-s0-3466db1c",
@@ -17,7 +18,8 @@ ORDER = Order(
     code=OrderedCode(
         tree="c0de", commit="abc", branch="experiment/E5", changes=("model/train/losses.py +3 -1",), is_own=True
     ),
-    captures={"data/LocA.h5": "da7a"},
+    files={"data/LocA.h5": "da7a"},
+    task=TaskSpec(command=("python", "train.py"), code=("train.py",)),
     guards=GuardSpec(epoch_seconds=10.0),
     references=("baseline-s0-00000000",),
 )
@@ -51,7 +53,6 @@ def test_a_run_without_an_order_is_told_how_to_get_one(folder: RunFolder) -> Non
     [
         ({"fomat": 1}, "cannot be read: Object contains unknown field `fomat`"),
         ({"code": None}, "cannot be read: Expected `object`, got `null` - at `$.code`"),
-        ({"format": 2}, "this is format 2, wanted is 1"),
     ],
 )
 def test_an_order_of_another_version_is_refused(folder: RunFolder, change: dict[str, Any], said: str) -> None:
@@ -60,7 +61,24 @@ def test_an_order_of_another_version_is_refused(folder: RunFolder, change: dict[
     assert refusal_of(folder) == f"{folder.order}: {said}; queue the run again with `knockout queue add`"
 
 
-@pytest.mark.parametrize("content", [b"", b'{"format": 1, "ru', b"\xff\xfe"])
+@pytest.mark.parametrize("version", [1, 3])
+def test_an_order_of_another_format_is_refused_in_one_sentence(folder: RunFolder, version: int) -> None:
+    folder.path.mkdir()
+    folder.order.write_bytes(msgspec.json.encode({"format": version, "captures": {}}))
+    assert refusal_of(folder) == (
+        f"{folder.order}: this is format {version}, wanted is 2; another version of Knockout wrote this run, so move "
+        f"{folder.path} away to train it again"
+    )
+
+
+def test_a_configuration_of_an_earlier_format_is_refused_in_one_sentence(folder: RunFolder) -> None:
+    folder.path.mkdir()
+    folder.config.write_bytes(b'{"format": 1, "experiment": "E5", "model": {}}')
+    with pytest.raises(ValueError, match="is of format 1, wanted is 2; another version of Knockout wrote this run"):
+        folder.read_config()
+
+
+@pytest.mark.parametrize("content", [b"", b'{"format": 2, "ru', b"\xff\xfe"])
 def test_a_torn_order_is_refused(folder: RunFolder, content: bytes) -> None:
     folder.path.mkdir()
     folder.order.write_bytes(content)

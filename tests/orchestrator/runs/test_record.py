@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.config import JobConfig
-from orchestrator.campaign.load import PREDICTIONS
 from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.scored import PREDICTIONS
 from orchestrator.errors import RunError
-from orchestrator.runs.folder import LocationScore, Result, RunFolder
+from orchestrator.runs.folder import LocationScore, Result, RunConfig, RunFolder
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import NotBelievedError, RunRecord, read_run, read_runs
 from orchestrator.runs.scores import Measures
 from orchestrator.task.metric_spec import ItemsSource, MetricSpec
 from tests.builders.epochs import an_epoch, append_epoch
+from tests.builders.results import scored_captures
 
 
 def result_of(*captures: str) -> Result:
@@ -55,16 +55,16 @@ def measures_on(*captures: str) -> Measures:
     return Measures(metrics=metrics, items=dict.fromkeys(captures, PREDICTIONS))
 
 
-def write_run(folder: RunFolder, run: RunRecord, config: JobConfig | None = None) -> None:
+def write_run(folder: RunFolder, run: RunRecord) -> None:
     """Write a finished run, as orchestrator and job leave it."""
-    config = config or run.config
+    config = RunConfig(experiment=run.experiment, profile="quick", seed=run.seed, params=run.params)
     folder.path.mkdir(parents=True)
     folder.config.write_bytes(msgspec.json.encode(config))
     folder.provenance.write_text(json.dumps({"commit": "abc"}))
     for epoch in run.epochs:
         append_epoch(folder, epoch)
-    np.savez_compressed(folder.predictions, allow_pickle=False, **arrays_of(*config.data.scored))
-    folder.write_result(result_of(*config.data.scored))
+    np.savez_compressed(folder.predictions, allow_pickle=False, **arrays_of(*scored_captures(folder)))
+    folder.write_result(result_of(*scored_captures(folder)))
 
 
 @pytest.fixture
@@ -272,7 +272,7 @@ def test_a_folder_with_files_of_several_runs_is_not_believed(written: tuple[str,
     [
         [],
         {"commit": ["abc"]},
-        {"captures": "LocA.h5"},
+        {"files": "LocA.h5"},
         {"environment": {"torch": 2}},
         {"accepted": {"run": 5}},
         {"code_changes": 7},

@@ -18,7 +18,7 @@ from orchestrator.search.loop import SearchFeed, look, require_trainable, visit_
 from orchestrator.search.notes import add_note
 from orchestrator.search.open import SearchOptions
 from orchestrator.search.results import Searched
-from orchestrator.task.ask import Description
+from orchestrator.task.ask import Answer, Problem
 
 Lab = Any
 """That of conftest.py."""
@@ -32,8 +32,8 @@ POINTS = [f"      - at: {{loss.gamma: {gamma}, loss.label_smoothing: 0.0}}\n" fo
 def test_a_stack_that_cannot_be_trained_is_told_before_anything_starts(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = Description(tokens=1, parameters=1, problem="it does not fit")
-    monkeypatch.setattr("orchestrator.search.loop.describe_jobs", lambda configs, root, *, with_data: [answer])
+    answer = Answer(problem=Problem(message="it does not fit"))
+    monkeypatch.setattr("orchestrator.campaign.captures.check_configs", lambda *_, **options: [answer])
     with pytest.raises(DataError, match="E5: it does not fit"):
         require_trainable(lab.opened)
 

@@ -2,12 +2,10 @@
 
 from math import sqrt
 
-import msgspec
 import pytest
 
-from orchestrator.campaign.load import objective_captures
+from orchestrator.campaign.scored import objective_splits
 from orchestrator.campaign.search_spec import ObjectiveSpec
-from orchestrator.campaign.spec import DataSpec
 from orchestrator.errors import SpecError
 from orchestrator.runs.folder import LocationScore, Result
 from orchestrator.search.objective import combine, each_by_epoch, mean_by_epoch, score_run
@@ -16,15 +14,14 @@ from tests.builders.epochs import epochs_of
 WHERE = ("searches", "focal", "objective")
 
 
-def the_data(**roles: list[str]) -> DataSpec:
-    names = ("LocA", "LocB", "LocC", "LocC2", "LocD")
-    captures = {name: {"path": f"{name}.h5", "devices": [0, 10], "packets": [0, 5]} for name in names}
-    given = {"train": ["LocA"], "validate": ["LocB"], "choose": ["LocC", "LocC2"], "report": ["LocD"]}
-    return msgspec.convert({"captures": captures} | given | roles, DataSpec)
+def the_splits(**roles: list[str]) -> dict[str, str]:
+    """Return split -> role, as a task names them."""
+    named = {"judged": ["LocD"], "choose": ["LocC", "LocC2"], "validate": ["LocB"]} | roles
+    return {name: role for role, names in named.items() for name in names}
 
 
 def captures_of(*names: str, insist: bool = False) -> tuple[str, ...]:
-    return objective_captures(ObjectiveSpec(captures=names, insist=insist), the_data(), WHERE)
+    return objective_splits(ObjectiveSpec(captures=names, insist=insist), the_splits(), WHERE)
 
 
 def a_result(**correct: int) -> Result:
@@ -68,7 +65,7 @@ def test_other_captures_are_no_objective(names: tuple[str, ...]) -> None:
 
 def test_a_campaign_without_a_location_to_choose_on_is_not_searched() -> None:
     with pytest.raises(SpecError, match=r"name one under `data.choose`"):
-        objective_captures(ObjectiveSpec(), the_data(choose=[]), WHERE)
+        objective_splits(ObjectiveSpec(), the_splits(choose=[]), WHERE)
 
 
 def test_a_run_scores_by_the_bursts_of_its_captures_whatever_it_does_elsewhere() -> None:

@@ -1,6 +1,7 @@
 """What a search may suggest, and what a suggestion makes of the stack."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -8,42 +9,46 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.config import JobConfig
+from orchestrator.campaign.arms import Arm, configs_of
+from orchestrator.campaign.configs import Configs
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.search_spec import FloatSpace, IntSpace, SearchSpec, Space
 from orchestrator.errors import SpecError
-from orchestrator.runs.identity import CodeAndData, identity_hash
-from orchestrator.search.space import contains, default_point, require_possible, suggest, trial_config
+from orchestrator.search.space import contains, default_point, require_possible, suggest, work_out_point
 
 FOCAL = {"change": {"loss.kind": "focal", "loss.gamma": 2.0}}
 GAMMA = {"loss.gamma": {"kind": "float", "low": 0.1, "high": 5.0}}
 
 
 @pytest.fixture(scope="module")
-def stack(a_plan: Callable[..., Plan]) -> JobConfig:
-    return a_plan({"E5": FOCAL}).arms["E5"].config
+def stack(a_plan: Callable[..., Plan]) -> Arm:
+    return a_plan({"E5": FOCAL}).arms["E5"]
+
+
+@pytest.fixture(scope="module")
+def configs(a_plan: Callable[..., Plan]) -> Configs:
+    return configs_of(a_plan({"E5": FOCAL}).campaign, Path())
 
 
 def a_search(space: dict[str, Any], **fields: Any) -> SearchSpec:
     return msgspec.convert({"title": "Focus", "on": "E5", "space": space} | fields, SearchSpec)
 
 
-def refused(stack: JobConfig, space: dict[str, Any], **fields: Any) -> SpecError:
+def refused(stack: Arm, configs: Configs, space: dict[str, Any], **fields: Any) -> SpecError:
     with pytest.raises(SpecError) as caught:
-        require_possible("focal", a_search(space, **fields), stack)
+        require_possible("focal", a_search(space, **fields), stack, configs)
     return caught.value
 
 
-def test_a_suggestion_moves_only_what_differs_from_the_stack(stack: JobConfig) -> None:
-    config = trial_config(stack, {"loss.gamma": 2.0, "loss.label_smoothing": 0.1}, "focal-t000")
-    assert (config.experiment, config.loss.gamma, config.loss.label_smoothing) == ("focal-t000", 2.0, 0.1)
+def test_a_suggestion_moves_only_what_differs_from_the_stack(stack: Arm, configs: Configs) -> None:
+    params = work_out_point(configs, stack, {"loss.gamma": 2.0, "loss.label_smoothing": 0.1}).params
+    assert (params["loss"]["gamma"], params["loss"]["label_smoothing"]) == (2.0, 0.1)
 
 
-def test_the_default_point_is_the_stack_itself(stack: JobConfig) -> None:
+def test_the_default_point_is_the_stack_itself(stack: Arm, configs: Configs) -> None:
     space = a_search(GAMMA | {"loss.label_smoothing": {"kind": "float", "low": 0.0, "high": 0.2}}).space
-    config = trial_config(stack, default_point(space, stack), "focal-t000")
-    inputs = CodeAndData(code_tree="c0de", captures={c.path: "da7a" for c in config.data.captures.values()})
-    assert identity_hash(config, inputs) == identity_hash(stack, inputs)
+    found = work_out_point(configs, stack, default_point(space, stack.params))
+    assert (found.params, found.reads) == (stack.params, stack.reads)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +59,7 @@ def test_the_default_point_is_the_stack_itself(stack: JobConfig) -> None:
     ],
 )
 def test_the_default_point_has_no_knob_whose_condition_fails_there(
-    stack: JobConfig, kind: str, default: dict[str, Any]
+    stack: Arm, kind: str, default: dict[str, Any]
 ) -> None:
     """E5 is at focal, so a knob that waits for another kind, and one that waits for that knob, are not searched."""
     space = a_search(
@@ -64,7 +69,7 @@ def test_the_default_point_has_no_knob_whose_condition_fails_there(
             "loss.label_smoothing": {"kind": "float", "low": 0.0, "high": 0.2, "when": {"loss.gamma": 2.0}},
         }
     ).space
-    assert default_point(space, stack) == default
+    assert default_point(space, stack.params) == default
 
 
 def test_a_knob_is_asked_for_only_where_its_condition_holds() -> None:
@@ -128,9 +133,9 @@ def test_a_choice_that_is_given_twice_is_refused(choices: list[Any]) -> None:
     ],
 )
 def test_a_space_that_cannot_be_searched_says_where(
-    stack: JobConfig, space: dict[str, Any], message: str, where: str
+    stack: Arm, configs: Configs, space: dict[str, Any], message: str, where: str
 ) -> None:
-    error = refused(stack, space)
+    error = refused(stack, configs, space)
     assert message in str(error)
     assert error.where[:3] == ("searches", "focal", "space")
     assert where in error.where
@@ -145,14 +150,16 @@ def test_a_space_that_cannot_be_searched_says_where(
         ({"model.dim": 32}, "is not searched here"),
     ],
 )
-def test_a_first_point_outside_the_space_says_where(stack: JobConfig, point: dict[str, Any], message: str) -> None:
+def test_a_first_point_outside_the_space_says_where(
+    stack: Arm, configs: Configs, point: dict[str, Any], message: str
+) -> None:
     space = GAMMA | {"model.dim": {"kind": "int", "low": 8, "high": 64, "when": {"loss.gamma": 2.0}}}
-    error = refused(stack, space, enqueue=[{"at": point}])
+    error = refused(stack, configs, space, enqueue=[{"at": point}])
     assert message in str(error)
     assert error.where[:4] == ("searches", "focal", "enqueue", "[0]")
 
 
-def test_a_first_point_needs_every_knob(stack: JobConfig) -> None:
+def test_a_first_point_needs_every_knob(stack: Arm, configs: Configs) -> None:
     space = GAMMA | {"loss.label_smoothing": {"kind": "float", "low": 0.0, "high": 0.2}}
-    error = refused(stack, space, enqueue=[{"at": {"loss.gamma": 1.0}}])
+    error = refused(stack, configs, space, enqueue=[{"at": {"loss.gamma": 1.0}}])
     assert "`loss.label_smoothing` is missing" in str(error)

@@ -73,7 +73,7 @@ def test_a_trial_is_a_run_that_waits_with_the_commit_of_the_checkout_and_no_bran
     assert run.startswith("focal-t001-s0-")
     assert lab.state_of(run) is RunState.QUEUED
     assert (order.code.commit, order.code.branch) == (lab.study.git("rev-parse", "HEAD"), None)
-    assert (config.experiment, config.loss.gamma) == ("focal-t001", 3.0)
+    assert (config.experiment, config.params["loss"]["gamma"]) == ("focal-t001", 3.0)
     assert lab.study.git("branch", "--list", "experiment/*") == ""
 
 

@@ -8,8 +8,8 @@ from orchestrator.task.knobs import differing, leaves, result_knobs
 
 VALUES = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 2))
 CONFIG = {
-    "experiment": "E5",
-    "seed": 3,
+    "name": "data/LocE.h5",
+    "workers": 3,
     "data": {"captures": {"LocD": {"path": "data/LocD.h5", "devices": [0, 10]}}, "shuffled_labels": False},
     "loss": {"kind": "focal", "path": "kept"},
     "augment": {},
@@ -32,8 +32,9 @@ class TestDiffering:
         assert {name: pair[::-1] for name, pair in found.items()} == differing(two, one, absent=None)
 
 
-def test_a_number_depends_on_no_name_no_seed_and_no_path_of_a_capture() -> None:
-    assert result_knobs(CONFIG) == {
+def test_a_number_depends_on_nothing_cosmetic_and_on_no_path_of_a_file() -> None:
+    assert result_knobs(CONFIG, ("workers",), ("data/LocD.h5",)) == {
+        "name": "data/LocE.h5",
         "data.captures.LocD.devices": [0, 10],
         "data.shuffled_labels": False,
         "loss.kind": "focal",

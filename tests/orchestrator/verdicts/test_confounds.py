@@ -17,7 +17,7 @@ from orchestrator.verdicts.confounds import find_confounds
 ORIGIN: dict[str, Any] = {
     "device": "cpu0",
     "code_tree": "c0de" * 10,
-    "captures": {"LocA.h5": "aa" * 32, "LocB.h5": "bb" * 32, "LocD.h5": "dd" * 32},
+    "files": {"LocA.h5": "aa" * 32, "LocB.h5": "bb" * 32, "LocD.h5": "dd" * 32},
     "environment": {
         "python": "3.11.9",
         "torch": "2.13.0",
@@ -81,18 +81,18 @@ class TestConfig:
         self, plan: Plan, a_run: Callable[..., RunRecord], side: str
     ) -> None:
         runs = {name: a_run(plan, name, 0) for name in ("E5", "baseline")}
-        config = runs[side].config
-        other = structs.replace(config, optim=structs.replace(config.optim, clip_norm=9.5))
-        runs[side] = structs.replace(runs[side], config=other)
+        params = runs[side].params
+        other = params | {"optim": params["optim"] | {"clip_norm": 9.5}}
+        runs[side] = structs.replace(runs[side], params=other)
         found = find_confounds(plan.arms["E5"], plan.arms["baseline"], {0: (runs["E5"], runs["baseline"])})
-        planned = config.optim.clip_norm
+        planned = params["optim"]["clip_norm"]
         assert found == (f"config: optim.clip_norm {planned} in the plan of {side}, 9.5 in its run (seed 0)",)
 
     def test_knob_that_only_one_kind_has_is_absent_in_the_other(
         self, plan: Plan, a_run: Callable[..., RunRecord]
     ) -> None:
         ours, theirs = a_run(plan, "E5", 0), a_run(plan, "baseline", 0)
-        wrong = structs.replace(ours, config=structs.replace(ours.config, loss=theirs.config.loss))
+        wrong = structs.replace(ours, params=ours.params | {"loss": theirs.params["loss"]})
         found = find_confounds(plan.arms["E5"], plan.arms["baseline"], {0: (wrong, theirs)})
         assert 'config: loss.kind "focal" in the plan of E5, "cross_entropy" in its run (seed 0)' in found
         assert "config: loss.gamma 2.0 in the plan of E5, absent in its run (seed 0)" in found
@@ -101,34 +101,31 @@ class TestConfig:
         self, plan: Plan, a_run: Callable[..., RunRecord]
     ) -> None:
         ours, theirs = (a_run(plan, name, 1, provenance=ORIGIN) for name in ("E5", "baseline"))
-        captures = {
-            name: structs.replace(capture, path=f"/mnt/{capture.path}")
-            for name, capture in ours.config.data.captures.items()
-        }
-        data = structs.replace(ours.config.data, captures=captures)
-        runtime = structs.replace(ours.config.runtime, checkpoint_epochs=7)
-        config = structs.replace(ours.config, data=data, runtime=runtime, experiment="E6", profile="paper")
-        hashes = {f"/mnt/{path}": content for path, content in ORIGIN["captures"].items()}
-        ours = structs.replace(ours, config=config, provenance=ORIGIN | {"captures": hashes})
+        data = ours.params["data"]
+        captures = {name: capture | {"path": f"/mnt/{capture['path']}"} for name, capture in data["captures"].items()}
+        runtime = ours.params["runtime"] | {"checkpoint_epochs": 7}
+        params = ours.params | {"data": data | {"captures": captures}, "runtime": runtime}
+        hashes = {f"/mnt/{path}": content for path, content in ORIGIN["files"].items()}
+        ours = structs.replace(ours, params=params, provenance=ORIGIN | {"files": hashes})
         assert find_confounds(plan.arms["E5"], plan.arms["baseline"], {1: (ours, theirs)}) == ()
 
 
 class TestData:
     def test_capture_of_other_content_is_named_with_both_hashes(self, compare: Compare) -> None:
-        other = changed("captures", **{"LocD.h5": "ee" * 32})
-        assert compare(other) == ("data: capture LocD dddddddddddd in baseline, eeeeeeeeeeee in E5 (seed 0)",)
+        other = changed("files", **{"LocD.h5": "ee" * 32})
+        assert compare(other) == ("data: captures.LocD dddddddddddd in baseline, eeeeeeeeeeee in E5 (seed 0)",)
 
     def test_other_file_that_the_change_itself_names_is_no_confound(self, compare: Compare) -> None:
         assert compare(ORIGIN, name="moved") == ()
-        unknown = compare(ORIGIN | {"captures": {}}, name="moved")
-        assert unknown == ("data: capture LocD dddddddddddd in baseline, not recorded in moved (seed 0)",)
+        unknown = compare(ORIGIN | {"files": {}}, name="moved")
+        assert unknown == ("data: captures.LocD dddddddddddd in baseline, not recorded in moved (seed 0)",)
 
 
 class TestCode:
     OTHER = ORIGIN | {"code_tree": "beef" * 10}
 
     def test_other_code_is_a_confound_of_an_experiment_of_knobs(self, compare: Compare) -> None:
-        assert compare(self.OTHER) == ("code: model/ c0dec0dec0de in baseline, beefbeefbeef in E5 (seed 0)",)
+        assert compare(self.OTHER) == ("code: c0dec0dec0de in baseline, beefbeefbeef in E5 (seed 0)",)
 
     @pytest.mark.parametrize("fields", [{"patch": "focal.diff"}, {"ref": "focal"}])
     def test_other_code_is_what_a_patch_or_a_ref_declares(self, compare: Compare, fields: dict[str, str]) -> None:
@@ -154,7 +151,7 @@ class TestCode:
     def test_patch_of_the_reference_must_be_in_both(self, compare: Compare) -> None:
         patched = self.OTHER | {"code_differs_beyond": ["model/layers/norms.py (+1 -1)"]}
         assert compare(patched, patched, name="H2") == ()
-        assert compare(ORIGIN, patched, name="H2")[0].startswith("code: model/ beefbeefbeef in E5, c0dec0dec0de in H2")
+        assert compare(ORIGIN, patched, name="H2")[0].startswith("code: beefbeefbeef in E5, c0dec0dec0de in H2")
 
     def test_code_that_the_reference_differs_in_as_well_is_no_confound(self, compare: Compare) -> None:
         theirs = ORIGIN | {"code_differs_beyond": ["model/layers/norms.py"]}
@@ -233,8 +230,8 @@ class TestNotRecorded:
 
     def test_what_one_run_recorded_is_a_confound(self, compare: Compare) -> None:
         assert compare({}) == (
-            *(f"data: capture Loc{x} {x.lower() * 12} in baseline, not recorded in E5 (seed 0)" for x in "ABD"),
-            "code: model/ c0dec0dec0de in baseline, not recorded in E5 (seed 0)",
+            *(f"data: captures.Loc{x} {x.lower() * 12} in baseline, not recorded in E5 (seed 0)" for x in "ABD"),
+            "code: c0dec0dec0de in baseline, not recorded in E5 (seed 0)",
             "environment: python 3.11.9 in baseline, not recorded in E5 (seed 0)",
             "environment: torch 2.13.0 in baseline, not recorded in E5 (seed 0)",
             "environment: triton not installed in baseline, not recorded in E5 (seed 0)",
@@ -256,7 +253,7 @@ ORIGINS = st.fixed_dictionaries(
     optional={
         "device": st.sampled_from(["cpu0", "cpu1", "gpu0", "gpu1"]),
         "code_tree": HASHES,
-        "captures": st.dictionaries(st.sampled_from(["LocA.h5", "LocB.h5", "LocD.h5"]), HASHES),
+        "files": st.dictionaries(st.sampled_from(["LocA.h5", "LocB.h5", "LocD.h5"]), HASHES),
         "environment": VERSIONS,
         "accepted": st.fixed_dictionaries({"code_tree": HASHES}),
     },

@@ -293,7 +293,7 @@ class TestFamily:
         plan = a_plan({"E5": FOCAL, "gamma": GAMMA})
         found = judge(plan, runs_of(plan, {"baseline": 0.8, "E5": 0.83, "gamma": 0.82}))
         assert not found["E5"].moderated
-        assert found["E5"].degrees_of_freedom == 1
+        assert 1 <= found["E5"].degrees_of_freedom < 2
 
 
 class TestConfounds:

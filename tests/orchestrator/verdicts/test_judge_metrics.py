@@ -12,7 +12,7 @@ from orchestrator.task.spec import ItemsSpec, ResampledSpec
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.judgement import Judgement, Verdict
 from orchestrator.verdicts.staged import judge_as_declared
-from tests.builders.strangers import build_numbers, build_stranger, build_told, score_items
+from tests.builders.stranger_plans import build_numbers, build_stranger, build_told, score_items
 
 LOSS = {"val_loss": {"better": "lower", "margin": 0.02}}
 LATENCY = {"better": "lower", "margin": "5%", "unit": "ms", "role": "no_worse", "from": {"file": "b.json", "key": "p"}}

@@ -2,9 +2,10 @@
 
 import argparse
 
-import knockout
 import numpy as np
 from sklearn.ensemble import RandomForestRegressor
+
+import knockout
 
 PATIENTS, VISITS = 40, 6
 

@@ -24,7 +24,9 @@ def main():
         for _ in range(config["trainer"]["steps"]):
             x = random.uniform(-1.0, 1.0)
             slope -= config["optimizer"]["lr"] * (slope * x - 2.0 * x - random.gauss(0.0, config["data"]["noise"])) * x
-        rows.append({"epoch": epoch, "step": (epoch + 1) * config["trainer"]["steps"], "train_loss": (slope - 2.0) ** 2})
+        rows.append(
+            {"epoch": epoch, "step": (epoch + 1) * config["trainer"]["steps"], "train_loss": (slope - 2.0) ** 2}
+        )
         rows.append({"epoch": epoch, "step": 0, "val_mse": (slope - 2.0) ** 2 / 3.0 + config["data"]["noise"] ** 2})
         write_log(rows)
 
