@@ -41,7 +41,7 @@ def build_told(plan: Plan, experiment: str, seed: int, **scores: Score) -> RunRe
         id=run_id,
         experiment=planned.experiment,
         seed=planned.seed,
-        config=planned.config,
+        params=planned.params,
         provenance={},
         epochs=(),
         result=Result(state="done", reason="it is done", epochs=0),

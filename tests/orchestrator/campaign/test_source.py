@@ -124,7 +124,7 @@ def test_a_number_with_an_exponent_is_a_number(tmp_path: Path) -> None:
     path = tmp_path / "experiments.yaml"
     path.write_text(LITTLE)
     spec, source = load_campaign(path)
-    assert at_profile(spec, source, None).baseline.params["optim"] == {"learning_rate": 1e-3}
+    assert at_profile(spec, source, None).baseline.params["optim"]["learning_rate"] == 1e-3
 
 
 def test_every_key_has_its_line_and_an_unknown_one_that_of_the_key_around_it(tmp_path: Path) -> None:

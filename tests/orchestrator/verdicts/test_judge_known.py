@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from orchestrator.campaign.plan import Plan
 from orchestrator.runs.record import RunRecord
 from orchestrator.verdicts.findings import Findings, judge_all
+from tests.orchestrator.conftest import draw_outcomes
 
 EXPERIMENTS: dict[str, dict[str, Any]] = {
     "E5": {"change": {"loss.kind": "focal"}},
@@ -27,6 +30,18 @@ OUTCOMES: dict[str, Any] = {
     "AA1": [0.70, 0.69, 0.72],
     "AA2": [0.71, 0.70, 0.705],
 }
+DRAWN: dict[str, tuple[str, ...]] = {
+    "baseline": ("baseline-s0-57918c75", "baseline-s1-4bc2f33b", "baseline-s2-51a2e0fb"),
+    "E5": ("E5-s0-61f4d2ab", "E5-s1-7825af30", "E5-s2-e7fe6eaa"),
+    "H2": ("H2-s0-4544f140", "H2-s1-3309aa13", "H2-s2-7e6ac640"),
+    "K1": ("K1-s0-61d960a6", "K1-s1-7d030620", "K1-s2-4f19da0c"),
+    "K2": ("K2-s0-3f6c3bae", "K2-s1-5589d095", "K2-s2-e5df450e"),
+    "K3": ("K3-s0-d76c489a", "K3-s1-d8db14e8", "K3-s2-b55c28da"),
+    "E5-and-K1": ("E5-and-K1-s0-9eb64bac", "E5-and-K1-s1-d1210338", "E5-and-K1-s2-fc6cf598"),
+    "AA1": ("AA1-s10000-90e01646", "AA1-s10001-47b04c8d", "AA1-s10002-f647f11f"),
+    "AA2": ("AA2-s20000-0da296a3", "AA2-s20001-58fb7640", "AA2-s20002-ddb18668"),
+}
+"""The ids that the runs had then. The luck of a run was drawn by its id."""
 FIELDS = (
     *("score", "delta_points", "low_points", "high_points", "p_value", "adjusted_p_value", "equivalence_p_value"),
     *("error_points", "item_error_points", "rest_error_points", "degrees_of_freedom"),
@@ -151,7 +166,12 @@ KNOWN: dict[str, tuple[Any, ...]] = {
 @pytest.fixture(scope="module")
 def found(a_plan: Callable[..., Plan], runs_of: Callable[..., dict[str, RunRecord]]) -> Findings:
     plan = a_plan(EXPERIMENTS, seeds=(0, 1, 2), aa=2, interactions=(("E5", "K1"),))
-    return judge_all(plan, runs_of(plan, OUTCOMES, num_items=400))
+    drawn = {name: [_draw(*pair) for pair in zip(DRAWN[name], OUTCOMES[name], strict=True)] for name in OUTCOMES}
+    return judge_all(plan, runs_of(plan, drawn))
+
+
+def _draw(name: str, share: float | None) -> NDArray[np.bool_] | None:
+    return None if share is None else draw_outcomes(name, share, 400)
 
 
 @pytest.mark.parametrize("experiment", KNOWN)
