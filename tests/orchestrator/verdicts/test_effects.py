@@ -6,8 +6,10 @@ import numpy as np
 
 from orchestrator.campaign.plan import Plan
 from orchestrator.runs.record import RunRecord
+from orchestrator.runs.scores import Score
+from orchestrator.stats.item_pairs import RunItems
 from orchestrator.verdicts.comparisons import Runs, runs_by_seed
-from orchestrator.verdicts.effects import change_has_no_effect, seed_has_no_effect
+from orchestrator.verdicts.effects import change_has_no_effect, same_numbers, seed_has_no_effect
 from tests.builders.strangers import build_numbers, build_stranger
 
 SEEDS = (0, 1)
@@ -49,3 +51,14 @@ def test_progress_counts_as_numbers(a_plan: Callable[..., Plan], runs_of: Callab
     records = runs_of(plan, {"baseline": np.arange(200) < 20, "E5": np.arange(200) < 20})
     runs = [runs_by_seed(plan, records, name) for name in ("E5", "baseline")]
     assert not seed_has_no_effect(*runs, SEEDS)
+
+
+def test_numbers_are_the_same_only_where_every_item_is() -> None:
+    def told(*values: float) -> dict[str, Score]:
+        keys = np.array([str(place) for place in range(len(values))])
+        return {"m": Score(value=1.0, items=RunItems(keys, keys, None, {"x": np.array(values)}))}
+
+    assert same_numbers(told(1.0, 2.0), told(1.0, 2.0))
+    assert not same_numbers(told(1.0, 2.0), told(2.0, 1.0))
+    assert not same_numbers({"m": Score(value=1.0)}, {"m": Score(value=1.0), "n": Score(value=2.0)})
+    assert not same_numbers({"m": Score(value=1.0)}, told(1.0))
