@@ -9,7 +9,6 @@ from orchestrator import open_door
 NAMES = {
     "Better": "sources",
     "ItemTable": "sources",
-    "Items": "items",
     "Pick": "sources",
     "REPORTED": "helper",
     "Reading": "sources",

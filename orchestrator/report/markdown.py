@@ -165,7 +165,7 @@ def _describe_units(plan: Plan) -> str:
     metric, scale = plan.campaign.judged, Scale(plan.campaign.judged)
     if scale.is_ratio:
         return f"in percent of the reference's {metric.name}"
-    return f"in {scale.unit} of {metric.name}" if scale.unit else f"a difference of {metric.name}"
+    return f"in {scale.unit} of {metric.name}" if scale.unit else f"in {metric.name}"
 
 
 def describe_unread(plan: Plan, records: Records) -> list[str]:

@@ -19,7 +19,7 @@ from orchestrator.verdicts.comparisons import items_of, scores_of
 from orchestrator.verdicts.findings import Findings
 from orchestrator.verdicts.judgement import Judgement, MetricJudgement
 from orchestrator.verdicts.scale import Scale
-from orchestrator.verdicts.steps import by_number
+from orchestrator.verdicts.strata import by_number
 
 
 def metrics_table(findings: Findings) -> pd.DataFrame:

@@ -304,7 +304,8 @@ def _metric_row(plan: Plan, other: MetricJudgement) -> dict[str, str]:
     scale = Scale(metric)
     word = str(other.verdict or wording.MISSING)
     if other.role == "no_worse":
-        word = f"{'pass' if other.passes else 'fail'}: no worse than {scale.margin().removeprefix('±')}"
+        found = "open" if other.interval_points is None else "pass" if other.passes else "fail"
+        word = f"{found}: no worse than {scale.margin().removeprefix('±')}"
     return {
         "metric": f"{metric.name} {scale.arrow}",
         "role": other.role.replace("_", " "),

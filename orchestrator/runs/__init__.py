@@ -76,7 +76,6 @@ NAMES = {
     "require_sizes": "record",
     "run_id": "identity",
     "run_seconds": "results",
-    "same_numbers": "scores",
     "set_aside": "doubtful",
     "sqlite_url": "paths",
     "three_digits": "probes",

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.files import LARGE_BYTES, require_plain
+from orchestrator.reading.sources import ReadingError
+from orchestrator.stats.item_pairs import RunItems
 
 SPOILT = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError, RuntimeError, SyntaxError),
@@ -103,3 +105,17 @@ def _require_kind(name: str, kind: "np.dtype[Any]") -> None:
     # An array of objects would be unpickled, and that can execute code.
     if kind.kind not in FIELDS[field]:
         raise ValueError(f"predictions.npz has `{name}` of type {kind}, which no run writes")
+
+
+def items_of_predictions(split: str, predictions: Mapping[str, Predictions]) -> RunItems:
+    """Return the items of `predictions.npz`: the column `correct` is 1 or 0, and each device is a stratum.
+
+    Raises:
+        ReadingError: the file has no such split.
+    """
+    if split not in predictions:
+        there = ", ".join(f"`{name}`" for name in predictions) or "none"
+        raise ReadingError(f"items of `{split}`: predictions.npz has no such part; it has {there}")
+    found = predictions[split]
+    correct_B = found.find_correct().astype(np.float64)
+    return RunItems(found.keys_B, found.devices_B.astype(np.str_), None, {"correct": correct_B})

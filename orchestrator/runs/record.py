@@ -14,7 +14,7 @@ from orchestrator.runs.consistency import find_contradiction, find_disagreement,
 from orchestrator.runs.folder import EpochRecord, Result, RunFolder
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.predictions import SPOILT, read_predictions
-from orchestrator.runs.scores import Measures, ReadScores, Score, read_scores
+from orchestrator.runs.scores import Measures, ReadScores, Score, read_kept
 from orchestrator.runs.states import RunState
 from orchestrator.wording import one_line
 
@@ -130,7 +130,7 @@ def read_run(run_id: str, folder: RunFolder, measures: Measures | None = None) -
         what = f"{folder.path}: this run is not believed: {one_line(why, MAX_WORDS)}"
         raise NotBelievedError(what, is_result_alone=True)
     is_done = result is not None and result.state == RunState.DONE
-    found = read_scores(folder, config.seed, measures, predictions) if measures and is_done else ReadScores()
+    found = read_kept(folder, config.seed, measures, predictions) if measures and is_done else ReadScores()
     return RunRecord(
         id=run_id,
         experiment=config.experiment,

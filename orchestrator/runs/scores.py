@@ -5,6 +5,7 @@ A metric is no part of what a run computes. So a source that is wrong is mended 
 Axes: B items of one split.
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,17 +14,17 @@ from pathlib import Path
 import msgspec
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from orchestrator.errors import KnockoutError
+from orchestrator.files import LARGE_BYTES, UNREADABLE, content_hash, read_plain, write_atomically
 from orchestrator.reading import sources
 from orchestrator.reading.helper import REPORTED, scores_file
-from orchestrator.reading.items import Items, read_items
+from orchestrator.reading.items import read_items
 from orchestrator.reading.metrics import find_file, read_metric
 from orchestrator.reading.sources import Better, ItemTable, Pick, Reading, ReadingError
 from orchestrator.reading.tables import read_csv
 from orchestrator.runs.folder import RunFolder
-from orchestrator.runs.predictions import Predictions
+from orchestrator.runs.predictions import Predictions, items_of_predictions
 from orchestrator.stats.aggregates import AggregateError
 from orchestrator.stats.columns import ColumnError
 from orchestrator.stats.item_pairs import RunItems
@@ -47,14 +48,14 @@ from orchestrator.task.templates import RUN_FOLDER, SEED, fill
 
 PROGRESS, ATTEMPTS, OUTPUTS = "progress.jsonl", "attempts.jsonl", "outputs"
 """The supervisor's files in a run folder: rows of progress, starts of the command, what it wrote in its checkout."""
+KEPT, KEPT_FORMAT = "scores.msgpack", 1
+"""File in a run folder with the metrics that were read of it, and the version of its format."""
 PERCENT = "%"
 """Unit of a metric that may be a share of items."""
 EPOCH = "epoch"
 """The column of `epochs.jsonl` that counts its rows."""
 SHARE_VALUES = (0.0, 100.0)
 """What an item counts in a share in percent."""
-
-Texts = NDArray[np.str_]
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,76 @@ class ReadScores(Struct, frozen=True, kw_only=True):
     """Metric -> a sentence."""
 
 
+class _KeptItems(Struct, frozen=True):
+    keys: list[str]
+    strata: list[str]
+    clusters: list[str] | None
+    columns: dict[str, bytes]
+
+
+class _KeptScore(Struct, frozen=True):
+    value: float
+    resolution: float | None
+    num_right: int | None
+    num_items: int | None
+    items: _KeptItems | None
+
+
+class _Kept(Struct, frozen=True):
+    """What was read of a run, with a hash of the metrics and of the stamps of the files that it was read from."""
+
+    key: str
+    scores: dict[str, _KeptScore]
+
+
 class _Attempt(Struct, frozen=True):
     log_bytes: int
+
+
+def read_kept(folder: RunFolder, seed: int, measures: Measures, predictions: Mapping[str, Predictions]) -> ReadScores:
+    """Read as `read_scores`, or take what an earlier command has read, if neither metrics nor files have changed.
+
+    What could not be read is not kept, so a file that comes later is found.
+    """
+    # Predictions were read for this run already, to hold its result against them.
+    if predictions:
+        return read_scores(folder, seed, measures, predictions)
+    key = _Reader(folder, seed, measures, predictions).find_key()
+    # It is only a copy; one that cannot be read is written anew.
+    with contextlib.suppress(*UNREADABLE):
+        kept = msgspec.msgpack.decode(read_plain(folder.path / KEPT, LARGE_BYTES), type=_Kept)
+        if kept.key == key:
+            return ReadScores(scores={name: _unpack(score) for name, score in kept.scores.items()})
+    found = read_scores(folder, seed, measures)
+    if not found.unread:
+        content = _Kept(key, {name: _pack(score) for name, score in found.scores.items()})
+        # Somebody else's folder may be read only.
+        with contextlib.suppress(OSError):
+            write_atomically(folder.path / KEPT, msgspec.msgpack.encode(content))
+    return found
+
+
+def _pack(score: Score) -> _KeptScore:
+    items = None if score.items is None else _pack_items(score.items)
+    return _KeptScore(score.value, score.resolution, score.num_right, score.num_items, items)
+
+
+def _pack_items(items: RunItems) -> _KeptItems:
+    clusters = None if items.cluster_B is None else items.cluster_B.tolist()
+    columns = {name: values_B.tobytes() for name, values_B in items.columns.items()}
+    return _KeptItems(items.keys_B.tolist(), items.stratum_B.tolist(), clusters, columns)
+
+
+def _unpack(kept: _KeptScore) -> Score:
+    items = None if kept.items is None else _unpack_items(kept.items)
+    return Score(kept.value, items, kept.resolution, kept.num_right, kept.num_items)
+
+
+def _unpack_items(kept: _KeptItems) -> RunItems:
+    keys_B, stratum_B = (np.array(texts, dtype=np.str_) for texts in (kept.keys, kept.strata))
+    cluster_B = None if kept.clusters is None else np.array(kept.clusters, dtype=np.str_)
+    columns = {name: np.frombuffer(content, dtype=np.float64) for name, content in kept.columns.items()}
+    return RunItems(keys_B, stratum_B, cluster_B, columns)
 
 
 def read_scores(
@@ -152,6 +221,20 @@ class _Reader:
             raise ReadingError(f"{what}; give `metrics.{metric.name}.margin` in the metric's unit")
         return score
 
+    def find_key(self) -> str:
+        """Return a hash of the metrics and of the stamps of all files that they are read from; none is opened."""
+        stamps = [_stamp(self._folder.path / ATTEMPTS)]
+        for metric in self._measures.metrics.values():
+            with contextlib.suppress(KnockoutError):
+                source = metric.source
+                path = self._items_file(source.items) if isinstance(source, ItemsSource) else self._source(metric).path
+                stamps.append(_stamp(path))
+        return content_hash(msgspec.json.encode((KEPT_FORMAT, self._measures, self._fields[SEED], stamps)))
+
+    def _items_file(self, split: str) -> Path:
+        spec = self._measures.items.get(split)
+        return scores_file(self._folder.path, split) if spec is None else self._find(spec.file)
+
     def _aggregate(self, metric: MetricSpec, source: ItemsSource) -> Score:
         try:
             measure = measure_of(source)
@@ -182,7 +265,8 @@ class _Reader:
             for name in measure_of(metric.source).columns
         }
         table = self._helper_table(split) if spec is None else self._table(split, spec)
-        return _run_items(read_items(split, msgspec.structs.replace(table, columns=tuple(sorted(wanted)))))
+        found = read_items(split, msgspec.structs.replace(table, columns=tuple(sorted(wanted))))
+        return RunItems(found.keys_B, found.stratum_B, found.cluster_B, found.columns)
 
     def _table(self, split: str, spec: ItemsSpec) -> ItemTable:
         try:
@@ -249,6 +333,12 @@ class _Reader:
         return sources.ProgressSource(path=path, name=name)
 
 
+def _stamp(path: Path) -> list[tuple[str, int, int]]:
+    """Return name, size and time of change of a file, or of the files in a folder; empty if it is not there."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
+    return [(str(file), found.st_size, found.st_mtime_ns) for file in files for found in [file.stat()]]
+
+
 @cache
 def measure_of(source: ItemsSource) -> ItemMeasure:
     """Return the function that computes a metric from columns of items.
@@ -275,24 +365,6 @@ def score_of_reading(reading: Reading, unit: str) -> Score:
     )
 
 
-def items_of_predictions(split: str, predictions: Mapping[str, Predictions]) -> RunItems:
-    """Return the items of `predictions.npz`: the column `correct` is 1 or 0, and each device is a stratum.
-
-    Raises:
-        ReadingError: the file has no such split.
-    """
-    if split not in predictions:
-        there = ", ".join(f"`{name}`" for name in predictions) or "none"
-        raise ReadingError(f"items of `{split}`: predictions.npz has no such part; it has {there}")
-    found = predictions[split]
-    correct_B = found.find_correct().astype(np.float64)
-    return RunItems(found.keys_B, found.devices_B.astype(np.str_), None, {"correct": correct_B})
-
-
-def _run_items(items: Items) -> RunItems:
-    return RunItems(items.keys_B, items.stratum_B, items.cluster_B, items.columns)
-
-
 def _count_right(source: ItemsSource, unit: str, measure: ItemMeasure, items: RunItems) -> int | None:
     """Count the items that are right; None unless the metric is a share in percent of items that are right or wrong."""
     if unit != PERCENT or source.aggregate != "mean":
@@ -312,23 +384,6 @@ def _attempt_bytes(path: Path) -> tuple[int, ...]:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             continue
     return tuple(found[1:])
-
-
-def same_numbers(one: Mapping[str, Score], other: Mapping[str, Score]) -> bool:
-    """Whether two runs agree to the last digit in every metric, and in every item of each."""
-    return one.keys() == other.keys() and all(_is_same(score, other[name]) for name, score in one.items())
-
-
-def _is_same(one: Score, other: Score) -> bool:
-    if one.value != other.value or (one.items is None) != (other.items is None):
-        return False
-    return one.items is None or other.items is None or _has_same_items(one.items, other.items)
-
-
-def _has_same_items(one: RunItems, other: RunItems) -> bool:
-    if not np.array_equal(one.keys_B, other.keys_B) or one.columns.keys() != other.columns.keys():
-        return False
-    return all(np.array_equal(values_B, other.columns[name]) for name, values_B in one.columns.items())
 
 
 def is_share_metric(metric: MetricSpec) -> bool:

@@ -3,7 +3,7 @@
 The estimate is the mean over seeds of `experiment score - reference score`. Each score is the mean of one number an
 item. `variance` says how seeds and items make up its error.
 
-Example: 500 bursts at two seeds. The experiment recognises 430 and 436, the reference 420 and 424. The differences are
+Example: 500 items at two seeds. The experiment has 430 and 436 right, the reference 420 and 424. The differences are
 +2.0 and +2.4 points, so the estimate is +2.2 points.
 """
 
@@ -112,7 +112,7 @@ def _with_interval(estimate: Estimate, pairs: PairedDifferences, spread: Spread 
         p_value=min(1.0, 2.0 * float(stdtr(parts.degrees_of_freedom, -abs(delta_points) / error))),
         error_points=error,
         seed_error_points=parts.seed**0.5,
-        item_error_points=parts.burst**0.5,
+        item_error_points=parts.item**0.5,
         rest_error_points=parts.rest**0.5,
         degrees_of_freedom=parts.degrees_of_freedom,
         moderated=spread is not None,
@@ -158,14 +158,14 @@ def seeds_to_resolve(estimate: Estimate, half_width_points: float, level: float)
     More seeds bring no more items, so no number is enough if the item part alone is too wide. The normal quantile is
     used, as if the errors were known.
     """
-    seed, burst, rest = _squared_parts(estimate)
-    return _times_to_resolve(seed + rest, burst, half_width_points, level) * len(estimate.seeds)
+    seed, item, rest = _squared_parts(estimate)
+    return _times_to_resolve(seed + rest, item, half_width_points, level) * len(estimate.seeds)
 
 
 def items_to_resolve(estimate: Estimate, half_width_points: float, level: float) -> float:
     """Return roughly how many items, of the same strata and at the same seeds, would do the same."""
-    seed, burst, rest = _squared_parts(estimate)
-    return _times_to_resolve(burst + rest, seed, half_width_points, level) * estimate.num_items
+    seed, item, rest = _squared_parts(estimate)
+    return _times_to_resolve(item + rest, seed, half_width_points, level) * estimate.num_items
 
 
 Resolve = Callable[[Estimate, float, float], float]
@@ -195,8 +195,8 @@ def fewest_to_decide(
 
 def _squared_parts(estimate: Estimate) -> tuple[float, float, float]:
     parts = (estimate.seed_error_points, estimate.item_error_points, estimate.rest_error_points)
-    seed, burst, rest = (part**2 for part in parts if part is not None)
-    return seed, burst, rest
+    seed, item, rest = (part**2 for part in parts if part is not None)
+    return seed, item, rest
 
 
 def _times_to_resolve(shrinking: float, lasting: float, half_width_points: float, level: float) -> float:

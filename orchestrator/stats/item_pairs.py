@@ -87,8 +87,8 @@ def pair_items(
         experiment: seed -> items.
         reference: seed -> items.
         measure: the metric, with the influence of each item.
-        item_step: what one item more or less changes in the sum of all items, such as 100 for a share in percent; None
-            if the smallest step of a value is only that of the arithmetic.
+        item_step: what one item more or less changes in the sum of all items, such as 100 for a share in percent.
+            None if nothing but the rounding of the arithmetic is known.
 
     Raises:
         RunError: a run has an item twice, two runs disagree on a group, or the items have no such metric.

@@ -104,16 +104,23 @@ def common_keys(all_keys: Sequence[NDArray[np.str_]]) -> tuple[NDArray[np.str_],
     """
     if not all_keys:
         return np.array([], dtype=np.str_), 0
+    # Mostly all runs have the same keys in one order. Sorting them once is what a campaign's time goes to.
+    if all(np.array_equal(keys, all_keys[0]) for keys in all_keys[1:]):
+        all_keys = all_keys[:1]
     for keys in all_keys:
         names, counts = np.unique(keys, return_counts=True)
         if (counts > 1).any():
             raise RunError(f"a run holds item `{names[counts > 1][0]}` more than once; train it again")
+    if len(all_keys) == 1:
+        return np.unique(all_keys[0]), 0
     common_B = reduce(np.intersect1d, all_keys)
     return common_B, len(reduce(np.union1d, all_keys)) - len(common_B)
 
 
 def in_order(keys: NDArray[np.str_], values: NDArray[Scalar], keys_B: NDArray[np.str_]) -> NDArray[Scalar]:
     """Return the values of a run at `keys_B` [B], which are among its own keys."""
+    if np.array_equal(keys, keys_B):
+        return values
     order = np.argsort(keys, kind="stable")
     return values[order[np.searchsorted(keys, keys_B, sorter=order)]]
 

@@ -1,18 +1,18 @@
-"""Where the error of a difference comes from: seeds, bursts, and both together. Pure.
+"""Where the error of a difference comes from: seeds, items, and both together. Pure.
 
-Axes: R runs, S seeds, B bursts of one capture, D devices, A arms (configurations that were trained).
+Axes: R runs, S seeds, B items of one split, D strata, A arms (configurations that were trained).
 
-A difference at seed s and burst b is modelled as delta + seed_s + burst_b + rest_sb. All three are random; bursts are
-drawn within each device. The mean over S seeds and B bursts then has the variance
+A difference at seed s and item b is modelled as delta + seed_s + item_b + rest_sb. All three are random; items are
+drawn within each stratum. The mean over S seeds and B items then has the variance
 
-    var(seed)/S + var(burst)/B + var(rest)/(S B)
+    var(seed)/S + var(item)/B + var(rest)/(S B)
 
 Each part is estimated by the moments of a two-way layout (Searle, Casella and McCulloch, Variance Components (1992),
-chapter 4). The variance of the means at each seed includes var(seed) + var(rest)/B, and the variance over bursts
+chapter 4). The variance of the means at each seed includes var(seed) + var(rest)/B, and the variance over items
 includes the rest as well. Adding both would count the rest twice.
 
-Example: three seeds differ by 4, 6 and 5 points on 100 bursts. The variance of these is 1.0, so their mean has
-1.0 / 3 = 0.33 squared points. Of that the rest is 0.21, which leaves 0.12 for the seeds. The bursts have 2.07. The sum
+Example: three seeds differ by 4, 6 and 5 points on 100 items. The variance of these is 1.0, so their mean has
+1.0 / 3 = 0.33 squared points. Of that the rest is 0.21, which leaves 0.12 for the seeds. The items have 2.07. The sum
 is 2.41, and its square root, 1.55 points, is the standard error.
 
 Two or three seeds say very little about a variance. So the spread of each arm over seeds is estimated from the table
@@ -68,23 +68,23 @@ class ErrorParts:
 
     seed: float
     """Shrinks with more seeds."""
-    burst: float
+    item: float
     """Shrinks with more items."""
     rest: float
-    """Belongs to a seed and a burst together; shrinks with more of either."""
+    """Belongs to a seed and an item together; shrinks with more of either."""
     degrees_of_freedom: float
     """Degrees of freedom of the sum, by Satterthwaite (1946); no fewer than those of its least known part."""
 
     @property
     def total(self) -> float:
         """The squared standard error."""
-        return self.seed + self.burst + self.rest
+        return self.seed + self.item + self.rest
 
 
 def seed_spread(pairs: PairedDifferences) -> Spread:
     """Return the sample variance of the per-seed differences, S - 1 degrees of freedom.
 
-    It is never below the variance of rounding: two equal scores may hide a difference of less than one burst.
+    It is never below the variance of rounding: two equal scores may hide a difference of less than one item.
     """
     variance = float(pairs.delta_points_by_seed.var(ddof=1))
     return Spread(max(variance, rounding_variance(pairs.smallest_step)), pairs.num_seeds - 1)
@@ -93,19 +93,19 @@ def seed_spread(pairs: PairedDifferences) -> Spread:
 def rounding_variance(step_points: float) -> float:
     """Return the variance of rounding to steps of this size, squared points: a step squared over 12.
 
-    Of B bursts that are right or wrong, the step is 100/B points.
+    Of B items that are right or wrong, the step is 100/B points.
     """
     return step_points**2 / 12
 
 
 def stratified_variance(values_RB: Floats, stratum_B: NDArray[np.int64] | NDArray[np.str_]) -> Floats:
-    """Return the sampling variance of the mean over bursts of each row [R]; each device is a stratum.
+    """Return the sampling variance of the mean over items of each row [R]; with strata.
 
-    Source: Cochran, Sampling Techniques (1977), eq. 5.7 without the finite-population term. A device with one burst
-    takes the pooled variance of the others. If every device has one burst, the variance is that over all bursts.
+    Source: Cochran, Sampling Techniques (1977), eq. 5.7 without the finite-population term. A stratum with one item
+    takes the pooled variance of the others. If every stratum has one item, the variance is that over all items.
     """
     _, stratum_of_B, count_D = np.unique(stratum_B, return_inverse=True, return_counts=True)
-    # Strata of one burst have no variance inside, so all bursts become one stratum.
+    # Strata of one item have no variance inside, so all items become one stratum.
     if (count_D == 1).all():
         stratum_of_B, count_D = np.zeros_like(stratum_of_B), np.array([len(stratum_B)])
     member_BD = (stratum_of_B[:, None] == np.arange(len(count_D))).astype(np.float64)
@@ -118,7 +118,7 @@ def stratified_variance(values_RB: Floats, stratum_B: NDArray[np.int64] | NDArra
 
 
 def item_freedom(pairs: PairedDifferences) -> int:
-    """Return the degrees of freedom of a variance over bursts within devices; zero for a single burst."""
+    """Return the degrees of freedom of a variance over items within strata; zero for a single item."""
     within = pairs.num_items - len(np.unique(pairs.stratum_B))
     return within or pairs.num_items - 1
 
@@ -139,20 +139,22 @@ def split_error(pairs: PairedDifferences, spread: Spread) -> ErrorParts:
     points_SB = pairs.points
     freedom = item_freedom(pairs)
     if freedom == 0:
-        # One burst shows no variance, so take the largest that a number in [-1, 1] can have.
-        return ErrorParts(spread.variance_points2 / pairs.num_seeds, pairs.scale**2, 0.0, spread.degrees_of_freedom)
+        # One item shows no variance. A score of one item is right or wrong, so its step is all that it can be off.
+        return ErrorParts(
+            spread.variance_points2 / pairs.num_seeds, pairs.smallest_step**2, 0.0, spread.degrees_of_freedom
+        )
     mean_1B = points_SB.mean(axis=0, keepdims=True)
-    # The first row is the mean over seeds; each other row is what one seed adds to each burst.
+    # The first row is the mean over seeds; each other row is what one seed adds to each item.
     between, *each = stratified_variance(np.vstack([mean_1B, points_SB - mean_1B]), pairs.stratum_B).tolist()
     rest = sum(each) / (pairs.num_seeds - 1) / pairs.num_seeds
     across_seeds = max(spread.variance_points2 / pairs.num_seeds, rest)
-    burst = max(0.0, between - rest)
-    # A burst part cut at zero is known no better than one just above zero, so its noise counts in full.
+    item = max(0.0, between - rest)
+    # A item part cut at zero is known no better than one just above zero, so its noise counts in full.
     noise = across_seeds**2 / spread.degrees_of_freedom
     noise += between**2 / freedom + rest**2 / (freedom * (pairs.num_seeds - 1))
     # Satterthwaite's value may fall below every part's own; the sum is known at least as well as that part.
-    known = max((across_seeds + burst) ** 2 / noise, min(spread.degrees_of_freedom, freedom))
-    return ErrorParts(across_seeds - rest, burst, rest, known)
+    known = max((across_seeds + item) ** 2 / noise, min(spread.degrees_of_freedom, freedom))
+    return ErrorParts(across_seeds - rest, item, rest, known)
 
 
 def arm_spreads(score_points: Mapping[str, Mapping[int, float]], step_points: float) -> dict[str, Spread]:

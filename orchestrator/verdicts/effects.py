@@ -6,8 +6,11 @@ that never reaches the training gives the reference's numbers.
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from orchestrator.runs.record import RunRecord
-from orchestrator.runs.scores import same_numbers
+from orchestrator.runs.scores import Score
+from orchestrator.stats.item_pairs import RunItems
 from orchestrator.verdicts.comparisons import Runs, done_runs
 
 MIN_CLUSTERS = 8
@@ -51,3 +54,20 @@ def _curves(run: RunRecord) -> list[Mapping[str, float | None]]:
         {"train_loss": epoch.train_loss, "val_loss": epoch.val_loss, "val_accuracy": epoch.val_accuracy}
         for epoch in run.epochs
     ]
+
+
+def same_numbers(one: Mapping[str, Score], other: Mapping[str, Score]) -> bool:
+    """Whether two runs agree to the last digit in every metric, and in every item of each."""
+    return one.keys() == other.keys() and all(_is_same_score(score, other[name]) for name, score in one.items())
+
+
+def _is_same_score(one: Score, other: Score) -> bool:
+    if one.value != other.value or (one.items is None) != (other.items is None):
+        return False
+    return one.items is None or other.items is None or _has_same_items(one.items, other.items)
+
+
+def _has_same_items(one: RunItems, other: RunItems) -> bool:
+    if not np.array_equal(one.keys_B, other.keys_B) or one.columns.keys() != other.columns.keys():
+        return False
+    return all(np.array_equal(values_B, other.columns[name]) for name, values_B in one.columns.items())

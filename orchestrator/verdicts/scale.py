@@ -91,7 +91,7 @@ class Scale(Struct, frozen=True):
 
     def with_unit(self, points: float | None) -> str:
         """Write a difference with its unit: +1.0 points, −5.0 %, +0.004 m."""
-        return f"{self.delta(points)} {self._short_unit}".rstrip()
+        return wording.MISSING if points is None else f"{self.delta(points)} {self._short_unit}".rstrip()
 
     def size(self, points: float | None) -> str:
         """Write the size of an error on the scale of the judgement, with its unit."""
@@ -120,7 +120,8 @@ class Scale(Struct, frozen=True):
         if ends is None:
             return wording.MISSING
         shown = [self.shown(end) for end in ends]
-        places = max(self._delta_places(end) for end in shown)
+        # The larger end says how many places matter, where no margin does.
+        places = min(self._delta_places(end) for end in shown)
         low, high = (f"{end:+.{places}f}".replace("-", "−") for end in shown)
         return f"[{low}, {high}]"
 

@@ -4,7 +4,7 @@
 rests on. `report.steps` puts the steps into words.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from msgspec import Struct, structs
@@ -39,6 +39,7 @@ from orchestrator.verdicts.comparisons import (
 )
 from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
 from orchestrator.verdicts.scale import LOG_SCALE, Scale
+from orchestrator.verdicts.strata import StratumStep, split_strata
 
 Floats = NDArray[np.float64]
 
@@ -97,16 +98,6 @@ class ReplicateStep(Struct, frozen=True, kw_only=True):
     deviation_points: float
     """Standard deviation of one run's score."""
     degrees_of_freedom: float
-
-
-class StratumStep(Struct, frozen=True, kw_only=True):
-    """The items of one stratum; each counts as its mean over seeds of experiment minus reference."""
-
-    stratum: str
-    num_items: int
-    delta_points: float
-    variance_points2: float
-    """The stratum's part of the sampling variance of the mean over all items."""
 
 
 class ErrorStep(Struct, frozen=True, kw_only=True):
@@ -309,7 +300,7 @@ def _with_error(
         pool=_describe_pool(own) if is_pooled else None,
         spreads=tuple(_spread_step(plan, side, own, spreads) for side in sides) if is_pooled else (),
         replicates=_replicate_step(plan, records, spreads[steps.experiment]) if steps.control == "aa" else None,
-        strata=_split_strata(pairs),
+        strata=split_strata(pairs),
         error=_error_step(estimate, spread or seed_spread(pairs)),
         tests=_test_step(plan, judgements, estimate, steps.experiment),
     )
@@ -344,35 +335,6 @@ def _replicate_step(plan: Plan, records: Records, spread: Spread) -> ReplicateSt
         deviation_points=spread.variance_points2**0.5,
         degrees_of_freedom=spread.degrees_of_freedom,
     )
-
-
-def _split_strata(pairs: PairedDifferences) -> tuple[StratumStep, ...]:
-    """Split the variance of the mean over items by stratum; empty if no stratum has two items."""
-    if pairs.rests_on == "seeds":
-        return ()
-    points_B = pairs.scale * pairs.difference_SB.mean(axis=0, dtype=np.float64)
-    strata = {name: points_B[pairs.stratum_B == name] for name in by_number(np.unique(pairs.stratum_B).tolist())}
-    freedom = sum(len(stratum) - 1 for stratum in strata.values())
-    if not freedom:
-        return ()
-    pooled = sum(float(stratum.var()) * len(stratum) for stratum in strata.values()) / freedom
-    return tuple(
-        StratumStep(
-            stratum=name,
-            num_items=len(stratum),
-            delta_points=float(stratum.mean()),
-            # One item shows no variance, so its stratum takes the pooled variance of the others.
-            variance_points2=(float(stratum.var(ddof=1)) if len(stratum) > 1 else pooled)
-            * len(stratum)
-            / pairs.num_items**2,
-        )
-        for name, stratum in strata.items()
-    )
-
-
-def by_number(names: Iterable[str]) -> list[str]:
-    """Sort names of strata: numbers by their value and before all words."""
-    return sorted(names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
 
 
 def _error_step(estimate: Estimate, spread: Spread) -> ErrorStep:

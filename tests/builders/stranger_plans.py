@@ -26,7 +26,7 @@ Columns = Mapping[str, NDArray[np.float64]]
 
 def build_stranger(metrics: Mapping[str, Any], *, items: ItemsSpec = TABLE, **fields: Any) -> Plan:
     """Lay out a campaign with metrics as its file writes them, all items being of the split `test`."""
-    plan = build_plan(fields.pop("experiments", EXPERIMENTS), **fields)
+    plan = build_plan(fields.pop("experiments", EXPERIMENTS), **{"question": "Which rate?"} | fields)
     campaign = structs.replace(
         plan.campaign, metrics=parse_metrics(metrics), items={"test": items}, labels=LabelsSpec(), notes=()
     )

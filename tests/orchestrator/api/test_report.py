@@ -13,6 +13,7 @@ from orchestrator.campaign.selection import Request
 from orchestrator.runs.record import RunRecord
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.judgement import Judgement, Verdict
+from tests.orchestrator.conftest import build_plan
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_a_report_needs_no_git(study: Any, monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_a_row_of_the_table_has_the_numbers_of_its_judgement(judgement: Judgement) -> None:
-    row = verdict_row("E5", judgement)
+    row = verdict_row(build_plan({}).campaign.judged, "E5", judgement)
     assert (row.reference, row.num_seeds, row.verdict) == ("baseline", 2, judgement.verdict)
     assert row.score == pytest.approx(91.0)
     assert row.delta_points == pytest.approx(10.5)

@@ -9,20 +9,19 @@ import pytest
 
 from orchestrator.reading.sources import Reading
 from orchestrator.runs.folder import RunFolder
-from orchestrator.runs.predictions import Predictions
+from orchestrator.runs.predictions import Predictions, items_of_predictions
 from orchestrator.runs.scores import (
     Measures,
     ReadScores,
     Score,
     is_share_metric,
-    items_of_predictions,
+    read_kept,
     read_scores,
-    same_numbers,
     score_of_reading,
 )
-from orchestrator.stats.item_pairs import RunItems
 from orchestrator.task.metric_spec import parse_metrics
 from orchestrator.task.spec import ItemsSpec
+from orchestrator.verdicts.effects import same_numbers
 
 ITEMS = {"test": ItemsSpec(file="test-{seed}.csv", key="key", cluster="trial")}
 LOSS: dict[str, Any] = {"better": "lower", "margin": 0.02}
@@ -169,19 +168,57 @@ def test_only_a_mean_in_percent_is_a_share() -> None:
     assert [is_share_metric(metric) for metric in metrics.values()] == [True, False]
 
 
-def test_numbers_are_the_same_only_where_every_item_is() -> None:
-    def told(*values: float) -> dict[str, Score]:
-        keys = np.array([str(place) for place in range(len(values))])
-        return {"m": Score(value=1.0, items=RunItems(keys, keys, None, {"x": np.array(values)}))}
-
-    assert same_numbers(told(1.0, 2.0), told(1.0, 2.0))
-    assert not same_numbers(told(1.0, 2.0), told(2.0, 1.0))
-    assert not same_numbers({"m": Score(value=1.0)}, {"m": Score(value=1.0), "n": Score(value=2.0)})
-    assert not same_numbers({"m": Score(value=1.0)}, told(1.0))
-
-
 def test_scores_of_json_lines_are_plain(folder: RunFolder) -> None:
     (folder.path / "lines.jsonl").write_text("\n".join(json.dumps({"k": n, "ok": n % 2 == 0}) for n in range(4)) + "\n")
     items = {"t": ItemsSpec(file="{run_folder}/lines.jsonl", key="k")}
     metric = {"better": "higher", "margin": 1, "unit": "%", "from": {"items": "t", "mean": "100 * ok"}}
     assert read(folder, {"m": metric}, items).scores["m"].num_right == 2
+
+
+class TestKept:
+    METRICS = parse_metrics(
+        {
+            "error": LOSS | {"from": {"items": "test", "mean": "x"}},
+            "loss": {"better": "lower", "from": {"stdout": "loss {l}"}},
+        }
+    )
+
+    def read(self, folder: RunFolder, metrics: Any = METRICS) -> ReadScores:
+        return read_kept(folder, 3, Measures(metrics=metrics, items=ITEMS), {})
+
+    @pytest.fixture
+    def table(self, folder: RunFolder) -> Path:
+        folder.log.write_text("loss 2.0\n")
+        path = folder.path / "outputs" / "test-3.csv"
+        path.write_text("key,trial,x\na,t1,1\nb,t2,2\n")
+        return path
+
+    def test_second_reading_opens_no_file_of_the_run(
+        self, folder: RunFolder, table: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = self.read(folder)
+        monkeypatch.setattr("orchestrator.runs.scores.read_scores", None)
+        again = self.read(folder)
+        assert same_numbers(first.scores, again.scores)
+        kept = again.scores["error"].items
+        assert kept is not None
+        assert kept.cluster_B is not None
+        assert kept.cluster_B.tolist() == ["t1", "t2"]
+
+    def test_file_that_changed_and_metric_that_was_mended_are_read_again(self, folder: RunFolder, table: Path) -> None:
+        assert self.read(folder).scores["error"].value == 1.5
+        table.write_text("key,trial,x\na,t1,1\nb,t2,30\n")
+        assert self.read(folder).scores["error"].value == 15.5
+        mended = parse_metrics({"error": LOSS | {"from": {"items": "test", "mean": "2 * x"}}})
+        assert self.read(folder, mended).scores["error"].value == 31.0
+
+    def test_what_could_not_be_read_is_not_kept(self, folder: RunFolder, table: Path) -> None:
+        table.rename(table.with_name("other.csv"))
+        assert list(self.read(folder).unread) == ["error"]
+        table.with_name("other.csv").rename(table)
+        assert self.read(folder).unread == {}
+
+    def test_spoilt_copy_costs_nothing(self, folder: RunFolder, table: Path) -> None:
+        self.read(folder)
+        (folder.path / "scores.msgpack").write_bytes(b"no copy")
+        assert self.read(folder).scores["loss"].value == 2.0

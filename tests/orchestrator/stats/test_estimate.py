@@ -65,7 +65,7 @@ class TestEstimate:
         pairs = differences([[1, 0, 0, 1, 0, 1], [0, 0, 0, 1, 0, 1]])
         estimate, parts = estimate_delta(pairs, Spread(3000.0, 5)), split_error(pairs, Spread(3000.0, 5))
         shown = (estimate.seed_error_points, estimate.item_error_points, estimate.rest_error_points)
-        assert shown == pytest.approx((parts.seed**0.5, parts.burst**0.5, parts.rest**0.5))
+        assert shown == pytest.approx((parts.seed**0.5, parts.item**0.5, parts.rest**0.5))
         assert all(part > 0 for part in shown)
         assert estimate.error_points == pytest.approx(math.hypot(*shown))
         half_width = stats.t.ppf(0.975, parts.degrees_of_freedom) * parts.total**0.5

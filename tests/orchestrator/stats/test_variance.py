@@ -63,7 +63,7 @@ class TestBursts:
 
     def test_a_single_burst_has_the_widest_variance(self, differences: Pairs) -> None:
         pairs = differences([[0], [0]])
-        assert split_error(pairs, seed_spread(pairs)).burst == 100**2
+        assert split_error(pairs, seed_spread(pairs)).item == 100**2
 
 
 class TestParts:
@@ -75,7 +75,7 @@ class TestParts:
         cells = pairs.difference_SB.size
         parts = split_error(pairs, seed_spread(pairs))
         assert parts.rest == pytest.approx(squares["Residual"] / cells)
-        assert parts.burst == pytest.approx(max(0.0, squares["C(burst)"] - squares["Residual"]) / cells)
+        assert parts.item == pytest.approx(max(0.0, squares["C(burst)"] - squares["Residual"]) / cells)
         assert parts.seed == pytest.approx(max(0.0, squares["C(seed)"] - squares["Residual"]) / cells)
 
     def test_noise_of_seed_and_burst_together_is_counted_once(self, differences: Pairs) -> None:
@@ -88,13 +88,13 @@ class TestParts:
         pairs = differences(np.repeat(np.random.default_rng(0).integers(-1, 2, size=(1, 200)), 4, axis=0))
         parts = split_error(pairs, Spread(1e-12, 3))
         expected = stats.sem(100 * pairs.difference_SB[0]) ** 2
-        assert (parts.burst, parts.rest) == (pytest.approx(expected), 0)
+        assert (parts.item, parts.rest) == (pytest.approx(expected), 0)
         assert parts.degrees_of_freedom == pytest.approx(199)
 
     def test_seed_that_favours_a_device_counts_as_seed(self, differences: Pairs) -> None:
         pairs = differences([[1, 1, 0, 0], [0, 0, 1, 1]], [0, 0, 1, 1])
         parts = split_error(pairs, Spread(400.0, 5))
-        assert (parts.seed, parts.burst, parts.rest) == (200, 0, 0)
+        assert (parts.seed, parts.item, parts.rest) == (200, 0, 0)
 
     def test_spread_over_seeds_is_at_least_what_the_rest_alone_gives(self, differences: Pairs) -> None:
         pairs = differences([[1, 0, 0, 0, 0], [0, 1, 0, 0, 0]])
@@ -330,7 +330,7 @@ def test_the_worked_examples_of_the_module_hold() -> None:
         difference_SB[seed, :count] = 1
     pairs = PairedDifferences(difference_SB, (0, 1, 2), np.repeat(np.arange(10), 10))
     parts = split_error(pairs, seed_spread(pairs))
-    found = (parts.rest, parts.seed, parts.burst, parts.total, parts.total**0.5)
+    found = (parts.rest, parts.seed, parts.item, parts.total, parts.total**0.5)
     assert [round(part, 2) for part in found] == [0.21, 0.12, 2.07, 2.41, 1.55]
     prior = VariancePrior(degrees_of_freedom=3.0, variance_points2=1.0, pooled_degrees_of_freedom=30.0)
     assert moderate(Spread(4.0, 1.0), prior) == Spread(1.75, 4.0)
