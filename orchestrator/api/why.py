@@ -25,7 +25,7 @@ from orchestrator.runs.identity import IDENTITY_FORMAT, CodeAndData
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import require_sizes
 from orchestrator.runs.states import RunState
-from orchestrator.task.knobs import differing, leaves, result_knobs
+from orchestrator.task.knobs import differing, file_name, leaves, result_knobs
 from orchestrator.verdicts.staged import judge_as_declared, plan_to_judge
 from orchestrator.verdicts.steps import Arithmetic, work_out
 
@@ -87,8 +87,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
             lines += [f"code: it has another hash: {_show_hash(self.code)}", *self._file_lines()]
         if self.format is not None:
             lines.append(
-                "format: the identity is hashed in another way, or the task's command has changed: it was written by "
-                "another version of Knockout or of the task"
+                "format: the identity is hashed in another way: it was written by another version of Knockout, or of "
+                "the section `task`"
             )
         if len(lines) == 1:
             lines.append(f"identity: the same, but the plan counts it as {self.planned}, whose configuration it shares")
@@ -127,8 +127,8 @@ def compare(
     """
     # Through JSON, as the written configuration went. Otherwise a tuple would differ from a list of the same values.
     new = msgspec.json.decode(msgspec.json.encode(planned.params))
-    before = result_knobs(past.params, cosmetic, past.files)
-    config = _changes(before, result_knobs(new, cosmetic, inputs.files))
+    before, after = (result_knobs(each, cosmetic, {*past.files, *inputs.files}) for each in (past.params, new))
+    config = _changes(before, after)
     data = _changes(_hashes(past.params, past.files) | past.data, _hashes(new, inputs.files) | inputs.data)
     code = _changes({"code": past.code_tree}, {"code": inputs.code_tree}).get("code")
     written = None
@@ -153,7 +153,9 @@ def compare(
 
 def _hashes(params: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, str | None]:
     """Return parameter that names a file -> the hash of that file."""
-    return {name: files[value] for name, value in leaves(params) if isinstance(value, str) and value in files}
+    return {
+        file_name(name): files[value] for name, value in leaves(params) if isinstance(value, str) and value in files
+    }
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Change]:

@@ -123,6 +123,11 @@ def result_knobs(
     return {name: value for name, value in found.items() if not (isinstance(value, str) and value in files)}
 
 
+def file_name(knob: str) -> str:
+    """Name the file that a knob stands for: `captures.LocA` for `data.captures.LocA.path`."""
+    return knob.removeprefix("data.").removesuffix(".path")
+
+
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Walk nested mappings: dotted name and value of each leaf; an empty mapping is a leaf."""
     for key, value in values.items():

@@ -18,7 +18,7 @@ from orchestrator import wording
 from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.configs import look_up
 from orchestrator.runs.record import RunRecord
-from orchestrator.task.knobs import differing, result_knobs
+from orchestrator.task.knobs import differing, file_name, result_knobs
 
 Facts = dict[str, str | None]
 """Fact that a run's numbers may depend on, its topic first -> its value; None for a package not installed."""
@@ -90,8 +90,7 @@ def _declared_facts(arm: Arm, reference: Arm) -> set[str]:
 
 def _data_fact(at: Sequence[str]) -> str:
     """Name the file that stands at a place of the parameters: `data: captures.LocA`."""
-    words = [word for place, word in enumerate(at) if not (place == 0 and word == "data")]
-    return f"data: {'.'.join(words[:-1] if len(words) > 1 and words[-1] == 'path' else words)}"
+    return f"data: {file_name('.'.join(at))}"
 
 
 def _hashes(run: RunRecord) -> dict[str, str]:

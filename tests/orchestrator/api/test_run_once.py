@@ -22,7 +22,7 @@ from tests.orchestrator.api.test_train import UNTOLD, Ender
 COUNTED = {
     "plans": ("orchestrator.campaign.selection.plan_runs", "orchestrator.campaign.snapshot.plan_runs"),
     "hashed captures": ("orchestrator.campaign.selection.fingerprint_files",),
-    "interactions": ("orchestrator.campaign.arms.find_interactions",),
+    "interactions": ("orchestrator.campaign.arms.read_generated",),
     "pairs": ("orchestrator.campaign.generated.interaction_pairs",),
     "profiles": ("orchestrator.campaign.selection.at_profile",),
 }

@@ -82,10 +82,11 @@ def test_a_capture_that_has_moved_is_the_same_and_one_with_other_bursts_is_not(p
     config = build_past(planned).params
     config["data"]["captures"]["LocA"]["path"] = "elsewhere/LocA.h5"
     captures = {"elsewhere/LocA.h5": "da7aLocA", "LocB.h5": "da7aLocB", "LocD.h5": "0ther"}
-    found = compare_with(planned, id="E5-s1-00000000", params=config, files=captures)
+    past = build_past(planned, id="E5-s1-00000000", params=config, files=captures)
+    found = compare(past, planned, INPUTS, (0, 1), ())
     assert found.config == {}
-    assert found.data == {"data.captures.LocD.path": Change(before="0ther", after="da7aLocD")}
-    assert found.sentences()[1:] == ["data: data.captures.LocD.path: 0ther -> da7aLocD"]
+    assert found.data == {"captures.LocD": Change(before="0ther", after="da7aLocD")}
+    assert found.sentences()[1:] == ["data: captures.LocD: 0ther -> da7aLocD"]
 
 
 def test_changed_code_is_told_with_its_files(planned: PlannedRun) -> None:

@@ -102,7 +102,7 @@ def test_a_changed_capture_is_named_and_a_moved_one_is_the_same(study: Any, ask:
     (data / "LocD.h5").write_bytes(b"other bursts")
     lines = ask(run_id)[1].splitlines()
     assert len(lines) == 2
-    assert lines[1].startswith("data: LocD: ")
+    assert lines[1].startswith("data: captures.LocD: ")
 
 
 def test_an_identity_hashed_in_another_way_is_a_matter_of_format(study: Any, ask: Ask) -> None:
@@ -113,12 +113,12 @@ def test_an_identity_hashed_in_another_way_is_a_matter_of_format(study: Any, ask
     assert "format: the identity is hashed in another way: it was written by another" in ask("E5-s0-0000")[1]
 
 
-def test_a_configuration_of_another_format_is_a_matter_of_format(study: Any, ask: Ask) -> None:
+def test_a_configuration_of_another_format_is_refused(study: Any, ask: Ask) -> None:
     folder = study.paths.run(study.end(study.start("E5"))).path
     old = folder.with_name("E5-s0-00000000")
     folder.rename(old)
     edit_json(old / "config.json", lambda config: config.update(format=0))
-    assert "format: 0 -> 1: it was written by another version of Knockout" in ask("E5-s0-0000")[1]
+    assert "is of format 0, wanted is 2; another version of Knockout wrote this run" in ask("E5-s0-0000")[2]
 
 
 def test_a_run_that_an_earlier_experiment_has_too_is_told(study: Any, ask: Ask) -> None:
