@@ -259,6 +259,29 @@ def _only_reads(pid: int, descriptor: str) -> bool:
     return flags & os.O_ACCMODE == os.O_RDONLY
 
 
+VMSTAT = PROC / "vmstat"
+
+
+def count_memory_kills(vmstat: Path = VMSTAT) -> int | None:
+    """Count the processes that the kernel has killed for lack of memory since it started; None if it does not say."""
+    try:
+        counters = dict(line.split() for line in vmstat.read_text(encoding="ascii").splitlines())
+    except FileNotFoundError:
+        return None
+    return int(counters["oom_kill"]) if "oom_kill" in counters else None
+
+
+def describe_status(status: int) -> str:
+    """Say how a process ended, by its status as `subprocess` gives it."""
+    return f"with exit status {status}" if status >= 0 else f"by signal {name_signal(-status)}"
+
+
+def name_signal(number: int) -> str:
+    """Return the name of a signal; its number if it has none."""
+    known = {one.value: one.name for one in signal.Signals}
+    return known.get(number, str(number))
+
+
 def ask_to_end(process: Process) -> None:
     """Ask a process of this machine, by SIGTERM, to end.
 

@@ -6,7 +6,18 @@ know a campaign, the queue or git.
 
 from orchestrator import open_door
 
-NAMES: dict[str, str] = {}
+NAMES = {
+    "CHECKPOINT": "launch_file",
+    "LaunchFile": "launch_file",
+    "Progress": "follow",
+    "ProgressFile": "launch_file",
+    "Resume": "launch_file",
+    "SIGN": "log",
+    "collect_outputs": "checkout",
+    "read_attempts": "attempts",
+    "supervise": "",
+    "write_launch": "launch_file",
+}
 """What other packages take of this one -> its module; empty if the name is that of a module."""
 
 __all__ = list(NAMES)
