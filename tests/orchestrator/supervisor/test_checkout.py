@@ -88,7 +88,6 @@ class TestData:
         with pytest.raises(PlaceError, match="data `x`: `data` is no absolute path; name the whole path"):
             place_data(checkout, checkout, {"x": "data"})
 
-
     def test_data_beside_the_campaigns_folder_lie_in_the_worktree_and_not_beyond(
         self, checkout: Path, data: Path, tmp_path: Path
     ) -> None:
