@@ -12,6 +12,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from functools import cache
+from io import FileIO
 from pathlib import Path
 
 import psutil
@@ -235,7 +236,9 @@ def _is_of_our_name_space(pid: int) -> bool:
 def _read_mark(pid: int) -> str | None:
     """Return the mark of a process; None if it has none, has just ended, or belongs to another user."""
     try:
-        content = (PROC / str(pid) / "environ").read_bytes()
+        # Of hundreds of processes at each sweep: a `Path` for each would take most of the time.
+        with FileIO(f"{PROC}/{pid}/environ") as file:
+            content = file.readall()
     except OSError:
         return None
     # Variables are separated by zero bytes. The zero before the name keeps `MY_KNOCKOUT_RUN` from being found.

@@ -53,9 +53,9 @@ def end_members(folder: RunFolder) -> list[str]:
     return refused
 
 
-def wait_for_end(folder: RunFolder, seconds: float = SETTLE_SECONDS) -> None:
-    """Wait until no process of a run is left, but not longer than so many seconds."""
-    _wait_until_gone(folder, {}, seconds, lambda: None)
+def wait_for_end(folder: RunFolder, seconds: float = SETTLE_SECONDS) -> bool:
+    """Wait until no process of a run is left, but not longer than so many seconds; return whether all are gone."""
+    return not _wait_until_gone(folder, {}, seconds, lambda: None)
 
 
 def end_processes(folder: RunFolder, term_seconds: float = TERM_SECONDS, kill_seconds: float = KILL_SECONDS) -> Swept:

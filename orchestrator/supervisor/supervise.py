@@ -15,7 +15,7 @@ from orchestrator.errors import AWAY, HELD, INTERRUPTED, REFUSED, DataError, Run
 from orchestrator.processes import count_memory_kills
 from orchestrator.runs.folder import Result, RunFolder
 from orchestrator.runs.job_lock import HeldError
-from orchestrator.runs.members import TERM_SECONDS, end_processes, list_members, mark_variables, wait_for_end
+from orchestrator.runs.members import TERM_SECONDS, Swept, end_processes, list_members, mark_variables, wait_for_end
 from orchestrator.runs.states import Failure, RunState
 from orchestrator.supervisor.attempts import Attempt, build_environment, command_of
 from orchestrator.supervisor.checkout import PlaceError, collect_outputs
@@ -291,9 +291,8 @@ class _Watch:
 
     def _end(self, status: int | None, moment: Moment, action: Action) -> End:
         is_asked = moment.asked_seconds is not None or action is Action.KILL
-        if moment.has_ended and not is_asked:
-            wait_for_end(self.folder)
-        swept = end_processes(self.folder, 0 if action is Action.KILL else TERM_SECONDS)
+        are_gone = moment.has_ended and not is_asked and wait_for_end(self.folder)
+        swept = Swept() if are_gone else end_processes(self.folder, 0 if action is Action.KILL else TERM_SECONDS)
         if status is None:
             status = self._wait_for_status()
         return End(
