@@ -32,6 +32,7 @@ NAMES = {
     "RunRecord": "record",
     "RunState": "states",
     "SET_ASIDE": "folder",
+    "Swept": "members",
     "TERM_SECONDS": "members",
     "TURNS": "probes",
     "Terms": "order",
