@@ -19,6 +19,7 @@ NAMES = {
     "Slot": "slots",
     "THREAD_VARIABLES": "slots",
     "build_worker": "worker",
+    "clean_checkouts": "start",
     "count_gpus": "slots",
     "find_compiler_problem": "compilers",
     "find_gpu_problem": "slots",

@@ -8,16 +8,28 @@ from orchestrator import open_door
 
 NAMES = {
     "Better": "sources",
+    "CHECKPOINTS": "helper",
     "ItemTable": "sources",
+    "LogFollower": "progress",
     "Pick": "sources",
     "REPORTED": "helper",
     "Reading": "sources",
     "ReadingError": "sources",
+    "Row": "progress",
+    "SCORES": "helper",
+    "TableKind": "live",
+    "build_reader": "presets",
     "find_file": "metrics",
+    "place_helper": "helper",
     "read_csv": "tables",
     "read_items": "items",
     "read_metric": "metrics",
+    "read_progress": "progress",
+    "read_table": "live",
+    "row_seconds": "progress",
+    "run_variables": "helper",
     "scores_file": "helper",
+    "settle_attempts": "progress",
     "sources": "",
 }
 """What other packages take of this one -> its module; empty if the name is that of a module."""

@@ -336,6 +336,10 @@ def ledger_table(findings: Findings) -> pd.DataFrame:
     return build_frame(rows, columns)
 
 
+EPOCH_COLUMNS = tuple(name for name in EpochRecord.__struct_fields__ if name not in ("is_timed", "values"))
+"""Fields of a finished epoch that are numbers."""
+
+
 def epochs_table(plan: Plan, records: Records) -> pd.DataFrame:
     """List the training curves, one row for each run and epoch.
 
@@ -344,13 +348,14 @@ def epochs_table(plan: Plan, records: Records) -> pd.DataFrame:
     """
     integers = ("epoch", "skipped_steps", "peak_memory_bytes")
     columns: Columns = {"run": "str", "experiment": "str", "seed": "Int64"}
-    fields = [name for name in EpochRecord.__struct_fields__ if name != "values"]
-    columns |= {name: "Int64" if name in integers else "float64" for name in fields}
+    columns |= {name: "Int64" if name in integers else "float64" for name in EPOCH_COLUMNS}
     told = dict.fromkeys(name for record in records.values() for epoch in record.epochs for name in epoch.values)
     columns |= {name: "float64" for name in told if name not in columns}
     planned = {run.id: run for run in plan.runs if run.id in records}
     rows = [
-        {"run": run.id, "experiment": run.experiment, "seed": run.seed, **epoch.values, **structs.asdict(epoch)}
+        {"run": run.id, "experiment": run.experiment, "seed": run.seed}
+        | epoch.values
+        | {name: getattr(epoch, name) for name in EPOCH_COLUMNS}
         for run in planned.values()
         for epoch in records[run.id].epochs
     ]

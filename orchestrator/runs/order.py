@@ -62,6 +62,12 @@ class GuardSpec(Config, frozen=True, kw_only=True):
     memory_bytes: Annotated[
         Annotated[int, Meta(ge=1)] | None, Meta(description="stop as out_of_memory once a job has held more bytes")
     ] = None
+    run_seconds: Annotated[
+        Positive | None, Meta(description="stop as too_slow once the whole run has taken more seconds by the clock")
+    ] = None
+    watch: Annotated[
+        str, Meta(description="the number that must stay finite and not diverge; `train_loss` or `loss` if not said")
+    ] = ""
     hang_seconds: Annotated[
         Positive | None,
         Meta(description="stop as hung after so many seconds without an epoch or a line in the log; null: never"),
@@ -73,7 +79,7 @@ class GuardSpec(Config, frozen=True, kw_only=True):
     @property
     def clock_limits(self) -> tuple[str, ...]:
         """Names of the limits by the clock that are on. Only the run's own seconds decide, not a comparison."""
-        names = ("epoch_seconds", "smoke_epoch_seconds", "wall_seconds")
+        names = ("epoch_seconds", "smoke_epoch_seconds", "wall_seconds", "run_seconds")
         return tuple(name for name in names if getattr(self, name) is not None)
 
     def why_alone(self) -> str | None:
