@@ -204,7 +204,7 @@ class Starter:
             raise
         live = LiveRun(
             id=claimed.id,
-            num_epochs=order.num_epochs or 0,
+            num_epochs=order.num_epochs,
             folder=folder,
             job=job,
             can_probe=task.probe is not None,
