@@ -27,6 +27,7 @@ NAMES = {
     "Request": "selection",
     "SearchSpec": "search_spec",
     "Selection": "selection",
+    "Source": "source",
     "Space": "search_spec",
     "StagingSpec": "spec",
     "Where": "fields",

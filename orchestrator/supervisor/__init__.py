@@ -6,7 +6,16 @@ know a campaign, the queue or git.
 
 from orchestrator import open_door
 
-NAMES: dict[str, str] = {}
+NAMES = {
+    "CHECKPOINT": "launch_file",
+    "LaunchFile": "launch_file",
+    "Resume": "launch_file",
+    "RunFiles": "places",
+    "SIGN": "log",
+    "end_processes": "sweep",
+    "read_attempts": "attempts",
+    "write_launch": "launch_file",
+}
 """What other packages take of this one -> its module; empty if the name is that of a module."""
 
 __all__ = list(NAMES)
