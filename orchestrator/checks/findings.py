@@ -117,6 +117,12 @@ def describe_reads(facts: Facts, runs: Runs) -> list[Finding]:
     elif code:
         found.append(Finding(label="read", text=f"{counted(len(code), 'file')} of `task.code`"))
     found += _data_findings(facts, (*wanted, *tables), data, has_failed=runs.failed is not None)
+    if astray := _all(run.files.astray for run in runs.all):
+        text = (
+            f"{list_few(astray)} in your own checkout, and not in that of the run: an editable install leads there, "
+            'so a patch would have no effect; write `env: {PYTHONPATH: "."}` under `task`, or install without -e'
+        )
+        found.append(Finding(label="read", text=text, kind="problem"))
     if untracked := _all(run.files.untracked for run in runs.all):
         names = " ".join(map(shlex.quote, untracked))
         text = f"git does not track {list_few(untracked)}, so no run has it; `git add {names}` and commit"

@@ -31,6 +31,8 @@ class Commanded(Struct, frozen=True, kw_only=True):
     checkout: Path
     scratch: Path
     """A folder for the helper and the listener."""
+    search_path: str = ""
+    """PYTHONPATH of the user."""
     gpus: int = 0
     limit_seconds: float | None = None
 
@@ -57,7 +59,7 @@ def build_checked_launch(asked: Commanded) -> LaunchFile:
     return LaunchFile(
         checkout=str(asked.checkout),
         arguments=_resolved(start.arguments, asked),
-        environment=start.environment | _surroundings(asked),
+        environment=start.environment | _surroundings(asked, start.environment),
         hidden=HIDDEN,
         shown=task.env.keep,
         files=start.files,
@@ -96,22 +98,23 @@ def _resolved(arguments: tuple[str, ...], asked: Commanded) -> tuple[str, ...]:
     return (program, *rest)
 
 
-def _surroundings(asked: Commanded) -> dict[str, str]:
-    """Return the variables by which the run is known, and by which its Pythons are heard."""
+def _surroundings(asked: Commanded, said: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables by which the run is known, and by which its Pythons find the helper."""
     helper = place_helper(asked.scratch / "helper")
     params = asked.folder / "params.json"
     told = run_variables(asked.folder, run_mark(asked.folder), asked.seed, params)
-    return told | {SEARCH_PATH: str(helper), "PYTHONUNBUFFERED": "1"}
+    search = said.get(SEARCH_PATH) or asked.search_path
+    folders = [str(helper), *([search] if search else [])]
+    return told | {SEARCH_PATH: os.pathsep.join(folders), "PYTHONUNBUFFERED": "1"}
 
 
-def with_listener(launch: LaunchFile, scratch: Path, folder: Path, own: Mapping[str, str]) -> LaunchFile:
+def with_listener(launch: LaunchFile, scratch: Path, folder: Path) -> LaunchFile:
     """Let every Python of a command tell what it opens.
 
     Args:
         launch: the command.
         scratch: takes the listener.
         folder: the run folder, which takes what is told.
-        own: the variables of this process.
 
     Raises:
         OSError: the listener cannot be written.
@@ -120,7 +123,7 @@ def with_listener(launch: LaunchFile, scratch: Path, folder: Path, own: Mapping[
     place.mkdir(parents=True, exist_ok=True)
     source = Path(listen.__file__).read_text(encoding="utf-8")
     (place / f"{listen.NAME}.py").write_text(source, encoding="utf-8")
-    search = launch.environment.get(SEARCH_PATH) or own.get(SEARCH_PATH, "")
-    folders = [str(place), *([search] if search else [])]
-    told = {SEARCH_PATH: os.pathsep.join(folders), listen.VARIABLE: str(opened_file(folder))}
+    # First of all: the listener itself loads the `sitecustomize` that it hides.
+    search = os.pathsep.join([str(place), launch.environment[SEARCH_PATH]])
+    told = {SEARCH_PATH: search, listen.VARIABLE: str(opened_file(folder))}
     return structs.replace(launch, environment=launch.environment | told)

@@ -87,7 +87,7 @@ class Listener:
     def write(self, kind: str, text: str) -> None:
         """Add a line, once."""
         line = kind + "\t" + text
-        if line in self.seen or "\n" in text:
+        if line in self.seen or "\n" in text or "\0" in text:
             return
         self.seen.add(line)
         # Opened for each line: a script may close every file that it did not open.

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from orchestrator.checks.launching import Commanded, build_checked_launch, linked_data
+from orchestrator.checks.launching import SEARCH_PATH, Commanded, build_checked_launch, linked_data
 from orchestrator.checks.numbers import RunPlaces, look_at_items, read_metrics, read_progress_rows
 from orchestrator.checks.observed import Heard, Observed, arrivals_of, parse_heard
 from orchestrator.checks.opened import Opened
@@ -97,6 +97,7 @@ def _attempt(asked: Asked, place: Place, seed: int, folder: RunFolder, stop_seco
             folder=folder.path,
             checkout=checkout,
             scratch=scratch,
+            search_path=os.environ.get(SEARCH_PATH, ""),
             gpus=asked.gpus,
             limit_seconds=asked.limit_seconds,
         )

@@ -51,8 +51,10 @@ class Sorted(Struct, frozen=True, kw_only=True):
     """Files that are read and lie in no checkout."""
     wanted: tuple[str, ...] = ()
     """Files that the run looked for in vain, and that are in the user's own checkout."""
+    astray: tuple[str, ...] = ()
+    """Code that the run read in the user's own checkout, and not in its own: patches would have no effect there."""
     untracked: tuple[str, ...] = ()
-    """The same, of files that git neither tracks nor ignores: they may be code."""
+    """Files as in `wanted` that git neither tracks nor ignores: they may be code."""
     outside: tuple[str, ...] = ()
     """Files that the run wrote outside of its own folders, where other runs write too."""
     spoilt: tuple[str, ...] = ()
@@ -82,6 +84,8 @@ def source_of(path: str) -> str:
 def _places(one: Opened, path: str, ground: Ground) -> list[tuple[str, str]]:
     if _is_in(path, ground.checkout):
         return _inside(one, os.path.relpath(path, ground.checkout), ground)
+    if any(_is_in(path, folder) for folder in ground.own):
+        return []
     # A script may name the user's own checkout by its whole path.
     if _is_in(path, ground.root):
         return _in_root(one, os.path.relpath(path, ground.root), ground)
@@ -105,7 +109,9 @@ def _in_root(one: Opened, name: str, ground: Ground) -> list[tuple[str, str]]:
         return []
     if one.kind == "write":
         return [("outside", f"{ground.root}/{name}")]
-    return [] if one.kind == "missing" or _is_named(name, ground.data) else [("data", name)]
+    if one.kind == "missing" or _is_named(name, ground.data):
+        return []
+    return [("astray" if name in ground.tracked else "data", name)]
 
 
 def _elsewhere(one: Opened, path: str, ground: Ground) -> list[tuple[str, str]]:
@@ -115,7 +121,7 @@ def _elsewhere(one: Opened, path: str, ground: Ground) -> list[tuple[str, str]]:
 
 
 def _is_of_others(path: str, ground: Ground) -> bool:
-    if any(_is_in(path, folder) for folder in (*ground.own, *SYSTEM)):
+    if any(_is_in(path, folder) for folder in SYSTEM):
         return True
     # `~/.cache/...`, and a home's own folder, which programs look through.
     parts = PurePosixPath(path).parts

@@ -57,7 +57,7 @@ def watch_attempt(folder: RunFolder, launch: LaunchFile, scratch: Path, stop_sec
     Raises:
         OSError: it cannot be started, or the run folder cannot be written.
     """
-    write_launch(RunFiles(folder).launch, with_listener(launch, scratch, folder.path, os.environ))
+    write_launch(RunFiles(folder).launch, with_listener(launch, scratch, folder.path))
     before = folder.log.stat().st_size if folder.log.exists() else 0
     process = _start(folder)
     watch = _Watch(folder, process, before)
