@@ -191,8 +191,9 @@ def describe_steps(facts: Facts, runs: Runs) -> list[Finding]:
         if offer is not None:
             text = f"lines of a known form, `{offer.value['stdout']}`"
             return [Finding(label="steps", text=text, kind="note", offers=(offer,)), *_lateness(facts, first)]
-        text = "rows that the helper reports" if first.rows else "none: guards see only the time of a whole run"
-        return [Finding(label="steps", text=f"{len(first.rows)} {text}" if first.rows else text)]
+        told = f"{counted(len(first.rows), 'row')} that the helper reports"
+        text = told if first.rows else "none: guards see only the time of a whole run"
+        return [Finding(label="steps", text=text)]
     if not first.rows:
         shown = progress.patterns[0] if progress.patterns else ""
         told = explain_absent("train.log", shown, first.lines) if shown else "its progress has no rows"
