@@ -11,6 +11,7 @@ NAMES = {
     "Finding": "findings",
     "Tell": "check",
     "check_campaign": "check",
+    "find_shadowed": "shadow",
 }
 """What other packages take of this one -> its module; empty if the name is that of a module."""
 
