@@ -100,6 +100,9 @@ def _add_key(text: str, node: MappingNode, key: str, value: Any, *, is_top: bool
     place = _last_line(after if after is not None else node) + 1
     block = _block(key, value, indent, newline)
     if is_top:
+        # Comments that are indented belong to the section before.
+        while place < len(lines) and re.match(r"[ \t]+#", lines[place]):
+            place += 1
         block = newline + block
     head = "".join(lines[:place])
     return head + ("" if head.endswith(("\n", "\r")) else newline) + block + "".join(lines[place:])
@@ -108,7 +111,8 @@ def _add_key(text: str, node: MappingNode, key: str, value: Any, *, is_top: bool
 def _block(key: str, value: Any, indent: str, newline: str) -> str:
     if not isinstance(value, dict) or not any(isinstance(one, dict) for one in value.values()):
         return f"{indent}{_flow_pair(key, value)}{newline}"
-    inner = "".join(_block(name, one, f"{indent}  ", newline) for name, one in value.items())
+    # One line for each entry, so that a person sees it at a glance.
+    inner = "".join(f"{indent}  {_flow_pair(name, one)}{newline}" for name, one in value.items())
     return f"{indent}{_key(key)}:{newline}{inner}"
 
 

@@ -77,7 +77,7 @@ def describe_runs(facts: Facts, runs: Runs) -> tuple[Finding, ...]:
     found = [*describe_end(facts, runs), *describe_reads(facts, runs), *describe_writes(facts, runs)]
     if runs.failed is None:
         found += [*describe_steps(facts, runs), *describe_metrics(facts, runs), *describe_items(facts, runs)]
-        found += [judge_seed(runs), describe_start(facts, runs)]
+        found += [judge_seed(facts, runs), describe_start(facts, runs)]
     return tuple(found)
 
 
@@ -266,10 +266,10 @@ def _count_items(split: str, seen: object) -> str:
     return f"{split}: {counted(num_items, 'item')}{clusters}"
 
 
-def judge_seed(runs: Runs) -> Finding:
+def judge_seed(facts: Facts, runs: Runs) -> Finding:
     """Say whether the same seed gives the same numbers, and another seed others."""
     if runs.again is None or runs.other is None or not runs.first.numbers:
-        return Finding(label="seed", text="no number was found, so nothing tells what the seed does", kind="note")
+        return _judge_by_evidence(facts, runs)
     first, again, other = (run.numbers for run in (runs.first, runs.again, runs.other))
     same = [name for name in first if first[name] == again.get(name)]
     if not same:
@@ -289,6 +289,21 @@ def judge_seed(runs: Runs) -> Finding:
         text = f"another seed gives other numbers; the same seed does too ({shown}), so no run can be repeated exactly"
         return Finding(label="seed", text=text, kind="note")
     return Finding(label="seed", text="the same seed gives the same numbers; another gives others")
+
+
+def _judge_by_evidence(facts: Facts, runs: Runs) -> Finding:
+    """Judge the seed by the lines and files of the runs, where no metric is named yet."""
+    first, again, other = runs.first, runs.again, runs.other
+    has_numbers = bool(guess_metrics(facts.task, first))
+    if again is None or other is None or not has_numbers or first.evidence != again.evidence:
+        return Finding(label="seed", text="no metric is named, so nothing tells what the seed does", kind="note")
+    if first.evidence == other.evidence:
+        text = (
+            f"the seed has no effect: seeds {first.seed} and {other.seed} tell the same, so all seeds would be one "
+            "run; let the script use the seed that the command passes"
+        )
+        return Finding(label="seed", text=text, kind="problem")
+    return Finding(label="seed", text="the same seed tells the same; another tells something else")
 
 
 def start_seconds(run: Observed) -> float | None:

@@ -75,6 +75,8 @@ class TableSeen(Struct, frozen=True, kw_only=True):
     kind: Literal["csv", "jsonl", "json", "trainer_state", "reported", "scores"]
     names: tuple[str, ...]
     """Its columns or keys."""
+    content: str = ""
+    """Hash of the file."""
 
 
 class Observed(Struct, frozen=True, kw_only=True):
@@ -115,6 +117,11 @@ class Observed(Struct, frozen=True, kw_only=True):
         names = dict.fromkeys(name for row in self.rows for name in row.values)
         columns = {f"progress {name}": column_of(self.rows, name) for name in names}
         return metrics | columns
+
+    @property
+    def evidence(self) -> Any:
+        """Everything with numbers that it told, where no metric is named yet."""
+        return self.lines, {table.path: table.content for table in self.tables}
 
 
 def column_of(rows: Sequence[Row], name: str) -> tuple[float | None, ...]:

@@ -1,13 +1,16 @@
 """Finds tables of numbers that a run wrote and its campaign file does not name."""
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from orchestrator.checks.observed import TableSeen
 from orchestrator.errors import KnockoutError
-from orchestrator.files import UNREADABLE, read_plain
+from orchestrator.files import UNREADABLE, content_hash, read_plain
 from orchestrator.reading.helper import REPORTED, SCORES, SCORES_ENDING
 from orchestrator.reading.metrics import read_reported
 from orchestrator.reading.tables import read_csv
@@ -18,6 +21,7 @@ MAX_BYTES = 2**20
 MAX_FILES = 50
 """Most files that are looked at."""
 ENDINGS = (".csv", ".tsv", ".json", ".jsonl")
+_NUMBER = re.compile(r"(?<=[-_])\d+(?=/)")
 
 
 def find_tables(folder: Path, checkout: Path, paths: Iterable[str]) -> tuple[TableSeen, ...]:
@@ -30,7 +34,9 @@ def find_tables(folder: Path, checkout: Path, paths: Iterable[str]) -> tuple[Tab
     """
     found = [*_of_helper(folder)]
     for path in sorted(paths)[:MAX_FILES]:
-        if Path(path).suffix in ENDINGS and (seen := _look(checkout / path, path)) is not None:
+        # Tools number folders by steps and versions; another run may have other numbers.
+        shown = _NUMBER.sub("*", path)
+        if Path(path).suffix in ENDINGS and (seen := _look(checkout / path, shown)) is not None:
             found.append(seen)
     return tuple(found)
 
@@ -46,17 +52,25 @@ def _of_helper(folder: Path) -> Iterable[TableSeen]:
         steps = {name for row in rows if row.step is not None for name in row.values}
         # Numbers of the finished training come first: they are what a study is about.
         ordered = (*(name for name in names if name not in steps), *(name for name in names if name in steps))
-        yield TableSeen(path=REPORTED, kind="reported", names=ordered)
+        yield TableSeen(path=REPORTED, kind="reported", names=ordered, content=_hash(reported))
     for path in sorted((folder / SCORES).glob(f"*{SCORES_ENDING}")):
         if (seen := _look(path, f"{RUN_FOLDER}/{SCORES}/{path.name}")) is not None:
-            yield TableSeen(path=seen.path, kind="scores", names=seen.names)
+            yield structs.replace(seen, kind="scores")
+
+
+def _hash(path: Path) -> str:
+    try:
+        return content_hash(read_plain(path, MAX_BYTES))
+    except UNREADABLE:  # it is too large: then it says nothing about the seed
+        return ""
 
 
 def _look(path: Path, shown: str) -> TableSeen | None:
     try:
         if path.suffix in (".csv", ".tsv"):
-            return TableSeen(path=shown, kind="csv", names=tuple(read_csv(path).there))
-        return _look_at_json(path, shown)
+            return TableSeen(path=shown, kind="csv", names=tuple(read_csv(path).there), content=_hash(path))
+        seen = _look_at_json(path, shown)
+        return None if seen is None else structs.replace(seen, content=_hash(path))
     except (KnockoutError, *UNREADABLE):  # it is no table
         return None
 

@@ -21,6 +21,7 @@ from orchestrator.code import worktrees
 from orchestrator.code.git import Git, split_zeros
 from orchestrator.errors import CodeError
 from orchestrator.processes import MARK, Process, find_members, run_mark, signal_group
+from orchestrator.reading.helper import place_helper
 
 NO_LOCK = "no.lock"
 """Name of a lock that a trial never makes: its processes are found by their mark alone."""
@@ -215,7 +216,9 @@ def interrupted_by_any_signal() -> Iterator[None]:
 
 
 def _environment(own: Mapping[str, str], scratch: Path) -> dict[str, str]:
-    return {**own, **SURROUNDINGS, MARK: run_mark(scratch)}
+    # A script that imports the helper finds it in a run, so here too.
+    folders = [str(place_helper(scratch / "helper")), *([own["PYTHONPATH"]] if own.get("PYTHONPATH") else [])]
+    return {**own, **SURROUNDINGS, "PYTHONPATH": os.pathsep.join(folders), MARK: run_mark(scratch)}
 
 
 def sweep(scratch: Path) -> int:

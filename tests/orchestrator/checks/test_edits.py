@@ -79,6 +79,14 @@ def test_metrics_come_after_the_task_and_other_sections_at_the_end() -> None:
     assert insert("campaign: a", offer("guards.run_seconds", 5)) == "campaign: a\n\nguards: {run_seconds: 5}\n"
 
 
+def test_indented_comments_stay_with_their_section() -> None:
+    text = "task:\n  code: [a]\n  # outputs: [out]\n\n# metrics:\n"
+    value = {"better": "lower", "from": {"progress": "x"}}
+    new = insert(text, offer("metrics.loss", value))
+    line = "  loss: {better: lower, from: {progress: x}}\n"
+    assert new == f"task:\n  code: [a]\n  # outputs: [out]\n\nmetrics:\n{line}\n# metrics:\n"
+
+
 def test_line_ends_of_windows_stay() -> None:
     text = "task:\r\n  code:\r\n  - a.py\r\n"
     assert insert(text, offer("task.code", ["b.py"])) == "task:\r\n  code:\r\n  - a.py\r\n  - b.py\r\n"

@@ -244,36 +244,51 @@ class TestItems:
 
 class TestSeed:
     def test_the_same_numbers_for_one_seed_and_others_for_another(self) -> None:
-        seed = judge_seed(three())
+        seed = judge_seed(facts(), three())
         assert (seed.kind, seed.text) == ("ok", "the same seed gives the same numbers; another gives others")
 
     def test_a_seed_without_effect_is_a_problem_with_its_numbers(self) -> None:
-        seed = judge_seed(Runs(first=run(), again=run(), other=run(1)))
+        seed = judge_seed(facts(), Runs(first=run(), again=run(), other=run(1)))
         assert seed.kind == "problem"
         assert seed.text.startswith("the seed has no effect: seeds 0 and 1 give the same numbers (loss 0.5)")
 
     def test_numbers_that_are_never_the_same_tell_nothing(self) -> None:
-        seed = judge_seed(Runs(first=run(), again=run(0, 0.25), other=run(1, 0.75)))
+        seed = judge_seed(facts(), Runs(first=run(), again=run(0, 0.25), other=run(1, 0.75)))
         assert seed.kind == "note"
         assert "the same seed gives other numbers (loss 0.5 and 0.25)" in seed.text
 
     def test_a_time_that_differs_each_time_hides_no_seed_without_effect(self) -> None:
         runs = [run(seed, rows=(Row(values={"loss": 0.5, "time": time}),)) for seed, time in ((0, 1), (0, 2), (1, 3))]
-        assert judge_seed(Runs(first=runs[0], again=runs[1], other=runs[2])).kind == "problem"
+        assert judge_seed(facts(), Runs(first=runs[0], again=runs[1], other=runs[2])).kind == "problem"
 
     def test_a_metric_that_is_not_repeated_exactly_is_told(self) -> None:
         row = (Row(values={"first": 1.0}),)
         other = run(1, 0.75, rows=(Row(values={"first": 2.0}),))
-        seed = judge_seed(Runs(first=run(rows=row), again=run(0, 0.625, rows=row), other=other))
+        seed = judge_seed(facts(), Runs(first=run(rows=row), again=run(0, 0.625, rows=row), other=other))
         assert (seed.kind, seed.text) == (
             "note",
             "another seed gives other numbers; the same seed does too (loss 0.5 and 0.625), so no run can be repeated "
             "exactly",
         )
 
+    def test_before_a_metric_is_named_lines_and_files_tell(self) -> None:
+        def bare(seed: int, text: str, content: str = "") -> Observed:
+            tables = (TableSeen(path="a.csv", kind="csv", names=("loss",), content=content),)
+            return run(seed, metrics={}, rows=(), lines=(text,), tables=tables)
+
+        one, same, other = bare(0, "loss: 1"), bare(1, "loss: 1"), bare(1, "loss: 2")
+        assert judge_seed(facts(), Runs(first=one, again=one, other=other)).kind == "ok"
+        assert judge_seed(facts(), Runs(first=one, again=one, other=bare(1, "loss: 1", "x"))).kind == "ok"
+        told = judge_seed(facts(), Runs(first=one, again=one, other=same))
+        assert told.kind == "problem"
+        assert told.text.startswith(
+            "the seed has no effect: seeds 0 and 1 tell the same, so all seeds would be one run"
+        )
+        assert judge_seed(facts(), Runs(first=one, again=bare(0, "loss: 3"), other=other)).kind == "note"
+
     def test_without_a_number_nothing_is_told(self) -> None:
-        assert judge_seed(three(metrics={}, rows=())).kind == "note"
-        assert judge_seed(Runs(first=run())).kind == "note"
+        assert judge_seed(facts(), three(metrics={}, rows=())).kind == "note"
+        assert judge_seed(facts(), Runs(first=run())).kind == "note"
 
 
 class TestStart:

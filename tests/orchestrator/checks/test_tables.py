@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from orchestrator.checks.observed import TableSeen
 from orchestrator.checks.tables import find_tables
@@ -57,10 +58,18 @@ def test_what_is_no_table_is_left_out(folder: Path, name: str, text: str) -> Non
 def test_the_helpers_files_are_found_with_final_numbers_first(folder: Path) -> None:
     (folder / "run/reported.jsonl").write_text('{"step": 1, "loss": 2}\n{"accuracy": 0.5}\n')
     (folder / "run/scores/test.csv").write_text("key,correct\na,1\n")
-    assert found(folder) == [
+    assert [structs.replace(table, content="") for table in found(folder)] == [
         TableSeen(path="reported.jsonl", kind="reported", names=("accuracy", "loss")),
         TableSeen(path="{run_folder}/scores/test.csv", kind="scores", names=("key", "correct")),
     ]
+    assert len({table.content for table in found(folder)}) == 2
     (folder / "run/reported.jsonl").unlink()
     (folder / "run/reported.jsonl").mkdir()
     assert found(folder)[0].names == ()
+
+
+def test_numbers_of_folders_stand_for_any(folder: Path) -> None:
+    (folder / "checkout/out/checkpoint-30").mkdir(parents=True)
+    path = "out/checkpoint-30/trainer_state.json"
+    (table,) = found(folder, **{path.replace(".", "__"): '{"log_history": [{"loss": 1}]}'})
+    assert table.path == "out/checkpoint-*/trainer_state.json"
