@@ -24,17 +24,19 @@ from statistics import median
 from benchmarks.page import publish
 from orchestrator.launch.forked import AnyJob
 from orchestrator.launch.guards import Pace, fastest_pace, rule
-from orchestrator.launch.local import Job
+from orchestrator.launch.local import Job, JobCommand
 from orchestrator.launch.paired_probe import PairedProbe, Side
 from orchestrator.launch.slots import Slot
 from orchestrator.launch.watcher import LiveRun
 from orchestrator.runs.folder import RunFolder
+from orchestrator.runs.members import mark_variables
 from orchestrator.runs.order import GuardSpec
 from orchestrator.runs.probes import read_probes
 from orchestrator.runs.states import RunState
 
 BEGIN, END = "<!-- begin: written by python -m benchmarks.guards -->", "<!-- end -->"
 CODE = Path(__file__).parent / "tiny_job"
+PROBE = (sys.executable, "-m", "model.probe")
 SLOT = Slot("cpu0", {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
 GUARDS = GuardSpec(relative_to_reference=1.5, warmup_epochs=1, slow_epochs=2)
 EPOCHS = 12
@@ -125,10 +127,15 @@ def make_folder(root: Path, name: str, cost: float, num_epochs: int) -> RunFolde
     return folder
 
 
+def _command(folder: RunFolder) -> JobCommand:
+    arguments = (sys.executable, "-m", "model", str(folder.path), "--data-folder", str(folder.path))
+    return JobCommand(arguments=arguments, folder=CODE, environment=SLOT.environment | mark_variables(folder))
+
+
 def measure_reference(root: Path) -> tuple[RunFolder, Pace]:
     """Train the reference alone."""
     folder = make_folder(root, "reference", 1.0, EPOCHS)
-    job = Job(folder, CODE, root, SLOT)
+    job = Job(folder, _command(folder), SLOT)
     while job.exit_status() is None:
         time.sleep(LOOK_SECONDS)
     pace = fastest_pace(folder.read_epochs(), GUARDS)
@@ -138,11 +145,11 @@ def measure_reference(root: Path) -> tuple[RunFolder, Pace]:
 
 def guard_run(folder: RunFolder, reference: RunFolder, pace: Pace, neighbour: Neighbour) -> Guarded:
     """Train a guarded run to its end."""
-    job = Job(folder, CODE, folder.path, SLOT)
+    job = Job(folder, _command(folder), SLOT)
     live = LiveRun(id=folder.path.name, num_epochs=EPOCHS, folder=folder, job=job)
 
     def probe(job: AnyJob) -> PairedProbe:
-        return PairedProbe(Side(folder.config, CODE), Side(reference.config, CODE), job.slot, [job.pid])
+        return PairedProbe(Side(folder.config, CODE, PROBE), Side(reference.config, CODE, PROBE), job.slot, [job.pid])
 
     ruling, suspected_at = None, None
     with neighbour.on(live):

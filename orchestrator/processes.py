@@ -12,6 +12,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from functools import cache
+from io import FileIO
 from pathlib import Path
 
 import psutil
@@ -235,7 +236,9 @@ def _is_of_our_name_space(pid: int) -> bool:
 def _read_mark(pid: int) -> str | None:
     """Return the mark of a process; None if it has none, has just ended, or belongs to another user."""
     try:
-        content = (PROC / str(pid) / "environ").read_bytes()
+        # Of hundreds of processes at each sweep: a `Path` for each would take most of the time.
+        with FileIO(f"{PROC}/{pid}/environ") as file:
+            content = file.readall()
     except OSError:
         return None
     # Variables are separated by zero bytes. The zero before the name keeps `MY_KNOCKOUT_RUN` from being found.
@@ -257,6 +260,29 @@ def _only_reads(pid: int, descriptor: str) -> bool:
     lines = (PROC / str(pid) / "fdinfo" / descriptor).read_text(encoding="ascii").splitlines()
     flags = next(int(line.split()[1], 8) for line in lines if line.startswith("flags:"))
     return flags & os.O_ACCMODE == os.O_RDONLY
+
+
+VMSTAT = PROC / "vmstat"
+
+
+def count_memory_kills(vmstat: Path = VMSTAT) -> int | None:
+    """Count the processes that the kernel has killed for lack of memory since it started; None if it does not say."""
+    try:
+        counters = dict(line.split() for line in vmstat.read_text(encoding="ascii").splitlines())
+    except FileNotFoundError:
+        return None
+    return int(counters["oom_kill"]) if "oom_kill" in counters else None
+
+
+def describe_status(status: int) -> str:
+    """Say how a process ended, by its status as `subprocess` gives it."""
+    return f"with exit status {status}" if status >= 0 else f"by signal {name_signal(-status)}"
+
+
+def name_signal(number: int) -> str:
+    """Return the name of a signal; its number if it has none."""
+    known = {one.value: one.name for one in signal.Signals}
+    return known.get(number, str(number))
 
 
 def ask_to_end(process: Process) -> None:

@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
-from msgspec import structs
-
 from orchestrator.checks.check import Checked, CheckOptions, Tell, check_campaign
 from orchestrator.checks.findings import Finding
-from orchestrator.launch.slots import count_gpus
 
 __all__ = ["CheckOptions", "Checked", "Finding", "check"]
 
@@ -25,4 +22,4 @@ def check(file: Path, options: CheckOptions, tell: Tell) -> Checked:
         CodeError: git refuses a checkout.
         OSError: a run cannot be started, or the file cannot be written.
     """
-    return check_campaign(file, structs.replace(options, gpus=min(1, count_gpus())), tell)
+    return check_campaign(file, options, tell)

@@ -19,6 +19,7 @@ from orchestrator.code.checkouts import Checkouts
 from orchestrator.code.sources import find_code
 from orchestrator.errors import UsageError
 from orchestrator.launch.loop import GivenRuns, Observer, never
+from orchestrator.launch.start import clean_checkouts
 from orchestrator.launch.worker import build_worker
 from orchestrator.queue.reconcile import reconcile
 from orchestrator.queue.store import open_store
@@ -68,7 +69,7 @@ def train(
             # The last job may have outlived its worker, and ended while this command began.
             reconcile(store, selection.paths, end_jobs=False)
             # No worker starts here, so its cleaning of left-over worktrees is done now.
-            refused = Checkouts(selection.paths).remove_leftovers()
+            refused = clean_checkouts(selection.paths, Checkouts(selection.paths))
             return Trained(queued=queued, problems=tuple(refused), is_idle=True)
         feed = GivenRuns(store, queued.ids, is_time_up)
         worker = build_worker(store, selection.paths, options.slots, feed, selection.campaign.slots_per_gpu)

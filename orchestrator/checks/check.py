@@ -21,7 +21,9 @@ from orchestrator.checks.observing import Asked, observe, observe_resumed
 from orchestrator.checks.said import median
 from orchestrator.checks.shadow import find_shadowed
 from orchestrator.files import write_atomically
+from orchestrator.launch.slots import find_devices
 from orchestrator.scripts.trial import Place, find_place
+from orchestrator.task.spec import TaskSpec
 from orchestrator.wording import counted, describe_seconds
 
 LIMIT_SECONDS = 600.0
@@ -47,8 +49,6 @@ class CheckOptions(Struct, frozen=True, kw_only=True):
     is_writing: bool = False
     """Whether the lines that are offered are written into the file."""
     limit_seconds: float = LIMIT_SECONDS
-    gpus: int = 0
-    """GPUs of one run, where the task does not say."""
 
 
 class Checked(Struct, frozen=True, kw_only=True):
@@ -106,7 +106,7 @@ def _check_once(file: Path, options: CheckOptions, tell: Tell) -> Checked:
         task=read.task,
         params=read.params,
         metrics=read.metrics,
-        gpus=read.task.devices.gpus or options.gpus,
+        devices=_choose_devices(read.task),
         limit_seconds=options.limit_seconds,
     )
     facts = Facts(
@@ -122,6 +122,12 @@ def _check_once(file: Path, options: CheckOptions, tell: Tell) -> Checked:
     if runs.failed is None:
         findings.append(_resume(asked, place, facts, runs, options, tell))
     return _conclude(file, findings, read, runs, options)
+
+
+def _choose_devices(task: TaskSpec) -> tuple[str, ...]:
+    """Return the GPUs of one run: as many as the task says, or one where there is any."""
+    wanted = 1 if task.devices.gpus is None else task.devices.gpus
+    return tuple(device.name for device in find_devices()[:wanted])
 
 
 def _shadowed(asked: Asked) -> list[Finding]:

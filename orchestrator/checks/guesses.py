@@ -28,6 +28,8 @@ class Candidate(Struct, frozen=True, kw_only=True):
     source: dict[str, Any] | None
     """What `from` says; None where the name alone is enough."""
     better: str
+    is_final: bool = False
+    """Whether the script told it of its finished training."""
 
 
 def guess_progress(task: TaskSpec, lines: Sequence[str]) -> Offer | None:
@@ -57,9 +59,9 @@ def guess_metrics(task: TaskSpec, observed: Observed) -> list[Offer]:
     return [_offer(one, is_judged=place == 0) for place, one in enumerate(ranked)]
 
 
-def _rank(one: Candidate) -> tuple[bool, int]:
-    # Items are the strongest evidence. Of other numbers, those about held-out data come first.
-    return "items" not in (one.source or {}), metric_rank(one.name)
+def _rank(one: Candidate) -> tuple[bool, bool, int]:
+    # Items are the strongest evidence. What a script tells at its end comes next, then what is of held-out data.
+    return "items" not in (one.source or {}), not one.is_final, metric_rank(one.name)
 
 
 def _offer(one: Candidate, *, is_judged: bool) -> Offer:
@@ -72,10 +74,12 @@ def _candidates(task: TaskSpec, observed: Observed) -> Iterable[Candidate]:
     for table in observed.tables:
         if table.kind == "scores":
             yield from _of_items(table)
+    finals = {name for row in observed.rows if row.step is None for name in row.values}
     for name in dict.fromkeys(name for row in observed.rows for name in row.values):
         if (better := direction_of(name)) is not None:
             called = "accuracy" if "/" in name else name
-            yield Candidate(name=called, source=None if called == name else {"progress": name}, better=better)
+            source = None if called == name else {"progress": name}
+            yield Candidate(name=called, source=source, better=better, is_final=name in finals)
     for table in observed.tables:
         yield from _of_table(table)
     if task.progress is None:

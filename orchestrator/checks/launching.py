@@ -1,21 +1,22 @@
 """The command of one checked run, as the supervisor takes it."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, structs
 
 from orchestrator.checks import listen
-from orchestrator.processes import run_mark
-from orchestrator.reading.helper import place_helper, run_variables
-from orchestrator.supervisor.launch_file import CHECKPOINT, LaunchFile, Resume
-from orchestrator.task.command import HIDDEN, Launch, Places, build_launch
+from orchestrator.launch.commands import describe_launch, with_helper
+from orchestrator.launch.slots import MASK, Slot
+from orchestrator.runs.folder import RunConfig, RunFolder
+from orchestrator.runs.order import GuardSpec, Order, OrderedCode
+from orchestrator.supervisor.launch_file import LaunchFile
 from orchestrator.task.spec import TaskSpec
-from orchestrator.task.templates import fill
 
 SEARCH_PATH = "PYTHONPATH"
+NAME = "check"
+"""Stands where a queued run has its experiment and its code."""
 
 
 class Commanded(Struct, frozen=True, kw_only=True):
@@ -26,89 +27,50 @@ class Commanded(Struct, frozen=True, kw_only=True):
     seed: int
     root: Path
     """The user's own folder of the campaign file."""
-    folder: Path
-    """The run folder."""
+    folder: RunFolder
     checkout: Path
     scratch: Path
     """A folder for the helper and the listener."""
-    search_path: str = ""
-    """PYTHONPATH of the user."""
-    gpus: int = 0
+    devices: tuple[str, ...] = ()
+    """The GPUs of the run, as CUDA_VISIBLE_DEVICES names them."""
     limit_seconds: float | None = None
 
 
-def opened_file(folder: Path) -> Path:
+def opened_file(folder: RunFolder) -> Path:
     """Return the file of a run that takes what its Pythons tell."""
-    return folder / "opened.txt"
+    return folder.path / "opened.txt"
 
 
 def build_checked_launch(asked: Commanded) -> LaunchFile:
-    """Return how a checked run is started.
+    """Return how a checked run is started: as a queued one, and every Python of it tells what it opens.
 
     Raises:
+        RunError: this machine has too few GPUs.
         SpecError: a parameter cannot be spelled, or a file cannot be merged into.
         OSError: the helper or the listener cannot be written.
     """
-    start = _build(asked, "")
-    resume, task = None, asked.task
-    values = {"seed": str(asked.seed), "run_folder": str(asked.folder)}
-    if task.resume is not None:
-        again = _build(asked, CHECKPOINT)
-        arguments = _resolved(again.arguments, asked)
-        resume = Resume(when=fill(task.resume.when, values), arguments=arguments)
-    return LaunchFile(
-        checkout=str(asked.checkout),
-        arguments=_resolved(start.arguments, asked),
-        environment=start.environment | _surroundings(asked, start.environment),
-        hidden=HIDDEN,
-        shown=task.env.keep,
-        files=start.files,
-        data={path: str(asked.root / path) for path in linked_data(task)},
-        outputs=task.outputs,
-        resume=resume,
-        stop_signal=task.resume.signal if task.resume else "SIGTERM",
-        grace_seconds=task.resume.grace_seconds if task.resume else 0.0,
-        run_seconds=asked.limit_seconds,
+    config = RunConfig(experiment=NAME, profile=NAME, seed=asked.seed, params=asked.params)
+    slot = Slot(NAME, {MASK: ",".join(asked.devices)} if asked.devices else {})
+    launch = describe_launch(_made_up_order(asked), config, asked.folder, asked.checkout, slot)
+    # In the scratch folder, since a check writes nothing into the user's own.
+    return with_listener(with_helper(launch, asked.scratch / "helper"), asked.scratch, asked.folder)
+
+
+def _made_up_order(asked: Commanded) -> Order:
+    """Return the order that a queued run has. A check asks no queue, so only task, place and time limit count."""
+    return Order(
+        run=NAME,
+        identity=NAME,
+        queued=NAME,
+        code=OrderedCode(tree=NAME),
+        captures={},
+        guards=GuardSpec(run_seconds=asked.limit_seconds),
+        task=asked.task,
+        root=str(asked.root),
     )
 
 
-def linked_data(task: TaskSpec) -> tuple[str, ...]:
-    """Return the data that lie in the user's own checkout, and are linked into that of a run."""
-    return tuple(one.path for one in task.data.values() if not Path(one.path).is_absolute())
-
-
-def _build(asked: Commanded, checkpoint: str) -> Launch:
-    texts = {
-        path: (asked.checkout / path).read_text(encoding="utf-8")
-        for path, how in asked.task.files.items()
-        if how == "merge" and (asked.checkout / path).is_file()
-    }
-    data = {name: str(asked.root / one.path) for name, one in asked.task.data.items()}
-    places = Places(run_folder=str(asked.folder), data=data, gpus=asked.gpus, checkpoint=checkpoint, texts=texts)
-    return build_launch(asked.task, asked.params, asked.seed, places)
-
-
-def _resolved(arguments: tuple[str, ...], asked: Commanded) -> tuple[str, ...]:
-    """Name an interpreter beside the campaign file, such as `.venv/bin/python`, by its whole path."""
-    program, *rest = arguments
-    own = asked.root / program
-    # A link stays a link: by its place Python knows the environment that it belongs to.
-    if "/" in program and not Path(program).is_absolute() and not (asked.checkout / program).exists() and own.exists():
-        program = str(own)
-    return (program, *rest)
-
-
-def _surroundings(asked: Commanded, said: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables by which the run is known, and by which its Pythons find the helper."""
-    helper = place_helper(asked.scratch / "helper")
-    params = asked.folder / "params.json"
-    told = run_variables(asked.folder, run_mark(asked.folder), asked.seed, params)
-    search = said.get(SEARCH_PATH) or asked.search_path
-    folders = [str(helper), *([search] if search else [])]
-    return told | {SEARCH_PATH: os.pathsep.join(folders), "PYTHONUNBUFFERED": "1"}
-
-
-def with_listener(launch: LaunchFile, scratch: Path, folder: Path) -> LaunchFile:
+def with_listener(launch: LaunchFile, scratch: Path, folder: RunFolder) -> LaunchFile:
     """Let every Python of a command tell what it opens.
 
     Args:
@@ -124,6 +86,6 @@ def with_listener(launch: LaunchFile, scratch: Path, folder: Path) -> LaunchFile
     source = Path(listen.__file__).read_text(encoding="utf-8")
     (place / f"{listen.NAME}.py").write_text(source, encoding="utf-8")
     # First of all: the listener itself loads the `sitecustomize` that it hides.
-    search = os.pathsep.join([str(place), launch.environment[SEARCH_PATH]])
+    search = os.pathsep.join(filter(None, (str(place), launch.environment.get(SEARCH_PATH, ""))))
     told = {SEARCH_PATH: search, listen.VARIABLE: str(opened_file(folder))}
     return structs.replace(launch, environment=launch.environment | told)

@@ -1,6 +1,6 @@
 """Reads the numbers and items of a checked run, while its checkout and its folder are there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +8,12 @@ from msgspec import Struct
 
 from orchestrator.checks.observed import ItemsSeen, MetricSeen
 from orchestrator.errors import KnockoutError
-from orchestrator.files import write_atomically
 from orchestrator.reading import sources
 from orchestrator.reading.helper import REPORTED
 from orchestrator.reading.items import Items, read_items
-from orchestrator.reading.metrics import find_file, read_metric, read_reported, read_rows
-from orchestrator.reading.presets import build_reader
-from orchestrator.reading.progress import LogFollower, Row, encode_row
+from orchestrator.reading.metrics import find_file, read_metric
+from orchestrator.reading.progress import Row, read_progress, settle_attempts
+from orchestrator.runs.folder import RunFolder
 from orchestrator.stats import aggregates
 from orchestrator.stats.aggregates import Aggregate, AggregateError
 from orchestrator.stats.columns import ColumnError, Expression
@@ -23,8 +22,6 @@ from orchestrator.task.metric_spec import BestRow, ItemsSource, MetricSpec, pick
 from orchestrator.task.spec import ItemsSpec, TaskSpec
 from orchestrator.task.templates import fill
 
-PROGRESS = "checked-progress.jsonl"
-"""File in the run folder with the rows of progress that are read here."""
 AGGREGATES: dict[str, Callable[..., Aggregate]] = {
     "mean": aggregates.mean,
     "ratio": aggregates.ratio,
@@ -38,9 +35,8 @@ AGGREGATES: dict[str, Callable[..., Aggregate]] = {
 class RunPlaces(Struct, frozen=True, kw_only=True):
     """Where the files of one run are."""
 
-    folder: Path
+    folder: RunFolder
     checkout: Path
-    log: Path
     seed: int
 
     def find(self, text: str) -> Path:
@@ -49,51 +45,20 @@ class RunPlaces(Struct, frozen=True, kw_only=True):
         Raises:
             ReadingError: several files have such a name, or none has.
         """
-        filled = fill(text, {"seed": str(self.seed), "run_folder": str(self.folder)})
+        filled = fill(text, {"seed": str(self.seed), "run_folder": str(self.folder.path)})
         return find_file(self.checkout, filled)
 
 
-def read_progress_rows(task: TaskSpec, metrics: dict[str, MetricSpec], places: RunPlaces, text: str) -> list[Row]:
-    """Read the rows of progress of a finished run; none where they cannot be read.
-
-    Args:
-        task: says where they are.
-        metrics: whose columns are read where the rows are in a file.
-        places: the files of the run.
-        text: the log of its last attempt.
-    """
-    progress = task.progress
-    if progress is None:
-        return _reported_rows(places)
-    if progress.patterns:
-        follower = LogFollower([build_reader(pattern) for pattern in progress.patterns], 0, task.epoch or None)
-        return [*follower.feed(text), *follower.finish()]
-    rows: list[Row] = []
-    for metric in metrics.values():
-        try:
-            if isinstance(metric.source, ItemsSource):
-                continue
-            source = _source_of(metric, task, places)
-            if isinstance(source, sources.CsvSource | sources.JsonLinesSource | sources.TrainerStateSource):
-                rows += read_rows(source)[1]
-        except KnockoutError:  # the metric itself says so
-            continue
-    return rows
-
-
-def _reported_rows(places: RunPlaces) -> list[Row]:
-    path = places.folder / REPORTED
+def read_rows(folder: RunFolder) -> list[Row]:
+    """Read the rows of progress that hold, as the supervisor has copied them; none where they cannot be read."""
     try:
-        return [row for row in read_reported(path) if row.step is not None] if path.exists() else []
+        return settle_attempts(read_progress(folder.progress))
     except KnockoutError:
         return []
 
 
-def read_metrics(
-    task: TaskSpec, metrics: dict[str, MetricSpec], places: RunPlaces, rows: Sequence[Row]
-) -> dict[str, MetricSeen]:
+def read_metrics(task: TaskSpec, metrics: dict[str, MetricSpec], places: RunPlaces) -> dict[str, MetricSeen]:
     """Read every metric of a finished run."""
-    write_atomically(places.folder / PROGRESS, b"".join(encode_row(row) for row in rows))
     return {name: _read_metric(metric, task, metrics, places) for name, metric in metrics.items()}
 
 
@@ -101,7 +66,7 @@ def _read_metric(metric: MetricSpec, task: TaskSpec, metrics: dict[str, MetricSp
     try:
         if isinstance(metric.source, ItemsSource):
             return MetricSeen(value=_aggregate(metric.source, task, places))
-        reading = read_metric(metric.name, _source_of(metric, task, places), _pick_of(metric, metrics))
+        reading = read_metric(metric.name, _source_of(metric, places), _pick_of(metric, metrics))
     except (KnockoutError, ColumnError, AggregateError) as error:
         return MetricSeen(problem=str(error))
     return MetricSeen(value=reading.value, ratio=reading.ratio)
@@ -114,7 +79,7 @@ def _pick_of(metric: MetricSpec, metrics: dict[str, MetricSpec]) -> sources.Pick
     return sources.Best(pick.best, pick_direction(metric, metrics) or metric.better)
 
 
-def _source_of(metric: MetricSpec, task: TaskSpec, places: RunPlaces) -> sources.Source:
+def _source_of(metric: MetricSpec, places: RunPlaces) -> sources.Source:
     """Return where a metric's number is in the files of a run.
 
     Raises:
@@ -122,13 +87,15 @@ def _source_of(metric: MetricSpec, task: TaskSpec, places: RunPlaces) -> sources
     """
     match metric.source:
         case metric_spec.StdoutSource(stdout=pattern, value=name):
-            return sources.LogSource(path=places.log, pattern=pattern, name=name or _own_name(pattern, metric.name))
+            return sources.LogSource(
+                path=places.folder.log, pattern=pattern, name=name or _own_name(pattern, metric.name)
+            )
         case metric_spec.FileSource(file=path, key=key):
             return sources.FileSource(path=places.find(path), key=key)
         case metric_spec.ReportedSource(reported=name):
-            return sources.ReportedSource(path=places.folder / REPORTED, name=name)
+            return sources.ReportedSource(path=places.folder.path / REPORTED, name=name)
         case metric_spec.ProgressSource(progress=name):
-            return _progress_source(name, task, places)
+            return sources.ProgressSource(path=places.folder.progress, name=name)
     return _table_source(metric, places)
 
 
@@ -148,22 +115,6 @@ def _table_source(metric: MetricSpec, places: RunPlaces) -> sources.Source:
 def _own_name(pattern: str, name: str) -> str | None:
     """Return a metric's name if a preset takes the names from the lines; None where the pattern has its own."""
     return name if pattern.startswith("preset:") else None
-
-
-def _progress_source(name: str, task: TaskSpec, places: RunPlaces) -> sources.Source:
-    progress = task.progress
-    if progress is None:
-        return sources.ReportedSource(path=places.folder / REPORTED, name=name)
-    step = progress.step or task.epoch or None
-    if progress.csv:
-        return sources.CsvSource(path=places.find(progress.csv), column=name, step=step)
-    if progress.jsonl:
-        return sources.JsonLinesSource(path=places.find(progress.jsonl), key=name, step=step)
-    if progress.trainer_state:
-        return sources.TrainerStateSource(path=places.find(progress.trainer_state), key=name)
-    if progress.tensorboard:
-        return sources.TensorBoardSource(path=places.find(progress.tensorboard), tag=name)
-    return sources.ProgressSource(path=places.folder / PROGRESS, name=name)
 
 
 def _aggregate(source: ItemsSource, task: TaskSpec, places: RunPlaces) -> float:

@@ -11,8 +11,8 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from orchestrator.checks.launching import SEARCH_PATH, Commanded, build_checked_launch, linked_data
-from orchestrator.checks.numbers import RunPlaces, look_at_items, read_metrics, read_progress_rows
+from orchestrator.checks.launching import Commanded, build_checked_launch
+from orchestrator.checks.numbers import RunPlaces, look_at_items, read_metrics, read_rows
 from orchestrator.checks.observed import Heard, Observed, arrivals_of, parse_heard
 from orchestrator.checks.opened import Opened
 from orchestrator.checks.sorting import OWN, Ground, Sorted, sort_opened
@@ -26,7 +26,6 @@ from orchestrator.scripts.trial import Place, throw_away_code
 from orchestrator.supervisor.attempts import read_attempts
 from orchestrator.supervisor.launch_file import LaunchFile
 from orchestrator.supervisor.log import SIGN
-from orchestrator.supervisor.places import RunFiles
 from orchestrator.task.metric_spec import MetricSpec
 from orchestrator.task.spec import TaskSpec
 
@@ -49,7 +48,8 @@ class Asked(Struct, frozen=True, kw_only=True):
     task: TaskSpec
     params: dict[str, Any]
     metrics: dict[str, MetricSpec] = {}
-    gpus: int = 0
+    devices: tuple[str, ...] = ()
+    """The GPUs of one run."""
     limit_seconds: float | None = None
 
 
@@ -94,16 +94,15 @@ def _attempt(asked: Asked, place: Place, seed: int, folder: RunFolder, stop_seco
             params=asked.params,
             seed=seed,
             root=asked.root,
-            folder=folder.path,
+            folder=folder,
             checkout=checkout,
             scratch=scratch,
-            search_path=os.environ.get(SEARCH_PATH, ""),
-            gpus=asked.gpus,
+            devices=asked.devices,
             limit_seconds=asked.limit_seconds,
         )
         launch = build_checked_launch(commanded)
         before = list_files(checkout)
-        watched = watch_attempt(folder, launch, scratch, stop_seconds)
+        watched = watch_attempt(folder, launch, stop_seconds)
         return _gather(_Ended(asked, place, seed, folder, checkout, launch, watched, before))
 
 
@@ -121,8 +120,7 @@ class _Ended(Struct, frozen=True):
 
     @property
     def places(self) -> RunPlaces:
-        folder = self.folder
-        return RunPlaces(folder=folder.path, checkout=self.checkout, log=folder.log, seed=self.seed)
+        return RunPlaces(folder=self.folder, checkout=self.checkout, seed=self.seed)
 
 
 def _gather(ended: _Ended) -> Observed:
@@ -130,8 +128,8 @@ def _gather(ended: _Ended) -> Observed:
     result = folder.read_result()
     content = read_plain(folder.log, LARGE_BYTES)[ended.watched.num_bytes_before :] if folder.log.exists() else b""
     lines, ends = split_log(content, ended.watched.num_bytes_before)
-    rows = read_progress_rows(asked.task, asked.metrics, ended.places, content.decode(errors="replace"))
-    attempts = read_attempts(RunFiles(folder).attempts)
+    rows = read_rows(folder)
+    attempts = read_attempts(folder.attempts)
     own = {os.path.normpath(name) for name in ended.launch.files}
     written = [name for name in _changed(ended.before, list_files(ended.checkout)) if name not in own]
     heard = _hear(ended)
@@ -153,7 +151,7 @@ def _gather(ended: _Ended) -> Observed:
         return observed
     return structs.replace(
         observed,
-        metrics=read_metrics(asked.task, asked.metrics, ended.places, rows),
+        metrics=read_metrics(asked.task, asked.metrics, ended.places),
         items=look_at_items(asked.task, ended.places),
         tables=find_tables(folder.path, ended.checkout, [*written, *_list_outputs(folder)]),
     )
@@ -195,11 +193,11 @@ def _changed(before: dict[str, object], after: dict[str, object]) -> list[str]:
 
 
 def _list_outputs(folder: RunFolder) -> list[str]:
-    return list(list_files(RunFiles(folder).outputs))
+    return list(list_files(folder.outputs))
 
 
 def _hear(ended: _Ended) -> Heard:
-    heard = parse_heard(read_heard(ended.folder.path))
+    heard = parse_heard(read_heard(ended.folder))
     inside = (str(ended.checkout), str(ended.asked.root))
     held = [one for one in ended.watched.held if one.path.startswith(inside) or not is_program(one.path)]
     told = (*heard.opened, *held)
@@ -228,7 +226,7 @@ def _sort(ended: _Ended, heard: Heard, lines: tuple[str, ...], *, has_ended_well
         own=(str(ended.folder.path), *(str(asked.root / name) for name in ENVIRONMENTS)),
         tracked=frozenset(ended.before),
         covered=frozenset(find_covered(ended.place, asked.task.code, ended.before)),
-        data=(*linked_data(asked.task), *absolute),
+        data=(*ended.launch.data, *absolute),
         outputs=asked.task.outputs,
         there=frozenset(there),
         unknown=frozenset(_find_unknown(ended.place, there)),

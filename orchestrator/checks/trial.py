@@ -3,32 +3,27 @@
 import contextlib
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from msgspec import Struct
 
-import orchestrator
-from orchestrator.checks.launching import opened_file, with_listener
+from orchestrator.checks.launching import opened_file
 from orchestrator.checks.observed import Growth
 from orchestrator.checks.opened import Opened
-from orchestrator.processes import MARK, PROC, birth_of
+from orchestrator.launch.commands import supervisor_command
+from orchestrator.launch.local import job_environment
+from orchestrator.processes import PROC, birth_of
 from orchestrator.runs.folder import RunFolder
-from orchestrator.runs.members import list_members
+from orchestrator.runs.members import end_processes, list_members
 from orchestrator.scripts.trial import interrupted_by_any_signal
 from orchestrator.supervisor.attempts import read_attempts
 from orchestrator.supervisor.launch_file import LaunchFile, write_launch
-from orchestrator.supervisor.places import RunFiles
-from orchestrator.supervisor.sweep import end_processes
 
 POLL_SECONDS = 0.05
 """How often the log is looked at; so exact are the times of its lines."""
 LOOK_SECONDS = 0.25
 """How often the open files of all processes are looked at."""
-KEPT_FROM_COMMANDS = ("PYTHONSAFEPATH", MARK)
-"""Variables that would keep the supervisor from its own package, or count it as part of another run."""
 
 
 class Watched(Struct, frozen=True, kw_only=True):
@@ -45,19 +40,18 @@ class Watched(Struct, frozen=True, kw_only=True):
     """Where its part of the log begins."""
 
 
-def watch_attempt(folder: RunFolder, launch: LaunchFile, scratch: Path, stop_seconds: float | None = None) -> Watched:
+def watch_attempt(folder: RunFolder, launch: LaunchFile, stop_seconds: float | None = None) -> Watched:
     """Run the command of a run folder once, and watch it.
 
     Args:
         folder: the run folder, which may hold an earlier attempt.
         launch: the command.
-        scratch: a folder for the listener.
         stop_seconds: when the run is asked to stop, in seconds since the command was started; None for never.
 
     Raises:
         OSError: it cannot be started, or the run folder cannot be written.
     """
-    write_launch(RunFiles(folder).launch, with_listener(launch, scratch, folder.path))
+    write_launch(folder.launch, launch)
     before = folder.log.stat().st_size if folder.log.exists() else 0
     process = _start(folder)
     watch = _Watch(folder, process, before)
@@ -74,12 +68,11 @@ def watch_attempt(folder: RunFolder, launch: LaunchFile, scratch: Path, stop_sec
 
 
 def _start(folder: RunFolder) -> "subprocess.Popen[bytes]":
-    own = {name: value for name, value in os.environ.items() if name not in KEPT_FROM_COMMANDS}
+    command = supervisor_command(folder)
     return subprocess.Popen(
-        [sys.executable, "-m", "orchestrator.supervisor", str(folder.path)],
-        # `-m` looks in the working folder first, so no package of the user's can be taken for ours.
-        cwd=Path(orchestrator.__file__).parents[1],
-        env=own,
+        command.arguments,
+        cwd=command.folder,
+        env=job_environment() | command.environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -92,7 +85,7 @@ class _Watch:
 
     def __init__(self, folder: RunFolder, process: "subprocess.Popen[bytes]", before: int) -> None:
         self._folder, self._process, self._before = folder, process, before
-        self._num_attempts = len(read_attempts(RunFiles(folder).attempts))
+        self._num_attempts = len(read_attempts(folder.attempts))
         self._begun_epoch_seconds: float | None = None
         self._growth: list[Growth] = []
         self._held: dict[Opened, None] = {}
@@ -114,7 +107,7 @@ class _Watch:
     def seconds(self) -> float:
         """Return the seconds since the command was started; 0 before."""
         if self._begun_epoch_seconds is None:
-            attempts = read_attempts(RunFiles(self._folder).attempts)
+            attempts = read_attempts(self._folder.attempts)
             if len(attempts) > self._num_attempts:
                 self._begun_epoch_seconds = attempts[-1].begun_epoch_seconds
         return 0.0 if self._begun_epoch_seconds is None else max(0.0, time.time() - self._begun_epoch_seconds)
@@ -177,7 +170,7 @@ def _only_reads(pid: int, descriptor: str) -> bool:
     return flags & os.O_ACCMODE == os.O_RDONLY
 
 
-def read_heard(folder: Path) -> list[str]:
+def read_heard(folder: RunFolder) -> list[str]:
     """Return the lines that the Pythons of a run wrote; none if there was no Python."""
     try:
         return opened_file(folder).read_text(encoding="utf-8", errors="surrogateescape").splitlines()

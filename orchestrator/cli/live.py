@@ -1,6 +1,6 @@
 """The runs under way: a table refreshed in place on a terminal, lines elsewhere."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from statistics import mean
 
@@ -82,14 +82,25 @@ class LiveTable:
 
 def _live_cells(live: LiveRun) -> list[str]:
     if not live.epochs:
-        return [f"0/{live.num_epochs}", "", ""]
+        return [f"0{_of(live)}", "", ""]
     last = live.epochs[-1]
-    loss = "not finite" if last.val_loss is None else f"{last.val_loss:.3f}"
-    return [f"{last.epoch}/{live.num_epochs}", loss, f"{last.seconds:.2f}"]
+    return [f"{last.epoch}{_of(live)}", _say_loss(last.told), f"{last.seconds:.2f}"]
+
+
+def _of(live: LiveRun) -> str:
+    return "" if live.num_epochs is None else f"/{live.num_epochs}"
+
+
+def _say_loss(told: Mapping[str, float | None]) -> str:
+    name = next((name for name in ("val_loss", "loss", "train_loss") if name in told), None)
+    if name is None:
+        return ""
+    loss = told[name]
+    return "not finite" if loss is None else f"{loss:.3f}"
 
 
 def _run_seconds_left(live: LiveRun) -> float | None:
-    if not live.epochs:
+    if not live.epochs or live.num_epochs is None:
         return None
     return (live.num_epochs - len(live.epochs)) * live.epochs[-1].seconds
 
@@ -99,7 +110,7 @@ def seconds_left(rows: Sequence[QueuedRun], live: Sequence[LiveRun]) -> float | 
     known = [seconds for run in live if (seconds := _run_seconds_left(run)) is not None]
     if not known:
         return None
-    whole_run = mean(run.epochs[-1].seconds * run.num_epochs for run in live if run.epochs)
+    whole_run = mean(run.epochs[-1].seconds * run.num_epochs for run in live if run.epochs and run.num_epochs)
     waiting = sum(row.state is RunState.QUEUED for row in rows) * whole_run
     return (sum(known) + waiting) / max(1, len(live))
 

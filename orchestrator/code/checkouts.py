@@ -5,6 +5,7 @@ process also locks a file: where processes cannot be looked up, as in another co
 """
 
 import re
+import shutil
 import socket
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -150,6 +151,33 @@ class Checkouts:
             self._add(code.commit, path)
         self._folders[code.tree] = path
         return folder
+
+    def open_run(self, run_id: str, experiment: str, code: OrderedCode) -> Path:
+        """Return a fresh folder with all files of a run's commit, which no other run sees.
+
+        Args:
+            run_id: names the folder.
+            experiment: for messages.
+            code: what the run was queued with.
+
+        Raises:
+            CodeError: the code no longer exists, or git refuses.
+        """
+        path = self.paths.worktrees / worktree_name(run_id, code.commit or code.tree)
+        if code.commit is None:
+            shutil.copytree(self.open(experiment, code), path)
+            return path
+        self._add(code.commit, path)
+        self._folders[run_id] = path
+        return path / self._open_repository().prefix
+
+    def remove(self, path: Path) -> list[str]:
+        """Remove a folder that `open_run` returned; return a sentence for it if it cannot be removed."""
+        top = next((run_id for run_id, folder in self._folders.items() if path.is_relative_to(folder)), None)
+        if top is None:
+            shutil.rmtree(path)
+            return []
+        return self._remove([self._folders.pop(top)])
 
     def _add(self, commit: str, path: Path) -> None:
         try:

@@ -1,6 +1,7 @@
-"""Jobs that are forked from a standby process: `model.standby`, one for each code tree.
+"""Jobs that are forked from a standby process, one for each code tree.
 
 A standby has imported everything, which takes seconds, so its forks start at once. A forked job behaves as a `Job`.
+Supervisors of commands are forked so too.
 """
 
 import contextlib
@@ -11,17 +12,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from orchestrator.errors import UNKNOWN_STATUS
-from orchestrator.launch.local import KILL_SECONDS, Job, job_environment
+from orchestrator.launch.local import (
+    KILL_SECONDS,
+    Job,
+    JobCommand,
+    StandbyCommand,
+    job_environment,
+    signal_members,
+)
 from orchestrator.launch.slots import Slot
-from orchestrator.processes import EXIT_CODE, GONE, MARK, STANDBY_MARK, STATE, read_stat
+from orchestrator.processes import EXIT_CODE, GONE, STATE, read_stat
 from orchestrator.runs.folder import RunFolder
-from orchestrator.runs.members import end_members, mark_variables
+from orchestrator.runs.members import end_processes
 
 START_SECONDS = 120.0
 """Longest wait for a fork. The first one also waits for the imports."""
@@ -40,17 +47,17 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class Standby:
-    """A standby process of one code tree. No method waits for it: it may be stopped, or still import."""
+    """A standby process. No method waits for it: it may be stopped, or still import."""
 
-    def __init__(self, code: Path, environment: dict[str, str], *, for_gpu: bool) -> None:
+    def __init__(self, command: JobCommand, standby: StandbyCommand) -> None:
         self.statuses: dict[int, int] = {}
         """Number of a job that ended -> its exit status, until the job takes it."""
         self._starting: list[ForkedJob] = []
         self._rest = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "model.standby", *(["--gpu"] if for_gpu else [])],
-            cwd=code,
-            env=job_environment() | environment | {MARK: STANDBY_MARK},
+            standby.arguments,
+            cwd=command.folder,
+            env=job_environment() | standby.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -132,9 +139,9 @@ class ForkedJob:
     The standby reports its number. If it never does, the job starts as an ordinary process.
     """
 
-    def __init__(self, standby: Standby, folder: RunFolder, code: Path, data_folder: Path, slot: Slot) -> None:
+    def __init__(self, standby: Standby, folder: RunFolder, command: JobCommand, slot: Slot) -> None:
         self.slot, self.folder = slot, folder
-        self._standby, self._code, self._data_folder = standby, code, data_folder
+        self._standby, self._command = standby, command
         self._pid: int | None = None
         self._handle: int | None = None
         """File descriptor of the process. It is readable once the process has ended, and no other process gets it."""
@@ -145,10 +152,10 @@ class ForkedJob:
         self._status: int | None = None
         self._is_to_stop = False
         request = {
-            "words": [str(folder.path.resolve()), "--data-folder", str(data_folder.resolve())],
-            "folder": str(code),
+            "words": command.standby.words if command.standby is not None else (),
+            "folder": str(command.folder),
             "log": str(folder.log.resolve()),
-            "environment": slot.environment | mark_variables(folder),
+            "environment": command.environment,
         }
         if not standby.ask(self, request):
             self._start_ordinary()
@@ -210,7 +217,7 @@ class ForkedJob:
         return os.waitstatus_to_exitcode(status) if status else UNKNOWN_STATUS
 
     def _start_ordinary(self) -> None:
-        self._ordinary = Job(self.folder, self._code, self._data_folder, self.slot)
+        self._ordinary = Job(self.folder, self._command, self.slot)
 
     def _is_there(self) -> bool:
         return self._handle is not None and not select.select([self._handle], [], [], 0.0)[0]
@@ -230,10 +237,20 @@ class ForkedJob:
 
     def pause(self) -> None:
         """Stop the job and all that it started, until `resume`."""
+        if self._ordinary is not None:
+            self._ordinary.pause()
+            return
         self._signal(signal.SIGSTOP)
+        if self._command.is_supervisor:
+            signal_members(self.folder, signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let a paused job run on."""
+        if self._ordinary is not None:
+            self._ordinary.resume()
+            return
+        if self._command.is_supervisor:
+            signal_members(self.folder, signal.SIGCONT)
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
@@ -247,7 +264,7 @@ class ForkedJob:
             return
         if self._handle is not None:
             select.select([self._handle], [], [], KILL_SECONDS)
-        end_members(self.folder)
+        end_processes(self.folder, term_seconds=0)
 
     def _await_number(self) -> None:
         """Wait until the standby has reported the job's number. A standby that does not is killed."""
@@ -268,40 +285,32 @@ AnyJob = Job | ForkedJob
 
 
 class Launcher:
-    """Starts jobs: on Linux as forks of a standby of their code, elsewhere as ordinary processes."""
+    """Starts jobs: on Linux as forks of a standby that has their imports done, elsewhere as ordinary processes."""
 
-    def __init__(self, data_folder: Path) -> None:
-        self.data_folder = data_folder
-        self._standbys: dict[tuple[str, bool, tuple[tuple[str, str], ...]], Standby] = {}
+    def __init__(self) -> None:
+        self._standbys: dict[tuple[tuple[str, ...], str, tuple[tuple[str, str], ...]], Standby] = {}
 
-    def start(self, folder: RunFolder, code: Path, code_hash: str, slot: Slot) -> AnyJob:
-        """Start the job of a run folder in `code`, a folder that holds the code of that hash.
+    def start(self, folder: RunFolder, command: JobCommand, slot: Slot) -> AnyJob:
+        """Start the job of a run folder.
 
         Raises:
-            OSError: the job's log cannot be written.
+            OSError: the job's log cannot be written, or the system refuses a process.
         """
         # A forked process could tell nobody that its log cannot be written. Here it raises.
         folder.log.open("ab").close()
-        standby = self._standby(code, code_hash, slot)
-        if standby is None:
-            return Job(folder, code, self.data_folder, slot)
-        return ForkedJob(standby, folder, code, self.data_folder, slot)
+        # On other systems libraries that are loaded do not survive a fork.
+        if command.standby is None or sys.platform != "linux":
+            return Job(folder, command, slot)
+        return ForkedJob(self._find_standby(command, command.standby), folder, command, slot)
 
-    def _standby(self, code: Path, code_hash: str, slot: Slot) -> Standby | None:
-        if sys.platform != "linux":
-            # On other systems libraries that are loaded do not survive a fork.
-            return None
-        # Threads and allocator are read when a process begins, so each setting of them needs its own standby.
-        # CUDA starts only after the fork, so jobs on different GPUs share a standby.
-        shared = {name: value for name, value in slot.environment.items() if name != "CUDA_VISIBLE_DEVICES"}
-        for_gpu = slot.gpu is not None
-        key = (code_hash, for_gpu, tuple(sorted(shared.items())))
+    def _find_standby(self, command: JobCommand, wanted: StandbyCommand) -> Standby:
+        key = (wanted.arguments, wanted.code, tuple(sorted(wanted.environment.items())))
         standby = self._standbys.get(key)
         if standby is not None and not standby.is_alive():
             standby.listen()
             standby.close()
         if standby is None or not standby.is_alive():
-            self._standbys[key] = Standby(code, shared, for_gpu=for_gpu)
+            self._standbys[key] = Standby(command, wanted)
         return self._standbys[key]
 
     def wait(self, seconds: float) -> None:

@@ -38,7 +38,7 @@ class Ruling(Struct, frozen=True, kw_only=True):
 
 
 class Pace(Struct, frozen=True, kw_only=True):
-    """How long an epoch takes."""
+    """How long an epoch takes, or one step where a command counts several between two rows."""
 
     seconds: float
     """By the clock."""
@@ -52,6 +52,8 @@ def rule(
     reference: Pace | None,
     shared_by: str | None = None,
     probes: Sequence[Probe] = (),
+    *,
+    can_probe: bool = True,
 ) -> Ruling | None:
     """Return the ruling on the epochs finished so far; None lets the run go on.
 
@@ -62,16 +64,18 @@ def rule(
         shared_by: what else the machine was busy with, in words; None if nothing. The limit of `epoch_seconds` then
             waits for twice as many slow epochs, and a ruling for slowness says so.
         probes: the probes of the run so far, oldest first.
+        can_probe: whether the run can be timed in turns with its reference. If not, `check_pace` compares them.
     """
     epochs = without_pauses(epochs, probes)
     patient = msgspec.structs.replace(spec, slow_epochs=spec.slow_epochs * 2) if shared_by else spec
     # If a run has failed and is slow too, it has failed: a faster machine would not help it.
-    failed = check_finite(epochs) or check_divergence(epochs, spec) or check_memory(epochs, spec)
+    failed = check_finite(epochs, spec) or check_divergence(epochs, spec) or check_memory(epochs, spec)
     slow = (
         check_smoke(epochs, spec)
         or check_speed(epochs, patient)
         or check_wall_time(epochs, spec)
-        or check_relative_speed(epochs, spec, reference, probes)
+        or (check_relative_speed(epochs, spec, reference, probes) if can_probe else None)
+        or (check_pace(epochs, spec, reference) if not can_probe and not shared_by else None)
     )
     if failed or slow is None or not shared_by:
         return failed or slow
@@ -141,31 +145,50 @@ def describe_release(spec: GuardSpec, measurement: Measurement) -> str:
     return f"it looked too slow and goes on: {describe_measurement(measurement)}; {limit}"
 
 
-def check_finite(epochs: Sequence[EpochRecord]) -> Ruling | None:
-    """Stop a run whose last epoch has no finite training or validation loss."""
-    if not epochs or (epochs[-1].train_loss is not None and epochs[-1].val_loss is not None):
+LOSSES = ("train_loss", "loss")
+"""Numbers that are watched if the campaign names none; the first that is told counts."""
+VALIDATION_LOSS = "val_loss"
+SPOKEN = {"train_loss": "training loss", "val_loss": "validation loss"}
+
+
+def find_watched(epochs: Sequence[EpochRecord], spec: GuardSpec) -> str | None:
+    """Return the name of the number that must stay finite and not diverge; None if no epoch tells one."""
+    names = (spec.watch,) if spec.watch else LOSSES
+    return next((name for name in names if any(name in record.told for record in epochs)), None)
+
+
+def _say(name: str) -> str:
+    return SPOKEN.get(name, f"`{name}`")
+
+
+def check_finite(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling | None:
+    """Stop a run whose last epoch tells no finite number for what is watched, or for the validation loss."""
+    told = epochs[-1].told if epochs else {}
+    names = [name for name in (find_watched(epochs, spec), VALIDATION_LOSS) if name and name in told]
+    broken = next((name for name in names if told[name] is None), None)
+    if broken is None:
         return None
-    which = "training" if epochs[-1].train_loss is None else "validation"
     return Ruling(
         state=RunState.FAILED,
         failure=Failure.NONFINITE,
-        reason=f"the {which} loss of epoch {epochs[-1].epoch} is not a finite number",
+        reason=f"the {_say(broken)} of epoch {epochs[-1].epoch} is not a finite number",
     )
 
 
 def check_divergence(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling | None:
-    """Stop a run whose last `divergence_epochs` training losses are all far above the lowest so far.
+    """Stop a run whose last `divergence_epochs` watched numbers are all far above the lowest so far.
 
-    The limit is a multiple of the lowest loss. A lowest loss of 0 or below has no multiple, so nothing is ruled then.
+    The limit is a multiple of the lowest one. A lowest loss of 0 or below has no multiple, so nothing is ruled then.
     """
-    losses = [record.train_loss for record in epochs if record.train_loss is not None]
-    newest = [record.train_loss for record in epochs[-spec.divergence_epochs :]]
+    watched = find_watched(epochs, spec)
+    told = [record.told[watched] for record in epochs if watched and watched in record.told]
+    losses, newest = [loss for loss in told if loss is not None], told[-spec.divergence_epochs :]
     if spec.divergence_factor is None or len(newest) < spec.divergence_epochs or min(losses, default=0.0) <= 0:
         return None
     limit = spec.divergence_factor * min(losses)
     if any(loss is None or loss <= limit for loss in newest):
         return None
-    what = f"the training loss diverged to {newest[-1]:.4g}: the lowest so far is {min(losses):.4g}"
+    what = f"the {_say(watched or '')} diverged to {newest[-1]:.4g}: the lowest so far is {min(losses):.4g}"
     how = f"{spec.divergence_epochs} epochs in a row were above {spec.divergence_factor:g} x that"
     return Ruling(state=RunState.FAILED, failure=Failure.DIVERGED, reason=f"{what}, and {how}")
 
@@ -193,7 +216,8 @@ def check_smoke(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling | None
     """
     if spec.smoke_epoch_seconds is None or len(epochs) < spec.smoke_epochs:
         return None
-    seconds = median(record.seconds for record in epochs[spec.warmup_epochs : spec.smoke_epochs])
+    timed = [record.seconds for record in _counted(epochs[: spec.smoke_epochs], spec)]
+    seconds = median(timed) if timed else 0.0
     if seconds <= spec.smoke_epoch_seconds:
         return None
     what = f"the smoke phase of {spec.smoke_epochs} epochs took {seconds:.2f} s an epoch"
@@ -204,7 +228,7 @@ def check_smoke(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling | None
 def check_wall_time(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Ruling | None:
     """Stop a run whose epochs after warm-up took longer than `wall_seconds` together."""
     # Compiling takes longer than some epochs. It is part of the warm-up, and counts for no limit.
-    counted = epochs[spec.warmup_epochs :]
+    counted = _counted(epochs, spec)
     seconds = sum(record.seconds for record in counted)
     if spec.wall_seconds is None or seconds <= spec.wall_seconds:
         return None
@@ -245,6 +269,30 @@ def check_relative_speed(
     return Ruling(state=RunState.TOO_SLOW, reason=reason, is_relative=True)
 
 
+PATIENCE = 2
+"""Without a probe, so many times `slow_epochs` must be finished before a run is compared with its reference."""
+
+
+def check_pace(epochs: Sequence[EpochRecord], spec: GuardSpec, reference: Pace | None) -> Ruling | None:
+    """Stop a run whose fastest step took longer than `relative_to_reference` times the reference's fastest step.
+
+    This is for commands that nobody can time in turns with their reference. The machine of now and that of then may
+    differ, so all doubt speaks for the run. Its fastest step counts and not its usual one, because other programs only
+    make steps slower. The caller asks only where no other load is found, and takes references of the same device alone.
+    A step is what the command counts: two rows that are 50 steps apart are 50 times one step.
+    """
+    own = fastest_pace(epochs, spec)
+    limit = spec.relative_to_reference
+    if own is None or limit is None or reference is None or reference.seconds <= 0:
+        return None
+    number, ratio = len(_counted(epochs, spec)), own.seconds / reference.seconds
+    if number < PATIENCE * spec.slow_epochs or ratio <= limit:
+        return None
+    what = f"the fastest of {number} steps took {three_digits(own.seconds)} s, {ratio:.2f} x the reference's fastest"
+    how = f"the limit is {limit:g} x; nothing else kept the machine busy"
+    return Ruling(state=RunState.TOO_SLOW, reason=f"{what} of {three_digits(reference.seconds)} s; {how}")
+
+
 def _newest_suspected(epochs: Sequence[EpochRecord], spec: GuardSpec, probes: Sequence[Probe]) -> Sequence[EpochRecord]:
     """Return the newest epochs that must all be slow for a probe; none if they are too few, or no probe is due."""
     if not probes:
@@ -254,13 +302,13 @@ def _newest_suspected(epochs: Sequence[EpochRecord], spec: GuardSpec, probes: Se
         return []
     # Each probe pauses the run. Waits that double keep a run that is slow now and then from many of them.
     number = 2 ** len(probes)
-    counted = epochs[max(spec.warmup_epochs, probes[-1].epoch) :]
+    counted = [record for record in _counted(epochs, spec) if record.epoch > probes[-1].epoch]
     return counted[-number:] if len(counted) >= number else []
 
 
 def _slowdown(record: EpochRecord, reference: Pace) -> float:
     # The smaller ratio counts. An epoch that waited for a processor is long by the clock, but not in processor time.
-    ratios = [record.seconds / reference.seconds]
+    ratios = [record.seconds / record.num_steps / reference.seconds]
     if record.cpu_seconds is not None and reference.cpu_seconds:
         ratios.append(record.cpu_seconds / reference.cpu_seconds)
     return min(ratios)
@@ -268,8 +316,13 @@ def _slowdown(record: EpochRecord, reference: Pace) -> float:
 
 def _newest_counted(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Sequence[EpochRecord]:
     """Return the last `slow_epochs` epochs after warm-up; none while there are fewer."""
-    counted = epochs[spec.warmup_epochs :]
+    counted = _counted(epochs, spec)
     return counted[-spec.slow_epochs :] if len(counted) >= spec.slow_epochs else []
+
+
+def _counted(epochs: Sequence[EpochRecord], spec: GuardSpec) -> list[EpochRecord]:
+    """Return the epochs after warm-up whose seconds count; those of an attempt's first row hold imports too."""
+    return [record for record in epochs[spec.warmup_epochs :] if record.is_timed]
 
 
 def _describe_count(spec: GuardSpec) -> str:
@@ -277,15 +330,15 @@ def _describe_count(spec: GuardSpec) -> str:
 
 
 def fastest_pace(epochs: Sequence[EpochRecord], spec: GuardSpec) -> Pace | None:
-    """Return the pace of a reference: its fastest epoch after warm-up; None until `slow_epochs` are finished.
+    """Return the pace of a run: its fastest epoch after warm-up; None until `slow_epochs` are finished.
 
     A busy machine only makes epochs slower, so the fastest one is nearest to the cost of the training.
     """
-    counted = epochs[spec.warmup_epochs :]
+    counted = _counted(epochs, spec)
     if len(counted) < spec.slow_epochs:
         return None
     cpu_seconds = [record.cpu_seconds for record in counted if record.cpu_seconds is not None]
     return Pace(
-        seconds=min(record.seconds for record in counted),
+        seconds=min(record.seconds / record.num_steps for record in counted),
         cpu_seconds=min(cpu_seconds) if len(cpu_seconds) == len(counted) else None,
     )

@@ -4,21 +4,50 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from msgspec import Struct
+
 from orchestrator.launch.slots import Slot
-from orchestrator.processes import MARK
+from orchestrator.processes import MARK, signal_group
 from orchestrator.runs.folder import RunFolder
-from orchestrator.runs.members import end_members, mark_variables
+from orchestrator.runs.members import end_processes, list_members
 
 KILL_SECONDS = 10.0
 """Longest wait for the end of a killed process. One that waits for a disk ends only when the disk answers."""
 
 
+class StandbyCommand(Struct, frozen=True, kw_only=True):
+    """A process that has its imports done and forks jobs on request."""
+
+    arguments: tuple[str, ...]
+    environment: dict[str, str] = {}
+    """Variables that are read when a process begins, so jobs with others need another standby."""
+    code: str
+    """Which code it has imported."""
+    words: tuple[str, ...]
+    """What it is asked to run."""
+
+
+class JobCommand(Struct, frozen=True, kw_only=True):
+    """How the job of one run is started."""
+
+    arguments: tuple[str, ...]
+    """The command of an ordinary process."""
+    folder: Path
+    """Where it works."""
+    environment: dict[str, str] = {}
+    """Variables beside those of this process."""
+    standby: StandbyCommand | None = None
+    """What forks it; None for a job that starts by itself."""
+    is_supervisor: bool = False
+    """Whether it is the supervisor of the command that trains, which has a session of its own."""
+
+
 def job_environment() -> dict[str, str]:
     """Return the variables of this process that a job may see."""
-    # PYTHONSAFEPATH would keep `-m` from the working folder, where the job's own `model` lies.
+    # PYTHONSAFEPATH would keep `-m` from the working folder, where the job's own code lies.
     # The mark would count the job as part of another run.
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONSAFEPATH", MARK)}
 
@@ -26,14 +55,13 @@ def job_environment() -> dict[str, str]:
 class Job:
     """A training process. Its group holds all that it starts."""
 
-    def __init__(self, folder: RunFolder, code: Path, data_folder: Path, slot: Slot) -> None:
-        self.slot, self.folder = slot, folder
-        command = [sys.executable, "-m", "model", str(folder.path), "--data-folder", str(data_folder)]
+    def __init__(self, folder: RunFolder, command: JobCommand, slot: Slot) -> None:
+        self.slot, self.folder, self._command = slot, folder, command
         with folder.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command,
-                cwd=code,
-                env=job_environment() | slot.environment | mark_variables(folder),
+                command.arguments,
+                cwd=command.folder,
+                env=job_environment() | command.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -56,9 +84,13 @@ class Job:
     def pause(self) -> None:
         """Stop the job and all that it started, until `resume`."""
         self._signal(signal.SIGSTOP)
+        if self._command.is_supervisor:
+            signal_members(self.folder, signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let a paused job run on."""
+        if self._command.is_supervisor:
+            signal_members(self.folder, signal.SIGCONT)
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
@@ -66,8 +98,33 @@ class Job:
         self._signal(signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=KILL_SECONDS)
-        end_members(self.folder)
+        # What has left the job's group is found by its mark.
+        end_processes(self.folder, term_seconds=0)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process.poll() is None:
             os.killpg(self._process.pid, number)
+
+
+def signal_members(folder: RunFolder, number: signal.Signals) -> None:
+    """Send a signal to every process of a run on this machine that belongs to this user."""
+    for member in list_members(folder):
+        with contextlib.suppress(PermissionError):
+            signal_group(member, number)
+
+
+def run_quietly(arguments: tuple[str, ...], environment: Mapping[str, str], seconds: float) -> str | None:
+    """Return what a short command prints; None if it cannot be started, fails or takes longer."""
+    try:
+        done = subprocess.run(
+            arguments,
+            env=environment,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=True,
+            timeout=seconds,
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode(errors="replace")

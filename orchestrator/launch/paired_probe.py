@@ -7,7 +7,6 @@ byte from the other, so only one computes at a time. They never wait for this pr
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -44,6 +43,8 @@ class Side:
 
     config: Path
     code: Path
+    command: tuple[str, ...]
+    """What times turns."""
 
 
 class PairedProbe:
@@ -146,7 +147,8 @@ class _Process:
     def __init__(self, side: Side, words: Sequence[str], slot: Slot, reads: int, writes: int) -> None:
         self._turns: list[Turn] = []
         self._rest, self._errors = b"", b""
-        command = [sys.executable, "-m", "model.probe", str(side.config.resolve()), "--pass-to", str(writes)]
+        self._command = side.command
+        command = [*side.command, str(side.config.resolve()), "--pass-to", str(writes)]
         # `-m` looks in the working folder first, so each side runs its own checkout's `model`.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
         self._process = subprocess.Popen(
@@ -185,7 +187,8 @@ class _Process:
     def describe_death(self) -> str:
         """Say how it ended, and quote the last line that it printed."""
         last = self._errors.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-        return f"`python -m model.probe` ended with status {self.status()}: {last[0]}"
+        name = " ".join((Path(self._command[0]).name, *self._command[1:]))
+        return f"`{name}` ended with status {self.status()}: {last[0]}"
 
     def close(self) -> None:
         """End it and all that it started."""

@@ -6,8 +6,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+from msgspec import Struct, structs
+
 from orchestrator.code.checkouts import Checkouts
-from orchestrator.errors import KnockoutError
+from orchestrator.errors import KnockoutError, RunError
+from orchestrator.launch.commands import fill_own, read_run_config, task_of
 from orchestrator.launch.forked import AnyJob
 from orchestrator.launch.guards import Pace, Ruling, describe_release, fastest_pace, is_settled, rule_on_probe
 from orchestrator.launch.paired_probe import PairedProbe, Side
@@ -153,7 +157,9 @@ class References:
         for run in order.references:
             folder = self.paths.run(run)
             # The worker that trains an unreadable reference notes that.
-            with suppress(OSError, ValueError):
+            with suppress(OSError, ValueError, RunError):
+                if task_of(order).probe is None and not self._is_same_device(order, folder):
+                    continue
                 if (pace := fastest_pace(folder.read_epochs(), order.guards)) is not None:
                     yield folder, pace
 
@@ -180,8 +186,27 @@ class References:
                     other.resume()
                 raise
 
-        return start if order.references else None
+        return start if order.references and task_of(order).probe is not None else None
+
+    def _is_same_device(self, order: Order, reference: RunFolder) -> bool:
+        """Whether a reference was trained where this run is: nobody times the two in turns."""
+        ours, theirs = (_read_device(folder) for folder in (self.paths.run(order.run), reference))
+        return ours == theirs
 
     def _side(self, folder: RunFolder) -> Side:
-        experiment = folder.read_config().experiment
-        return Side(folder.config, self.checkouts.open(experiment, read_order(folder).code))
+        experiment, order = read_run_config(folder).experiment, read_order(folder)
+        command = fill_own(task_of(order).probe or (), structs.replace(order, root=str(self.paths.root)))
+        return Side(folder.config, self.checkouts.open(experiment, order.code), command)
+
+
+class _Origin(Struct, frozen=True):
+    """What is read from `provenance.json`."""
+
+    host: str
+    environment: dict[str, str | None]
+
+
+def _read_device(folder: RunFolder) -> tuple[str, str | None]:
+    """Return the machine of a run, and its GPU."""
+    origin = msgspec.json.decode(folder.provenance.read_bytes(), type=_Origin)
+    return origin.host, origin.environment.get("gpu")

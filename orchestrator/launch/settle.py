@@ -14,18 +14,19 @@ from orchestrator.errors import (
     UNKNOWN_STATUS,
     DataError,
     FaultKind,
+    RunError,
     find_system_error,
     kind_of_errno,
     kind_of_status,
 )
-from orchestrator.launch.start import Jobs, Task
+from orchestrator.launch.commands import task_of
+from orchestrator.launch.start import Jobs, Task, find_changed
 from orchestrator.launch.watcher import STOPPING_STATUSES, Ending
 from orchestrator.processes import Process
 from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.runs.consistency import why_not_believed
-from orchestrator.runs.fingerprints import changed_captures
 from orchestrator.runs.folder import Result, RunFolder
-from orchestrator.runs.members import end_members
+from orchestrator.runs.members import end_processes
 from orchestrator.runs.order import Order
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.states import OPEN, Failure, RunState
@@ -34,27 +35,29 @@ from orchestrator.runs.states import OPEN, Failure, RunState
 def refuse_doubtful(paths: Paths, folder: RunFolder, order: Order) -> str | None:
     """Set aside a result that does not count; return the reason as a sentence, None if the result counts.
 
-    A capture may have other bytes than those in the run's identity. Nobody knows since when, so no epoch counts.
+    Data may have other bytes than those in the run's identity. Nobody knows since when, so no epoch counts.
     A result may contradict its own predictions. Then the checkpoint stays, and the next job scores the run again.
 
     Raises:
         OSError: a file cannot be set aside.
     """
     try:
-        changed = changed_captures(order.captures, paths.root, paths.fingerprints)
+        changed = find_changed(order, paths)
     except DataError as error:
         folder.set_result_aside()
         return f"{error}; its result cannot be checked and is set aside: run again to score it"
     if changed:
         folder.set_result_aside()
-        for path in (folder.checkpoint, folder.epochs):
+        # Without its attempts, a supervised run starts over.
+        for path in (folder.checkpoint, folder.epochs, folder.attempts, folder.progress):
             if path.exists():
                 folder.set_aside(path)
         return (
-            f"{paths.root / changed[0]}: the capture changed while the run trained, so its result is set aside; "
-            "put the capture back and run again, or queue a run on the new one"
+            f"{changed} changed while the run trained, so its result is set aside; put the data back and run "
+            "again, or queue a run on the new ones"
         )
-    reason = why_not_believed(folder)
+    # A supervised run's numbers are read from what it leaves, so there is no second account to contradict it.
+    reason = None if task_of(order).supervised else why_not_believed(folder)
     if reason is None:
         return None
     folder.set_result_aside()
@@ -225,7 +228,7 @@ class Settler:
 
     def _settle(self, task: Task, ending: Ending) -> None:
         claimed, result, folder = task.claimed, ending.result, task.live.folder
-        end_members(folder)
+        end_processes(folder, term_seconds=0)
         if ending.is_disk_full:
             self.note(f"{claimed.id}: {ending.reason}; nothing more was started")
             self.jobs.ask_to_stop()
@@ -264,7 +267,7 @@ class Settler:
     def _plan_retry(self, claimed: QueuedRun) -> Retry | None:
         num_epochs = 0
         # Epochs that cannot be read are a problem of the next start, which says so.
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RunError):
             num_epochs = len(self.paths.run(claimed.id).read_epochs())
         return plan_retry(self._tried.get(claimed.id), num_epochs, time.monotonic())
 

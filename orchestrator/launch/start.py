@@ -1,4 +1,4 @@
-"""Starts a claimed run: order, captures, code, check, job. Holds the slots and the jobs under way in them."""
+"""Starts a claimed run: order, data, checkout, check, job. Holds the slots and the jobs under way in them."""
 
 import os
 from collections.abc import Callable, Collection, Sequence
@@ -6,11 +6,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec import structs
+
 from orchestrator.code.checkouts import Checkouts
-from orchestrator.errors import DataError, RunError
+from orchestrator.errors import DataError, RunError, SpecError
+from orchestrator.launch.commands import build_launch_file, prepare_job, read_run_config, task_of
 from orchestrator.launch.compilers import find_compiler_problem
 from orchestrator.launch.contention import FreeMemory, find_other_load, fits_beside
-from orchestrator.launch.forked import Launcher
+from orchestrator.launch.forked import AnyJob, Launcher
 from orchestrator.launch.guards import Ruling
 from orchestrator.launch.probing import References
 from orchestrator.launch.provenance import with_first_threads, write_provenance
@@ -18,10 +21,14 @@ from orchestrator.launch.slots import Slot
 from orchestrator.launch.watcher import LiveRun
 from orchestrator.queue.reconcile import end_remaining_jobs
 from orchestrator.queue.store import QueuedRun
-from orchestrator.runs.fingerprints import changed_captures
-from orchestrator.runs.folder import RunFolder
+from orchestrator.runs.fingerprints import changed_captures, changed_data
+from orchestrator.runs.folder import RunConfig, RunFolder
+from orchestrator.runs.job_lock import HeldError
 from orchestrator.runs.order import AGAIN, Order, read_order
 from orchestrator.runs.paths import Paths
+from orchestrator.supervisor.attempts import read_attempts
+from orchestrator.supervisor.checkout import collect_outputs
+from orchestrator.supervisor.launch_file import write_launch
 from orchestrator.task.ask import check_job
 
 
@@ -39,6 +46,8 @@ class Task:
     slot: Slot
     ruling: Ruling | None = None
     """What a guard has ruled; None while the run goes on."""
+    own_checkout: Path | None = None
+    """The checkout that this run has to itself; None where runs share one."""
 
 
 @dataclass
@@ -121,12 +130,13 @@ class Jobs:
             run.ask_to_stop()
         return bool(found)
 
-    def kill_run(self, run_id: str) -> None:
-        """End the job of a run at once, and forget it."""
-        for task in self.tasks:
-            if task.claimed.id == run_id:
-                task.live.kill()
+    def kill_run(self, run_id: str) -> list[Task]:
+        """End the job of a run at once, and forget it; return what was forgotten."""
+        ended = [task for task in self.tasks if task.claimed.id == run_id]
+        for task in ended:
+            task.live.kill()
         self.tasks = [task for task in self.tasks if task.claimed.id != run_id]
+        return ended
 
     def check(self, task: Task) -> int | None:
         """Ask the guards about a run; return its job's exit status, None while it runs."""
@@ -162,27 +172,66 @@ class Starter:
         """Start a run's job in a slot.
 
         Raises:
-            RejectedError: the experiment's code refuses the job.
-            RunError, CodeError, DataError: the folder, the code or a capture is not as it was queued.
+            RejectedError: the experiment's code refuses the job, or its command cannot be built.
+            RunError, CodeError, DataError: the folder, the code or the data are not as they were queued.
             OSError, ValueError: a file of the run cannot be read or written.
         """
         folder = self.paths.run(claimed.id)
-        order, config = read_order(folder), folder.read_config()
-        if config.runtime.compile and (lacking := find_compiler_problem()) is not None:
+        # Relative paths begin at the campaign's folder, which may have another name on the machine that queued the run.
+        order = structs.replace(read_order(folder), root=str(self.paths.root.resolve()))
+        config, task = read_run_config(folder), task_of(order)
+        num_epochs, needs = find_facts(order, config)
+        if "compiler" in needs and (lacking := find_compiler_problem()) is not None:
             raise RunError(lacking)
-        self._require_captures(order)
-        code = self.checkouts.open(claimed.experiment, order.code)
+        self._require_data(order)
         # A job may outlive its worker. Two jobs in one folder would mix their epochs.
         held_by = end_remaining_jobs(folder)
         if held_by is not None:
             raise RunError(f"{folder.path}: {held_by}; end that, and queue the run again")
-        problem = self._ask_code(folder, order, code) if order.code.is_own else None
+        rescue_outputs(folder, order)
+        if task.shares_checkout:
+            checkout = self.checkouts.open(claimed.experiment, order.code)
+        else:
+            checkout = self.checkouts.open_run(claimed.id, claimed.experiment, order.code)
+        own = None if task.shares_checkout else checkout
+        try:
+            job = self._start_in(checkout, folder, order, config, slot)
+        except BaseException:
+            self._remove(own)
+            raise
+        live = LiveRun(
+            id=claimed.id,
+            num_epochs=num_epochs,
+            folder=folder,
+            job=job,
+            can_probe=task.probe is not None,
+            is_quiet=task.supervised and task.progress is None,
+        )
+        return Task(claimed, order, live, slot, own_checkout=own)
+
+    def _start_in(self, checkout: Path, folder: RunFolder, order: Order, config: RunConfig, slot: Slot) -> AnyJob:
+        problem = self._ask_code(folder, order, checkout) if _is_to_be_asked(order) else None
         if problem is not None:
             raise RejectedError(problem)
         write_provenance(folder, order, self.paths.root, slot)
-        job = self.launcher.start(folder, code, order.code.tree, with_first_threads(folder, slot))
-        live = LiveRun(id=claimed.id, num_epochs=config.optim.epochs, folder=folder, job=job)
-        return Task(claimed, order, live, slot)
+        threads = with_first_threads(folder, slot)
+        try:
+            if task_of(order).supervised:
+                write_launch(folder.launch, build_launch_file(order, config, folder, checkout, threads))
+            command = prepare_job(order, config, folder, checkout, threads)
+        except SpecError as error:
+            raise RejectedError(str(error)) from None
+        return self.launcher.start(folder, command, threads)
+
+    def leave(self, task: Task) -> list[str]:
+        """Keep what a run that has ended wrote into its own checkout, and remove that; return what is refused."""
+        if task.own_checkout is not None:
+            with suppress(OSError, RunError):
+                rescue_outputs(task.live.folder, task.order)
+        return self._remove(task.own_checkout)
+
+    def _remove(self, own_checkout: Path | None) -> list[str]:
+        return [] if own_checkout is None else self.checkouts.remove(own_checkout)
 
     def must_be_alone(self, claimed: QueuedRun) -> bool:
         """Whether the guards of a run would count the time that another job on its GPU takes."""
@@ -191,11 +240,11 @@ class Starter:
             return bool(read_order(self.paths.run(claimed.id)).guards.clock_limits)
         return False
 
-    def _require_captures(self, order: Order) -> None:
-        """Refuse captures whose bytes differ from those in the run's identity."""
-        other = changed_captures(order.captures, self.paths.root, self.paths.fingerprints)
-        if other:
-            raise DataError(f"{self.paths.root / other[0]}: the capture has changed since the run was queued; {AGAIN}")
+    def _require_data(self, order: Order) -> None:
+        """Refuse files and data that differ from those in the run's identity."""
+        other = find_changed(order, self.paths)
+        if other is not None:
+            raise DataError(f"{other} has changed since the run was queued; {AGAIN}")
 
     def _ask_code(self, folder: RunFolder, order: Order, code: Path) -> str | None:
         """Return why an experiment's own code cannot do this job; None if it can. Ask once a commit."""
@@ -204,3 +253,50 @@ class Starter:
         if order.code.commit not in self._answers:
             self._answers[order.code.commit] = check_job(folder.path, code, self.paths.root)
         return self._answers[order.code.commit]
+
+
+def find_changed(order: Order, paths: Paths) -> str | None:
+    """Return the first file or data of a run that differ from those in its identity; None if none does.
+
+    Raises:
+        DataError: they are missing, or cannot be read.
+    """
+    files = changed_captures(order.captures, paths.root, paths.fingerprints)
+    if files:
+        return str(paths.root / files[0])
+    data = changed_data(task_of(order).data, order.data, paths.root, paths.fingerprints)
+    return f"the data `{data[0]}`" if data else None
+
+
+def find_facts(order: Order, config: RunConfig) -> tuple[int | None, tuple[str, ...]]:
+    """Return the epochs of the whole training, if they are known, and what the machine must have."""
+    if order.task is not None:
+        return order.num_epochs, order.needs
+    return config.params["optim"]["epochs"], ("compiler",) if config.params["runtime"]["compile"] else ()
+
+
+def _is_to_be_asked(order: Order) -> bool:
+    """Whether an experiment's own code is asked if it can do the job."""
+    return order.code.is_own and (order.task is None or order.task.check is not None)
+
+
+def rescue_outputs(folder: RunFolder, order: Order) -> None:
+    """Keep what the last attempt wrote into its checkout, if its supervisor died before it could.
+
+    Raises:
+        OSError: a file cannot be moved.
+    """
+    attempts = read_attempts(folder.attempts)
+    if attempts and Path(attempts[-1].checkout).is_dir():
+        collect_outputs(Path(attempts[-1].checkout), task_of(order).outputs, folder.outputs)
+
+
+def clean_checkouts(paths: Paths, checkouts: Checkouts) -> list[str]:
+    """Remove the checkouts of workers that are gone, after what runs wrote there is kept; return what is refused."""
+    for folder in paths.ordered_runs():
+        if folder.attempts.exists() and not folder.result.exists():
+            # A folder that cannot be read is a problem of the run's next start, which says so.
+            with suppress(OSError, RunError, HeldError):
+                if folder.holder() is None:
+                    rescue_outputs(folder, read_order(folder))
+    return checkouts.remove_leftovers()

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from msgspec import Struct
 
@@ -13,11 +12,12 @@ from orchestrator.errors import AWAY, CHANGED, HELD, INTERRUPTED, NO_SPACE, UNKN
 from orchestrator.launch.forked import AnyJob
 from orchestrator.launch.guards import Pace, Ruling, rule
 from orchestrator.launch.probing import StartProbe, Suspicion
-from orchestrator.processes import Process, is_halted
+from orchestrator.processes import Process, count_memory_kills, describe_status, is_halted
 from orchestrator.runs.folder import EpochRecord, Result, RunFolder
 from orchestrator.runs.order import GuardSpec
 from orchestrator.runs.probes import append_probe, read_probes
 from orchestrator.runs.states import Failure, RunState
+from orchestrator.supervisor.log import SIGN
 
 STOPPING_STATUSES = (INTERRUPTED, -signal.SIGTERM, -signal.SIGINT)
 """Exit statuses of a job that somebody asked to stop."""
@@ -33,18 +33,11 @@ CAN_GO_ON = {
 """Exit status of a job without a result that can go on -> what is said about it."""
 EXPLAINED_BY_LOG = (AWAY, CHANGED, NO_SPACE)
 """Statuses for which the last line of the log says more."""
+MANY_EPOCHS = 1000
+READ_SHARE = 20
+"""More than so many epochs are read again only after this many times as long as that takes."""
 LOG_LINES = 40
 """Last lines of the log in the reason of a failure."""
-VMSTAT = Path("/proc/vmstat")
-
-
-def count_memory_kills(vmstat: Path = VMSTAT) -> int | None:
-    """Count the processes that the kernel has killed for lack of memory since it started; None if it does not say."""
-    try:
-        counters = dict(line.split() for line in vmstat.read_text().splitlines())
-    except FileNotFoundError:
-        return None
-    return int(counters["oom_kill"]) if "oom_kill" in counters else None
 
 
 class Ending(Struct, frozen=True, kw_only=True):
@@ -68,13 +61,17 @@ class LiveRun:
     """A run and the job that trains it. Tests replace the clock and the count of kills."""
 
     id: str
-    num_epochs: int
-    """Epochs of the whole training."""
+    num_epochs: int | None
+    """Epochs of the whole training; None if nobody knows."""
     folder: RunFolder
     job: AnyJob
     epochs: list[EpochRecord] = field(default_factory=list)
     clock: Callable[[], float] = time.monotonic
     count_memory_kills: Callable[[], int | None] = count_memory_kills
+    can_probe: bool = True
+    """Whether it can be timed in turns with its reference."""
+    is_quiet: bool = False
+    """Whether its command may say nothing for hours: its task names no progress. Then silence is no hang."""
 
     def __post_init__(self) -> None:
         self._heard_at, self._log_bytes = self.clock(), self._measure_log()
@@ -85,14 +82,15 @@ class LiveRun:
         self._stamp_before = self._stamp_epochs()
         self._num_inherited = 0
         self._silent_seconds = 0.0
+        self._read_due = 0.0
         self._memory_kills = self.count_memory_kills()
         self._probes = read_probes(self.folder)
         self._suspicion: Suspicion | None = None
 
     def read_epochs(self) -> bool:
         """Read the epochs that the job has finished; return whether there is a new one."""
-        stamp = self._stamp_epochs()
-        if stamp == self._stamp:
+        stamp, begun = self._stamp_epochs(), self.clock()
+        if stamp == self._stamp or begun < self._read_due:
             return False
         try:
             epochs = self.folder.read_epochs()
@@ -101,6 +99,9 @@ class LiveRun:
                 raise
             # An earlier job left this file. The new one repairs it from its checkpoint before it trains.
             return False
+        # A command may tell each of a million steps. Reading them takes a small share of this process's time.
+        if len(epochs) > MANY_EPOCHS:
+            self._read_due = self.clock() + READ_SHARE * (self.clock() - begun)
         if stamp == self._stamp_before:
             self._num_inherited = len(epochs)
         is_new = len(epochs) != len(self.epochs)
@@ -109,9 +110,9 @@ class LiveRun:
 
     @property
     def peak_memory_bytes(self) -> int | None:
-        """Most memory that this job has held, in bytes; None until it has finished an epoch itself."""
+        """Most memory that this job has held, in bytes; None until it has finished an epoch, or if it tells none."""
         own = self.epochs[self._num_inherited :]
-        return max((record.peak_memory_bytes for record in own), default=None)
+        return max((record.peak_memory_bytes for record in own), default=0) or None
 
     def wait_aside(self) -> None:
         """Note that a probe of another run has paused this one's job: neither its silence nor its grace counts."""
@@ -120,11 +121,14 @@ class LiveRun:
             self._asked_at = self._heard_at
 
     def _stamp_epochs(self) -> tuple[int, int] | None:
-        """Return what changes when the file of epochs does; None if there is no file."""
+        """Return what changes when the file of epochs, or of progress, does; None if there is no file."""
         try:
             found = self.folder.epochs.stat()
         except FileNotFoundError:
-            return None
+            try:
+                found = self.folder.progress.stat()
+            except FileNotFoundError:
+                return None
         # The size alone is not enough: a job that repairs this file replaces it, perhaps by one of the same size.
         return found.st_ino, found.st_size
 
@@ -163,11 +167,11 @@ class LiveRun:
         self.job.ask_to_stop()
 
     def _rule(self, guards: GuardSpec, reference: Pace | None, other_load: Callable[[], str | None]) -> Ruling | None:
-        ruling = rule(self.epochs, guards, reference, probes=self._probes)
+        ruling = rule(self.epochs, guards, reference, probes=self._probes, can_probe=self.can_probe)
         if ruling is None or ruling.state is not RunState.TOO_SLOW:
             return ruling
         # A busy machine only makes the rules for slowness more patient. So the load is read once such a rule applies.
-        return rule(self.epochs, guards, reference, other_load(), self._probes)
+        return rule(self.epochs, guards, reference, other_load(), self._probes, can_probe=self.can_probe)
 
     def _suspect(self, ruling: Ruling, start_probe: StartProbe | None) -> Ruling | None:
         """Start a probe of a run that looks too slow. Without a probe only an absolute limit rules."""
@@ -226,7 +230,7 @@ class LiveRun:
             self._heard_at, self._log_bytes = now, log_bytes
         self._silent_seconds = now - self._heard_at
         is_silent = guards.hang_seconds is not None and self._silent_seconds >= guards.hang_seconds
-        if is_silent and self.job.exit_status() is None:
+        if is_silent and not (self.is_quiet and not self.epochs) and self.job.exit_status() is None:
             if self._is_halted():
                 # Once it runs on, it has all its time again.
                 self._heard_at = now
@@ -263,6 +267,7 @@ class LiveRun:
     def end(self, status: int) -> Ending:
         """Return how a run ended whose job is gone. A failure of its own becomes a result, with its cause."""
         self._end_probe()
+        self._read_due = 0.0
         self.read_epochs()
         result = self.folder.read_result()
         if result is None:
@@ -278,8 +283,11 @@ class LiveRun:
         said = CAN_GO_ON.get(
             status, f"the job ended {describe_status(status)}, which was not its own doing; it goes on"
         )
-        tail = self.folder.log_tail(1) if status in EXPLAINED_BY_LOG else []
-        return f"{said}: {tail[0]}" if tail else said
+        tail = self.folder.log_tail(1)
+        # A supervisor's last line says it best: it has seen the command's end.
+        if tail and tail[0].startswith(SIGN):
+            return tail[0].removeprefix(SIGN).strip()
+        return f"{said}: {tail[0]}" if tail and status in EXPLAINED_BY_LOG else said
 
     def _find_cause(self, status: int) -> tuple[Failure, str] | None:
         """Return the failure and the reason of a job without a result; None if the run is not known to be the cause."""
@@ -296,14 +304,6 @@ class LiveRun:
         if kind_of_status(status) is FaultKind.OWN_DOING:
             return Failure.CRASHED, describe_death(status, self.folder)
         return None
-
-
-def describe_status(status: int) -> str:
-    """Say how a process ended, by its status as `subprocess` gives it."""
-    if status >= 0:
-        return f"with exit status {status}"
-    known = {number.value: number.name for number in signal.Signals}
-    return f"by signal {known.get(-status, -status)}"
 
 
 def describe_death(status: int, folder: RunFolder) -> str:

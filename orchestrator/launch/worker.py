@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 from orchestrator.code.checkouts import Checkouts
 from orchestrator.errors import CodeError, DataError, QueueLockedError, RunError
@@ -12,7 +13,7 @@ from orchestrator.launch.loop import Every, Feed, Interrupts, Observer
 from orchestrator.launch.probing import References
 from orchestrator.launch.settle import Claims, Settler, endure, interrupt_doubtful, is_passing_error
 from orchestrator.launch.slots import Slot, make_own_slots
-from orchestrator.launch.start import Jobs, RejectedError, Starter, Task
+from orchestrator.launch.start import Jobs, RejectedError, Starter, Task, clean_checkouts
 from orchestrator.launch.watcher import Ending
 from orchestrator.queue.reconcile import reconcile
 from orchestrator.queue.store import QueuedRun, Store
@@ -134,7 +135,7 @@ class Worker:
             self._beat()
         if not self.jobs.is_stopping and self._timers.reconcile.is_due():
             reconcile(self.claims.store, self.starter.paths, end_jobs=True)
-            self._attempt(self.starter.checkouts.remove_leftovers)
+            self._attempt(lambda: clean_checkouts(self.starter.paths, self.starter.checkouts))
         if self.jobs.is_stopping:
             return bool(self.jobs.tasks)
         self._start_waiting()
@@ -149,7 +150,8 @@ class Worker:
         # Two jobs in one folder would mix their epochs, so this one ends its own.
         for run_id in sorted(self.claims.held.keys() - heartbeat.held):
             self._note(f"{run_id}: it is another worker's now; its job here is ended")
-            self.jobs.kill_run(run_id)
+            for task in self.jobs.kill_run(run_id):
+                self._attempt(partial(self.starter.leave, task))
             self.settler.forget(run_id)
             self.claims.lose(run_id)
             self._timers.claim.now()
@@ -221,7 +223,7 @@ class Worker:
             ending = self._look(task)
             if ending is not None and ending.result is not None:
                 ending = interrupt_doubtful(self.starter.paths, task) or ending
-        except ValueError as error:
+        except (ValueError, RunError) as error:
             # The job's code is another version's, and writes what this one cannot read.
             task.live.kill()
             ending = Ending(state=RunState.INTERRUPTED, reason=f"{task.live.folder.path}: {error}")
@@ -231,6 +233,7 @@ class Worker:
             self.jobs.tasks.remove(task)
             self._timers.claim.now()
             self.settler.settle(task, ending)
+            self._attempt(partial(self.starter.leave, task))
 
     def _look(self, task: Task) -> Ending | None:
         """Ask the guards about a run; return how it ended, None while its job runs."""
@@ -247,6 +250,8 @@ class Worker:
             last_first.callback(self._attempt, self._let_go)
             last_first.callback(self._attempt, self.starter.checkouts.close)
             last_first.callback(self.starter.launcher.close)
+            for task in self.jobs.tasks:
+                last_first.callback(self._attempt, partial(self.starter.leave, task))
             for live in self.jobs.live:
                 last_first.callback(live.kill)
 
@@ -270,4 +275,4 @@ def build_worker(store: Store, paths: Paths, slots: int | None, feed: Feed, per_
         feed: the runs that it trains.
         per_gpu: how many jobs a GPU may have at once, if `slots` says nothing.
     """
-    return Worker(store, paths, make_own_slots(slots, per_gpu), Launcher(paths.root), feed)
+    return Worker(store, paths, make_own_slots(slots, per_gpu), Launcher(), feed)

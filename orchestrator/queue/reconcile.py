@@ -16,7 +16,7 @@ from orchestrator.processes import Process, ask_to_end
 from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.runs.folder import Result, RunFolder
 from orchestrator.runs.job_lock import HeldError
-from orchestrator.runs.members import end_members, list_members
+from orchestrator.runs.members import end_members, end_processes, list_members
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.results import describe_holder, has_job, read_result
 from orchestrator.runs.states import Failure, RunState
@@ -101,7 +101,7 @@ def end_remaining_jobs(folder: RunFolder) -> str | None:
     # The lock of a killed process becomes free only once the kernel has removed the process, so this has to wait.
     deadline = time.monotonic() + KILL_SECONDS
     if folder.lock.exists():
-        end_members(folder)
+        end_processes(folder, term_seconds=0)
     while (who := describe_holder(folder)) is not None and time.monotonic() < deadline:
         refused = end_members(folder)
         if refused:

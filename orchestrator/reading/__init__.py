@@ -7,6 +7,7 @@ verdict or the queue.
 from orchestrator import open_door
 
 NAMES = {
+    "CHECKPOINTS": "helper",
     "Items": "items",
     "LogFollower": "progress",
     "PRESET": "metrics",
@@ -14,19 +15,22 @@ NAMES = {
     "Row": "progress",
     "SCORES": "helper",
     "SCORES_ENDING": "helper",
+    "TableKind": "live",
     "build_reader": "presets",
     "clean_lines": "patterns",
-    "encode_row": "progress",
     "explain_absent": "presets",
     "find_file": "metrics",
     "place_helper": "helper",
     "read_csv": "tables",
     "read_items": "items",
     "read_metric": "metrics",
+    "read_progress": "progress",
     "read_reported": "metrics",
-    "read_rows": "metrics",
+    "read_table": "live",
     "recognise": "presets",
+    "row_seconds": "progress",
     "run_variables": "helper",
+    "settle_attempts": "progress",
     "sources": "",
 }
 """What other packages take of this one -> its module; empty if the name is that of a module."""

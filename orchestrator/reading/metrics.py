@@ -284,7 +284,7 @@ def _read_history(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def read_scalars(folder: Path, tags: tuple[str, ...]) -> list[Row]:
-    """Read scalars of a folder of TensorBoard's event files, with the package tensorboard.
+    """Read scalars of a folder of TensorBoard's event files, with the package tensorboard; without tags, read all.
 
     Raises:
         ReadingError: the package is missing, there are no events, or they have no such tag.
@@ -298,10 +298,10 @@ def read_scalars(folder: Path, tags: tuple[str, ...]) -> list[Row]:
     try:
         accumulator.Reload()
         there = list(accumulator.Tags()[events.SCALARS])
-        scalars = [(tag, scalar) for tag in tags if tag in there for scalar in accumulator.Scalars(tag)]
+        scalars = [(tag, scalar) for tag in tags or there if tag in there for scalar in accumulator.Scalars(tag)]
     except SPOILT as error:
         raise ReadingError(f"{folder}: its events cannot be read: {one_line(str(error), MAX_SHOWN)}") from None
-    if tags[0] not in there:
+    if tags and tags[0] not in there:
         raise ReadingError(f"{folder}: its events have no scalar `{tags[0]}`{did_you_mean(tags[0], there)}")
     return _join_tags(scalars)
 

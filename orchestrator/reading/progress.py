@@ -30,6 +30,8 @@ class Row(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which start of the run the row is from; the first is 0."""
     resolutions: dict[str, float] = {}
     """Name -> one unit in the last digit that was printed, for numbers that were read as text."""
+    source: str = "log"
+    """Where it was found: in the log, or in the file of that name."""
 
 
 def finite_values(values: Mapping[str, float]) -> dict[str, float | None]:

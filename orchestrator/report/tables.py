@@ -337,6 +337,10 @@ def _device_rows(plan: Plan, records: Records, judgement: Judgement) -> list[dic
     ]
 
 
+EPOCH_COLUMNS = tuple(name for name in EpochRecord.__struct_fields__ if name not in ("is_timed", "values"))
+"""Fields of a finished epoch that are numbers."""
+
+
 def epochs_table(plan: Plan, records: Records) -> pd.DataFrame:
     """List the training curves, one row for each run and epoch.
 
@@ -345,10 +349,15 @@ def epochs_table(plan: Plan, records: Records) -> pd.DataFrame:
     """
     integers = ("epoch", "skipped_steps", "peak_memory_bytes")
     columns: Columns = {"run": "str", "experiment": "str", "seed": "Int64"}
-    columns |= {name: "Int64" if name in integers else "float64" for name in EpochRecord.__struct_fields__}
+    columns |= {name: "Int64" if name in integers else "float64" for name in EPOCH_COLUMNS}
     planned = {run.id: run for run in plan.runs if run.id in records}
     rows = [
-        {"run": run.id, "experiment": run.experiment, "seed": run.seed, **structs.asdict(epoch)}
+        {
+            "run": run.id,
+            "experiment": run.experiment,
+            "seed": run.seed,
+            **{name: getattr(epoch, name) for name in EPOCH_COLUMNS},
+        }
         for run in planned.values()
         for epoch in records[run.id].epochs
     ]

@@ -18,6 +18,7 @@ from msgspec import Struct
 from model.config import CapturePlace
 from orchestrator.errors import DataError
 from orchestrator.files import UNREADABLE, content_hash, write_atomically
+from orchestrator.task.spec import DataSpec
 
 TICK_NS = 100_000_000
 """Two changes within so many ns may get the same time. The kernel's clock ticks every 4 to 10 ms; this is far more."""
@@ -85,6 +86,22 @@ def changed_captures(captures: Mapping[str, str], folder: Path, cache: Path) -> 
     """
     now = fingerprint_files(captures, folder, cache)
     return [path for path, sha256 in captures.items() if now[path] != sha256]
+
+
+def changed_data(specs: Mapping[str, DataSpec], before: Mapping[str, str], folder: Path, cache: Path) -> list[str]:
+    """Return the names of a task's data that no longer have the given fingerprints.
+
+    Args:
+        specs: name -> where the data are.
+        before: name -> fingerprint.
+        folder: the campaign's folder.
+        cache: file of the kept hashes.
+
+    Raises:
+        DataError: nothing is there, or a file cannot be read.
+    """
+    now = {name: fingerprint_files([spec.path], folder, cache)[spec.path] for name, spec in specs.items()}
+    return [name for name in specs if now[name] != before.get(name)]
 
 
 def _fingerprint(place: CapturePlace, known: dict[str, Fingerprint]) -> str:

@@ -9,7 +9,7 @@ The orchestrator writes these files of, for example, `results/runs/E5-s0-3466db1
 - `provenance.json`: the origin of code, data and environment.
 - `probes.jsonl`: a line for each timing of the run against its reference.
 
-The job writes these:
+A job that holds its own folder, such as a built-in one, writes these:
 
 - `epochs.jsonl`: one `EpochRecord` a line.
 - `checkpoint.pt`: all that the next epoch needs.
@@ -17,11 +17,18 @@ The job writes these:
 - `result.json`: a `Result`, written last; its existence means "finished".
 - `train.log`: stdout and stderr.
 - `job.lock`: locked while a job lives, and names that job.
+
+For a command that knows nothing of this, its supervisor writes the result and the lock, and these:
+
+- `launch.json`: how the command is started, written by whoever starts the supervisor.
+- `attempts.jsonl`: one line for each start of the command.
+- `progress.jsonl`: one line for each row of numbers that it tells, written as they arrive.
+- `outputs/`: what the command writes in its checkout.
 """
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +39,7 @@ from msgspec import Struct
 
 from model.config import JobConfig, decode_job
 from orchestrator.files import format_json, write_atomically
+from orchestrator.reading.progress import Row, read_progress, row_seconds, settle_attempts
 from orchestrator.runs import job_lock
 from orchestrator.runs.job_lock import Holder
 
@@ -47,22 +55,86 @@ SET_ASIDE = ".set-aside"
 
 
 class EpochRecord(Struct, frozen=True, kw_only=True):
-    """One finished epoch, a line of `epochs.jsonl`. `epoch` counts from 1; a number that is not finite is null."""
+    """One finished epoch: a line of `epochs.jsonl`, or a step of `progress.jsonl`. A number that is not finite is null.
+
+    A supervised command names its numbers itself. The fields after `values` are those of jobs that hold their folder.
+    """
 
     epoch: int
+    """Counts the records from 1."""
     seconds: float
+    is_timed: bool = True
+    """Whether `seconds` are those of an epoch alone. Those of an attempt's first row also hold its imports."""
+    step: float | None = None
+    """What a supervised command calls it; null in `epochs.jsonl`."""
+    num_steps: float = 1.0
+    """Steps since the record before, as the command counts them."""
+    values: dict[str, float | None] = {}
+    """Name -> number, as a supervised command tells them."""
     cpu_seconds: float | None = None
     """Seconds of processor time; null on CUDA, where the processor does not do the work."""
     data_seconds: float | None = None
     """Seconds of the epoch spent waiting for batches; null in records older than the field."""
-    train_loss: float | None
-    val_loss: float | None
-    val_accuracy: float
-    learning_rate: float
-    grad_norm: float | None
-    skipped_steps: int
-    bursts_per_second: float
-    peak_memory_bytes: int
+    train_loss: float | None = None
+    val_loss: float | None = None
+    val_accuracy: float = 0.0
+    learning_rate: float = 0.0
+    grad_norm: float | None = None
+    skipped_steps: int = 0
+    bursts_per_second: float = 0.0
+    peak_memory_bytes: int = 0
+    """0 where nobody tells it."""
+
+    @property
+    def told(self) -> dict[str, float | None]:
+        """Name -> number, whoever wrote the record."""
+        return self.values or {name: getattr(self, name) for name in JOB_NUMBERS}
+
+
+JOB_NUMBERS = ("train_loss", "val_loss", "val_accuracy", "learning_rate", "grad_norm")
+"""Numbers that a job in `epochs.jsonl` tells of an epoch."""
+PEAK_MEMORY = "peak_memory_bytes"
+"""The name by which a supervised command may tell the most memory that it has held, in bytes."""
+
+
+def epochs_of_rows(rows: Iterable[Row]) -> list[EpochRecord]:
+    """Return the steps that hold, as epochs; numbers that another source tells of the same step stand beside them.
+
+    A script may print a step and log it to a file too. So the source that told most steps counts them.
+
+    Args:
+        rows: rows of progress, in the order in which they arrived. Rows without a step are no epochs.
+    """
+    by_source: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.step is not None:
+            by_source.setdefault(row.source, []).append(row)
+    settled = [settle_attempts(of_source) for of_source in by_source.values()]
+    most: list[Row] = max(settled, key=len, default=[])
+    beside: dict[float | None, dict[str, float | None]] = {}
+    for row in (row for others in settled if others is not most for row in others):
+        beside.setdefault(row.step, {}).update(row.values)
+    before = [None, *most]
+    return [
+        _epoch_of_row(number, row, seconds, before[number - 1], beside.get(row.step, {}))
+        for number, (row, seconds) in enumerate(zip(most, row_seconds(most), strict=True), start=1)
+    ]
+
+
+def _epoch_of_row(
+    number: int, row: Row, seconds: float | None, before: Row | None, beside: dict[str, float | None]
+) -> EpochRecord:
+    values = beside | row.values
+    since = (row.step or 0.0) - (before.step or 0.0) if before is not None else 0.0
+    return EpochRecord(
+        epoch=number,
+        seconds=(row.at_seconds or 0.0) if seconds is None else seconds,
+        is_timed=seconds is not None,
+        step=row.step,
+        num_steps=since if since > 0 else 1.0,
+        values=values,
+        peak_memory_bytes=int(values.get(PEAK_MEMORY) or 0),
+    )
 
 
 class LocationScore(Struct, frozen=True, kw_only=True):
@@ -159,6 +231,32 @@ class RunFolder:
         """The lock of a living job, which it names. The file stays afterwards, and counts only while it is locked."""
         return self.path / "job.lock"
 
+    @property
+    def launch(self) -> Path:
+        """How a supervised command is started, written by whoever starts its supervisor."""
+        return self.path / "launch.json"
+
+    @property
+    def progress(self) -> Path:
+        """One line for each row that a supervised command tells, written by its supervisor as the rows arrive."""
+        return self.path / "progress.jsonl"
+
+    @property
+    def attempts(self) -> Path:
+        """One line for each start of a supervised command."""
+        return self.path / "attempts.jsonl"
+
+    @property
+    def outputs(self) -> Path:
+        """The folder that keeps what a supervised command writes in its checkout."""
+        return self.path / "outputs"
+
+    @property
+    def kept(self) -> tuple[Path, ...]:
+        """Files that no start of a supervised command removes."""
+        written = (self.config, self.order, self.provenance, self.probes, self.result, self.log, self.lock)
+        return (*written, self.launch, self.attempts)
+
     @contextmanager
     def hold(self) -> Iterator["RunFolder"]:
         """Keep every other job out of the folder; yield the folder through which this job writes.
@@ -247,9 +345,10 @@ class RunFolder:
 
         Raises:
             ValueError: a finished line cannot be read, or the epochs do not count 1, 2, 3, ...
+            RunError: the rows of progress cannot be read.
         """
         if not self.epochs.exists():
-            return []
+            return epochs_of_rows(read_progress(self.progress))
         complete, newline, _ = self.epochs.read_bytes().rpartition(b"\n")
         lines = complete.split(b"\n") if newline else []
         records = [msgspec.json.decode(line, type=EpochRecord) for line in lines]

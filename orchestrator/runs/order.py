@@ -11,6 +11,7 @@ from orchestrator.closed import Config, Positive
 from orchestrator.errors import RunError
 from orchestrator.files import UNREADABLE, read_plain, write_json
 from orchestrator.runs.folder import RunFolder
+from orchestrator.task.spec import TaskSpec
 
 ORDER_FORMAT = 1
 AGAIN = "queue the run again with `knockout queue add`"
@@ -57,6 +58,12 @@ class GuardSpec(Config, frozen=True, kw_only=True):
     memory_bytes: Annotated[
         Annotated[int, Meta(ge=1)] | None, Meta(description="stop as out_of_memory once a job has held more bytes")
     ] = None
+    run_seconds: Annotated[
+        Positive | None, Meta(description="stop as too_slow once the whole run has taken more seconds by the clock")
+    ] = None
+    watch: Annotated[
+        str, Meta(description="the number that must stay finite and not diverge; `train_loss` or `loss` if not said")
+    ] = ""
     hang_seconds: Annotated[
         Positive | None,
         Meta(description="stop as hung after so many seconds without an epoch or a line in the log; null: never"),
@@ -68,7 +75,7 @@ class GuardSpec(Config, frozen=True, kw_only=True):
     @property
     def clock_limits(self) -> tuple[str, ...]:
         """Names of the limits by the clock that are on. Only the run's own seconds decide, not a comparison."""
-        names = ("epoch_seconds", "smoke_epoch_seconds", "wall_seconds")
+        names = ("epoch_seconds", "smoke_epoch_seconds", "wall_seconds", "run_seconds")
         return tuple(name for name in names if getattr(self, name) is not None)
 
     def why_alone(self) -> str | None:
@@ -102,6 +109,16 @@ class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     guards: GuardSpec
     references: tuple[str, ...] = ()
     """Runs against which this one is timed; the first with enough epochs counts."""
+    task: TaskSpec | None = None
+    """How its command is started; None for an order from before tasks."""
+    data: dict[str, str] = {}
+    """Name of the task's data -> fingerprint of what lies there."""
+    root: str = ""
+    """The folder of the campaign file, the base of relative paths."""
+    num_epochs: int | None = None
+    """Epochs of the whole training, where the task's `check` says it."""
+    needs: tuple[str, ...] = ()
+    """What the machine must have: `gpu`, `compiler`."""
 
 
 class Terms(Struct, frozen=True, kw_only=True):

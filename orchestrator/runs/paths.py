@@ -161,6 +161,11 @@ class Paths:
         return self.worktrees / f"look-{experiment}-{commit[:12]}"
 
     @property
+    def helper(self) -> Path:
+        """The folder in which the scripts of runs find `import knockout`."""
+        return self.results / "helper"
+
+    @property
     def worktree_locks(self) -> Path:
         """The locks of the worktrees, one file each."""
         return self.worktrees.with_name(f"{self.worktrees.name}.locks")

@@ -9,11 +9,13 @@ from orchestrator import open_door
 NAMES = {
     "CHECKPOINT": "launch_file",
     "LaunchFile": "launch_file",
+    "Progress": "follow",
+    "ProgressFile": "launch_file",
     "Resume": "launch_file",
-    "RunFiles": "places",
     "SIGN": "log",
-    "end_processes": "sweep",
+    "collect_outputs": "checkout",
     "read_attempts": "attempts",
+    "supervise": "",
     "write_launch": "launch_file",
 }
 """What other packages take of this one -> its module; empty if the name is that of a module."""

@@ -10,9 +10,9 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.files import LARGE_BYTES, read_plain
+from orchestrator.runs.folder import RunFolder
 from orchestrator.supervisor.launch_file import CHECKPOINT, LaunchFile
 from orchestrator.supervisor.log import ends_line
-from orchestrator.supervisor.places import RunFiles
 
 TORN = (msgspec.MsgspecError, UnicodeDecodeError)
 """Errors of a line that its writer could not finish."""
@@ -67,29 +67,29 @@ def append_attempt(path: Path, attempt: Attempt) -> None:
         os.fsync(file.fileno())
 
 
-def find_newest(pattern: str, checkout: Path, files: RunFiles) -> Path | None:
+def find_newest(pattern: str, checkout: Path, folder: RunFolder) -> Path | None:
     """Return the newest file or folder that a glob names; None if there is none.
 
     Args:
         pattern: the glob, relative to the checkout, or absolute. `**` goes through no link but those of outputs.
         checkout: the folder that the command works in.
-        files: the run folder, whose outputs count as a part of the checkout.
+        folder: the run folder, whose outputs count as a part of the checkout.
 
     Raises:
         ValueError: this is no glob.
         OSError: a file cannot be looked at.
     """
-    there = [path for root, inside in _split(pattern, checkout, files) for path in _match(root, inside)]
+    there = [path for root, inside in _split(pattern, checkout, folder) for path in _match(root, inside)]
     # Of two names for one file the first counts, which is the one that the command knows.
     return max(there, key=lambda path: (path.stat().st_mtime_ns, _by_numbers(path.name)), default=None)
 
 
-def _split(pattern: str, checkout: Path, files: RunFiles) -> list[tuple[Path, str]]:
+def _split(pattern: str, checkout: Path, folder: RunFolder) -> list[tuple[Path, str]]:
     """Return the folders to look in, and the glob inside each. Folders may hold `[` or `*` in their own names."""
     path = Path(pattern)
     if not path.is_absolute():
-        return [(checkout, pattern), (files.outputs, pattern)]
-    root = next(root for root in (checkout, files.folder.path, Path(path.anchor)) if path.is_relative_to(root))
+        return [(checkout, pattern), (folder.outputs, pattern)]
+    root = next(root for root in (checkout, folder.path, Path(path.anchor)) if path.is_relative_to(root))
     return [(root, str(path.relative_to(root)))]
 
 

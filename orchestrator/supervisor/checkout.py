@@ -39,7 +39,7 @@ def find_place(root: Path, name: str) -> Path:
     return place
 
 
-def place_data(checkout: Path, data: Mapping[str, str]) -> None:
+def place_data(checkout: Path, top: Path, data: Mapping[str, str]) -> None:
     """Link the user's data into the checkout.
 
     If a folder of the checkout has the same name, as with tracked scripts beside ignored data, its missing entries are
@@ -47,7 +47,8 @@ def place_data(checkout: Path, data: Mapping[str, str]) -> None:
 
     Args:
         checkout: the folder that the command works in.
-        data: path in the checkout -> absolute path of the user's file or folder.
+        top: the folder around it in which data may lie too: a script may read `../data`.
+        data: path from the checkout -> absolute path of the user's file or folder.
 
     Raises:
         DataError: the data are not there.
@@ -60,7 +61,9 @@ def place_data(checkout: Path, data: Mapping[str, str]) -> None:
             raise PlaceError(f"data `{name}`: `{text}` is no absolute path; name the whole path")
         if not target.exists():
             raise DataError(f"{target}: the data `{name}` are not there; put them back, and run again to go on")
-        _link_or_fill(find_place(checkout, name), target)
+        # As text: `..` behind a link would lead elsewhere, and the script says it as text too.
+        inside = os.path.relpath(os.path.normpath(checkout / name), top)
+        _link_or_fill(find_place(top, inside), target)
 
 
 def _link_or_fill(place: Path, target: Path) -> None:

@@ -13,7 +13,6 @@ from orchestrator.errors import AWAY
 
 PR_SET_PDEATHSIG = 1
 """Number of the request to Linux for a signal at the parent's death (prctl(2))."""
-VMSTAT = Path("/proc/vmstat")
 
 
 class Command:
@@ -85,12 +84,3 @@ def _die_with_parent() -> Callable[[], None] | None:
             os._exit(AWAY)
 
     return ask_kernel
-
-
-def count_memory_kills(vmstat: Path = VMSTAT) -> int | None:
-    """Count the processes that the kernel has killed for lack of memory since it started; None if it does not say."""
-    try:
-        counters = dict(line.split() for line in vmstat.read_text(encoding="ascii").splitlines())
-    except FileNotFoundError:
-        return None
-    return int(counters["oom_kill"]) if "oom_kill" in counters else None

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.errors import RunError
+from orchestrator.runs.folder import RunFolder
 from orchestrator.supervisor.attempts import Attempt, find_newest
 from orchestrator.supervisor.launch_file import LaunchFile, ProgressFile
 from orchestrator.supervisor.log import LogReader
-from orchestrator.supervisor.places import RunFiles
 from orchestrator.supervisor.progress import (
     LOG,
     ProgressRow,
@@ -31,10 +31,10 @@ TABLE_SHARE = 20
 class Table:
     """One file with rows that the command writes, and may write anew."""
 
-    def __init__(self, source: ProgressFile, readers: Readers, checkout: Path, files: RunFiles) -> None:
+    def __init__(self, source: ProgressFile, readers: Readers, checkout: Path, folder: RunFolder) -> None:
         self.name = source.path
         self._source, self._readers = source, readers
-        self._checkout, self._files = checkout, files
+        self._checkout, self._folder = checkout, folder
         self._stamp: object = None
         self._rows: Sequence[Told] = ()
         self._due_seconds = 0.0
@@ -42,7 +42,7 @@ class Table:
     def read(self) -> Sequence[Told]:
         """Return all rows, as far as the file can be read now; those of the last time if it cannot."""
         try:
-            path = find_newest(self._source.path, self._checkout, self._files)
+            path = find_newest(self._source.path, self._checkout, self._folder)
             stamp = _stamp(path) if path is not None else None
             if path is not None and stamp != self._stamp:
                 self._rows, self._stamp = self._readers.read_table(self._source, path), stamp
@@ -69,10 +69,10 @@ def _stamp(path: Path) -> object:
 class Progress:
     """What one attempt tells, copied as it appears."""
 
-    def __init__(self, files: RunFiles, launch: LaunchFile, readers: Readers) -> None:
-        self._files, self._launch, self._readers = files, launch, readers
-        self._recorder = Recorder(files.progress)
-        self._tables = [Table(source, readers, Path(launch.checkout), files) for source in launch.progress.files]
+    def __init__(self, folder: RunFolder, launch: LaunchFile, readers: Readers) -> None:
+        self._folder, self._launch, self._readers = folder, launch, readers
+        self._recorder = Recorder(folder.progress)
+        self._tables = [Table(source, readers, Path(launch.checkout), folder) for source in launch.progress.files]
         self._last: dict[str, ProgressRow] = {}
         self._reads_log = bool(launch.progress.patterns)
 
@@ -84,11 +84,11 @@ class Progress:
         """
         recorded: dict[str, ProgressRow] = {}
         num_of_log = 0
-        for row in read_rows(self._files.progress):
+        for row in read_rows(self._folder.progress):
             recorded[row.source] = row
             num_of_log += (row.source, row.attempt) == (LOG, attempt.number)
         follower = self._readers.follow_log(self._launch.progress, attempt.number)
-        pieces = LogReader(self._files.folder.log, attempt.log_bytes).read_new() if self._reads_log else ()
+        pieces = LogReader(self._folder.log, attempt.log_bytes).read_new() if self._reads_log else ()
         told = (row for piece in pieces for row in follower.feed(piece))
         # The same reader finds the same rows in the same log, so the first ones are those that are there.
         # A last line without an end was cut off, and its number may have lost digits.
@@ -102,7 +102,7 @@ class Progress:
         """Follow a new attempt, before its command starts: what tables hold already is not its doing."""
         self._attempt = attempt.number
         self._last = {}
-        self._log = LogReader(self._files.folder.log, attempt.log_bytes)
+        self._log = LogReader(self._folder.log, attempt.log_bytes)
         self._follower = self._readers.follow_log(self._launch.progress, attempt.number)
         for table in self._tables:
             table.read()

@@ -57,6 +57,8 @@ class LaunchFile(Config, frozen=True, kw_only=True):
     format: int = LAUNCH_FORMAT
     checkout: Word
     """Absolute path of the folder that the command works in."""
+    top: str = ""
+    """Absolute path of the folder around it that may hold data too, such as the worktree; empty if there is none."""
     arguments: Annotated[tuple[str, ...], Meta(min_length=1)]
     """The whole command of a start from nothing."""
     environment: dict[str, str] = {}

@@ -6,22 +6,22 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.errors import DataError
+from orchestrator.runs.folder import RunFolder
 from orchestrator.supervisor.attempts import Attempt, append_attempt, find_newest, read_attempts, spent_seconds
 from orchestrator.supervisor.checkout import PlaceError, find_place, place_data, place_outputs, remove, write_files
 from orchestrator.supervisor.follow import Progress
 from orchestrator.supervisor.launch_file import LaunchFile
 from orchestrator.supervisor.log import ends_line
-from orchestrator.supervisor.places import RunFiles
 
 
-def prepare(files: RunFiles, launch: LaunchFile, progress: Progress) -> Attempt:
+def prepare(folder: RunFolder, launch: LaunchFile, progress: Progress) -> Attempt:
     """Put data, outputs and files in place for the next attempt, and write it down.
 
     A run goes on if it has an earlier attempt and a checkpoint. Otherwise it starts over: what an earlier attempt wrote
     into the run folder is removed, and its rows of progress are set aside.
 
     Args:
-        files: the run folder, held by this process.
+        folder: the run folder, held by this process.
         launch: how the command is started.
         progress: copies rows that an earlier supervisor could not copy.
 
@@ -30,26 +30,26 @@ def prepare(files: RunFiles, launch: LaunchFile, progress: Progress) -> Attempt:
         DataError: the checkout, or data of the user's, are not there.
         OSError: a file cannot be read or written.
     """
-    checkout, folder = Path(launch.checkout), files.folder
+    checkout = Path(launch.checkout)
     if not checkout.is_dir():
         raise DataError(f"{checkout}: the checkout of the run is not there; run again, so that it is made anew")
-    earlier = read_attempts(files.attempts)
+    earlier = read_attempts(folder.attempts)
     is_again = bool(earlier) and earlier[-1].checkout == launch.checkout
-    place_data(checkout, launch.data)
-    place_outputs(checkout, launch.outputs, files.outputs, is_again=is_again)
+    place_data(checkout, Path(launch.top or checkout), launch.data)
+    place_outputs(checkout, launch.outputs, folder.outputs, is_again=is_again)
     # Before any attempt, a match can only be a file of the code.
-    found = find_checkpoint(launch, files) if earlier else None
+    found = find_checkpoint(launch, folder) if earlier else None
     if found is None:
-        start_over(files, launch)
+        start_over(folder, launch)
     else:
         progress.catch_up(earlier[-1])
     write_files(checkout, folder.path, launch.files)
-    attempt = build_attempt(files, launch, earlier, found)
-    append_attempt(files.attempts, attempt)
+    attempt = build_attempt(folder, launch, earlier, found)
+    append_attempt(folder.attempts, attempt)
     return attempt
 
 
-def find_checkpoint(launch: LaunchFile, files: RunFiles) -> Path | None:
+def find_checkpoint(launch: LaunchFile, folder: RunFolder) -> Path | None:
     """Return the checkpoint from which a run goes on; None if there is none.
 
     Raises:
@@ -59,14 +59,14 @@ def find_checkpoint(launch: LaunchFile, files: RunFiles) -> Path | None:
     if launch.resume is None:
         return None
     try:
-        return find_newest(launch.resume.when, Path(launch.checkout), files)
+        return find_newest(launch.resume.when, Path(launch.checkout), folder)
     except ValueError as error:
         raise PlaceError(
             f"resume: `{launch.resume.when}` names no checkpoint ({error}); write a path or a glob"
         ) from None
 
 
-def start_over(files: RunFiles, launch: LaunchFile) -> None:
+def start_over(folder: RunFolder, launch: LaunchFile) -> None:
     """Remove what an earlier attempt wrote into the run folder, and set its rows of progress aside.
 
     Raises:
@@ -74,24 +74,24 @@ def start_over(files: RunFiles, launch: LaunchFile) -> None:
         OSError: it cannot be removed.
     """
     for name in launch.fresh:
-        place = find_place(files.folder.path, name)
-        if place in files.kept:
+        place = find_place(folder.path, name)
+        if place in folder.kept:
             raise PlaceError(f"`{name}` is a file of Knockout's own; name another one under `fresh`")
         remove(place)
-    remove(files.outputs)
+    remove(folder.outputs)
     # The links stay, and their targets are made again.
-    place_outputs(Path(launch.checkout), launch.outputs, files.outputs, is_again=False)
+    place_outputs(Path(launch.checkout), launch.outputs, folder.outputs, is_again=False)
     with suppress(FileNotFoundError):
-        files.folder.set_aside(files.progress)
+        folder.set_aside(folder.progress)
 
 
-def build_attempt(files: RunFiles, launch: LaunchFile, earlier: Sequence[Attempt], found: Path | None) -> Attempt:
+def build_attempt(folder: RunFolder, launch: LaunchFile, earlier: Sequence[Attempt], found: Path | None) -> Attempt:
     """Return the attempt that begins now; a torn last line of the log is ended first.
 
     Raises:
         OSError: the log cannot be read or written.
     """
-    log = files.folder.log
+    log = folder.log
     modified = log.stat().st_mtime if log.exists() else None
     if not ends_line(log):
         with log.open("ab") as file:

@@ -158,32 +158,6 @@ def _content(row: Told) -> tuple[float | None, dict[str, float | None]]:
     return row.step, dict(row.values)
 
 
-def held_steps(rows: Iterable[ProgressRow]) -> list[float]:
-    """Return the steps of one source that hold, in their order.
-
-    A step that a later attempt reports again supersedes the earlier one and all after it. Rows without a step, and rows
-    that repeat one, count no step.
-    """
-    held: list[tuple[int, float]] = []
-    for row in rows:
-        if row.step is None:
-            continue
-        while held and held[-1][0] < row.attempt and held[-1][1] >= row.step:
-            held.pop()
-        if not held or held[-1] != (row.attempt, row.step):
-            held.append((row.attempt, row.step))
-    return [step for _, step in held]
-
-
-def count_steps(rows: Iterable[ProgressRow]) -> int:
-    """Count the steps that hold, of the source that told most of them."""
-    # A script may print and log the same steps, so sources are never added up.
-    by_source: dict[str, list[ProgressRow]] = {}
-    for row in rows:
-        by_source.setdefault(row.source, []).append(row)
-    return max((len(held_steps(one)) for one in by_source.values()), default=0)
-
-
 def read_rows(path: Path) -> Iterator[ProgressRow]:
     """Yield the rows of a `progress.jsonl`, one at a time; a line that is not whole is left out.
 

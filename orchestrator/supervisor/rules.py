@@ -12,6 +12,7 @@ from enum import Enum
 from msgspec import Struct
 
 from orchestrator.errors import AWAY, INTERRUPTED, NO_SPACE, FaultKind, kind_of_status
+from orchestrator.processes import describe_status, name_signal
 from orchestrator.runs.states import Failure, RunState
 from orchestrator.wording import counted
 
@@ -138,7 +139,7 @@ def _conclude_death(died: str, end: End) -> Conclusion:
         return _failed(Failure.OUT_OF_MEMORY, why, end)
     if number is not None and kind_of_status(-number) is FaultKind.INTERRUPTS:
         status = INTERRUPTED if number in STOPPING_SIGNALS else AWAY
-        return _interrupted(f"{died}: {_name(number)} came from outside, so the run can go on", status, end)
+        return _interrupted(f"{died}: {name_signal(number)} came from outside, so the run can go on", status, end)
     if DISK_FULL.search(tail):
         return _interrupted(f"{died}, because the disk is full; free some space, and run again", NO_SPACE, end)
     if OUT_OF_MEMORY.search(tail):
@@ -171,16 +172,6 @@ def _failed(failure: Failure, what: str, end: End) -> Conclusion:
     said, tail = _say(what, end), "\n".join(end.log_tail)
     reason = f"{said}; the last lines of its log:\n{tail}" if tail else f"{said}, and left no log"
     return Conclusion(state=RunState.FAILED, failure=failure, reason=reason, status=FAILED)
-
-
-def describe_status(status: int) -> str:
-    """Say how a process ended, by its status as `subprocess` gives it."""
-    return f"with exit status {status}" if status >= 0 else f"by signal {_name(-status)}"
-
-
-def _name(number: int) -> str:
-    known = {one.value: one.name for one in signal.Signals}
-    return known.get(number, str(number))
 
 
 def describe_ended(ended: Sequence[int], left: Sequence[int], *, has_ended: bool) -> str | None:

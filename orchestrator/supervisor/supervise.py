@@ -12,19 +12,19 @@ from pathlib import Path
 from msgspec import structs
 
 from orchestrator.errors import AWAY, HELD, INTERRUPTED, REFUSED, DataError, RunError, explain_os_error, status_of
+from orchestrator.processes import count_memory_kills
 from orchestrator.runs.folder import Result, RunFolder
 from orchestrator.runs.job_lock import HeldError
-from orchestrator.runs.members import list_members, mark_variables
+from orchestrator.runs.members import TERM_SECONDS, Swept, end_processes, list_members, mark_variables, wait_for_end
 from orchestrator.runs.states import Failure, RunState
 from orchestrator.supervisor.attempts import Attempt, build_environment, command_of
 from orchestrator.supervisor.checkout import PlaceError, collect_outputs
-from orchestrator.supervisor.command import Command, count_memory_kills
+from orchestrator.supervisor.command import Command
 from orchestrator.supervisor.follow import Progress
 from orchestrator.supervisor.launch_file import LaunchFile, read_launch
 from orchestrator.supervisor.log import open_log, read_tail, write_sentences
-from orchestrator.supervisor.places import RunFiles
 from orchestrator.supervisor.prepare import prepare
-from orchestrator.supervisor.progress import NothingTold, Readers, count_steps, read_rows
+from orchestrator.supervisor.progress import NothingTold, Readers
 from orchestrator.supervisor.rules import (
     FAILED,
     Action,
@@ -37,7 +37,6 @@ from orchestrator.supervisor.rules import (
     describe_ended,
 )
 from orchestrator.supervisor.stop_requests import StopRequests
-from orchestrator.supervisor.sweep import TERM_SECONDS, end_processes, wait_for_end
 
 POLL_SECONDS = 0.1
 """How often the supervisor looks at the log; so exact are the times at which rows arrive."""
@@ -63,9 +62,9 @@ def supervise(path: Path, readers: Readers = NOTHING_TOLD) -> int:
     folder = RunFolder(path)
     with StopRequests() as requests:
         try:
-            launch = read_launch(RunFiles(folder).launch)
+            launch = read_launch(folder.launch)
             with folder.hold() as held:
-                return _Supervisor(RunFiles(held), launch, readers, requests).run()
+                return _Supervisor(held, launch, readers, requests).run()
         except HeldError as error:
             return _refuse(str(error), HELD)
         except RunError as error:
@@ -86,7 +85,7 @@ def _refuse(sentence: str, status: int) -> int:
 class _Supervisor:
     """One attempt of one run, in a folder that this process holds."""
 
-    files: RunFiles
+    folder: RunFolder
     launch: LaunchFile
     readers: Readers
     requests: StopRequests
@@ -118,7 +117,7 @@ class _Supervisor:
 
     def _read_result(self) -> Result | None:
         try:
-            return self.files.folder.read_result()
+            return self.folder.read_result()
         except ValueError as error:
             raise RunError(f"{error}; move it away to train again") from None
 
@@ -128,44 +127,44 @@ class _Supervisor:
         Raises:
             HeldError: a process of it cannot be ended.
         """
-        swept = end_processes(self.files.folder)
+        swept = end_processes(self.folder)
         if swept.left:
             who = f"process {swept.left[0]} of an earlier attempt"
-            raise HeldError(f"{self.files.folder.path}: {who} cannot be ended; end it, and run again to go on")
+            raise HeldError(f"{self.folder.path}: {who} cannot be ended; end it, and run again to go on")
         if swept.ended:
             self.notes.append(f"processes of an earlier attempt were ended: {', '.join(map(str, swept.ended))}")
 
     def _prepare(self, progress: Progress) -> Attempt:
         try:
-            return prepare(self.files, self.launch, progress)
+            return prepare(self.folder, self.launch, progress)
         except OSError as error:
             if status_of(error) is not None:
                 raise
             # A name that is too long, for example: the same command would find the same again.
             raise PlaceError(explain_os_error(error)) from None
         except ValueError as error:  # a zero byte in a path
-            raise PlaceError(f"{self.files.launch}: a path cannot be used: {error}; name another one") from None
+            raise PlaceError(f"{self.folder.launch}: a path cannot be used: {error}; name another one") from None
 
     def _train(self) -> Conclusion:
-        progress = Progress(self.files, self.launch, self.readers)
+        progress = Progress(self.folder, self.launch, self.readers)
         attempt = self._prepare(progress)
         self._write_notes()
         kills_before, limits = count_memory_kills(), self._limits(attempt)
         progress.begin(attempt)
         command = self._start(attempt)
-        watch = _Watch(self.files.folder, command, self.requests, progress, limits, self._stop_signal)
+        watch = _Watch(self.folder, command, self.requests, progress, limits, self._stop_signal)
         try:
             end = watch.run()
         except BaseException:
             # Whatever went wrong, no process may train on without a supervisor.
-            end_processes(self.files.folder, term_seconds=0)
+            end_processes(self.folder, term_seconds=0)
             raise
         finally:
             command.close()
         progress.finish(watch.seconds, is_whole=end.status == 0)
-        collect_outputs(Path(self.launch.checkout), self.launch.outputs, self.files.outputs)
+        collect_outputs(Path(self.launch.checkout), self.launch.outputs, self.folder.outputs)
         kills = (count_memory_kills() or 0) - (kills_before or 0)
-        tail = read_tail(self.files.folder.log, attempt.log_bytes)
+        tail = read_tail(self.folder.log, attempt.log_bytes)
         too_long = end.too_long_seconds
         total = None if too_long is None else too_long + attempt.spent_seconds
         return conclude(
@@ -197,8 +196,8 @@ class _Supervisor:
             OSError: the system refuses a process now.
         """
         arguments, added = command_of(self.launch, attempt.checkpoint)
-        environment = build_environment(os.environ, self.launch, added, mark_variables(self.files.folder))
-        with open_log(self.files.folder.log) as log:
+        environment = build_environment(os.environ, self.launch, added, mark_variables(self.folder))
+        with open_log(self.folder.log) as log:
             try:
                 return Command(arguments, Path(self.launch.checkout), environment, log)
             except OSError as error:
@@ -214,16 +213,16 @@ class _Supervisor:
         if conclusion.state is RunState.INTERRUPTED:
             self.notes.append(conclusion.reason)
             return conclusion.status
-        epochs = count_steps(read_rows(self.files.progress))
-        self.files.folder.write_result(
+        epochs = len(self.folder.read_epochs())
+        self.folder.write_result(
             Result(state=conclusion.state.value, failure=conclusion.failure, reason=conclusion.reason, epochs=epochs)
         )
         return conclusion.status
 
     def _write_notes(self) -> None:
         # The log may be on the disk that is full.
-        with suppress(OSError), open_log(self.files.folder.log) as log:
-            write_sentences(log, self.files.folder.log, self.notes)
+        with suppress(OSError), open_log(self.folder.log) as log:
+            write_sentences(log, self.folder.log, self.notes)
             self.notes.clear()
 
 
@@ -292,9 +291,8 @@ class _Watch:
 
     def _end(self, status: int | None, moment: Moment, action: Action) -> End:
         is_asked = moment.asked_seconds is not None or action is Action.KILL
-        if moment.has_ended and not is_asked:
-            wait_for_end(self.folder)
-        swept = end_processes(self.folder, 0 if action is Action.KILL else TERM_SECONDS)
+        are_gone = moment.has_ended and not is_asked and wait_for_end(self.folder)
+        swept = Swept() if are_gone else end_processes(self.folder, 0 if action is Action.KILL else TERM_SECONDS)
         if status is None:
             status = self._wait_for_status()
         return End(

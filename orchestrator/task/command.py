@@ -1,6 +1,7 @@
 """A task, parameters and a seed as one command: its arguments, environment and files. Pure."""
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
@@ -20,7 +21,9 @@ from orchestrator.task.templates import (
     ONE_PARAMETER,
     PARAMS,
     PARAMS_VARIABLE,
+    PYTHON,
     RESUME,
+    ROOT,
     RUN_FOLDER,
     SEED,
     SEED_VARIABLE,
@@ -42,6 +45,10 @@ class Places(Struct, frozen=True, kw_only=True):
     """Number of GPUs of the run's slot."""
     checkpoint: str = ""
     """The newest checkpoint; empty where the run begins at its start."""
+    python: str = sys.executable
+    """The interpreter that runs `knockout`."""
+    root: str = ""
+    """Folder of the campaign file."""
     texts: Mapping[str, str] = {}
     """File of the checkout that parameters are merged into -> its text."""
 
@@ -88,6 +95,7 @@ def _place_values(seed: int, places: Places) -> dict[str, str]:
     data = {f"{ONE_DATA}{name}": path for name, path in places.data.items()}
     # Without a checkpoint, `{resume}` stands for nothing, so nobody sees the empty text.
     single = {SEED: str(seed), RUN_FOLDER: places.run_folder, GPUS: str(places.gpus), CHECKPOINT: places.checkpoint}
+    single |= {PYTHON: places.python, ROOT: places.root}
     return single | configs | data
 
 

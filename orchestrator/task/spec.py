@@ -159,6 +159,9 @@ class TaskSpec(Config, frozen=True, kw_only=True):
         bool, Meta(description="false: the command itself holds job.lock and writes epochs.jsonl and result.json")
     ] = True
     standby: Annotated[Command | None, Meta(description="a command that forks such jobs on request")] = None
+    probe: Annotated[
+        Command | None, Meta(description="a command that times a run in turns with its reference, as `model.probe`")
+    ] = None
     controls: Annotated[
         dict[str, dict[str, Any]], Meta(description="control, such as shuffled_labels -> the change that makes it")
     ] = {}
@@ -170,7 +173,7 @@ class TaskSpec(Config, frozen=True, kw_only=True):
         return Spelling(self.style, self.forms)
 
 
-COMMANDS = ("command", "schema", "check", "prepare")
+COMMANDS = ("command", "schema", "check", "prepare", "standby", "probe")
 FROM = "from"
 """The key that names a file with the rest of the section."""
 _WHOLE = (FROM, "style", "schema", "progress")

@@ -12,6 +12,8 @@ from orchestrator.wording import did_you_mean
 
 PARAMS, RESUME, SEED, CHECKPOINT = "params", "resume", "seed", "checkpoint"
 RUN_FOLDER, GPUS = "run_folder", "gpus"
+PYTHON, ROOT = "python", "root"
+"""Templates for the interpreter that runs `knockout`, and for the folder of the campaign file."""
 SEED_VARIABLE, PARAMS_VARIABLE = "KNOCKOUT_SEED", "KNOCKOUT_PARAMS"
 """Variables of every run: the seed, and the path of a JSON file with the parameters."""
 CONFIG_FORMATS: dict[str, Format] = {
@@ -27,7 +29,9 @@ WHOLE_WORDS = (PARAMS, RESUME)
 """Templates that stand for any number of arguments, so each is an argument by itself."""
 PLACE_FIELDS = (SEED, RUN_FOLDER)
 """Templates in the path of a file that a run writes."""
-WORD_FIELDS = (*PLACE_FIELDS, GPUS, *CONFIG_FORMATS, ONE_PARAMETER, ONE_DATA)
+QUESTION_FIELDS = (PYTHON, ROOT)
+"""Templates in a word of a command that answers a question."""
+WORD_FIELDS = (*PLACE_FIELDS, GPUS, *QUESTION_FIELDS, *CONFIG_FORMATS, ONE_PARAMETER, ONE_DATA)
 """Templates in a word of a command or in a variable of its environment."""
 
 _BRACES = re.compile(r"\{\{|\}\}|\{(?P<name>[^{}]*)\}|[{}]")

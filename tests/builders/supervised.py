@@ -17,7 +17,6 @@ from msgspec import Struct
 from orchestrator.runs.folder import Result, RunFolder
 from orchestrator.runs.members import list_members
 from orchestrator.supervisor.launch_file import LaunchFile, Progress, ProgressFile, write_launch
-from orchestrator.supervisor.places import RunFiles
 from orchestrator.supervisor.progress import ProgressRow, Readers, read_rows
 from orchestrator.supervisor.supervise import supervise
 
@@ -127,24 +126,20 @@ class Stranger:
 
     def __post_init__(self) -> None:
         self.checkout.mkdir(parents=True)
-        self.files.folder.path.mkdir(parents=True)
+        self.folder.path.mkdir(parents=True)
 
     @property
     def checkout(self) -> Path:
         return self.root / "checkout"
 
     @property
-    def files(self) -> RunFiles:
-        return RunFiles(RunFolder(self.root / "runs" / "lr-s0-0123abcd"))
-
-    @property
     def folder(self) -> RunFolder:
-        return self.files.folder
+        return RunFolder(self.root / "runs" / "lr-s0-0123abcd")
 
     def order(self, *arguments: str, **fields: Any) -> LaunchFile:
         """Write `launch.json`."""
         launch = LaunchFile(**({"checkout": str(self.checkout), "arguments": arguments} | fields))
-        write_launch(self.files.launch, launch)
+        write_launch(self.folder.launch, launch)
         return launch
 
     def run(self, *arguments: str, readers: Readers | None = None, **fields: Any) -> int:
@@ -179,7 +174,7 @@ class Stranger:
 
     def rows(self) -> list[ProgressRow]:
         """Return the rows of progress."""
-        return list(read_rows(self.files.progress))
+        return list(read_rows(self.folder.progress))
 
     def result(self) -> Result:
         """Return the result, which must be there."""

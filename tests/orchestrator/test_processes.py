@@ -19,6 +19,8 @@ from orchestrator.processes import (
     Process,
     ask_to_end,
     birth_of,
+    count_memory_kills,
+    describe_status,
     find_members,
     is_halted,
     run_mark,
@@ -195,3 +197,17 @@ def test_a_stranger_with_the_lock_belongs_to_no_run_unless_it_is_the_recorded_jo
         for other in ({"born": "another boot/1/2"}, {"host": "elsewhere"}):
             recorded = msgspec.structs.replace(group_of(stranger), **other)
             assert find_members(lock.parent, lock, recorded) == []
+
+
+def test_the_kernels_kills_for_memory_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "vmstat").write_text("nr_free_pages 5\noom_kill 3\n")
+    (tmp_path / "other").write_text("nr_free_pages 5\n")
+    assert count_memory_kills(tmp_path / "vmstat") == 3
+    assert count_memory_kills(tmp_path / "other") is None
+    assert count_memory_kills(tmp_path / "none") is None
+
+
+def test_an_end_is_said_by_name() -> None:
+    assert describe_status(3) == "with exit status 3"
+    assert describe_status(-9) == "by signal SIGKILL"
+    assert describe_status(-63) == "by signal 63"

@@ -56,6 +56,11 @@ def test_a_ratio_of_the_progress_is_an_accuracy() -> None:
     }
 
 
+def test_what_is_told_of_the_finished_training_is_judged() -> None:
+    rows = (Row(step=1.0, values={"val_loss": 0.9}), Row(values={"f1": 0.5}))
+    assert list(guessed(Observed(seed=0, rows=rows))) == ["f1", "val_loss"]
+
+
 @pytest.mark.parametrize(
     ("kind", "path", "source"),
     [

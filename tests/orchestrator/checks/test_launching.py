@@ -1,12 +1,15 @@
 """The command of one checked run."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.checks import listen
-from orchestrator.checks.launching import Commanded, build_checked_launch, linked_data, opened_file, with_listener
+from orchestrator.checks.launching import Commanded, build_checked_launch, opened_file
+from orchestrator.errors import RunError
+from orchestrator.runs.folder import RunFolder
 from orchestrator.supervisor.launch_file import CHECKPOINT
 from orchestrator.task.spec import parse_task
 
@@ -19,8 +22,9 @@ def commanded(tmp_path: Path) -> Any:
 
     def build(values: dict[str, Any], **fields: Any) -> Commanded:
         task = parse_task({"command": [".venv/bin/python", "train.py", "{seed}"], "code": ["train.py"]} | values)
-        places = {name: tmp_path / name for name in ("root", "folder", "checkout", "scratch")}
-        return Commanded(**({"task": task, "params": {}, "seed": 3, **places} | fields))
+        places = {name: tmp_path / name for name in ("root", "checkout", "scratch")}
+        run = {"task": task, "params": {}, "seed": 3, "folder": RunFolder(tmp_path / "folder")}
+        return Commanded(**(run | places | fields))
 
     return build
 
@@ -29,8 +33,9 @@ def test_an_interpreter_beside_the_file_is_named_by_its_whole_path(commanded: An
     launch = build_checked_launch(commanded({}))
     assert launch.arguments == (str(tmp_path / "root/.venv/bin/python"), "train.py", "3")
     (tmp_path / "checkout/run.sh").write_text("")
-    assert build_checked_launch(commanded({"command": ["./run.sh", "{seed}"]})).arguments[0] == "./run.sh"
-    assert build_checked_launch(commanded({"command": ["sh", "{seed}"]})).arguments[0] == "sh"
+    own = build_checked_launch(commanded({"command": ["./run.sh", "{seed}"]}))
+    assert own.arguments[0] == str(tmp_path / "checkout/run.sh")
+    assert build_checked_launch(commanded({"command": ["sh", "{seed}"]})).arguments[0] == shutil.which("sh")
 
 
 def test_data_are_linked_and_files_are_written(commanded: Any, tmp_path: Path) -> None:
@@ -45,16 +50,37 @@ def test_data_are_linked_and_files_are_written(commanded: Any, tmp_path: Path) -
     assert launch.arguments[1:3] == (str(tmp_path / "root/data/a"), "/srv/b")
     assert launch.files["conf.yaml"] == "depth: 4\nseed: 1\n"
     assert (launch.outputs, launch.run_seconds) == (("out",), 5.0)
-    assert linked_data(commanded(values).task) == ("data/a",)
+    assert launch.files[str(tmp_path / "folder/params.json")]
 
 
-def test_the_helper_and_the_users_own_modules_are_found(commanded: Any, tmp_path: Path) -> None:
-    launch = build_checked_launch(commanded({}, search_path="/mine"))
-    assert launch.environment["PYTHONPATH"] == f"{tmp_path}/scratch/helper:/mine"
+def test_the_listener_the_helper_and_the_users_own_modules_are_found_in_this_order(
+    commanded: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/mine")
+    launch = build_checked_launch(commanded({}))
+    ours = f"{tmp_path}/scratch/listener:{tmp_path}/scratch/helper"
+    assert launch.environment["PYTHONPATH"] == f"{ours}:/mine"
     assert (tmp_path / "scratch/helper/knockout/__init__.py").is_file()
-    said = build_checked_launch(commanded({"env": {"PYTHONPATH": "src"}}, search_path="/mine"))
-    assert said.environment["PYTHONPATH"] == f"{tmp_path}/scratch/helper:src"
+    said = build_checked_launch(commanded({"env": {"PYTHONPATH": "src"}}))
+    assert said.environment["PYTHONPATH"] == f"{ours}:src"
     assert launch.environment["KNOCKOUT_SEED"] == "3"
+    assert launch.environment[listen.VARIABLE] == str(opened_file(RunFolder(tmp_path / "folder")))
+    assert (tmp_path / "scratch/listener/sitecustomize.py").read_text() == Path(listen.__file__).read_text()
+
+
+def test_nothing_is_written_into_the_users_own_folder(commanded: Any, tmp_path: Path) -> None:
+    before = sorted((tmp_path / "root").rglob("*"))
+    build_checked_launch(commanded({}))
+    assert sorted((tmp_path / "root").rglob("*")) == before
+
+
+def test_a_run_gets_its_gpus_or_is_told_that_there_are_too_few(commanded: Any) -> None:
+    values = {"devices": {"gpus": 2}, "command": ["sh", "{seed}", "{gpus}"]}
+    launch = build_checked_launch(commanded(values, devices=("3", "5")))
+    assert launch.environment["CUDA_VISIBLE_DEVICES"] == "3,5"
+    assert launch.arguments[1:] == ("3", "2")
+    with pytest.raises(RunError, match=r"the task wants 2 GPUs \(`devices.gpus`\), and a slot of this worker has 0"):
+        build_checked_launch(commanded(values))
 
 
 def test_a_checkpoint_is_put_in_by_the_supervisor(commanded: Any, tmp_path: Path) -> None:
@@ -65,16 +91,8 @@ def test_a_checkpoint_is_put_in_by_the_supervisor(commanded: Any, tmp_path: Path
         "grace_seconds": 5,
     }
     launch = build_checked_launch(commanded({"command": ["sh", "{seed}", "{resume}"], "resume": resume}))
-    assert launch.arguments == ("sh", "3")
+    assert launch.arguments[1:] == ("3",)
     assert launch.resume is not None
-    assert launch.resume.arguments == ("sh", "3", f"--ckpt={CHECKPOINT}")
+    assert launch.resume.arguments[1:] == ("3", f"--ckpt={CHECKPOINT}")
     assert launch.resume.when == f"{tmp_path}/folder/*.ckpt"
     assert (launch.stop_signal, launch.grace_seconds) == ("SIGINT", 5.0)
-
-
-def test_the_listener_is_found_first(commanded: Any, tmp_path: Path) -> None:
-    launch = with_listener(build_checked_launch(commanded({})), tmp_path / "scratch", tmp_path / "folder")
-    assert launch.environment["PYTHONPATH"].split(":")[0] == f"{tmp_path}/scratch/listener"
-    assert launch.environment[listen.VARIABLE] == str(opened_file(tmp_path / "folder"))
-    placed = tmp_path / "scratch/listener/sitecustomize.py"
-    assert placed.read_text() == Path(listen.__file__).read_text()

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checks.numbers import RunPlaces, look_at_items, read_metrics, read_progress_rows
+from orchestrator.checks.numbers import RunPlaces, look_at_items, read_metrics, read_rows
 from orchestrator.checks.observed import ItemsSeen
 from orchestrator.errors import KnockoutError
+from orchestrator.reading.progress import Row, encode_row
+from orchestrator.runs.folder import RunFolder
 from orchestrator.task.metric_spec import parse_metrics
 from orchestrator.task.spec import TaskSpec, parse_task
 
@@ -20,9 +22,7 @@ def places(tmp_path: Path) -> RunPlaces:
     for name in ("folder/scores", "checkout/out"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "folder/train.log").write_text(LOG)
-    return RunPlaces(
-        folder=tmp_path / "folder", checkout=tmp_path / "checkout", log=tmp_path / "folder/train.log", seed=3
-    )
+    return RunPlaces(folder=RunFolder(tmp_path / "folder"), checkout=tmp_path / "checkout", seed=3)
 
 
 def task_of(**values: Any) -> TaskSpec:
@@ -32,12 +32,11 @@ def task_of(**values: Any) -> TaskSpec:
 def value_of(places: RunPlaces, source: dict[str, Any] | None, **values: Any) -> Any:
     fields = {"better": "lower", "margin": 0.1} | ({} if source is None else {"from": source})
     task, metrics = task_of(**values), parse_metrics({"loss": fields})
-    rows = read_progress_rows(task, metrics, places, LOG)
-    seen = read_metrics(task, metrics, places, rows)["loss"]
+    seen = read_metrics(task, metrics, places)["loss"]
     return seen.problem or (seen.value if seen.ratio is None else seen.ratio)
 
 
-def write(places: RunPlaces, **files: str) -> None:
+def write(places: RunPlaces) -> None:
     texts = {
         "out/log.csv": "epoch,loss\n1,0.5\n2,0.375\n",
         "out/log.jsonl": '{"loss": 0.5}\n{"loss": 0.3}\n',
@@ -46,8 +45,10 @@ def write(places: RunPlaces, **files: str) -> None:
     }
     for name, text in texts.items():
         (places.checkout / name).write_text(text)
-    (places.folder / "reported.jsonl").write_text('{"step": 1, "loss": 0.9}\n{"loss": 0.8}\n')
-    (places.folder / "scores/test.csv").write_text("key,cluster,y,y_hat\na,x,1,2\nb,x,3,3\nc,z,5,4\n")
+    rows = [Row(step=1.0, values={"loss": 0.5}), Row(step=2.0, values={"loss": 0.25})]
+    places.folder.progress.write_bytes(b"".join(encode_row(row) for row in rows))
+    (places.folder.path / "reported.jsonl").write_text('{"step": 1, "loss": 0.9}\n{"loss": 0.8}\n')
+    (places.folder.path / "scores/test.csv").write_text("key,cluster,y,y_hat\na,x,1,2\nb,x,3,3\nc,z,5,4\n")
 
 
 ITEMS = {"test": {"file": "{run_folder}/scores/test.csv", "key": "key", "cluster": "cluster"}}
@@ -56,12 +57,9 @@ ITEMS = {"test": {"file": "{run_folder}/scores/test.csv", "key": "key", "cluster
 @pytest.mark.parametrize(
     ("source", "values", "value"),
     [
-        (None, {"progress": {"stdout": "epoch {epoch}: loss {loss}"}}, 0.25),
-        ({"progress": "loss", "pick": "first"}, {"progress": {"stdout": "epoch {epoch}: loss {loss}"}}, 0.5),
-        (None, {}, 0.8),
-        (None, {"progress": {"csv": "out/log.csv"}}, 0.375),
-        (None, {"progress": {"jsonl": "out/log.jsonl"}}, 0.3),
-        (None, {"progress": {"trainer_state": "out/trainer_state.json"}}, 0.7),
+        (None, {}, 0.25),
+        ({"progress": "loss", "pick": "first"}, {}, 0.5),
+        ({"progress": "los"}, {}, "no row tells `los`; did you mean `loss`?"),
         ({"stdout": "Accuracy: {correct}/{total}"}, {}, (3.0, 4.0)),
         ({"stdout": "loss {loss}"}, {}, 0.25),
         ({"stdout": "preset:key_value"}, {}, "`loss`: "),
@@ -71,7 +69,6 @@ ITEMS = {"test": {"file": "{run_folder}/scores/test.csv", "key": "key", "cluster
         ({"jsonl": "out/log.jsonl", "key": "loss"}, {}, 0.3),
         ({"trainer_state": "out/trainer_state.json", "key": "loss"}, {}, 0.7),
         ({"tensorboard": "out/none", "tag": "loss"}, {}, "there is no such folder"),
-        (None, {"progress": {"tensorboard": "out/none"}}, "there is no such folder"),
         ({"reported": "loss"}, {}, 0.8),
         ({"items": "test", "mean": "y"}, {"items": ITEMS}, 3.0),
         ({"items": "test", "median": "abs(y - y_hat)"}, {"items": ITEMS}, 1.0),
@@ -89,21 +86,17 @@ def test_each_source_has_its_number(places: RunPlaces, source: Any, values: dict
 
 def test_a_metric_without_a_file_says_so(places: RunPlaces) -> None:
     assert "there is no such file" in value_of(places, {"csv": "out/log.csv", "column": "loss"})
-    assert "there is no such file" in value_of(places, None)
+    assert "no row tells `loss`: there are no rows" in value_of(places, None)
 
 
-def test_rows_of_progress_come_from_lines_files_or_the_helper(places: RunPlaces) -> None:
-    metrics = parse_metrics({"loss": {"better": "lower", "margin": 1}})
-    lines = read_progress_rows(task_of(progress={"stdout": "epoch {epoch}: loss {loss}"}), metrics, places, LOG)
-    assert [(row.step, row.values) for row in lines] == [(1.0, {"loss": 0.5}), (2.0, {"loss": 0.25})]
-    assert read_progress_rows(task_of(), metrics, places, LOG) == []
-    assert read_progress_rows(task_of(progress={"csv": "out/log.csv"}), metrics, places, LOG) == []
-    write(places)
-    assert len(read_progress_rows(task_of(), metrics, places, LOG)) == 1
-    assert len(read_progress_rows(task_of(progress={"csv": "out/log.csv"}), metrics, places, LOG)) == 2
-    (places.folder / "reported.jsonl").unlink()
-    (places.folder / "reported.jsonl").mkdir()
-    assert read_progress_rows(task_of(), metrics, places, LOG) == []
+def test_the_rows_that_hold_are_those_of_the_last_attempt(places: RunPlaces) -> None:
+    assert read_rows(places.folder) == []
+    rows = [Row(step=step, values={"loss": step}, attempt=attempt) for step, attempt in ((1, 0), (2, 0), (2, 1))]
+    places.folder.progress.write_bytes(b"".join(encode_row(row) for row in rows))
+    assert read_rows(places.folder) == [rows[0], rows[2]]
+    places.folder.progress.unlink()
+    places.folder.progress.mkdir()
+    assert read_rows(places.folder) == []
 
 
 def test_items_are_counted_or_their_problem_is_told(places: RunPlaces) -> None:

@@ -49,7 +49,8 @@ def test_everything_that_a_run_does_is_seen(mine: Checking) -> None:
     assert run.ran, run.reason
     assert run.lines == ("colour red True", "home ['README', 'astray.py', 'out', 'train.py']")
     assert run.metrics["R2"].value == 1.5
-    assert [(row.step, row.values) for row in run.rows] == [(0.0, {"val_loss": 2.0}), (1.0, {"val_loss": 1.5})]
+    told = [(0.0, {"val_loss": 2.0}), (1.0, {"val_loss": 1.5}), (None, {"R2": 1.5})]
+    assert [(row.step, row.values) for row in run.rows] == told
     assert [table.kind for table in run.tables] == ["reported", "scores"]
     assert run.written == ("own.txt",)
     assert run.files.code == ("train.py",)

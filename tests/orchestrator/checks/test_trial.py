@@ -19,7 +19,6 @@ from orchestrator.supervisor.launch_file import LaunchFile, Resume
 def folder(tmp_path: Path) -> RunFolder:
     (tmp_path / "run-s0").mkdir()
     (tmp_path / "checkout").mkdir()
-    (tmp_path / "scratch").mkdir()
     return RunFolder(tmp_path / "run-s0")
 
 
@@ -33,7 +32,7 @@ def launch(tmp_path: Path, script: str, *words: str, resume: Resume | None = Non
 
 def test_the_log_is_seen_to_grow(folder: RunFolder, tmp_path: Path) -> None:
     script = "import time\nfor one in range(3): time.sleep(0.2); print('line', one)\ntime.sleep(0.2)"
-    watched = watch_attempt(folder, launch(tmp_path, script), tmp_path / "scratch")
+    watched = watch_attempt(folder, launch(tmp_path, script))
     assert watched.status == 0
     assert [look.num_bytes for look in watched.growth] == [7, 14, 21]
     times = [look.at_seconds for look in watched.growth]
@@ -47,11 +46,11 @@ def test_files_that_stay_open_are_seen_where_no_python_tells(folder: RunFolder, 
     shell = LaunchFile(
         checkout=str(tmp_path / "checkout"), arguments=("sh", "train.sh"), environment={"PYTHONPATH": ""}
     )
-    watched = watch_attempt(folder, shell, tmp_path / "scratch")
+    watched = watch_attempt(folder, shell)
     held = [one.path for one in watched.held if one.path.startswith(str(tmp_path))]
     assert str(tmp_path / "data.bin") in held
     assert str(tmp_path / "checkout" / "own.txt") not in held
-    assert read_heard(folder.path) == []
+    assert read_heard(folder) == []
 
 
 def test_a_run_that_is_asked_to_stop_goes_on(folder: RunFolder, tmp_path: Path) -> None:
@@ -61,10 +60,10 @@ def test_a_run_that_is_asked_to_stop_goes_on(folder: RunFolder, tmp_path: Path) 
     )
     again = launch(tmp_path, script, "checkpoint")
     resume = Resume(when="out/ckpt", arguments=again.arguments)
-    first = watch_attempt(folder, launch(tmp_path, script, resume=resume), tmp_path / "scratch", stop_seconds=0.4)
+    first = watch_attempt(folder, launch(tmp_path, script, resume=resume), stop_seconds=0.4)
     assert folder.read_result() is None
     assert first.end_seconds >= 0.4
-    second = watch_attempt(folder, launch(tmp_path, script, resume=resume), tmp_path / "scratch")
+    second = watch_attempt(folder, launch(tmp_path, script, resume=resume))
     assert second.num_bytes_before >= len("from\n")
     result = folder.read_result()
     assert result is not None
@@ -79,14 +78,14 @@ def test_nothing_outlives_an_interruption(folder: RunFolder, tmp_path: Path, mon
     monkeypatch.setattr("orchestrator.checks.trial.list_open", interrupt)
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        watch_attempt(folder, launch(tmp_path, "import time; time.sleep(60)"), tmp_path / "scratch")
+        watch_attempt(folder, launch(tmp_path, "import time; time.sleep(60)"))
     assert time.monotonic() - begun < 30
     assert list_members(folder) == []
 
 
 def test_what_pythons_tell_is_read(folder: RunFolder) -> None:
     (folder.path / "opened.txt").write_bytes(b"r\t/a\xff\n")
-    assert parse_heard(read_heard(folder.path)).opened == (Opened("read", "/a\udcff"),)
+    assert parse_heard(read_heard(folder)).opened == (Opened("read", "/a\udcff"),)
 
 
 def test_open_files_of_this_process_are_read_ones_alone(folder: RunFolder, tmp_path: Path) -> None:

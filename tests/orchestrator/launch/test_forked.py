@@ -16,6 +16,7 @@ from orchestrator.launch.local import Job
 from orchestrator.launch.slots import Slot
 from orchestrator.processes import birth_of, find_members
 from orchestrator.runs.folder import RunFolder
+from tests.builders.own_jobs import own_job
 
 SLOT = Slot("cpu0", {"OMP_NUM_THREADS": "1"})
 FAKE_JOB = """\
@@ -57,7 +58,7 @@ def code(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def launcher(tmp_path: Path) -> Iterator[Launcher]:
-    launcher = Launcher(tmp_path)
+    launcher = Launcher()
     yield launcher
     launcher.close()
 
@@ -71,6 +72,10 @@ def build_folder(tmp_path: Path) -> Callable[[str], RunFolder]:
         return folder
 
     return build
+
+
+def start(launcher: Launcher, folder: RunFolder, code: Path, code_hash: str, slot: Slot) -> AnyJob:
+    return launcher.start(folder, own_job(folder, code, slot, code_hash), slot)
 
 
 def wait(job: AnyJob) -> int:
@@ -93,7 +98,7 @@ FolderBuilder = Callable[[str], RunFolder]
 
 
 def test_jobs_of_one_code_share_a_standby_process(code: Path, launcher: Launcher, build_folder: FolderBuilder) -> None:
-    jobs = [launcher.start(build_folder(what), code, "hash", SLOT) for what in ("0", "1", "3")]
+    jobs = [start(launcher, build_folder(what), code, "hash", SLOT) for what in ("0", "1", "3")]
     assert [wait(job) for job in jobs] == [0, 1, 3]
     assert all(isinstance(job, ForkedJob) for job in jobs)
     assert len({psutil.Process().pid, *(job.pid for job in jobs)}) == 4
@@ -104,7 +109,7 @@ def test_other_code_or_other_threads_have_a_standby_process_of_their_own(
     code: Path, launcher: Launcher, build_folder: FolderBuilder
 ) -> None:
     for code_hash, slot in (("a", SLOT), ("b", SLOT), ("a", Slot("cpu1", {"OMP_NUM_THREADS": "2"}))):
-        assert wait(launcher.start(build_folder("0"), code, code_hash, slot)) == 0
+        assert wait(start(launcher, build_folder("0"), code, code_hash, slot)) == 0
     assert len(launcher._standbys) == 3
 
 
@@ -114,7 +119,7 @@ def test_waiting_ends_with_a_job_and_without_one_after_its_seconds(
     started = time.monotonic()
     launcher.wait(0.05)
     assert time.monotonic() - started >= 0.05
-    job = launcher.start(build_folder("3"), code, "c0de", SLOT)
+    job = start(launcher, build_folder("3"), code, "c0de", SLOT)
     # It may have ended before its start was even told.
     while (status := job.exit_status()) is None:
         launcher.wait(60.0)
@@ -125,20 +130,20 @@ def test_waiting_ends_with_a_job_and_without_one_after_its_seconds(
 def test_a_gpu_is_the_jobs_own(code: Path, launcher: Launcher, build_folder: FolderBuilder) -> None:
     for gpu in ("0", "3"):
         folder = build_folder("0")
-        wait(launcher.start(folder, code, "hash", Slot("gpu", {**SLOT.environment, "CUDA_VISIBLE_DEVICES": gpu})))
+        wait(start(launcher, folder, code, "hash", Slot("gpu", {**SLOT.environment, "CUDA_VISIBLE_DEVICES": gpu})))
         assert folder.log.read_text() == f"0 {gpu}\n"
     assert len(launcher._standbys) == 1
     assert (code / "words").read_text() == "--gpu"
 
 
 def test_a_job_on_a_cpu_imports_nothing_for_gpus(code: Path, launcher: Launcher, build_folder: FolderBuilder) -> None:
-    wait(launcher.start(build_folder("0"), code, "hash", SLOT))
+    wait(start(launcher, build_folder("0"), code, "hash", SLOT))
     assert (code / "words").read_text() == ""
 
 
 def test_what_a_job_raises_stands_in_its_log(code: Path, launcher: Launcher, build_folder: FolderBuilder) -> None:
     folder = build_folder("raise")
-    assert wait(launcher.start(folder, code, "hash", SLOT)) == 1
+    assert wait(start(launcher, folder, code, "hash", SLOT)) == 1
     assert "RuntimeError: no such layer" in folder.log.read_text()
 
 
@@ -147,7 +152,7 @@ def test_a_job_is_stopped_or_killed(
     code: Path, launcher: Launcher, build_folder: FolderBuilder, stop: str, status: int
 ) -> None:
     folder = build_folder("sleep")
-    job = launcher.start(folder, code, "hash", SLOT)
+    job = start(launcher, folder, code, "hash", SLOT)
     wait_until_ready(job, folder)
     assert job.exit_status() is None
     getattr(job, stop)()
@@ -159,13 +164,13 @@ def test_jobs_go_on_when_the_standby_process_dies_and_the_next_has_a_new_one(
     code: Path, launcher: Launcher, build_folder: FolderBuilder
 ) -> None:
     folder = build_folder("sleep")
-    job = launcher.start(folder, code, "hash", SLOT)
+    job = start(launcher, folder, code, "hash", SLOT)
     wait_until_ready(job, folder)
     (standby,) = launcher._standbys.values()
     os.killpg(standby._process.pid, signal.SIGKILL)
     standby._process.wait()
     assert job.exit_status() is None
-    assert wait(launcher.start(build_folder("0"), code, "hash", SLOT)) == 0
+    assert wait(start(launcher, build_folder("0"), code, "hash", SLOT)) == 0
     job.kill()
     assert job.exit_status() is not None
 
@@ -174,14 +179,14 @@ def test_where_the_standby_process_cannot_start_jobs_start_by_themselves(
     code: Path, launcher: Launcher, build_folder: FolderBuilder
 ) -> None:
     (code / "model" / "standby.py").write_text("raise SystemExit('torch is not installed')\n")
-    job = launcher.start(build_folder("3"), code, "hash", SLOT)
+    job = start(launcher, build_folder("3"), code, "hash", SLOT)
     assert wait(job) == 3
     assert isinstance(job._ordinary, Job)
 
 
 def test_closing_leaves_no_process_behind(code: Path, tmp_path: Path, build_folder: FolderBuilder) -> None:
-    launcher = Launcher(tmp_path)
-    wait(launcher.start(build_folder("0"), code, "hash", SLOT))
+    launcher = Launcher()
+    wait(start(launcher, build_folder("0"), code, "hash", SLOT))
     (standby,) = launcher._standbys.values()
     launcher.close()
     assert birth_of(standby._process.pid) is None
@@ -189,10 +194,10 @@ def test_closing_leaves_no_process_behind(code: Path, tmp_path: Path, build_fold
 
 def test_starting_a_job_waits_for_nobody(code: Path, launcher: Launcher, build_folder: FolderBuilder) -> None:
     """The standby process may be stopped by a person, or still import: heartbeats and guards must go on."""
-    wait(launcher.start(build_folder("0"), code, "hash", SLOT))
+    wait(start(launcher, build_folder("0"), code, "hash", SLOT))
     (standby,) = launcher._standbys.values()
     os.kill(standby._process.pid, signal.SIGSTOP)
-    job = launcher.start(build_folder("3"), code, "hash", SLOT)
+    job = start(launcher, build_folder("3"), code, "hash", SLOT)
     assert (job.exit_status(), job.pid) == (None, None)
     os.kill(standby._process.pid, signal.SIGCONT)
     assert wait(job) == 3
@@ -201,22 +206,22 @@ def test_starting_a_job_waits_for_nobody(code: Path, launcher: Launcher, build_f
 def test_a_job_whose_standby_process_stays_stopped_starts_by_itself(
     code: Path, launcher: Launcher, build_folder: FolderBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wait(launcher.start(build_folder("0"), code, "hash", SLOT))
+    wait(start(launcher, build_folder("0"), code, "hash", SLOT))
     (standby,) = launcher._standbys.values()
     os.kill(standby._process.pid, signal.SIGSTOP)
     monkeypatch.setattr("orchestrator.launch.forked.START_SECONDS", 0.0)
-    assert wait(launcher.start(build_folder("3"), code, "hash", SLOT)) == 3
+    assert wait(start(launcher, build_folder("3"), code, "hash", SLOT)) == 3
 
 
 @pytest.mark.parametrize("what", ["ask_to_stop", "kill"])
 def test_a_job_that_has_not_started_is_not_started_once_it_is_to_end(
     code: Path, launcher: Launcher, build_folder: FolderBuilder, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    wait(launcher.start(build_folder("0"), code, "hash", SLOT))
+    wait(start(launcher, build_folder("0"), code, "hash", SLOT))
     (standby,) = launcher._standbys.values()
     os.kill(standby._process.pid, signal.SIGSTOP)
     folder = build_folder("sleep")
-    job = launcher.start(folder, code, "hash", SLOT)
+    job = start(launcher, folder, code, "hash", SLOT)
     getattr(job, what)()
     monkeypatch.setattr("orchestrator.launch.forked.START_SECONDS", 0.0)
     assert job.exit_status() == UNKNOWN_STATUS
@@ -228,11 +233,11 @@ def test_a_job_that_has_not_started_is_not_started_once_it_is_to_end(
 def test_how_a_job_ended_is_read_from_the_system_where_its_standby_process_is_stopped(
     code: Path, launcher: Launcher, build_folder: FolderBuilder, what: str, status: int
 ) -> None:
-    first, folder = launcher.start(build_folder("sleep"), code, "hash", SLOT), build_folder("late")
+    first, folder = start(launcher, build_folder("sleep"), code, "hash", SLOT), build_folder("late")
     wait_until_ready(first, first.folder)
     (folder.path / "what").write_text(what)
     (standby,) = launcher._standbys.values()
-    job = launcher.start(folder, code, "hash", SLOT)
+    job = start(launcher, folder, code, "hash", SLOT)
     while job.pid is None:
         job.exit_status()
     os.kill(standby._process.pid, signal.SIGSTOP)
@@ -251,7 +256,7 @@ def test_what_has_left_a_jobs_group_ends_with_the_job(
     main = code / "model" / "__main__.py"
     main.write_text(main.read_text().replace("    folder = pathlib", f"    {daemon}    folder = pathlib", 1))
     folder = build_folder("sleep")
-    job = launcher.start(folder, code, "hash", SLOT)
+    job = start(launcher, folder, code, "hash", SLOT)
     wait_until_ready(job, folder)
     (daemon_process,) = find_members(folder.path, folder.lock, None)
     job.kill()

@@ -11,6 +11,7 @@ from orchestrator.launch.local import Job, job_environment
 from orchestrator.launch.slots import Slot
 from orchestrator.processes import MARK
 from orchestrator.runs.folder import RunFolder
+from tests.builders.own_jobs import own_job
 
 FAKE_JOB = """\
 import os, pathlib, signal, sys, time
@@ -35,7 +36,8 @@ def job(tmp_path: Path, folder: RunFolder) -> Iterator[Job]:
     (tmp_path / "code" / "model").mkdir(parents=True)
     (tmp_path / "code" / "model" / "__init__.py").touch()
     (tmp_path / "code" / "model" / "__main__.py").write_text(FAKE_JOB)
-    made = Job(folder, tmp_path / "code", tmp_path, Slot("cpu0", {"OMP_NUM_THREADS": "3"}))
+    slot = Slot("cpu0", {"OMP_NUM_THREADS": "3"})
+    made = Job(folder, own_job(folder, tmp_path / "code", slot), slot)
     deadline = time.monotonic() + 60
     while not (folder.path / "ready").exists():
         assert made.exit_status() is None

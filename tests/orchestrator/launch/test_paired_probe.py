@@ -68,7 +68,7 @@ def build_probe(tmp_path: Path, sleeper: "subprocess.Popen[bytes]") -> Iterator[
             package.mkdir(parents=True)
             (package / "__init__.py").touch()
             (package / "probe.py").write_text(program)
-            sides.append(Side(tmp_path / f"{name}.json", package.parent))
+            sides.append(Side(tmp_path / f"{name}.json", package.parent, (sys.executable, "-m", "model.probe")))
         started.append(PairedProbe(sides[0], sides[1], Slot("cpu0", {"OMP_NUM_THREADS": "3"}), [sleeper.pid]))
         return started[-1]
 

@@ -23,6 +23,7 @@ from orchestrator.runs.paths import Paths
 from orchestrator.runs.probes import Measurement, read_probes
 from orchestrator.runs.states import RunState
 from tests.builders.epochs import an_epoch, append_epoch
+from tests.builders.own_jobs import own_job
 
 RELATIVE = GuardSpec(relative_to_reference=1.5, warmup_epochs=0, slow_epochs=2)
 PACE = Pace(seconds=1.0, cpu_seconds=None)
@@ -56,7 +57,8 @@ class Bench:
         folder.path.mkdir()
         self.now, self.timings = 0.0, list[ToldTiming]()
         self.next_says = NOTHING
-        self.job = Job(folder, code.parent, root, Slot("cpu0", {}))
+        slot = Slot("cpu0", {})
+        self.job = Job(folder, own_job(folder, code.parent, slot), slot)
         self.live = LiveRun(id="E5-s0-0123abcd", num_epochs=40, folder=folder, job=self.job, clock=lambda: self.now)
 
     def start(self, job: AnyJob) -> ToldTiming:

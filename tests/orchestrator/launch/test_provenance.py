@@ -50,6 +50,8 @@ def test_it_holds_code_data_seed_and_machine(queued: tuple[RunFolder, Order], tm
     content = read(folder)
     assert content.pop("environment") == environment() | {"gpu": None}
     assert content.pop("started").endswith("+00:00")
+    assert content.pop("program") == sys.executable
+    assert content.pop("python") == f"Python {sys.version}"
     assert content == {
         "run": order.run,
         "device": "cpu1",

@@ -44,8 +44,8 @@ def test_no_epoch_counts_where_a_capture_has_other_bytes(study: Any, folder: Run
     path.write_bytes(path.read_bytes() + b"more")
     reason = refuse_doubtful(study.paths, folder, order)
     assert reason == (
-        f"{path}: the capture changed while the run trained, so its result is set aside; put the capture back and run "
-        "again, or queue a run on the new one"
+        f"{path} changed while the run trained, so its result is set aside; put the data back and run "
+        "again, or queue a run on the new ones"
     )
     for kept in (folder.result, folder.predictions, folder.checkpoint, folder.epochs):
         assert not kept.exists()

@@ -16,13 +16,14 @@ from orchestrator.files import write_atomically
 from orchestrator.launch.guards import Pace
 from orchestrator.launch.local import Job
 from orchestrator.launch.slots import Slot
-from orchestrator.launch.watcher import Ending, LiveRun, count_memory_kills, describe_death
+from orchestrator.launch.watcher import Ending, LiveRun, describe_death
 from orchestrator.processes import is_halted
 from orchestrator.runs.folder import Result, RunFolder
 from orchestrator.runs.job_lock import Holder
 from orchestrator.runs.order import GuardSpec
 from orchestrator.runs.states import Failure, RunState
 from tests.builders.epochs import an_epoch, append_epoch
+from tests.builders.own_jobs import own_job
 
 STRICT = GuardSpec(epoch_seconds=1.0, warmup_epochs=0, slow_epochs=1)
 
@@ -37,7 +38,8 @@ def live(tmp_path: Path, request: pytest.FixtureRequest) -> LiveRun:
     (code / "__main__.py").write_text(program)
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
-    job = Job(folder, code.parent, tmp_path, Slot("cpu0", {}))
+    slot = Slot("cpu0", {})
+    job = Job(folder, own_job(folder, code.parent, slot), slot)
     return LiveRun(id="E5-s0-0123abcd", num_epochs=4, folder=folder, job=job)
 
 
@@ -355,15 +357,6 @@ def test_a_job_that_somebody_stopped_has_not_hung(live: LiveRun) -> None:
     assert [live.check(impatient, lambda: None) for _ in range(3)] == [None, None, None]
     assert live.job.exit_status() is None
     live.job.kill()
-
-
-def test_the_kernels_count_of_kills_is_read_where_there_is_one(tmp_path: Path) -> None:
-    vmstat = tmp_path / "vmstat"
-    assert count_memory_kills(vmstat) is None
-    vmstat.write_text("nr_free_pages 12\n")
-    assert count_memory_kills(vmstat) is None
-    vmstat.write_text("nr_free_pages 12\noom_kill 7\n")
-    assert count_memory_kills(vmstat) == 7
 
 
 def test_the_machine_is_looked_at_only_before_a_run_is_ruled_too_slow(build_silent: HangBuilder) -> None:

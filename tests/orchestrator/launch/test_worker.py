@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from orchestrator.api.queue import planned_rows
 from orchestrator.campaign.plan import Plan
 from orchestrator.errors import AWAY, HELD, NO_SPACE, UNKNOWN_STATUS, CodeError, QueueError, QueueLockedError
 from orchestrator.launch.guards import SLOW_TURNS
+from orchestrator.launch.local import JobCommand
 from orchestrator.launch.loop import EveryRun, GivenRuns, never
 from orchestrator.launch.paired_probe import Side
 from orchestrator.launch.slots import Slot
@@ -44,6 +46,7 @@ STOPPED = "stopped after an epoch; it goes on from there"
 AT_ONCE = "stopped at once"
 WAITED = "ran out of memory and waited for a second try"
 GIB = 2**30
+PROBE = (sys.executable, "-m", "model.probe")
 LONG = 100_000
 """Looks at a job that does not end by itself within a test."""
 Ends = Result | int | bytes
@@ -115,7 +118,8 @@ class ScriptedLauncher:
         self.codes: list[Path] = []
         self.is_closed = False
 
-    def start(self, folder: RunFolder, code: Path, code_hash: str, slot: Slot) -> ScriptedJob:
+    def start(self, folder: RunFolder, command: JobCommand, slot: Slot) -> ScriptedJob:
+        code = command.folder
         assert (code / "model" / "__main__.py").exists()
         assert folder.provenance.exists()
         name = folder.path.name.partition("-")[0]
@@ -447,8 +451,8 @@ def spoil_capture(yard: Yard) -> str:
     (yard.paths.root / "LocA.h5").write_bytes(b"other bursts")
     order = read_order(yard.folder("E1"))
     write_order(yard.folder("E1"), msgspec.structs.replace(order, captures={"LocA.h5": "da7a"}))
-    changed = "the capture has changed since the run was queued; queue the run again with `knockout queue add`"
-    return f"{yard.paths.root / 'LocA.h5'}: {changed}"
+    changed = "has changed since the run was queued; queue the run again with `knockout queue add`"
+    return f"{yard.paths.root / 'LocA.h5'} {changed}"
 
 
 def test_a_run_that_cannot_be_compiled_here_is_left_for_another_machine(
@@ -943,7 +947,7 @@ def test_a_slow_run_is_timed_on_its_slot_against_the_first_reference_that_has_co
     assert state is RunState.TOO_SLOW
     assert reason.startswith("an epoch takes 2.2 s, 2.20 x the reference's 1 s")
     code = yard.paths.code_copy(TREE)
-    arm, reference = (Side(yard.folder(name).config, code) for name in ("E1", "E0"))
+    arm, reference = (Side(yard.folder(name).config, code, PROBE) for name in ("E1", "E0"))
     ((*sides, slot, paused_groups),) = told_probe.started
     assert (sides, slot.name, paused_groups) == ([arm, reference], "cpu1", [os.getpid()])
     assert told_probe.num_closed == 1

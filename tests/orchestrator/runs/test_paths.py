@@ -58,7 +58,7 @@ def test_with_a_home_that_can_hold_none_they_lie_in_the_results(
 ORCHESTRATOR = Path(__file__).parents[3] / "orchestrator"
 OWNERS = {
     ORCHESTRATOR / "runs" / "paths.py": {"knockout.db", "optuna.lock", "runs", "set-aside"},
-    ORCHESTRATOR / "supervisor" / "places.py": {"launch.json", "progress.jsonl", "attempts.jsonl"},
+    ORCHESTRATOR / "runs" / "folder.py": {"config.json", "result.json", "launch.json", "progress.jsonl"},
 }
 """Module -> some of the names on disk that it owns."""
 SUFFIXES = {".apart", ".csv", ".db", ".json", ".jsonl", ".lock", ".log", ".npz", ".pt", ".txt"}

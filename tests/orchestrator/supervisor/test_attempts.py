@@ -16,7 +16,6 @@ from orchestrator.supervisor.attempts import (
     spent_seconds,
 )
 from orchestrator.supervisor.launch_file import CHECKPOINT, LaunchFile, Resume
-from orchestrator.supervisor.places import RunFiles
 from orchestrator.task.command import Places, build_launch
 from orchestrator.task.spec import parse_task
 
@@ -24,9 +23,9 @@ FIRST = Attempt(number=1, checkout="/co", log_bytes=0, begun_epoch_seconds=100.0
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> RunFiles:
+def folder(tmp_path: Path) -> RunFolder:
     (tmp_path / "run[1]").mkdir()
-    return RunFiles(RunFolder(tmp_path / "run[1]"))
+    return RunFolder(tmp_path / "run[1]")
 
 
 def touch(path: Path, seconds: float) -> Path:
@@ -36,31 +35,33 @@ def touch(path: Path, seconds: float) -> Path:
     return path
 
 
-def test_they_are_read_as_they_were_written_and_half_a_line_is_left_out(files: RunFiles) -> None:
-    assert read_attempts(files.attempts) == []
-    append_attempt(files.attempts, FIRST)
-    with files.attempts.open("a") as file:
+def test_they_are_read_as_they_were_written_and_half_a_line_is_left_out(folder: RunFolder) -> None:
+    assert read_attempts(folder.attempts) == []
+    append_attempt(folder.attempts, FIRST)
+    with folder.attempts.open("a") as file:
         file.write('{"number": 2, "che')
-    append_attempt(files.attempts, FIRST)
-    assert read_attempts(files.attempts) == [FIRST, FIRST]
+    append_attempt(folder.attempts, FIRST)
+    assert read_attempts(folder.attempts) == [FIRST, FIRST]
 
 
 class TestNewest:
-    def test_the_newest_counts_and_of_equals_the_largest_number(self, files: RunFiles, tmp_path: Path) -> None:
+    def test_the_newest_counts_and_of_equals_the_largest_number(self, folder: RunFolder, tmp_path: Path) -> None:
         touch(tmp_path / "co" / "step-30.ckpt", 1)
         touch(tmp_path / "co" / "step-9.ckpt", 2)
         wanted = touch(tmp_path / "co" / "step-10.ckpt", 2)
-        assert find_newest("*.ckpt", tmp_path / "co", files) == wanted
-        assert find_newest("step-9.ckpt", tmp_path / "co", files) == tmp_path / "co" / "step-9.ckpt"
+        assert find_newest("*.ckpt", tmp_path / "co", folder) == wanted
+        assert find_newest("step-9.ckpt", tmp_path / "co", folder) == tmp_path / "co" / "step-9.ckpt"
 
-    def test_outputs_count_as_part_of_the_checkout(self, files: RunFiles, tmp_path: Path) -> None:
-        wanted = touch(files.outputs / "out" / "v" / "a.ckpt", 1)
-        assert find_newest("out/**/*.ckpt", tmp_path / "co", files) == wanted
+    def test_outputs_count_as_part_of_the_checkout(self, folder: RunFolder, tmp_path: Path) -> None:
+        wanted = touch(folder.outputs / "out" / "v" / "a.ckpt", 1)
+        assert find_newest("out/**/*.ckpt", tmp_path / "co", folder) == wanted
 
-    def test_an_absolute_glob_may_lie_in_a_folder_with_signs_in_its_name(self, files: RunFiles, tmp_path: Path) -> None:
-        wanted = touch(files.folder.path / "checkpoints" / "a.ckpt", 1)
-        assert find_newest(f"{files.folder.path}/checkpoints/*.ckpt", tmp_path / "co", files) == wanted
-        assert find_newest("/no/such/*.ckpt", tmp_path / "co", files) is None
+    def test_an_absolute_glob_may_lie_in_a_folder_with_signs_in_its_name(
+        self, folder: RunFolder, tmp_path: Path
+    ) -> None:
+        wanted = touch(folder.path / "checkpoints" / "a.ckpt", 1)
+        assert find_newest(f"{folder.path}/checkpoints/*.ckpt", tmp_path / "co", folder) == wanted
+        assert find_newest("/no/such/*.ckpt", tmp_path / "co", folder) is None
 
 
 def test_the_checkpoint_is_put_into_arguments_and_variables() -> None:

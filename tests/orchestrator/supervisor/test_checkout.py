@@ -53,7 +53,7 @@ class TestFindPlace:
 class TestData:
     def test_they_are_links_into_the_users_files(self, checkout: Path, data: Path) -> None:
         for _ in range(2):
-            place_data(checkout, {"data/text": str(data)})
+            place_data(checkout, checkout, {"data/text": str(data)})
         assert (checkout / "data" / "text").readlink() == data
 
     def test_a_folder_that_is_tracked_gets_what_it_lacks(self, checkout: Path, data: Path) -> None:
@@ -61,7 +61,7 @@ class TestData:
         (checkout / "data" / "prepare.py").write_text("code")
         (checkout / "data" / "deep" / "a").write_text("a")
         (data / "deep" / "b").write_text("b")
-        place_data(checkout, {"data": str(data)})
+        place_data(checkout, checkout, {"data": str(data)})
         assert (checkout / "data" / "train.bin").readlink() == data / "train.bin"
         assert (checkout / "data" / "deep" / "b").readlink() == data / "deep" / "b"
         assert not (checkout / "data" / "deep" / "a").is_symlink()
@@ -71,22 +71,32 @@ class TestData:
         (checkout / "data").mkdir()
         (checkout / "data" / "train.bin").write_text("8")
         with pytest.raises(PlaceError, match=r"co/data/train.bin: something else is there, so no link to .*train.bin"):
-            place_data(checkout, {"data": str(data)})
+            place_data(checkout, checkout, {"data": str(data)})
         assert (checkout / "data" / "train.bin").read_text() == "8"
 
     def test_a_link_to_something_else_is_refused(self, checkout: Path, data: Path, tmp_path: Path) -> None:
         (checkout / "data").symlink_to(tmp_path)
         with pytest.raises(PlaceError, match="give one of them another name, or take it out of the code"):
-            place_data(checkout, {"data": str(data)})
+            place_data(checkout, checkout, {"data": str(data)})
         assert (checkout / "data").readlink() == tmp_path
 
     def test_data_that_are_away_are_named(self, checkout: Path, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"gone: the data `x` are not there; put them back, and run again to go on"):
-            place_data(checkout, {"x": str(tmp_path / "gone")})
+            place_data(checkout, checkout, {"x": str(tmp_path / "gone")})
 
     def test_a_relative_path_is_refused(self, checkout: Path) -> None:
         with pytest.raises(PlaceError, match="data `x`: `data` is no absolute path; name the whole path"):
-            place_data(checkout, {"x": "data"})
+            place_data(checkout, checkout, {"x": "data"})
+
+    def test_data_beside_the_campaigns_folder_lie_in_the_worktree_and_not_beyond(
+        self, checkout: Path, data: Path, tmp_path: Path
+    ) -> None:
+        (checkout / "mnist").mkdir()
+        place_data(checkout / "mnist", checkout, {"../data": str(data)})
+        assert (checkout / "data").readlink() == data
+        with pytest.raises(PlaceError, match="must lie inside"):
+            place_data(checkout / "mnist", checkout, {"../../elsewhere": str(data)})
+        assert not (tmp_path / "elsewhere").exists()
 
 
 class TestOutputs:

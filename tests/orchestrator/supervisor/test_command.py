@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.processes import read_stat
-from orchestrator.supervisor.command import Command, count_memory_kills
+from orchestrator.supervisor.command import Command
 from orchestrator.supervisor.log import open_log
 from tests.builders.supervised import PYTHON, SLEEP, wait_until
 
@@ -71,11 +71,3 @@ def test_it_dies_with_its_parent(tmp_path: Path) -> None:
 def test_a_program_that_is_not_there_is_a_system_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         start(tmp_path, "no-such-program")
-
-
-def test_the_kernels_kills_for_memory_are_counted(tmp_path: Path) -> None:
-    (tmp_path / "vmstat").write_text("nr_free_pages 5\noom_kill 3\n")
-    (tmp_path / "other").write_text("nr_free_pages 5\n")
-    assert count_memory_kills(tmp_path / "vmstat") == 3
-    assert count_memory_kills(tmp_path / "other") is None
-    assert count_memory_kills(tmp_path / "none") is None

@@ -10,7 +10,6 @@ from orchestrator.supervisor.attempts import Attempt, read_attempts
 from orchestrator.supervisor.checkout import PlaceError
 from orchestrator.supervisor.follow import Progress
 from orchestrator.supervisor.launch_file import Resume
-from orchestrator.supervisor.places import RunFiles
 from orchestrator.supervisor.prepare import prepare
 from tests.builders.supervised import LineReaders, Stranger
 
@@ -20,14 +19,14 @@ CONTRACT = {"outputs": ("out",), "resume": Resume(when="out/*.pt", arguments=("t
 def begin(stranger: Stranger, **fields: Any) -> Attempt:
     launch = stranger.order("t", **fields)
     with stranger.folder.hold() as held:
-        return prepare(RunFiles(held), launch, Progress(RunFiles(held), launch, LineReaders()))
+        return prepare(held, launch, Progress(held, launch, LineReaders()))
 
 
 def test_the_first_attempt_starts_from_nothing_though_the_code_holds_a_match(stranger: Stranger) -> None:
     (stranger.checkout / "weights.pt").touch()
     attempt = begin(stranger, resume=Resume(when="*.pt", arguments=("t",)))
     assert (attempt.number, attempt.checkpoint, attempt.log_bytes, attempt.spent_seconds) == (1, None, 0, 0.0)
-    assert read_attempts(stranger.files.attempts) == [attempt]
+    assert read_attempts(stranger.folder.attempts) == [attempt]
 
 
 def test_a_later_one_goes_on_from_the_checkpoint_and_counts_what_was_spent(stranger: Stranger) -> None:
@@ -51,12 +50,12 @@ def test_a_later_one_goes_on_from_the_checkpoint_and_counts_what_was_spent(stran
 def test_else_it_starts_over(stranger: Stranger, fields: dict[str, Any]) -> None:
     begin(stranger, **fields)
     (stranger.checkout / "out" / "stale").touch()
-    stranger.files.progress.write_text("{}\n")
+    stranger.folder.progress.write_text("{}\n")
     (stranger.folder.path / "reported.jsonl").touch()
     attempt = begin(stranger, fresh=("reported.jsonl",), **fields)
     assert (attempt.checkpoint, attempt.spent_seconds) == (None, 0.0)
     assert list((stranger.checkout / "out").iterdir()) == []
-    assert not stranger.files.progress.exists()
+    assert not stranger.folder.progress.exists()
     assert not (stranger.folder.path / "reported.jsonl").exists()
 
 

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from orchestrator.supervisor.launch_file import Progress, ProgressFile
 from orchestrator.supervisor.progress import (
@@ -14,10 +12,8 @@ from orchestrator.supervisor.progress import (
     ProgressRow,
     Recorder,
     build_rows,
-    count_steps,
     find_new,
     find_unrecorded,
-    held_steps,
     read_rows,
 )
 from tests.builders.supervised import Row
@@ -58,40 +54,6 @@ class TestTables:
         assert find_unrecorded(told(2)[0], told(1, 2, 3)) == told(3)
         assert find_unrecorded(told(2)[0], told(2, 3, 2)) == []
         assert find_unrecorded(told(2)[0], told(8, 9)) == told(8, 9)
-
-
-class TestHeldSteps:
-    @pytest.mark.parametrize(
-        ("rows", "wanted"),
-        [
-            ([], []),
-            ([row(1), row(2), row(3)], [1, 2, 3]),
-            ([row(1), row(2), row(3), row(2, 2)], [1, 2]),
-            ([row(1), row(2), row(3), row(2, 2), row(3, 2)], [1, 2, 3]),
-            ([row(1), row(2), row(1, 2)], [1]),
-            ([row(1), row(1), row(None), row(2)], [1, 2]),
-            ([row(1), row(2), row(3, 2)], [1, 2, 3]),
-        ],
-    )
-    def test_a_later_attempt_supersedes_a_step_and_all_after_it(
-        self, rows: list[ProgressRow], wanted: list[float]
-    ) -> None:
-        assert held_steps(rows) == wanted
-
-    @given(st.lists(st.integers(0, 9), min_size=1, max_size=6))
-    def test_attempts_that_go_on_from_any_checkpoint_leave_each_step_once(self, checkpoints: list[int]) -> None:
-        rows, reached = [], 0
-        for attempt, checkpoint in enumerate(checkpoints, 1):
-            first, reached = min(checkpoint, reached) + 1, min(checkpoint, reached) + 4
-            rows += [row(step, attempt) for step in range(first, reached + 1)]
-        assert held_steps(rows) == list(range(1, reached + 1))
-
-
-def test_the_steps_of_a_run_are_those_of_the_source_that_told_most() -> None:
-    log = [row(1), row(2), row(3)]
-    table = [msgspec.structs.replace(one, source="m.csv") for one in log[:2]]
-    assert count_steps([*log, *table]) == 3
-    assert count_steps([]) == 0
 
 
 class TestRecorder:

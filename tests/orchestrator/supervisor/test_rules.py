@@ -11,7 +11,6 @@ from orchestrator.supervisor.rules import (
     choose_action,
     conclude,
     describe_ended,
-    describe_status,
     find_signal,
 )
 
@@ -129,12 +128,6 @@ def test_two_signals_of_workers_are_no_cause() -> None:
     told = (*TORCHRUN, "died with <Signals.SIGSEGV: 11>")
     assert find_signal(End(status=1, log_tail=told)) is None
     assert find_signal(End(status=1, log_tail=told[1:])) == 11
-
-
-def test_an_end_is_said_by_name() -> None:
-    assert describe_status(3) == "with exit status 3"
-    assert describe_status(-9) == "by signal SIGKILL"
-    assert describe_status(-63) == "by signal 63"
 
 
 def test_ended_processes_are_counted() -> None:

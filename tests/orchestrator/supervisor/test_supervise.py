@@ -9,10 +9,10 @@ import pytest
 
 from orchestrator.errors import AWAY, HELD, INTERRUPTED, NO_SPACE, REFUSED
 from orchestrator.runs import job_lock
+from orchestrator.runs.members import Swept
 from orchestrator.supervisor import supervise as module
 from orchestrator.supervisor.launch_file import Progress, ProgressFile, Resume
 from orchestrator.supervisor.supervise import supervise
-from orchestrator.supervisor.sweep import Swept
 from tests.builders.strangers import as_nobody
 from tests.builders.supervised import (
     DAEMON,
@@ -63,13 +63,13 @@ class TestDone:
             files={"conf/a.json": '{"lr": 1}'},
         )
         assert (status, stranger.log()) == (0, '7{"lr": 1}')
-        assert (stranger.files.outputs / "out" / "net.pt").read_text() == "net\n"
-        assert (stranger.files.outputs / "model.pt").read_text() == "all\n"
+        assert (stranger.folder.outputs / "out" / "net.pt").read_text() == "net\n"
+        assert (stranger.folder.outputs / "model.pt").read_text() == "all\n"
         assert (tmp_path / "text" / "train.bin").read_text() == "7"
 
     def test_an_output_that_was_renamed_onto_its_link_is_kept(self, stranger: Stranger) -> None:
         assert stranger.run("sh", "-c", "echo net > half; mv half net.pt", outputs=("net.pt",)) == 0
-        assert (stranger.files.outputs / "net.pt").read_text() == "net\n"
+        assert (stranger.folder.outputs / "net.pt").read_text() == "net\n"
 
     def test_a_finished_run_is_not_trained_again(self, stranger: Stranger) -> None:
         assert stranger.run("sh", "-c", "echo once") == 0
@@ -349,9 +349,9 @@ class TestGoesOn:
         stranger.order(*train("out", 4, 0.05), outputs=("out",), fresh=("scores",), progress=LOG_LINES)
         (stranger.folder.path / "scores").mkdir()
         assert self.stop_at(stranger, 2) == INTERRUPTED
-        (stranger.files.outputs / "out" / "stale").touch()
+        (stranger.folder.outputs / "out" / "stale").touch()
         assert supervise(stranger.folder.path, LineReaders()) == 0
         assert [(row.step, row.attempt) for row in stranger.rows()] == [(step, 2) for step in (1.0, 2.0, 3.0, 4.0)]
-        assert [path.name for path in (stranger.files.outputs / "out").iterdir()] == ["last.ckpt"]
+        assert [path.name for path in (stranger.folder.outputs / "out").iterdir()] == ["last.ckpt"]
         assert not (stranger.folder.path / "scores").exists()
         assert (stranger.folder.path / "progress.jsonl.set-aside").exists()

@@ -35,7 +35,7 @@ def order(stranger: Stranger, launcher: tuple[str, ...]) -> None:
 
 
 def checkpointed(stranger: Stranger) -> int:
-    path = stranger.files.outputs / "out" / "last.ckpt"
+    path = stranger.folder.outputs / "out" / "last.ckpt"
     return int(path.read_text()) if path.exists() else 0
 
 

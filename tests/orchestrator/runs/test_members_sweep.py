@@ -6,14 +6,20 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from orchestrator.processes import Process
-from orchestrator.runs.members import mark_variables
-from orchestrator.supervisor import sweep
-from orchestrator.supervisor.sweep import Swept, end_processes, wait_for_end
-from tests.builders.supervised import IGNORES_TERM, PYTHON, SLEEP, Stranger
+from orchestrator.runs import members
+from orchestrator.runs.members import Swept, end_processes, mark_variables, wait_for_end
+from tests.builders.supervised import IGNORES_TERM, PYTHON, SLEEP, Stranger, a_stranger
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Iterator[Stranger]:
+    with a_stranger(tmp_path) as found:
+        yield found
 
 
 @contextmanager
@@ -57,9 +63,9 @@ def test_processes_of_another_user_are_named(stranger: Stranger, monkeypatch: py
         raise PermissionError
 
     own = Process.own()
-    monkeypatch.setattr(sweep, "list_members", lambda _: [own])
-    monkeypatch.setattr(sweep, "ask_to_end", refuse)
-    monkeypatch.setattr(sweep, "end_members", lambda _: [])
+    monkeypatch.setattr(members, "list_members", lambda _: [own])
+    monkeypatch.setattr(members, "ask_to_end", refuse)
+    monkeypatch.setattr(members, "end_members", lambda _: [])
     swept = end_processes(stranger.folder, term_seconds=0.01, kill_seconds=0.01)
     assert swept == Swept(left=(own.pid,))
 
