@@ -22,9 +22,10 @@ from orchestrator.runs.members import mark_variables
 from orchestrator.runs.order import Order
 from orchestrator.runs.paths import Paths
 from orchestrator.supervisor.launch_file import CHECKPOINT, LaunchFile, Progress, ProgressFile, Resume
+from orchestrator.supervisor.preloaded import split_python
 from orchestrator.task.command import HIDDEN, Launch, Places, build_launch
 from orchestrator.task.spec import GRACE_SECONDS, ResumeSpec, TaskSpec
-from orchestrator.task.templates import PARAMS_VARIABLE, PYTHON, ROOT, RUN_FOLDER, SEED, fill
+from orchestrator.task.templates import PARAMS_VARIABLE, PYTHON, ROOT, RUN_FOLDER, SEED, field_names, fill
 
 SUPERVISORS = "orchestrator.launch.supervisors"
 """The module that runs a command as a run, and forks processes that do."""
@@ -330,3 +331,20 @@ def find_interpreter(program: str) -> str | None:
 
 def _is_python(program: str) -> bool:
     return Path(program).name.rstrip("0123456789.t") in ("python", "pypy")
+
+
+def find_preload_problem(task: TaskSpec, arguments: tuple[str, ...]) -> str | None:
+    """Return why the commands of a task cannot be forked with modules imported, as a sentence; None if they can.
+
+    Args:
+        task: the task.
+        arguments: the command of a run, with its program resolved.
+    """
+    if not _is_python(arguments[0]):
+        return f"`{Path(arguments[0]).name}` is no Python, so each run starts by itself; take `preload` out"
+    if split_python(arguments) is None:
+        return "only `python script` and `python -m module` can be forked, so each run starts by itself"
+    own = next((name for name, text in task.env.values.items() if field_names(text)), None)
+    if own is not None:
+        return f"`env.{own}` differs from run to run, and Python may read it at its start; each run starts by itself"
+    return None

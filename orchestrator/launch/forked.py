@@ -7,11 +7,15 @@ Supervisors of commands are forked so too.
 import contextlib
 import os
 import select
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
@@ -29,11 +33,15 @@ from orchestrator.launch.slots import Slot
 from orchestrator.processes import EXIT_CODE, GONE, STATE, read_stat
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.members import end_processes
+from orchestrator.supervisor.launch_file import LaunchFile
+from orchestrator.supervisor.preloaded import SERVER, is_of_one_run, server_environment, split_python
 
 START_SECONDS = 120.0
 """Longest wait for a fork. The first one also waits for the imports."""
 TELL_SECONDS = 2.0
 """Longest wait for a standby to report how a job ended. Somebody may have stopped the standby itself."""
+BACKLOG = 64
+"""Most supervisors that wait for a process to take their connection."""
 CLOSE_SECONDS = 1.0
 """Longest wait for a standby to leave."""
 
@@ -284,11 +292,57 @@ class ForkedJob:
 AnyJob = Job | ForkedJob
 
 
+class Preload:
+    """A process in the interpreter of a task's scripts, with modules imported, which forks their commands."""
+
+    def __init__(self, python: Sequence[str], modules: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start it.
+
+        Raises:
+            OSError: it cannot be started, or the path of its socket would be too long.
+        """
+        # Only this user may enter the folder, so nobody else can have a command run.
+        self._folder = Path(tempfile.mkdtemp(prefix="knockout-"))
+        self.place = str(self._folder / "preload")
+        try:
+            # The socket listens before the interpreter is there, so a supervisor may connect at once.
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+                listener.bind(self.place)
+                listener.listen(BACKLOG)
+                self._process = subprocess.Popen(
+                    [*python, str(SERVER), str(listener.fileno()), *modules],
+                    cwd="/",
+                    env=environment,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=(listener.fileno(),),
+                    start_new_session=True,
+                )
+        except BaseException:
+            shutil.rmtree(self._folder)
+            raise
+
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """Let it leave once the last of its commands has ended."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=CLOSE_SECONDS)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
 class Launcher:
     """Starts jobs: on Linux as forks of a standby that has their imports done, elsewhere as ordinary processes."""
 
     def __init__(self) -> None:
         self._standbys: dict[tuple[tuple[str, ...], str, tuple[tuple[str, str], ...]], Standby] = {}
+        self._preloads: dict[tuple[object, ...], Preload] = {}
 
     def start(self, folder: RunFolder, command: JobCommand, slot: Slot) -> AnyJob:
         """Start the job of a run folder.
@@ -313,6 +367,29 @@ class Launcher:
             self._standbys[key] = Standby(command, wanted)
         return self._standbys[key]
 
+    def find_preload(self, modules: Sequence[str], launch: LaunchFile) -> str:
+        """Return the socket of a process that forks a command; empty where the command has to start by itself.
+
+        Args:
+            modules: what it has imported.
+            launch: how the command is started.
+        """
+        split = split_python(launch.arguments)
+        if split is None or sys.platform != "linux":
+            return ""
+        added = {name: value for name, value in launch.environment.items() if not is_of_one_run(name)}
+        key = (split.python, tuple(modules), tuple(sorted(added.items())))
+        found = self._preloads.get(key)
+        if found is None or not found.is_alive():
+            # The system may refuse a process or a socket now. The supervisor then does without.
+            try:
+                found = self._preloads[key] = Preload(
+                    split.python, modules, server_environment(job_environment() | added)
+                )
+            except OSError:
+                return ""
+        return found.place
+
     def wait(self, seconds: float) -> None:
         """Wait until a standby reports something, at most so many seconds."""
         select.select([standby.answers for standby in self._standbys.values() if standby.is_alive()], [], [], seconds)
@@ -322,3 +399,6 @@ class Launcher:
         for standby in self._standbys.values():
             standby.close()
         self._standbys.clear()
+        for preload in self._preloads.values():
+            preload.close()
+        self._preloads.clear()

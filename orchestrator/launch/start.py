@@ -10,7 +10,7 @@ from msgspec import structs
 
 from orchestrator.code.checkouts import Checkouts
 from orchestrator.errors import DataError, RunError, SpecError
-from orchestrator.launch.commands import build_launch_file, prepare_job, read_run_config, task_of
+from orchestrator.launch.commands import build_launch_file, find_preload_problem, prepare_job, read_run_config, task_of
 from orchestrator.launch.compilers import find_compiler_problem
 from orchestrator.launch.contention import FreeMemory, find_other_load, fits_beside
 from orchestrator.launch.forked import AnyJob, Launcher
@@ -217,7 +217,11 @@ class Starter:
         threads = with_first_threads(folder, slot)
         try:
             if task_of(order).supervised:
-                write_launch(folder.launch, build_launch_file(order, config, folder, checkout, threads))
+                launch = build_launch_file(order, config, folder, checkout, threads)
+                if task_of(order).preload and find_preload_problem(task_of(order), launch.arguments) is None:
+                    place = self.launcher.find_preload(task_of(order).preload, launch)
+                    launch = structs.replace(launch, preload=place)
+                write_launch(folder.launch, launch)
             command = prepare_job(order, config, folder, checkout, threads)
         except SpecError as error:
             raise RejectedError(str(error)) from None

@@ -51,6 +51,10 @@ class Command:
         """Number of the process, its session and its group."""
         return self._process.pid
 
+    def fileno(self) -> None:
+        """Return None: a signal tells this process that a child has ended."""
+        return
+
     def status(self) -> int | None:
         """Return its exit status, or minus the number of the signal that ended it; None while it runs."""
         found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)

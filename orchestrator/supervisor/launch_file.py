@@ -75,6 +75,8 @@ class LaunchFile(Config, frozen=True, kw_only=True):
     """Paths in the checkout that become links into the run folder; see `checkout.is_folder`."""
     fresh: tuple[Word, ...] = ()
     """Names in the run folder that a start from nothing must not find, such as the helper's files."""
+    preload: str = ""
+    """Path of the socket of a process that forks the command, with modules imported; empty if it starts by itself."""
     resume: Resume | None = None
     """Without it, a stopped run starts over."""
     stop_signal: SignalName = "SIGTERM"

@@ -42,7 +42,8 @@ class StopRequests:
     def _take(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
 
-    def wait(self, seconds: float) -> None:
-        """Wait so long, or until a request comes or a child ends."""
-        if select.select([self._read_end], [], [], seconds)[0]:
+    def wait(self, seconds: float, also: int | None = None) -> None:
+        """Wait so long, or until a request comes, a child ends, or the file descriptor `also` is readable."""
+        waited = [self._read_end] if also is None else [self._read_end, also]
+        if self._read_end in select.select(waited, [], [], seconds)[0]:
             os.read(self._read_end, select.PIPE_BUF)

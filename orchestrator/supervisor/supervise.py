@@ -23,6 +23,7 @@ from orchestrator.supervisor.command import Command
 from orchestrator.supervisor.follow import Progress
 from orchestrator.supervisor.launch_file import LaunchFile, read_launch
 from orchestrator.supervisor.log import open_log, read_tail, write_sentences
+from orchestrator.supervisor.preloaded import PreloadedCommand, build_request
 from orchestrator.supervisor.prepare import prepare
 from orchestrator.supervisor.progress import NothingTold, Readers
 from orchestrator.supervisor.rules import (
@@ -45,6 +46,7 @@ HOLD_SECONDS = 1.0
 NOTHING_TOLD = NothingTold()
 MAY_PASS = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.EINTR)
 """Errors of a start that say nothing about the program."""
+AnyCommand = Command | PreloadedCommand
 CHOOSE_PROGRAM = "name a program that is there and can be executed, or its whole path"
 
 
@@ -188,7 +190,7 @@ class _Supervisor:
             run_seconds=None if limit is None else max(0.0, limit - attempt.spent_seconds),
         )
 
-    def _start(self, attempt: Attempt) -> Command:
+    def _start(self, attempt: Attempt) -> AnyCommand:
         """Start the command.
 
         Raises:
@@ -198,6 +200,11 @@ class _Supervisor:
         arguments, added = command_of(self.launch, attempt.checkpoint)
         environment = build_environment(os.environ, self.launch, added, mark_variables(self.folder))
         with open_log(self.folder.log) as log:
+            if self.launch.preload:
+                request = build_request(arguments, self.launch.checkout, self.folder.log, environment)
+                # Whatever is wrong there, the command can start by itself.
+                with suppress(OSError):
+                    return PreloadedCommand(self.launch.preload, request, self.requests)
             try:
                 return Command(arguments, Path(self.launch.checkout), environment, log)
             except OSError as error:
@@ -235,7 +242,7 @@ class _Watch:
     """Follows one command from its start until no process of it is left."""
 
     folder: RunFolder
-    command: Command
+    command: AnyCommand
     requests: StopRequests
     progress: Progress
     limits: Limits
@@ -287,7 +294,7 @@ class _Watch:
             with suppress(OSError):  # a folder that cannot be read now shows nothing
                 self.folder.require_hold()
         if not is_more:
-            self.requests.wait(POLL_SECONDS)
+            self.requests.wait(POLL_SECONDS, self.command.fileno())
 
     def _end(self, status: int | None, moment: Moment, action: Action) -> End:
         is_asked = moment.asked_seconds is not None or action is Action.KILL
@@ -306,5 +313,5 @@ class _Watch:
         # A command that dropped its mark is found by its group.
         self.command.signal_group(signal.SIGKILL)
         while (status := self.command.status()) is None:
-            self.requests.wait(POLL_SECONDS)
+            self.requests.wait(POLL_SECONDS, self.command.fileno())
         return status

@@ -15,6 +15,7 @@ from orchestrator.launch.commands import (
     build_launch_file,
     build_own_job,
     find_interpreter,
+    find_preload_problem,
     prepare_job,
     read_run_config,
     resolve_program,
@@ -256,3 +257,19 @@ def test_a_supervisor_is_told_its_folder_alone(tmp_path: Path, folder: RunFolder
 def test_a_configuration_of_any_task_is_read(folder: RunFolder) -> None:
     folder.config.write_bytes(msgspec.json.encode(a_config(lr=0.5)))
     assert read_run_config(folder) == a_config(lr=0.5)
+
+
+@pytest.mark.parametrize(
+    ("command", "env", "wanted"),
+    [
+        (("python", "train.py"), {}, None),
+        (("python", "train.py"), {"A": "1"}, None),
+        (("/bin/sh", "train.sh"), {}, "`sh` is no Python, so each run starts by itself; take `preload` out"),
+        (("python", "-c", "x"), {}, "only `python script` and `python -m module` can be forked"),
+        (("python", "train.py"), {"PYTHONHASHSEED": "{seed}"}, "`env.PYTHONHASHSEED` differs from run to run"),
+    ],
+)
+def test_what_cannot_be_forked_is_told(command: tuple[str, ...], env: dict[str, str], wanted: str | None) -> None:
+    task = parse_task({"command": list(command), "code": ["."], "env": env})
+    problem = find_preload_problem(task, command)
+    assert problem == wanted or (wanted is not None and problem is not None and problem.startswith(wanted))

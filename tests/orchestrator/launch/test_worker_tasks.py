@@ -285,3 +285,20 @@ def test_data_that_changed_since_are_refused(yard: TaskYard) -> None:
     folder = yard.queue("a", task, data={"numbers": "0" * 64})
     yard.drain()
     assert "the data `numbers` has changed since the run was queued" in yard.outcome(folder)[1]
+
+
+def test_runs_of_a_task_with_preload_are_forked_with_its_modules(yard: TaskYard) -> None:
+    script = "import os, sys; print(os.environ['KNOCKOUT_SEED'], sys.argv[1:], 'wave' in sys.modules)"
+    (yard.code / "look.py").write_text(script)
+    task = {"command": [*FAST_PYTHON, "look.py", "{params}"], "preload": ["wave"]}
+    folders = [yard.queue("a", task, seed=seed, params={"lr": 0.5}) for seed in (0, 1, 2)]
+    yard.drain()
+    for seed, folder in enumerate(folders):
+        assert yard.outcome(folder)[0] is RunState.DONE, log_of(folder)
+        assert log_of(folder) == f"{seed} ['--lr=0.5'] True\n"
+
+
+def test_a_shell_script_starts_by_itself_whatever_the_task_preloads(yard: TaskYard) -> None:
+    folder = yard.queue("a", {"command": ["sh", "-c", "echo val_loss: 1.2"], "preload": ["wave"]})
+    yard.drain()
+    assert log_of(folder) == "val_loss: 1.2\n"
