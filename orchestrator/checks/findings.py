@@ -11,6 +11,7 @@ from orchestrator.checks.guesses import guess_items, guess_metrics, guess_progre
 from orchestrator.checks.observed import Observed
 from orchestrator.checks.said import describe_metric, describe_rows, list_few, median, name_numbers, short_seconds
 from orchestrator.checks.sorting import group_data, group_outputs, name_of
+from orchestrator.launch.commands import find_preload_problem
 from orchestrator.reading.presets import explain_absent
 from orchestrator.task.metric_spec import MetricSpec
 from orchestrator.task.spec import TaskSpec
@@ -26,7 +27,10 @@ HEAVY = (
     "pytorch_lightning", "torchvision", "torchaudio", "datasets", "xgboost", "lightgbm", "matplotlib",
 )  # fmt: skip
 """Packages that take long to import and may be imported once for many runs."""
-LAUNCHERS = ("torchrun", "accelerate", "deepspeed", "mpirun", "srun", "uv", "poetry", "conda", "docker")
+LAUNCHERS = ("torch.distributed.", "accelerate.", "deepspeed.")
+"""Modules of Python that start the processes of a training."""
+TAKE_OUT = "; take `preload` out"
+"""End of a sentence, for a task that has no `preload`."""
 PRELOAD_SECONDS = 0.5
 """Seconds of imports from which on a start is worth to be shortened."""
 
@@ -318,9 +322,9 @@ def describe_start(facts: Facts, runs: Runs) -> Finding:
     """Say what a start costs, and whether runs can be forked from a process that has its imports done."""
     seconds = runs.first.heard.import_seconds
     heavy = [name for name in HEAVY if name in runs.first.heard.packages]
-    why_not = why_not_forked(facts.task.command)
+    why_not = why_not_forked(facts.task, runs.first.arguments)
     if why_not:
-        return Finding(label="start", text=f"each run starts by itself: {why_not}")
+        return Finding(label="start", text=why_not, kind="note" if facts.task.preload else "ok")
     if facts.task.preload:
         return Finding(label="start", text=f"`preload` imports {listed(facts.task.preload)} once for all runs")
     if seconds < PRELOAD_SECONDS or not heavy:
@@ -330,19 +334,13 @@ def describe_start(facts: Facts, runs: Runs) -> Finding:
     return Finding(label="start", text=text, kind="note", offers=(offer,))
 
 
-def why_not_forked(command: tuple[str, ...]) -> str:
+def why_not_forked(task: TaskSpec, arguments: tuple[str, ...]) -> str:
     """Say why a command cannot be forked from a process with its imports done; empty if it can."""
-    program = command[0].rpartition("/")[2]
-    if program in LAUNCHERS:
-        return f"`{program}` starts its processes itself"
-    if not (program.startswith("python") or program == "{python}"):
-        return f"`{program}` is no Python"
-    rest = list(command[1:])
-    if rest[:1] and rest[0].startswith("-") and rest[0] != "-m":
-        return f"its Python has the option `{rest[0]}`"
-    if any(word.rpartition(".")[2] == "run" and "torch.distributed" in word for word in rest):
-        return "torchrun starts its processes itself"
-    return ""
+    # Such a launcher can be forked, but it starts its workers anew, and those import everything again.
+    if any(word.startswith(LAUNCHERS) for word in arguments[1:3]):
+        return "its launcher starts processes of its own, so each run starts by itself"
+    problem = find_preload_problem(task, arguments) or ""
+    return problem if task.preload else problem.removesuffix(TAKE_OUT)
 
 
 def judge_resumed(facts: Facts, runs: Runs, stopped: Observed, resumed: Observed) -> Finding:

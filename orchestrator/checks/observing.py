@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from msgspec import Struct, structs
@@ -101,7 +101,7 @@ def _attempt(asked: Asked, place: Place, seed: int, folder: RunFolder, stop_seco
             limit_seconds=asked.limit_seconds,
         )
         launch = build_checked_launch(commanded)
-        before = list_files(checkout)
+        before = list_files(top_of(checkout, place), checkout)
         watched = watch_attempt(folder, launch, stop_seconds)
         return _gather(_Ended(asked, place, seed, folder, checkout, launch, watched, before))
 
@@ -119,8 +119,19 @@ class _Ended(Struct, frozen=True):
     before: dict[str, object]
 
     @property
+    def top(self) -> Path:
+        """The top of the checkout, which the campaign's folder may lie deep in."""
+        return top_of(self.checkout, self.place)
+
+    @property
     def places(self) -> RunPlaces:
         return RunPlaces(folder=self.folder, checkout=self.checkout, seed=self.seed)
+
+
+def top_of(folder: Path, place: Place) -> Path:
+    """Return the top of a checkout, by the folder in it that the campaign has."""
+    depth = len(PurePosixPath(place.prefix).parts)
+    return folder.parents[depth - 1] if depth else folder
 
 
 def _gather(ended: _Ended) -> Observed:
@@ -131,7 +142,7 @@ def _gather(ended: _Ended) -> Observed:
     rows = read_rows(folder)
     attempts = read_attempts(folder.attempts)
     own = {os.path.normpath(name) for name in ended.launch.files}
-    written = [name for name in _changed(ended.before, list_files(ended.checkout)) if name not in own]
+    written = [name for name in _changed(ended.before, list_files(ended.top, ended.checkout)) if name not in own]
     heard = _hear(ended)
     observed = Observed(
         seed=ended.seed,
@@ -174,8 +185,13 @@ def split_log(content: bytes, begin: int) -> tuple[tuple[str, ...], tuple[int, .
     return tuple(lines[-MAX_LINES:]), tuple(ends[-MAX_LINES:])
 
 
-def list_files(folder: Path) -> dict[str, object]:
-    """Return the files of a checkout, and what changes when one of them is written; links are left out."""
+def list_files(folder: Path, base: Path | None = None) -> dict[str, object]:
+    """Return the files of a checkout, and what changes when one of them is written; links are left out.
+
+    Args:
+        folder: the top of the checkout.
+        base: the folder in it that paths begin at; None for the top.
+    """
     found: dict[str, object] = {}
     for root, folders, names in os.walk(folder):
         # `os.walk` goes only into the folders that are left in this list.
@@ -184,7 +200,7 @@ def list_files(folder: Path) -> dict[str, object]:
             with contextlib.suppress(OSError):
                 if not path.is_symlink():
                     stat = path.stat()
-                    found[path.relative_to(folder).as_posix()] = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+                    found[os.path.relpath(path, base or folder)] = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
     return found
 
 
@@ -217,12 +233,15 @@ def _sort(ended: _Ended, heard: Heard, lines: tuple[str, ...], *, has_ended_well
     if not has_ended_well:
         opened += [Opened("missing", str(checkout / name)) for name in paths_in(lines[-TAIL_LINES:])]
     missing = {os.path.relpath(one.path, checkout) for one in opened if one.kind == "missing"}
-    absent = {name for name in missing if not name.startswith("..") and not _is_there(checkout / name)}
-    there = {name for name in absent if _is_there(asked.root / name)}
+    # What lies above the repository is no part of any checkout.
+    inside = {name for name in missing if Path(os.path.normpath(checkout / name)).is_relative_to(ended.top)}
+    there = {name for name in inside if not _is_there(checkout / name) and _is_there(asked.root / name)}
     absolute = [one.path for one in asked.task.data.values() if Path(one.path).is_absolute()]
     ground = Ground(
         checkout=str(checkout),
         root=str(asked.root),
+        top=str(ended.top),
+        root_top=str(top_of(asked.root, ended.place)),
         own=(str(ended.folder.path), *(str(asked.root / name) for name in ENVIRONMENTS)),
         tracked=frozenset(ended.before),
         covered=frozenset(find_covered(ended.place, asked.task.code, ended.before)),

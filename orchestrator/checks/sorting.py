@@ -24,6 +24,10 @@ class Ground(Struct, frozen=True, kw_only=True):
     """The campaign's folder in the checkout of the run."""
     root: str
     """The same folder in the user's own checkout."""
+    top: str = ""
+    """The top of the run's checkout; empty where it is the campaign's folder."""
+    root_top: str = ""
+    """The same of the user's own."""
     own: tuple[str, ...] = ()
     """Folders of the run itself, and of programs: what is opened there says nothing."""
     tracked: frozenset[str] = frozenset()
@@ -82,12 +86,12 @@ def source_of(path: str) -> str:
 
 
 def _places(one: Opened, path: str, ground: Ground) -> list[tuple[str, str]]:
-    if _is_in(path, ground.checkout):
+    if _is_in(path, ground.top or ground.checkout):
         return _inside(one, os.path.relpath(path, ground.checkout), ground)
     if any(_is_in(path, folder) for folder in ground.own):
         return []
     # A script may name the user's own checkout by its whole path.
-    if _is_in(path, ground.root):
+    if _is_in(path, ground.root_top or ground.root):
         return _in_root(one, os.path.relpath(path, ground.root), ground)
     return [] if _is_of_others(path, ground) else _elsewhere(one, path, ground)
 
@@ -108,7 +112,7 @@ def _in_root(one: Opened, name: str, ground: Ground) -> list[tuple[str, str]]:
     if name == "." or set(PurePosixPath(name).parts) & set(OWN):
         return []
     if one.kind == "write":
-        return [("outside", f"{ground.root}/{name}")]
+        return [("outside", os.path.normpath(f"{ground.root}/{name}"))]
     if one.kind == "missing" or _is_named(name, ground.data):
         return []
     return [("astray" if name in ground.tracked else "data", name)]
@@ -158,7 +162,7 @@ def _head(path: str, code_folders: set[str]) -> str:
     pure = PurePosixPath(path)
     if pure.is_absolute():
         return str(pure.parent)
-    folders = [str(parent) for parent in reversed(pure.parents) if str(parent) != "."]
+    folders = [str(parent) for parent in reversed(pure.parents) if parent.name not in ("", "..")]
     return next((folder for folder in folders if folder not in code_folders), path)
 
 

@@ -100,7 +100,7 @@ def test_a_shell_script_of_one_echo_gets_progress_and_a_metric(mine: Checking) -
     checked = mine.check(is_writing=True)
     assert mine.values["task"]["progress"] == {"stdout": "preset:key_value"}
     assert mine.values["metrics"] == {"val_loss": {"better": "lower", "margin": "1%"}}
-    assert texts(checked, "start") == "each run starts by itself: `sh` is no Python"
+    assert texts(checked, "start") == "`sh` is no Python, so each run starts by itself"
     assert "no Python told what it opens" in texts(checked, "read")
     again = mine.check()
     assert again.status == FINE
@@ -211,3 +211,34 @@ def test_a_link_to_the_campaign_file_stays_a_link(mine: Checking, tmp_path: Path
     mine.check(is_writing=True)
     assert mine.file.stat().st_mode & 0o777 == 0o640
     assert subprocess.run(["git", "status"], cwd=mine.root, check=True, capture_output=True).returncode == 0
+
+
+def test_a_campaign_deep_in_a_repository_names_code_and_data_beside_its_folder(mine: Checking) -> None:
+    script = "import sys\nsys.path.insert(0, '..')\nimport shared\n"
+    script += "print('loss:', int(sys.argv[1]) + float(open('../data/MNIST/raw').read()))\n"
+    mine.commit({"mnist/train.py": script, "shared.py": "", ".gitignore": "data/\nexperiments.yaml\n"})
+    mine.write({"data/MNIST/raw": "3"})
+    deep = Checking(mine.root / "mnist")
+    deep.campaign({"command": python("train.py", "{seed}"), "code": "[train.py]"})
+    checked = deep.check(is_writing=True)
+    assert checked.status == FINE, checked.findings
+    assert deep.values["task"]["data"] == {"raw": "../data/MNIST/raw"}
+    assert "../shared.py, which `task.code` does not name" in texts(checked, "read")
+
+
+def test_workers_in_sessions_of_their_own_are_heard(mine: Checking) -> None:
+    worker = (
+        "import sys\nopen('data/part').read()\nprint('rank', sys.argv[2])\nprint('loss:', 1.0 + int(sys.argv[1]))\n"
+    )
+    launcher = (
+        "import subprocess, sys\nwords = [sys.executable, 'worker.py', sys.argv[1]]\n"
+        "for one in [subprocess.Popen([*words, str(rank)], start_new_session=True) for rank in range(2)]:\n"
+        "    assert one.wait() == 0\n"
+    )
+    mine.commit({"launch.py": launcher, "worker.py": worker, ".gitignore": "data/\nexperiments.yaml\n"})
+    mine.write({"data/part": "1"})
+    mine.campaign({"command": python("launch.py", "{seed}"), "code": "[launch.py]"})
+    checked = mine.check(is_writing=True)
+    assert checked.status == FINE
+    assert mine.values["task"]["code"] == ["launch.py", "worker.py"]
+    assert mine.values["task"]["data"] == {"part": "data/part"}

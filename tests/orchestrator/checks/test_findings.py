@@ -297,16 +297,26 @@ class TestStart:
         [
             (("python", "train.py"), ""),
             ((".venv/bin/python3.11", "-m", "net.train"), ""),
-            (("{python}", "train.py"), ""),
-            (("torchrun", "train.py"), "`torchrun` starts its processes itself"),
-            (("uv", "run", "train.py"), "`uv` starts its processes itself"),
-            (("Rscript", "train.R"), "`Rscript` is no Python"),
-            (("python", "-I", "train.py"), "its Python has the option `-I`"),
-            (("python", "-m", "torch.distributed.run", "train.py"), "torchrun starts its processes itself"),
+            (("/bin/torchrun", "train.py"), "`torchrun` is no Python, so each run starts by itself"),
+            (("Rscript", "train.R"), "`Rscript` is no Python, so each run starts by itself"),
+            (("python", "-c", "1"), "only `python script` and `python -m module` can be forked, so each run starts by"),
+            (
+                ("python", "-m", "torch.distributed.run", "t.py"),
+                "its launcher starts processes of its own, so each run",
+            ),
         ],
     )
     def test_only_a_script_of_python_can_be_forked(self, command: tuple[str, ...], why: str) -> None:
-        assert why_not_forked(command) == why
+        found_why = why_not_forked(facts().task, command)
+        assert found_why.startswith(why)
+        assert bool(found_why) == bool(why)
+
+    def test_a_preload_without_use_is_noted(self) -> None:
+        told = describe_start(facts(preload=["torch"]), three(arguments=("sh", "train.sh")))
+        assert (told.kind, told.text) == (
+            "note",
+            "`sh` is no Python, so each run starts by itself; take `preload` out",
+        )
 
     def test_long_imports_are_offered_to_be_done_once(self) -> None:
         heard = Heard(packages=("numpy", "torch", "mine"), import_seconds=1.5)
@@ -318,7 +328,6 @@ class TestStart:
         assert describe_start(facts(), three()).text == "0.1 s of imports; nothing to gain by `preload`"
         told = describe_start(facts(preload=["torch", "numpy"]), three())
         assert told.text == "`preload` imports torch and numpy once for all runs"
-        assert describe_start(facts(command=["torchrun", "t.py"]), three()).text.startswith("each run starts by itself")
 
     def test_the_time_before_the_first_step_is_that_of_its_line_less_a_step(self) -> None:
         assert start_seconds(run(arrivals=(3.0, 4.0, 5.0))) == 2.0
