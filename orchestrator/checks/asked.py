@@ -80,6 +80,7 @@ def _choose_profile(source: Source, profile: str | None) -> str:
     if profile is not None and profile not in names:
         hint = did_you_mean(profile, names) if names else "; it has none"
         raise SpecError(f"{source.path}: there is no profile `{profile}`{hint}")
+    # The same order as of other commands, but that a check wants the cheapest runs that there are.
     usual = [profile, SMALLEST, source.values.get("default_profile"), "quick"]
     return next((one for one in usual if isinstance(one, str) and one in names), names[0] if names else "")
 
@@ -91,6 +92,7 @@ def _read_task(source: Source) -> TaskSpec:
             f"{source.path}: has no section `task`, so there is no command of yours to check; `knockout init SCRIPT` "
             "writes one for a script"
         )
+    # As the loader of campaigns reads it. That loader refuses a file without metrics, which a check can offer.
     elsewhere = written_elsewhere(values)
     if elsewhere is not None:
         own = {key: value for key, value in values.items() if key != FROM}
@@ -108,6 +110,7 @@ def _read_task(source: Source) -> TaskSpec:
 def _read_params(source: Source, chosen: Mapping[str, Any]) -> dict[str, Any]:
     params = nest(_parameters_of(_section(source.values, "baseline")))
     for dotted, value in leaves(nest(_parameters_of(_section(chosen, "baseline")))):
+        # A section of the profile changes single parameters, and keeps the others of the file.
         node = params
         *sections, last = dotted.split(".")
         for section in sections:
@@ -128,6 +131,7 @@ def _with_sets(params: dict[str, Any], sets: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise UsageError(f"--set {text}: write a parameter and its value, such as --set epochs=1")
         plain = _read_value(text, value)
+        # A change that changes nothing is refused in a file, but here a person only wants to be sure.
         if known.get(name, FROM) == plain:
             continue
         try:

@@ -163,6 +163,7 @@ def _conclude(file: Path, findings: list[Finding], read: CheckedFile, runs: Runs
     offers = sorted((offer for finding in findings for offer in finding.offers), key=lambda one: one.where[0] != "task")
     edited = put_in(text, offers, lambda new: read_checked(read_file(file, new), options.profile, options.sets))
     findings = [*findings, *_refusals(edited)]
+    # What can be offered is a note: only what a person must mend makes the status bad.
     has_problem = any(one.kind == "problem" for one in findings)
     status = NOT_RUN if runs.failed is not None else FAULT if has_problem else FINE
     if options.is_writing and edited.taken:

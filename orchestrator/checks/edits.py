@@ -49,6 +49,7 @@ def put_in(text: str, offers: Iterable[Offer], check: Callable[[str], object] = 
     """
     taken, refused = [], {}
     for offer in offers:
+        # A person has said something there already, and knows better.
         new = insert(text, offer)
         if new == text:
             continue

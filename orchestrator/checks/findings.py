@@ -275,6 +275,7 @@ def judge_seed(facts: Facts, runs: Runs) -> Finding:
     if runs.again is None or runs.other is None or not runs.first.numbers:
         return _judge_by_evidence(facts, runs)
     first, again, other = (run.numbers for run in (runs.first, runs.again, runs.other))
+    # What differs at the same seed, such as a time, says nothing about another seed.
     same = [name for name in first if first[name] == again.get(name)]
     if not same:
         shown = name_numbers(first, again)
@@ -314,6 +315,7 @@ def start_seconds(run: Observed) -> float | None:
     """Return the seconds before a run trained: until its first line, less one step; None where too few lines tell."""
     if len(run.arrivals) < 3:
         return None
+    # Before its first line a run starts and trains one step. The other lines tell how long a step takes.
     gaps = [later - earlier for earlier, later in zip(run.arrivals, run.arrivals[1:], strict=False)]
     return max(0.0, run.arrivals[0] - median(gaps))
 
@@ -362,6 +364,7 @@ def judge_resumed(facts: Facts, runs: Runs, stopped: Observed, resumed: Observed
     if not differing:
         return Finding(label="resume", text=f"{how}: the same numbers as never stopped")
     shown = name_numbers(differing, first)
+    # A training that never repeats itself would differ without a stop too.
     if any(first[name] != again.get(name) for name in differing):
         return Finding(label="resume", text=f"{how}: other numbers ({shown}), as of the same seed twice", kind="note")
     text = (

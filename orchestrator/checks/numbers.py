@@ -74,6 +74,7 @@ def _read_metric(metric: MetricSpec, task: TaskSpec, metrics: dict[str, MetricSp
 
 def _pick_of(metric: MetricSpec, metrics: dict[str, MetricSpec]) -> sources.Pick:
     pick: Any = getattr(metric.source, "pick", "last")
+    # Only rows can be picked. A file of JSON has one number.
     if not isinstance(pick, BestRow):
         return "first" if pick == "first" else "last"
     return sources.Best(pick.best, pick_direction(metric, metrics) or metric.better)
@@ -122,6 +123,7 @@ def _aggregate(source: ItemsSource, task: TaskSpec, places: RunPlaces) -> float:
         raise ColumnError(f"there is no table of items `{source.items}`; give it a line in `task.items`")
     items = _read_items(source.items, task.items[source.items], places)
     columns = [Expression(text)(items.columns) for text in source.columns]
+    # A quantile takes its share beside the column.
     if source.quantile:
         return aggregates.quantile(columns[0], source.quantile[0]).value
     return AGGREGATES[source.aggregate](*columns).value

@@ -35,6 +35,7 @@ def parse_heard(lines: Iterable[str]) -> Heard:
         was_there = was_there or bool(tab)
         if tab and kind in KINDS:
             opened.setdefault(Opened(KINDS[kind], text))
+        # Each process tells its own imports. The longest one is what a start costs; others may wait meanwhile.
         elif tab and kind == IMPORTED:
             number, *names = text.split(" ")
             packages |= dict.fromkeys(names)
@@ -114,6 +115,7 @@ class Observed(Struct, frozen=True, kw_only=True):
     def numbers(self) -> dict[str, Any]:
         """Name -> what the run told: each metric's value, and each column of progress."""
         metrics = {name: one.value for name, one in self.metrics.items() if one.value is not None}
+        # Columns stand beside metrics: a metric may be saturated while the training still differs.
         names = dict.fromkeys(name for row in self.rows for name in row.values)
         columns = {f"progress {name}": column_of(self.rows, name) for name in names}
         return metrics | columns

@@ -88,6 +88,7 @@ def _run_folder(seed: int) -> Iterator[RunFolder]:
 
 def _attempt(asked: Asked, place: Place, seed: int, folder: RunFolder, stop_seconds: float | None = None) -> Observed:
     with throw_away_code(place, with_new=False) as (copy, scratch):
+        # Processes see the real path, and the folder of temporary files may be a link.
         checkout = copy.resolve()
         commanded = Commanded(
             task=asked.task,
@@ -158,6 +159,7 @@ def _gather(ended: _Ended) -> Observed:
         rows=tuple(rows),
         resumed_from=attempts[-1].checkpoint if attempts else None,
     )
+    # Numbers of a run that failed would only hide why it failed.
     if not observed.ran:
         return observed
     return structs.replace(
@@ -230,6 +232,7 @@ def is_program(path: str) -> bool:
 def _sort(ended: _Ended, heard: Heard, lines: tuple[str, ...], *, has_ended_well: bool) -> Sorted:
     asked, checkout = ended.asked, ended.checkout
     opened = list(heard.opened)
+    # Some look whether a file is there without opening it, so only their message names it.
     if not has_ended_well:
         opened += [Opened("missing", str(checkout / name)) for name in paths_in(lines[-TAIL_LINES:])]
     missing = {os.path.relpath(one.path, checkout) for one in opened if one.kind == "missing"}

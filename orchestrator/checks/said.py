@@ -38,6 +38,7 @@ def name_numbers(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 
 def _show(value: Any) -> str:
+    # Of a column the last value is what a person looks at.
     if isinstance(value, tuple):
         return _show(value[-1]) if value else "none"
     return "none" if value is None else f"{value:.6g}"

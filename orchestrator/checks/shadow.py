@@ -21,6 +21,7 @@ def find_shadowed(root: Path, program: str = "python", ours: Path | None = None)
     names = [name for name in OURS if _is_package(root, name)]
     if not names or (root / OWN_CHECKOUT).is_dir():
         return None
+    # Two environments do not see each other's packages.
     theirs = _environment_of(root, program)
     if theirs is None or theirs != (ours or Path(sys.executable)).parent:
         return None

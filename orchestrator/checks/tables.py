@@ -49,6 +49,7 @@ def _of_helper(folder: Path) -> Iterable[TableSeen]:
         except KnockoutError:
             rows = []
         names = tuple(dict.fromkeys(name for row in rows for name in row.values))
+        # A line without a step is about the finished training.
         steps = {name for row in rows if row.step is not None for name in row.values}
         # Numbers of the finished training come first: they are what a study is about.
         ordered = (*(name for name in names if name not in steps), *(name for name in names if name in steps))

@@ -106,6 +106,7 @@ class _Watch:
 
     def seconds(self) -> float:
         """Return the seconds since the command was started; 0 before."""
+        # The supervisor needs its imports first, so the clock starts with the attempt that it writes down.
         if self._begun_epoch_seconds is None:
             attempts = read_attempts(self._folder.attempts)
             if len(attempts) > self._num_attempts:
@@ -114,6 +115,7 @@ class _Watch:
 
     def _look(self) -> None:
         now = self.seconds()
+        # The supervisor sweeps and writes after the command has ended, which is no time of the training.
         if self._begun_epoch_seconds is not None and self._end_seconds is None:
             self._command = self._command or find_child(self._process.pid)
             if self._command is not None and birth_of(self._command) is None:

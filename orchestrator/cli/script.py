@@ -23,6 +23,7 @@ def init(options: argparse.Namespace) -> int:
     asked = InitOptions(arguments=tuple(options.arguments), is_static=options.static)
     written = api_init.init(options.script, options.file, asked)
     left_out = f", {written.num_left_out} more as comments" if written.num_left_out else ""
+    # The next command must find the same file.
     which = "" if str(options.file) == USUAL_FILE else f" -f {shlex.quote(str(options.file))}"
     return say(
         (

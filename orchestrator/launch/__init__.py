@@ -25,6 +25,7 @@ NAMES = {
     "find_compiler_problem": "compilers",
     "find_devices": "slots",
     "find_gpu_problem": "slots",
+    "find_preload_problem": "commands",
     "job_environment": "local",
     "list_gpus": "slots",
     "make_own_slots": "slots",

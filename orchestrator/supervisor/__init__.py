@@ -12,9 +12,13 @@ NAMES = {
     "Progress": "follow",
     "ProgressFile": "launch_file",
     "Resume": "launch_file",
+    "SERVER": "preloaded",
     "SIGN": "log",
     "collect_outputs": "checkout",
+    "is_of_one_run": "preloaded",
     "read_attempts": "attempts",
+    "server_environment": "preloaded",
+    "split_python": "preloaded",
     "supervise": "",
     "write_launch": "launch_file",
 }

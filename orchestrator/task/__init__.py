@@ -46,6 +46,7 @@ NAMES = {
     "difference": "knobs",
     "differing": "knobs",
     "emulate_captures": "ask",
+    "field_names": "templates",
     "fill": "templates",
     "find_shared_bursts": "ask",
     "knob_names": "knobs",
