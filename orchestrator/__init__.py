@@ -39,7 +39,9 @@ def open_door(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
 
 
 _API = {
+    "CheckOptions": "api.check",
     "EmulateSpec": "api.data",
+    "InitOptions": "api.init",
     "Request": "api.plan",
     "RunOptions": "api.queue",
     "SearchOptions": "api.search",
@@ -47,11 +49,13 @@ _API = {
     "WorkOptions": "api.work",
     "accept": "api.accept",
     "cancel": "api.control",
+    "check": "api.check",
     "checkout": "api.gc",
     "data_emulate": "api.data",
     "data_shard": "api.data",
     "doctor": "api.doctor",
     "gc": "api.gc",
+    "init": "api.init",
     "next_run": "api.train",
     "plan": "api.plan",
     "promote": "api.search",

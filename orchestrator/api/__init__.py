@@ -6,7 +6,11 @@ It takes a request or a campaign file, returns values, and prints nothing. It mu
 from orchestrator import open_door
 
 NAMES = {
+    "CheckOptions": "check",
+    "Checked": "check",
     "EmulateSpec": "data",
+    "Finding": "doctor",
+    "InitOptions": "init",
     "LiveRun": "work",
     "Outcome": "report",
     "QueuedRun": "control",
@@ -20,11 +24,13 @@ NAMES = {
     "WorkOptions": "work",
     "Worked": "work",
     "accept": "",
+    "check": "",
     "control": "",
     "count_states": "control",
     "data": "",
     "doctor": "",
     "gc": "",
+    "init": "",
     "plan": "",
     "queue": "",
     "report": "",

@@ -16,6 +16,7 @@ from msgspec import Struct, structs
 
 from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.selection import Request, open_campaign
+from orchestrator.checks.shadow import find_shadowed
 from orchestrator.code.repository import Repository
 from orchestrator.errors import CodeError, DataError, explain_os_error
 from orchestrator.launch.compilers import find_compiler_problem
@@ -89,6 +90,7 @@ def examine(paths: Paths) -> list[Finding]:
         *_gpu(),
         check_compiler(),
         _git(paths),
+        *check_names(paths.root),
         *check_places(paths),
         *check_home(),
         *check_locks(paths),
@@ -133,6 +135,12 @@ def _git(paths: Paths) -> Finding:
             what=f"{len(changed)} uncommitted changes to the code that jobs run: commit them, or run with --snapshot",
         )
     return Finding(kind="ok", what=f"git commit {repository.base_commit[:12]}, code committed")
+
+
+def check_names(root: Path) -> list[Finding]:
+    """Say whether a package in a folder and one of ours hide each other."""
+    sentence = find_shadowed(root)
+    return [] if sentence is None else [Finding(kind="note", what=sentence)]
 
 
 def examine_gpu(params: Mapping[str, Any], root: Path) -> Iterator[Finding]:

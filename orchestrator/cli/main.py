@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from orchestrator import __version__
+from orchestrator.cli.first_steps import add_first_steps, read_words
 from orchestrator.cli.options import (
     PROMOTE,
     SEARCH,
@@ -37,7 +38,7 @@ exit status: 0 success; 1 a run failed; 2 an error in the command, the campaign 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit status. An error of the user or the machine is printed as one sentence."""
     with Streams() as streams:
-        return streams.status(_run(build_parser().parse_args(arguments)))
+        return streams.status(_run(read_words(build_parser(), arguments)))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -87,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     parser.set_defaults(call=None)
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND")
+    add_first_steps(verbs)
     _add_run(verbs)
     _add_plan(verbs)
     _add_next(verbs)

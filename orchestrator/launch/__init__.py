@@ -21,15 +21,21 @@ NAMES = {
     "build_worker": "worker",
     "clean_checkouts": "start",
     "count_gpus": "slots",
+    "describe_launch": "commands",
     "find_compiler_problem": "compilers",
+    "find_devices": "slots",
     "find_gpu_problem": "slots",
+    "find_preload_problem": "commands",
+    "job_environment": "local",
     "list_gpus": "slots",
     "make_own_slots": "slots",
     "never": "loop",
     "provenance": "",
     "refuse_crowded": "contention",
+    "supervisor_command": "commands",
     "usable_cores": "slots",
     "visible_devices": "slots",
+    "with_helper": "commands",
 }
 """What other packages take of this one -> its module; empty if the name is that of a module."""
 

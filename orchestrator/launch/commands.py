@@ -106,7 +106,12 @@ def words_of(arguments: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def build_launch_file(order: Order, config: RunConfig, folder: RunFolder, checkout: Path, slot: Slot) -> LaunchFile:
-    """Work out how the supervisor starts the command of a run.
+    """Work out how the supervisor starts the command of a run, which finds the helper; see `describe_launch`."""
+    return with_helper(describe_launch(order, config, folder, checkout, slot), Paths(Path(order.root)).helper)
+
+
+def describe_launch(order: Order, config: RunConfig, folder: RunFolder, checkout: Path, slot: Slot) -> LaunchFile:
+    """Work out how the supervisor starts the command of a run; nothing is written.
 
     Args:
         order: its order; `root` is the campaign's folder on this machine.
@@ -118,7 +123,7 @@ def build_launch_file(order: Order, config: RunConfig, folder: RunFolder, checko
     Raises:
         RunError: the slot has too few GPUs.
         SpecError: a parameter cannot be passed on, or a file cannot be merged into.
-        OSError: a file cannot be read, or the helper cannot be written.
+        OSError: a file cannot be read.
     """
     task, where = order.task, _find_places(order, folder, checkout, slot)
     _require_gpus(task, slot)
@@ -130,7 +135,7 @@ def build_launch_file(order: Order, config: RunConfig, folder: RunFolder, checko
         checkout=str(checkout.absolute()),
         top=str(_find_top(checkout.absolute())),
         arguments=_resolve(launch.arguments, checkout, order, launch.environment),
-        environment=_with_helper(around | launch.environment, order),
+        environment=around | launch.environment,
         hidden=HIDDEN,
         shown=task.env.keep,
         files=launch.files,
@@ -207,11 +212,15 @@ def _told(folder: RunFolder, config: RunConfig, launch: Launch) -> dict[str, str
     return run_variables(folder.path.resolve(), mark, config.seed, Path(launch.environment[PARAMS_VARIABLE]))
 
 
-def _with_helper(variables: Mapping[str, str], order: Order) -> dict[str, str]:
-    """Put the folder of the helper `import knockout` in front of where Python looks."""
-    helper = str(place_helper(Paths(Path(order.root)).helper))
-    others = variables.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
-    return {**variables, "PYTHONPATH": os.pathsep.join(filter(None, (helper, others)))}
+def with_helper(launch: LaunchFile, place: Path) -> LaunchFile:
+    """Put a folder with the helper `import knockout` in front of where Python looks.
+
+    Raises:
+        OSError: the helper cannot be written there.
+    """
+    others = launch.environment.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    search = os.pathsep.join(filter(None, (str(place_helper(place)), others)))
+    return structs.replace(launch, environment={**launch.environment, "PYTHONPATH": search})
 
 
 def _build_resume(order: Order, config: RunConfig, checkout: Path, fresh: Launch, where: Places) -> Resume:

@@ -5,7 +5,18 @@ It must never know a campaign type, a queue or a run.
 
 from orchestrator import open_door
 
-NAMES: dict[str, str] = {}
+NAMES = {
+    "InitOptions": "init",
+    "Place": "trial",
+    "Written": "init",
+    "direction_of": "names",
+    "find_place": "trial",
+    "init_campaign": "init",
+    "interrupted_by_any_signal": "trial",
+    "metric_rank": "names",
+    "scalar": "text",
+    "throw_away_code": "trial",
+}
 """What other packages take of this one -> its module; empty if the name is that of a module."""
 
 __all__ = list(NAMES)

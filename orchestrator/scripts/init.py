@@ -1,6 +1,7 @@
 """`knockout init`: looks at a script and writes a campaign file that a person then trims. Writes nothing else."""
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ PROGRAMS = {
 """Suffix of a script -> what runs it."""
 LOCK_FILES = ("uv.lock", "poetry.lock", "pdm.lock", "pixi.lock")
 """Files that fix the versions of packages: they belong to what a run executes."""
+_HELPERS_SEED = re.compile(r"^\s*(import|from) knockout\b.*\.seed\b", re.MULTILINE | re.DOTALL)
 INTERPRETERS = (".venv/bin/python", "venv/bin/python")
 
 
@@ -210,7 +212,7 @@ def _draft(place: Place, begun: _Begun, found: Found, given: frozenset[str]) -> 
         kept=kept,
         left=left,
         seed=seed.name if seed else "",
-        reads_seed=SEED_VARIABLE in begun.text,
+        reads_seed=SEED_VARIABLE in begun.text or bool(_HELPERS_SEED.search(begun.text)),
     )
 
 

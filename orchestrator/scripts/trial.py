@@ -21,6 +21,7 @@ from orchestrator.code import worktrees
 from orchestrator.code.git import Git, split_zeros
 from orchestrator.errors import CodeError
 from orchestrator.processes import MARK, Process, find_members, run_mark, signal_group
+from orchestrator.reading.helper import place_helper
 
 NO_LOCK = "no.lock"
 """Name of a lock that a trial never makes: its processes are found by their mark alone."""
@@ -82,11 +83,15 @@ def find_place(root: Path) -> Place:
 
 
 @contextlib.contextmanager
-def throw_away_code(place: Place) -> Iterator[tuple[Path, Path]]:
+def throw_away_code(place: Place, *, with_new: bool = True) -> Iterator[tuple[Path, Path]]:
     """Yield a copy of the code that may be spoilt, and an empty folder beside it; both are removed.
 
-    In a repository it is a worktree of the commit, with the user's uncommitted files on top. Elsewhere it is a copy.
+    In a repository it is a worktree of the commit, with the user's uncommitted changes on top. Elsewhere it is a copy.
     No ignored file is in it, so no data are.
+
+    Args:
+        place: the campaign's folder.
+        with_new: whether files that git does not track yet are there too; no run would have them.
 
     Raises:
         CodeError: git refuses.
@@ -103,16 +108,16 @@ def throw_away_code(place: Place) -> Iterator[tuple[Path, Path]]:
         git = Git(place.root)
         try:
             worktrees.add_whole(git, place.commit, code)
-            _lay_over(git, place, code / place.prefix)
+            _lay_over(git, place, code / place.prefix, with_new=with_new)
             yield code / place.prefix, scratch
         finally:
             worktrees.remove(git, code)
 
 
-def _lay_over(git: Git, place: Place, target: Path) -> None:
+def _lay_over(git: Git, place: Place, target: Path, *, with_new: bool) -> None:
     """Copy what is changed or new in the user's folder; files that the user removed are removed."""
     changed = git("diff", "--name-only", "--relative", "--no-renames", "-z", place.commit, "--", ".")
-    new = git("ls-files", "--others", "--exclude-standard", "-z", "--", ".")
+    new = git("ls-files", "--others", "--exclude-standard", "-z", "--", ".") if with_new else ""
     for path in dict.fromkeys((*split_zeros(changed), *split_zeros(new))):
         source = place.root / path
         # A new file that is large is data that nobody has told git to ignore.
@@ -177,7 +182,7 @@ def run_trial(command: Sequence[str], folder: Path, scratch: Path, seconds: floa
             start_new_session=True,
         )
         try:
-            with _interrupted_by_any_signal():
+            with interrupted_by_any_signal():
                 status = process.wait(seconds)
         except subprocess.TimeoutExpired:
             status = None
@@ -193,7 +198,7 @@ def run_trial(command: Sequence[str], folder: Path, scratch: Path, seconds: floa
 
 
 @contextlib.contextmanager
-def _interrupted_by_any_signal() -> Iterator[None]:
+def interrupted_by_any_signal() -> Iterator[None]:
     """Make a closed terminal, and `kill`, end this process as Ctrl-C does: the trial's session would outlive it."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -211,7 +216,9 @@ def _interrupted_by_any_signal() -> Iterator[None]:
 
 
 def _environment(own: Mapping[str, str], scratch: Path) -> dict[str, str]:
-    return {**own, **SURROUNDINGS, MARK: run_mark(scratch)}
+    # A script that imports the helper finds it in a run, so here too.
+    folders = [str(place_helper(scratch / "helper")), *([own["PYTHONPATH"]] if own.get("PYTHONPATH") else [])]
+    return {**own, **SURROUNDINGS, "PYTHONPATH": os.pathsep.join(folders), MARK: run_mark(scratch)}
 
 
 def sweep(scratch: Path) -> int:

@@ -8,11 +8,13 @@ from orchestrator import open_door
 
 NAMES = {
     "ADJUST": "multiplicity",
+    "Aggregate": "aggregates",
     "AggregateError": "aggregates",
     "CORRECTION_NAME": "multiplicity",
     "Cell": "looks",
     "ColumnError": "columns",
     "Estimate": "estimate",
+    "Expression": "columns",
     "ItemMeasure": "measure",
     "Look": "looks",
     "MIN_POOLED": "variance",
@@ -25,6 +27,7 @@ NAMES = {
     "SMALLEST_SHARE": "item_pairs",
     "SMALLEST_STEP": "item_pairs",
     "Spread": "variance",
+    "aggregates": "",
     "arm_spreads": "variance",
     "difference_spread": "variance",
     "equivalence_p_value": "estimate",

@@ -74,6 +74,7 @@ NAMES = {
     "lay_over": "spec",
     "leaves": "knobs",
     "measure_speed": "ask",
+    "metric_spec": "",
     "nest": "parameters",
     "parameter_names": "parameters",
     "parse_metrics": "metric_spec",

@@ -7,6 +7,7 @@ import pytest
 from tests.house.sources import NAMES, ROOT, SOURCES
 
 TESTED_ELSEWHERE: dict[str, str] = {
+    "orchestrator/checks/opened.py": "a type alone; tests/orchestrator/checks/test_sorting.py sorts its values",
     "model/train/study.py": "types alone; tests/model/train/test_trainer.py trains a study that fits them",
     "orchestrator/reading/sources.py": "types alone; the tests of `metrics` and `items` read from each of them",
     "orchestrator/__main__.py": "one call of `main`; tests/orchestrator/cli/test_main.py starts it as a process",

@@ -8,6 +8,7 @@ import pytest
 from tests.house.sources import NAMES, ORCHESTRATOR, SOURCES, imports, tree_of
 
 STARTS_PROCESSES = {
+    "orchestrator/checks/trial.py",
     "orchestrator/launch/forked.py",
     "orchestrator/launch/local.py",
     "orchestrator/launch/paired_probe.py",

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from orchestrator.api.doctor import (
     check_disk,
     check_home,
     check_locks,
+    check_names,
     check_places,
     judge_devices,
     judge_terminal,
@@ -146,3 +148,13 @@ def test_a_full_disk_is_bad(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(("encoding", "kind"), [("utf-8", "ok"), ("UTF8", "ok"), ("utf_8", "ok"), ("ascii", "note")])
 def test_a_terminal_that_shows_few_signs_is_noted(encoding: str, kind: str) -> None:
     assert judge_terminal(encoding).kind == kind
+
+
+def test_a_package_of_the_users_that_hides_ours_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_names(tmp_path) == []
+    (tmp_path / "model.py").write_text("")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    (finding,) = check_names(tmp_path)
+    assert finding.kind == "note"
+    assert "has `model` of its own" in finding.what
+    assert "`pipx install knockout` or `uv tool install knockout`" in finding.what

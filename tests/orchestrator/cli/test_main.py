@@ -14,8 +14,8 @@ from orchestrator.cli.main import build_parser, main
 from orchestrator.cli.options import parse_seeds
 
 VERBS = (
-    "run", "plan", "next", "status", "show", "why", "report", "queue", "work", "stop", "retry", "cancel", "rebuild",
-    "gc", "checkout", "data", "doctor", "schema", "search", "promote",
+    "init", "check", "run", "plan", "next", "status", "show", "why", "report", "queue", "work", "stop", "retry",
+    "cancel", "rebuild", "gc", "checkout", "data", "doctor", "schema", "search", "promote",
 )  # fmt: skip
 WORDS = [[verb] for verb in VERBS] + [["queue", "list"], ["queue", "add"], ["data", "emulate"], ["data", "shard"]]
 HEAVY = {"torch", "pandas", "optuna", "sqlalchemy", "numpy", "msgspec", "git", "rich"}
@@ -107,7 +107,7 @@ def test_data_without_a_word_shows_its_help(capsys: pytest.CaptureFixture[str]) 
     [
         ["queue", "list"], ["status"], ["work"], ["stop"], ["retry", "--failed"], ["cancel", "E5"], ["rebuild"],
         ["gc"], ["checkout", "E5"], ["why", "E5"], ["why", "E5", "--accept"], ["queue", "add"], ["run"], ["plan"],
-        ["report"], ["show", "E5"],
+        ["report"], ["show", "E5"], ["check"],
     ],
     ids=" ".join,
 )  # fmt: skip

@@ -29,7 +29,7 @@ CALLS = find_calls(build_parser())
 
 
 def test_there_are_all_commands() -> None:
-    assert len(CALLS) == 22
+    assert len(CALLS) == 24
 
 
 @pytest.mark.parametrize("command", CALLS)

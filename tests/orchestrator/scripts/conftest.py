@@ -1,7 +1,6 @@
 """Strangers' repositories, and the file that `knockout init` writes for them."""
 
-import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +12,11 @@ from orchestrator.task.metric_spec import MetricSpec, parse_metrics
 from orchestrator.task.parameters import nest
 from orchestrator.task.rules import check_baseline, check_task
 from orchestrator.task.spec import TaskSpec, parse_task
+from tests.builders.repositories import Repository
 
 
-class Stranger:
-    """A folder of somebody's scripts, in a repository unless it is told otherwise."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.file = root / "experiments.yaml"
-
-    def git(self, *words: str) -> str:
-        identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
-        command = ["git", *identity, *words]
-        return subprocess.run(command, cwd=self.root, check=True, capture_output=True, text=True).stdout
-
-    def write(self, files: Mapping[str, str]) -> None:
-        for name, text in files.items():
-            path = self.root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-
-    def commit(self, files: Mapping[str, str]) -> None:
-        self.write(files)
-        if not (self.root / ".git").exists():
-            self.git("init", "--quiet", "--initial-branch=main")
-        self.git("add", "-A")
-        self.git("commit", "--quiet", "-m", "a step")
+class Stranger(Repository):
+    """A folder of somebody's scripts, and what `knockout init` writes for it."""
 
     def init(self, script: str, *arguments: str, static: bool = False, seconds: float = 30.0) -> Written:
         options = InitOptions(arguments=arguments, is_static=static, seconds=seconds)

@@ -464,3 +464,12 @@ def test_the_interpreter_of_an_environment_beside_the_script_is_taken(tmp_path: 
     (tmp_path / "code/.venv/bin/python").write_text("")
     assert find_interpreter(tmp_path, "code/train.py") == "code/.venv/bin/python"
     assert find_interpreter(tmp_path, "train.py") in ("python", "python3")
+
+
+def test_a_script_that_takes_its_seed_from_the_helper_says_so(stranger: Any) -> None:
+    script = "import argparse\nimport knockout\nparser = argparse.ArgumentParser()\n"
+    script += 'parser.add_argument("--lr", type=float, default=0.1)\nargs = parser.parse_args()\n'
+    stranger.commit({"train.py": script + "print('loss:', knockout.current().seed)\n"})
+    written = stranger.init("train.py")
+    assert stranger.task.reads == ("seed",)
+    assert written.notes == ()
