@@ -116,7 +116,7 @@ def plan(request: Request) -> Planned:
 
 def preview(selection: Selection) -> Preview:
     """Return what would be trained, which runs have a result, and what the rest would cost. Starts nothing."""
-    code = find_code(selection.paths, snapshot=True)
+    code = find_code(selection.paths, snapshot=True, code=selection.campaign.task.code)
     missing = missing_captures(selection)
     if missing:
         finished: dict[tuple[str, int], bool] = {}

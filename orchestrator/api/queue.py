@@ -208,7 +208,7 @@ def add(selection: Selection, store: Store, options: RunOptions, current: Curren
     notes: tuple[str, ...] = ()
     if current is None:
         refuse_without_gpu(selection)
-        code = find_code(selection.paths, snapshot=options.snapshot)
+        code = find_code(selection.paths, snapshot=options.snapshot, code=selection.campaign.task.code)
         notes = tuple(make_captures(selection).splitlines())
         current = plan_now(selection, code)
     elif not options.snapshot:

@@ -137,7 +137,7 @@ def report(request: Request) -> Outcome:
     selection = open_campaign(request)
     require_places(selection.paths.reports)
     require_place(selection.paths.reports)
-    code = look_at_code(selection.paths)
+    code = look_at_code(selection.paths, selection.campaign.task.code)
     whole, sentence = choose_plan(selection.widened, code, needed=request.experiments)
     return conclude(selection, whole, code, (sentence,))
 

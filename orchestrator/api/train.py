@@ -81,7 +81,7 @@ def train(
 
 def plan_again(selection: Selection, before: CurrentPlan) -> CurrentPlan:
     """Plan after a training with the code and captures of now: somebody may have changed them meanwhile."""
-    return plan_now(selection, find_code(selection.paths, snapshot=True), before)
+    return plan_now(selection, find_code(selection.paths, snapshot=True, code=selection.campaign.task.code), before)
 
 
 @dataclass
@@ -199,7 +199,7 @@ def require_staging(selection: Selection) -> StagingSpec:
 
 
 def _look(selection: Selection, before: CurrentPlan | None = None) -> _Look:
-    current = plan_now(selection, find_code(selection.paths, snapshot=True), before)
+    current = plan_now(selection, find_code(selection.paths, snapshot=True, code=selection.campaign.task.code), before)
     plan = current.part(selection)
     return _Look(current, judge_staged(plan, _read(selection.paths, plan), require_staging(selection)))
 

@@ -242,7 +242,7 @@ def explain_verdict(selection: Selection, experiment: str) -> Arithmetic:
     # An experiment outside the default ones has no verdict among them, so all of the file are judged.
     if experiment not in selection.arms:
         selection = selection.widened
-    code = look_at_code(selection.paths)
+    code = look_at_code(selection.paths, selection.campaign.task.code)
     whole, _ = choose_plan(selection.widened, code, needed=(*selection.request.experiments, experiment))
     gathered = gather(selection.paths, whole)
     records = gathered.records
@@ -272,7 +272,7 @@ def match(selection: Selection, request: Request, word: str) -> Match:
     missing = missing_captures(selection)
     if missing:
         raise DataError(f"{missing[0]}: this capture is not there, so nobody can say what would be trained on it")
-    code = look_at_code(paths)
+    code = look_at_code(paths, selection.campaign.task.code)
     arm = selection.arms[names.experiment]
     arm_code, inputs = code.code_of(arm.code), collect_inputs(selection, code)
     # A run folder holds the shifted seed. The plan counts by the campaign's seeds and shifts them itself.

@@ -58,7 +58,7 @@ def open_trials(search: Search, store: Store, options: SearchOptions) -> "Trials
         KnockoutError: code, captures or storage are refused.
     """
     selection, stack = search.selection, search.stack
-    code = find_code(selection.paths, snapshot=options.snapshot)
+    code = find_code(selection.paths, snapshot=options.snapshot, code=selection.campaign.task.code)
     make_captures(selection)
     inputs = structs.replace(collect_inputs(selection, code), code_tree=code.code_of(stack.code).hash)
     ordered = base_code(code, stack, datetime.now().astimezone())

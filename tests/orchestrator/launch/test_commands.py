@@ -17,7 +17,7 @@ from orchestrator.launch.commands import (
     find_interpreter,
     find_preload_problem,
     prepare_job,
-    read_run_config,
+    
     resolve_program,
     words_of,
 )
