@@ -17,7 +17,6 @@ from orchestrator.launch.commands import (
     find_interpreter,
     find_preload_problem,
     prepare_job,
-    
     resolve_program,
     words_of,
 )
@@ -252,11 +251,6 @@ def test_a_supervisor_is_told_its_folder_alone(tmp_path: Path, folder: RunFolder
     assert job.is_supervisor
     assert job.standby is not None
     assert job.standby.words == (str(folder.path),)
-
-
-def test_a_configuration_of_any_task_is_read(folder: RunFolder) -> None:
-    folder.config.write_bytes(msgspec.json.encode(a_config(lr=0.5)))
-    assert read_run_config(folder) == a_config(lr=0.5)
 
 
 @pytest.mark.parametrize(
