@@ -25,7 +25,7 @@ from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_
 from orchestrator.stats.multiplicity import ADJUST
 from orchestrator.stats.pairing import PairedDifferences
 from orchestrator.stats.variance import difference_spread, pool_spreads
-from orchestrator.verdicts.judge import decide_verdict
+from orchestrator.verdicts.conclude import decide_verdict
 from orchestrator.verdicts.judgement import Verdict
 
 Floats = NDArray[np.float64]

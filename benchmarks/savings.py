@@ -23,7 +23,7 @@ from orchestrator.stats.looks import Look, Progress, replay, share_out
 from orchestrator.stats.multiplicity import ADJUST
 from orchestrator.stats.pairing import PairedDifferences
 from orchestrator.stats.variance import Spread, difference_spread, pool_spreads
-from orchestrator.verdicts.judge import decide_verdict
+from orchestrator.verdicts.conclude import decide_verdict
 from orchestrator.verdicts.judgement import AtLook, Verdict
 
 BEGIN, END = "<!-- begin: written by python -m benchmarks.savings -->", "<!-- end -->"

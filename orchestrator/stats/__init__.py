@@ -25,7 +25,9 @@ NAMES = {
     "SMALLEST_SHARE": "item_pairs",
     "SMALLEST_STEP": "item_pairs",
     "Spread": "variance",
+    "StratumStep": "strata",
     "arm_spreads": "variance",
+    "by_number": "strata",
     "difference_spread": "variance",
     "equivalence_p_value": "estimate",
     "estimate_delta": "estimate",
@@ -42,6 +44,7 @@ NAMES = {
     "seed_spread": "variance",
     "seeds_to_resolve": "estimate",
     "share_out": "looks",
+    "split_strata": "strata",
     "t_quantile": "estimate",
 }
 """What other packages take of this one -> its module; empty if the name is that of a module."""
