@@ -317,6 +317,7 @@ def draw_curves(plan: Plan, records: Mapping[str, RunRecord]) -> bytes:
 
 def curve_names(plan: Plan, records: Mapping[str, RunRecord]) -> list[str]:
     """Return the columns of progress to draw: those of every epoch first, then what the metrics are read from."""
+    # A column that no epoch fills would draw an empty panel.
     told = dict.fromkeys(
         name
         for run in records.values()

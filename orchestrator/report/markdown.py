@@ -170,6 +170,7 @@ def _describe_units(plan: Plan) -> str:
 
 def describe_unread(plan: Plan, records: Records) -> list[str]:
     """Return a sentence for each metric that a finished run does not tell, with all runs that say the same."""
+    # A wrong pattern fails alike in every run, so each sentence is given once.
     runs_of: dict[str, list[str]] = {}
     for run in _in_plan(plan, records):
         for sentence in run.unread.values():

@@ -14,12 +14,12 @@ from orchestrator.runs.record import Records
 from orchestrator.runs.scores import measure_of
 from orchestrator.stats.aggregates import AggregateError
 from orchestrator.stats.item_pairs import RunItems
+from orchestrator.stats.strata import by_number
 from orchestrator.task.metric_spec import ItemsSource, MetricSpec
 from orchestrator.verdicts.comparisons import items_of, scores_of
 from orchestrator.verdicts.findings import Findings
 from orchestrator.verdicts.judgement import Judgement, MetricJudgement
 from orchestrator.verdicts.scale import Scale
-from orchestrator.verdicts.strata import by_number
 
 
 def metrics_table(findings: Findings) -> pd.DataFrame:
@@ -45,6 +45,7 @@ def metrics_table(findings: Findings) -> pd.DataFrame:
         "passes": "boolean",
     }
     metrics = findings.plan.campaign.metrics
+    # The baseline has no others: it is compared with nothing.
     found = [(judgement, other) for judgement in findings.judgements.values() for other in judgement.others]
     return build_frame([_metric_row(metrics[other.metric], judgement, other) for judgement, other in found], columns)
 

@@ -224,6 +224,7 @@ class _Reader:
     def find_key(self) -> str:
         """Return a hash of the metrics and of the stamps of all files that they are read from; none is opened."""
         stamps = [_stamp(self._folder.path / ATTEMPTS)]
+        # A file that is missing has no stamp, so its coming changes the hash.
         for metric in self._measures.metrics.values():
             with contextlib.suppress(KnockoutError):
                 source = metric.source
@@ -258,6 +259,7 @@ class _Reader:
         spec = self._measures.items.get(split)
         if spec is not None and spec.reader == "predictions":
             return items_of_predictions(split, self._predictions)
+        # Only these columns: an evaluation writes whole prompts beside its scores.
         wanted = {
             name
             for metric in self._measures.metrics.values()
@@ -327,6 +329,7 @@ class _Reader:
 
     def _progress(self, name: str) -> sources.Source:
         """Return our own rows of progress, or the epochs of a command that writes them itself."""
+        # Our own rows come first: scripts destroy theirs when they resume.
         path = self._folder.path / PROGRESS
         if not path.exists() and self._folder.epochs.exists():
             return sources.JsonLinesSource(path=self._folder.epochs, key=name, step=EPOCH)
@@ -369,6 +372,7 @@ def _count_right(source: ItemsSource, unit: str, measure: ItemMeasure, items: Ru
     """Count the items that are right; None unless the metric is a share in percent of items that are right or wrong."""
     if unit != PERCENT or source.aggregate != "mean":
         return None
+    # The unit alone says too little: a mean of percentages is no share of items.
     value_B = measure.item_numbers(items.columns)
     return int((value_B == SHARE_VALUES[1]).sum()) if np.isin(value_B, SHARE_VALUES).all() else None
 

@@ -29,6 +29,7 @@ NAMES = {
     "Spread": "variance",
     "aggregates": "",
     "arm_spreads": "variance",
+    "by_number": "strata",
     "difference_spread": "variance",
     "equivalence_p_value": "estimate",
     "estimate_delta": "estimate",
@@ -45,6 +46,7 @@ NAMES = {
     "seed_spread": "variance",
     "seeds_to_resolve": "estimate",
     "share_out": "looks",
+    "split_strata": "strata",
     "t_quantile": "estimate",
 }
 """What other packages take of this one -> its module; empty if the name is that of a module."""

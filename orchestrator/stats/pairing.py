@@ -85,6 +85,7 @@ def pair_values(
     """
     seeds = tuple(sorted(experiment.keys() & reference.keys()))
     return PairedDifferences(
+        # One column: the seed is the only unit.
         difference_SB=np.array([[experiment[seed] - reference[seed]] for seed in seeds]).reshape(len(seeds), 1),
         seeds=seeds,
         stratum_B=np.array([""], dtype=np.str_),

@@ -41,7 +41,6 @@ NAMES = {
     "SpreadStep": "steps",
     "StagedVerdicts": "staged",
     "Verdict": "judgement",
-    "by_number": "steps",
     "describe_scorings": "ledger",
     "experiments_left_out": "staged",
     "family_size": "judge",

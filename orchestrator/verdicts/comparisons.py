@@ -73,8 +73,10 @@ def pair_scores(campaign: Campaign, metric: MetricSpec, ours: Scores, theirs: Sc
     """Join two sides, seed -> score, as `pair_runs`; by seeds alone where the runs have no items in common."""
     resampled = resampled_of(campaign, metric)
     if not isinstance(metric.source, ItemsSource):
+        # Equal printed numbers may differ by less than their last digit.
         step = smallest_step(metric, [*ours.values(), *theirs.values()])
         return pair_values(_values(metric, ours), _values(metric, theirs), step)
+    # Items of one seed say nothing about those of another where each seed draws its own.
     pairs = _pair_drawn(metric, ours, theirs, resampled) if resampled else _pair_items(metric, ours, theirs)
     return dataclasses.replace(pairs, scale=LOG_SCALE) if Scale(metric).is_ratio else pairs
 
@@ -87,6 +89,7 @@ def _pair_items(metric: MetricSpec, ours: Scores, theirs: Scores) -> PairedDiffe
 def _pair_drawn(metric: MetricSpec, ours: Scores, theirs: Scores, resampled: ResampledSpec) -> PairedDifferences:
     """Compare at each seed, on the items that both sides drew there; other seeds have other items."""
     measure, first, second = judged_measure(metric), items_of(ours), items_of(theirs)
+    # Within a seed both sides drew the same items, so luck of the draw cancels there.
     at_seed = {seed: pair_items({seed: first[seed]}, {seed: second[seed]}, measure) for seed in first.keys() & second}
     delta = {seed: float(pairs.delta_points_by_seed[0]) for seed, pairs in at_seed.items() if pairs.num_seeds}
     test_ratio = resampled.test_share / (1.0 - resampled.test_share)

@@ -37,6 +37,7 @@ def change_has_no_effect(runs: Runs, reference_runs: Runs, seeds: Iterable[int])
     at = tuple(seeds)
     ours, theirs = done_runs(runs), done_runs(reference_runs)
     # Arms that share a run have nothing to compare.
+    # Every seed must agree: one equal score of few digits is chance.
     pairs = [(ours[seed], theirs[seed]) for seed in at if ours[seed].id != theirs[seed].id]
     return bool(pairs) and len(pairs) == len(at) and all(_is_same(run, other) for run, other in pairs)
 
@@ -51,7 +52,8 @@ def _is_same(run: RunRecord, other: RunRecord) -> bool:
 
 def _curves(run: RunRecord) -> list[Mapping[str, float | None]]:
     return [
-        {"train_loss": epoch.train_loss, "val_loss": epoch.val_loss, "val_accuracy": epoch.val_accuracy}
+        # Seconds and memory differ between equal trainings, so only what was learnt is compared.
+        {"train_loss": epoch.train_loss, "val_loss": epoch.val_loss, "val_accuracy": epoch.val_accuracy, **epoch.values}
         for epoch in run.epochs
     ]
 

@@ -183,6 +183,7 @@ def pair_cells(campaign: Campaign, metric: MetricSpec, arms: FourArms) -> Effect
     seen = {
         key for side in arms.sides for seed in seeds if (items := side[seed].items) for key in items.keys_B.tolist()
     }
+    # Counted once, however many runs hold the item.
     kept = {key for keys_B in common.values() for key in keys_B.tolist()}
     # All four arms on the same items: only then does the contrast equal both - first - second + neither.
     neither, *others = [{seed: _restrict(side[seed], common[seed]) for seed in seeds} for side in arms.sides]

@@ -184,6 +184,7 @@ def _case(known: _Judged, experiment: str, metric: MetricSpec) -> Case:
     plan, arm, at = known.plan, known.plan.arms[experiment], known.at
     runs, reference_runs = known.runs[experiment], known.runs[arm.reference] if arm.reference else {}
     estimate = known.estimates.get((experiment, metric.name), Estimate())
+    # The margin is two-sided, so no direction is needed here.
     equivalence = equivalence_p_value(estimate, Scale(metric).margin_points)
     sides = (scores_of(runs, metric.name), scores_of(reference_runs, metric.name))
     return Case(
@@ -245,6 +246,7 @@ def _judge_others(known: _Judged, experiment: str) -> tuple[MetricJudgement, ...
 def _judge_other(known: _Judged, case: Case) -> MetricJudgement:
     metric, scale = case.metric, case.scale
     verdict, reason = conclude(case) if metric.role == "judged" else (None, "")
+    # One-sided: being better by more than the margin is no fault.
     not_worse = None
     if metric.role == "no_worse":
         not_worse = not_worse_p_value(case.estimate, scale.sign, scale.margin_points)

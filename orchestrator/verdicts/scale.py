@@ -42,6 +42,7 @@ class Scale(Struct, frozen=True):
         margin = self.metric.margin
         if margin is None:
             return 0.0
+        # The logarithm of 1.05 is the margin of 5 %, up and down alike.
         return LOG_SCALE * math.log1p(margin.value) if margin.is_share else margin.value
 
     @property

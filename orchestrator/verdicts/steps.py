@@ -17,6 +17,7 @@ from orchestrator.runs.record import Records
 from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta, t_quantile
 from orchestrator.stats.item_pairs import join_items
 from orchestrator.stats.pairing import PairedDifferences, RestsOn
+from orchestrator.stats.strata import StratumStep, split_strata
 from orchestrator.stats.variance import Spread, arm_spreads, fit_prior, seed_spread
 from orchestrator.task.metric_spec import MetricSpec
 from orchestrator.task.spec import LabelsSpec
@@ -39,7 +40,6 @@ from orchestrator.verdicts.comparisons import (
 )
 from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
 from orchestrator.verdicts.scale import LOG_SCALE, Scale
-from orchestrator.verdicts.strata import StratumStep, split_strata
 
 Floats = NDArray[np.float64]
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from orchestrator.stats.pairing import PairedDifferences, pair_values
-from orchestrator.verdicts.strata import by_number, split_strata
+from orchestrator.stats.strata import by_number, split_strata
 
 
 def test_parts_of_the_strata_add_up_to_the_variance_of_the_mean() -> None:
