@@ -43,6 +43,7 @@ NAMES = {
     "difference": "knobs",
     "differing": "knobs",
     "emulate_captures": "ask",
+    "file_name": "knobs",
     "find_shared_bursts": "ask",
     "installed_folder": "call",
     "knob_names": "knobs",

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from model.config import JobConfig
-from orchestrator.runs.folder import SET_ASIDE, EpochRecord, RunFolder
+from orchestrator.runs.folder import SET_ASIDE, EpochRecord, RunConfig, RunFolder
 from tests.builders.study_harness import wait_for
 from tests.faults.machine import Counts, Machine
 
@@ -70,9 +69,9 @@ def _check_folder(machine: Machine, folder: RunFolder, state: str | None) -> Non
     machine.counts["epochs finished"] += len(epochs)
 
 
-def _check_numbers(machine: Machine, name: str, config: JobConfig, epochs: list[EpochRecord]) -> None:
+def _check_numbers(machine: Machine, name: str, config: RunConfig, epochs: list[EpochRecord]) -> None:
     """Compare the epochs with the numbers that the fake job must compute from the captures named by the run."""
-    paths = sorted({capture.path for capture in config.data.captures.values()})
+    paths = sorted({capture["path"] for capture in config.params["data"]["captures"].values()})
     captures = b"".join((machine.repo / path).read_bytes() for path in paths)
     digest = hashlib.sha256(str(config.seed).encode() + captures).hexdigest()
     for epoch in epochs:
