@@ -53,7 +53,7 @@ def _check_folder(machine: Machine, folder: RunFolder, state: str | None) -> Non
     if result is None or result.state != "done" or state != result.state:
         machine.lose(f"{name}: the queue says {state}, its folder says {result}")
     config = folder.read_config()
-    if [epoch.epoch for epoch in epochs] != list(range(1, config.optim.epochs + 1)):
+    if [epoch.epoch for epoch in epochs] != list(range(1, config.params["optim"]["epochs"] + 1)):
         machine.lose(f"{name}: its epochs are {[epoch.epoch for epoch in epochs]}")
     # A killed `queue add` leaves its temporary files: another `queue add` may be writing them, so nobody removes them.
     if left := [path.name for path in folder.path.glob(".*") if not path.name.startswith(QUEUED_BY_ADD)]:
