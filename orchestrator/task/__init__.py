@@ -46,7 +46,7 @@ NAMES = {
     "file_name": "knobs",
     "find_shared_bursts": "radio",
     "installed_folder": "call",
-    "knob_names": "knobs",
+    "knob_names": "kinds",
     "lay_over": "spec",
     "leaves": "knobs",
     "measure_speed": "radio",
