@@ -141,7 +141,8 @@ def search_ours(root: Path) -> tuple[str, Found]:
 
 def search_plainly(root: Path, search: Search, name: str) -> Found:
     """Run the same search as plain Optuna, with the threads and allocator settings of our jobs."""
-    job = msgspec.to_builtins(search.stack.config) | {"seed": search.seeds[0]}
+    names = {"experiment": search.stack.id, "profile": PROFILE, "seed": search.seeds[0]}
+    job = search.stack.params | names
     points = [point.at for point in search.spec.enqueue]
     (root / "plain.json").write_text(json.dumps([job, bounds(search), points, search.spec.trials]))
     (root / "plain.py").write_text(PLAIN)

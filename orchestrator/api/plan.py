@@ -180,6 +180,7 @@ def find_gpu_need(selection: Selection) -> str | None:
     """Say that the configurations need a GPU and there is none; None if they need none, or only a job can know."""
     if all(GPU not in arm.about.needs for arm in selection.arms.values()):
         return None
+    # The other profiles are asked about only where there is something to advise.
     if find_gpu_problem(selection.campaign.profile, ()) is None:
         return None
     return find_gpu_problem(selection.campaign.profile, profiles_without_gpu(selection))

@@ -51,6 +51,7 @@ def refuse_same_files(selection: Selection, hashes: Mapping[str, str]) -> None:
     """
     if selection.campaign.task.check is None:
         return
+    # Most experiments have the data of the baseline. Each configuration is asked about once.
     params = _each_once([selection.every_arm[BASELINE], *selection.arms.values()])
     for answer in check_configs(selection.campaign.task, selection.paths.root, params, hashes=hashes):
         if answer.problem is not None:

@@ -29,6 +29,7 @@ NOT_TO_CHANGE = ("experiment", "profile", "seed", "format")
 
 def raw_baseline(campaign: Campaign) -> Parameters:
     """Return the baseline's parameters as the campaign writes them."""
+    # The section `data` stands at the head of the file, because profiles replace its fields as a whole.
     data = {"data": campaign.data} if campaign.data else {}
     return deepcopy(data | campaign.baseline.params)
 
@@ -123,6 +124,7 @@ class Configs:
                 raise SpecError(f"`{knob}` is not for an experiment to change", (*where, knob))
             if self._knobs and knob not in self._knobs:
                 raise SpecError(f"there is no knob `{knob}`{did_you_mean(knob, self._knobs)}", (*where, knob))
+        # What a change makes of missing sections and of kinds is known from the schema. So nothing is asked yet.
         changed = deepcopy(stack)
         apply_change(changed, change, self.schema)
         return changed

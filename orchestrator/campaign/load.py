@@ -93,6 +93,7 @@ def read_task(source: Source) -> TaskSpec:
             task = parse_task(section)
             check_task(task)
             return task
+        # Read as a campaign file is: bounded, and with a line for each key.
         elsewhere = Source(_find_task_file(source.path.parent, path))
     if "from" in elsewhere.values:
         raise elsewhere.refuse("a task that is written elsewhere is whole; take `from` out", ("from",))
@@ -291,6 +292,7 @@ def _baseline(source: Source, schema: Schema) -> BaselineSpec:
     spec = source.convert(about, BaselineSpec, (BASELINE,))
     with source.locating():
         params = nest(spec.params, (BASELINE, "params"))
+        # All other keys are parameters, so nothing here is an unknown field.
         own = nest({name: value for name, value in values.items() if name not in about}, (BASELINE,))
         for name in own.keys() & params.keys():
             raise SpecError(f"`{name}` is given twice, also in `params`; keep one of them", (BASELINE, name))

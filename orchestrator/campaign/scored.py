@@ -43,6 +43,7 @@ def with_answer(campaign: Campaign, about: About) -> Campaign:
     notes = structs.replace(campaign, notes=about.notes)
     if campaign.metrics or not about.splits:
         return notes
+    # Also the splits of validation: a run's predictions are on all of them, and are checked against its result.
     scored = {split: PREDICTIONS for split in about.splits}
     return structs.replace(
         notes,

@@ -159,6 +159,7 @@ def _find_files(place: Place) -> list[tuple[str, str]]:
         return [(str(path.relative_to(top)), str(path)) for path in _walk(top)]
     if os.path.lexists(top):
         return [("", place.path)]
+    # Names begin below the last folder without a sign of a glob, so moved data keep their fingerprint.
     base = next((parent for parent in top.parents if not has_magic(str(parent))), top)
     inside = (file for path in _matches(top) for file in (_walk(path) if path.is_dir() else [path]))
     return [(str(path.relative_to(base)), str(path)) for path in dict.fromkeys(inside)]

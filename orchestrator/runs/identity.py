@@ -51,6 +51,7 @@ def _by_content(value: Any, files: Mapping[str, str], cosmetic: Collection[str],
     if isinstance(value, Mapping):
         inner = {key: (one, f"{name}.{key}" if name else str(key)) for key, one in value.items()}
         return {key: _by_content(one, files, cosmetic, at) for key, (one, at) in inner.items() if at not in cosmetic}
+    # A text that is the path of a file the run reads stands for that file, wherever it stands.
     return files.get(value, value) if isinstance(value, str) else value
 
 

@@ -78,6 +78,7 @@ def require_possible(name: str, search: SearchSpec, stack: Arm, configs: Configs
     """
     points = list(_points(name, search))
     moved = [(moved_knobs(stack.params, point), where) for point, where in points]
+    # One question for all ends: each question starts a process.
     configs.ask(configs.change(stack.params, change, where) for change, where in moved if change)
     for point, where in points:
         work_out_point(configs, stack, point, where)

@@ -79,6 +79,7 @@ def find_code_folder(words: Sequence[str], root: Path | None) -> Path:
     `-m` looks in the working folder first. A campaign's own module comes before an installed one.
     """
     here = root or Path.cwd()
+    # A script by its path is found in the campaign's folder anyway.
     module = next((after for word, after in pairwise(words) if word == "-m"), None)
     if module is None:
         return here

@@ -34,6 +34,7 @@ def find_key(words: Sequence[str], question: bytes, folder: Path, code: Iterable
         code: git pathspecs of the code.
     """
     files = list(islice(_files_of(folder, words, code), MAX_FILES + 1))
+    # Stamps and not contents: a campaign asks at every command, and must not read the whole code each time.
     stamps = [(str(path), *_stamp(path)) for path in sorted(files)]
     newest_ns = max((stamp[-1] for stamp in stamps), default=0)
     # A file of this moment may change once more without a new stamp.
@@ -81,6 +82,7 @@ def keep(key: str | None, answer: bytes) -> None:
         return
     with suppress(OSError):
         write_atomically(folder / key, answer)
+        # Each edit of the code leaves the answers of the code before it.
         by_age = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
         for path in by_age[:-MAX_KEPT]:
             path.unlink(missing_ok=True)

@@ -51,6 +51,7 @@ def _nodes(schema: Schema, path: tuple[str, ...]) -> list[Schema]:
 
 def fields_of_kind(schema: Schema, path: tuple[str, ...], kind: object) -> frozenset[str] | None:
     """Return the fields that a section has in one of its kinds; None if there is no such kind."""
+    # Sections above may have kinds themselves, so there may be several nodes at one path.
     for node in _nodes(schema, path):
         for option in _objects(node, schema):
             said = option["properties"].get(KIND, {})

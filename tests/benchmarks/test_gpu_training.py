@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
@@ -18,7 +19,7 @@ from benchmarks.gpu_training import (
     time_checkpoint,
     whole_batches,
 )
-from model.config import JobConfig, differing_knobs
+from model.config import JobConfig, Params, differing_knobs, job_of
 from orchestrator.campaign.selection import Request, open_campaign
 
 CPU = torch.device("cpu")
@@ -29,7 +30,9 @@ ROOT = Path(__file__).parents[2]
 def test_the_baseline_is_the_one_of_the_campaign_file() -> None:
     request = Request(file=ROOT / "experiments.yaml", profile="paper", experiments=("baseline",))
     campaign = open_campaign(request)
-    assert differing_knobs(paper_baseline(), campaign.arms["baseline"].config) == []
+    params = msgspec.convert(campaign.arms["baseline"].params, Params)
+    job = job_of(params, experiment="baseline", profile="paper", seed=1337)
+    assert differing_knobs(paper_baseline(), job) == []
 
 
 @pytest.fixture(scope="module")

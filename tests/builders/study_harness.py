@@ -58,7 +58,9 @@ POLL_SECONDS = 0.03
 FAKE_JOB = Path(__file__).with_name("fake_job")
 FRONT_DOOR = (
     "__init__.py", "config", "endings.py", "files.py", "process.py", "standby.py", "train/__init__.py",
-    "train/job_lock.py", "train/own_code.py", "train/run_folder.py",
+    "train/job_lock.py", "train/own_code.py", "train/run_folder.py", "studies/__init__.py",
+    "studies/radio/__init__.py", "studies/radio/flags.py", "studies/radio/params.py", "studies/radio/task.py",
+    "studies/radio/task.yaml",
 )  # fmt: skip
 """What the fake job keeps of `model/`."""
 FONTS = Path(matplotlib.get_cachedir())

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from model.config import JobConfig
-from orchestrator.runs.folder import SET_ASIDE, EpochRecord, RunFolder
+from orchestrator.runs.folder import SET_ASIDE, EpochRecord, RunConfig, RunFolder
 from tests.builders.study_harness import wait_for
 from tests.faults.machine import Counts, Machine
 
@@ -54,7 +53,7 @@ def _check_folder(machine: Machine, folder: RunFolder, state: str | None) -> Non
     if result is None or result.state != "done" or state != result.state:
         machine.lose(f"{name}: the queue says {state}, its folder says {result}")
     config = folder.read_config()
-    if [epoch.epoch for epoch in epochs] != list(range(1, config.optim.epochs + 1)):
+    if [epoch.epoch for epoch in epochs] != list(range(1, config.params["optim"]["epochs"] + 1)):
         machine.lose(f"{name}: its epochs are {[epoch.epoch for epoch in epochs]}")
     # A killed `queue add` leaves its temporary files: another `queue add` may be writing them, so nobody removes them.
     if left := [path.name for path in folder.path.glob(".*") if not path.name.startswith(QUEUED_BY_ADD)]:
@@ -70,9 +69,9 @@ def _check_folder(machine: Machine, folder: RunFolder, state: str | None) -> Non
     machine.counts["epochs finished"] += len(epochs)
 
 
-def _check_numbers(machine: Machine, name: str, config: JobConfig, epochs: list[EpochRecord]) -> None:
+def _check_numbers(machine: Machine, name: str, config: RunConfig, epochs: list[EpochRecord]) -> None:
     """Compare the epochs with the numbers that the fake job must compute from the captures named by the run."""
-    paths = sorted({capture.path for capture in config.data.captures.values()})
+    paths = sorted({capture["path"] for capture in config.params["data"]["captures"].values()})
     captures = b"".join((machine.repo / path).read_bytes() for path in paths)
     digest = hashlib.sha256(str(config.seed).encode() + captures).hexdigest()
     for epoch in epochs:

@@ -77,7 +77,8 @@ def without_git(counts: Counter[str]) -> dict[str, int]:
 
 def test_a_plan(counts: Counter[str]) -> None:
     assert main(["plan"]) == 0
-    assert without_git(counts) == ONCE
+    # Where there is no GPU, it names the profiles of the file that need none.
+    assert without_git(counts) == ONCE | {"profiles": 3}
 
 
 def test_queue_add(counts: Counter[str]) -> None:

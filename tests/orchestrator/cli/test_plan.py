@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.campaign.schema import campaign_schema
+from orchestrator.api.show import schema
 from orchestrator.cli.main import main
 from orchestrator.task.ask import Answer
 
@@ -58,4 +58,4 @@ def test_a_program_reads_the_whole_configuration(study: Any, unsized: None, caps
 
 def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema"]) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(campaign_schema()))
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(schema()))

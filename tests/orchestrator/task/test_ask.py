@@ -12,7 +12,6 @@ import pytest
 from orchestrator.errors import DataError
 from orchestrator.task import ask
 from orchestrator.task.ask import Answer, Problem, ask_schema, check_configs, check_job, prepare_data
-from orchestrator.task.call import find_answers
 from orchestrator.task.kept import find_key
 from orchestrator.task.spec import TaskSpec
 from tests.builders import answers
@@ -139,56 +138,6 @@ class TestCheck:
             check(root, f"import os; {ending}")
 
 
-class TestKept:
-    """A question is asked once, as long as neither it nor the code changes."""
-
-    CODE = "import pathlib, sys; pathlib.Path('count').open('a').write('x'); print('[{\"epochs\": 4}]')"
-
-    @pytest.fixture
-    def counted(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-        monkeypatch.setattr("orchestrator.task.kept.SETTLED_SECONDS", -60.0)
-        (root / "asked.py").write_text(self.CODE)
-        return lambda: (root / "count").stat().st_size
-
-    def test_the_same_question_is_asked_once(self, root: Path, counted: Callable[[], int]) -> None:
-        for _ in range(2):
-            assert check_configs(TASK, root, [{"lr": 1}]) == [Answer(epochs=4)]
-        assert counted() == 1
-
-    def test_another_question_or_other_code_is_asked(self, root: Path, counted: Callable[[], int]) -> None:
-        check_configs(TASK, root, [{"lr": 1}])
-        check_configs(TASK, root, [{"lr": 2}])
-        (root / "asked.py").write_text(self.CODE + "  # another")
-        check_configs(TASK, root, [{"lr": 2}])
-        assert counted() == 3
-
-    def test_another_value_of_a_variable_is_asked(
-        self, root: Path, counted: Callable[[], int], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        for value in ("a", "b"):
-            monkeypatch.setenv("KNOCKOUT_TEST_A", value)
-            check_configs(TASK, root, [{"path": "${KNOCKOUT_TEST_A}/x"}])
-        assert counted() == 2
-
-    def test_what_looks_at_files_is_asked_each_time(self, root: Path, counted: Callable[[], int]) -> None:
-        for _ in range(2):
-            check_configs(TASK, root, [{}], deep=True)
-        assert counted() == 2
-
-    def test_code_of_this_moment_is_asked_again(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (root / "asked.py").write_text(self.CODE)
-        monkeypatch.setattr("orchestrator.task.kept.SETTLED_SECONDS", 60.0)
-        for _ in range(2):
-            check_configs(TASK, root, [{}])
-        assert (root / "count").stat().st_size == 2
-
-    def test_a_cache_that_cannot_be_written_costs_only_time(self, root: Path, counted: Callable[[], int]) -> None:
-        (root.parent / "cache").write_text("a file")
-        for _ in range(2):
-            check_configs(TASK, root, [{}])
-        assert counted() == 2
-
-
 def test_a_schema_is_what_its_command_prints(root: Path) -> None:
     (root / "asked.py").write_text("import json, sys; print(json.dumps({'title': sys.argv[1]}))")
     assert ask_schema(TASK, root) == {"title": str(root)}
@@ -210,15 +159,3 @@ def test_data_are_made_by_the_task_itself(root: Path) -> None:
     (root / "make.py").write_text("import json, sys; print('made for', json.load(sys.stdin)['configs'])")
     task = TaskSpec(command=("true",), code=("make.py",), prepare=("{python}", "make.py"))
     assert prepare_data(task, root, [{"lr": 1}]) == "made for [{'lr': 1}]\n"
-
-
-def test_a_command_that_is_not_there_is_told(root: Path) -> None:
-    task = TaskSpec(command=("true",), code=("x",), check=("no-such-command",))
-    with pytest.raises(DataError, match=r"^`no-such-command` cannot be started in .*: No such file"):
-        check_configs(task, root, [{}])
-
-
-def test_answers_are_what_lines_end_in_and_the_last_comes_first() -> None:
-    assert list(find_answers(b"[1]\n[2]\n[three]\n", list[int])) == [[2], [1]]
-    assert list(find_answers(b"[1]\nx [[3], [4]\n", list[int])) == [[4], [1]]
-    assert list(find_answers(b"", list[int])) == []

@@ -42,7 +42,7 @@ class Captures:
 
     def __init__(self, folder: RunFolder, config, data_folder: Path) -> None:
         paths = sorted({capture.path for capture in config.data.captures.values()})
-        self.wanted = json.loads((folder.path / "order.json").read_bytes())["captures"]
+        self.wanted = json.loads((folder.path / "order.json").read_bytes())["files"]
         self.files = {path: data_folder / path for path in paths}
         self.seen, self.content = self._identify(), self._read()
 
