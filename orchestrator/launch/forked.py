@@ -7,24 +7,22 @@ Supervisors of commands are forked so too.
 import contextlib
 import os
 import select
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from orchestrator.errors import UNKNOWN_STATUS
 from orchestrator.launch.local import (
+    CLOSE_SECONDS,
     KILL_SECONDS,
     Job,
     JobCommand,
+    Preload,
     StandbyCommand,
     job_environment,
     signal_members,
@@ -34,16 +32,12 @@ from orchestrator.processes import EXIT_CODE, GONE, STATE, read_stat
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.members import end_processes
 from orchestrator.supervisor.launch_file import LaunchFile
-from orchestrator.supervisor.preloaded import SERVER, is_of_one_run, server_environment, split_python
+from orchestrator.supervisor.preloaded import is_of_one_run, server_environment, split_python
 
 START_SECONDS = 120.0
 """Longest wait for a fork. The first one also waits for the imports."""
 TELL_SECONDS = 2.0
 """Longest wait for a standby to report how a job ended. Somebody may have stopped the standby itself."""
-BACKLOG = 64
-"""Most supervisors that wait for a process to take their connection."""
-CLOSE_SECONDS = 1.0
-"""Longest wait for a standby to leave."""
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -290,51 +284,6 @@ class ForkedJob:
 
 
 AnyJob = Job | ForkedJob
-
-
-class Preload:
-    """A process in the interpreter of a task's scripts, with modules imported, which forks their commands."""
-
-    def __init__(self, python: Sequence[str], modules: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start it.
-
-        Raises:
-            OSError: it cannot be started, or the path of its socket would be too long.
-        """
-        # Only this user may enter the folder, so nobody else can have a command run.
-        self._folder = Path(tempfile.mkdtemp(prefix="knockout-"))
-        self.place = str(self._folder / "preload")
-        try:
-            # The socket listens before the interpreter is there, so a supervisor may connect at once.
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-                listener.bind(self.place)
-                listener.listen(BACKLOG)
-                self._process = subprocess.Popen(
-                    [*python, str(SERVER), str(listener.fileno()), *modules],
-                    cwd="/",
-                    env=environment,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    pass_fds=(listener.fileno(),),
-                    start_new_session=True,
-                )
-        except BaseException:
-            shutil.rmtree(self._folder)
-            raise
-
-    def is_alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process.poll() is None
-
-    def close(self) -> None:
-        """Let it leave once the last of its commands has ended."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=CLOSE_SECONDS)
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class Launcher:

@@ -2,9 +2,12 @@
 
 import contextlib
 import os
+import shutil
 import signal
+import socket
 import subprocess
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -13,9 +16,14 @@ from orchestrator.launch.slots import Slot
 from orchestrator.processes import MARK, signal_group
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.members import end_processes, list_members
+from orchestrator.supervisor.preloaded import SERVER
 
 KILL_SECONDS = 10.0
 """Longest wait for the end of a killed process. One that waits for a disk ends only when the disk answers."""
+BACKLOG = 64
+"""Most supervisors that wait for a process to take their connection."""
+CLOSE_SECONDS = 1.0
+"""Longest wait for a process that forks to leave."""
 
 
 class StandbyCommand(Struct, frozen=True, kw_only=True):
@@ -104,6 +112,51 @@ class Job:
     def _signal(self, number: signal.Signals) -> None:
         if self._process.poll() is None:
             os.killpg(self._process.pid, number)
+
+
+class Preload:
+    """A process in the interpreter of a task's scripts, with modules imported, which forks their commands."""
+
+    def __init__(self, python: Sequence[str], modules: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start it.
+
+        Raises:
+            OSError: it cannot be started, or the path of its socket would be too long.
+        """
+        # Only this user may enter the folder, so nobody else can have a command run.
+        self._folder = Path(tempfile.mkdtemp(prefix="knockout-"))
+        self.place = str(self._folder / "preload")
+        try:
+            # The socket listens before the interpreter is there, so a supervisor may connect at once.
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+                listener.bind(self.place)
+                listener.listen(BACKLOG)
+                self._process = subprocess.Popen(
+                    [*python, str(SERVER), str(listener.fileno()), *modules],
+                    cwd="/",
+                    env=environment,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=(listener.fileno(),),
+                    start_new_session=True,
+                )
+        except BaseException:
+            shutil.rmtree(self._folder)
+            raise
+
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """Let it leave once the last of its commands has ended."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=CLOSE_SECONDS)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def signal_members(folder: RunFolder, number: signal.Signals) -> None:
