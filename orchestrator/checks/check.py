@@ -197,7 +197,8 @@ def _last_line(file: Path, status: int, read: CheckedFile, runs: Runs, edited: E
     lines = counted(len(edited.taken), "line")
     offered = ""
     if edited.taken:
-        offered = f"; {lines} added to {file.name}" if is_written else f"; `knockout check --write` adds {lines}"
+        # An earlier round may have added others, so no number is told.
+        offered = f"; lines were added to {file.name}" if is_written else f"; `knockout check --write` adds {lines}"
     if status == NOT_RUN:
         return Finding(label="stop", text=f"the command did not run to its end{offered}", kind="problem")
     if status == FAULT:

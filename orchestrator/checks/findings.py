@@ -131,7 +131,7 @@ def describe_reads(facts: Facts, runs: Runs) -> list[Finding]:
         names = " ".join(map(shlex.quote, untracked))
         text = f"git does not track {list_few(untracked)}, so no run has it; `git add {names}` and commit"
         found.append(Finding(label="read", text=text, kind="problem"))
-    if not runs.first.heard.was_there:
+    if not runs.first.heard.was_there and runs.failed is None:
         text = "no Python told what it opens, so only files that stayed open were seen; name the others yourself"
         found.append(Finding(label="read", text=text, kind="note"))
     return found

@@ -49,7 +49,7 @@ print("loss:", 0.5 + int(sys.argv[1][7:]))
 """Like torchrun whose workers were left: each has a session of its own."""
 GLOBALS = """\
 import os, sys, time
-out_dir, max_iters, seed, init_from = "out", 6, 0, "scratch"
+out_dir, max_iters, seed, init_from = "out", 12, 0, "scratch"
 for word in sys.argv[1:]:
     key, value = word[2:].split("=")
     globals()[key] = type(globals()[key])(value)

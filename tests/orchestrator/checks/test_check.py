@@ -146,7 +146,7 @@ def test_a_resumed_run_is_compared_with_one_that_never_stopped(mine: Checking, d
         "progress": '{stdout: "step {step}: loss {loss}"}',
         "resume": "{when: out/ckpt.txt, arguments: [--init_from=resume]}",
     }
-    mine.campaign(task, "metrics: {loss: {better: lower, margin: 0.1}}\nbaseline: {max_iters: 6}")
+    mine.campaign(task, "metrics: {loss: {better: lower, margin: 0.1}}\nbaseline: {max_iters: 12}")
     checked = mine.check(with_resume=True)
     (found,) = of(checked, "resume")
     assert found.kind == kind, found.text

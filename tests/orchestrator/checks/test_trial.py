@@ -34,7 +34,10 @@ def test_the_log_is_seen_to_grow(folder: RunFolder, tmp_path: Path) -> None:
     script = "import time\nfor one in range(3): time.sleep(0.2); print('line', one)\ntime.sleep(0.2)"
     watched = watch_attempt(folder, launch(tmp_path, script))
     assert watched.status == 0
-    assert [look.num_bytes for look in watched.growth] == [7, 14, 21]
+    sizes = [look.num_bytes for look in watched.growth]
+    # On a busy machine two lines may come between two looks.
+    assert sizes[-1] == 21
+    assert len(sizes) >= 2
     times = [look.at_seconds for look in watched.growth]
     assert times == sorted(times)
     assert times[0] < 0.9 * watched.end_seconds

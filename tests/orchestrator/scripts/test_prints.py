@@ -21,7 +21,7 @@ def patterns(source: str) -> list[str]:
         ),
         (
             "print('Test set: Average loss: {:.4f}, Accuracy: {}/{} ({:.0f}%)\\n'.format(a, b, c, d))",
-            "Test set: Average loss: {average_loss}, Accuracy: {correct}/{total} ({score}%)",
+            "Test set: Average loss: {average_loss}, Accuracy: {correct}/{total} ({accuracy_percent}%)",
         ),
         ("print('epoch %d val_acc %.2f%%' % (e, a))", "epoch {epoch} val_acc {val_acc}%"),
         ("logger.info('loss %.3f after %d steps', x, n)", "loss {loss} after {n} steps"),
