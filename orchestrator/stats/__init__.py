@@ -27,6 +27,7 @@ NAMES = {
     "SMALLEST_SHARE": "item_pairs",
     "SMALLEST_STEP": "item_pairs",
     "Spread": "variance",
+    "StratumStep": "strata",
     "aggregates": "",
     "arm_spreads": "variance",
     "by_number": "strata",
