@@ -2,28 +2,8 @@
 
 The job has its own reader and writer of these files. A contract test holds the two together.
 
-The orchestrator writes these files of, for example, `results/runs/E5-s0-3466db1c/`:
-
-- `config.json`: the resolved, complete configuration.
-- `order.json`: what the queue needs to start the run, i.e. its code and its guards.
-- `provenance.json`: the origin of code, data and environment.
-- `probes.jsonl`: a line for each timing of the run against its reference.
-
-A job that holds its own folder, such as a built-in one, writes these:
-
-- `epochs.jsonl`: one `EpochRecord` a line.
-- `checkpoint.pt`: all that the next epoch needs.
-- `predictions.npz`: key, device, label and logits for each location.
-- `result.json`: a `Result`, written last; its existence means "finished".
-- `train.log`: stdout and stderr.
-- `job.lock`: locked while a job lives, and names that job.
-
-For a command that knows nothing of this, its supervisor writes the result and the lock, and these:
-
-- `launch.json`: how the command is started, written by whoever starts the supervisor.
-- `attempts.jsonl`: one line for each start of the command.
-- `progress.jsonl`: one line for each row of numbers that it tells, written as they arrive.
-- `outputs/`: what the command writes in its checkout.
+Each file has a property of `RunFolder` that says what it holds and who writes it. A job that holds its own folder, such
+as a built-in one, writes epochs, predictions and result. For any other command, its supervisor does that.
 """
 
 import contextlib

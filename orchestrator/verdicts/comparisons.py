@@ -89,7 +89,7 @@ def _pair_items(metric: MetricSpec, ours: Scores, theirs: Scores) -> PairedDiffe
 def _pair_drawn(metric: MetricSpec, ours: Scores, theirs: Scores, resampled: ResampledSpec) -> PairedDifferences:
     """Compare at each seed, on the items that both sides drew there; other seeds have other items."""
     measure, first, second = judged_measure(metric), items_of(ours), items_of(theirs)
-    # Within a seed both sides drew the same items, so luck of the draw cancels there.
+    # Within a seed both sides drew the same items, so what the draw does to both cancels there.
     at_seed = {seed: pair_items({seed: first[seed]}, {seed: second[seed]}, measure) for seed in first.keys() & second}
     delta = {seed: float(pairs.delta_points_by_seed[0]) for seed, pairs in at_seed.items() if pairs.num_seeds}
     test_ratio = resampled.test_share / (1.0 - resampled.test_share)
