@@ -7,6 +7,7 @@ from orchestrator.launch.local import JobCommand
 from orchestrator.launch.slots import Slot
 from orchestrator.runs.folder import RunConfig, RunFolder
 from orchestrator.runs.order import GuardSpec, Order, OrderedCode
+from tests.orchestrator.conftest import RADIO
 
 
 def own_job(folder: RunFolder, code: Path, slot: Slot, code_hash: str = "c0de") -> JobCommand:
@@ -16,8 +17,9 @@ def own_job(folder: RunFolder, code: Path, slot: Slot, code_hash: str = "c0de") 
         identity="1d",
         queued="now",
         code=OrderedCode(tree=code_hash),
-        captures={},
+        files={},
         guards=GuardSpec(),
+        task=RADIO,
         root=str(folder.path.parent),
     )
     config = RunConfig(experiment="E5", profile="quick", seed=0, params={})

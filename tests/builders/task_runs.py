@@ -111,7 +111,7 @@ class TaskYard:
             name: fingerprint_files([one.path], self.paths.root, self.paths.fingerprints)[one.path]
             for name, one in spec.data.items()
         }
-        given = {"data": data, "captures": {}, "guards": GuardSpec(), "code": OrderedCode(tree="c0de")} | fields
+        given = {"data": data, "files": {}, "guards": GuardSpec(), "code": OrderedCode(tree="c0de")} | fields
         write_order(folder, Order(run=run_id, identity="1d", queued="now", task=spec, **given))
         self.store.add([waiting_run(run_id, name, seed, "quick")])
         return folder

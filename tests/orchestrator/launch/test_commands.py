@@ -66,7 +66,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def an_order(root: Path, task: dict[str, Any], **fields: Any) -> Order:
-    given = {"guards": GuardSpec(), "code": OrderedCode(tree="c0de"), "captures": {}} | fields
+    given = {"guards": GuardSpec(), "code": OrderedCode(tree="c0de"), "files": {}} | fields
     return Order(run="a", identity="1d", queued="now", root=str(root), task=parse_task(task), **given)
 
 
@@ -233,11 +233,6 @@ class TestOwnJobs:
         assert job.standby.arguments == (sys.executable, "-m", "model.standby", "--gpu")
         assert job.standby.environment == {"OMP_NUM_THREADS": "3", MARK: STANDBY_MARK}
         assert (job.standby.code, job.standby.words) == ("c0de", words)
-
-    def test_an_order_that_names_no_task_is_of_today(self, tmp_path: Path, folder: RunFolder, checkout: Path) -> None:
-        order = msgspec.structs.replace(an_order(tmp_path, OWN), task=None)
-        told = build_own_job(an_order(tmp_path, OWN), a_config(), folder, checkout, CPU)
-        assert prepare_job(order, a_config(), folder, checkout, CPU) == told
 
     def test_a_script_is_given_what_follows_it(self) -> None:
         assert words_of(("python", "-m", "model", "a", "b")) == ("a", "b")

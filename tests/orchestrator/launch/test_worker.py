@@ -35,7 +35,6 @@ from orchestrator.runs.record import RunRecord
 from orchestrator.runs.states import RunState
 from tests.builders.epochs import an_epoch, append_epoch
 from tests.builders.results import write_done
-from tests.orchestrator.conftest import RADIO
 
 DONE = Result(state="done", reason="all epochs trained", epochs=4)
 NO_MEMORY = Result(state="failed", failure="out_of_memory", reason="the job ran out of memory after epoch 1", epochs=1)
@@ -180,7 +179,12 @@ class Yard:
         place = len(self.ids)
         changes = {name: {"change": {"optim.clip_norm": 2.0 + place + nth}} for nth, name in enumerate(names)}
         self.plan = self.a_plan(changes, seeds=(0,))
-        fields = {"files": {}, "task": RADIO, "guards": GuardSpec(), "code": code or OrderedCode(tree=TREE)} | order
+        fields = {
+            "files": {},
+            "task": self.plan.campaign.task,
+            "guards": GuardSpec(),
+            "code": code or OrderedCode(tree=TREE),
+        } | order
         for run, row in zip(self.plan.runs, planned_rows(self.plan), strict=True):
             if run.experiment in names:
                 self.ids[run.experiment] = run.id
