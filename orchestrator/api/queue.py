@@ -321,7 +321,6 @@ class Placing:
             files=own_inputs(self.current.inputs, arm.reads).files,
             data=self.current.inputs.data,
             task=self.current.whole.campaign.task,
-            root=str(self.paths.root.resolve()),
             num_epochs=arm.about.epochs,
             needs=arm.about.needs,
             guards=self.plan.campaign.guards,

@@ -81,7 +81,7 @@ def observe_resumed(asked: Asked, place: Place, seed: int, stop_seconds: float) 
 @contextlib.contextmanager
 def _run_folder(seed: int) -> Iterator[RunFolder]:
     with tempfile.TemporaryDirectory(prefix="knockout-check-", ignore_cleanup_errors=True) as name:
-        folder = Path(name).resolve() / "runs" / f"check-s{seed}"
+        folder = Path(name).resolve() / "checked" / f"check-s{seed}"
         folder.mkdir(parents=True)
         yield RunFolder(folder)
 

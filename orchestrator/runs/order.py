@@ -117,7 +117,7 @@ class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Runs against which this one is timed; the first with enough epochs counts."""
     task: TaskSpec
     root: str = ""
-    """Folder of the campaign file."""
+    """Folder of the campaign file. A worker fills it in, since a shared folder has another path on each machine."""
     num_epochs: int | None = None
     """Epochs that the training has at most; None where nobody knows."""
     needs: tuple[str, ...] = ()
@@ -146,7 +146,7 @@ class Terms(Struct, frozen=True, kw_only=True):
     """Runs whose epochs measure how fast these may be expected to be."""
     task: TaskSpec
     root: str = ""
-    """Folder of the campaign file."""
+    """Folder of the campaign file. A worker fills it in, since a shared folder has another path on each machine."""
     num_epochs: int | None = None
     """Epochs that the training has at most; None where nobody knows."""
     needs: tuple[str, ...] = ()

@@ -165,7 +165,6 @@ class TrialRuns:
             files=own_inputs(self.inputs, self.stack.reads).files,
             data=self.inputs.data,
             task=campaign.task,
-            root=str(self.paths.root.resolve()),
             num_epochs=self.stack.about.epochs,
             needs=self.stack.about.needs,
             guards=campaign.guards,

@@ -129,7 +129,7 @@ def check_configs(
         "hashes": hashes,
         "remembered": None if remembered is None else str(remembered.resolve()),
     }
-    content = msgspec.json.encode(question)
+    content = calls.encode_question(question)
     if deep:
         found = _read_answer(task.check, root, ask(task.check, content, root, ASK_SECONDS), list[Answer], len(configs))
     else:
@@ -148,7 +148,7 @@ def prepare_data(task: TaskSpec, root: Path, configs: Sequence[Mapping[str, Any]
     Raises:
         DataError: the data could not be made.
     """
-    question = msgspec.json.encode({"root": str(root.absolute()), "configs": configs})
+    question = calls.encode_question({"root": str(root.absolute()), "configs": configs})
     return ask(task.prepare or (), question, root).decode(errors="replace")
 
 
@@ -171,7 +171,7 @@ def check_job(task: TaskSpec, params: Mapping[str, Any], code: Path, root: Path)
         return None
     question = {"root": str(root.resolve()), "deep": True, "configs": [params], "hashes": None, "remembered": None}
     words = fill_words(task.check, root)
-    done = calls.call(words, msgspec.json.encode(question), code, ASK_SECONDS)
+    done = calls.call(words, calls.encode_question(question), code, ASK_SECONDS)
     if done.returncode == 0:
         answer = _read_answer(task.check, root, done.stdout, list[Answer], 1)[0]
         return None if answer.problem is None else answer.problem.message

@@ -1,6 +1,7 @@
 """One process that answers: started in the folder of its code, with a time limit, and ended with all its children."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -87,6 +88,11 @@ def find_code_folder(words: Sequence[str], root: Path | None) -> Path:
     if root is not None and (place.with_suffix(".py").is_file() or (place / "__main__.py").is_file()):
         return root
     return installed_folder(module.partition(".")[0]) or here
+
+
+def encode_question(question: object) -> bytes:
+    """Return a question as JSON of ASCII letters. A path that is no UTF-8 keeps its bytes, as lone surrogates."""
+    return json.dumps(msgspec.to_builtins(question)).encode("ascii")
 
 
 def installed_folder(package: str) -> Path | None:

@@ -1,5 +1,6 @@
 """Answers that are kept in the user's cache, under a hash of the question, the command and the code that answers."""
 
+import json
 import os
 import re
 import sys
@@ -8,8 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-
-import msgspec
 
 from orchestrator.files import UNREADABLE, content_hash, find_cache, read_plain, write_atomically
 
@@ -44,7 +43,7 @@ def find_key(words: Sequence[str], question: bytes, folder: Path, code: Iterable
     names = sorted({found["name"].decode() for found in _VARIABLE.finditer(question)})
     variables = [(name, os.environ.get(name)) for name in names]
     parts = [sys.version, str(folder.resolve()), list(words), variables, stamps]
-    return content_hash(msgspec.json.encode(parts) + b"\n" + question)
+    return content_hash(json.dumps(parts).encode("ascii") + b"\n" + question)
 
 
 def _files_of(folder: Path, words: Sequence[str], code: Iterable[str]) -> Iterator[Path]:

@@ -132,8 +132,8 @@ def test_show_works_an_experiment_out(finished: tuple[Study, str]) -> None:
     study, _ = finished
     shown = study.ask("show", "H2")
     assert shown["difference"] == {"model.num_heads": [2, 1], "model.head_dim": [8, 16]}
-    assert shown["tokens"] == 8
-    assert "stack" not in shown["config"]
+    assert shown["facts"]["tokens"] == 8
+    assert "stack" not in shown["params"]
     assert "reference: baseline + E5" in study.knockout("show", "H2").stdout
 
 

@@ -8,6 +8,7 @@ A check that is not deep loads no torch and opens no file.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,11 @@ def explain_missing_module(error: ModuleNotFoundError) -> str:
     )
 
 
+def _read() -> Any:
+    """Read a question. A path that is no UTF-8 stands there as lone surrogates, which msgspec refuses."""
+    return json.loads(sys.stdin.buffer.read())
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Answer one question; return 2 after a sentence if it has no answer, else 0."""
     parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description="Answer a question about the radio study.")
@@ -131,14 +137,14 @@ def main(arguments: list[str] | None = None) -> int:
         if asked == "schema":
             print(msgspec.json.encode(schema()).decode())
         elif asked == "check":
-            question = msgspec.json.decode(sys.stdin.buffer.read(), type=Check)
+            question = msgspec.convert(_read(), Check)
             print(msgspec.json.encode(check(question)).decode())
         else:
-            prepare(msgspec.json.decode(sys.stdin.buffer.read(), type=Prepare))
+            prepare(msgspec.convert(_read(), Prepare))
     except ModuleNotFoundError as error:
         print(f"{NAME}: {explain_missing_module(error)}", file=sys.stderr)
         return REFUSED
-    except (RefusedError, msgspec.DecodeError) as error:
+    except (RefusedError, msgspec.ValidationError, ValueError) as error:
         print(f"{NAME}: {error}", file=sys.stderr)
         return REFUSED
     return 0

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.api.accept import accept
+from orchestrator.campaign.records import measures_of
 from orchestrator.campaign.selection import Request, make_plan, open_campaign
 from orchestrator.code.sources import find_code
 from orchestrator.errors import KnockoutError, RunError, UsageError
@@ -82,9 +83,10 @@ def test_the_provenance_says_on_whose_word(study: Any, trained: str) -> None:
 def test_the_reports_data_is_read_from_the_copy(study: Any, trained: str) -> None:
     target = planned_id(study)
     take(study, trained)
-    old, new = (read_run(run_id, study.paths.run(run_id)) for run_id in (trained, target))
+    measures = measures_of(open_campaign(Request(file=study.file)).campaign)
+    old, new = (read_run(run_id, study.paths.run(run_id), measures) for run_id in (trained, target))
     assert (new.epochs, new.result, new.params) == (old.epochs, old.result, old.params)
-    assert new.bursts["LocD"].correct.tolist() == [True] * 4 + [False] * 6
+    assert (new.scores["LocD"].num_right, new.scores["LocD"].num_items) == (4, 10)
     assert new.provenance["accepted"]["run"] == trained
 
 

@@ -74,7 +74,7 @@ def test_a_gpu_that_is_missing_is_told_first(study: Any, monkeypatch: pytest.Mon
     (study.paths.root / "data" / "LocA.h5").unlink()
     first, second, _ = preview(open_campaign(Request(file=study.file))).notes
     assert (first, second[:30]) == ("there is no GPU", "1 file is not there yet: " + str(study.paths.root)[:5])
-    assert asked == [("quick", ("paper",))]
+    assert asked == [("quick", ()), ("quick", ("paper",))]
     assert preview(open_campaign(Request(file=study.file, profile="paper"))).notes[0] == second
 
 

@@ -195,7 +195,7 @@ class TestVerdict:
         assert "   seed 0: 5 by E5, 3 by baseline (2 by E5 alone, 0 by baseline alone): +20.000 points\n" in said
         assert "(+20.000 +10.000) / 2 = +15.000 points." in said
         steps = json.loads(ask("E5", "--json")[1])
-        assert [seed["experiment_correct"] for seed in steps["seeds"]] == [5, 4]
+        assert [seed["counts"]["experiment_right"] for seed in steps["seeds"]] == [5, 4]
         assert steps["tests"]["num_compared"] == 1
 
     def test_of_one_that_has_not_run_is_said_to_be_so(self, study: Any, ask: Ask) -> None:

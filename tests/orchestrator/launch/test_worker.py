@@ -456,8 +456,8 @@ def spoil_capture(yard: Yard) -> str:
     (yard.paths.root / "LocA.h5").write_bytes(b"other bursts")
     order = read_order(yard.folder("E1"))
     write_order(yard.folder("E1"), msgspec.structs.replace(order, files={"LocA.h5": "da7a"}))
-    changed = "the capture has changed since the run was queued; queue the run again with `knockout queue add`"
-    return f"{yard.paths.root / 'LocA.h5'}: {changed}"
+    changed = "has changed since the run was queued; queue the run again with `knockout queue add`"
+    return f"{yard.paths.root / 'LocA.h5'} {changed}"
 
 
 def test_a_run_that_cannot_be_compiled_here_is_left_for_another_machine(
@@ -465,6 +465,8 @@ def test_a_run_that_cannot_be_compiled_here_is_left_for_another_machine(
 ) -> None:
     monkeypatch.setattr("orchestrator.launch.start.find_compiler_problem", lambda: "there is no compiler")
     yard, launcher = build_yard(E1=[])
+    order = read_order(yard.folder("E1"))
+    write_order(yard.folder("E1"), msgspec.structs.replace(order, needs=("compiler",)))
     assert yard.worker(CPU_SLOTS[:1]).drain(Onlooker())
     assert launcher.started == []
     assert yard.outcomes() == {"E1": (RunState.INTERRUPTED, "it cannot be started: there is no compiler")}
@@ -512,29 +514,30 @@ def test_a_job_that_cannot_be_launched_is_left_with_a_sentence(
 
 
 CHECKS = """\
-import pathlib, sys
+import json, pathlib, sys
 here = pathlib.Path(__file__).parent
-assert "--check" in sys.argv
-(here / "asked").open("a").write(pathlib.Path(sys.argv[1]).name + "\\n")
+asked = json.load(sys.stdin)
+(here / "asked").open("a").write(f"{asked['deep']} {len(asked['configs'])}\\n")
 problem = (here / "problem").read_text()
-if problem:
-    print('{"tokens": 0, "parameters": 0, "problem": "%s"}' % problem)
-sys.exit(2 if problem else 0)
+print(json.dumps([{"params": {}, "problem": {"message": problem, "at": []} if problem else None}]))
 """
 
 
 @pytest.mark.parametrize("problem", ["", "model.dim 16 is too small for this code"])
 def test_code_that_is_not_the_campaigns_own_is_asked_once_whether_it_can(empty_yard: Yard, problem: str) -> None:
     copy = empty_yard.paths.code_copy("5e1f") / "model"
-    copy.mkdir(parents=True)
-    (copy / "__init__.py").touch()
-    (copy / "__main__.py").write_text(CHECKS)
-    (copy / "problem").write_text(problem)
+    asked = copy / "studies" / "radio" / "task.py"
+    asked.parent.mkdir(parents=True)
+    asked.write_text(CHECKS)
+    (copy / "__main__.py").touch()
+    for package in (copy, copy / "studies", copy / "studies" / "radio"):
+        (package / "__init__.py").touch()
+    (asked.parent / "problem").write_text(problem)
     empty_yard.queue("E1", "E2", code=OrderedCode(tree="5e1f", is_own=True))
     empty_yard.launcher.ends.update({"E1": [DONE], "E2": [DONE]})
     worker = empty_yard.worker(CPU_SLOTS[:1])
     assert worker.drain(Onlooker())
-    assert (copy / "asked").read_text() == f"{empty_yard.ids['E1']}\n"
+    assert (asked.parent / "asked").read_text() == "True 1\n"
     assert len(worker.claims.ended.values()) == 2
     if problem:
         rejected = Result(state="failed", failure="rejected", reason=problem, epochs=0)

@@ -150,8 +150,8 @@ class TestWords:
     def test_what_the_task_says_of_its_data_stands_at_the_head(
         self, a_plan: Builder, render: Callable[..., str]
     ) -> None:
-        emulated = a_plan(EXPERIMENTS, notes=("Emulated bursts: no measurement of a radio.",))
-        assert "> Emulated bursts: no" in render(emulated, OUTCOMES).partition("\n## ")[0]
+        emulated = a_plan(EXPERIMENTS, data={"emulate": {"seed": 1, "packets": 20, "samples": 64}})
+        assert "> Emulated bursts: " in render(emulated, OUTCOMES).partition("\n## ")[0]
 
     def test_real_captures_are_not_flagged(self, markdown: str) -> None:
         assert "emulate" not in markdown.lower()

@@ -59,6 +59,7 @@ ORCHESTRATOR = Path(__file__).parents[3] / "orchestrator"
 OWNERS = {
     ORCHESTRATOR / "runs" / "paths.py": {"knockout.db", "optuna.lock", "runs", "set-aside"},
     ORCHESTRATOR / "runs" / "folder.py": {"config.json", "result.json", "launch.json", "progress.jsonl"},
+    ORCHESTRATOR / "checks" / "launching.py": {"opened.txt"},
 }
 """Module -> some of the names on disk that it owns."""
 SUFFIXES = {".apart", ".csv", ".db", ".json", ".jsonl", ".lock", ".log", ".npz", ".pt", ".txt"}
