@@ -36,7 +36,9 @@ def inspect(machine: Machine, before: dict[str, object]) -> None:
     left = {
         "processes": wait_until_empty(machine.processes),
         "worktrees": machine.git("worktree", "list").splitlines()[1:],
-        "folders in the cache": [str(path) for cache in machine.caches for path in cache.glob("knockout/*/*")],
+        "folders in the cache": [
+            str(path) for cache in machine.caches for path in cache.glob("knockout/*/*") if path.is_dir()
+        ],
     }
     for what, found in left.items():
         if found:
