@@ -9,6 +9,7 @@ import pytest
 from msgspec import structs
 
 from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.scored import Objective
 from orchestrator.campaign.search_spec import SearchSpec
 from orchestrator.report.search_figures import draw_history, draw_surface
 from orchestrator.report.searches import compare, render, sentences, summarise, write_search_report, write_table
@@ -55,7 +56,7 @@ def found(a_plan: Callable[..., Plan]) -> Found:
             "campaign": a_plan({}).campaign,
             "spec": spec,
             "stack": "H2",
-            "captures": ("LocC",),
+            "objective": Objective(splits=("LocC",)),
             "seeds": (0,),
             "default": {"loss.gamma": 2.0, "loss.label_smoothing": 0.05},
             "study": "tiny/quick/focal/0a1b",

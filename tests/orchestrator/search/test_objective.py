@@ -4,9 +4,12 @@ from math import sqrt
 
 import pytest
 
+from orchestrator.campaign.scored import Objective
 from orchestrator.runs.folder import LocationScore, Result
 from orchestrator.search.objective import combine, each_by_epoch, mean_by_epoch, score_run
 from tests.builders.epochs import epochs_of
+
+ACCURACY = Objective()
 
 
 def a_result(**correct: int) -> Result:
@@ -54,11 +57,11 @@ def test_bursts_that_nobody_counted_have_no_error() -> None:
 
 
 def test_epochs_are_matched_where_all_seeds_have_come_to_them() -> None:
-    assert list(mean_by_epoch([epochs_of(0.25, 0.5, 0.75), epochs_of(0.75, 0.5)])) == [(0, 50.0), (1, 50.0)]
-    assert list(mean_by_epoch([epochs_of(0.25), []])) == []
+    assert list(mean_by_epoch([epochs_of(0.25, 0.5, 0.75), epochs_of(0.75, 0.5)], ACCURACY)) == [(0, 50.0), (1, 50.0)]
+    assert list(mean_by_epoch([epochs_of(0.25), []], ACCURACY)) == []
 
 
 def test_each_seed_has_steps_of_its_own_whichever_of_them_is_ahead() -> None:
     ahead, behind = epochs_of(0.25, 0.5), epochs_of(0.75)
-    assert dict(each_by_epoch([ahead, behind])) == {0: 25.0, 2: 50.0, 1: 75.0}
-    assert dict(each_by_epoch([ahead])) == {0: 25.0, 1: 50.0}
+    assert dict(each_by_epoch([ahead, behind], ACCURACY)) == {0: 25.0, 2: 50.0, 1: 75.0}
+    assert dict(each_by_epoch([ahead], ACCURACY)) == {0: 25.0, 1: 50.0}
