@@ -37,6 +37,8 @@ COVERAGE = 0.95
 """Of the intervals of a difference between two points."""
 UNVISITED = {"too_slow": "was too slow", "failed": "failed"}
 """States in which a point was not visited -> how the report says so."""
+ROUNDING = 1e-9
+"""Differences of seeds that agree to this share agree by chance, or because no seed has an effect."""
 SHARE = Objective()
 """The accuracy on captures, of which no two points differ by more than 100."""
 TOO_HIGH = (
@@ -62,14 +64,15 @@ def compare(best: TrialRecord, other: TrialRecord, num_points: int, objective: O
     assert ours is not None
     assert theirs is not None
     differences = [one - two for one, two in zip(ours.per_seed, theirs.per_seed, strict=True)]
+    middle = mean(differences)
     # Two-sided, and shared among all comparisons with the best point.
     tail = (1.0 - COVERAGE) / 2 / max(1, num_points - 1)
     reach = float(norm.isf(tail)) * hypot(ours.sampling_error, theirs.sampling_error)
     # Seeds are paired: what a seed does to both points cancels in the differences.
     if ours.is_across_seeds:
         of_seeds = stdev(differences) / sqrt(len(differences))
-        reach = max(reach, float(t.isf(tail, len(differences) - 1)) * of_seeds)
-    middle = mean(differences)
+        if of_seeds > ROUNDING * abs(middle):
+            reach = max(reach, float(t.isf(tail, len(differences) - 1)) * of_seeds)
     low, high = _ends(middle, reach, None if objective.metric else 100.0)
     is_across_seeds = ours.is_across_seeds
     return Difference(points=middle, low=low, high=high, is_across_seeds=is_across_seeds, best_of=num_points)
