@@ -87,11 +87,9 @@ def test_a_point_that_learns_nothing_is_pruned_by_the_loss_that_it_prints(repo: 
     """In nearly all of the space a run learns nothing, so at least one of the two other points is pruned."""
     file = repo.repo / "experiments.yaml"
     head, rest = file.read_text().split("    title: Learning rate\n")
-    rest = rest.partition("]\n")[2]
-    slow = head.replace("max_iters: 5, eval_interval: 5", "max_iters: 40, eval_interval: 1")
-    file.write_text(f"{slow}    title: Learning rate\n{PRUNED}{rest}")
-    file.write_text(file.read_text().replace("max_iters: 5, eval_interval: 5", "max_iters: 40, eval_interval: 1"))
-    file.write_text(file.read_text().replace("step_seconds: 0.0", "step_seconds: 0.1"))
+    text = f"{head}    title: Learning rate\n{PRUNED}" + rest.partition("]\n")[2]
+    text = text.replace("max_iters: 5, eval_interval: 5", "max_iters: 40, eval_interval: 1")
+    file.write_text(text.replace("step_seconds: 0.0", "step_seconds: 0.1"))
     said = repo.must("search", "rate", "--workers", "1")
     assert "of them pruned, on baseline" in said
     (table,) = (repo.repo / "reports").glob("*-search-rate-*/trials.csv")
