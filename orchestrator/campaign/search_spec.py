@@ -7,6 +7,7 @@ from msgspec import Meta, field
 from orchestrator.campaign.fields import BASELINE, ExperimentId, Reported, Seeds
 from orchestrator.closed import Config, Positive
 from orchestrator.task.knobs import Change
+from orchestrator.task.metric_spec import Direction
 
 
 class FloatSpace(Config, frozen=True, kw_only=True, tag_field="kind", tag="float"):
@@ -65,23 +66,37 @@ Space = FloatSpace | IntSpace | CategoricalSpace
 
 
 class ObjectiveSpec(Config, frozen=True, kw_only=True):
-    """What a search maximizes: the accuracy on captures that no report uses."""
+    """What a search makes better: a metric of role `choose`, or the accuracy on captures that no report uses."""
 
-    captures: Annotated[tuple[str, ...], Meta(description="captures to score on; by default those of `choose`")] = ()
+    metric: Annotated[str, Meta(description="the metric; by default the only one with `role: choose`")] = ""
+    captures: Annotated[
+        tuple[str, ...], Meta(description="captures to score on, in a built-in study; by default those of `choose`")
+    ] = ()
     insist: Annotated[bool, Meta(description="allow validation accuracy as the objective, although it misleads")] = (
         False
     )
+    watch: Annotated[
+        str, Meta(description="the value of the progress that a pruner reads; by default the metric's own column")
+    ] = ""
+    watch_better: Annotated[
+        Direction | None, Meta(description="its direction; by default that of the metric of its name")
+    ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.metric and self.captures:
+            raise ValueError("`metric` and `captures` exclude each other; leave one of them out")
 
 
 class MedianPruning(Config, frozen=True, kw_only=True, tag_field="kind", tag="median"):
-    """A point is pruned once its best epoch lies below the median of the other points at the same epoch."""
+    """A point is pruned once its best epoch is worse than the median of the other points at the same epoch."""
 
     startup_trials: Annotated[int, Meta(ge=1, description="first points, which are always trained to their end")] = 5
     warmup_epochs: Annotated[int, Meta(ge=1, description="first epochs, after which no point is pruned yet")] = 3
 
 
 class WilcoxonPruning(Config, frozen=True, kw_only=True, tag_field="kind", tag="wilcoxon"):
-    """A point is pruned once its epochs lie below those of the best point, by the signed-rank test."""
+    """A point is pruned once its epochs are worse than those of the best point, by the signed-rank test."""
 
     p_threshold: Annotated[float, Meta(gt=0, lt=1, description="prune below this p-value")] = 0.1
     warmup_epochs: Annotated[int, Meta(ge=1, description="first epochs, after which no point is pruned yet")] = 3
@@ -108,7 +123,7 @@ class SearchSpec(Config, frozen=True, kw_only=True):
     ] = "tpe"
     pruner: Annotated[
         MedianPruning | WilcoxonPruning | None,
-        Meta(description="when points are pruned, by validation accuracy after each epoch; null: never"),
+        Meta(description="when points are pruned, by a value of the progress after each epoch; null: never"),
     ] = None
     trials: Annotated[int, Meta(ge=1, le=100_000, description="points to visit in total")] = 50
     seeds: Annotated[Seeds, Meta(description="seeds that each point is trained at")] = 1

@@ -13,7 +13,7 @@ from orchestrator.campaign.configs import Configs, raw_baseline
 from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.load import at_profile, load_campaign
 from orchestrator.campaign.plan import Plan, PlannedRun, narrow, plan_runs
-from orchestrator.campaign.scored import objective_splits, with_answer
+from orchestrator.campaign.scored import find_objective, scores_splits, with_answer
 from orchestrator.campaign.source import Source
 from orchestrator.campaign.spec import Campaign, CampaignSpec
 from orchestrator.code.sources import Code
@@ -161,8 +161,9 @@ def work_out(campaign: Campaign, root: Path) -> tuple[Campaign, Configs, Resolve
     resolved = resolve_arms(campaign, configs)
     campaign = with_answer(campaign, resolved.arms[BASELINE].about)
     for name, search in campaign.searches.items():
-        if search.objective.captures:
-            objective_splits(search.objective, campaign.splits, ("searches", name, "objective"))
+        # A profile of a built-in study may have no split to choose on; then only its search is refused.
+        if search.objective.captures or not scores_splits(campaign):
+            find_objective(search, campaign, ("searches", name))
     return campaign, configs, resolved
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 
 from orchestrator import wording
+from orchestrator.campaign.scored import Objective
 from orchestrator.campaign.search_spec import CategoricalSpace, FloatSpace, IntSpace
 from orchestrator.report.figures import FAINT, INK, NAME_LETTERS, STYLE, to_png
 from orchestrator.search.results import Searched, TrialRecord
@@ -50,15 +51,24 @@ def draw_history(found: Searched) -> bytes:
         axes = figure.add_subplot()
         axes.errorbar(numbers, scores, yerr=errors, fmt="o", color=INK, ecolor=FAINT, label="a point, ± standard error")
         # The best so far changes at a trial and stays until the next, hence steps.
-        axes.step(numbers, np.maximum.accumulate(scores), where="post", color=BEST_SO_FAR, label="best so far")
+        best_so_far = np.maximum if found.objective.sign > 0 else np.minimum
+        axes.step(numbers, best_so_far.accumulate(scores), where="post", color=BEST_SO_FAR, label="best so far")
         if pruned := [trial.number for trial in found.pruned]:
             # A pruned point has no score, so its mark stands on the axis.
             at_foot = axes.get_xaxis_transform()
             axes.plot(pruned, [0.02] * len(pruned), "x", color=FAINT, transform=at_foot, label="pruned")
-        axes.set(xlabel="trial", ylabel=f"accuracy on {one_line(wording.listed(found.captures), 2 * NAME_LETTERS)} (%)")
+        axes.set(xlabel="trial", ylabel=_name_score(found.objective))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside upper center", ncols=3, frameon=False)
         return to_png(figure)
+
+
+def _name_score(objective: Objective) -> str:
+    """Return the label of an axis: `accuracy on LocC (%)`, `loss`."""
+    unit = f" ({objective.unit})" if objective.unit else ""
+    if objective.metric:
+        return f"{one_line(objective.name, 2 * NAME_LETTERS)}{unit}"
+    return f"accuracy on {one_line(wording.listed(objective.splits), 2 * NAME_LETTERS)}{unit}"
 
 
 def describe_history(found: Searched) -> str:
@@ -149,8 +159,8 @@ def _draw_scores(figure: Figure, axes: Axes, found: Searched, knobs: Sequence[st
     figure.colorbar(
         drawn,
         ax=axes,
-        format="%.1f",
-        label=f"accuracy on {one_line(wording.listed(found.captures), 2 * NAME_LETTERS)} (%)",
+        format="%.4g" if found.objective.metric else "%.1f",
+        label=_name_score(found.objective),
     )
 
 

@@ -59,28 +59,41 @@ def _score_cell(found: SearchSummary) -> str:
     score = found.score
     if score is None:
         return wording.MISSING
+    objective, beside = found.objective, ""
     if not score.standard_error:
-        unknown = "without an error: the number of bursts is not known"
-        return f"{score.mean:.1f} on {wording.listed(found.captures)}, {unknown}"
-    of = "" if score.is_across_seeds else ", sampling error only"
-    return f"{score.mean:.1f} ± {score.standard_error:.1f} on {wording.listed(found.captures)}{of}"
+        unknown = "one seed, and no items" if objective.metric else "the number of bursts is not known"
+        beside = f", without an error: {unknown}"
+    elif not score.is_across_seeds:
+        beside = ", sampling error only"
+    error = f" ± {objective.number(score.standard_error)}" if score.standard_error else ""
+    number = f"{objective.number(score.mean)}{error}"
+    if objective.metric:
+        return f"{objective.name} {number} {objective.unit}".rstrip() + beside
+    return f"{number} on {wording.listed(found.captures)}{beside}"
 
 
 def _default_cell(found: SearchSummary) -> str:
     # The difference comes from the file: this package does not judge a search again.
     if found.to_default is not None:
-        return f"{_describe_comparison(found.to_default)}: {_difference_words(found.to_default)}"
+        return f"{_describe_comparison(found, found.to_default)}: {_difference_words(found, found.to_default)}"
     if not found.default_visited:
         return wording.MISSING if found.score is None else "the default point was not visited"
     return "it is the default point"
 
 
-def _describe_comparison(difference: Difference) -> str:
+def _describe_comparison(found: SearchSummary, difference: Difference) -> str:
     if not difference.is_decided:
         return "no difference found"
-    return "better" if difference.is_across_seeds else "higher, judged by sampling error only (one seed)"
+    scored = "better" if found.objective.metric else "higher"
+    return "better" if difference.is_across_seeds else f"{scored}, judged by sampling error only (one seed)"
 
 
-def _difference_words(difference: Difference) -> str:
+def _difference_words(found: SearchSummary, difference: Difference) -> str:
+    objective = found.objective
+    if difference.low is None or difference.high is None:
+        return f"{objective.difference(difference.points)}, of unknown error"
     said = f"{wording.points(difference.points)} {wording.interval((difference.low, difference.high))}"
+    if objective.metric:
+        ends = (objective.difference(end) for end in (difference.low, difference.high))
+        said = f"{objective.difference(difference.points)} [{', '.join(ends)}]"
     return f"{said}, {difference.adjusted}" if difference.adjusted else said

@@ -7,30 +7,47 @@ from math import hypot, sqrt
 from pathlib import Path
 from statistics import mean, stdev
 
+from msgspec import UNSET
 from scipy.stats import norm, t
 
 from orchestrator import wording
+from orchestrator.campaign.scored import Objective
 from orchestrator.files import format_json
 from orchestrator.report.escape import MAX_LETTERS, escape_cell
 from orchestrator.report.place import write_files
 from orchestrator.report.search_figures import describe_history, describe_surface, draw_history, draw_surface
 from orchestrator.runs.paths import Paths
-from orchestrator.search.objective import item_error
-from orchestrator.search.results import Difference, Searched, SearchSummary, TrialRecord, as_trained, name_point
+from orchestrator.search.objective import Score
+from orchestrator.search.results import (
+    Difference,
+    Searched,
+    SearchSummary,
+    TrialRecord,
+    as_trained,
+    describe_score,
+    name_point,
+)
 from orchestrator.search.sampler import TOP_SHARE
 from orchestrator.wording import csv_cell, one_line, visible
 
+TOO_GOOD = (
+    "The best of several noisy scores is too good on average. To measure what the point is worth, use fresh seeds."
+)
 COVERAGE = 0.95
 """Of the intervals of a difference between two points."""
 UNVISITED = {"too_slow": "was too slow", "failed": "failed"}
 """States in which a point was not visited -> how the report says so."""
+ROUNDING = 1e-9
+"""Differences of seeds that agree to this share agree by chance, or because no seed has an effect."""
+SHARE = Objective()
+"""The accuracy on captures, of which no two points differ by more than 100."""
 TOO_HIGH = (
     "The best of several noisy scores is too high on average. To measure what the point is worth, use fresh seeds at a "
     "location that the search did not use."
 )
 
 
-def compare(best: TrialRecord, other: TrialRecord, num_points: int) -> Difference:
+def compare(best: TrialRecord, other: TrialRecord, num_points: int, objective: Objective = SHARE) -> Difference:
     """Compare the best of some points with another of them, with an interval that covers all such comparisons at once.
 
     The differences are paired by seed, and the interval is Student's t. It is at least as wide as the sampling error of
@@ -41,24 +58,32 @@ def compare(best: TrialRecord, other: TrialRecord, num_points: int) -> Differenc
         best: the best point.
         other: the one that it is compared with.
         num_points: N, how many points have a score.
+        objective: what the score is.
     """
     ours, theirs = best.score, other.score
     assert ours is not None
     assert theirs is not None
     differences = [one - two for one, two in zip(ours.per_seed, theirs.per_seed, strict=True)]
+    middle = mean(differences)
     # Two-sided, and shared among all comparisons with the best point.
     tail = (1.0 - COVERAGE) / 2 / max(1, num_points - 1)
-    of_bursts = hypot(item_error(ours.per_seed, ours.bursts), item_error(theirs.per_seed, theirs.bursts))
-    reach = float(norm.isf(tail)) * of_bursts
+    reach = float(norm.isf(tail)) * hypot(ours.sampling_error, theirs.sampling_error)
     # Seeds are paired: what a seed does to both points cancels in the differences.
     if ours.is_across_seeds:
         of_seeds = stdev(differences) / sqrt(len(differences))
-        reach = max(reach, float(t.isf(tail, len(differences) - 1)) * of_seeds)
-    middle = mean(differences)
-    # Without any error the interval is all that is possible: nothing is known of the difference.
-    low, high = (max(-100.0, middle - reach), min(100.0, middle + reach)) if reach else (-100.0, 100.0)
+        if of_seeds > ROUNDING * abs(middle):
+            reach = max(reach, float(t.isf(tail, len(differences) - 1)) * of_seeds)
+    low, high = _ends(middle, reach, None if objective.metric else 100.0)
     is_across_seeds = ours.is_across_seeds
     return Difference(points=middle, low=low, high=high, is_across_seeds=is_across_seeds, best_of=num_points)
+
+
+def _ends(middle: float, reach: float, most: float | None) -> tuple[float | None, float | None]:
+    """Return the ends of an interval; `most` is the largest difference that is possible, None for no limit."""
+    if most is None:
+        return (middle - reach, middle + reach) if reach else (None, None)
+    # Without any error the interval is all that is possible: nothing is known of the difference.
+    return (max(-most, middle - reach), min(most, middle + reach)) if reach else (-most, most)
 
 
 def sentences(found: Searched) -> list[str]:
@@ -71,7 +96,8 @@ def sentences(found: Searched) -> list[str]:
         return said
     best, *others = found.scored
     assert best.score is not None
-    said.append(f"best: {name_point(best.change)} with {_describe_score(best)} on {wording.listed(found.captures)}")
+    scored = describe_score(found.objective, best.score.mean, f" ({_describe_error(found.objective, best.score)})")
+    said.append(f"best: {name_point(best.change)} with {scored}")
     default = found.default_trial
     if default is not None and default is not best:
         said.append(_describe_comparison(found, default, f"the default point ({name_point(found.default)})"))
@@ -81,7 +107,7 @@ def sentences(found: Searched) -> list[str]:
         said.append(f"the default point ({name_point(found.default)}) was not visited")
     if others and others[0] is not default:
         said.append(_describe_comparison(found, others[0], f"the runner-up ({name_point(others[0].change)})"))
-    return [*said, TOO_HIGH]
+    return [*said, TOO_GOOD if found.objective.metric else TOO_HIGH]
 
 
 def _describe_count(found: Searched) -> str:
@@ -95,26 +121,35 @@ def _unvisited(found: Searched) -> list[TrialRecord]:
     return [trial for trial in found.trials if trial.state in UNVISITED]
 
 
-def _describe_score(trial: TrialRecord) -> str:
-    score = trial.score
-    assert score is not None
-    of = "over seeds" if score.is_across_seeds else "from sampling error alone, one seed"
+def _describe_error(objective: Objective, score: Score) -> str:
     if not score.standard_error:
-        return f"{score.mean:.1f} % (standard error unknown: the number of bursts is not known)"
-    return f"{score.mean:.1f} % (standard error {score.standard_error:.1f} points {of})"
+        unknown = "it has one seed, and no items" if objective.metric else "the number of bursts is not known"
+        return f"standard error unknown: {unknown}"
+    of = "over seeds" if score.is_across_seeds else "from sampling error alone, one seed"
+    return f"standard error {objective.size(score.standard_error)} {of}"
 
 
 def _describe_comparison(found: Searched, other: TrialRecord, name: str) -> str:
-    difference = compare(found.scored[0], other, len(found.scored))
-    adjusted = f" {difference.adjusted}," if difference.adjusted else ""
-    ends = f"{difference.low:+.1f} to {difference.high:+.1f}"
-    interval = f"{difference.points:+.1f} points, 95 % interval{adjusted} {ends}"
+    objective = found.objective
+    difference = compare(found.scored[0], other, len(found.scored), objective)
+    interval = _describe_interval(objective, difference)
     if difference.is_decided and difference.is_across_seeds:
         return f"it is better than {name}: {interval}"
     if difference.is_decided:
+        scored = "scored better" if objective.metric else "scored higher"
         caution = "from sampling error alone; one seed cannot show that it is better"
-        return f"it scored higher than {name}: {interval} {caution}"
+        return f"it {scored} than {name}: {interval} {caution}"
     return f"no difference from {name} was found: {interval}"
+
+
+def _describe_interval(objective: Objective, difference: Difference) -> str:
+    unit = "points" if objective.unit == "%" else objective.unit
+    points = f"{objective.difference(difference.points)} {unit}".rstrip()
+    if difference.low is None or difference.high is None:
+        return f"{points}, of unknown error"
+    adjusted = f" {difference.adjusted}," if difference.adjusted else ""
+    ends = f"{objective.difference(difference.low)} to {objective.difference(difference.high)}"
+    return f"{points}, 95 % interval{adjusted} {ends}"
 
 
 def write_search_report(found: Searched, paths: Paths) -> Path:
@@ -145,13 +180,16 @@ def summarise(found: Searched) -> SearchSummary:
         search=found.name,
         title=found.spec.title,
         stack=found.stack,
-        captures=found.captures,
+        captures=found.objective.splits,
+        metric=found.objective if found.objective.metric else UNSET,
         visited=found.num_visited,
         wanted=found.spec.trials,
         best=best.change if best else {},
         score=best.score if best else None,
         default_visited=default is not None,
-        to_default=compare(best, default, len(found.scored)) if best and default and default is not best else None,
+        to_default=compare(best, default, len(found.scored), found.objective)
+        if best and default and default is not best
+        else None,
     )
 
 
@@ -193,7 +231,7 @@ def _render_points(found: Searched) -> str:
         [
             trial.arm if trial.again_of is None else f"{trial.arm}, {found.trials[trial.again_of].arm} again",
             *(str(trial.change.get(knob, "")) for knob in found.spec.space),
-            _score_cell(trial),
+            _score_cell(found, trial),
             ", ".join(trial.runs),
         ]
         for trial in found.trials
@@ -201,11 +239,12 @@ def _render_points(found: Searched) -> str:
     return _render_table(["trial", *found.spec.space, "score", "runs"], rows)
 
 
-def _score_cell(trial: TrialRecord) -> str:
+def _score_cell(found: Searched, trial: TrialRecord) -> str:
     if trial.score is None:
         return trial.state
+    number = found.objective.number
     error = trial.score.standard_error
-    return f"{trial.score.mean:.1f}" + (f" ± {error:.1f}" if error else "")
+    return number(trial.score.mean) + (f" ± {number(error)}" if error else "")
 
 
 def _render_reported(found: Searched) -> list[str]:
@@ -218,11 +257,14 @@ def _render_reported(found: Searched) -> list[str]:
         if point.reported is not None:
             said = point.reported
             score = f"{said.accuracy:.1f}" if said.accuracy is not None else wording.MISSING
-            rows.append([name_point(point.at), _score_cell(trial) if trial else "not visited", score, said.note or ""])
+            rows.append(
+                [name_point(point.at), _score_cell(found, trial) if trial else "not visited", score, said.note or ""]
+            )
     if not rows:
         return []
-    ours, theirs = wording.listed(found.captures), wording.listed(found.campaign.reported[:1])
-    heads = ["point", f"ours, on {ours}", f"the source, on {theirs}", "note"]
+    objective, theirs = found.objective, wording.listed(found.campaign.reported[:1])
+    ours = objective.name if objective.metric else f"on {wording.listed(objective.splits)}"
+    heads = ["point", f"ours, {ours}", f"the source, on {theirs}", "note"]
     return ["## The source's points\n\n" + _render_table(heads, rows)]
 
 
@@ -249,8 +291,10 @@ def write_table(found: Searched) -> bytes:
     )
     for trial in found.trials:
         values = [trial.change.get(knob, "") for knob in found.spec.space]
-        score = trial.score and f"{trial.score.mean:.4f}"
-        error = trial.score and trial.score.standard_error and f"{trial.score.standard_error:.4f}"
+        # A metric may be of any size, so its digits count and not its places.
+        digits = ".8g" if found.objective.metric else ".4f"
+        score = trial.score and f"{trial.score.mean:{digits}}"
+        error = trial.score and trial.score.standard_error and f"{trial.score.standard_error:{digits}}"
         runs = " ".join(trial.runs)
         cells = [trial.number, *values, trial.state, score, error or "", runs, trial.again_of, trial.reason]
         writer.writerow([csv_cell(cell) for cell in cells])

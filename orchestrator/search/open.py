@@ -9,7 +9,7 @@ from sqlalchemy.exc import ArgumentError
 
 from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.load import seed_list
-from orchestrator.campaign.scored import objective_splits
+from orchestrator.campaign.scored import Objective, find_objective
 from orchestrator.campaign.search_spec import SearchSpec
 from orchestrator.campaign.selection import Request, Selection, open_campaign
 from orchestrator.errors import UsageError
@@ -39,8 +39,7 @@ class Search:
     selection: Selection
     stack: Arm
     """The arm whose knobs it moves."""
-    captures: tuple[str, ...]
-    """Captures whose accuracy is the score."""
+    objective: Objective
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -62,9 +61,9 @@ def open_search(request: Request, name: str) -> Search:
         raise UsageError(f"there is no search `{name}`{hint}")
     spec, stack = searches[name], selection.every_arm[searches[name].on]
     with selection.source.locating():
-        captures = objective_splits(spec.objective, selection.campaign.splits, ("searches", name, "objective"))
+        objective = find_objective(spec, selection.campaign, ("searches", name))
         require_possible(name, spec, stack, selection.configs)
-    return Search(name, spec, selection, stack, captures)
+    return Search(name, spec, selection, stack, objective)
 
 
 def storage_file(url: str) -> Path | None:

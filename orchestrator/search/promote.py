@@ -20,7 +20,7 @@ from orchestrator.campaign.arms import Arm, configs_of, resolve_arms
 from orchestrator.campaign.load import at_profile, load_campaign, wrong_id
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.files import write_atomically
-from orchestrator.search.results import Searched, TrialRecord, name_point
+from orchestrator.search.results import Searched, TrialRecord, describe_score, name_point
 from orchestrator.search.space import moved_knobs
 from orchestrator.task.knobs import Change
 
@@ -98,7 +98,7 @@ def describe(found: Searched, best: TrialRecord, change: Change) -> dict[str, An
     """Return the experiment's entry for the file."""
     score = best.score
     assert score is not None
-    scored = f"{score.mean:.1f} % on {wording.listed(found.captures)}, {wording.seeds(found.seeds)}"
+    scored = f"{describe_score(found.objective, score.mean)}, {wording.seeds(found.seeds)}"
     entry: dict[str, Any] = {"on": found.stack} if found.stack != "baseline" else {}
     return entry | {
         "title": f"{found.spec.title}, {name_point(best.change)}",

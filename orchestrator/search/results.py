@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
+from orchestrator import wording
+from orchestrator.campaign.scored import Objective
 from orchestrator.campaign.search_spec import SearchSpec, Space
 from orchestrator.campaign.spec import Campaign
 from orchestrator.search.objective import Score
@@ -20,6 +22,14 @@ def point_key(change: Change) -> frozenset[tuple[str, Any]]:
 def name_point(change: Change) -> str:
     """Name a point by its values: loss.gamma 2.0, loss.label_smoothing 0.05."""
     return ", ".join(f"{knob} {value}" for knob, value in change.items())
+
+
+def describe_score(objective: Objective, value: float, beside: str = "") -> str:
+    """Write a score with what it is: `62.0 % on LocC`, `loss 0.612`; `beside` follows the number."""
+    number = f"{objective.score(value)}{beside}"
+    if not objective.metric:
+        return f"{number} on {wording.listed(objective.splits)}"
+    return f"{objective.name} {number}"
 
 
 def as_trained(values: Mapping[str, Any], space: Mapping[str, Space]) -> Change:
@@ -53,7 +63,7 @@ class Searched(Struct, frozen=True, kw_only=True):
     campaign: Campaign
     spec: SearchSpec
     stack: str
-    captures: tuple[str, ...]
+    objective: Objective
     seeds: tuple[int, ...]
     default: Change
     """The stack's values of the knobs."""
@@ -74,7 +84,10 @@ class Searched(Struct, frozen=True, kw_only=True):
     def scored(self) -> list[TrialRecord]:
         """The points with a score, each once, the best first. Of equal scores the earlier point comes first."""
         scored = (trial for trial in self.trials if trial.score is not None)
-        return sorted(_each_once(scored), key=lambda trial: (-trial.score.mean if trial.score else 0.0, trial.number))
+        sign = -self.objective.sign
+        return sorted(
+            _each_once(scored), key=lambda trial: (sign * trial.score.mean if trial.score else 0.0, trial.number)
+        )
 
     @property
     def pruned(self) -> list[TrialRecord]:
@@ -107,11 +120,12 @@ def _each_once(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """How much better one point scored than another, in percentage points, with a 95 % interval."""
+    """The score of one point minus that of another, in the unit of the score, with a 95 % interval."""
 
     points: float
-    low: float
-    high: float
+    low: float | None
+    """None, as `high`, if nothing tells how sure the difference is."""
+    high: float | None
     is_across_seeds: bool
     """Whether the interval includes seed noise. Without, it covers the sampling error alone and is too narrow."""
     best_of: int = 2
@@ -125,7 +139,7 @@ class Difference(Struct, frozen=True, kw_only=True):
     @property
     def is_decided(self) -> bool:
         """Whether the interval excludes 0."""
-        return not self.low <= 0.0 <= self.high
+        return self.low is not None and self.high is not None and not self.low <= 0.0 <= self.high
 
 
 SUMMARY_FORMAT = 1
@@ -141,6 +155,9 @@ class SearchSummary(Struct, frozen=True, kw_only=True):
     title: str
     stack: str
     captures: tuple[str, ...]
+    """The splits whose items are scored; empty for a metric without items."""
+    metric: Objective | UnsetType = UNSET
+    """What the score is; unset for the accuracy on `captures`."""
     visited: int
     wanted: int
     best: Change = {}
@@ -149,3 +166,8 @@ class SearchSummary(Struct, frozen=True, kw_only=True):
     default_visited: bool = False
     to_default: Difference | None = None
     """The best point minus the stack's own; None if that is the best itself, or has no score."""
+
+    @property
+    def objective(self) -> Objective:
+        """What the score is."""
+        return Objective(splits=self.captures) if self.metric is UNSET else self.metric

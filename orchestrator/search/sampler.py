@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Literal
 
 import optuna
 from optuna.pruners import BasePruner, MedianPruner, WilcoxonPruner
@@ -20,7 +21,10 @@ from orchestrator.campaign.search_spec import (
 )
 from orchestrator.search.space import Value, matches
 from orchestrator.task.knobs import Change
+from orchestrator.task.metric_spec import Direction
 
+DIRECTIONS: dict[Direction, Literal["maximize", "minimize"]] = {"higher": "maximize", "lower": "minimize"}
+"""Which scores are better -> Optuna's word for it."""
 STARTUP_TRIALS = 5
 """Trials after which a sampler models the scores. Until then it draws at random."""
 MIN_POINTS_A_KNOB = 10
@@ -74,8 +78,10 @@ def should_prune(trial: Trial) -> bool:
         return trial.should_prune()
 
 
-def find_importance(trials: Sequence[FrozenTrial], space: Mapping[str, Space]) -> dict[str, float]:
-    """Return knob -> its share of what makes a score high; empty while too few points have a score.
+def find_importance(
+    trials: Sequence[FrozenTrial], space: Mapping[str, Space], better: Direction = "higher"
+) -> dict[str, float]:
+    """Return knob -> its share of what makes a score good; empty while too few points have a score.
 
     PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255) compares the values of the best `TOP_SHARE` of the points with
     the values of all.
@@ -83,11 +89,12 @@ def find_importance(trials: Sequence[FrozenTrial], space: Mapping[str, Space]) -
     Args:
         trials: one trial of every point with a score.
         space: the knobs.
+        better: which scores are better.
     """
     if len(trials) < MIN_POINTS_A_KNOB * len(space):
         return {}
     # In the search's own study trials that were too slow have a stand-in score, which must not count here.
-    study = optuna.create_study(direction="maximize")
+    study = optuna.create_study(direction=DIRECTIONS[better])
     study.add_trials(trials)
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=TOP_SHARE)
     knobs = [knob for knob in space if any(knob in trial.params for trial in trials)]

@@ -25,6 +25,8 @@ from orchestrator.queue.database import (
 from orchestrator.queue.troubles import TRIALS, describe_trouble, find_remedy, is_refusal
 from orchestrator.runs.paths import Paths
 from orchestrator.search.open import storage_file
+from orchestrator.search.sampler import DIRECTIONS
+from orchestrator.task.metric_spec import Direction
 
 HOLD_SECONDS = 60.0
 """Longest wait for another search of the same folder to release the lock."""
@@ -90,7 +92,7 @@ class KeptStudy(NamedTuple):
         return Trial(self.study, self.storage.get_trial_id_from_study_id_trial_number(study_id, frozen.number))
 
 
-def open_storage_study(paths: Paths, given_url: str | None, name: str) -> KeptStudy:
+def open_storage_study(paths: Paths, given_url: str | None, name: str, better: Direction = "higher") -> KeptStudy:
     """Open the study of a search. Make it if there is none. From then on its storage raises our errors.
 
     Raises:
@@ -104,7 +106,7 @@ def open_storage_study(paths: Paths, given_url: str | None, name: str) -> KeptSt
     try:
         storage = RDBStorage(*_arguments(url))
         listen_for_refusals(storage.engine, content=TRIALS)
-        study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+        study = optuna.create_study(storage=storage, study_name=name, direction=DIRECTIONS[better], load_if_exists=True)
         return KeptStudy(study, storage)
     except (optuna.exceptions.OptunaError, SQLAlchemyError, ImportError, ValueError) as error:
         raise QueueError(_describe_refusal(url, error)) from None

@@ -8,8 +8,10 @@ from typing import Any
 
 from orchestrator.campaign.arms import Arm, branch_content
 from orchestrator.campaign.plan import PlannedRun, own_inputs
+from orchestrator.campaign.records import measures_of
 from orchestrator.campaign.selection import Selection
 from orchestrator.code.sources import Code, GitCode
+from orchestrator.errors import RunError
 from orchestrator.queue.rows import waiting_run
 from orchestrator.queue.store import QueuedRun, Store
 from orchestrator.runs.consistency import why_not_believed
@@ -19,7 +21,9 @@ from orchestrator.runs.folder import Result
 from orchestrator.runs.identity import CodeAndData, identity_hash, run_id
 from orchestrator.runs.order import Order, OrderedCode, Terms, place_run, queue_place
 from orchestrator.runs.paths import Paths
+from orchestrator.runs.record import read_run
 from orchestrator.runs.results import read_result
+from orchestrator.runs.scores import Score
 from orchestrator.runs.states import MOVES, OPEN, RunState
 from orchestrator.search.space import work_out_point
 from orchestrator.task.ask import Answer
@@ -104,6 +108,20 @@ class TrialRuns:
     def result(self, run: str) -> Result | None:
         """Return how a run ended; None while it goes on."""
         return read_result(self.paths.run(run))
+
+    def scores(self, runs: Sequence[str], metric: str) -> list[Score]:
+        """Return a metric of each finished run.
+
+        Raises:
+            RunError: a run does not tell it.
+        """
+        found = []
+        for run in runs:
+            record = read_run(run, self.paths.run(run), measures_of(self.selection.campaign))
+            if metric not in record.scores:
+                raise RunError(f"{run}: {record.unread[metric]}")
+            found.append(record.scores[metric])
+        return found
 
     def is_cancelled(self, run: str) -> bool:
         """Whether somebody has cancelled a run."""

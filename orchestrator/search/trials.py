@@ -8,7 +8,7 @@ once. Only this package knows Optuna.
 import contextlib
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -22,16 +22,18 @@ from optuna.trial import FrozenTrial, TrialState
 from orchestrator import wording
 from orchestrator.campaign.captures import make_captures
 from orchestrator.campaign.plan import own_inputs
+from orchestrator.campaign.scored import ACCURACY
 from orchestrator.campaign.search_spec import MedianPruning
 from orchestrator.campaign.selection import collect_inputs
 from orchestrator.code.sources import find_code
-from orchestrator.errors import SpecError
+from orchestrator.errors import RunError, SpecError
 from orchestrator.processes import Process
 from orchestrator.queue.store import Store
+from orchestrator.runs.folder import Result
 from orchestrator.runs.identity import identity_hash
 from orchestrator.runs.states import RunState
 from orchestrator.search.notes import TrialNote, add_note, as_attributes, read_note, run_ids
-from orchestrator.search.objective import combine, each_by_epoch, mean_by_epoch, score_run
+from orchestrator.search.objective import Score, combine, combine_metric, each_by_epoch, mean_by_epoch, score_run
 from orchestrator.search.open import Search, SearchOptions
 from orchestrator.search.outcome import Outcome, TrialEnd, find_outcome
 from orchestrator.search.results import Searched, TrialRecord, as_trained, point_key
@@ -65,12 +67,23 @@ def open_trials(search: Search, store: Store, options: SearchOptions) -> "Trials
     runs = TrialRuns(selection, store, stack, search.seeds, inputs, ordered)
     # Scores of another stack, code or space say nothing here: what a score depends on is part of the study's name.
     compared = identity_hash(selection.campaign.task, stack.params, 0, own_inputs(inputs, stack.reads))
-    same = msgspec.json.encode([compared, search.spec.space, search.captures, search.seeds])
+    same = msgspec.json.encode([compared, search.spec.space, _scored_on(search), search.seeds])
     key = f"{zlib.crc32(same):08x}"
     name = f"{selection.campaign.name}/{selection.campaign.profile}/{search.name}/{key}"
     # Two searches that make the tables at once would hinder each other.
     with hold(selection.paths):
-        return Trials(search, runs, open_storage_study(selection.paths, options.url, name), Process.own())
+        kept = open_storage_study(selection.paths, options.url, name, search.objective.better)
+        return Trials(search, runs, kept, Process.own())
+
+
+def _scored_on(search: Search) -> Any:
+    """Return what the score of a trial depends on beside its runs."""
+    objective, campaign = search.objective, search.selection.campaign
+    if not objective.metric:
+        return objective.splits
+    metric = campaign.metrics[objective.metric]
+    items = [campaign.items.get(split) for split in objective.splits]
+    return [metric.name, metric.better, metric.unit, metric.source, items]
 
 
 @dataclass
@@ -190,25 +203,39 @@ class Trials:
                 actions[outcome.end](trial, outcome)
 
     def _tell_score(self, trial: FrozenTrial, outcome: Outcome) -> None:
-        folders = [self.runs.paths.run(run) for run in run_ids(trial)]
-        scores = [
-            score_run(result, folder.read_epochs(), self.search.captures)
-            for folder, result in zip(folders, outcome.results, strict=True)
-        ]
-        score = combine(scores)
+        try:
+            score = self._score(run_ids(trial), outcome.results)
+        except RunError as error:
+            # A second training would tell as little: the metric is mended in the file, or the point has no number.
+            self._fail(trial, structs.replace(outcome, reason=str(error)))
+            return
         if self.search.spec.pruner is not None:
             # The pruner compares later trials with these epochs.
             self._report(trial)
         add_note(self.kept.trial(trial), score=score)
         self._tell(trial, score.mean, too_slow=False)
 
+    def _score(self, ids: Sequence[str], results: Sequence[Result]) -> Score:
+        objective = self.search.objective
+        if objective.metric:
+            metric = self.search.selection.campaign.metrics[objective.metric]
+            return combine_metric(metric, self.runs.scores(ids, metric.name))
+        folders = [self.runs.paths.run(run) for run in ids]
+        return combine(
+            [
+                score_run(result, folder.read_epochs(), objective.splits)
+                for folder, result in zip(folders, results, strict=True)
+            ]
+        )
+
     def _tell_infeasible(self, trial: FrozenTrial, outcome: Outcome) -> None:
         """Tell Optuna that a trial was too slow."""
         add_note(self.kept.trial(trial), reason=outcome.reason)
-        # Optuna wants a value. The lowest score so far keeps the sampler's model of the scores mild.
+        # Optuna wants a value. The worst score so far keeps the sampler's model of the scores mild.
         noted = [(read_note(other).score, other.value) for other in self.all()]
         scores = [value for score, value in noted if score is not None and value is not None]
-        self._tell(trial, min(scores, default=0.0), too_slow=True)
+        worst = min(scores, key=lambda value: self.search.objective.sign * value, default=0.0)
+        self._tell(trial, worst, too_slow=True)
 
     def _tell(self, trial: FrozenTrial, value: float, *, too_slow: bool) -> None:
         # Another search may have taken the trial over and told its end. The storage accepts an end only once.
@@ -254,16 +281,23 @@ class Trials:
         """Report a trial's new epochs to Optuna; return whether there are any."""
         matched = mean_by_epoch if isinstance(self.search.spec.pruner, MedianPruning) else each_by_epoch
         epochs = [self.runs.paths.run(run).read_epochs() for run in run_ids(trial)]
-        new = [(step, value) for step, value in matched(epochs) if step not in trial.intermediate_values]
+        new = [
+            (step, value)
+            for step, value in matched(epochs, self.search.objective)
+            if step not in trial.intermediate_values
+        ]
         for step, value in new:
             self.kept.trial(trial).report(value, step)
         return bool(new)
 
     def _describe_pruning(self, trial: FrozenTrial) -> str:
-        pruner = self.search.spec.pruner
+        pruner, objective = self.search.spec.pruner, self.search.objective
         epochs = [len(self.runs.paths.run(run).read_epochs()) for run in run_ids(trial)]
         against = "the median of the others" if isinstance(pruner, MedianPruning) else "the best point"
-        return f"pruned after {wording.counted(max(epochs), 'epoch')}: its validation accuracy lies below {against}"
+        worse = f"its {objective.watch} is worse than"
+        if not objective.metric and objective.watch == ACCURACY:
+            worse = "its validation accuracy lies below"
+        return f"pruned after {wording.counted(max(epochs), 'epoch')}: {worse} {against}"
 
     def _fail_and_retry(self, trial: FrozenTrial, outcome: Outcome) -> None:
         """Tell Optuna that a trial failed, and ask for the same point once more. A second failure is final."""
@@ -289,12 +323,12 @@ class Trials:
             campaign=search.selection.campaign,
             spec=search.spec,
             stack=search.stack.id,
-            captures=search.captures,
+            objective=search.objective,
             seeds=search.seeds,
             default=default_point(search.spec.space, search.stack.params),
             study=self.study.study_name,
             trials=tuple(self._record(trial) for trial in self.all()),
-            importance=find_importance(self._scored(), search.spec.space),
+            importance=find_importance(self._scored(), search.spec.space, search.objective.better),
             exhausted=self.why_exhausted(),
             is_complete=is_complete,
             problems=problems,

@@ -57,6 +57,7 @@ NAMES = {
     "check_arm": "rules",
     "check_baseline": "rules",
     "check_configs": "ask",
+    "check_for_search": "metric_spec",
     "check_job": "ask",
     "check_parameters": "parameters",
     "check_task": "rules",

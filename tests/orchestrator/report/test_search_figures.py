@@ -10,6 +10,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.scored import Objective
 from orchestrator.campaign.search_spec import SearchSpec
 from orchestrator.report.search_figures import _interpolate, describe_history, describe_surface, draw_surface
 from orchestrator.search.objective import combine
@@ -41,7 +42,7 @@ def found(a_plan: Callable[..., Plan]) -> Found:
             campaign=a_plan({}).campaign,
             spec=msgspec.convert({"title": "Focus", "space": space, "trials": 5}, SearchSpec),
             stack="H2",
-            captures=("LocC",),
+            objective=Objective(splits=("LocC",)),
             seeds=seeds,
             default={},
             study="tiny/quick/focal/0a1b",

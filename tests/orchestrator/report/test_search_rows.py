@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.scored import Objective
 from orchestrator.report.search_rows import search_rows
 from orchestrator.report.write import write_report
 from orchestrator.runs.paths import Paths
-from orchestrator.search.objective import combine
+from orchestrator.search.objective import Score, combine
 from orchestrator.search.results import Difference, SearchSummary
 from orchestrator.verdicts.findings import judge_all
 from orchestrator.verdicts.judge import judge
@@ -102,6 +103,31 @@ def test_a_score_whose_bursts_nobody_counted_has_no_error(plan: Plan, paths: Pat
         row(plan, paths, score=combine([(60.0, 0)]))["score"]
         == "60.0 on LocC, without an error: the number of bursts is not known"
     )
+
+
+LOSS = Objective(metric="loss", better="lower", unit="nats")
+LESS = Difference(points=-0.25, low=-0.5, high=-0.125, is_across_seeds=True)
+
+
+@pytest.mark.parametrize(
+    ("score", "to_default", "said"),
+    [
+        (Score(mean=0.5, standard_error=0.25, per_seed=(0.25, 0.75), bursts=0), LESS,
+         ("loss 0.5 ± 0.25 nats", "better: -0.25 [-0.5, -0.125]")),
+        (Score(mean=0.5, standard_error=0.25, per_seed=(0.5,), bursts=0),
+         msgspec.structs.replace(LESS, is_across_seeds=False),
+         ("loss 0.5 ± 0.25 nats, sampling error only",
+          "better, judged by sampling error only (one seed): -0.25 [-0.5, -0.125]")),
+        (Score(mean=0.5, standard_error=0.0, per_seed=(0.5,), bursts=0),
+         msgspec.structs.replace(LESS, low=None, high=None, is_across_seeds=False),
+         ("loss 0.5 nats, without an error: one seed, and no items", "no difference found: -0.25, of unknown error")),
+    ],
+)  # fmt: skip
+def test_a_metric_is_written_with_its_name_and_unit(
+    plan: Plan, paths: Paths, score: Score, to_default: Difference, said: tuple[str, str]
+) -> None:
+    found = row(plan, paths, captures=(), metric=LOSS, score=score, to_default=to_default)
+    assert (found["score"], found["to_default"]) == said
 
 
 def test_points_beyond_those_of_the_file_are_not_counted_as_some_of_them(plan: Plan, paths: Paths) -> None:

@@ -9,12 +9,15 @@ import pytest
 from msgspec import structs
 
 from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.scored import Objective
 from orchestrator.campaign.search_spec import SearchSpec
 from orchestrator.report.search_figures import draw_history, draw_surface
 from orchestrator.report.searches import compare, render, sentences, summarise, write_search_report, write_table
 from orchestrator.runs.paths import Paths
-from orchestrator.search.objective import combine
+from orchestrator.runs.scores import Score as RunScore
+from orchestrator.search.objective import combine, combine_metric
 from orchestrator.search.results import Searched, SearchSummary, TrialRecord
+from orchestrator.task.metric_spec import parse_metrics
 
 SPACE = {
     "loss.gamma": {"kind": "float", "low": 0.1, "high": 5.0},
@@ -55,7 +58,7 @@ def found(a_plan: Callable[..., Plan]) -> Found:
             "campaign": a_plan({}).campaign,
             "spec": spec,
             "stack": "H2",
-            "captures": ("LocC",),
+            "objective": Objective(splits=("LocC",)),
             "seeds": (0,),
             "default": {"loss.gamma": 2.0, "loss.label_smoothing": 0.05},
             "study": "tiny/quick/focal/0a1b",
@@ -294,3 +297,63 @@ def test_the_table_is_a_line_a_trial(found: Found) -> None:
     assert lines[0] == "trial,loss.gamma,loss.label_smoothing,state,score,standard_error,runs,again_of,reason"
     assert lines[1] == "0,2.0,0.05,done,60.0000,4.8114,focal-t000-s0,,"
     assert lines[2] == "1,1.5,0.05,failed,,,focal-t001-s0,,it crashed"
+
+
+LOSS = Objective(metric="loss", better="lower", unit="nats", watch="loss", watch_better="lower")
+
+
+def a_loss(number: int, *per_seed: float) -> TrialRecord:
+    scores = [RunScore(value) for value in per_seed]
+    metric = parse_metrics({"loss": {"better": "lower", "margin": 0.1}})["loss"]
+    return structs.replace(a_trial(number, None), score=combine_metric(metric, scores))
+
+
+def test_a_metric_that_is_better_when_lower_has_its_lowest_point_first_and_its_own_words(found: Found) -> None:
+    searched = found(more=[a_loss(0, 0.52, 0.54), a_loss(1, 0.31, 0.34), a_loss(2, 0.4, 0.41)], objective=LOSS)
+    assert [trial.number for trial in searched.scored] == [1, 2, 0]
+    said = sentences(searched)
+    assert said[1] == (
+        "best: loss.gamma 1.5, loss.label_smoothing 0.05 with loss 0.325 nats (standard error 0.015 nats over seeds)"
+    )
+    assert said[2].startswith(
+        "it is better than the default point (loss.gamma 2.0, loss.label_smoothing 0.05): -0.205 nats, 95 %"
+    )
+    assert "too good" in said[-1]
+    assert "%" not in " ".join(said).replace("95 %", "")
+    assert "| 0.325 ± 0.015 |" in render(searched, [])
+    assert "| point | ours, loss | the source, on LocD | note |" in render(searched, [])
+    assert b"1,1.5,0.05,done,0.325,0.015,focal-t001-s0,," in write_table(searched)
+
+
+def test_a_metric_of_one_seed_without_items_cannot_be_told_apart(found: Found) -> None:
+    searched = found(more=[a_loss(0, 0.5), a_loss(1, 0.1)], objective=LOSS)
+    said = " ".join(sentences(searched))
+    assert "with loss 0.1 nats (standard error unknown: it has one seed, and no items)" in said
+    assert "0.05) was found: -0.4 nats, of unknown error" in said
+    to_default = summarise(searched).to_default
+    assert to_default is not None
+    assert (to_default.low, to_default.high, to_default.is_decided) == (None, None, False)
+
+
+def test_seeds_that_agree_to_the_last_digit_tell_nothing_of_the_error() -> None:
+    # In floating point the two differences are not quite equal.
+    difference = compare(a_loss(1, 0.1, 0.4), a_loss(0, 0.3, 0.6), 2, LOSS)
+    assert (difference.points, difference.low) == (pytest.approx(-0.2), None)
+
+
+def test_the_summary_of_a_metric_can_be_read_again_and_that_of_captures_stays_as_it_was(found: Found) -> None:
+    summary = summarise(found(more=[a_loss(0, 0.5), a_loss(1, 0.1)], objective=LOSS))
+    assert msgspec.json.decode(msgspec.json.encode(summary), type=SearchSummary) == summary
+    assert summary.objective == LOSS
+    radio = msgspec.json.decode(msgspec.json.encode(summarise(found([60.0], [62.0]))))
+    assert (radio["captures"], "metric" in radio) == (["LocC"], False)
+    assert set(radio["score"]) == {"mean", "standard_error", "per_seed", "bursts"}
+
+
+def test_the_figures_of_a_metric_name_it(found: Found) -> None:
+    losses = [a_loss(number, 0.5 - number / 10) for number in range(5)]
+    searched = found(more=losses, objective=LOSS)
+    higher = structs.replace(searched, objective=structs.replace(LOSS, better="higher"))
+    assert draw_history(searched).startswith(PNG)
+    assert draw_history(searched) != draw_history(higher)
+    assert draw_surface(searched).startswith(PNG)

@@ -1,12 +1,22 @@
 """What a search looks at, and what it must not."""
 
+from collections.abc import Sequence
 from math import sqrt
+from typing import Any
 
+import numpy as np
 import pytest
+from msgspec import structs
 
-from orchestrator.runs.folder import LocationScore, Result
-from orchestrator.search.objective import combine, each_by_epoch, mean_by_epoch, score_run
+from orchestrator.campaign.scored import Objective
+from orchestrator.runs.folder import EpochRecord, LocationScore, Result
+from orchestrator.runs.scores import Score as RunScore
+from orchestrator.search.objective import combine, combine_metric, each_by_epoch, mean_by_epoch, score_run, watched
+from orchestrator.stats.item_pairs import RunItems
+from orchestrator.task.metric_spec import MetricSpec, parse_metrics
 from tests.builders.epochs import epochs_of
+
+ACCURACY = Objective()
 
 
 def a_result(**correct: int) -> Result:
@@ -54,11 +64,68 @@ def test_bursts_that_nobody_counted_have_no_error() -> None:
 
 
 def test_epochs_are_matched_where_all_seeds_have_come_to_them() -> None:
-    assert list(mean_by_epoch([epochs_of(0.25, 0.5, 0.75), epochs_of(0.75, 0.5)])) == [(0, 50.0), (1, 50.0)]
-    assert list(mean_by_epoch([epochs_of(0.25), []])) == []
+    assert list(mean_by_epoch([epochs_of(0.25, 0.5, 0.75), epochs_of(0.75, 0.5)], ACCURACY)) == [(0, 50.0), (1, 50.0)]
+    assert list(mean_by_epoch([epochs_of(0.25), []], ACCURACY)) == []
 
 
 def test_each_seed_has_steps_of_its_own_whichever_of_them_is_ahead() -> None:
     ahead, behind = epochs_of(0.25, 0.5), epochs_of(0.75)
-    assert dict(each_by_epoch([ahead, behind])) == {0: 25.0, 2: 50.0, 1: 75.0}
-    assert dict(each_by_epoch([ahead])) == {0: 25.0, 1: 50.0}
+    assert dict(each_by_epoch([ahead, behind], ACCURACY)) == {0: 25.0, 2: 50.0, 1: 75.0}
+    assert dict(each_by_epoch([ahead], ACCURACY)) == {0: 25.0, 1: 50.0}
+
+
+LOSS = Objective(metric="loss", better="lower", unit="", watch="loss", watch_better="lower")
+
+
+def a_metric(**source: Any) -> MetricSpec:
+    return parse_metrics({"loss": {"better": "lower", "margin": 0.1} | source})["loss"]
+
+
+def of_items(*values: float, clusters: Sequence[str] | None = None, first: int = 0) -> RunScore:
+    keys_B = np.array([f"{first + number}" for number in range(len(values))])
+    cluster_B = None if clusters is None else np.array(clusters)
+    items = RunItems(keys_B, np.full(len(values), ""), cluster_B, {"loss": np.array(values)})
+    return RunScore(value=float(np.mean(values)), items=items, num_items=len(values))
+
+
+ITEMS = a_metric(**{"from": {"items": "test", "mean": "loss"}})
+
+
+def test_a_metric_without_items_has_the_error_of_its_seeds_alone() -> None:
+    score = combine_metric(a_metric(), [RunScore(0.5), RunScore(0.7)])
+    assert (score.mean, score.per_seed, score.sampling_error) == (0.6, (0.5, 0.7), 0.0)
+    assert score.standard_error == pytest.approx(0.1)
+    assert combine_metric(a_metric(), [RunScore(0.5)]).standard_error == 0.0
+
+
+def test_a_metric_of_items_has_at_least_the_error_of_their_influence() -> None:
+    values = (0.1, 0.4, 0.2, 0.9)
+    one = combine_metric(ITEMS, [of_items(*values)])
+    assert one.standard_error == one.sampling_error == pytest.approx(np.std(values, ddof=1) / 2)
+    same = combine_metric(ITEMS, [of_items(*values)] * 3)
+    assert same.standard_error == pytest.approx(one.standard_error)
+    apart = combine_metric(ITEMS, [of_items(*values), of_items(*values, first=4)])
+    assert apart.standard_error == pytest.approx(one.standard_error * sqrt(3 / 7))
+
+
+def test_items_of_a_cluster_count_as_one() -> None:
+    score = combine_metric(ITEMS, [of_items(0.2, 0.2, 0.6, 0.6, clusters=["a", "a", "b", "b"])])
+    assert score.standard_error == pytest.approx(np.std([0.2, 0.6], ddof=1) / sqrt(2))
+    assert combine_metric(ITEMS, [of_items(0.2, 0.6, clusters=["a", "a"])]).standard_error == 0.0
+
+
+def test_a_share_of_right_items_is_never_certain() -> None:
+    score = combine_metric(a_metric(unit="%"), [RunScore(100.0, num_right=100, num_items=100)])
+    assert score == combine([(100.0, 100)])
+
+
+def test_a_watched_value_points_in_the_direction_of_the_score() -> None:
+    record = EpochRecord(epoch=1, seconds=1.0, values={"loss": 0.5, "reward": 2.0})
+    assert watched(record, LOSS) == 0.5
+    assert watched(record, structs.replace(LOSS, watch="reward", watch_better="higher")) == -2.0
+
+
+def test_an_epoch_that_does_not_tell_the_watched_value_is_no_step() -> None:
+    told, untold = (EpochRecord(epoch=1, seconds=1.0, values=values) for values in ({"loss": 0.5}, {"other": 1.0}))
+    assert list(mean_by_epoch([[told], [untold]], LOSS)) == []
+    assert list(each_by_epoch([[told], [untold]], LOSS)) == [(0, 0.5)]

@@ -23,7 +23,7 @@ def refused(lab: Lab, old: str, new: str) -> str:
 
 def test_a_search_is_worked_out_for_its_profile(lab: Lab) -> None:
     asked = lab.opened
-    assert (asked.stack.id, asked.captures, asked.seeds) == ("E5", ("LocC",), (0,))
+    assert (asked.stack.id, asked.objective.splits, asked.seeds) == ("E5", ("LocC",), (0,))
 
 
 def test_a_search_that_is_not_there_is_a_mistake(lab: Lab) -> None:

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from orchestrator.campaign.load import load_campaign
 from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.scored import Objective
 from orchestrator.campaign.search_spec import FloatSpace, SearchSpec
 from orchestrator.cli.main import main
 from orchestrator.errors import SpecError, UsageError
@@ -72,7 +73,7 @@ def found(a_plan: Callable[..., Plan]) -> Callable[..., Searched]:
             campaign=a_plan({"E5": {"change": {"loss.kind": "focal", "loss.gamma": 2.0}}}).campaign,
             spec=SearchSpec(title="Focus", space={"loss.gamma": FloatSpace(low=0.1, high=5.0)}),
             stack="E5",
-            captures=("LocC",),
+            objective=Objective(splits=("LocC",)),
             seeds=(0, 1),
             default={"loss.gamma": 2.0, "loss.label_smoothing": 0.0},
             study="tiny/quick/focal/1",

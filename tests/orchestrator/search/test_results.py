@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.campaign.scored import Objective
 from orchestrator.search.objective import combine
 from orchestrator.search.results import Difference, Searched, TrialRecord, point_key
 
@@ -26,7 +27,7 @@ def searched(*trials: TrialRecord) -> Searched:
         campaign=unused,
         spec=unused,
         stack="E5",
-        captures=("LocC",),
+        objective=Objective(splits=("LocC",)),
         seeds=(0,),
         default={"loss.gamma": 2.0},
         study="tiny/quick/focal/1d",

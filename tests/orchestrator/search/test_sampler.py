@@ -58,6 +58,8 @@ def test_the_knob_that_the_score_depends_on_is_named_first() -> None:
     space = a_space(weak=REAL, strong=REAL)
     shares = find_importance(scored(24, lambda strong, weak: -abs(strong - 0.3) + 0.05 * weak), space)
     assert list(shares) == ["strong", "weak"]
+    losses = scored(24, lambda strong, weak: abs(strong - 0.3) - 0.05 * weak)
+    assert find_importance(losses, space, "lower") == shares != find_importance(losses, space)
     assert shares["strong"] > 0.7
     assert sum(shares.values()) == pytest.approx(1.0)
 
