@@ -33,7 +33,8 @@ def gather(paths: Paths, plan: Plan) -> Gathered:
 
 def measures_of(campaign: Campaign) -> Measures:
     """Return what is read of each finished run of a campaign."""
-    return Measures(metrics=campaign.metrics, items=campaign.items)
+    resume = campaign.task.resume
+    return Measures(metrics=campaign.metrics, items=campaign.items, resumes_exactly=resume is None or resume.exact)
 
 
 def command_of(plan: Plan, run_id: str) -> str:

@@ -1,6 +1,7 @@
 """Puts lines into a campaign file that a person wrote. Every other byte stays, and nothing is replaced. Pure."""
 
 import difflib
+import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from orchestrator.errors import SpecError
-from orchestrator.scripts.text import scalar
+from orchestrator.scripts.text import EXAMPLES, scalar
 
 Where = tuple[str, ...]
 
@@ -100,6 +101,8 @@ def _add_key(text: str, node: MappingNode, key: str, value: Any, *, is_top: bool
     after = _value(node, "task") if is_top and key == "metrics" else None
     place = _last_line(after if after is not None else node) + 1
     block = _block(key, value, indent, newline)
+    if (example := _find_example(lines, key, indent)) is not None:
+        return "".join((*lines[: example.start], block, *lines[example.stop :]))
     if is_top:
         # Comments that are indented belong to the section before.
         while place < len(lines) and re.match(r"[ \t]+#", lines[place]):
@@ -109,8 +112,23 @@ def _add_key(text: str, node: MappingNode, key: str, value: Any, *, is_top: bool
     return head + ("" if head.endswith(("\n", "\r")) else newline) + block + "".join(lines[place:])
 
 
+def _find_example(lines: Sequence[str], key: str, indent: str) -> range | None:
+    """Return the lines in which `knockout init` shows how a key is written; None where a person took them out."""
+    if key not in EXAMPLES:
+        return None
+    begin, end = f"{indent}# {key}:", f"  # {EXAMPLES[key]}"
+    first = next(
+        (place for place, line in enumerate(lines) if line.startswith(begin) and line.rstrip().endswith(end)), None
+    )
+    if first is None:
+        return None
+    # What stands in the section is indented behind the sign of the comment.
+    inside = itertools.takewhile(lambda line: line.startswith(f"{indent}#   "), lines[first + 1 :])
+    return range(first, first + 1 + len(list(inside)))
+
+
 def _block(key: str, value: Any, indent: str, newline: str) -> str:
-    if not isinstance(value, dict) or not any(isinstance(one, dict) for one in value.values()):
+    if not isinstance(value, dict) or not value or not all(isinstance(one, dict) for one in value.values()):
         return f"{indent}{_flow_pair(key, value)}{newline}"
     # One line for each entry, so that a person sees it at a glance.
     inner = "".join(f"{indent}  {_flow_pair(name, one)}{newline}" for name, one in value.items())

@@ -369,9 +369,13 @@ def judge_resumed(facts: Facts, runs: Runs, stopped: Observed, resumed: Observed
         return Finding(label="resume", text=f"{how}: other numbers ({shown}), as of the same seed twice", kind="note")
     text = (
         f"{how}: other numbers than never stopped ({shown}); runs that were stopped say so in the report. "
-        "Let the checkpoint hold all that the next step needs"
+        "Let the checkpoint hold all that the next step needs, or write `exact: false`: then resumed runs are marked, "
+        "and `guards: {rerun: resumed}` trains them whole"
     )
-    return Finding(label="resume", text=text, kind="problem")
+    # Once the file says it, a person knows it.
+    is_said = facts.task.resume is not None and not facts.task.resume.exact
+    offer = Offer(where=("task", "resume", "exact"), value=False)
+    return Finding(label="resume", text=text, kind="note" if is_said else "problem", offers=() if is_said else (offer,))
 
 
 def final_numbers(run: Observed) -> dict[str, float | None]:

@@ -17,7 +17,14 @@ GUESSED_MARGIN = "1%"
 MAX_METRICS = 4
 LABELS = ("cluster", "stratum")
 """Columns of the helper's tables that say where an item belongs."""
-PAIRS = (("y_true", "y_pred"), ("true", "predicted"), ("target", "prediction"), ("truth", "prediction"), ("y", "y_hat"))
+PAIRS = (
+    ("y_true", "y_pred"),
+    ("true", "predicted"),
+    ("target", "prediction"),
+    ("truth", "prediction"),
+    ("truth", "told"),
+    ("y", "y_hat"),
+)
 """Names of columns of the truth and of what is predicted."""
 
 

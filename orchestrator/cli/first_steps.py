@@ -1,12 +1,15 @@
 """The words of `knockout init` and `knockout check`: the first two commands for a script of one's own."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.cli.options import Verbs, add_file, add_json, add_verb, parse_budget
 
+SUFFIXES = (".py", ".sh", ".bash", ".r", ".jl", ".pl", ".lua", ".js")
+"""Ends of the names of scripts."""
 INIT, USUAL = "init", "--"
 """The command whose words behind `--` are the usual arguments of a script."""
 
@@ -20,12 +23,13 @@ def add_first_steps(verbs: Verbs) -> None:
         "write a first campaign file for a training script",
         "Looks at the script and writes a file that you then trim. Nothing else is written or overwritten.\n"
         "Write its usual arguments behind `--`, if it has any: knockout init train.py -- --data=imagenet\n"
+        "Write what starts it before it: knockout init torchrun --nproc_per_node=2 train.py --data=imagenet\n"
         "`knockout check` is the next step.",
     )
     verb.add_argument("script", type=Path, metavar="SCRIPT", help="the script that trains, e.g. train.py")
     add_file(verb)
     verb.add_argument("--static", action="store_true", help="only read the script: run nothing of it")
-    verb.set_defaults(arguments=())
+    verb.set_defaults(start=(), arguments=())
     _add_check(verbs)
 
 
@@ -65,10 +69,37 @@ def read_words(parser: argparse.ArgumentParser, words: Sequence[str] | None) -> 
         words: None for those of this process.
     """
     given = list(sys.argv[1:] if words is None else words)
-    if given[:1] != [INIT] or USUAL not in given:
+    if given[:1] != [INIT]:
         return parser.parse_args(given)
-    # argparse would take these words for unknown options of ours if one of ours stands between.
-    place = given.index(USUAL)
-    options = parser.parse_args(given[:place])
-    options.arguments = tuple(given[place + 1 :])
+    own, start, usual = split_words(given)
+    options = parser.parse_args(own)
+    options.start, options.arguments = tuple(start), tuple(usual)
     return options
+
+
+def split_words(given: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Divide the words of `init` into our own, those that start the script, and its usual arguments.
+
+    `init -f a.yaml torchrun --standalone train.py --lr=1` has our own words up to a program, which is no file here.
+    """
+    own = list(given[: given.index(USUAL)] if USUAL in given else given)
+    usual = list(given[len(own) + 1 :])
+    begin = next((place for place, word in enumerate(own) if place and _is_program(word, own[place - 1])), None)
+    if begin is None:
+        return own, [], usual
+    end = next((place for place in range(begin + 1, len(own)) if _is_script(own[place])), None)
+    if end is None:
+        return own, [], usual
+    return [*own[:begin], own[end]], own[begin:end], [*own[end + 1 :], *usual]
+
+
+def _is_program(word: str, before: str) -> bool:
+    # `-f FILE` takes the next word.
+    if word.startswith("-") or before in ("-f", "--file"):
+        return False
+    in_environment = Path(word).parent.name in ("bin", "Scripts") and os.access(word, os.X_OK)
+    return in_environment or not (os.path.lexists(word) or Path(word).suffix.lower() in SUFFIXES)
+
+
+def _is_script(word: str) -> bool:
+    return Path(word).suffix.lower() in SUFFIXES and Path(word).is_file()

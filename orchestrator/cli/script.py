@@ -20,7 +20,7 @@ MARKS = {"ok": " ", "note": "-", "problem": "!"}
 
 def init(options: argparse.Namespace) -> int:
     """Write the file, and say what a person must know and do next."""
-    asked = InitOptions(arguments=tuple(options.arguments), is_static=options.static)
+    asked = InitOptions(start=tuple(options.start), arguments=tuple(options.arguments), is_static=options.static)
     written = api_init.init(options.script, options.file, asked)
     left_out = f", {written.num_left_out} more as comments" if written.num_left_out else ""
     # The next command must find the same file.

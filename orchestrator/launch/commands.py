@@ -142,7 +142,7 @@ def describe_launch(order: Order, config: RunConfig, folder: RunFolder, checkout
         data=_find_links(task, Path(order.root)),
         outputs=task.outputs,
         fresh=_find_fresh(folder),
-        resume=_build_resume(order, config, checkout, launch, where) if task.resume is not None else None,
+        resume=_build_resume(order, config, checkout, launch, where) if _goes_on(order) else None,
         stop_signal=resume.signal,
         grace_seconds=resume.grace_seconds if task.resume is not None else GRACE_SECONDS,
         run_seconds=order.guards.run_seconds,
@@ -221,6 +221,12 @@ def with_helper(launch: LaunchFile, place: Path) -> LaunchFile:
     others = launch.environment.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
     search = os.pathsep.join(filter(None, (str(place_helper(place)), others)))
     return structs.replace(launch, environment={**launch.environment, "PYTHONPATH": search})
+
+
+def _goes_on(order: Order) -> bool:
+    """Whether a stopped run goes on from its checkpoint; it starts over where that would change its numbers."""
+    resume = order.task.resume
+    return resume is not None and (resume.exact or order.guards.rerun != "resumed")
 
 
 def _build_resume(order: Order, config: RunConfig, checkout: Path, fresh: Launch, where: Places) -> Resume:

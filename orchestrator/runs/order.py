@@ -1,7 +1,7 @@
 """`order.json`: everything that is needed to start a run later, after the campaign file and the code have changed."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct, structs
@@ -64,6 +64,10 @@ class GuardSpec(Config, frozen=True, kw_only=True):
     ] = None
     run_seconds: Annotated[
         Positive | None, Meta(description="stop as too_slow once the whole run has taken more seconds by the clock")
+    ] = None
+    rerun: Annotated[
+        Literal["resumed"] | None,
+        Meta(description="`resumed`: a stopped run starts over where `task.resume` says `exact: false`"),
     ] = None
     watch: Annotated[
         str, Meta(description="the number that must stay finite and not diverge; `train_loss` or `loss` if not said")

@@ -64,6 +64,8 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     provenance: dict[str, Any]
     epochs: tuple[EpochRecord, ...]
     result: Result | None
+    is_resumed: bool = False
+    """Whether its last attempt went on from a checkpoint whose task says that this changes its numbers."""
     scores: dict[str, Score] = {}
     """Metric -> what was read of it; empty if the run is not done."""
     unread: dict[str, str] = {}
@@ -139,9 +141,28 @@ def read_run(run_id: str, folder: RunFolder, measures: Measures | None = None) -
         provenance=provenance,
         epochs=epochs,
         result=result,
+        is_resumed=measures is not None and not measures.resumes_exactly and read_is_resumed(folder),
         scores=found.scores,
         unread=found.unread,
     )
+
+
+class _Attempt(Struct, frozen=True):
+    """The part of a line of `attempts.jsonl` that is read."""
+
+    checkpoint: str | None = None
+
+
+def read_is_resumed(folder: RunFolder) -> bool:
+    """Return whether the last attempt of a supervised run went on from a checkpoint; a torn line does not count."""
+    try:
+        lines = folder.attempts.read_bytes().splitlines()
+    except FileNotFoundError:
+        return False
+    for line in reversed(lines):
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            return msgspec.json.decode(line, type=_Attempt).checkpoint is not None
+    return False
 
 
 def require_sizes(folder: RunFolder) -> None:

@@ -87,6 +87,8 @@ class Measures(Struct, frozen=True, kw_only=True):
     """Split -> its table of items."""
     starts_over: bool = False
     """Whether each attempt of a run begins from nothing."""
+    resumes_exactly: bool = True
+    """Whether a resumed run ends with the numbers of one that was never stopped."""
 
 
 class ReadScores(Struct, frozen=True, kw_only=True):

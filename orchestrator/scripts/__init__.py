@@ -6,6 +6,7 @@ It must never know a campaign type, a queue or a run.
 from orchestrator import open_door
 
 NAMES = {
+    "EXAMPLES": "text",
     "InitOptions": "init",
     "Place": "trial",
     "Written": "init",

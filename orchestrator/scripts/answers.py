@@ -1,6 +1,8 @@
 """What a script answered when it was run up to its parser, or asked for its configuration. Pure."""
 
+import json
 import math
+import tomllib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from orchestrator.scripts.argparse_calls import Parsers
 from orchestrator.scripts.options import Action, Option, kind_of_value
+from orchestrator.task.config_files import format_of
 from orchestrator.task.spelling import Form
 
 MAX_NOISE_LINES = 200
@@ -57,6 +60,20 @@ def _load(text: str) -> dict[str, Any] | None:
     except (YAMLError, ValueError, RecursionError):
         return None
     return values if isinstance(values, dict) and all(isinstance(name, str) for name in values) else None
+
+
+def read_settings(content: bytes, path: str) -> dict[str, Any]:
+    """Return what a file of settings holds.
+
+    Raises:
+        ValueError: it is not of the format that its suffix says, or holds no keys.
+    """
+    text = content.decode()
+    form = format_of(path)
+    values = tomllib.loads(text) if form == "toml" else json.loads(text) if form == "json" else _load(text)
+    if not isinstance(values, dict):
+        raise ValueError(f"it is no {form.upper()} with keys and values")
+    return values
 
 
 def config_options(values: Mapping[str, Any], *, spelled_as_flags: bool, prefix: str = "") -> list[Option]:

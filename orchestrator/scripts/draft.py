@@ -1,6 +1,7 @@
 """What was found in a script, as a draft of a campaign: the command, the parameters, and what is left out. Pure."""
 
 import argparse
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
@@ -9,7 +10,7 @@ from msgspec import Struct, structs
 
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.scripts.names import seed_rank, why_left_out
-from orchestrator.scripts.options import Option
+from orchestrator.scripts.options import Option, kind_of_value
 from orchestrator.scripts.prints import Metric, Pattern
 from orchestrator.task.spelling import Flags, Form, Spelling, StyleName, spell
 
@@ -17,6 +18,7 @@ FILL_IN = "FILL_IN"
 """Stands for a value that the script needs and nobody has told."""
 MAX_INTEGER = 2**53
 """Largest whole number of a campaign file."""
+_TOLD = re.compile(r"--([A-Za-z][\w.-]*)=(.*)")
 _NAME = re.compile(r"[^\s=\-][^\s=]*")
 _TRUE = ("1", "true", "yes", "y", "t", "on")
 
@@ -33,6 +35,8 @@ class Found(Struct, frozen=True, kw_only=True):
     """Usual arguments of the person that `take_arguments` is yet to read."""
     code: tuple[str, ...] = ()
     """Pathspecs of files that a run reads beside its modules, such as Hydra's."""
+    files: tuple[str, ...] = ()
+    """Files of settings that get the parameters; then no argument passes them."""
     notes: tuple[str, ...] = ()
     """Sentences for the person."""
 
@@ -52,6 +56,8 @@ class Draft(Struct, frozen=True, kw_only=True):
     command: tuple[str, ...]
     style: StyleName | None
     code: tuple[str, ...]
+    files: tuple[str, ...] = ()
+    """Files of the checkout that get the parameters."""
     kept: tuple[Option, ...] = ()
     left: tuple[LeftOut, ...] = ()
     seed: str = ""
@@ -64,9 +70,24 @@ class Draft(Struct, frozen=True, kw_only=True):
     @property
     def forms(self) -> dict[str, Form]:
         """The forms of the parameters, in the order of the options."""
-        if self.style not in ("argparse", "absl"):
+        if self.style not in ("argparse", "absl") or self.files:
             return {}
         return {option.name: option.form for option in self.kept if option.form is not None}
+
+
+def read_words(arguments: Sequence[str]) -> Found:
+    """Return the parameters that usual arguments of the form `--name=value` tell; other words stay words."""
+    told = {match[1]: _plain(match[2]) for word in arguments if (match := _TOLD.fullmatch(word)) is not None}
+    options = tuple(Option(name=name, kind=kind_of_value(value), default=value) for name, value in told.items())
+    words = tuple(word for word in arguments if _TOLD.fullmatch(word) is None)
+    return Found(style="argparse" if options else None, options=options, words=words)
+
+
+def _plain(text: str) -> int | float | str:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 class _Parser(argparse.ArgumentParser):
@@ -217,8 +238,13 @@ def build_command(
     named = [f"{{params.{one.name}}}" for one in kept if one.is_positional]
     named += [f"{one.word}={{params.{one.name}}}" for one in kept if one.word and not one.is_positional]
     seeds = [] if seed is None else [_seed_word(seed, found.style)]
-    rest = ["{params}"] if found.style else []
+    rest = ["{params}"] if found.style and not found.files else []
     return (*start, *_doubled((*found.words, *missing, *fixed)), *named, *seeds, *rest)
+
+
+def put_seed(seed: Option) -> Option:
+    """Return the key of a file of settings that holds the seed, as a parameter."""
+    return structs.replace(seed, default="{seed}", help="the seed of each run")
 
 
 def _missing(option: Option) -> str:

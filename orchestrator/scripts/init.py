@@ -16,6 +16,8 @@ from orchestrator.scripts.draft import (
     Found,
     build_command,
     campaign_name,
+    put_seed,
+    read_words,
     sort_options,
     take_arguments,
 )
@@ -39,6 +41,9 @@ PROGRAMS = {
 """Suffix of a script -> what runs it."""
 LOCK_FILES = ("uv.lock", "poetry.lock", "pdm.lock", "pixi.lock")
 """Files that fix the versions of packages: they belong to what a run executes."""
+_HELPERS_SCORES = re.compile(r"^\s*(import|from) knockout\b.*\.scores\(", re.MULTILINE | re.DOTALL)
+_WORKERS = re.compile(r"\binit_process_group\b|\bLOCAL_RANK\b")
+"""What a script says that a launcher starts."""
 _HELPERS_SEED = re.compile(r"^\s*(import|from) knockout\b.*\.seed\b", re.MULTILINE | re.DOTALL)
 INTERPRETERS = (".venv/bin/python", "venv/bin/python")
 
@@ -48,6 +53,8 @@ class InitOptions(Struct, frozen=True, kw_only=True):
 
     arguments: tuple[str, ...] = ()
     """What a person usually writes behind the script."""
+    start: tuple[str, ...] = ()
+    """What a person usually writes before the script, such as `torchrun --nproc_per_node=2`; empty for Python alone."""
     is_static: bool = False
     """Whether only the syntax tree is read, and nothing is run."""
     seconds: float = TRIAL_SECONDS
@@ -135,7 +142,7 @@ def _look_at(place: Place, path: str, options: InitOptions) -> tuple[Draft, list
     # `#!/usr/bin/env python3` makes a file without a suffix a script of Python.
     if Path(path).suffix == ".py" or ("python" in text.partition("\n")[0] and text.startswith("#!")):
         return _look_at_python(place, path, options, text)
-    program = PROGRAMS.get(Path(path).suffix.lower())
+    program = options.start or PROGRAMS.get(Path(path).suffix.lower())
     if program is None and not os.access(place.root / path, os.X_OK):
         raise UsageError(
             f"{path}: nothing says which program runs it; give it a suffix such as .py, .sh or .R, or make it "
@@ -143,9 +150,13 @@ def _look_at(place: Place, path: str, options: InitOptions) -> tuple[Draft, list
         )
     start = (*program, path) if program else (f"./{path}",)
     begun = _Begun(script=path, start=start, code=(path,), text=text)
-    draft = _draft(place, begun, Found(words=options.arguments), frozenset())
-    note = f"{path} is no Python, so its parameters are not known; write them into the command as the file says"
-    return draft, [note, *_untracked(place, begun.code)]
+    found = structs.replace(read_words(options.arguments), arguments=())
+    draft = _draft(place, begun, found, frozenset())
+    hint = (
+        f"{path} is no Python, so its parameters are not known; name them behind `--`, such as "
+        f"`knockout init {path} -- --lr=0.1`, or write them into the command"
+    )
+    return draft, [*([] if found.options else [hint]), *_untracked(place, begun.code)]
 
 
 def _read_text(path: Path, shown: str) -> str:
@@ -180,11 +191,23 @@ def _look_at_python(place: Place, path: str, options: InitOptions, text: str) ->
     )
     found, given = take_arguments(found)
     paths = tuple(module.path for module in modules)
-    begun = _Begun(script=path, start=(interpreter, path), code=(*paths, *found.code), text=text)
+    begun = _Begun(script=path, start=(*(options.start or (interpreter,)), path), code=(*paths, *found.code), text=text)
     draft = _draft(place, begun, found, given)
     patterns = find_patterns(module.tree for module in modules)
-    draft = structs.replace(draft, patterns=patterns, metrics=find_metrics(patterns))
-    return draft, [*found.notes, *_untracked(place, paths)]
+    # Items are better evidence than what is printed, and only a run tells their columns.
+    metrics = () if _HELPERS_SCORES.search(text) else find_metrics(patterns)
+    draft = structs.replace(draft, patterns=patterns, metrics=metrics)
+    return draft, [*found.notes, *_launcher_note(path, text, options), *_untracked(place, paths)]
+
+
+def _launcher_note(script: str, text: str, options: InitOptions) -> list[str]:
+    """Say how a script that wants several processes is named."""
+    if options.start or not _WORKERS.search(text):
+        return []
+    return [
+        f"{script} works with several processes; if you start it by torchrun, write these words too: "
+        f"`knockout init torchrun --standalone --nproc_per_node=2 {script}`"
+    ]
 
 
 def find_interpreter(root: Path, script: str) -> str:
@@ -197,6 +220,9 @@ def find_interpreter(root: Path, script: str) -> str:
 
 def _draft(place: Place, begun: _Begun, found: Found, given: frozenset[str]) -> Draft:
     kept, left, seed = sort_options(found.options)
+    is_in_file = bool(found.files) and seed is not None and not seed.word
+    if seed is not None and is_in_file:
+        kept = (put_seed(seed), *kept)
     script = begun.script
     # Git knows nothing of an untracked file, so no run would have it.
     listed_code = [
@@ -206,13 +232,15 @@ def _draft(place: Place, begun: _Begun, found: Found, given: frozenset[str]) -> 
     return Draft(
         script=script,
         campaign=campaign_name(place.root.name),
-        command=build_command(begun.start, found, given, kept, seed),
+        command=build_command(begun.start, found, given, kept, None if is_in_file else seed),
         style=found.style,
         code=tuple(dict.fromkeys((*as_pathspecs(listed_code, script), *locks))),
+        files=found.files,
         kept=kept,
         left=left,
         seed=seed.name if seed else "",
-        reads_seed=SEED_VARIABLE in begun.text or bool(_HELPERS_SEED.search(begun.text)),
+        # An option is the plainer way, and two ways may contradict each other.
+        reads_seed=seed is None and (SEED_VARIABLE in begun.text or bool(_HELPERS_SEED.search(begun.text))),
     )
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from orchestrator.errors import CodeError
+from orchestrator.errors import CodeError, UsageError
 from orchestrator.files import UNREADABLE, read_plain
 from orchestrator.scripts import hook
-from orchestrator.scripts.answers import config_options, read_answer, read_config
+from orchestrator.scripts.answers import config_options, read_answer, read_config, read_settings
 from orchestrator.scripts.argparse_calls import Parsers, parsers_of
 from orchestrator.scripts.declarations import (
     absl_options,
@@ -21,11 +21,13 @@ from orchestrator.scripts.declarations import (
     dataclasses_parsed,
     fire_options,
 )
-from orchestrator.scripts.draft import Found
+from orchestrator.scripts.draft import Found, read_words
 from orchestrator.scripts.imports import Module
+from orchestrator.scripts.names import seed_rank
 from orchestrator.scripts.options import Option, options_of
 from orchestrator.scripts.syntax import Framework, call_name, calls, framework_of, keywords, text_of
 from orchestrator.scripts.trial import MAX_COPY_BYTES, Place, TooLargeError, Trial, run_trial, throw_away_code
+from orchestrator.task.config_files import SUFFIXES
 from orchestrator.task.spelling import StyleName
 from orchestrator.wording import counted, describe_bytes, listed, one_line
 
@@ -64,6 +66,13 @@ class Look(Struct, frozen=True, kw_only=True):
 def look(asked: Look) -> Found:
     """Return what a script can be told: by asking the script where that helps, else by its tree alone."""
     framework = framework_of(asked.main.tree)
+    # These read the file of settings themselves when they are asked.
+    if framework not in _OWN_FILES and (path := find_settings(asked)) is not None:
+        return _of_settings(asked, framework, path)
+    return _look_by(asked, framework)
+
+
+def _look_by(asked: Look, framework: Framework) -> Found:
     ask = None if asked.is_static else _ASK.get(framework)
     notes: tuple[str, ...] = ()
     if ask is not None:
@@ -308,11 +317,39 @@ def _globals_by_tree(asked: Look) -> Found:
 def _nothing(asked: Look) -> Found:
     found = [option.name for option in constants(asked.main.tree)]
     hint = f" (its constants: {listed(found[:6])})" if found else ""
+    told = read_words(asked.arguments)
+    if told.options:
+        return told
     note = (
         f"nothing in {asked.script} takes parameters from outside{hint}; let it read $KNOCKOUT_PARAMS, or give it "
-        "options, and run `knockout init` again"
+        "options; or name the arguments that it takes, or its file of settings, behind `--`: "
+        f"`knockout init {asked.script} -- --config config.yaml`"
     )
     return Found(words=asked.arguments, notes=(note,))
+
+
+def find_settings(asked: Look) -> str | None:
+    """Return the file of settings that the usual arguments name: YAML, JSON or TOML in the campaign's folder."""
+    for word in (part for one in asked.arguments for part in (one, one.partition("=")[2])):
+        path = PurePosixPath(word)
+        is_inside = not path.is_absolute() and ".." not in path.parts
+        if path.suffix in SUFFIXES and is_inside and (asked.place.root / word).is_file():
+            return _normal(path)
+    return None
+
+
+def _of_settings(asked: Look, framework: Framework, path: str) -> Found:
+    """Return the leaves of a file of settings, and the option of the seed where the file has none."""
+    try:
+        values = read_settings(read_plain(asked.place.root / path), path)
+    except UNREADABLE as error:
+        raise UsageError(f"{path}: this file of settings cannot be read: {one_line(str(error), MAX_ERROR)}") from None
+    leaves = config_options(values, spelled_as_flags=False)
+    own = _look_by(asked, framework) if not any(seed_rank(one.name) is not None for one in leaves) else Found()
+    seeds = [one for one in own.options if seed_rank(one.name) is not None]
+    # A leaf has no word, so the seed of the command is told from one in the file.
+    flags = [structs.replace(one, word=one.word or f"--{one.name}") for one in seeds if not one.is_positional]
+    return Found(options=(*leaves, *flags), words=asked.arguments, code=(path,), files=(path,))
 
 
 def _declared(style: StyleName, read: Callable[[ast.Module], list[Option]]) -> Callable[[Look], Found]:
@@ -322,6 +359,7 @@ def _declared(style: StyleName, read: Callable[[ast.Module], list[Option]]) -> C
     return by_tree
 
 
+_OWN_FILES = ("hydra", "lightning", "jsonargparse")
 _ASK: dict[Framework, Callable[[Look], Found]] = {
     "argparse": _ask_argparse,
     "hf": _ask_argparse,

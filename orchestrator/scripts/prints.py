@@ -8,10 +8,12 @@ from string import Formatter
 from msgspec import Struct
 
 from orchestrator.scripts.names import direction_of, held_out_word, metric_rank
-from orchestrator.scripts.syntax import call_name, calls, text_of
+from orchestrator.scripts.syntax import call_name, calls, keywords, text_of
 from orchestrator.task.metric_spec import Direction
 
 PRINTERS = ("print", "info", "log", "write", "debug", "print0", "main_print", "echo", "secho", "log_print")
+STREAMS = ("stdout", "stderr", "tqdm", "pbar", "bar", "console")
+"""What a person sees; what is written elsewhere is no line of the log."""
 MAX_PATTERNS = 4
 _STEPS = ("epoch", "step", "iter", "iteration", "global_step")
 _COUNTERS = ("len", "int", "float", "round", "sum", "item", "mean", "min", "max")
@@ -64,7 +66,7 @@ def find_patterns(trees: Iterable[ast.AST]) -> tuple[Pattern, ...]:
     found: dict[str, Pattern] = {}
     for tree in trees:
         for call in calls(tree):
-            if call_name(call).rpartition(".")[2] in PRINTERS:
+            if _prints(call):
                 for line in _lines(_parts_of(call)):
                     if (pattern := _pattern_of(line)) is not None:
                         found.setdefault(pattern.text, pattern)
@@ -72,6 +74,15 @@ def find_patterns(trees: Iterable[ast.AST]) -> tuple[Pattern, ...]:
     ranked = sorted(found.values(), key=lambda one: min(one.rank(name) for name in one.quantities))
     kept = {pattern.text for pattern in ranked[:MAX_PATTERNS]}
     return _told_apart([pattern for text, pattern in found.items() if text in kept])
+
+
+def _prints(call: ast.Call) -> bool:
+    """Whether a call prints a line of the log."""
+    owner, _, name = call_name(call).rpartition(".")
+    # `print(..., file=log)` and `log.write(...)` go into a file of the script's own.
+    place = call_name(given) if (given := keywords(call).get("file")) is not None else owner
+    is_elsewhere = given is not None or name == "write"
+    return name in PRINTERS and not (is_elsewhere and place.rpartition(".")[2].lower() not in STREAMS)
 
 
 def _told_apart(patterns: list[Pattern]) -> tuple[Pattern, ...]:
@@ -99,7 +110,8 @@ def find_metrics(patterns: Iterable[Pattern]) -> tuple[Metric, ...]:
         for name in pattern.quantities:
             ranks[name] = min(pattern.rank(name), ranks.get(name, 2))
     metrics: dict[str, Metric] = {}
-    for name in sorted(ranks, key=ranks.__getitem__):
+    # A ratio says of how many it is, so it is the best evidence of its kind.
+    for name in sorted(ranks, key=lambda one: (ranks[one], "/" not in one)):
         better = direction_of(name)
         if better is not None:
             called = "accuracy" if "/" in name else name
@@ -258,11 +270,10 @@ def _finish(text: str, names: list[str], ratios: list[str]) -> Pattern | None:
             quantities.append("correct/total")
         elif direction_of(name) and not {name, *(name.removesuffix(end) for end in _OF_A_RATIO)} & set(ratios):
             quantities.append(name)
-    return (
-        Pattern(text=" ".join(text.split()), quantities=tuple(sorted(quantities, key=metric_rank)))
-        if quantities
-        else None
-    )
+    # Numbers alone would be found in every line.
+    if not quantities or not re.search(r"[^\W\d_]", re.sub(r"\{\w+\}", "", text)):
+        return None
+    return Pattern(text=" ".join(text.split()), quantities=tuple(sorted(quantities, key=metric_rank)))
 
 
 def _name_of(before: str, number: _Number) -> str:

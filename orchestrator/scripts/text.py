@@ -63,13 +63,18 @@ def _task(draft: Draft) -> list[str]:
         *_line(f"command: {_flow(draft.command)}", _command_comment(draft), "  "),
         *(
             []
-            if draft.style
+            if draft.style or draft.files
             else ["  # Nothing passes parameters on. Add the words that tell them, such as --lr={params.lr}."]
         ),
-        *(_line(f"style: {style}", _STYLE_COMMENTS[style], "  ") if style else []),
+        *(_line(f"style: {style}", _STYLE_COMMENTS[style], "  ") if style and not draft.files else []),
         *_forms(draft),
         *_reads(draft),
         *_code(draft),
+        *(
+            _line(f"files: {{{', '.join(f'{_key(one)}: merge' for one in draft.files)}}}", _FILES_COMMENT, "  ")
+            if draft.files
+            else []
+        ),
         *_examples(draft),
         *_progress(draft),
     ]
@@ -77,13 +82,14 @@ def _task(draft: Draft) -> list[str]:
 
 def _command_comment(draft: Draft) -> str:
     parts = ["an argument list, never a shell"]
-    if draft.style:
+    if draft.style and not draft.files:
         parts.append("{params} spells the parameters of `baseline`")
     if any(FILL_IN in word for word in draft.command):
         parts.append(f"put your value in the place of {FILL_IN}")
     return "; ".join(parts)
 
 
+_FILES_COMMENT = "gets the parameters of `baseline` in each run's checkout; its other keys stay"
 _STYLE_COMMENTS = {
     "argparse": "how {params} spells them: --name=value",
     "literal": "how {params} spells them: --name=value, with values as Python writes them",
@@ -146,11 +152,28 @@ def _code(draft: Draft) -> list[str]:
 def _examples(draft: Draft) -> list[str]:
     name, data = _path_of(draft, _DATA) or ("train", "data/train")
     _, output = _path_of(draft, _OUTPUTS) or ("", "out")
+    how = next((_resume_word(one.option.name) for one in draft.left if _RESUMES.fullmatch(one.option.name)), "--resume")
     return [
-        f"  # data: {{{name}: {data}}}  # what git ignores and a run reads: linked into its checkout",
-        f"  # outputs: [{output}]  # what it writes beside its code: kept in the run folder",
-        f"  # resume: {{when: {output}/ckpt.pt, arguments: [--resume]}}  # how a stopped run goes on",
+        f"  # data: {{{name}: {data}}}  # {EXAMPLES['data']}",
+        f"  # outputs: [{output}]  # {EXAMPLES['outputs']}",
+        f"  # resume: {{when: {output}/ckpt.pt, arguments: [{_text(how)}]}}  # {EXAMPLES['resume']}",
     ]
+
+
+def _resume_word(name: str) -> str:
+    # nanoGPT's `init_from` says how, and the others say from what.
+    return f"--{name}=resume" if name == "init_from" else f"--{name}={{checkpoint}}"
+
+
+_RESUMES = re.compile(r"resume(_from_checkpoint|_from|_path)?|init_from|(ckpt|checkpoint)(_path)?")
+EXAMPLES = {
+    "data": "what git ignores and a run reads: linked into its checkout",
+    "outputs": "what it writes beside its code: kept in the run folder",
+    "resume": 'how a stopped run goes on; with it, "{resume}" stands in the command',
+    "progress": "lines of the output, with named numbers",
+    "metrics": "the numbers that verdicts are about; the first is judged",
+}
+"""Key -> the end of the comment in which a draft shows how the key is written; `check` puts the key in its place."""
 
 
 _DATA = re.compile(r"data|(.*_)?(data|dataset)_?(dir|path|root|folder|file)|(train|val|test)_(file|path|dir)")
@@ -173,9 +196,7 @@ def _path_of(draft: Draft, expression: re.Pattern[str]) -> tuple[str, str] | Non
 
 def _progress(draft: Draft) -> list[str]:
     if not draft.patterns:
-        return [
-            '  # progress: {stdout: "step {step}: val loss {val_loss}"}  # lines of the output, with named numbers',
-        ]
+        return [f'  # progress: {{stdout: "step {{step}}: val loss {{val_loss}}"}}  # {EXAMPLES["progress"]}']
     comment = f"{GUESS}lines of the output, as the script prints them: literal text with named numbers"
     if len(draft.patterns) == 1:
         return [*_line("progress:", comment, "  "), f"    stdout: {_text(draft.patterns[0].text)}"]
@@ -189,7 +210,7 @@ def _progress(draft: Draft) -> list[str]:
 def _metrics(draft: Draft) -> list[str]:
     if not draft.metrics:
         return [
-            "# metrics:  # the numbers that verdicts are about; the first is judged",
+            f"# metrics:  # {EXAMPLES['metrics']}",
             "#   val_loss: {better: lower, margin: 0.02}  # margin: the smallest difference that matters",
         ]
     first = draft.metrics[0].name

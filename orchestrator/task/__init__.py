@@ -42,6 +42,7 @@ NAMES = {
     "Role": "metric_spec",
     "SEED": "command",
     "SEED_VARIABLE": "templates",
+    "SUFFIXES": "config_files",
     "Schema": "kinds",
     "Speed": "radio",
     "Spelling": "spelling",

@@ -101,6 +101,10 @@ class ResumeSpec(Config, frozen=True, kw_only=True):
     arguments: Annotated[tuple[str, ...], Meta(description="what `{resume}` stands for, if a checkpoint is there")] = ()
     signal: Annotated[SignalName, Meta(description="asks the command to save and end")] = "SIGTERM"
     grace_seconds: Annotated[float, Meta(ge=0)] = GRACE_SECONDS
+    exact: Annotated[
+        bool,
+        Meta(description="false: a resumed run ends with other numbers, as `check --resume` measured; it is marked"),
+    ] = True
 
 
 class EnvSpec(Config, frozen=True, kw_only=True):

@@ -110,6 +110,7 @@ def _recorded_facts(arm: Arm, run: RunRecord) -> Facts:
     facts |= {f"environment: {name}": versions[name] for name in sorted(versions) if name not in ("platform", "gpu")}
     # The whole platform would name a kernel's update as a confound.
     facts["environment: machine"] = _machine_type(versions.get("platform") or wording.NOT_RECORDED)
+    facts["resumed:"] = "yes" if run.is_resumed else "no"
     facts["device:"] = _device_kind(origin.get("device") or wording.NOT_RECORDED, versions.get("gpu"))
     return facts
 

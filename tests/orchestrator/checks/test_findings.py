@@ -353,6 +353,12 @@ class TestResume:
         told = self.judge(run(0, 0.75, resumed_from="/r/out/3.ckpt"))
         assert told.kind == "problem"
         assert "other numbers than never stopped (loss 0.75 and 0.5); runs that were stopped say so in" in told.text
+        assert [offer.line for offer in told.offers] == ["task.resume.exact: false"]
+
+    def test_other_numbers_are_no_problem_once_the_file_says_so(self) -> None:
+        said = facts(resume={**RESUME, "exact": False})
+        told = judge_resumed(said, three(), self.stopped(), run(0, 0.75, resumed_from="/r/out/3.ckpt"))
+        assert (told.kind, told.offers) == ("note", ())
 
     def test_other_numbers_are_no_fault_of_resuming_where_no_run_repeats(self) -> None:
         told = self.judge(run(0, 0.75, resumed_from="/r/out/3.ckpt"), again=run(0, 0.25))

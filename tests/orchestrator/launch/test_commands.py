@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -30,7 +30,7 @@ from orchestrator.task.spec import parse_task
 
 CPU = Slot("cpu0", {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3"})
 GPUS = Slot("gpu0", {"OMP_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": "0,3"})
-TASK = {
+TASK: dict[str, Any] = {
     "command": ["python", "train.py", "--seed={seed}", "{params}", "{resume}"],
     "code": ["."],
     "data": {"text": "data/text", "far": "/data/far", "near": "../near", "some": "data/*.bin"},
@@ -262,3 +262,14 @@ def test_what_cannot_be_forked_is_told(command: tuple[str, ...], env: dict[str, 
     task = parse_task({"command": list(command), "code": ["."], "env": env})
     problem = find_preload_problem(task, command)
     assert problem == wanted or (wanted is not None and problem is not None and problem.startswith(wanted))
+
+
+@pytest.mark.parametrize(
+    ("exact", "rerun", "goes_on"), [(True, "resumed", True), (False, None, True), (False, "resumed", False)]
+)
+def test_a_stopped_run_starts_over_where_going_on_would_change_its_numbers(
+    build: LaunchBuilder, exact: bool, rerun: Literal["resumed"] | None, goes_on: bool
+) -> None:
+    launch = build(guards=GuardSpec(rerun=rerun), resume={**TASK["resume"], "exact": exact})
+    assert (launch.resume is not None) is goes_on
+    assert (launch.stop_signal, launch.grace_seconds) == ("SIGINT", 7)

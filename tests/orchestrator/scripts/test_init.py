@@ -353,8 +353,8 @@ class TestOtherStyles:
         stranger.commit({name: "echo val_loss: 1.2\n"})
         notes = stranger.init(name, "fast").notes
         assert (
-            notes[0]
-            == f"{name} is no Python, so its parameters are not known; write them into the command as the file says"
+            notes[0] == f"{name} is no Python, so its parameters are not known; name them behind `--`, such as "
+            f"`knockout init {name} -- --lr=0.1`, or write them into the command"
         )
         assert stranger.task.command == (program, name, "fast")
         assert "# Nothing passes parameters on. Add the words that tell them" in stranger.text

@@ -33,9 +33,9 @@ def patterns(source: str) -> list[str]:
         ("print('epoch ' + str(epoch) + ' loss: ' + str(loss))", "epoch {epoch} loss: {loss}"),
         ("print(f'{name}: step {i} loss {x:.2f}')", ": step {step} loss {loss}"),
         ("print(f'loss {x:.2f} of {name}')", "loss {loss} of"),
-        ("print(f'{{loss}} {loss:.2f}')", "{{loss}} {loss}"),
-        ("print(f'{loss:.2f} {loss:.2f}')", "{loss} {loss_2}"),
-        ("print('{:.1f} {acc:.1f}'.format(lr, acc=test_acc))", "{lr} {acc}"),
+        ("print(f'of {{loss}} {loss:.2f}')", "of {{loss}} {loss}"),
+        ("print(f'at {loss:.2f} {loss:.2f}')", "at {loss} {loss_2}"),
+        ("print('at {:.1f} {acc:.1f}'.format(lr, acc=test_acc))", "at {lr} {acc}"),
     ],
 )
 def test_a_print_becomes_a_pattern(source: str, pattern: str) -> None:
@@ -79,3 +79,21 @@ def test_metrics_come_in_the_order_of_their_likelihood() -> None:
         ("loss", "loss", "lower"),
         ("train_acc", "train_acc", "higher"),
     ]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "file.write(f'loss {loss}')",
+        "print(f'loss {loss}', file=log)",
+        "file.write(' '.join(map(str, weights)))",
+        "print(f'{loss:.2f} {acc:.2f}')",
+    ],
+)
+def test_what_goes_into_a_file_and_numbers_alone_are_no_pattern(source: str) -> None:
+    assert patterns(source) == []
+
+
+def test_what_a_person_sees_is_a_line_wherever_it_is_written() -> None:
+    source = "print(f'loss {a}', file=sys.stderr)\nsys.stdout.write(f'acc {b}')\ntqdm.write(f'error {c}')\n"
+    assert patterns(source) == ["loss {loss}", "acc {acc}", "error {error}"]

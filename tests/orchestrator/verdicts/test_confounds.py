@@ -278,3 +278,11 @@ def test_a_confound_seen_from_one_side_is_seen_from_the_other(
         return len(find_confounds(first[0], second[0], {0: (first[1], second[1])}))
 
     assert count((arm, run), (reference, reference_run)) == count((reference, reference_run), (arm, run))
+
+
+def test_a_resumed_run_is_a_confound_where_one_side_alone_has_it(plan: Plan, a_run: Callable[..., RunRecord]) -> None:
+    arm, reference = plan.arms["E5"], plan.arms["baseline"]
+    ours, theirs = (a_run(plan, one.id, 0, provenance=ORIGIN) for one in (arm, reference))
+    resumed, also = (structs.replace(run, is_resumed=True) for run in (ours, theirs))
+    assert find_confounds(arm, reference, {0: (resumed, theirs)}) == ("resumed: no in baseline, yes in E5 (seed 0)",)
+    assert find_confounds(arm, reference, {0: (resumed, also)}) == ()
