@@ -3,7 +3,9 @@
 `FAULTS_STRANGER_MOMENTS` says how many moments there are, half of them for each script.
 """
 
+import contextlib
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +13,19 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import lend, make_repository_in_use
+from tests.faults.conftest import DISK_BYTES, lend, make_repository_in_use
 from tests.faults.machine import Machine
+from tests.faults.places import fill, small_disk
 from tests.faults.storm import KIND, SEED
-from tests.faults.strangers import STRANGER_DEATHS, STYLES, StrangerMachine, StrangerStorm, kill_worker, lost_steps
+from tests.faults.strangers import (
+    STEPS,
+    STRANGER_DEATHS,
+    STYLES,
+    StrangerMachine,
+    StrangerStorm,
+    kill_worker,
+    lost_steps,
+)
 
 MOMENTS = int(os.environ.get("FAULTS_STRANGER_MOMENTS", "8"))
 MUST_BE_0 = ("finished runs trained twice", "checkpointed steps lost", "leftovers", "false failures", "tracebacks")
@@ -46,6 +57,29 @@ def test_nothing_is_lost_when_processes_of_a_script_are_killed(stranger: Strange
     assert stranger.counts["attempts"] > len(stranger.folders())
     assert sum(count for name, count in stranger.counts.items() if name.startswith(KIND)) == MOMENTS // len(STYLES)
     assert "nothing waited" in stranger.must("work")
+
+
+def test_a_full_disk_is_told_and_the_script_goes_on_once_there_is_room(tmp_path: Path) -> None:
+    machine = StrangerMachine(tmp_path, "globals")
+    make_repository_in_use(machine)
+    machine.must("queue", "add", "baseline", "--seeds", "1")
+    with contextlib.ExitStack() as until_the_end:
+        try:
+            disk = until_the_end.enter_context(small_disk(machine, DISK_BYTES))
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"only root may mount a small disk: {error}")
+        (folder,) = machine.folders()
+        work = machine.start_work()
+        machine.wait_for(lambda: folder.log.exists() and b"step 5: " in folder.log.read_bytes(), "a script trains")
+        filler = fill(disk)
+        work.wait(timeout=120)
+        assert "disk is full" in machine.log_tail()
+        assert folder.read_result() is None
+        filler.unlink()
+        machine.works.clear()
+        machine.finish()
+        assert [record.step for record in folder.read_epochs()] == list(STEPS["globals"])
+        assert machine.losses == []
 
 
 @pytest.mark.parametrize(
