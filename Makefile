@@ -43,7 +43,8 @@ gpu: setup  ## gather in .gpu/ what a GPU machine without a network needs (GPU_P
 	$(BIN)/python -m gpu.gather $(if $(GPU_PYTHON),--python $(GPU_PYTHON)) $(MORE)
 
 soak: setup  ## make 500 faults of all kinds at random moments, count what is lost, and write docs/reliability.md (half an hour)
-	FAULTS_MOMENTS=$${FAULTS_MOMENTS:-500} FAULTS_REAL_MOMENTS=$${FAULTS_REAL_MOMENTS:-30} FAULTS_PAGE=docs/reliability.md \
+	FAULTS_MOMENTS=$${FAULTS_MOMENTS:-500} FAULTS_REAL_MOMENTS=$${FAULTS_REAL_MOMENTS:-30} \
+	FAULTS_STRANGER_MOMENTS=$${FAULTS_STRANGER_MOMENTS:-50} FAULTS_PAGE=docs/reliability.md \
 	.ci/postgres $(BIN)/python -m pytest -n 2 --dist worksteal tests/faults
 
 clean:  ## remove the virtual environment; results and reports stay

@@ -73,7 +73,7 @@ def queue_list(file: Path) -> Listing:
 
 
 def stop(file: Path) -> list[str]:
-    """Ask every worker to finish its epochs and to end; return in sentences who was asked."""
+    """Ask every worker to let its trainings save and end, and to end too; return in sentences who was asked."""
     return control.stop(find_paths(file))
 
 

@@ -78,7 +78,7 @@ def retry(options: argparse.Namespace) -> int:
 
 
 def stop(options: argparse.Namespace) -> int:
-    """Ask every worker to finish its epochs and to end."""
+    """Ask every worker to let its trainings save and end, and to end too."""
     return say(control.stop(options.file))
 
 

@@ -67,12 +67,14 @@ class LiveTable:
         waiting = [row for row in rows if row.state is RunState.QUEUED]
         title = f"{len(ended)} of {len(rows)} runs ended, {len(waiting)} waiting{_about(seconds_left(rows, live))}"
         table = Table(title=title, title_justify="left")
-        for heading in ("experiment", "seed", "epoch", "val loss", "s/epoch", "state", "left"):
+        # A script tells steps; nobody knows how many it will tell.
+        unit = "step" if live and all(run.num_epochs is None for run in live) else "epoch"
+        for heading in ("experiment", "seed", unit, "val loss", f"s/{unit}", "state", "left"):
             table.add_column(heading, justify="right" if heading not in ("experiment", "state") else "left")
         followed = {run.id: run for run in live}
         # A terminal may have 24 lines: show the last runs that ended, those under way, and the next that wait.
         for row in (*ended[-NUM_SHOWN:], *(row for row in rows if row.id in followed), *waiting[:NUM_SHOWN]):
-            cells = _live_cells(followed[row.id]) if row.id in followed else ["", "", ""]
+            cells = describe_live(followed[row.id]) if row.id in followed else ["", "", ""]
             remaining = _about(_run_seconds_left(followed[row.id])) if row.id in followed else ""
             table.add_row(
                 cell(row.experiment), str(row.seed), *cells, styled(row.state.value), remaining.removeprefix(", ")
@@ -80,11 +82,13 @@ class LiveTable:
         return table
 
 
-def _live_cells(live: LiveRun) -> list[str]:
+def describe_live(live: LiveRun) -> list[str]:
+    """Return three cells of a run under way: how far it is, its loss, and the seconds of its last epoch or step."""
     if not live.epochs:
-        return [f"0{_of(live)}", "", ""]
+        return ["" if live.num_epochs is None else f"0{_of(live)}", "", ""]
     last = live.epochs[-1]
-    return [f"{last.epoch}{_of(live)}", _say_loss(last.told), f"{last.seconds:.2f}"]
+    step = last.epoch if last.step is None else last.step
+    return [f"{step:.15g}{_of(live)}", _say_loss(last.told), f"{last.seconds:.2f}"]
 
 
 def _of(live: LiveRun) -> str:

@@ -117,8 +117,8 @@ def _add_run(verbs: Verbs) -> None:
         "run",
         "run.run",
         "train the missing runs, judge, and write the report",
-        "A run that has a result is never trained again. After one Ctrl-C every training finishes its epoch and keeps\n"
-        "its checkpoint; the same command goes on from there. A second Ctrl-C stops at once.",
+        "A run that has a result is never trained again. After one Ctrl-C every training is asked to save and end;\n"
+        "the same command goes on from its checkpoint. A second Ctrl-C stops at once.",
     )
     add_campaign(verb)
     add_slots(verb)
@@ -132,7 +132,7 @@ def _add_run(verbs: Verbs) -> None:
         "--budget",
         type=parse_budget,
         metavar="TIME",
-        help="with --until-decided: time limit, e.g. 90s, 30m, 2h; epochs under way are finished",
+        help="with --until-decided: time limit, e.g. 90s, 30m, 2h; runs under way save and end",
     )
     add_snapshot(verb)
 
@@ -178,7 +178,7 @@ def _add_show(verbs: Verbs) -> None:
         "plan.show",
         "show an experiment: its full configuration, how it differs from its reference, its size",
     )
-    verb.add_argument("experiment", metavar="EXPERIMENT", help="e.g. H2")
+    verb.add_argument("experiment", metavar="EXPERIMENT", help="its name in the campaign file")
     add_campaign(verb, with_experiments=False)
     add_json(verb)
 
@@ -191,7 +191,7 @@ def _add_why(verbs: Verbs) -> None:
         "explain a verdict step by step, or compare a run with what would be trained now",
         "For an experiment: works its verdict out from the raw counts, one line for each number.\n"
         "For a run: compares its folder with the plan's run of the same experiment, seed and profile: configuration,\n"
-        "code, captures and format. If they are the same, `knockout run` takes its result.",
+        "code, data and format. If they are the same, `knockout run` takes its result.",
     )
     verb.add_argument(
         "run", metavar="EXPERIMENT|RUN", help="the id of an experiment or of a run, or the beginning of a run's id"
@@ -260,7 +260,7 @@ def _add_stop(verbs: Verbs) -> None:
         verbs,
         "stop",
         "control.stop",
-        "ask every `run` and `work` to finish its epochs, keep the checkpoints, and end",
+        "ask every `run` and `work` to let its trainings save and end, and to end too",
     )
     add_file(verb)
 
@@ -329,7 +329,7 @@ def _add_checkout(verbs: Verbs) -> None:
         "maintenance.checkout",
         "put an experiment's newest commit into a new folder",
     )
-    verb.add_argument("experiment", metavar="EXPERIMENT", help="e.g. H2")
+    verb.add_argument("experiment", metavar="EXPERIMENT", help="its name in the campaign file")
     verb.add_argument("--path", type=Path, metavar="DIR", help="the new folder (one in Knockout's cache)")
     add_file(verb)
 

@@ -38,3 +38,8 @@ def print_json(value: object) -> int:
         text = BEYOND_ASCII.sub(lambda sign: json.dumps(sign[0])[1:-1], text)
     print(text)
     return 0
+
+
+def describe_kept(command: str) -> str:
+    """Say what stays of trainings that were asked to stop, and which command goes on with them."""
+    return f"results and checkpoints are kept, `{command}` goes on from them; without a checkpoint a run starts over"

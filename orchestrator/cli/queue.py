@@ -8,7 +8,7 @@ from orchestrator.api.control import count_states
 from orchestrator.api.queue import RunOptions
 from orchestrator.api.work import Worked, WorkOptions
 from orchestrator.cli.live import LiveTable, print_failures
-from orchestrator.cli.output import say, say_if
+from orchestrator.cli.output import describe_kept, say, say_if
 from orchestrator.cli.request import read_request
 from orchestrator.cli.terminal import show
 from orchestrator.errors import INTERRUPTED
@@ -31,7 +31,7 @@ def work(options: argparse.Namespace) -> int:
     say(problem for problem in worked.problems if problem not in table.shown_problems)
     say([_count_ended(worked)])
     if not worked.is_complete:
-        show("stopped: finished epochs are kept, `knockout work` goes on from them")
+        show(f"stopped: {describe_kept('knockout work')}")
         return INTERRUPTED
     return max(print_failures(worked.rows), 1 if worked.problems else 0)
 

@@ -14,7 +14,7 @@ from orchestrator.api import train
 from orchestrator.api.queue import RunOptions
 from orchestrator.api.report import Outcome, SeedDecisionState, VerdictRow
 from orchestrator.cli.live import LiveTable, print_failures
-from orchestrator.cli.output import print_json, say, say_if
+from orchestrator.cli.output import describe_kept, print_json, say, say_if
 from orchestrator.cli.request import read_request
 from orchestrator.cli.terminal import OUT, cell, show, styled
 from orchestrator.errors import INTERRUPTED
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     say(_staged_lines(outcome))
     if not outcome.is_complete:
         command = "knockout run --until-decided" if options.until_decided else "knockout run"
-        show(f"interrupted: finished epochs are kept, `{command}` goes on from them")
+        show(f"interrupted: {describe_kept(command)}")
         return INTERRUPTED
     return max(print_failures(outcome.rows), 1 if outcome.problems else 0)
 

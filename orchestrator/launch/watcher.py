@@ -28,7 +28,7 @@ CAN_GO_ON = {
     CHANGED: "a capture changed while the job trained; put it back, and it goes on from its last checkpoint",
     NO_SPACE: "the disk is full; free some space, and it goes on from its last checkpoint",
     HELD: "another job was at work in its folder, or has taken it over; it goes on from there",
-    UNKNOWN_STATUS: "the job is gone and nobody can tell how it ended; it goes on from its last checkpoint",
+    UNKNOWN_STATUS: "the job is gone and nobody can tell how it ended; it goes on from its last checkpoint, if any",
 }
 """Exit status of a job without a result that can go on -> what is said about it."""
 EXPLAINED_BY_LOG = (AWAY, CHANGED, NO_SPACE)

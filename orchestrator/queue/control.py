@@ -16,7 +16,7 @@ from orchestrator.runs.results import describe_holder, find_holder, has_job, rea
 from orchestrator.runs.states import Failure, RunState
 
 CANCELLED = "cancelled by `knockout cancel`; the next `knockout run` or `queue add` that plans it queues it again"
-ASKED = "asked to stop: {who} finishes the current epochs, keeps the checkpoints and ends"
+ASKED = "asked to stop: {who} lets its trainings save, and ends"
 ORPHANED = "its worker is gone and its job trains on; the next `knockout work` takes it over"
 NONE_FAILED = "no run has failed"
 UNKNOWN_JOB = (
@@ -153,7 +153,7 @@ def refuse_unless_waiting(row: QueuedRun) -> None:
     if row.state in (RunState.QUEUED, RunState.INTERRUPTED):
         return
     if row.state is RunState.RUNNING:
-        how = f"process {row.pid} on {row.host} trains it; `knockout stop` lets it finish its epoch"
+        how = f"process {row.pid} on {row.host} trains it; `knockout stop` lets it save and end"
     else:
         how = "it has ended, so there is nothing to cancel"
     raise UsageError(f"{row.id} is {row.state.value}, not waiting: {how}")
@@ -262,7 +262,7 @@ def _let_wait_again(paths: Paths, store: Store, row: QueuedRun) -> None:
 
 
 def stop(paths: Paths) -> list[str]:
-    """Ask every worker to finish the epochs of its runs and to end; return who was asked, in sentences."""
+    """Ask every worker to let its trainings save and to end; return who was asked, in sentences."""
     if not paths.has_queue:
         return _stop_strays(paths, set()) or ["nobody is at work"]
     with reconciled(paths) as store:
@@ -284,7 +284,7 @@ def _stop_strays(paths: Paths, followed: Collection[str]) -> list[str]:
 
 
 def _ask_job_to_stop(paths: Paths, run_id: str) -> str | None:
-    """Ask the job in a run's folder to finish its epoch; return a sentence about it, None if there is no job."""
+    """Ask the job in a run's folder to save and end; return a sentence about it, None if there is no job."""
     folder = paths.run(run_id)
     try:
         is_asked = ask_job_to_stop(folder)

@@ -127,9 +127,7 @@ def _refuse_held(paths: Paths, folders: Sequence[Path]) -> None:
     jobs = [path.name for path in folders if has_job(paths.run(path.name))]
     held = [(row.id, f"process {row.pid} on {row.host}") for row in _read_held(paths)]
     for run_id, who in [*held, *((job, "its job") for job in jobs)]:
-        raise RunError(
-            f"{paths.runs / run_id} is held by {who}; `knockout stop` lets it finish its epoch, then rebuild"
-        )
+        raise RunError(f"{paths.runs / run_id} is held by {who}; `knockout stop` lets it save and end, then rebuild")
 
 
 def _read_held(paths: Paths) -> list[QueuedRun]:
@@ -213,5 +211,9 @@ def _unfinished(folder: RunFolder) -> Result:
     if not folder.provenance.exists():
         return Result(state=RunState.QUEUED.value, reason="", epochs=0)
     epochs = len(folder.read_epochs())
+    if folder.attempts.exists():
+        # A script's rows are no checkpoints, so they do not say from where it goes on.
+        reason = "stopped; it goes on from its last checkpoint, or starts over where it has none"
+        return Result(state=RunState.INTERRUPTED.value, reason=reason, epochs=epochs)
     when = f"after epoch {epochs}" if epochs else "before its first epoch"
     return Result(state=RunState.INTERRUPTED.value, reason=f"stopped {when}; it goes on from there", epochs=epochs)

@@ -18,6 +18,7 @@ from tests.faults.machine import Counts, Machine
 from tests.faults.namespaces import SpacedMachine
 from tests.faults.places import small_disk
 from tests.faults.silence import forget_queue_file, needs_server, schema_behind_proxy
+from tests.faults.strangers import STRANGER_DEATHS
 from tests.faults.table import MARKS, add_up, table_lines
 from tests.faults.users import TeamMachine, needs_users, team_folder
 
@@ -193,4 +194,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if PAGE is not None and found:
         terminalreporter.section(f"written into {PAGE}")
         sys.stdout.flush()
-        publish(table_lines(ALL, add_up(found.values()), time.monotonic() - STARTED), Path(PAGE), MARKS)
+        lines = table_lines((*ALL, STRANGER_DEATHS), add_up(found.values()), time.monotonic() - STARTED)
+        publish(lines, Path(PAGE), MARKS)

@@ -44,7 +44,7 @@ def test_a_run_that_is_interrupted_or_killed_keeps_its_epochs_and_goes_on(study:
                 break  # its job lives on for a moment, and holds what `run` printed into
             printed, _ = process.communicate()
         assert process.returncode == 130, printed
-        assert "finished epochs are kept" in printed
+        assert "results and checkpoints are kept" in printed
         assert "0 runs trained, 0 had their result already" in printed
         before, kept = kept, epochs.read_text().splitlines()
         assert len(before) + 2 <= len(kept) < NUM_EPOCHS

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from orchestrator.api.work import LiveRun
 from orchestrator.cli import live
-from orchestrator.cli.live import LiveTable, print_failures, seconds_left
+from orchestrator.cli.live import LiveTable, describe_live, print_failures, seconds_left
 from orchestrator.queue.store import QueuedRun
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.states import RunState
@@ -37,6 +37,16 @@ def a_live_run(tmp_path: Path) -> Callable[..., LiveRun]:
 def test_before_the_first_epoch_nobody_knows_how_long_it_takes(a_live_run: Callable[..., LiveRun]) -> None:
     assert seconds_left([a_row(1, RunState.RUNNING)], [a_live_run(1)]) is None
     assert seconds_left([], []) is None
+
+
+def test_a_script_is_as_far_as_the_step_that_it_told_last_and_a_silent_one_shows_no_step(
+    a_live_run: Callable[..., LiveRun],
+) -> None:
+    told, silent, counted = a_live_run(1, 2.0, step=1234567.0), a_live_run(2), a_live_run(3, 2.0)
+    told.num_epochs = silent.num_epochs = None
+    assert describe_live(told)[0] == "1234567"
+    assert describe_live(silent) == ["", "", ""]
+    assert (describe_live(counted)[0], describe_live(a_live_run(4))[0]) == ("1/10", "0/10")
 
 
 def test_the_time_left_is_that_of_the_epochs_that_are_left(a_live_run: Callable[..., LiveRun]) -> None:

@@ -45,7 +45,8 @@ def test_where_nothing_waits_that_is_said(study: Any, capsys: pytest.CaptureFixt
         (
             Worked(rows=[a_row("E5", RunState.DONE)], problems=(), is_complete=False),
             130,
-            "1 run ended: 1 done\nstopped: finished epochs are kept, `knockout work` goes on from them\n",
+            "1 run ended: 1 done\nstopped: results and checkpoints are kept, `knockout work` "
+            "goes on from them; without a checkpoint a run starts over\n",
         ),
         (Worked(rows=[], problems=("the disk is full",), is_complete=True), 1, "the disk is full\nno run ended\n"),
         (

@@ -124,7 +124,7 @@ class TestCancel:
     @pytest.mark.parametrize(
         ("state", "what"),
         [
-            ("running", "E5-s1-1 is running, not waiting: process 12 on ada trains it; `knockout stop` lets it finish"),
+            ("running", "E5-s1-1 is running, not waiting: process 12 on ada trains it; `knockout stop` lets it save"),
             ("done", "E5-s1-1 is done, not waiting: it has ended, so there is nothing to cancel"),
         ],
     )
@@ -299,7 +299,7 @@ class TestStop:
     ) -> None:
         beat(study, here, ADA, gone)
         assert main(["stop"]) == 0
-        lets = "finishes the current epochs, keeps the checkpoints and ends"
+        lets = "lets its trainings save, and ends"
         assert sorted(capsys.readouterr().out.splitlines()) == sorted(
             f"asked to stop: process {worker.pid} on {worker.host} {lets}" for worker in (here, ADA)
         )
@@ -325,8 +325,7 @@ class TestStop:
         with study.paths.run(run_id).hold():
             assert main(["stop"]) == 0
         assert capsys.readouterr().out == (
-            f"asked to stop: the job of {run_id}, whose worker is gone, finishes the current epochs, keeps the "
-            "checkpoints and ends\n"
+            f"asked to stop: the job of {run_id}, whose worker is gone, lets its trainings save, and ends\n"
         )
         assert asked == [Process.own()]
 

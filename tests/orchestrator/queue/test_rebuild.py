@@ -205,6 +205,18 @@ def test_another_versions_database_is_replaced(
     assert set(status(capsys)) == set(folders)
 
 
+def test_a_stopped_script_goes_on_from_its_checkpoint_whatever_rows_it_has_told(study: Any, folders: list[str]) -> None:
+    folder = study.paths.run(folders[0])
+    folder.result.unlink(missing_ok=True)
+    folder.provenance.write_text("{}")
+    folder.attempts.touch()
+    study.queue(folders[0], "queued")
+    rebuild(study.paths)
+    (row,) = (row for row in rows_of(study) if row.id == folders[0])
+    assert row.state is RunState.INTERRUPTED
+    assert row.reason == "stopped; it goes on from its last checkpoint, or starts over where it has none"
+
+
 class TestASharedDatabase:
     """One that KNOCKOUT_DATABASE names."""
 
@@ -288,7 +300,7 @@ def test_a_database_that_a_living_worker_holds_is_refused(
     assert main(["rebuild"]) == 2
     said = capsys.readouterr().err
     assert f"E6-s0-00000000 is held by process {sleeper.pid} on {host}" in said
-    assert "`knockout stop` lets it finish its epoch, then rebuild" in said
+    assert "`knockout stop` lets it save and end, then rebuild" in said
     assert rows_of(study) == before
     sleeper.kill()
     sleeper.wait()
