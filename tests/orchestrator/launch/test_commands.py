@@ -66,7 +66,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def an_order(root: Path, task: dict[str, Any], **fields: Any) -> Order:
-    given = {"guards": GuardSpec(), "code": OrderedCode(tree="c0de")} | fields
+    given = {"guards": GuardSpec(), "code": OrderedCode(tree="c0de"), "files": {}} | fields
     return Order(run="a", identity="1d", queued="now", root=str(root), task=parse_task(task), **given)
 
 
