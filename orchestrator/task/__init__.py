@@ -71,6 +71,7 @@ NAMES = {
     "file_name": "knobs",
     "fill": "templates",
     "find_shared_bursts": "radio",
+    "format_of": "config_files",
     "installed_folder": "call",
     "knob_names": "kinds",
     "lay_over": "spec",
