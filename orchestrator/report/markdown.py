@@ -52,6 +52,13 @@ CSV_FILES = {
     "strata": "the main metric by stratum of items, over the seeds of the means",
     "epochs": "the training curves of every run",
 }
+MAX_PACKAGES = 15
+"""Most packages that are named one by one."""
+SHOWN_PACKAGES = (
+    *("python", "platform", "gpu", "numpy", "scipy", "scikit-learn", "pandas", "torch", "torchvision", "lightning"),
+    *("pytorch-lightning", "transformers", "accelerate", "datasets", "jax", "flax", "tensorflow", "keras", "xgboost"),
+)
+"""The packages that are named if there are more."""
 
 
 def make_environment() -> SandboxedEnvironment:
@@ -221,8 +228,11 @@ def _distinct(runs: Sequence[RunRecord], describe: Any) -> str:
 
 
 def _describe_environment(origin: Mapping[str, Any]) -> str:
-    environment = origin.get("environment") or {}
-    return ", ".join(f"{name} {version}" for name, version in environment.items() if version) or wording.NOT_RECORDED
+    there = {name: version for name, version in (origin.get("environment") or {}).items() if version}
+    # An interpreter of a script may have hundreds of packages, and a reader looks for a few.
+    shown = there if len(there) <= MAX_PACKAGES else {name: there[name] for name in SHOWN_PACKAGES if name in there}
+    rest = [f"and {wording.counted(len(there) - len(shown), 'more package')}"] if len(shown) < len(there) else []
+    return ", ".join([*(f"{name} {version}" for name, version in shown.items()), *rest]) or wording.NOT_RECORDED
 
 
 def _describe_captures(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:

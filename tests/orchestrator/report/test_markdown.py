@@ -127,6 +127,15 @@ def test_value_that_nobody_gave_is_an_error_not_an_empty_cell() -> None:
         make_environment().from_string("{{ row.accuracy }}").render(row={})
 
 
+def test_of_many_packages_those_are_named_that_a_reader_looks_for(
+    a_plan: Callable[..., Any], runs_of: Callable[..., Any]
+) -> None:
+    packages = {"python": "3.11.7", "torch": "2.13.0"} | {f"package{number}": "1.0" for number in range(40)}
+    plan = a_plan(EXPERIMENTS)
+    records = runs_of(plan, {"baseline": 0.8}, provenance={"environment": packages})
+    assert "python 3.11.7, torch 2.13.0, and 40 more packages |" in render_markdown(judge_all(plan, records))
+
+
 class TestConfounded:
     """E5, roll and wide ran on another torch than everything else."""
 
