@@ -20,6 +20,7 @@ from benchmarks.overhead import bench_overhead
 from benchmarks.page import publish
 from benchmarks.rule import SHAPES, bench_rule
 from benchmarks.search import bench_search
+from benchmarks.starts import bench_starts
 from benchmarks.step import bench_step
 from benchmarks.timing import ROUNDS, Row
 from orchestrator.launch.slots import MALLOC
@@ -32,6 +33,7 @@ BENCHMARKS: tuple[Callable[[], list[Row]], ...] = (
     bench_memory,
     bench_data,
     bench_overhead,
+    bench_starts,
     bench_commands,
     bench_search,
 )

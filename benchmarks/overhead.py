@@ -103,35 +103,35 @@ def measure_knockout(root: Path) -> tuple[float, float]:
     return seconds[0] / num_runs, seconds[1] / num_runs
 
 
-def measure_subprocesses() -> float:
-    """Return seconds a run of fresh processes, two at a time."""
+def measure_subprocesses(count: int = OTHERS, *, at_once: int = AT_ONCE) -> float:
+    """Return seconds a run of fresh processes that import torch."""
     live: list[subprocess.Popen[bytes]] = []
     started = time.perf_counter()
-    for _ in range(OTHERS):
-        while len(live) == AT_ONCE:
+    for _ in range(count):
+        while len(live) == at_once:
             live = [process for process in live if process.poll() is None]
             time.sleep(0.001)
         live.append(subprocess.Popen([sys.executable, "-c", "import torch"]))
     for process in live:
         process.wait()
-    return (time.perf_counter() - started) / OTHERS
+    return (time.perf_counter() - started) / count
 
 
-def measure_submitit(folder: Path) -> float:
-    """Return seconds a run under submitit's local executor, two at a time."""
+def measure_submitit(folder: Path, count: int = OTHERS, *, at_once: int = AT_ONCE) -> float:
+    """Return seconds a run under submitit's local executor, of jobs that import torch."""
     program = textwrap.dedent(f"""
         import time, submitit
         def job():
             import torch
         started = time.perf_counter()
         executor = submitit.LocalExecutor(folder={str(folder)!r})
-        live, left = [], {OTHERS}
+        live, left = [], {count}
         while live or left:
-            while left and len(live) < {AT_ONCE}:
+            while left and len(live) < {at_once}:
                 live.append(executor.submit(job)); left -= 1
             live = [one for one in live if not one.done()]
             time.sleep(0.005)
-        print((time.perf_counter() - started) / {OTHERS})
+        print((time.perf_counter() - started) / {count})
     """)
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     return float(done.stdout)
@@ -147,8 +147,13 @@ def measure_hydra(folder: Path) -> float:
     return (time.perf_counter() - started) / count
 
 
+def find_missing(*names: str) -> list[str]:
+    """Return the packages that are not installed."""
+    return [name for name in names if importlib.util.find_spec(name) is None]
+
+
 def bench_overhead() -> list[Row]:
-    missing = [name for name in ("submitit", "hydra") if importlib.util.find_spec(name) is None]
+    missing = find_missing("submitit", "hydra")
     if missing:
         return [Row("seconds a run", f"{', '.join(missing)}: not installed", "-", "pip install 'knockout[bench]'")]
     with tempfile.TemporaryDirectory() as name:
