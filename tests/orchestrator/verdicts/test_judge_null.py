@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from benchmarks.aggregates import simulate
 from orchestrator.runs.record import RunRecord
@@ -17,7 +18,7 @@ ARMS = {f"e{place}": {"change": {"optim.epochs": 5 + place}} for place in range(
 
 
 @pytest.mark.parametrize("source", [{"rmse": "x - y"}, {"median": "abs(x - y)"}], ids=["rmse", "median"])
-def test_null_campaign_has_a_false_verdict_at_the_level_at_most(source: dict[str, Any]) -> None:
+def test_null_campaigns_have_no_more_false_verdicts_than_the_level_allows(source: dict[str, Any]) -> None:
     metric = {"better": "lower", "margin": 0.01, "from": {"items": "test"} | source}
     plan = build_stranger({"error": metric}, experiments=ARMS, seeds=SEEDS)
     rng = np.random.default_rng(11)
@@ -33,4 +34,5 @@ def test_null_campaign_has_a_false_verdict_at_the_level_at_most(source: dict[str
                 records[run.id] = run
         found = judge(plan, records)
         wrong += any(found[name].verdict in (Verdict.IMPROVED, Verdict.REGRESSION) for name in ARMS)
-    assert wrong <= 0.05 * NUM_CAMPAIGNS
+    # At a rate of 5 % more than one of 20 is no rarity. Of 200 campaigns, 9 and 14 had a false verdict.
+    assert binom.sf(wrong - 1, NUM_CAMPAIGNS, 0.05) > 0.01
