@@ -99,7 +99,7 @@ def test_each_run_was_trained_once_from_exactly_the_code_that_was_queued(
         pooling = study.git("show", f"{origin['commit']}:model/layers/pooling.py")
         assert pooling.startswith('"""An idea. ') == (row["experiment"] == "Branch")
     gammas = [json.loads((study.runs / run / "config.json").read_bytes()) for run in done]
-    assert {config["loss"].get("gamma") for config in gammas} == {None, 2.0}
+    assert {config["params"]["loss"].get("gamma") for config in gammas} == {None, 2.0}
 
 
 def test_a_patch_that_does_not_apply_or_reaches_outside_is_rejected_with_the_words_of_git(

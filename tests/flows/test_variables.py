@@ -81,7 +81,7 @@ def break_by_a_folder(folder: Path) -> None:
     ("break_capture", "message"),
     [
         (break_as_no_hdf5, "cannot be read as HDF5"),
-        (break_as_a_copy, "share 60 bursts by content"),
+        (break_as_a_copy, "share bursts; what is used to report must be unseen; these files have the same content"),
         (break_by_another_rate, "all captures need one rate"),
         (break_by_a_folder, "is a folder, it must be a file"),
     ],
