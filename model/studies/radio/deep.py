@@ -6,6 +6,7 @@ It loads torch and h5py, so `model.studies.radio.task` imports it only for a dee
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,8 @@ from model.studies.radio.params import Answer, CampaignParams, Problem, by_hand_
 
 APART_FORMAT = 1
 """Version of the comparison. If the number rises, bursts that were found distinct before are compared again."""
+TRAINER = ("model.studies.radio.study", "model.train.job")
+"""What a training imports beside what describes it."""
 
 
 class SharedBursts:
@@ -79,7 +82,13 @@ def look_deeper(
         configs: the configurations; None for one that has a problem already.
         root: paths of captures are relative to it.
         shared: compares bursts; None to compare none.
+
+    Raises:
+        ModuleNotFoundError: the code imports a module that is not there.
     """
+    # An experiment's own code may import what is not there. That is told before a training starts.
+    for name in TRAINER:
+        import_module(name)
     pairs = zip(answers, configs, strict=True)
     return [known if config is None else _look_at(known, config, root, shared) for known, config in pairs]
 
