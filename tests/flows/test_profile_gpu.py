@@ -81,7 +81,7 @@ def test_the_captures_lie_in_a_folder_of_their_own(trained: tuple[Study, str]) -
 def test_the_table_and_the_report_are_of_the_profile(trained: tuple[Study, str]) -> None:
     study, printed = trained
     latest = study.repo / "reports" / "latest"
-    assert "causal-iq-gdn, profile gpu: accuracy on LocD" in printed
+    assert "causal-iq-gdn, profile gpu: LocD ↑" in printed
     assert "Minutes on one CUDA GPU" in " ".join((latest / "report.md").read_text().split())
     verdicts = pd.read_csv(latest / "verdicts.csv")
     assert set(verdicts["experiment"]) == set(EXPERIMENTS)
