@@ -213,8 +213,8 @@ def run_to_end(words: list[str], imported: frozenset[str]) -> None:
 def leave(status: int, imported: frozenset[str]) -> None:
     """End this process without clearing the modules that it was forked with: that takes longer than a start.
 
-    All else is done that the interpreter does at its end, in its order: it waits for threads, calls what is registered,
-    frees the script's own objects and writes what is left in buffers.
+    It does all else that the interpreter does at its end. It waits for threads and calls what is registered. Then it
+    frees the script's own objects, and writes what is left in buffers.
     """
     vars(threading)["_shutdown"]()  # it has no public name
     atexit._run_exitfuncs()
