@@ -15,7 +15,15 @@ from orchestrator import wording
 from orchestrator.campaign.plan import Plan
 from orchestrator.report.checks import audit_section, controls_section, interaction_rows, part_rows, replay_section
 from orchestrator.report.escape import escape_cell, escape_text
-from orchestrator.report.sections import describe_accepted, describe_start, metric_rows, section, summary_row
+from orchestrator.report.sections import (
+    NO_KEEPER,
+    describe_accepted,
+    describe_start,
+    marks,
+    metric_rows,
+    section,
+    summary_row,
+)
 from orchestrator.runs.record import Records, RunRecord
 from orchestrator.runs.scores import is_share_metric
 from orchestrator.stats.multiplicity import CORRECTION_NAME
@@ -91,6 +99,7 @@ def render_markdown(
     context = {
         "campaign": plan.campaign,
         "by_seeds": any(judgement.rests_on == "seeds" and judgement.seeds for judgement in judgements.values()),
+        "any_no_keeper": any(NO_KEEPER in marks(judgement) for judgement in judgements.values()),
         "few_clusters": any(judgement.warnings for judgement in judgements.values()),
         "others": [row for name in _in_order(judgements, sign) for row in metric_rows(findings, name)],
         "unread": describe_unread(plan, findings.records),
@@ -131,6 +140,7 @@ def _metric_context(plan: Plan) -> dict[str, Any]:
         "units": _describe_units(plan),
         "margin": Scale(judged).margin(),
         "direction": "" if judged.better == "higher" else " Lower is better.",
+        "better_side": "above" if judged.better == "higher" else "below",
         "is_share": is_share_metric(judged),
     }
 

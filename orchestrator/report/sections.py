@@ -31,7 +31,9 @@ BY_SEEDS = "by seeds alone"
 """The mark beside a verdict on runs that tell no items: it says nothing about other test data."""
 FEW_CLUSTERS = "few clusters"
 """The mark beside a verdict that rests on few clusters."""
-MARKS = (CONFOUNDED, *Confirmation, BY_SEEDS, FEW_CLUSTERS)
+NO_KEEPER = "no keeper"
+"""The mark beside an improvement for which a metric that must be no worse is not shown to be so."""
+MARKS = (CONFOUNDED, *Confirmation, NO_KEEPER, BY_SEEDS, FEW_CLUSTERS)
 """The marks that may stand in brackets beside a verdict."""
 
 
@@ -40,6 +42,7 @@ def marks(judgement: Judgement) -> str:
     found = (
         CONFOUNDED if judgement.confounds else None,
         judgement.confirmation,
+        NO_KEEPER if judgement.verdict is Verdict.IMPROVED and judgement.failed_metrics else None,
         BY_SEEDS if judgement.rests_on == "seeds" and judgement.interval_points is not None else None,
         FEW_CLUSTERS if judgement.warnings else None,
     )

@@ -9,6 +9,7 @@ from msgspec import structs
 
 from orchestrator.campaign.fields import Reported
 from orchestrator.campaign.plan import Plan
+from orchestrator.campaign.spec import StagingSpec
 from orchestrator.report.figures import curve_names
 from orchestrator.report.markdown import render_markdown
 from orchestrator.report.tables import epochs_table, runs_table
@@ -167,3 +168,22 @@ def test_tables_keep_the_columns_where_nothing_is_told() -> None:
     findings = findings_of()
     assert isinstance(epochs_table(findings.plan, {}), pd.DataFrame)
     assert list(epochs_table(findings.plan, {}).columns) == ["run", "experiment", "seed", "epoch", "step", "seconds"]
+
+
+def test_an_improvement_that_a_metric_keeps_from_being_kept_says_so() -> None:
+    markdown = render_markdown(findings_of())
+    assert "| improved (no keeper) (by seeds alone) |" in section(markdown, "## Result summary")
+    assert "- **(no keeper)**, beside improved: " in section(markdown, "## How to read the verdicts")
+    latency = VALUES | {"slow": VALUES["slow"] | {"latency": [10.0, 10.2]}}
+    findings = findings_of()
+    kept = judge_all(findings.plan, build_numbers(findings.plan, latency))
+    assert "no keeper" not in render_markdown(kept).replace("is no keeper, also", "")
+
+
+def test_fresh_seeds_confirm_on_the_better_side() -> None:
+    findings = findings_of()
+    staging = StagingSpec(screen_seeds=2, max_seeds=3, confirm_seeds=2)
+    campaign = structs.replace(findings.plan.campaign, staging=staging)
+    staged = structs.replace(findings, plan=structs.replace(findings.plan, campaign=campaign))
+    words = " ".join(section(render_markdown(staged), "## How to read the verdicts").split())
+    assert "puts the difference below zero. In other words, its 90 % interval lies below zero." in words

@@ -78,7 +78,7 @@ def test_scores_stand_under_the_names_of_their_metrics_with_the_unit(numbers: Fi
 def test_report_of_numbers_alone_says_so_and_has_no_word_of_the_radio(numbers: Findings) -> None:
     markdown = render_markdown(numbers)
     assert "| slow | Title of slow | baseline | 2.617 | −0.197 |" in markdown
-    assert "| improved (by seeds alone) |" in markdown
+    assert "| improved (no keeper) (by seeds alone) |" in markdown
     assert "| slow | latency ↓ | no worse | 12.10 ms | +19.8 % |" in markdown
     assert "| fail: no worse than 5 % |" in markdown
     assert "| fast | latency ↓ | no worse | 10.10 ms | +0.0 % |" in markdown
