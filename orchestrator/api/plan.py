@@ -22,9 +22,11 @@ from orchestrator.code.sources import Code, find_code
 from orchestrator.errors import DataError
 from orchestrator.launch.compilers import find_compiler_problem
 from orchestrator.launch.slots import find_gpu_problem, make_own_slots
-from orchestrator.runs.folder import EpochRecord, RunFolder
+from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.results import find_second_tries, folder_bytes, read_results, run_seconds
 from orchestrator.runs.states import RunState
+from orchestrator.supervisor.attempts import read_attempts
+from orchestrator.task.spec import TaskSpec
 from orchestrator.wording import counted, describe_bytes, describe_seconds
 
 __all__ = ["Cost", "Planned", "Preview", "PreviewRow", "Request", "plan"]
@@ -134,8 +136,26 @@ def preview(selection: Selection) -> Preview:
     rows = tuple(_preview_row(arm, selection.seeds, finished, code) for arm in selection.arms.values())
     count = sum(len(row.to_train) for row in rows)
     needs = (find_gpu_need(selection), find_compiler_need(selection)) if count else ()
-    all_notes = (*filter(None, needs), *notes, code.note)
-    return Preview(rows=rows, notes=all_notes, cost=_cost(selection, count, done))
+    cost = _cost(selection, count, done)
+    stops = describe_stops(selection.campaign.task, cost.run_seconds) if count else None
+    all_notes = (*filter(None, (stops, *needs)), *notes, code.note)
+    return Preview(rows=rows, notes=all_notes, cost=cost)
+
+
+def describe_stops(task: TaskSpec, run_seconds: float | None) -> str | None:
+    """Say what the stop of a run of a script costs; None for jobs that hold their own folder: they lose an epoch.
+
+    Args:
+        task: the task.
+        run_seconds: mean seconds of a run; None if nobody knows them.
+    """
+    if not task.supervised:
+        return None
+    if task.resume is None:
+        lost = "" if run_seconds is None else f", at most about {describe_seconds(run_seconds)} of work"
+        return f"a run that is stopped starts over{lost}: the task has no `resume`"
+    marked = "" if task.resume.exact else ", and is marked: its numbers differ from those of one that was never stopped"
+    return f"a run that is stopped goes on from its newest checkpoint{marked}"
 
 
 def _preview_row(arm: Arm, seeds: Sequence[int], finished: Mapping[tuple[str, int], bool], code: Code) -> PreviewRow:
@@ -156,8 +176,8 @@ def _cost(selection: Selection, num_runs: int, done: Sequence[RunFolder]) -> Cos
     paths, slots = selection.paths, make_own_slots(None, selection.campaign.slots_per_gpu)
     # A few finished runs are enough for an estimate.
     # Reading thousands of folders would take longer than the answer is worth.
-    epochs = [records for folder in done[:NUM_MEASURED] if (records := _read_epochs(folder))]
-    seconds, sizes = [run_seconds(records) for records in epochs], [*map(folder_bytes, done[:NUM_MEASURED])]
+    found = map(_read_seconds, done[:NUM_MEASURED])
+    seconds, sizes = [each for each in found if each], [*map(folder_bytes, done[:NUM_MEASURED])]
     there = next(folder for folder in (paths.results, paths.root) if folder.exists())
     return Cost(
         num_runs=num_runs,
@@ -168,12 +188,17 @@ def _cost(selection: Selection, num_runs: int, done: Sequence[RunFolder]) -> Cos
     )
 
 
-def _read_epochs(folder: RunFolder) -> list[EpochRecord]:
-    """Read the epochs of a run; return none if it cannot be read, since the cost is only an estimate."""
+def _read_seconds(folder: RunFolder) -> float | None:
+    """Return the seconds of a run; None if it cannot be read, since the cost is only an estimate."""
     try:
-        return folder.read_epochs()
+        attempts = read_attempts(folder.attempts)
+        if not attempts:
+            return run_seconds(folder.read_epochs())
+        # A script may tell no step, and its imports take time too. Its result is written last.
+        begun_epoch_seconds = attempts[-1].begun_epoch_seconds - attempts[-1].spent_seconds
+        return max(0.0, folder.result.stat().st_mtime - begun_epoch_seconds)
     except (OSError, ValueError):
-        return []
+        return None
 
 
 def find_gpu_need(selection: Selection) -> str | None:

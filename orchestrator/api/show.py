@@ -4,12 +4,15 @@ from typing import Any
 
 from msgspec import Struct, structs
 
+from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.load import DEFAULT_TASK, read_task
 from orchestrator.campaign.schema import campaign_schema
-from orchestrator.campaign.selection import Request, open_campaign
+from orchestrator.campaign.selection import Request, Selection, open_campaign
 from orchestrator.campaign.source import Source
 from orchestrator.task.ask import ask_schema, check_configs
+from orchestrator.task.command import Places, build_launch
 from orchestrator.task.knobs import difference
+from orchestrator.task.templates import RUN_FOLDER
 
 __all__ = ["Shown", "schema", "show"]
 
@@ -28,6 +31,9 @@ class Shown(Struct, frozen=True, kw_only=True):
     """Every parameter, resolved."""
     difference: dict[str, Any]
     """Dotted knob -> its values in the reference and here."""
+    command: tuple[str, ...]
+    """The words that start it at the first seed, its run folder written as `{run_folder}`; empty for a task whose jobs
+    hold their own folder."""
     facts: dict[str, Any]
     """What the task says of it, such as the number of its parameters; empty where the task does not check."""
 
@@ -52,8 +58,23 @@ def show(request: Request, experiment: str) -> Shown:
         same_as=arm.same_as,
         params=arm.params,
         difference=difference(reference.params, arm.params, task.cosmetic) if reference else {},
+        command=_build_command(selection, arm),
         facts=facts,
     )
+
+
+def _build_command(selection: Selection, arm: Arm) -> tuple[str, ...]:
+    task = selection.campaign.task
+    if not task.supervised:
+        return ()
+    data = {name: one.path for name, one in task.data.items()}
+    places = Places(
+        run_folder=f"{{{RUN_FOLDER}}}", data=data, gpus=task.devices.gpus or 0, root=str(selection.paths.root)
+    )
+    # The files that get parameters lie in a checkout, and here is none.
+    return build_launch(
+        structs.replace(task, files={}), arm.params, selection.seeds[0] + arm.seed_shift, places
+    ).arguments
 
 
 def schema(request: Request | None = None) -> dict[str, Any]:

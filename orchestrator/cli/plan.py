@@ -14,6 +14,7 @@ from orchestrator.cli import terminal
 from orchestrator.cli.output import print_json, say, say_if
 from orchestrator.cli.request import read_request
 from orchestrator.cli.terminal import OUT, cell
+from orchestrator.wording import shell_command
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -43,7 +44,8 @@ def show(options: argparse.Namespace) -> int:
     """Show an experiment worked out."""
     shown = api_show.show(read_request(options), options.experiment)
     if options.json:
-        return print_json({"params": shown.params, "difference": shown.difference, "facts": shown.facts})
+        told = {"params": shown.params, "difference": shown.difference, "facts": shown.facts}
+        return print_json(told | ({"command": shown.command} if shown.command else {}))
     terminal.show(f"{shown.experiment}: {shown.title}", style="bold")
     reference = " + ".join(shown.reference_stack) if shown.reference_stack else "none"
     terminal.show(f"profile {shown.profile}; reference: {reference}")
@@ -54,6 +56,8 @@ def show(options: argparse.Namespace) -> int:
     if shown.facts:
         terminal.show(", ".join(f"{_say_fact(value)} {name}" for name, value in shown.facts.items()))
     terminal.show(_as_yaml(shown.params))
+    if shown.command:
+        terminal.show(f"command line: {shell_command(shown.command)}")
     return 0
 
 

@@ -96,7 +96,7 @@ class _Row:
 def draw_deltas(plan: Plan, judgements: Mapping[str, Judgement]) -> bytes:
     """Draw a forest plot: a row shows an experiment's difference to its reference, with the interval.
 
-    Rows are ordered by group, then by difference. Experiments without a score come last in their group. A difference
+    Rows are ordered by group, then by gain. Experiments without a score come last in their group. A difference
     far beyond the others is drawn at the edge, with an arrow and its number.
     """
     rows, headings = _lay_out_rows(plan, judgements)
@@ -124,7 +124,8 @@ def _lay_out_rows(plan: Plan, judgements: Mapping[str, Judgement]) -> tuple[list
     for group in dict.fromkeys(arm.group for arm in compared):
         headings[group] = y
         members = [arm for arm in compared if arm.group == group]
-        for arm in sorted(members, key=lambda arm: _order(judgements[arm.id])):
+        sign = Scale(plan.campaign.judged).sign
+        for arm in sorted(members, key=lambda arm: _order(judgements[arm.id], sign)):
             y += 1.0
             rows.append(_Row(y, arm, judgements[arm.id]))
         y += 1.3
@@ -141,8 +142,8 @@ def _as_shown(scale: Scale, judgement: Judgement) -> Judgement:
     return structs.replace(judgement, **shown, delta_points_of=of_seed)
 
 
-def _order(judgement: Judgement) -> tuple[bool, float]:
-    return judgement.delta_points is None, -(judgement.delta_points or 0.0)
+def _order(judgement: Judgement, sign: int) -> tuple[bool, float]:
+    return judgement.delta_points is None, -sign * (judgement.delta_points or 0.0)
 
 
 def _limits(rows: Iterable[_Row], margin_points: float) -> tuple[float, float]:
@@ -270,14 +271,16 @@ def _difference_words(judgement: Judgement, scale: Scale) -> str:
     return words.replace(wording.MISSING, "")
 
 
-def _draw_legend(figure: Figure, axes: Axes, plan: Plan, rows: Iterable[_Row]) -> None:
+def _draw_legend(figure: Figure, axes: Axes, plan: Plan, rows: Sequence[_Row]) -> None:
     verdicts = [verdict for verdict in MARKER if any(row.verdict is verdict for row in rows)]
     for verdict in verdicts:
         axes.plot(
             [], [], MARKER[verdict] + "-", color=COLOUR[verdict], linewidth=1.8, markersize=6.5, label=str(verdict)
         )
     axes.plot([], [], "o", color=INK, markerfacecolor="white", markersize=3.5, label="one seed")
-    axes.plot([], [], "D", markerfacecolor="none", markeredgecolor=INK, markersize=6.5, label="reported by the source")
+    if not plan.campaign.task.supervised or any(row.reported_points is not None for row in rows):
+        reported = "reported by the source"
+        axes.plot([], [], "D", markerfacecolor="none", markeredgecolor=INK, markersize=6.5, label=reported)
     axes.fill_between([], [], color="#e9eef4", label=f"margin {Scale(plan.campaign.judged).margin()}")
     figure.legend(loc="outside lower center", ncols=7, fontsize=8, frameon=False)
 
@@ -298,20 +301,21 @@ def draw_curves(plan: Plan, records: Mapping[str, RunRecord]) -> bytes:
     without scores counts only if no other run of the experiment has scores.
     """
     groups = list(dict.fromkeys(arm.group for arm in plan.arms.values() if arm.reference)) or [BASELINE]
-    names = curve_names(plan, records)
+    names, task = curve_names(plan, records), plan.campaign.task
+    labels = {} if task.supervised else CURVES
     with style.context(STYLE):
         figure = Figure(figsize=(9.0, 0.9 + 2.1 * len(groups)), layout="constrained")
         panels = figure.subplots(len(groups), len(names), squeeze=False, sharex=True)
         for row, group in zip(panels, groups, strict=True):
             for axes, name in zip(row, names, strict=True):
                 _draw_group(axes, plan, records, (group, name))
-                axes.set_ylabel(CURVES.get(name, one_line(name, NAME_LETTERS)), fontsize=8.5)
-                if name == "val_accuracy":
+                axes.set_ylabel(labels.get(name, one_line(name, NAME_LETTERS)), fontsize=8.5)
+                if labels and name == "val_accuracy":
                     axes.set_ylim(-0.02, 1.02)
             row[0].set_ylabel(f"{one_line(group, NAME_LETTERS)}\n{row[0].get_ylabel()}", fontsize=8.5)
             row[-1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
         for axes in panels[-1]:
-            axes.set_xlabel("epoch", fontsize=8.5)
+            axes.set_xlabel(task.progress_name, fontsize=8.5)
         return to_png(figure)
 
 
@@ -331,7 +335,8 @@ def curve_names(plan: Plan, records: Mapping[str, RunRecord]) -> list[str]:
 
 
 def _numbers(epoch: EpochRecord) -> dict[str, float | None]:
-    return {**{name: getattr(epoch, name) for name in CURVES}, **epoch.values}
+    # A script has no other numbers than its own: those of jobs would be zero.
+    return epoch.values or {name: getattr(epoch, name) for name in CURVES}
 
 
 def _draw_group(axes: Axes, plan: Plan, records: Mapping[str, RunRecord], what: tuple[str, str]) -> None:
@@ -348,8 +353,8 @@ def _draw_group(axes: Axes, plan: Plan, records: Mapping[str, RunRecord], what: 
 
 def _median_curve(
     plan: Plan, records: Mapping[str, RunRecord], experiment: str, name: str
-) -> tuple[list[int], list[float]]:
-    """Return the epochs that all of the runs reached, and the median over the seeds at each."""
+) -> tuple[list[float], list[float]]:
+    """Return the epochs or steps that all of the runs reached, and the median over the seeds at each."""
     found = [records.get(plan.run_of[experiment, seed]) for seed in plan.campaign.seeds]
     runs = [run for run in found if run is not None and run.epochs]
     scored = [run for run in runs if run.scores]
@@ -357,5 +362,7 @@ def _median_curve(
     series = [[_numbers(epoch).get(name) for epoch in run.epochs] for run in scored or runs]
     # `zip` stops at the shortest run, so no median mixes runs that ended with runs that went on.
     values = [[value for value in column if value is not None] for column in zip(*series, strict=False)]
-    known = [(number, median(column)) for number, column in enumerate(values, start=1) if column]
-    return [number for number, _ in known], [value for _, value in known]
+    first = (scored or runs)[0].epochs if runs else ()
+    places = [epoch.epoch if epoch.step is None else epoch.step for epoch in first]
+    known = [(place, median(column)) for place, column in zip(places, values, strict=False) if column]
+    return [place for place, _ in known], [value for _, value in known]

@@ -4,7 +4,7 @@ The template has no clock and no arithmetic: this module works out everything th
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,19 @@ from orchestrator import wording
 from orchestrator.campaign.plan import Plan
 from orchestrator.report.checks import audit_section, controls_section, interaction_rows, part_rows, replay_section
 from orchestrator.report.escape import escape_cell, escape_text
-from orchestrator.report.sections import describe_accepted, metric_rows, section, summary_row
+from orchestrator.report.sections import (
+    NO_KEEPER,
+    describe_accepted,
+    describe_start,
+    marks,
+    metric_rows,
+    section,
+    summary_row,
+)
 from orchestrator.runs.record import Records, RunRecord
 from orchestrator.runs.scores import is_share_metric
 from orchestrator.stats.multiplicity import CORRECTION_NAME
+from orchestrator.task.spec import TaskSpec
 from orchestrator.verdicts.findings import Findings
 from orchestrator.verdicts.judge import family_size
 from orchestrator.verdicts.judgement import Confirmation, Judgements, Verdict
@@ -44,7 +53,7 @@ CSV_FILES = {
     "reason; means are over the seeds used for `look` in `seeds.csv`",
     "seeds": "one row for each experiment and seed: the score, its difference and what it is used for",
     "metrics": "one row for each experiment and each metric beside the main one: score, difference, interval, verdict",
-    "runs": "one row for each training: state, scores, epochs, seconds, commit, branch, whose result it is",
+    "runs": "one row for each training: state, scores, {progress}s, seconds, commit, branch, whose result it is",
     "claims": "what the source reports, beside what was found",
     "audit": "one row for each difference that the source reports: what its protocol could have shown",
     "interactions": "one row for each pair of experiments: each effect, both together, the rest, interval, p, verdict",
@@ -72,7 +81,10 @@ def make_environment() -> SandboxedEnvironment:
 
 
 def render_markdown(
-    findings: Findings, searches: Sequence[Mapping[str, str]] = (), left_out: Sequence[str] = ()
+    findings: Findings,
+    searches: Sequence[Mapping[str, str]] = (),
+    left_out: Sequence[str] = (),
+    not_written: Collection[str] = (),
 ) -> str:
     """Render the report.
 
@@ -80,19 +92,14 @@ def render_markdown(
         findings: what the report is of.
         searches: rows of the table of searches, as words.
         left_out: a sentence for each run that no number uses.
+        not_written: names of tables that have no file.
     """
     plan, judgements = findings.plan, findings.judgements
-    judged = plan.campaign.judged
-    sign = Scale(judged).sign
+    sign = Scale(plan.campaign.judged).sign
     context = {
         "campaign": plan.campaign,
-        "judged": judged.name,
-        "labels": plan.campaign.labels,
-        "units": _describe_units(plan),
-        "margin": Scale(judged).margin(),
-        "direction": "" if judged.better == "higher" else " Lower is better.",
-        "is_share": is_share_metric(judged),
         "by_seeds": any(judgement.rests_on == "seeds" and judgement.seeds for judgement in judgements.values()),
+        "any_no_keeper": any(NO_KEEPER in marks(judgement) for judgement in judgements.values()),
         "few_clusters": any(judgement.warnings for judgement in judgements.values()),
         "others": [row for name in _in_order(judgements, sign) for row in metric_rows(findings, name)],
         "unread": describe_unread(plan, findings.records),
@@ -106,7 +113,7 @@ def render_markdown(
         "sections": [
             section(findings, name) for name in _in_order(judgements, sign) if judgements[name].verdict not in NEGATIVE
         ],
-        "negatives": _negative_rows(plan, judgements),
+        "negatives": _negative_rows(findings),
         "claims": replay_section(findings),
         "audit": audit_section(findings),
         "controls": controls_section(findings),
@@ -117,10 +124,39 @@ def render_markdown(
         "num_left_out": wording.counted(len(left_out), "run is", "runs are"),
         "ledger": describe_scorings(plan, findings.scorings),
         "how": _describe_runs(plan, findings.records),
-        "files": CSV_FILES,
+        **_metric_context(plan),
+        **_task_context(plan, findings.records, not_written),
     }
     # Names come from users and stand in many places. A terminal must not obey a control sign in any of them.
     return visible(make_environment().get_template("report.md.j2").render(context))
+
+
+def _metric_context(plan: Plan) -> dict[str, Any]:
+    """Return what the template asks about the main metric, and what the parts of its evidence are called."""
+    judged = plan.campaign.judged
+    return {
+        "judged": judged.name,
+        "labels": plan.campaign.labels,
+        "units": _describe_units(plan),
+        "margin": Scale(judged).margin(),
+        "direction": "" if judged.better == "higher" else " Lower is better.",
+        "better_side": "above" if judged.better == "higher" else "below",
+        "is_share": is_share_metric(judged),
+    }
+
+
+def _task_context(plan: Plan, records: Records, not_written: Collection[str]) -> dict[str, Any]:
+    """Return what the template asks about the task: a script's report has no section that it cannot fill."""
+    task = plan.campaign.task
+    files = {name: what for name, what in CSV_FILES.items() if name not in not_written}
+    return {
+        "is_supervised": task.supervised,
+        "progress": task.progress_name,
+        "shows_claims": not task.supervised or any(arm.reported for arm in plan.arms.values()),
+        "shows_curves": shows_curves(plan, records),
+        "missing_controls": _describe_missing_controls(task),
+        "files": {name: what.format(progress=task.progress_name) for name, what in files.items()},
+    }
 
 
 def _in_order(judgements: Judgements, sign: int) -> list[str]:
@@ -185,22 +221,34 @@ def describe_unread(plan: Plan, records: Records) -> list[str]:
     return [f"{wording.listed(runs)}: {sentence}" for sentence, runs in runs_of.items()]
 
 
-def _negative_rows(plan: Plan, judgements: Judgements) -> dict[str, list[dict[str, Any]]]:
+def shows_curves(plan: Plan, records: Records) -> bool:
+    """Whether there is a figure of curves: a script may tell nothing until its end."""
+    return not plan.campaign.task.supervised or any(run.epochs for run in records.values())
+
+
+def _describe_missing_controls(task: TaskSpec) -> str:
+    """Say which controls a campaign could have and has not."""
+    shuffled = ", and no run on shuffled labels (`control: shuffled_labels`) has a score"
+    can_shuffle = not task.supervised or "shuffled_labels" in task.controls
+    return f"None: the campaign has no A/A arm (`aa`){shuffled if can_shuffle else ''}."
+
+
+def _negative_rows(findings: Findings) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of regressions and of stopped experiments, by group."""
+    plan, judgements = findings.plan, findings.judgements
     groups: dict[str, list[dict[str, Any]]] = {}
     for name in _in_order(judgements, Scale(plan.campaign.judged).sign):
         if judgements[name].verdict in NEGATIVE:
-            groups.setdefault(plan.arms[name].group, []).append(summary_row(plan, judgements[name]))
+            row = summary_row(plan, judgements[name]) | describe_start(findings, name)
+            groups.setdefault(plan.arms[name].group, []).append(row)
     return groups
 
 
 def _describe_runs(plan: Plan, records: Records) -> list[tuple[str, str]]:
     """List how the campaign was run: counts come from the records, versions from their provenance."""
     runs = list(records.values())
-    seconds = sum(epoch.seconds for run in runs for epoch in run.epochs)
     return [
-        ("trainings", f"{len(runs)} of {len(plan.runs)}, {sum(len(run.epochs) for run in runs)} epochs"),
-        ("training time", f"{seconds:,.0f} s in epochs{_describe_minutes(seconds)}, summed over runs"),
+        *_describe_trainings(plan, runs),
         ("seeds", wording.listed(plan.campaign.seeds)),
         ("code", _distinct(runs, lambda origin: str(origin.get("code_tree") or wording.NOT_RECORDED)[:12])),
         (
@@ -210,8 +258,30 @@ def _describe_runs(plan: Plan, records: Records) -> list[tuple[str, str]]:
         ("host", _distinct(runs, lambda origin: str(origin.get("host") or wording.NOT_RECORDED))),
         ("device", _distinct(runs, lambda origin: str(origin.get("device") or wording.NOT_RECORDED))),
         ("environment", _distinct(runs, _describe_environment)),
-        *_describe_captures(runs),
+        *_describe_files(plan.campaign.task, runs),
+        *_describe_data(plan.campaign.task, runs),
         *(("results of older code", sentence) for sentence in describe_accepted(_in_plan(plan, records))),
+    ]
+
+
+def _describe_trainings(plan: Plan, runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    """Count the trainings, and say how long they took as far as they tell it."""
+    task, num_epochs = plan.campaign.task, sum(len(run.epochs) for run in runs)
+    seconds = sum(epoch.seconds for run in runs for epoch in run.epochs)
+    minutes = _describe_minutes(seconds)
+    count = f"{len(runs)} of {len(plan.runs)}"
+    if not task.supervised:
+        return [
+            ("trainings", f"{count}, {num_epochs} epochs"),
+            ("training time", f"{seconds:,.0f} s in epochs{minutes}, summed over runs"),
+        ]
+    if not num_epochs:
+        # Only steps are timed.
+        return [("trainings", f"{count}; they tell no {task.progress_name}s, so nobody knows how long they took")]
+    last = f"to the last {task.progress_name}, imports included"
+    return [
+        ("trainings", f"{count}, {wording.counted(num_epochs, task.progress_name)}"),
+        ("training time", f"{seconds:,.0f} s{minutes} {last}, summed over runs"),
     ]
 
 
@@ -235,6 +305,19 @@ def _describe_environment(origin: Mapping[str, Any]) -> str:
     return ", ".join([*(f"{name} {version}" for name, version in shown.items()), *rest]) or wording.NOT_RECORDED
 
 
-def _describe_captures(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
+def _describe_files(task: TaskSpec, runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    """List the files that parameters name."""
     hashes = {path: content for run in runs for path, content in (run.provenance.get("files") or {}).items()}
-    return [(f"capture {Path(path).name}", f"SHA-256 {content[:16]}…") for path, content in sorted(hashes.items())]
+    kind = "file" if task.supervised else "capture"
+    return [(f"{kind} {Path(path).name}", f"SHA-256 {content[:16]}…") for path, content in sorted(hashes.items())]
+
+
+def _describe_data(task: TaskSpec, runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    """List the task's data, and say where their contents were not read."""
+    rows = []
+    for name, spec in task.data.items():
+        found = sorted({str((run.provenance.get("data") or {}).get(name) or "") for run in runs} - {""})
+        hashes = wording.listed([f"{content[:16]}…" for content in found]) or wording.NOT_RECORDED
+        what = "SHA-256" if spec.fingerprint == "content" else "names and sizes of its files alone, SHA-256"
+        rows.append((f"data {name}", f"{spec.path}, {what} {hashes}"))
+    return rows

@@ -28,6 +28,7 @@ def metrics_table(findings: Findings) -> pd.DataFrame:
     Columns:
 
     - experiment, reference, metric, role, better, unit
+    - delta_unit: of a script's differences; empty if the metric has no unit
     - score: mean over seeds
     - delta_points; low_points and high_points: its interval, which covers one minus level
     - rests_on, num_items, p_value
@@ -36,6 +37,7 @@ def metrics_table(findings: Findings) -> pd.DataFrame:
     """
     columns = {
         **dict.fromkeys(("experiment", "reference", "metric", "role", "better", "unit"), "str"),
+        **({"delta_unit": "str"} if findings.plan.campaign.task.supervised else {}),
         **dict.fromkeys(("score", *ESTIMATE), "float64"),
         "rests_on": "str",
         "num_items": "Int64",
@@ -56,6 +58,7 @@ def _metric_row(metric: MetricSpec, judgement: Judgement, other: MetricJudgement
         "reference": judgement.reference,
         "better": metric.better,
         "unit": metric.unit or None,
+        "delta_unit": Scale(metric).unit or None,
     }
 
 

@@ -20,7 +20,7 @@ def render_page(title: str, markdown: str, pictures: Mapping[str, bytes]) -> str
     # Pictures go into the file as data, so the page can be sent by itself.
     for name, data in pictures.items():
         body = body.replace(f'src="{name}"', f'src="data:image/png;base64,{base64.b64encode(data).decode()}"')
-    cell = rf"<td>(({'|'.join(Verdict)})(?: \(({'|'.join(MARKS)})\))?)</td>"
+    cell = rf"<td>(({'|'.join(Verdict)})((?: \((?:{'|'.join(MARKS)})\))*))</td>"
     body = re.sub(cell, _colour_cell, body)
     environment = make_environment()
     environment.autoescape = True
@@ -30,5 +30,5 @@ def render_page(title: str, markdown: str, pictures: Mapping[str, bytes]) -> str
 
 def _colour_cell(cell: re.Match[str]) -> str:
     """Give a verdict its colour, except an improvement that fresh seeds have not confirmed."""
-    is_open = cell[3] in set(Confirmation) and Confirmation(cell[3]).is_open
+    is_open = any(f"({mark})" in cell[3] for mark in Confirmation if mark.is_open)
     return f"<td>{cell[1]}</td>" if is_open else f'<td class="{cell[2]}">{cell[1]}</td>'

@@ -10,6 +10,8 @@ from orchestrator.campaign.arms import Arm, describe_change
 from orchestrator.campaign.plan import Plan
 from orchestrator.runs.record import RunRecord
 from orchestrator.task.knobs import difference
+from orchestrator.task.metric_spec import MetricSpec
+from orchestrator.task.spec import TaskSpec
 from orchestrator.verdicts.findings import Findings
 from orchestrator.verdicts.judgement import Confirmation, Judgement, MetricJudgement, Verdict
 from orchestrator.verdicts.ledger import SeedUse
@@ -29,7 +31,9 @@ BY_SEEDS = "by seeds alone"
 """The mark beside a verdict on runs that tell no items: it says nothing about other test data."""
 FEW_CLUSTERS = "few clusters"
 """The mark beside a verdict that rests on few clusters."""
-MARKS = (CONFOUNDED, *Confirmation, BY_SEEDS, FEW_CLUSTERS)
+NO_KEEPER = "no keeper"
+"""The mark beside an improvement for which a metric that must be no worse is not shown to be so."""
+MARKS = (CONFOUNDED, *Confirmation, NO_KEEPER, BY_SEEDS, FEW_CLUSTERS)
 """The marks that may stand in brackets beside a verdict."""
 
 
@@ -38,6 +42,7 @@ def marks(judgement: Judgement) -> str:
     found = (
         CONFOUNDED if judgement.confounds else None,
         judgement.confirmation,
+        NO_KEEPER if judgement.verdict is Verdict.IMPROVED and judgement.failed_metrics else None,
         BY_SEEDS if judgement.rests_on == "seeds" and judgement.interval_points is not None else None,
         FEW_CLUSTERS if judgement.warnings else None,
     )
@@ -99,11 +104,21 @@ def _fresh_cell(plan: Plan, judgement: Judgement) -> str:
     return f"{scale.delta(fresh.delta_points)} {ends}, {judgement.confirmation}"
 
 
-def _describe_own_code(arm: Arm) -> list[str]:
+def _describe_own_code(arm: Arm, task: TaskSpec) -> list[str]:
     """Name the patch or the ref of an experiment's own change; empty where it changes only knobs."""
     if arm.patch:
         return [f"the patch `{arm.patch}`"]
-    return [f"`model/` of `{arm.ref}`"] if arm.ref else []
+    code = ", ".join(f"`{pathspec}`" for pathspec in task.code) if task.supervised else "`model/`"
+    return [f"{code} of `{arm.ref}`"] if arm.ref else []
+
+
+def describe_start(findings: Findings, experiment: str) -> dict[str, str]:
+    """Return the command line of the first run that has one, and its seed; both are empty where no run has one."""
+    plan, records = findings.plan, findings.records
+    found = ((seed, records.get(plan.run_of[experiment, seed])) for seed in plan.campaign.seeds)
+    seed, words = next(((seed, run.command) for seed, run in found if run is not None and run.command), (0, ()))
+    trained = seed + plan.arms[experiment].seed_shift
+    return {"started": wording.shell_command(words) if words else "", "started_seed": str(trained) if words else ""}
 
 
 def section(findings: Findings, experiment: str) -> dict[str, Any]:
@@ -123,11 +138,12 @@ def section(findings: Findings, experiment: str) -> dict[str, Any]:
         "changes": [
             {"knob": knob, "old": _value_cell(old), "new": _value_cell(new)} for knob, (old, new) in changes.items()
         ],
-        "code": _describe_code(arm, runs),
+        "code": _describe_code(arm, plan.campaign.task, runs),
         "accepted": describe_accepted(runs),
         "command": _run_command(plan, arm),
         "checkout": _describe_checkout(arm, runs),
         "training": _training_command(plan, arm),
+        **describe_start(findings, experiment),
         "seeds": _seed_rows(findings, experiment),
         "is_compared": is_compared(judgement),
         "interval": "(no interval)" if judgement.low_points is None else interval_cell(plan, judgement),
@@ -149,7 +165,9 @@ def verdict_sentence(plan: Plan, judgement: Judgement) -> str:
     name, reference, metric = judgement.experiment, judgement.reference, plan.campaign.judged
     scale = Scale(metric)
     margin = f"the margin is {scale.margin()}"
-    beside = f"{scale.with_unit(judgement.delta_points)} on {metric.name} against {reference}"
+    # The metrics of a job that holds its own folder are named after what it is scored on.
+    place = "in" if plan.campaign.task.supervised else "on"
+    beside = f"{scale.with_unit(judgement.delta_points)} {place} {metric.name} against {reference}"
     sentences = {
         Verdict.IMPROVED: IMPROVEMENT_SENTENCES[judgement.confirmation].format(name=name, beside=beside),
         Verdict.REGRESSION: f"{name} hurts: {beside}.",
@@ -192,13 +210,13 @@ def _run_command(plan: Plan, arm: Arm) -> str:
     return f"knockout run {arm.id} --profile {shlex.quote(plan.campaign.profile)}{words}"
 
 
-def _describe_code(arm: Arm, runs: Iterable[RunRecord]) -> str:
+def _describe_code(arm: Arm, task: TaskSpec, runs: Iterable[RunRecord]) -> str:
     """Say how the code changes, and in which files, as far as a run recorded them for its whole stack."""
     # A dictionary keeps the order of the runs and drops repeats.
     files = dict.fromkeys(file for run in runs for file in run.provenance.get("code_changes") or ())
     whose = ": " if len(arm.code) == 1 else "; with the code it stands on, against that of the campaign: "
     listed = f"{whose}{', '.join(f'`{file}`' for file in files)}" if files else ""
-    return "".join(f"{source}{listed}" for source in _describe_own_code(arm))
+    return "".join(f"{source}{listed}" for source in _describe_own_code(arm, task))
 
 
 def describe_accepted(runs: Iterable[RunRecord]) -> list[str]:
@@ -295,12 +313,19 @@ def _describe_seeds_alone(scale: Scale, judgement: Judgement, parts: str) -> str
 
 def metric_rows(findings: Findings, experiment: str) -> list[dict[str, str]]:
     """Return a row for each metric beside the main one, as words."""
-    plan = findings.plan
-    return [{"experiment": experiment, **_metric_row(plan, other)} for other in findings.judgements[experiment].others]
+    metrics, level = findings.plan.campaign.metrics, findings.plan.campaign.judging.level
+    others = findings.judgements[experiment].others
+    return [{"experiment": experiment, **metric_row(metrics[other.metric], other, level)} for other in others]
 
 
-def _metric_row(plan: Plan, other: MetricJudgement) -> dict[str, str]:
-    metric = plan.campaign.metrics[other.metric]
+def metric_row(metric: MetricSpec, other: MetricJudgement, usual_level: float) -> dict[str, str]:
+    """Return the cells of one metric beside the main one, as words.
+
+    Args:
+        metric: how it is written.
+        other: what it says.
+        usual_level: an interval at another level names its coverage.
+    """
     scale = Scale(metric)
     word = str(other.verdict or wording.MISSING)
     if other.role == "no_worse":
@@ -311,6 +336,7 @@ def _metric_row(plan: Plan, other: MetricJudgement) -> dict[str, str]:
         "role": other.role.replace("_", " "),
         "score": scale.score(other.score),
         "delta": scale.with_unit(other.delta_points),
-        "interval": scale.interval_at(other.interval_points, other.level, plan.campaign.judging.level),
+        "interval": scale.interval_at(other.interval_points, other.level, usual_level),
+        "unit": scale.unit or wording.MISSING,
         "verdict": word,
     }

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 from orchestrator import wording
+from orchestrator.report.sections import BY_SEEDS, metric_row
 from orchestrator.stats.multiplicity import CORRECTION_NAME
 from orchestrator.verdicts.scale import PERCENT, Scale
 from orchestrator.verdicts.steps import (
@@ -27,7 +28,8 @@ LOG_UNIT = "hundredths of a natural logarithm"
 def say_steps(steps: Arithmetic) -> list[str]:
     """Return the steps to a verdict as lines, with every number that it uses."""
     beside = f" against {steps.reference}" if steps.reference else ""
-    head = f"{steps.experiment}{beside} on {steps.metric.name}: {steps.verdict or 'no verdict'}"
+    alone = f" ({BY_SEEDS})" if steps.rests_on == "seeds" and (steps.error or steps.at_look) else ""
+    head = f"{steps.experiment}{beside} on {steps.metric.name}: {steps.verdict or 'no verdict'}{alone}"
     left_out = [f"left out: {sentence}" for sentence in steps.left_out]
     if not steps.seeds:
         return [head, f"  {steps.reason}", *left_out]
@@ -39,11 +41,23 @@ def say_steps(steps: Arithmetic) -> list[str]:
     # Shuffled labels have no verdict, so they are not tested against a reference.
     parts += [_say_tests(steps, steps.tests), _say_margin(steps, steps.tests)] if steps.tests and steps.verdict else []
     parts.append(iter([f"Rule: {steps.reason}"]))
+    parts += [_say_others(steps)] if steps.others else []
     lines = [head]
     for number, part in enumerate(parts, start=1):
         first, *others = part
         lines += ["", f"{number}. {first}", *(f"   {line}" for line in others)]
     return [*lines, *(["", *left_out] if left_out else [])]
+
+
+def _say_others(steps: Arithmetic) -> Iterator[str]:
+    yield (
+        f"Other metrics, with {wording.coverage(steps.level)} intervals. They do not change this verdict. An "
+        "improvement is kept if each metric that must be no worse is shown to be so."
+    )
+    for other in steps.others:
+        row = metric_row(other.metric, other.found, steps.level)
+        said = row["verdict"] if other.found.role != "shown" else "shown alone"
+        yield f"{row['metric']} ({row['role']}): {row['score']}, {row['delta']} {row['interval']}: {said}"
 
 
 def _points(steps: Arithmetic, value: float | None) -> str:

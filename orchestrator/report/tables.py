@@ -36,6 +36,7 @@ TAKEN = frozenset(
         *("median_epoch_seconds", "training_seconds", "accepted_from", "reason", "title", "group", "reference"),
         *("same_as", "verdict", "unit", "num_scored", "num_paired", "family", "moderated", "confounded", "used_for"),
         *("stratum", "num_seeds", "num_items", "level", "agreement", "why", "rests_on", "is_confirmed"),
+        *("steps", "best_step", "median_step_seconds"),
     )
 )
 """Names of other columns; a metric of such a name has `score of` in front of it."""
@@ -68,20 +69,21 @@ def runs_table(plan: Plan, records: Records) -> pd.DataFrame:
     - shared_by: other experiments with the same configuration
     - state: empty without a result
     - <metric>: one for each metric, in its unit
-    - epochs (finished), best_epoch
-    - median_epoch_seconds: without warm-up epochs
+    - epochs (finished), best_epoch; steps and best_step where a script tells steps
+    - median_epoch_seconds, or median_step_seconds: without warm-up, and without the imports of a script
     - training_seconds: all epochs
     - commit, branch
     - accepted_from: the run of older code whose result somebody accepted for this run
     - failure, reason
     """
+    progress = plan.campaign.task.progress_name
     columns = {
         **dict.fromkeys(("experiment",), "str"),
         "seed": "Int64",
         **dict.fromkeys(("run", "shared_by", "state"), "str"),
         **{score_column(metric): "float64" for metric in plan.campaign.metrics},
-        **dict.fromkeys(("epochs", "best_epoch"), "Int64"),
-        **dict.fromkeys(("median_epoch_seconds", "training_seconds"), "float64"),
+        **dict.fromkeys((f"{progress}s", f"best_{progress}"), "Int64"),
+        **dict.fromkeys((f"median_{progress}_seconds", "training_seconds"), "float64"),
         **dict.fromkeys(("commit", "branch", "accepted_from", "failure", "reason"), "str"),
     }
     return build_frame([_run_row(plan, run, records.get(run.id)) for run in plan.runs], columns)
@@ -99,25 +101,26 @@ def _run_row(plan: Plan, run: PlannedRun, record: RunRecord | None) -> dict[str,
     if record is None:
         return row
     # Warm-up epochs compile kernels and fill caches, so their time is not typical.
-    counted = [epoch.seconds for epoch in record.epochs if epoch.epoch > plan.campaign.guards.warmup_epochs]
+    warmup, task = plan.campaign.guards.warmup_epochs, plan.campaign.task
+    counted = [epoch.seconds for epoch in record.epochs if epoch.epoch > warmup and epoch.is_timed]
     row |= {
-        "epochs": len(record.epochs),
-        "median_epoch_seconds": median(counted) if counted else None,
+        f"{task.progress_name}s": None if task.supervised and not record.epochs else len(record.epochs),
+        f"median_{task.progress_name}_seconds": median(counted) if counted else None,
         "training_seconds": sum(epoch.seconds for epoch in record.epochs) if record.epochs else None,
         "commit": record.provenance.get("commit"),
         "branch": record.provenance.get("branch"),
         "accepted_from": (record.provenance.get("accepted") or {}).get("run"),
     }
-    return row | _result_cells(record)
+    return row | _result_cells(record, task.progress_name)
 
 
-def _result_cells(record: RunRecord) -> dict[str, Any]:
+def _result_cells(record: RunRecord, progress: str) -> dict[str, Any]:
     if record.result is None:
         return {}
     # A run may tell fewer metrics than the table has columns; the others stay empty.
     scores = {score_column(name): score.value for name, score in record.scores.items()}
-    kept = ("state", "best_epoch", "failure", "reason")
-    return {name: getattr(record.result, name) for name in kept} | scores
+    kept = {name: getattr(record.result, name) for name in ("state", "failure", "reason")}
+    return kept | {f"best_{progress}": record.result.best_epoch} | scores
 
 
 def scores_table(findings: Findings) -> pd.DataFrame:
@@ -338,24 +341,28 @@ def ledger_table(findings: Findings) -> pd.DataFrame:
 
 EPOCH_COLUMNS = tuple(name for name in EpochRecord.__struct_fields__ if name not in ("is_timed", "values"))
 """Fields of a finished epoch that are numbers."""
+TOLD_COLUMNS = ("epoch", "step", "seconds")
+"""Those that a supervised command's steps have. All other numbers are its own."""
 
 
 def epochs_table(plan: Plan, records: Records) -> pd.DataFrame:
     """List the training curves, one row for each run and epoch.
 
     Columns: run, experiment, seed, then the fields of `epochs.jsonl`, then one for each other number that a task tells.
-    An epoch counts from 1, and val_accuracy is a share of 1.
+    An epoch counts from 1, and val_accuracy is a share of 1. A row of a script has its number, its step, its seconds
+    and the script's own numbers. The seconds of the first row hold the imports.
     """
     integers = ("epoch", "skipped_steps", "peak_memory_bytes")
     columns: Columns = {"run": "str", "experiment": "str", "seed": "Int64"}
-    columns |= {name: "Int64" if name in integers else "float64" for name in EPOCH_COLUMNS}
+    fields = TOLD_COLUMNS if plan.campaign.task.supervised else EPOCH_COLUMNS
+    columns |= {name: "Int64" if name in integers else "float64" for name in fields}
     told = dict.fromkeys(name for record in records.values() for epoch in record.epochs for name in epoch.values)
     columns |= {name: "float64" for name in told if name not in columns}
     planned = {run.id: run for run in plan.runs if run.id in records}
     rows = [
         {"run": run.id, "experiment": run.experiment, "seed": run.seed}
         | epoch.values
-        | {name: getattr(epoch, name) for name in EPOCH_COLUMNS}
+        | {name: getattr(epoch, name) for name in fields}
         for run in planned.values()
         for epoch in records[run.id].epochs
     ]

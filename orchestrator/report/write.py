@@ -8,13 +8,16 @@ import pandas as pd
 
 from orchestrator.report import figures, metric_tables, tables
 from orchestrator.report.escape import MAX_LETTERS
-from orchestrator.report.markdown import NOTHING, render_markdown
+from orchestrator.report.markdown import NOTHING, render_markdown, shows_curves
 from orchestrator.report.page import render_page
 from orchestrator.report.place import point_latest, write_files
 from orchestrator.report.search_rows import search_rows
 from orchestrator.runs.paths import Paths
 from orchestrator.verdicts.findings import Findings
 from orchestrator.wording import csv_cell, one_line
+
+MAY_MISS = ("metrics", "claims", "audit", "interactions", "strata", "epochs")
+"""Tables that a stranger's report leaves out where they have no row. A campaign need not have what they list."""
 
 
 def write_report(findings: Findings, paths: Paths, refused: Mapping[str, str] = NOTHING) -> Path:
@@ -30,12 +33,16 @@ def write_report(findings: Findings, paths: Paths, refused: Mapping[str, str] = 
     """
     plan, records = findings.plan, findings.records
     frames = build_frames(findings)
-    content: dict[str, bytes] = {f"{name}.csv": _to_csv(frame) for name, frame in frames.items()}
+    not_written = {name for name in MAY_MISS if frames[name].empty} if plan.campaign.task.supervised else set()
+    content: dict[str, bytes] = {
+        f"{name}.csv": _to_csv(frame) for name, frame in frames.items() if name not in not_written
+    }
     content["deltas.png"] = figures.draw_deltas(plan, findings.judgements)
-    content["curves.png"] = figures.draw_curves(plan, records)
+    if shows_curves(plan, records):
+        content["curves.png"] = figures.draw_curves(plan, records)
     # The campaign's own folder is cut off, so that the same results give the same bytes everywhere.
     left_out = [sentence.replace(f"{paths.root}/", "") for sentence in refused.values()]
-    markdown = render_markdown(findings, search_rows(plan.campaign, paths), left_out)
+    markdown = render_markdown(findings, search_rows(plan.campaign, paths), left_out, not_written)
     content["report.md"] = markdown.encode()
     pictures = {name: data for name, data in content.items() if name.endswith(".png")}
     content["report.html"] = render_page(plan.campaign.title, markdown, pictures).encode()

@@ -1,6 +1,8 @@
 """Run folders, read into values. Nothing else on the disk is read."""
 
 import contextlib
+import functools
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.errors import RunError, describe_system_error
-from orchestrator.files import SMALL_BYTES, require_plain
+from orchestrator.files import SMALL_BYTES, read_plain, require_plain
 from orchestrator.runs.consistency import find_contradiction, find_disagreement, find_wrong_epoch, order_of
 from orchestrator.runs.folder import EpochRecord, Result, RunFolder
 from orchestrator.runs.paths import Paths
@@ -64,6 +66,8 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     provenance: dict[str, Any]
     epochs: tuple[EpochRecord, ...]
     result: Result | None
+    command: tuple[str, ...] = ()
+    """The words that its supervisor started; paths inside the campaign's folder and the checkout are relative."""
     is_resumed: bool = False
     """Whether its last attempt went on from a checkpoint whose task says that this changes its numbers."""
     scores: dict[str, Score] = {}
@@ -141,9 +145,34 @@ def read_run(run_id: str, folder: RunFolder, measures: Measures | None = None) -
         provenance=provenance,
         epochs=epochs,
         result=result,
+        command=read_command(folder),
         is_resumed=measures is not None and not measures.resumes_exactly and read_is_resumed(folder),
         scores=found.scores,
         unread=found.unread,
+    )
+
+
+class _Launch(Struct, frozen=True):
+    """The part of `launch.json` that is read."""
+
+    arguments: tuple[str, ...] = ()
+    checkout: str = ""
+
+
+def read_command(folder: RunFolder) -> tuple[str, ...]:
+    """Return the words that a supervisor started; none for a job that holds its own folder, or if nobody can say.
+
+    The same results lie elsewhere on another machine, so paths in the campaign's folder and in the checkout lose these.
+    """
+    try:
+        launch = msgspec.json.decode(read_plain(folder.launch, SMALL_BYTES), type=_Launch)
+    except SPOILT:
+        return ()
+    # The campaign's folder holds `results/runs/<run>`.
+    root = folder.path.absolute().parents[2]
+    places = [f"{place}{os.sep}" for place in (launch.checkout, str(root), str(root.resolve())) if place]
+    return tuple(
+        functools.reduce(lambda word, place: word.replace(place, ""), places, word) for word in launch.arguments
     )
 
 

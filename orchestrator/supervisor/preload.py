@@ -11,10 +11,12 @@ This process never starts a thread, because a child inherits none, and never tou
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import gc
 import importlib
+import io
 import json
 import os
 import runpy
@@ -22,6 +24,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import types
 from pathlib import Path
 from typing import Any
@@ -192,6 +195,69 @@ def run(words: list[str]) -> None:
     exec(code, module.__dict__)
 
 
+def run_to_end(words: list[str], imported: frozenset[str]) -> None:
+    """Run a script, and end as the interpreter would. An error ends it in the interpreter's own way."""
+    status = 0
+    try:
+        run(words)
+    except SystemExit as end:
+        if end.code is not None and not isinstance(end.code, int):
+            raise
+        status = end.code or 0
+    try:
+        leave(status, imported)
+    except OSError:  # the log cannot be written: the interpreter tries again, and has a status for that
+        sys.exit(status)
+
+
+def leave(status: int, imported: frozenset[str]) -> None:
+    """End this process without clearing the modules that it was forked with: that takes longer than a start.
+
+    It does all else that the interpreter does at its end. It waits for threads and calls what is registered. Then it
+    frees the script's own objects, and writes what is left in buffers.
+    """
+    vars(threading)["_shutdown"]()  # it has no public name
+    atexit._run_exitfuncs()
+    # Twice, since what is freed may write too.
+    flush_files()
+    drop_modules(imported)
+    flush_files()
+    ctypes.CDLL(None).fflush(None)
+    os._exit(status & 0xFF)
+
+
+def flush_files() -> None:
+    """Write what is left of the output, and of files that nobody has closed.
+
+    Raises:
+        OSError: the output cannot be written.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+    for thing in gc.get_objects():
+        if type(thing) in (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom):
+            with contextlib.suppress(OSError, ValueError):
+                thing.flush()
+
+
+def drop_modules(imported: frozenset[str]) -> None:
+    """Free the script and the modules that it imported itself, and so what only they hold."""
+    own = [name for name in sys.modules if name not in imported or name == "__main__"]
+    for module in map(sys.modules.pop, own):
+        # After `-m`, the server's own main module has its place again.
+        if isinstance(module, types.ModuleType) and module.__dict__ is not globals():
+            clear_module(module)
+    gc.collect()
+
+
+def clear_module(module: types.ModuleType) -> None:
+    """Forget the names of a module as the interpreter does: private ones first."""
+    names = [name for name in module.__dict__ if name != "__builtins__"]
+    for name in sorted(names, key=lambda name: not name.startswith("_")):
+        module.__dict__[name] = None
+
+
 def main(descriptor: int, modules: list[str]) -> None:
     """Import, and serve. Who connects before waits for the imports."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=descriptor)
@@ -210,7 +276,7 @@ def main(descriptor: int, modules: list[str]) -> None:
     request = serve(listener, sys.stdin.fileno())
     if request is not None:
         become(request)
-        run(request["words"])
+        run_to_end(request["words"], frozenset(sys.modules))
 
 
 if __name__ == "__main__":

@@ -172,6 +172,15 @@ class TaskSpec(Config, frozen=True, kw_only=True):
     labels: LabelsSpec = LabelsSpec()
 
     @property
+    def progress_name(self) -> str:
+        """What one row of progress is called: an epoch where the task calls it so, else a step."""
+        if not self.supervised or self.epoch:
+            return "epoch"
+        spec = self.progress or ProgressSpec(stdout="-")
+        counts_epochs = spec.step == "epoch" or any("{epoch}" in pattern for pattern in spec.patterns)
+        return "epoch" if counts_epochs else "step"
+
+    @property
     def spelling(self) -> Spelling:
         """How parameters become arguments."""
         return Spelling(self.style, self.forms)

@@ -38,7 +38,7 @@ from orchestrator.verdicts.comparisons import (
     scores_of,
     spread_between,
 )
-from orchestrator.verdicts.judgement import Judgement, Judgements, Verdict
+from orchestrator.verdicts.judgement import Judgement, Judgements, MetricJudgement, Verdict
 from orchestrator.verdicts.scale import LOG_SCALE, Scale
 
 Floats = NDArray[np.float64]
@@ -150,6 +150,13 @@ class LookStep(Struct, frozen=True, kw_only=True):
     equivalence_p_value: float
 
 
+class OtherStep(Struct, frozen=True, kw_only=True):
+    """What a metric beside the main one says."""
+
+    metric: MetricSpec
+    found: MetricJudgement
+
+
 class Arithmetic(Struct, frozen=True, kw_only=True):
     """All steps of one verdict; a step without enough data is None or empty."""
 
@@ -182,6 +189,8 @@ class Arithmetic(Struct, frozen=True, kw_only=True):
     tests: SignificanceStep | None = None
     at_look: LookStep | None = None
     """Replaces all steps after `delta_points` in a campaign with looks."""
+    others: tuple[OtherStep, ...] = ()
+    """The metrics beside the main one. They do not change its verdict."""
     left_out: tuple[str, ...] = ()
     """A sentence for each run whose folder cannot be read, or whose files contradict each other."""
 
@@ -218,10 +227,15 @@ def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: s
         seeds=_seed_steps(plan.campaign, pairs, sides),
         delta_points=float(pairs.delta_points_by_seed.mean()) if pairs.num_seeds else None,
         at_look=_look_step(judgement) if is_staged else None,
+        others=_other_steps(plan.campaign, judgement),
     )
     if is_staged:
         return structs.replace(steps, dropped_seeds=judgement.dropped_seeds)
     return _with_error(steps, plan, records, judgements, pairs) if pairs.num_seeds > 1 else steps
+
+
+def _other_steps(campaign: Campaign, judgement: Judgement) -> tuple[OtherStep, ...]:
+    return tuple(OtherStep(metric=campaign.metrics[found.metric], found=found) for found in judgement.others)
 
 
 def _look_step(judgement: Judgement) -> LookStep | None:

@@ -13,7 +13,7 @@ from orchestrator.runs.record import RunRecord
 from orchestrator.runs.scores import Score, measure_of
 from orchestrator.stats.item_pairs import RunItems
 from orchestrator.task.metric_spec import ItemsSource, parse_metrics
-from orchestrator.task.spec import ItemsSpec, LabelsSpec
+from orchestrator.task.spec import ItemsSpec, LabelsSpec, TaskSpec, parse_task
 from tests.orchestrator.conftest import build_plan
 
 EXPERIMENTS: dict[str, dict[str, Any]] = {
@@ -21,16 +21,23 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
 }
 """Three changes of one knob; what they change does not matter to a verdict."""
 TABLE = ItemsSpec(file="{run_folder}/test.csv", key="key", cluster="trial")
+SCRIPT = parse_task({"command": ["python3", "train.py", "--seed={seed}", "{params}"], "code": ["train.py", "lib"]})
 Columns = Mapping[str, NDArray[np.float64]]
 
 
-def build_stranger(metrics: Mapping[str, Any], *, items: ItemsSpec = TABLE, **fields: Any) -> Plan:
+def build_stranger(
+    metrics: Mapping[str, Any], *, items: ItemsSpec = TABLE, task: TaskSpec = SCRIPT, **fields: Any
+) -> Plan:
     """Lay out a campaign with metrics as its file writes them, all items being of the split `test`."""
     plan = build_plan(fields.pop("experiments", EXPERIMENTS), **{"question": "Which rate?"} | fields)
     campaign = structs.replace(
-        plan.campaign, metrics=parse_metrics(metrics), items={"test": items}, labels=LabelsSpec(), notes=()
+        plan.campaign, metrics=parse_metrics(metrics), items={"test": items}, labels=LabelsSpec(), notes=(), task=task
     )
-    return structs.replace(plan, campaign=campaign)
+    # The arms are worked out by the radio study, which alone says how to train by hand.
+    arms = {
+        name: structs.replace(arm, about=structs.replace(arm.about, command=None)) for name, arm in plan.arms.items()
+    }
+    return structs.replace(plan, campaign=campaign, arms=arms)
 
 
 def build_told(plan: Plan, experiment: str, seed: int, **scores: Score) -> RunRecord:

@@ -53,3 +53,9 @@ def test_nothing_is_trained_again(finished: StrangerRepo) -> None:
 
 def test_no_worktree_is_left(finished: StrangerRepo) -> None:
     assert len(finished.git("worktree", "list").splitlines()) == 1
+
+
+def test_the_report_shows_the_command_line_of_each_experiment(finished: StrangerRepo) -> None:
+    report = next((finished.repo / "reports").glob("*/report.md")).read_text(encoding="utf-8")
+    assert report.count("The command line at seed ") == len(finished.ask("plan")["rows"])
+    assert str(finished.repo) not in report

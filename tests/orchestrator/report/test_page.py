@@ -30,3 +30,19 @@ def test_html_in_words_is_shown_and_not_obeyed() -> None:
     page = render_page("<b>", "<script>alert(1)</script>", {})
     assert "<script>" not in page
     assert "<title>&lt;b&gt;</title>" in page
+
+
+@pytest.mark.parametrize(
+    ("verdict", "is_coloured"),
+    [
+        ("improved (by seeds alone)", True),
+        ("improved (confirmed) (by seeds alone)", True),
+        ("improved (not confirmed) (by seeds alone)", False),
+        ("improved (confounded) (to be confirmed) (few clusters)", False),
+        ("regression (confounded) (by seeds alone)", True),
+    ],
+)
+def test_a_verdict_has_its_colour_with_any_number_of_marks(verdict: str, is_coloured: bool) -> None:
+    page = render_page("t", f"| verdict |\n| --- |\n| {verdict} |\n", {})
+    assert (f'<td class="{verdict.partition(" ")[0]}">{verdict}</td>' in page) is is_coloured
+    assert f">{verdict}</td>" in page

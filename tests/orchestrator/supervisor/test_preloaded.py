@@ -149,6 +149,53 @@ def test_what_is_registered_for_the_end_is_done(stranger: Stranger, order: Prelo
     assert "at the end" in stranger.log()
 
 
+def test_what_nobody_closed_is_written_and_what_nobody_freed_is_freed(stranger: Stranger, order: Preloader) -> None:
+    (stranger.checkout / "mine.py").write_text("kept = open('of-a-module.txt', 'w')\nkept.write('a module')\n")
+    order(
+        """
+        import ctypes, sys, wave
+        import mine
+        class Ends:
+            def __init__(self, name): self.name, self.again = name, self
+            def __del__(self): print("freed", self.name)
+        text = open("of-the-script.txt", "w")
+        text.write("a script")
+        wave.borrowed = open("of-the-server.txt", "wb")
+        wave.borrowed.write(b"a server")
+        alone, mine.ends = Ends("alone"), Ends("by a module")
+        ctypes.CDLL(None).printf(b"of C\\n")
+        def work():
+            local = Ends("of a call")
+            sys.exit(0)
+        work()
+        """
+    )
+    assert supervise(stranger) == 0, stranger.log()
+    written = {path.name: path.read_text() for path in stranger.checkout.glob("of-*.txt")}
+    assert written == {"of-a-module.txt": "a module", "of-the-script.txt": "a script", "of-the-server.txt": "a server"}
+    assert sorted(line for line in stranger.log().splitlines() if line.startswith("freed")) == [
+        *("freed alone", "freed by a module", "freed of a call"),
+    ]
+    assert "of C" in stranger.log().splitlines()
+
+
+def test_the_end_clears_no_module_of_the_server(stranger: Stranger, order: Preloader) -> None:
+    (stranger.checkout / "held.py").write_text(
+        "class Held:\n    def __del__(self):\n        print('cleared')\nthing = Held()\n"
+    )
+    order("print('up')", modules=("held",), python=(sys.executable, "-S"))
+    assert supervise(stranger) == 0, stranger.log()
+    assert "up" in stranger.log()
+    assert "cleared" not in stranger.log()
+
+
+@pytest.mark.parametrize(("code", "status"), [("None", 0), ("0", 0), ("True", 1), ("-1", 255), ("256", 0)])
+def test_a_number_of_an_exit_is_what_it_would_be(stranger: Stranger, order: Preloader, code: str, status: int) -> None:
+    order(f"import sys; sys.exit({code})")
+    supervise(stranger)
+    assert f"exit status {status}" in stranger.result().reason
+
+
 SLEEPS = "import time; print('up'); time.sleep(60)"
 
 

@@ -211,3 +211,18 @@ class TestLayOver:
         base: dict[str, Any] = {"env": {"A": "1"}}
         lay_over(base, {"env": {"A": "2"}})
         assert base == {"env": {"A": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ({}, "step"),
+        ({"progress": {"stdout": "step {step}: loss {loss}"}}, "step"),
+        ({"progress": {"stdout": "epoch {epoch}: loss {loss}"}}, "epoch"),
+        ({"progress": {"csv": "m.csv", "step": "epoch"}}, "epoch"),
+        ({"progress": {"csv": "m.csv"}, "epoch": "ep"}, "epoch"),
+        ({"supervised": False}, "epoch"),
+    ],
+)
+def test_a_row_of_progress_is_an_epoch_where_the_task_calls_it_so(more: dict[str, Any], name: str) -> None:
+    assert parse_task({"command": ["run", "{seed}"], "code": ["."], **more}).progress_name == name
