@@ -26,8 +26,9 @@ from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import require_sizes
 from orchestrator.runs.states import RunState
 from orchestrator.task.knobs import differing, file_name, leaves, result_knobs
+from orchestrator.verdicts.arithmetic import Arithmetic
 from orchestrator.verdicts.staged import judge_as_declared, plan_to_judge
-from orchestrator.verdicts.steps import Arithmetic, work_out
+from orchestrator.verdicts.steps import work_out
 
 NUM_HEX = 12
 """Digits of a hash in a sentence."""

@@ -20,11 +20,12 @@ class JudgingSpec(Config, frozen=True, kw_only=True):
         float, Meta(gt=0, lt=0.5, description="chance of a false verdict; intervals cover one minus this")
     ] = 0.05
     correction: Annotated[
-        Literal["holm", "benjamini_hochberg"],
+        Literal["dunnett", "holm", "benjamini_hochberg"],
         Meta(
-            description="for many tests: holm bounds the chance of any false verdict, the other the share of false ones"
+            description="for many tests: dunnett bounds the chance of any false verdict and knows that comparisons share "
+            "a reference, holm bounds it without that, benjamini_hochberg bounds the share of false ones"
         ),
-    ] = "holm"
+    ] = "dunnett"
     family: Annotated[
         Literal["campaign", "group"],
         Meta(description="comparisons that are corrected together: all, or those of a group"),

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from orchestrator import wording
 from orchestrator.report.sections import BY_SEEDS, metric_row
 from orchestrator.stats.multiplicity import CORRECTION_NAME
-from orchestrator.verdicts.scale import PERCENT, Scale
-from orchestrator.verdicts.steps import (
+from orchestrator.verdicts.arithmetic import (
     Arithmetic,
     ErrorStep,
     LookStep,
@@ -16,7 +15,9 @@ from orchestrator.verdicts.steps import (
     SeedStep,
     SignificanceStep,
     SpreadStep,
+    WeightStep,
 )
+from orchestrator.verdicts.scale import PERCENT, Scale
 
 PLACES = 3
 """Decimal places of points where the margin is 1 or more, so that a reader can do the sums again."""
@@ -100,11 +101,23 @@ def _say_scores(steps: Arithmetic) -> Iterator[str]:
     yield _introduce_scores(steps)
     # One line for each seed, so that a reader can check every number against its run.
     yield from (_say_seed(steps, seed) for seed in steps.seeds)
+    if steps.weights:
+        yield from _say_extra(steps, steps.weights)
+    for name, seeds in steps.collapsed.items():
+        yield f"Set aside: {name} at {wording.seeds(seeds)}, far below its other runs, which agree."
     if steps.dropped_seeds:
         yield f"Left out: {wording.seeds(steps.dropped_seeds)}, scored on one side only."
     if steps.dropped_items:
         dropped = wording.counted(steps.dropped_items, steps.labels.item)
         yield f"Left out: {dropped} that not every run was scored on."
+
+
+def _say_extra(steps: Arithmetic, weights: WeightStep) -> Iterator[str]:
+    unit = f" {steps.metric.unit}" if steps.metric.unit else ""
+    for name, scores in weights.extra.items():
+        if scores:
+            each = wording.listed(f"{_size(steps, score)}{unit} at seed {seed}" for seed, score in scores.items())
+            yield f"{name} alone: {each}."
 
 
 def _introduce_scores(steps: Arithmetic) -> str:
@@ -145,8 +158,21 @@ def _say_mean(steps: Arithmetic) -> Iterator[str]:
         mean = f"{_points(steps, steps.delta_points)}{_unit(steps)}"
         yield f"Mean. There is one seed: {mean}. How far another would lie is unknown."
         return
+    if steps.weights:
+        yield from _say_weighted_mean(steps, steps.weights)
+        return
     terms = " ".join(_points(steps, seed.delta_points) for seed in steps.seeds)
     yield f"Mean over seeds. ({terms}) / {len(steps.seeds)} = {_points(steps, steps.delta_points)}{_unit(steps)}."
+
+
+def _say_weighted_mean(steps: Arithmetic, weights: WeightStep) -> Iterator[str]:
+    yield (
+        "Mean over seeds. Seeds of one side count too: each side's mean is a part from the common seeds and the rest "
+        "from its other seeds. The parts make the error smallest."
+    )
+    for name, share in weights.common_share.items():
+        yield f"{name}: {share:.4f} from the common seeds, {1 - share:.4f} from the others"
+    yield f"The difference of the two means is {_points(steps, steps.delta_points)}{_unit(steps)}."
 
 
 def _say_spread(steps: Arithmetic) -> Iterator[str]:
@@ -171,10 +197,25 @@ def _say_spread(steps: Arithmetic) -> Iterator[str]:
     yield f"Spread over seeds. {own}; so few seeds say little, so the campaign's other configurations are used too."
     yield from _say_pool(steps, steps.pool)
     yield from (_say_arm(steps, arm) for arm in steps.spreads)
+    if steps.weights:
+        yield _describe_weighted(steps, steps.weights, steps.error)
+        return
     squares = " + ".join(f"{_size(steps, arm.pooled_points)}²" for arm in steps.spreads)
     yield (
         f"One seed's difference of the two: √({squares}) = "
         f"{_size(steps, steps.error.spread_points)}{_unit(steps)}, {_freedom(steps.error.spread_degrees_of_freedom)}."
+    )
+
+
+def _describe_weighted(steps: Arithmetic, weights: WeightStep, error: ErrorStep) -> str:
+    pooled = {arm.side: arm.pooled_points for arm in steps.spreads}
+    parts = [f"{square:.4f} × {_size(steps, pooled[name])}²" for name, square in weights.squares.items()]
+    common = f"{weights.apart:.4f} × {_size(steps, weights.common_points)}²"
+    mean = _size(steps, error.spread_points / len(steps.seeds) ** 0.5)
+    return (
+        f"The squared weights of a side add up to the first factor. The last part is what a seed does to all arms. The "
+        f"mean difference: √({' + '.join(parts)} + {common}) = {mean}{_unit(steps)}, times √{len(steps.seeds)} = "
+        f"{_size(steps, error.spread_points)}{_unit(steps)}, {_freedom(error.spread_degrees_of_freedom)}."
     )
 
 
@@ -205,6 +246,16 @@ def _say_pool(steps: Arithmetic, pool: PoolStep) -> Iterator[str]:
     yield (
         f"{wording.counted(pool.num_arms, 'configuration')}, without what all have in common at a seed, have a "
         f"standard deviation of {_size(steps, pool.deviation_points)}{_unit(steps)} for one seed; {weight}."
+        f"{_describe_outliers(pool)}"
+    )
+
+
+def _describe_outliers(pool: PoolStep) -> str:
+    if not pool.outliers:
+        return ""
+    are = "is" if len(pool.outliers) == 1 else "are"
+    return (
+        f" Without {wording.listed(pool.outliers)}, which {are} far wider than the others and has its own spread alone."
     )
 
 
@@ -272,7 +323,10 @@ def _say_parts(steps: Arithmetic, error: ErrorStep) -> Iterator[str]:
     spread = _size(steps, error.spread_points)
     yield f"more seeds or more {label}s: {rest}{unit}, which belong to a seed and a {label} together"
     yield f"more seeds: {seed}{unit}: {spread} / √{num_seeds} of step 3 less the first, in squares"
-    yield f"more {label}s: {item}{unit}: the square root of step 4 less the first, in squares; no part is below 0"
+    if steps.is_sparse:
+        yield f"more {label}s: {item}{unit}: at least that of the score interval (Tango 1998), as few {label}s differ"
+    else:
+        yield f"more {label}s: {item}{unit}: the square root of step 4 less the first, in squares; no part is below 0"
     freedom = f"{_freedom(error.degrees_of_freedom)} (Satterthwaite)"
     yield f"√({seed}² + {item}² + {rest}²) = {_size(steps, error.error_points)}{unit}, with {freedom}."
 
@@ -308,6 +362,12 @@ def _say_tests(steps: Arithmetic, tests: SignificanceStep) -> Iterator[str]:
 
 
 def _say_factor(tests: SignificanceStep) -> str:
+    left = tests.num_compared - tests.rank + 1
+    if tests.correction == "dunnett" and left > 1:
+        # The smallest p is held against the largest of all comparisons, the next against all but that one.
+        return f"the chance that the largest of {left} correlated deviates lies as far out, no less than any before it"
+    if tests.correction == "dunnett":
+        return "no other comparison is left, no less than any before it"
     if tests.correction == "holm":
         # Holm multiplies the smallest p by all comparisons, the next by one fewer, and so on.
         factor = tests.num_compared - tests.rank + 1

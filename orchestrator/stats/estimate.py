@@ -1,7 +1,7 @@
 """The estimate of one comparison: a difference with its interval, its p-values, and what a verdict would take. Pure.
 
 The estimate is the mean over seeds of `experiment score - reference score`. Each score is the mean of one number an
-item. `variance` says how seeds and items make up its error.
+item. `variance` says how seeds and items make up its error. Seeds that only one side has count too (`weights`).
 
 Example: 500 items at two seeds. The experiment has 430 and 436 right, the reference 420 and 424. The differences are
 +2.0 and +2.4 points, so the estimate is +2.2 points.
@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from scipy.special import stdtr, stdtrit
 
 from orchestrator.stats.pairing import PairedDifferences, RestsOn
-from orchestrator.stats.variance import Spread, seed_spread, split_error, stratified_variance
+from orchestrator.stats.spread import Spread
+from orchestrator.stats.variance import seed_spread, split_error, stratified_variance
 
 LEVEL = 0.05
 """One minus the coverage of an interval: 0.05 stands for 95 %. A campaign may set another."""
@@ -30,8 +31,10 @@ class Estimate(Struct, frozen=True, kw_only=True):
 
     seeds: tuple[int, ...] = ()
     """Seeds at which both sides were scored."""
+    extra_seeds: tuple[int, ...] = ()
+    """Seeds at which only one side was scored, and which count in its mean."""
     dropped_seeds: tuple[int, ...] = ()
-    """Seeds at which only one side was scored."""
+    """Seeds at which only one side was scored, and which do not count."""
     num_items: int = 0
     dropped_items: int = 0
     """Items that not all of the runs were scored on."""
@@ -67,16 +70,17 @@ class Estimate(Struct, frozen=True, kw_only=True):
 
 
 def estimate_delta(pairs: PairedDifferences, spread: Spread | None, level: float = LEVEL) -> Estimate:
-    """Estimate the difference with its interval; with fewer than two seeds there is no interval.
+    """Estimate the difference with its interval; one seed needs a spread from other arms for an interval.
 
     Args:
         pairs: experiment and reference.
         spread: of the difference at one seed, from the campaign's arms. None uses these pairs alone, which gives the
-            paired t-test if the items have no error.
+            paired t-test if the items have no error. Where runs have weights, see `split_error`.
         level: one minus the coverage of the interval.
     """
     estimate = Estimate(
         seeds=pairs.seeds,
+        extra_seeds=pairs.weights.extra if pairs.weights else (),
         dropped_seeds=pairs.dropped_seeds,
         num_items=pairs.num_items,
         dropped_items=pairs.dropped_items,
@@ -89,12 +93,12 @@ def estimate_delta(pairs: PairedDifferences, spread: Spread | None, level: float
     estimate = replace(
         estimate,
         delta_points=float(delta_points_S.mean()),
-        delta_points_of=dict(zip(pairs.seeds, delta_points_S.tolist(), strict=True)),
+        delta_points_of=dict(zip(pairs.seeds, pairs.at_seed_points or delta_points_S.tolist(), strict=True)),
     )
-    # One seed shows sampling error only. An interval from it would ignore seed noise, so there is none.
-    if pairs.num_seeds == 1 and pairs.rests_on == "seeds":
+    # Without a spread from other arms, one seed shows sampling error only. An interval would ignore seed noise.
+    if pairs.num_seeds == 1 and spread is None and pairs.rests_on == "seeds":
         return estimate
-    if pairs.num_seeds == 1:
+    if pairs.num_seeds == 1 and spread is None:
         variance = float(stratified_variance(pairs.points, pairs.stratum_B)[0])
         return replace(estimate, item_error_points=variance**0.5)
     return _with_interval(estimate, pairs, spread)

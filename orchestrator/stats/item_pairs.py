@@ -1,6 +1,6 @@
 """Two sides of a comparison by any metric, joined on seed and item. Pure.
 
-Axes: S seeds at which both sides were scored, B items of one split, G clusters of them.
+Axes: S seeds at which both sides were scored, B items of one split, G clusters of them, U units (items or clusters).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from orchestrator.errors import RunError
 from orchestrator.stats.aggregates import Aggregate, AggregateError, by_cluster
 from orchestrator.stats.columns import ColumnError
-from orchestrator.stats.pairing import Floats, PairedDifferences, agreed, common_keys, in_order
+from orchestrator.stats.pairing import Floats, PairedDifferences, agreed, common_keys, in_order, join_seeds
+from orchestrator.stats.variance import stratified_variance
+from orchestrator.stats.weights import SideVariances
 
 Texts = NDArray[np.str_]
 Measure = Callable[[Mapping[str, Floats]], Aggregate]
@@ -38,11 +40,11 @@ class RunItems:
 
 @dataclass(frozen=True)
 class JoinedItems:
-    """Both sides of a comparison, on the seeds and items that both have: U units, which are items or clusters."""
+    """Both sides of a comparison, on the items that all their runs have: U units, which are items or clusters."""
 
-    value_2SU: Floats
-    """One number a unit, whose mean is the metric of a run; the experiment comes first."""
-    seeds: tuple[int, ...]
+    experiment: Mapping[int, Floats]
+    """Seed -> one number a unit [U], whose mean is the metric of the run."""
+    reference: Mapping[int, Floats]
     stratum_U: Texts
     num_items: int
     dropped_items: int
@@ -55,17 +57,16 @@ def join_items(experiment: Mapping[int, RunItems], reference: Mapping[int, RunIt
     Raises:
         RunError: a run has an item twice, two runs disagree on a group, or the items have no such metric.
     """
-    seeds = tuple(sorted(experiment.keys() & reference.keys()))
-    sides = [side[seed] for side in (experiment, reference) for seed in seeds]
+    sides = [*experiment.values(), *reference.values()]
     keys_B, dropped = common_keys([side.keys_B for side in sides])
-    if len(keys_B) == 0:
-        seeds, sides = (), []
-    values = [_unit_values(side, keys_B, measure) for side in sides]
-    units = _units(sides, keys_B)
+    first, second = (
+        {seed: _unit_values(items, keys_B, measure) for seed, items in side.items()} if len(keys_B) else {}
+        for side in (experiment, reference)
+    )
     return JoinedItems(
-        value_2SU=np.array(values, dtype=np.float64).reshape(2, len(seeds), len(units)),
-        seeds=seeds,
-        stratum_U=units,
+        experiment=first,
+        reference=second,
+        stratum_U=_units(sides if len(keys_B) else [], keys_B),
         num_items=len(keys_B),
         dropped_items=dropped,
         has_clusters=any(side.cluster_B is not None for side in sides),
@@ -77,6 +78,7 @@ def pair_items(
     reference: Mapping[int, RunItems],
     measure: Measure,
     item_step: float | None = None,
+    variances: SideVariances | None = None,
 ) -> PairedDifferences:
     """Join two sides, seed -> items, and compare them by a metric, in its own unit.
 
@@ -89,23 +91,57 @@ def pair_items(
         measure: the metric, with the influence of each item.
         item_step: what one item more or less changes in the sum of all items, such as 100 for a share in percent.
             None if nothing but the rounding of the arithmetic is known.
+        variances: of one run of each side; None leaves out the seeds that only one side has.
 
     Raises:
         RunError: a run has an item twice, two runs disagree on a group, or the items have no such metric.
     """
+    seeds = experiment.keys() & reference.keys()
+    single = experiment.keys() ^ reference.keys()
+    if variances is None or not seeds:
+        # Items that a run lacks must not count, if nothing else of that run does.
+        experiment, reference = (
+            {seed: items for seed, items in side.items() if seed in seeds} for side in (experiment, reference)
+        )
     joined = join_items(experiment, reference, measure)
-    largest = float(np.abs(joined.value_2SU).max(initial=0.0))
+    rows = join_seeds(joined.experiment, joined.reference, len(joined.stratum_U), variances)
+    numbers = [values_U for side in (joined.experiment, joined.reference) for values_U in side.values()]
+    largest = max((float(np.abs(values_U).max(initial=0.0)) for values_U in numbers), default=0.0)
     rounding = max(SMALLEST_SHARE * largest, SMALLEST_STEP)
     return PairedDifferences(
-        difference_SB=joined.value_2SU[0] - joined.value_2SU[1],
-        seeds=joined.seeds,
+        difference_SB=rows.difference_SB,
+        seeds=rows.seeds,
         stratum_B=joined.stratum_U,
-        dropped_seeds=tuple(sorted((experiment.keys() | reference.keys()) - set(joined.seeds))),
+        dropped_seeds=() if rows.weights else tuple(sorted(single | (seeds - set(rows.seeds)))),
         dropped_items=joined.dropped_items,
         scale=1.0,
         resolution=item_step / joined.num_items if item_step is not None and joined.num_items else rounding,
         rests_on="clusters" if joined.has_clusters else "items",
+        weights=rows.weights,
+        at_seed_points=rows.at_seed,
+        right_points=None if joined.has_clusters else item_step,
     )
+
+
+def item_noise(runs: Mapping[int, RunItems], measure: Measure) -> float | None:
+    """Return the part of one run's variance that its items explain, squared; None for fewer than two runs.
+
+    What a run does with an item, beside what all runs of its arm do with it, is independent of its other items. So the
+    spread of these parts over thousands of items tells the variance of their mean, at few seeds already.
+
+    Args:
+        runs: seed -> items, of runs that differ in their seed alone.
+        measure: the metric; the result is in the square of its unit.
+
+    Raises:
+        RunError: a run has an item twice, two runs disagree on a group, or the items have no such metric.
+    """
+    joined = join_items(runs, {}, measure)
+    if len(joined.experiment) < 2 or len(joined.stratum_U) < 2:
+        return None
+    value_SU = np.array(list(joined.experiment.values()))
+    own_SU = value_SU - value_SU.mean(axis=0)
+    return float(stratified_variance(own_SU, joined.stratum_U).sum() / (len(own_SU) - 1))
 
 
 def _unit_values(side: RunItems, keys_B: Texts, measure: Measure) -> Floats:

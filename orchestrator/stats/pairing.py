@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import RunError
+from orchestrator.stats.weights import SeedWeights, SideVariances, best_weights
 
 Floats = NDArray[np.float64]
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -39,6 +40,18 @@ class PairedDifferences:
     rests_on: RestsOn = "items"
     test_ratio: float = 0.0
     """Items tested on over items trained on, where each seed draws its own; 0 where all seeds share the items."""
+    weights: SeedWeights | None = None
+    """How much each run counts, if one side has more seeds; None counts the pairs alone, each the same.
+
+    With weights, row s of `difference_SB` takes a part of each side from its runs at other seeds. So the mean of the
+    rows is the weighted difference, and a row alone is not the difference at its seed.
+    """
+    at_seed_points: tuple[float, ...] = ()
+    """The difference at each seed; empty if it is the mean of its row."""
+    right_points: float | None = None
+    """What a right item counts for, in points, where items are right or wrong: 100."""
+    rest_points2: float | None = None
+    """At one seed, the rest in the variance over items, from other runs of both arms; None if nobody knows it."""
 
     def __post_init__(self) -> None:
         wanted = (len(self.seeds), len(self.stratum_B))
@@ -57,7 +70,7 @@ class PairedDifferences:
 
     @property
     def delta_points_by_seed(self) -> Floats:
-        """The difference at each seed [S], in points."""
+        """The mean of each row [S], in points; their mean is the estimate."""
         per_seed_S: Floats = self.scale * self.difference_SB.mean(axis=1, dtype=np.float64)
         return per_seed_S
 
@@ -73,7 +86,10 @@ class PairedDifferences:
 
 
 def pair_values(
-    experiment: Mapping[int, float], reference: Mapping[int, float], resolution: float, test_ratio: float = 0.0
+    experiment: Mapping[int, float],
+    reference: Mapping[int, float],
+    resolution: float,
+    variances: SideVariances | None = None,
 ) -> PairedDifferences:
     """Join two sides, seed -> value of the metric, where there are no items that both sides have.
 
@@ -81,20 +97,67 @@ def pair_values(
         experiment: seed -> value.
         reference: seed -> value.
         resolution: smallest step of a value, such as the last digit that was printed.
-        test_ratio: as in `PairedDifferences`.
+        variances: of one run of each side; None leaves out the seeds that only one side has.
     """
-    seeds = tuple(sorted(experiment.keys() & reference.keys()))
+    sides = [{seed: np.array([value]) for seed, value in side.items()} for side in (experiment, reference)]
+    # One column: the seed is the only unit.
+    rows = join_seeds(sides[0], sides[1], 1, variances)
     return PairedDifferences(
-        # One column: the seed is the only unit.
-        difference_SB=np.array([[experiment[seed] - reference[seed]] for seed in seeds]).reshape(len(seeds), 1),
-        seeds=seeds,
+        difference_SB=rows.difference_SB,
+        seeds=rows.seeds,
         stratum_B=np.array([""], dtype=np.str_),
-        dropped_seeds=tuple(sorted((experiment.keys() | reference.keys()) - set(seeds))),
+        dropped_seeds=rows.dropped_seeds,
         scale=1.0,
         resolution=resolution,
         rests_on="seeds",
-        test_ratio=test_ratio,
+        weights=rows.weights,
+        at_seed_points=rows.at_seed,
     )
+
+
+@dataclass(frozen=True)
+class SeedRows:
+    """Two sides, joined on their seeds: rows S, each a seed that both have."""
+
+    difference_SB: Floats
+    seeds: tuple[int, ...]
+    dropped_seeds: tuple[int, ...]
+    weights: SeedWeights | None
+    at_seed: tuple[float, ...]
+    """The mean difference at each seed; empty if it is the mean of its row."""
+
+
+def join_seeds(
+    experiment: Mapping[int, Floats], reference: Mapping[int, Floats], num_units: int, variances: SideVariances | None
+) -> SeedRows:
+    """Subtract two sides, seed -> one number a unit [B], at the seeds that both have.
+
+    Args:
+        experiment: its runs.
+        reference: its runs.
+        num_units: B.
+        variances: of one run of each side, to use the seeds of one side alone; None leaves them out.
+    """
+    seeds = tuple(sorted(experiment.keys() & reference.keys()))
+    single = tuple(sorted(experiment.keys() ^ reference.keys()))
+    plain_SB = np.array([experiment[seed] - reference[seed] for seed in seeds]).reshape(len(seeds), num_units)
+    if variances is None or not single or not seeds:
+        return SeedRows(plain_SB, seeds, single, None, ())
+    weights = best_weights(experiment, reference, variances)
+    ours_SB, theirs_SB = (
+        _blend(side, weight, seeds)
+        for side, weight in ((experiment, weights.experiment), (reference, weights.reference))
+    )
+    return SeedRows(ours_SB - theirs_SB, seeds, (), weights, tuple(plain_SB.mean(axis=1).tolist()))
+
+
+def _blend(side: Mapping[int, Floats], weights: Mapping[int, float], seeds: Sequence[int]) -> Floats:
+    """Return the rows of one side [S, B]: its runs at these seeds, each with a part of the mean of its other runs."""
+    share = sum(weights[seed] for seed in seeds)
+    own_SB = share * np.array([side[seed] for seed in seeds])
+    others = [values_B for seed, values_B in side.items() if seed not in seeds]
+    blended_SB: Floats = own_SB + (1.0 - share) * np.mean(others, axis=0) if others else own_SB
+    return blended_SB
 
 
 def common_keys(all_keys: Sequence[NDArray[np.str_]]) -> tuple[NDArray[np.str_], int]:

@@ -5,6 +5,7 @@ is of one metric, on the scale that `scale` gives it.
 """
 
 import dataclasses
+import math
 from collections.abc import Collection, Iterable, Mapping
 from statistics import variance
 
@@ -16,10 +17,14 @@ from orchestrator.campaign.spec import Campaign
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.scores import Score, measure_of
 from orchestrator.runs.states import RunState
-from orchestrator.stats.item_pairs import SMALLEST_SHARE, SMALLEST_STEP, Measure, RunItems, pair_items
+from orchestrator.stats.correlation import Contrast, correlations
+from orchestrator.stats.estimate import Estimate
+from orchestrator.stats.item_pairs import SMALLEST_SHARE, SMALLEST_STEP, Measure, RunItems, item_noise, pair_items
 from orchestrator.stats.multiplicity import ADJUST
 from orchestrator.stats.pairing import PairedDifferences, pair_values
-from orchestrator.stats.variance import Spread, difference_spread, pool_spreads, rounding_variance
+from orchestrator.stats.pool import Pool, ScoreTable, pool_arms
+from orchestrator.stats.spread import Spread, rounding_variance
+from orchestrator.stats.weights import SeedWeights, SideVariances, mean_spread
 from orchestrator.task.metric_spec import ItemsSource, MetricSpec
 from orchestrator.task.spec import ResampledSpec
 from orchestrator.verdicts.scale import LOG_SCALE, Scale
@@ -32,6 +37,8 @@ Test = tuple[str, str]
 """Experiment and metric: one comparison with its reference."""
 SHARE_STEP = 100.0
 """What one item more adds to the sum of a share in percent."""
+GUESSING = 0.05
+"""An arm with a smaller part of what lies between chance and no error only guesses."""
 
 
 def runs_by_seed(plan: Plan, records: Mapping[str, RunRecord], experiment: str) -> Runs:
@@ -60,30 +67,98 @@ def resampled_of(campaign: Campaign, metric: MetricSpec) -> ResampledSpec | None
     return campaign.items[split].resampled if split in campaign.items else None
 
 
-def pair_runs(campaign: Campaign, metric: MetricSpec, runs: Runs, reference_runs: Runs) -> PairedDifferences:
-    """Join two sides on seed and item. What only one side was scored on is dropped and counted.
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """All scores by one metric, and what they say together about the spread over seeds."""
+
+    plan: Plan
+    metric: MetricSpec
+    scores: Mapping[str, Scores]
+    """Arm -> seed -> score, without the runs that collapsed."""
+    table: ScoreTable
+    pool: Pool
+    replicates: Spread | None
+    """Of runs that differ only in their seed, for A/A arms; None for fewer than two."""
+
+    def collapsed(self, experiment: str) -> tuple[int, ...]:
+        """Return the seeds of an arm whose runs collapsed."""
+        return self.pool.collapsed.get(configuration(self.plan, experiment), ())
+
+
+def gather(plan: Plan, records: Mapping[str, RunRecord], metric: MetricSpec) -> Evidence:
+    """Gather the scores by a metric of every arm, and pool their spreads.
 
     Raises:
         RunError: a run has one item twice, or two runs disagree on the group of an item.
     """
-    return pair_scores(campaign, metric, scores_of(runs, metric.name), scores_of(reference_runs, metric.name))
+    found = {name: scores_of(runs_by_seed(plan, records, name), metric.name) for name in plan.arms}
+    table = score_table(plan, found, metric)
+    pool = pool_arms(table)
+    kept = {
+        name: {
+            seed: score for seed, score in of.items() if seed not in pool.collapsed.get(configuration(plan, name), ())
+        }
+        for name, of in found.items()
+    }
+    replicates = replicate_spread(replicate_scores(plan, records, metric).values(), table.step_points)
+    return Evidence(plan, metric, kept, table, pool, replicates)
 
 
-def pair_scores(campaign: Campaign, metric: MetricSpec, ours: Scores, theirs: Scores) -> PairedDifferences:
-    """Join two sides, seed -> score, as `pair_runs`; by seeds alone where the runs have no items in common."""
+def _without(scores: Scores, seeds: Collection[int]) -> Scores:
+    return {seed: score for seed, score in scores.items() if seed not in seeds}
+
+
+def pair_arms(evidence: Evidence, experiment: str, reference: str) -> PairedDifferences:
+    """Join two arms on seed and item. Seeds that only one of them has count if the spread of both is known.
+
+    Raises:
+        RunError: a run has one item twice, or two runs disagree on the group of an item.
+    """
+    ours, theirs = evidence.scores[experiment], evidence.scores[reference]
+    variances = side_variances(evidence, experiment, reference)
+    pairs = pair_scores(evidence.plan.campaign, evidence.metric, ours, theirs, variances)
+    if pairs.num_seeds != 1 or variances is None:
+        return pairs
+    return dataclasses.replace(pairs, rest_points2=_rest_of_one(evidence, experiment, reference, pairs))
+
+
+def _rest_of_one(evidence: Evidence, experiment: str, reference: str, pairs: PairedDifferences) -> float | None:
+    """Return what single runs do with single items, in a difference with one seed in common; None if nobody knows."""
+    known = evidence.table.item_points2
+    if not known:
+        return None
+    # An arm with one run takes the mean of the others.
+    usual = sum(known.values()) / len(known)
+    own, other = (known.get(configuration(evidence.plan, side), usual) for side in (experiment, reference))
+    weights = pairs.weights or SeedWeights(dict.fromkeys(pairs.seeds, 1.0), dict.fromkeys(pairs.seeds, 1.0))
+    squares = [sum(weight**2 for weight in side.values()) for side in (weights.experiment, weights.reference)]
+    return own * squares[0] + other * squares[1]
+
+
+def pair_scores(
+    campaign: Campaign, metric: MetricSpec, ours: Scores, theirs: Scores, variances: SideVariances | None = None
+) -> PairedDifferences:
+    """Join two sides, seed -> score, as `pair_arms`; by seeds alone where the runs have no items in common."""
     resampled = resampled_of(campaign, metric)
     if not isinstance(metric.source, ItemsSource):
         # Equal printed numbers may differ by less than their last digit.
         step = smallest_step(metric, [*ours.values(), *theirs.values()])
-        return pair_values(_values(metric, ours), _values(metric, theirs), step)
+        return pair_values(_values(metric, ours), _values(metric, theirs), step, variances)
     # Items of one seed say nothing about those of another where each seed draws its own.
-    pairs = _pair_drawn(metric, ours, theirs, resampled) if resampled else _pair_items(metric, ours, theirs)
-    return dataclasses.replace(pairs, scale=LOG_SCALE) if Scale(metric).is_ratio else pairs
+    drawn = resampled and _pair_drawn(metric, ours, theirs, resampled)
+    pairs = drawn or _pair_items(metric, ours, theirs, variances)
+    return _scaled(pairs) if Scale(metric).is_ratio else pairs
 
 
-def _pair_items(metric: MetricSpec, ours: Scores, theirs: Scores) -> PairedDifferences:
+def _scaled(pairs: PairedDifferences) -> PairedDifferences:
+    at_seed = tuple(LOG_SCALE * points for points in pairs.at_seed_points)
+    return dataclasses.replace(pairs, scale=LOG_SCALE, at_seed_points=at_seed)
+
+
+def _pair_items(metric: MetricSpec, ours: Scores, theirs: Scores, variances: SideVariances | None) -> PairedDifferences:
     is_share = all(score.is_share for score in (*ours.values(), *theirs.values())) and not Scale(metric).is_ratio
-    return pair_items(items_of(ours), items_of(theirs), judged_measure(metric), SHARE_STEP if is_share else None)
+    measure, step = judged_measure(metric), SHARE_STEP if is_share else None
+    return pair_items(items_of(ours), items_of(theirs), measure, step, variances)
 
 
 def _pair_drawn(metric: MetricSpec, ours: Scores, theirs: Scores, resampled: ResampledSpec) -> PairedDifferences:
@@ -92,14 +167,14 @@ def _pair_drawn(metric: MetricSpec, ours: Scores, theirs: Scores, resampled: Res
     # Within a seed both sides drew the same items, so what the draw does to both cancels there.
     at_seed = {seed: pair_items({seed: first[seed]}, {seed: second[seed]}, measure) for seed in first.keys() & second}
     delta = {seed: float(pairs.delta_points_by_seed[0]) for seed, pairs in at_seed.items() if pairs.num_seeds}
-    test_ratio = resampled.test_share / (1.0 - resampled.test_share)
     step = max((pairs.smallest_step for pairs in at_seed.values()), default=1.0)
-    pairs = pair_values(delta, dict.fromkeys(delta, 0.0), step, test_ratio)
+    pairs = pair_values(delta, dict.fromkeys(delta, 0.0), step)
     dropped = (first.keys() | second.keys()) - set(pairs.seeds)
     return dataclasses.replace(
         pairs,
         dropped_seeds=tuple(sorted(dropped)),
         dropped_items=sum(pairs.dropped_items for pairs in at_seed.values()),
+        test_ratio=resampled.test_share / (1.0 - resampled.test_share),
     )
 
 
@@ -165,20 +240,44 @@ def comparison(plan: Plan, experiment: str) -> frozenset[str]:
     return frozenset(configuration(plan, side) for side in (experiment, reference))
 
 
-def score_table(
-    plan: Plan, records: Mapping[str, RunRecord], metric: MetricSpec
-) -> tuple[dict[str, dict[int, float]], float]:
-    """Return what `arm_spreads` and `pool_spreads` take: configuration -> seed -> value, and the step of a value.
+def score_table(plan: Plan, found: Mapping[str, Scores], metric: MetricSpec) -> ScoreTable:
+    """Return the table of configurations by seeds that spreads are pooled over, on the scale of the judgement.
 
     Arms with the same configuration share runs and count once. Controls have no row. A model trained on shuffled labels
     guesses, so its spread over seeds says nothing about that of a working model. An A/A arm has other seeds than the
-    columns of the table. Values are on the scale of the judgement.
+    columns of the table.
+
+    Args:
+        plan: the arms.
+        found: arm -> seed -> score.
+        metric: what the scores are of.
     """
     # Controls are left out here (see above), and get their own spread or none.
-    arms = [name for name, arm in plan.arms.items() if not arm.control]
-    found = {name: scores_of(runs_by_seed(plan, records, name), metric.name) for name in arms}
-    step = smallest_step(metric, [score for of in found.values() for score in of.values()])
-    return {configuration(plan, name): _values(metric, of) for name, of in found.items()}, step
+    rows = {configuration(plan, name): found[name] for name, arm in plan.arms.items() if not arm.control}
+    noise = {arm: item_points2(plan.campaign, metric, of) for arm, of in rows.items()}
+    return ScoreTable(
+        points={arm: _values(metric, of) for arm, of in rows.items()},
+        step_points=smallest_step(metric, [score for of in rows.values() for score in of.values()]),
+        sign=Scale(metric).sign,
+        item_points2={arm: value for arm, value in noise.items() if value is not None},
+        at_chance=frozenset(arm for arm, of in rows.items() if _is_at_chance(plan, arm, of)),
+    )
+
+
+def item_points2(campaign: Campaign, metric: MetricSpec, scores: Scores) -> float | None:
+    """Return the part of one run's variance that its items explain, squared points; None where nobody knows it."""
+    if not isinstance(metric.source, ItemsSource) or resampled_of(campaign, metric):
+        return None
+    found = item_noise(items_of(scores), judged_measure(metric))
+    return found if found is None or not Scale(metric).is_ratio else LOG_SCALE**2 * found
+
+
+def _is_at_chance(plan: Plan, arm: str, scores: Scores) -> bool:
+    """Whether an arm only guesses: it has next to nothing of what lies between chance and no error."""
+    chance = plan.arms[arm].about.chance
+    if chance is None or not scores or not all(score.is_share for score in scores.values()):
+        return False
+    return max(score.value for score in scores.values()) < 100.0 * (chance + GUESSING * (1.0 - chance))
 
 
 def _values(metric: MetricSpec, scores: Scores) -> dict[int, float]:
@@ -211,34 +310,59 @@ def replicate_spread(values: Collection[float], step_points: float) -> Spread | 
     return Spread(max(variance(values), rounding_variance(step_points)), len(values) - 1)
 
 
-def pooled_spreads(plan: Plan, records: Mapping[str, RunRecord], metric: MetricSpec) -> dict[str, Spread]:
-    """Return the pooled spread of each configuration, and for each A/A arm that of the replicates."""
-    scores, step_points = score_table(plan, records, metric)
-    replicates = replicate_spread(replicate_scores(plan, records, metric).values(), step_points)
-    # A/A arms are judged with the spread of replicates, since the pooled one has the common seed effect removed.
-    of_replicates = {name: replicates for name, arm in plan.arms.items() if arm.seed_shift and replicates}
-    return pool_spreads(scores, step_points) | of_replicates
+def side_variances(evidence: Evidence, experiment: str, reference: str) -> SideVariances | None:
+    """Return the variance of one run of two arms; None if the configuration of one side has no pooled spread.
 
-
-def spread_between(plan: Plan, spreads: Mapping[str, Spread], experiment: str, reference: str) -> Spread | None:
-    """Return the spread of a difference at one seed; None if the configuration of one side has no pooled spread.
-
-    The difference of an A/A arm is between two independent replicates. It has twice their variance, and the same
-    degrees of freedom.
+    An A/A arm is judged with the spread of replicates, since the pooled one has the common seed effect removed. Its
+    difference is between two independent replicates.
 
     Args:
-        plan: the arms.
-        spreads: of `pooled_spreads`.
+        evidence: of one metric.
         experiment: one side.
         reference: the other side.
     """
+    plan = evidence.plan
     if plan.arms[experiment].seed_shift:
-        replicates = spreads.get(experiment)
-        return replicates and Spread(2.0 * replicates.variance_points2, replicates.degrees_of_freedom)
-    sides = [spreads.get(configuration(plan, side)) for side in (experiment, reference)]
+        replicates = evidence.replicates
+        return None if replicates is None else SideVariances(replicates, replicates, is_one_estimate=True)
+    sides = [evidence.pool.spreads.get(configuration(plan, side)) for side in (experiment, reference)]
     # With only one side pooled, the difference would mix a good and a poor estimate.
     known = [side for side in sides if side is not None]
-    return difference_spread(*known) if len(known) == len(sides) else None
+    return SideVariances(known[0], known[1], evidence.pool.common_points2) if len(known) == len(sides) else None
+
+
+def spread_between(evidence: Evidence, experiment: str, reference: str, pairs: PairedDifferences) -> Spread | None:
+    """Return the spread of a difference, as `estimate_delta` takes it; None without a pooled spread on both sides."""
+    variances = side_variances(evidence, experiment, reference)
+    if variances is None or not pairs.num_seeds:
+        return None
+    each = dict.fromkeys(pairs.seeds, 1.0 / pairs.num_seeds)
+    of_mean = mean_spread(pairs.weights or SeedWeights(each, each), variances)
+    return Spread(pairs.num_seeds * of_mean.variance_points2, of_mean.degrees_of_freedom)
+
+
+def contrast_of(evidence: Evidence, test: Test, pairs: PairedDifferences, estimate: Estimate) -> Contrast:
+    """Return a difference as a weighted sum of runs, to correlate it with others.
+
+    Args:
+        evidence: of its metric.
+        test: the experiment, and the metric.
+        pairs: of both sides.
+        estimate: with an error.
+    """
+    plan, name = evidence.plan, test[0]
+    each = dict.fromkeys(pairs.seeds, 1.0 / max(1, pairs.num_seeds))
+    weights = pairs.weights or SeedWeights(each, each)
+    sides = (configuration(plan, name), configuration(plan, plan.arms[name].reference or BASELINE))
+    items = evidence.table.item_points2
+    beyond = {
+        arm: max(0.0, spread.variance_points2 - items.get(arm, 0.0)) for arm, spread in evidence.pool.spreads.items()
+    }
+    # An A/A arm has runs of its own.
+    shift = plan.arms[name].seed_shift
+    ours = {(sides[0], seed + shift): weight for seed, weight in weights.experiment.items()}
+    theirs = {(sides[1], seed): -weight for seed, weight in weights.reference.items()}
+    return Contrast(ours | theirs, beyond, pairs, estimate.error_points or math.inf)
 
 
 def distinct_p_values(plan: Plan, p_of: Mapping[Test, float]) -> dict[tuple[frozenset[str], str], float]:
@@ -246,7 +370,30 @@ def distinct_p_values(plan: Plan, p_of: Mapping[Test, float]) -> dict[tuple[froz
     return {(comparison(plan, name), metric): p_value for (name, metric), p_value in p_of.items()}
 
 
-def adjust(plan: Plan, p_of: Mapping[Test, float]) -> dict[tuple[frozenset[str], str], float]:
-    """Adjust the p-values of one family as `judging.correction` says; one for each comparison by each metric."""
-    distinct = distinct_p_values(plan, p_of)
-    return dict(zip(distinct, ADJUST[plan.campaign.judging.correction](list(distinct.values())), strict=True))
+def adjust(
+    plan: Plan, p_of: Mapping[Test, float], contrasts: Mapping[Test, Contrast]
+) -> dict[tuple[frozenset[str], str], float]:
+    """Adjust the p-values of one family as `judging.correction` says; one for each comparison by each metric.
+
+    Args:
+        plan: the arms and the correction.
+        p_of: test -> p-value.
+        contrasts: test -> its difference, for the correlations. A test without one counts as independent.
+    """
+    distinct, first = distinct_p_values(plan, p_of), _first_tests(plan, p_of)
+    correlation_CC = np.eye(len(distinct))
+    keys = list(distinct)
+    # Estimates by two metrics count as independent, which is on the safe side.
+    for metric in {key[1] for key in keys}:
+        places = [place for place, key in enumerate(keys) if key[1] == metric and first[key] in contrasts]
+        correlation_CC[np.ix_(places, places)] = correlations([contrasts[first[keys[place]]] for place in places])
+    adjusted = ADJUST[plan.campaign.judging.correction](list(distinct.values()), correlation_CC)
+    return dict(zip(distinct, adjusted, strict=True))
+
+
+def _first_tests(plan: Plan, p_of: Mapping[Test, float]) -> dict[tuple[frozenset[str], str], Test]:
+    """Return the first test of each distinct comparison."""
+    first: dict[tuple[frozenset[str], str], Test] = {}
+    for test in p_of:
+        first.setdefault((comparison(plan, test[0]), test[1]), test)
+    return first

@@ -16,7 +16,7 @@ from orchestrator.stats.estimate import (
     seeds_to_resolve,
 )
 from orchestrator.stats.multiplicity import CORRECTION_NAME
-from orchestrator.stats.variance import MIN_POOLED
+from orchestrator.stats.pool import MIN_POOLED
 from orchestrator.task.metric_spec import MetricSpec
 from orchestrator.task.spec import LabelsSpec
 from orchestrator.verdicts.comparisons import Runs

@@ -32,16 +32,15 @@ from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_
 from orchestrator.stats.item_pairs import RunItems
 from orchestrator.stats.multiplicity import ADJUST
 from orchestrator.stats.pairing import PairedDifferences
-from orchestrator.stats.variance import Spread, difference_spread
+from orchestrator.stats.spread import Spread, difference_spread
 from orchestrator.task.metric_spec import MetricSpec
 from orchestrator.verdicts.comparisons import (
+    Evidence,
     Scores,
     configuration,
+    gather,
     pair_scores,
-    pooled_spreads,
     resampled_of,
-    runs_by_seed,
-    scores_of,
 )
 from orchestrator.verdicts.judgement import Judgement, Verdict
 from orchestrator.verdicts.scale import Scale
@@ -97,8 +96,8 @@ def judge_interactions(plan: Plan, records: Records, judgements: Mapping[str, Ju
     # Spreads are pooled over the whole campaign: once for each set of runs, and not once for each pair.
     last_look = {pair: _last_look(judgements, pair) if staging else None for pair in plan.interactions}
     runs_at = {last: _asked_runs(plan, records, judgements, last) for last in dict.fromkeys(last_look.values())}
-    spreads_at = {last: pooled_spreads(plan, runs, plan.campaign.judged) for last, runs in runs_at.items()}
-    arms_of = {pair: _four_arms(plan, runs_at[last], pair, spreads_at[last]) for pair, last in last_look.items()}
+    evidence_at = {last: gather(plan, runs, plan.campaign.judged) for last, runs in runs_at.items()}
+    arms_of = {pair: _four_arms(evidence_at[last], pair) for pair, last in last_look.items()}
     waiting = [
         pair for pair in arms_of if staging and not all(_is_finished(judgements, cell, staging) for cell in pair.cells)
     ]
@@ -150,11 +149,11 @@ class FourArms(Struct, frozen=True, kw_only=True):
         return self.neither, self.first, self.second, self.both
 
 
-def _four_arms(plan: Plan, records: Records, pair: Interaction, pooled: Mapping[str, Spread]) -> FourArms:
-    metric = plan.campaign.judged.name
-    neither, first, second, both = (scores_of(runs_by_seed(plan, records, cell), metric) for cell in pair.cells)
+def _four_arms(evidence: Evidence, pair: Interaction) -> FourArms:
+    neither, first, second, both = (evidence.scores[cell] for cell in pair.cells)
+    pooled = evidence.pool.spreads
     # Four spreads or none: with one missing, the contrast uses its own seeds.
-    known = [pooled[name] for cell in pair.cells if (name := configuration(plan, cell)) in pooled]
+    known = [pooled[name] for cell in pair.cells if (name := configuration(evidence.plan, cell)) in pooled]
     spreads = tuple(known) if len(known) == len(pair.cells) else ()
     return FourArms(neither=neither, first=first, second=second, both=both, spreads=spreads)
 
@@ -249,7 +248,9 @@ def judge_pairs(
         index: 1.0 if found.interaction in waiting else found.contrast.p_value for index, found in enumerate(judged)
     }
     p_of = {index: p_value for index, p_value in tested.items() if p_value is not None}
-    adjusted = dict(zip(p_of, ADJUST[judging.correction](list(p_of.values())), strict=True))
+    # Pairs share arms in many ways. Counted as independent, they are on the safe side.
+    independent = np.eye(len(p_of))
+    adjusted = dict(zip(p_of, ADJUST[judging.correction](list(p_of.values()), independent), strict=True))
     with_p = [structs.replace(found, adjusted_p_value=adjusted.get(index)) for index, found in enumerate(judged)]
     return [
         structs.replace(found, adjusted_p_value=None, verdict=Additivity.WAITS)

@@ -28,7 +28,8 @@ For every verdict, the runs that it rests on are compared with their reference's
 change is a confound. It is marked beside the verdict and in its reason.
 """
 
-from collections.abc import Iterable, Mapping
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct, structs
 
@@ -37,27 +38,37 @@ from orchestrator.campaign.fields import BASELINE, CONTROLS
 from orchestrator.campaign.plan import Plan
 from orchestrator.runs.folder import Result
 from orchestrator.runs.record import RunRecord
+from orchestrator.stats.correlation import Contrast
 from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta, not_worse_p_value
-from orchestrator.stats.variance import Spread
 from orchestrator.task.metric_spec import MetricSpec
 from orchestrator.verdicts.comparisons import (
+    Evidence,
     Runs,
     Test,
     adjust,
     comparison,
+    contrast_of,
+    gather,
     holds_other_items,
-    pair_runs,
-    pooled_spreads,
+    pair_arms,
     runs_by_seed,
     scores_by_seed,
     scores_of,
     spread_between,
 )
-from orchestrator.verdicts.conclude import Case, conclude
+from orchestrator.verdicts.conclude import MIN_SEEDS, Case, conclude
 from orchestrator.verdicts.confounds import find_confounds
 from orchestrator.verdicts.effects import MIN_CLUSTERS
 from orchestrator.verdicts.judgement import ONLY_LOOK, AtLook, Judgement, MetricJudgement, Verdict
 from orchestrator.verdicts.scale import Scale
+
+
+class Tested(Struct, frozen=True):
+    """One comparison by one metric: its estimate, and how it moves with others."""
+
+    estimate: Estimate
+    contrast: Contrast | None = None
+    """None without an error."""
 
 
 class _Judged(Struct, frozen=True):
@@ -66,7 +77,9 @@ class _Judged(Struct, frozen=True):
     plan: Plan
     at: AtLook
     runs: dict[str, Runs]
-    estimates: dict[Test, Estimate]
+    evidence: dict[str, Evidence]
+    """Metric -> its scores, of each metric that is judged or shown."""
+    tested: dict[Test, Tested]
     adjusted: dict[Test, float]
     compared: dict[str | None, int]
     """Family -> its number of comparisons."""
@@ -81,9 +94,10 @@ def judge(plan: Plan, records: Mapping[str, RunRecord], at: AtLook = ONLY_LOOK) 
         at: the part of the level that this look spends. In a campaign with looks, all comparisons of a family count,
             also those without a p-value yet.
     """
-    estimates = _estimate_all(plan, records, plan.campaign.judging.level * at.share)
+    evidence = gather_all(plan, records)
+    tested = compare_all(plan, evidence, at)
     runs = {name: runs_by_seed(plan, records, name) for name in plan.arms}
-    known = _Judged(plan, at, runs, estimates, *_adjust(plan, estimates, at))
+    known = _Judged(plan, at, runs, evidence, tested, *_adjust(plan, tested, at))
     return {name: _judge_arm(known, name) for name in plan.arms}
 
 
@@ -99,38 +113,43 @@ def estimate_at(
         seeds: of the difference.
         level: one minus the coverage of the interval.
     """
-    sides = (experiment, plan.arms[experiment].reference or BASELINE)
-    metric = plan.campaign.judged
-    spread = spread_between(plan, pooled_spreads(plan, records, metric), *sides)
-    at_seeds = structs.replace(plan, campaign=structs.replace(plan.campaign, seeds=tuple(seeds)))
-    own, reference_runs = (runs_by_seed(at_seeds, records, side) for side in sides)
-    return estimate_delta(pair_runs(plan.campaign, metric, own, reference_runs), spread, level)
+    evidence, wanted = gather(plan, records, plan.campaign.judged), set(seeds)
+    at_seeds = {
+        name: {seed: score for seed, score in of.items() if seed in wanted} for name, of in evidence.scores.items()
+    }
+    evidence = dataclasses.replace(evidence, scores=at_seeds)
+    reference = plan.arms[experiment].reference or BASELINE
+    pairs = pair_arms(evidence, experiment, reference)
+    spread = spread_between(evidence, experiment, reference, pairs) if pairs.num_seeds >= MIN_SEEDS else None
+    return estimate_delta(pairs, spread, level)
 
 
-def _estimate_all(plan: Plan, records: Mapping[str, RunRecord], level: float) -> dict[Test, Estimate]:
-    """Estimate each experiment's difference by each metric that is judged or shown."""
-    runs = {name: runs_by_seed(plan, records, name) for name in plan.arms}
-    found: dict[Test, Estimate] = {}
-    for metric in plan.campaign.metrics.values():
-        # What a search may look at is no evidence.
-        if metric.role != "choose":
-            spreads = pooled_spreads(plan, records, metric)
-            found |= _estimate_metric(plan, runs, metric, spreads, level)
-    return found
+def gather_all(plan: Plan, records: Mapping[str, RunRecord]) -> dict[str, Evidence]:
+    """Gather the scores by each metric that is judged or shown."""
+    # What a search may look at is no evidence.
+    metrics = [metric for metric in plan.campaign.metrics.values() if metric.role != "choose"]
+    return {metric.name: gather(plan, records, metric) for metric in metrics}
 
 
-def _estimate_metric(
-    plan: Plan, runs: Mapping[str, Runs], metric: MetricSpec, spreads: Mapping[str, Spread], level: float
-) -> dict[Test, Estimate]:
+def compare_all(plan: Plan, evidence: Mapping[str, Evidence], at: AtLook) -> dict[Test, Tested]:
+    """Estimate each experiment's difference to its reference by each metric."""
     return {
-        (name, metric.name): estimate_delta(
-            pair_runs(plan.campaign, metric, runs[name], runs[arm.reference]),
-            spread_between(plan, spreads, name, arm.reference),
-            level,
-        )
+        (name, metric): _test(of_metric, name, arm.reference, at)
+        for metric, of_metric in evidence.items()
         for name, arm in plan.arms.items()
         if arm.reference is not None
     }
+
+
+def _test(evidence: Evidence, experiment: str, reference: str, at: AtLook) -> Tested:
+    level = evidence.plan.campaign.judging.level * at.share
+    pairs = pair_arms(evidence, experiment, reference)
+    enough = pairs.num_seeds >= at.min_seeds
+    spread = spread_between(evidence, experiment, reference, pairs) if enough else None
+    estimate = estimate_delta(pairs, spread, level)
+    if estimate.error_points is None:
+        return Tested(estimate)
+    return Tested(estimate, contrast_of(evidence, (experiment, evidence.metric.name), pairs, estimate))
 
 
 def _family_of(plan: Plan, experiment: str) -> str | None:
@@ -149,7 +168,7 @@ def family_size(judgements: Mapping[str, Judgement]) -> int:
 
 
 def _adjust(
-    plan: Plan, estimates: Mapping[Test, Estimate], at: AtLook
+    plan: Plan, all_tested: Mapping[Test, Tested], at: AtLook
 ) -> tuple[dict[Test, float], dict[str | None, int]]:
     """Adjust the p-values within each family; also return how many comparisons each family has."""
     adjusted: dict[Test, float] = {}
@@ -157,16 +176,18 @@ def _adjust(
     # Shuffled labels are compared with chance, so they must not make the correction of other controls harsher.
     tested = {
         (name, metric): found
-        for (name, metric), found in estimates.items()
+        for (name, metric), found in all_tested.items()
         if plan.arms[name].control != "shuffled_labels" and plan.campaign.metrics[metric].role == "judged"
     }
     for family in dict.fromkeys(_family_of(plan, name) for name, _ in tested):
         p_of = {
             test: p_value
-            for test, estimate in tested.items()
-            if _family_of(plan, test[0]) == family and (p_value := _spend(plan, at, test, estimate.p_value)) is not None
+            for test, found in tested.items()
+            if _family_of(plan, test[0]) == family
+            and (p_value := _spend(plan, at, test, found.estimate.p_value)) is not None
         }
-        adjusted_of = adjust(plan, p_of)
+        contrasts = {test: contrast for test in p_of if (contrast := tested[test].contrast) is not None}
+        adjusted_of = adjust(plan, p_of, contrasts)
         adjusted |= {(name, metric): adjusted_of[comparison(plan, name), metric] for name, metric in p_of}
         compared[family] = len(adjusted_of)
     return adjusted, compared
@@ -183,7 +204,8 @@ def _spend(plan: Plan, at: AtLook, test: Test, p_value: float | None) -> float |
 def _case(known: _Judged, experiment: str, metric: MetricSpec) -> Case:
     plan, arm, at = known.plan, known.plan.arms[experiment], known.at
     runs, reference_runs = known.runs[experiment], known.runs[arm.reference] if arm.reference else {}
-    estimate = known.estimates.get((experiment, metric.name), Estimate())
+    found = known.tested.get((experiment, metric.name))
+    estimate = found.estimate if found else Estimate()
     # The margin is two-sided, so no direction is needed here.
     equivalence = equivalence_p_value(estimate, Scale(metric).margin_points)
     sides = (scores_of(runs, metric.name), scores_of(reference_runs, metric.name))
@@ -210,6 +232,7 @@ def _judge_arm(known: _Judged, experiment: str) -> Judgement:
     verdict, reason = conclude(case)
     confounds = _find_confounds(plan, case, verdict)
     score_of = scores_by_seed(case.runs, case.metric.name)
+    collapsed = known.evidence[case.metric.name].collapsed(experiment)
     others = _judge_others(known, experiment)
     # The first failure names the class, since seeds of one change mostly fail alike.
     failures = [result.failure for run in case.runs.values() if (result := _result(run)) and result.failure]
@@ -224,9 +247,10 @@ def _judge_arm(known: _Judged, experiment: str) -> Judgement:
         warnings=_warnings(case),
         others=others,
         failure=failures[0] if failures and verdict is Verdict.FAILED else None,
-        score=_mean(score_of),
+        score=_mean(_without(score_of, collapsed)),
         score_of=score_of,
-        baseline_delta_points=_baseline_delta(plan, case, known.runs[BASELINE]),
+        collapsed_seeds=collapsed,
+        baseline_delta_points=_baseline_delta(known, case),
         adjusted_p_value=case.adjusted_p_value,
         equivalence_p_value=case.equivalence_p_value,
         family=case.family,
@@ -301,11 +325,16 @@ def _describe_failed(metrics: Iterable[str]) -> str:
     return f"; no keeper: {wording.listed(names)} is not shown to be no worse than its margin" if names else ""
 
 
+def _without(values: Mapping[int, float], seeds: Collection[int]) -> dict[int, float]:
+    return {seed: value for seed, value in values.items() if seed not in seeds}
+
+
 def _mean(values: Mapping[int, float]) -> float | None:
     return sum(values.values()) / len(values) if values else None
 
 
-def _baseline_delta(plan: Plan, case: Case, baseline_runs: Runs) -> float | None:
+def _baseline_delta(known: _Judged, case: Case) -> float | None:
     if case.arm.reference is None:
         return None
-    return estimate_delta(pair_runs(plan.campaign, case.metric, case.runs, baseline_runs), None).delta_points
+    pairs = pair_arms(known.evidence[case.metric.name], case.arm.id, BASELINE)
+    return estimate_delta(pairs, None).delta_points

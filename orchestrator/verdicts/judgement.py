@@ -77,6 +77,8 @@ class Judgement(Estimate, frozen=True, kw_only=True):
     """Mean over seeds of the main metric, in its unit."""
     score_of: dict[int, float] = {}
     """Seed -> score."""
+    collapsed_seeds: tuple[int, ...] = ()
+    """Seeds whose runs are set aside: they lie far below the arm's other runs, which agree."""
     baseline_delta_points: float | None = None
     """Mean difference to the baseline over the seeds that both have."""
     adjusted_p_value: float | None = None
@@ -141,6 +143,8 @@ class AtLook(Struct, frozen=True):
     equivalence_share: float = 1.0
     decided_p: Mapping[str, float] | None = None
     """Experiment that an earlier look decided -> its p-value over the share of that look; None without looks."""
+    min_seeds: int = 2
+    """Least number of seeds for an interval: a campaign may allow a first look at one."""
 
     def spend(self, experiment: str, p_value: float | None) -> float | None:
         """Return the p-value over the share of the look, 1 if there is none yet; without looks, the p-value itself."""

@@ -4,25 +4,40 @@
 rests on. `report.steps` puts the steps into words.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
-from msgspec import Struct, structs
+from msgspec import structs
 from numpy.typing import NDArray
 
-from orchestrator.campaign.fields import BASELINE, Control
+from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import Campaign
 from orchestrator.runs.record import Records
 from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta, t_quantile
 from orchestrator.stats.item_pairs import join_items
-from orchestrator.stats.pairing import PairedDifferences, RestsOn
-from orchestrator.stats.strata import StratumStep, split_strata
-from orchestrator.stats.variance import Spread, arm_spreads, fit_prior, seed_spread
-from orchestrator.task.metric_spec import MetricSpec
-from orchestrator.task.spec import LabelsSpec
+from orchestrator.stats.pairing import PairedDifferences
+from orchestrator.stats.pool import Pool
+from orchestrator.stats.spread import Spread
+from orchestrator.stats.strata import split_strata
+from orchestrator.stats.variance import seed_spread, sparse_variance
+from orchestrator.verdicts.arithmetic import (
+    Arithmetic,
+    CountStep,
+    ErrorStep,
+    LookStep,
+    OtherStep,
+    PoolStep,
+    ReplicateStep,
+    SeedStep,
+    SignificanceStep,
+    SpreadStep,
+    WeightStep,
+)
 from orchestrator.verdicts.comparisons import (
     SHARE_STEP,
+    Evidence,
     Scores,
     adjust,
     comparison,
@@ -30,169 +45,18 @@ from orchestrator.verdicts.comparisons import (
     distinct_p_values,
     items_of,
     judged_measure,
+    pair_arms,
     pair_scores,
-    pooled_spreads,
     replicate_scores,
-    runs_by_seed,
-    score_table,
-    scores_of,
+    side_variances,
     spread_between,
 )
-from orchestrator.verdicts.judgement import Judgement, Judgements, MetricJudgement, Verdict
+from orchestrator.verdicts.conclude import MIN_SEEDS
+from orchestrator.verdicts.judge import compare_all, gather_all
+from orchestrator.verdicts.judgement import ONLY_LOOK, Judgement, Judgements
 from orchestrator.verdicts.scale import LOG_SCALE, Scale
 
 Floats = NDArray[np.float64]
-
-
-class SeedStep(Struct, frozen=True, kw_only=True):
-    """The scores of one seed, over the items that every run on both sides was scored on."""
-
-    seed: int
-    experiment_score: float
-    """In the metric's unit."""
-    reference_score: float
-    delta_points: float
-    counts: "CountStep | None" = None
-    """None unless the metric is a share of items that are right or wrong."""
-
-
-class CountStep(Struct, frozen=True, kw_only=True):
-    """How many items are right at one seed."""
-
-    experiment_right: int
-    reference_right: int
-    experiment_alone: int
-    """Number of items that only the experiment's run has right."""
-    reference_alone: int
-
-
-class PoolStep(Struct, frozen=True, kw_only=True):
-    """The spread over seeds that the campaign's configurations show together."""
-
-    num_arms: int
-    """Number of configurations with a spread of their own."""
-    deviation_points: float
-    """Common standard deviation of one seed's score."""
-    degrees_of_freedom: float
-    """Its weight beside an arm's own spread; infinite if the arms differ no more than by chance."""
-
-
-class SpreadStep(Struct, frozen=True, kw_only=True):
-    """The standard deviation of one seed's score of one arm, from its own runs and after pooling."""
-
-    side: str
-    """The experiment or its reference."""
-    arm: str
-    """The first arm of its configuration, whose runs it shares."""
-    own_points: float
-    own_degrees_of_freedom: float
-    pooled_points: float
-    pooled_degrees_of_freedom: float
-
-
-class ReplicateStep(Struct, frozen=True, kw_only=True):
-    """The spread of runs that differ only in their seed: those of the baseline and of all A/A arms."""
-
-    score_of: dict[int, float]
-    """Seed of the training -> score, on the scale of the metric."""
-    deviation_points: float
-    """Standard deviation of one run's score."""
-    degrees_of_freedom: float
-
-
-class ErrorStep(Struct, frozen=True, kw_only=True):
-    """The parts of the error, the error and the interval."""
-
-    spread_points: float
-    """Standard deviation of the difference at one seed."""
-    spread_degrees_of_freedom: float
-    seed_error_points: float
-    item_error_points: float
-    rest_error_points: float
-    error_points: float
-    degrees_of_freedom: float
-    quantile: float
-    low_points: float
-    high_points: float
-
-
-class SignificanceStep(Struct, frozen=True, kw_only=True):
-    """The tests against no difference and against the margin."""
-
-    t: float
-    """The difference over its standard error."""
-    p_value: float
-    correction: str
-    family: str
-    rank: int
-    """Rank among the family's p-values; the smallest has 1."""
-    num_compared: int
-    adjusted_p_value: float
-    margin_points: float
-    equivalence_t: float
-    """The distance from the difference to the nearer end of the margin, in standard errors."""
-    equivalence_p_value: float
-
-
-class LookStep(Struct, frozen=True, kw_only=True):
-    """The numbers of one look of several. They are copied from the judgement, not worked out again."""
-
-    num_seeds: int
-    level: float
-    """The part of the level that this look spends."""
-    error_points: float
-    degrees_of_freedom: float
-    low_points: float
-    high_points: float
-    p_value: float
-    adjusted_p_value: float
-    """Adjusted for the share of the look and for the comparisons of the family."""
-    equivalence_p_value: float
-
-
-class OtherStep(Struct, frozen=True, kw_only=True):
-    """What a metric beside the main one says."""
-
-    metric: MetricSpec
-    found: MetricJudgement
-
-
-class Arithmetic(Struct, frozen=True, kw_only=True):
-    """All steps of one verdict; a step without enough data is None or empty."""
-
-    experiment: str
-    reference: str | None
-    metric: MetricSpec
-    labels: LabelsSpec
-    level: float
-    verdict: Verdict | None
-    reason: str
-    control: Control | None = None
-    num_items: int
-    dropped_seeds: tuple[int, ...]
-    dropped_items: int
-    rests_on: RestsOn = "items"
-    test_ratio: float = 0.0
-    """Items tested on over items trained on, where each seed draws its own."""
-    seeds: tuple[SeedStep, ...] = ()
-    delta_points: float | None = None
-    own_spread_points: float | None = None
-    """Standard deviation of the per-seed differences alone."""
-    pool: PoolStep | None = None
-    """None if too few configurations have two seeds, and for a control."""
-    spreads: tuple[SpreadStep, ...] = ()
-    """The spread of the experiment and of its reference."""
-    replicates: ReplicateStep | None = None
-    """Replaces `pool` and `spreads` for an A/A arm."""
-    strata: tuple[StratumStep, ...] = ()
-    error: ErrorStep | None = None
-    tests: SignificanceStep | None = None
-    at_look: LookStep | None = None
-    """Replaces all steps after `delta_points` in a campaign with looks."""
-    others: tuple[OtherStep, ...] = ()
-    """The metrics beside the main one. They do not change its verdict."""
-    left_out: tuple[str, ...] = ()
-    """A sentence for each run whose folder cannot be read, or whose files contradict each other."""
 
 
 def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: str) -> Arithmetic:
@@ -209,7 +73,11 @@ def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: s
     if is_staged:
         # A look judges only the runs that it asked for.
         plan = structs.replace(plan, campaign=structs.replace(plan.campaign, seeds=judgement.seeds))
-    pairs, sides = _join(plan, records, experiment)
+    # Every step is of the whole campaign: pooling and correction use every arm, also for one verdict.
+    all_evidence = gather_all(plan, records)
+    evidence = all_evidence[plan.campaign.judged.name]
+    pairs, sides = _join(evidence, experiment)
+    names = (experiment, arm.reference) if arm.reference else ()
     steps = Arithmetic(
         experiment=experiment,
         reference=arm.reference,
@@ -224,14 +92,18 @@ def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: s
         dropped_items=pairs.dropped_items,
         rests_on=pairs.rests_on,
         test_ratio=pairs.test_ratio,
-        seeds=_seed_steps(plan.campaign, pairs, sides),
+        seeds=_seed_steps(evidence, pairs, sides),
         delta_points=float(pairs.delta_points_by_seed.mean()) if pairs.num_seeds else None,
+        collapsed={name: seeds for name in names if (seeds := evidence.collapsed(name))},
         at_look=_look_step(judgement) if is_staged else None,
         others=_other_steps(plan.campaign, judgement),
     )
     if is_staged:
         return structs.replace(steps, dropped_seeds=judgement.dropped_seeds)
-    return _with_error(steps, plan, records, judgements, pairs) if pairs.num_seeds > 1 else steps
+    if pairs.num_seeds < MIN_SEEDS:
+        return steps
+    steps = _with_error(steps, evidence, pairs, records)
+    return structs.replace(steps, tests=_test_step(all_evidence, judgements, experiment))
 
 
 def _other_steps(campaign: Campaign, judgement: Judgement) -> tuple[OtherStep, ...]:
@@ -245,107 +117,142 @@ def _look_step(judgement: Judgement) -> LookStep | None:
     return LookStep(num_seeds=judgement.look_seeds or len(judgement.seeds), **values)
 
 
-def _join(plan: Plan, records: Records, experiment: str) -> tuple[PairedDifferences, tuple[Scores, Scores]]:
-    reference, metric = plan.arms[experiment].reference, plan.campaign.judged
-    names = () if reference is None else (experiment, reference)
-    found = [scores_of(runs_by_seed(plan, records, name), metric.name) for name in names]
-    ours, theirs = found or ({}, {})
-    return pair_scores(plan.campaign, metric, ours, theirs), (ours, theirs)
+def _join(evidence: Evidence, experiment: str) -> tuple[PairedDifferences, tuple[Scores, Scores]]:
+    reference = evidence.plan.arms[experiment].reference
+    if reference is None:
+        return pair_scores(evidence.plan.campaign, evidence.metric, {}, {}), ({}, {})
+    sides = (evidence.scores[experiment], evidence.scores[reference])
+    return pair_arms(evidence, experiment, reference), sides
 
 
-def _seed_steps(campaign: Campaign, pairs: PairedDifferences, sides: tuple[Scores, Scores]) -> tuple[SeedStep, ...]:
+def _seed_steps(evidence: Evidence, pairs: PairedDifferences, sides: tuple[Scores, Scores]) -> tuple[SeedStep, ...]:
     if not pairs.seeds:
         return ()
-    value_2S = _side_values(campaign, pairs, sides)
-    scale = Scale(campaign.judged)
-    scores = value_2S if not scale.is_ratio else np.exp(value_2S / LOG_SCALE)
+    ours, theirs = _side_values(evidence, pairs, sides)
+    scale = Scale(evidence.metric)
     is_share = pairs.rests_on == "items" and all(score.is_share for side in sides for score in side.values())
+    delta_of = zip(pairs.seeds, pairs.at_seed_points or pairs.delta_points_by_seed.tolist(), strict=True)
     return tuple(
         SeedStep(
             seed=seed,
-            experiment_score=float(ours),
-            reference_score=float(theirs),
+            experiment_score=_in_unit(scale, ours[seed]),
+            reference_score=_in_unit(scale, theirs[seed]),
             delta_points=float(delta),
-            counts=_count(pairs, place, (ours, theirs)) if is_share and not scale.is_ratio else None,
+            counts=_count(ours[seed], theirs[seed]) if is_share and not scale.is_ratio else None,
         )
-        for place, (seed, ours, theirs, delta) in enumerate(
-            zip(pairs.seeds, *scores, pairs.delta_points_by_seed, strict=True)
-        )
+        for seed, delta in delta_of
     )
 
 
-def _side_values(campaign: Campaign, pairs: PairedDifferences, sides: tuple[Scores, Scores]) -> Floats:
-    """Return the value of both sides at each seed [2, S], over the items of the pair, on the scale of the judgement."""
-    metric, scale = campaign.judged, Scale(campaign.judged)
-    if pairs.rests_on != "seeds":
-        joined = join_items(items_of(sides[0]), items_of(sides[1]), judged_measure(metric))
-        value_2S: Floats = pairs.scale * joined.value_2SU.mean(axis=2)
-        return value_2S
-    # Without common items the runs' own numbers are all there is.
-    return np.array([[scale.value(side[seed].value) for seed in pairs.seeds] for side in sides])
+def _in_unit(scale: Scale, values_U: Floats) -> float:
+    """Return the mean of one number a unit in the metric's unit."""
+    mean = float(values_U.mean())
+    return math.exp(mean / LOG_SCALE) if scale.is_ratio else mean
 
 
-def _count(pairs: PairedDifferences, place: int, scores: tuple[float, float]) -> CountStep:
+def _side_values(
+    evidence: Evidence, pairs: PairedDifferences, sides: tuple[Scores, Scores]
+) -> tuple[Mapping[int, Floats], Mapping[int, Floats]]:
+    """Return seed -> one number a unit of both sides, over the items of the pair, on the scale of the judgement."""
+    scale = Scale(evidence.metric)
+    if pairs.rests_on == "seeds":
+        # Without common items the runs' own numbers are all there is.
+        first, second = ({seed: np.array([scale.value(score.value)]) for seed, score in side.items()} for side in sides)
+        return first, second
+    seeds = {*pairs.seeds, *(pairs.weights.extra if pairs.weights else ())}
+    ours, theirs = ({seed: score for seed, score in side.items() if seed in seeds} for side in sides)
+    joined = join_items(items_of(ours), items_of(theirs), judged_measure(evidence.metric))
+    factor = pairs.scale
+    return (
+        {seed: factor * values_U for seed, values_U in joined.experiment.items()},
+        {seed: factor * values_U for seed, values_U in joined.reference.items()},
+    )
+
+
+def _count(ours_B: Floats, theirs_B: Floats) -> CountStep:
     """Count the items of a seed; they are the items of the estimate, so that they give the same difference."""
-    ours, theirs = (round(score * pairs.num_items / SHARE_STEP) for score in scores)
-    difference_B = pairs.difference_SB[place]
+    # The values are 0 or 100 but for the rounding of the arithmetic.
+    ours, theirs = ours_B > SHARE_STEP / 2, theirs_B > SHARE_STEP / 2
     return CountStep(
-        experiment_right=ours,
-        reference_right=theirs,
-        # The values are 0 or 100 but for the rounding of the arithmetic.
-        experiment_alone=int((difference_B > SHARE_STEP / 2).sum()),
-        reference_alone=int((difference_B < -SHARE_STEP / 2).sum()),
+        experiment_right=int(ours.sum()),
+        reference_right=int(theirs.sum()),
+        experiment_alone=int((ours & ~theirs).sum()),
+        reference_alone=int((theirs & ~ours).sum()),
     )
 
 
-def _with_error(
-    steps: Arithmetic, plan: Plan, records: Records, judgements: Judgements, pairs: PairedDifferences
-) -> Arithmetic:
-    metric = plan.campaign.judged
-    # Both are of the whole campaign: pooling uses every arm, also for one verdict.
-    own, spreads = arm_spreads(*score_table(plan, records, metric)), pooled_spreads(plan, records, metric)
-    sides = (steps.experiment, steps.reference or BASELINE)
-    spread = spread_between(plan, spreads, *sides)
+def _with_error(steps: Arithmetic, evidence: Evidence, pairs: PairedDifferences, records: Records) -> Arithmetic:
+    names = (steps.experiment, steps.reference or BASELINE)
+    spread = spread_between(evidence, *names, pairs)
     is_pooled = spread is not None and steps.control is None
     estimate = estimate_delta(pairs, spread, steps.level)
     return structs.replace(
         steps,
-        own_spread_points=float(pairs.delta_points_by_seed.std(ddof=1)),
-        pool=_describe_pool(own) if is_pooled else None,
-        spreads=tuple(_spread_step(plan, side, own, spreads) for side in sides) if is_pooled else (),
-        replicates=_replicate_step(plan, records, spreads[steps.experiment]) if steps.control == "aa" else None,
+        own_spread_points=float(np.std(list(estimate.delta_points_of.values()), ddof=1)),
+        pool=_describe_pool(evidence.pool) if is_pooled else None,
+        spreads=tuple(_spread_step(evidence, side) for side in names) if is_pooled else (),
+        replicates=_replicate_step(evidence, records) if steps.control == "aa" else None,
+        weights=_weight_step(evidence, names, pairs),
         strata=split_strata(pairs),
+        is_sparse=sparse_variance(pairs) > 0,
         error=_error_step(estimate, spread or seed_spread(pairs)),
-        tests=_test_step(plan, judgements, estimate, steps.experiment),
     )
 
 
-def _describe_pool(own: Mapping[str, Spread]) -> PoolStep | None:
-    prior = fit_prior(list(own.values()))
-    if prior is None:
+def _weight_step(evidence: Evidence, names: tuple[str, str], pairs: PairedDifferences) -> WeightStep | None:
+    weights, variances = pairs.weights, side_variances(evidence, *names)
+    if weights is None or variances is None:
+        return None
+    sides = dict(zip(names, (weights.experiment, weights.reference), strict=True))
+    seeds = weights.experiment.keys() | weights.reference.keys()
+    scores = (evidence.scores[names[0]], evidence.scores[names[1]])
+    values = dict(zip(names, _side_values(evidence, pairs, scores), strict=True))
+    scale = Scale(evidence.metric)
+    return WeightStep(
+        extra={
+            name: {
+                seed: _in_unit(scale, values[name][seed]) for seed in side if seed not in pairs.seeds
+            }
+            for name, side in sides.items()
+        },
+        common_share={name: sum(side[seed] for seed in pairs.seeds) for name, side in sides.items()},
+        squares={name: sum(weight**2 for weight in side.values()) for name, side in sides.items()},
+        apart=sum((weights.experiment.get(seed, 0.0) - weights.reference.get(seed, 0.0)) ** 2 for seed in seeds),
+        common_points=variances.common_points2**0.5,
+    )
+
+
+def _describe_pool(pool: Pool) -> PoolStep | None:
+    if pool.prior is None:
         return None
     return PoolStep(
-        num_arms=len(own),
-        deviation_points=prior.variance_points2**0.5,
-        degrees_of_freedom=prior.degrees_of_freedom,
+        num_arms=len(pool.own) - len(pool.outliers),
+        deviation_points=pool.prior.variance_points2**0.5,
+        degrees_of_freedom=pool.prior.degrees_of_freedom,
+        outliers=pool.outliers,
     )
 
 
-def _spread_step(plan: Plan, side: str, own: Mapping[str, Spread], pooled: Mapping[str, Spread]) -> SpreadStep:
-    arm = configuration(plan, side)
+def _spread_step(evidence: Evidence, side: str) -> SpreadStep:
+    arm, pool = configuration(evidence.plan, side), evidence.pool
+    # An arm with one run has no spread of its own.
+    own = pool.own.get(arm, Spread(0.0, 0.0))
     return SpreadStep(
         side=side,
         arm=arm,
-        own_points=own[arm].variance_points2 ** 0.5,
-        own_degrees_of_freedom=own[arm].degrees_of_freedom,
-        pooled_points=pooled[arm].variance_points2 ** 0.5,
-        pooled_degrees_of_freedom=pooled[arm].degrees_of_freedom,
+        own_points=own.variance_points2**0.5,
+        own_degrees_of_freedom=own.degrees_of_freedom,
+        pooled_points=pool.spreads[arm].variance_points2 ** 0.5,
+        pooled_degrees_of_freedom=pool.spreads[arm].degrees_of_freedom,
     )
 
 
-def _replicate_step(plan: Plan, records: Records, spread: Spread) -> ReplicateStep:
+def _replicate_step(evidence: Evidence, records: Records) -> ReplicateStep | None:
+    spread = evidence.replicates
+    if spread is None:
+        return None
     return ReplicateStep(
-        score_of=replicate_scores(plan, records, plan.campaign.judged),
+        score_of=replicate_scores(evidence.plan, records, evidence.metric),
         deviation_points=spread.variance_points2**0.5,
         degrees_of_freedom=spread.degrees_of_freedom,
     )
@@ -361,25 +268,28 @@ def _error_step(estimate: Estimate, spread: Spread) -> ErrorStep:
     )
 
 
-def _test_step(plan: Plan, judgements: Judgements, estimate: Estimate, experiment: str) -> SignificanceStep:
-    delta, error, p_value = estimate.delta_points, estimate.error_points, estimate.p_value
+def _test_step(evidence: Mapping[str, Evidence], judgements: Judgements, experiment: str) -> SignificanceStep:
+    plan = next(iter(evidence.values())).plan
     metric, margin = plan.campaign.judged.name, Scale(plan.campaign.judged).margin_points
+    tested = compare_all(plan, evidence, ONLY_LOOK)
+    estimate = tested[experiment, metric].estimate
+    delta, error, p_value = estimate.delta_points, estimate.error_points, estimate.p_value
     equivalence_p = equivalence_p_value(estimate, margin)
     assert delta is not None
     assert error is not None
     assert p_value is not None
     assert equivalence_p is not None
-    # The rank is among the family's distinct comparisons, since mirror images count once.
-    family = judgements[experiment].family
-    of_family = {name: found for name, found in judgements.items() if found.family == family}
     # Every judged metric of an experiment is a comparison of its family.
-    tested = {(name, metric): found.p_value for name, found in of_family.items()} | {
-        (name, other.metric): other.p_value
-        for name, found in of_family.items()
-        for other in found.others
-        if other.role == "judged"
+    family = judgements[experiment].family
+    judged = {name for name, spec in plan.campaign.metrics.items() if spec.role == "judged"}
+    p_of = {
+        test: found.estimate.p_value
+        for test, found in tested.items()
+        if judgements[test[0]].family == family and test[1] in judged and found.estimate.p_value is not None
+        if plan.arms[test[0]].control != "shuffled_labels"
     }
-    p_of = {test: p_value for test, p_value in tested.items() if p_value is not None}
+    contrasts = {test: contrast for test in p_of if (contrast := tested[test].contrast) is not None}
+    # The rank is among the family's distinct comparisons, since mirror images count once.
     distinct, own = distinct_p_values(plan, p_of), (comparison(plan, experiment), metric)
     return SignificanceStep(
         t=delta / error,
@@ -388,7 +298,7 @@ def _test_step(plan: Plan, judgements: Judgements, estimate: Estimate, experimen
         family=family or "",
         rank=1 + sum(other < distinct[own] for other in distinct.values()),
         num_compared=len(distinct),
-        adjusted_p_value=adjust(plan, p_of)[own],
+        adjusted_p_value=adjust(plan, p_of, contrasts)[own],
         margin_points=margin,
         equivalence_t=(margin - abs(delta)) / error,
         equivalence_p_value=equivalence_p,
