@@ -22,7 +22,7 @@ class JudgingSpec(Config, frozen=True, kw_only=True):
     correction: Annotated[
         Literal["dunnett", "holm", "benjamini_hochberg"],
         Meta(
-            description="for many tests: dunnett bounds the chance of any false verdict and knows that comparisons share "
+            description="for many tests: dunnett bounds the chance of any false verdict, knowing that comparisons share "
             "a reference, holm bounds it without that, benjamini_hochberg bounds the share of false ones"
         ),
     ] = "dunnett"

@@ -41,6 +41,7 @@ NAMES = {
     "SpreadStep": "steps",
     "StagedVerdicts": "staged",
     "Verdict": "judgement",
+    "WeightStep": "arithmetic",
     "describe_scorings": "ledger",
     "experiments_left_out": "staged",
     "family_size": "judge",

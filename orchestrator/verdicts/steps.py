@@ -103,6 +103,9 @@ def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: s
     if pairs.num_seeds < MIN_SEEDS:
         return steps
     steps = _with_error(steps, evidence, pairs, records)
+    # Shuffled labels are held against chance, so they are in no family.
+    if arm.control == "shuffled_labels":
+        return steps
     return structs.replace(steps, tests=_test_step(all_evidence, judgements, experiment))
 
 
@@ -210,9 +213,7 @@ def _weight_step(evidence: Evidence, names: tuple[str, str], pairs: PairedDiffer
     scale = Scale(evidence.metric)
     return WeightStep(
         extra={
-            name: {
-                seed: _in_unit(scale, values[name][seed]) for seed in side if seed not in pairs.seeds
-            }
+            name: {seed: _in_unit(scale, values[name][seed]) for seed in side if seed not in pairs.seeds}
             for name, side in sides.items()
         },
         common_share={name: sum(side[seed] for seed in pairs.seeds) for name, side in sides.items()},
