@@ -22,8 +22,8 @@ class JudgingSpec(Config, frozen=True, kw_only=True):
     correction: Annotated[
         Literal["dunnett", "holm", "benjamini_hochberg"],
         Meta(
-            description="for many tests: dunnett bounds the chance of any false verdict, knowing that comparisons share "
-            "a reference, holm bounds it without that, benjamini_hochberg bounds the share of false ones"
+            description="for many tests: dunnett and holm bound the chance of any false verdict; dunnett knows that "
+            "comparisons share a reference; benjamini_hochberg bounds the share of false ones"
         ),
     ] = "dunnett"
     family: Annotated[
@@ -32,20 +32,40 @@ class JudgingSpec(Config, frozen=True, kw_only=True):
     ] = "campaign"
 
 
+MIN_REFERENCE_SEEDS = 5
+"""Fewer runs of a reference say too little about the spread of an arm with one run."""
+
+
 class StagingSpec(Config, frozen=True, kw_only=True):
     """How seeds are given out: few to all, more to undecided experiments, fresh seeds to improvements."""
 
-    screen_seeds: Annotated[int, Meta(ge=2, le=MAX_SEEDS, description="seeds that every experiment gets")] = 2
+    screen_seeds: Annotated[
+        int, Meta(ge=1, le=MAX_SEEDS, description="seeds that every experiment gets; 1 needs reference_seeds")
+    ] = 2
     max_seeds: Annotated[
         int, Meta(ge=2, le=MAX_SEEDS, description="seeds after which an experiment stays inconclusive")
     ] = 10
     confirm_seeds: Annotated[
         int,
-        Meta(ge=2, le=MAX_SEEDS, description="fresh seeds beyond max_seeds that confirm an improvement"),
+        Meta(ge=2, le=MAX_SEEDS, description="fresh seeds beyond all others that confirm an improvement"),
     ] = 2
+    reference_seeds: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=MAX_SEEDS,
+            description="most seeds of a reference: k experiments share it, so it gets the root of k times their seeds",
+        ),
+    ] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.screen_seeds == 1 and self.reference_seeds < MIN_REFERENCE_SEEDS:
+            raise ValueError(
+                f"screen_seeds 1 takes the spread over seeds from the reference, and reference_seeds "
+                f"{self.reference_seeds} shows too little of it; use reference_seeds of {MIN_REFERENCE_SEEDS} or more, "
+                "or screen_seeds 2"
+            )
         if self.max_seeds < self.screen_seeds:
             raise ValueError(
                 f"max_seeds {self.max_seeds} is fewer than the {self.screen_seeds} that every experiment is given "
@@ -63,7 +83,8 @@ class StagingSpec(Config, frozen=True, kw_only=True):
     @property
     def fresh_seeds(self) -> range:
         """The seeds of the confirmation. They follow all seeds of a verdict, so that the two never overlap."""
-        return range(self.max_seeds, self.max_seeds + self.confirm_seeds)
+        first = max(self.max_seeds, self.reference_seeds)
+        return range(first, first + self.confirm_seeds)
 
     def all_seeds(self, seeds: tuple[int, ...]) -> tuple[int, ...]:
         """Return the given seeds and all that a look or a confirmation may ask for, sorted."""

@@ -154,12 +154,16 @@ def _say_seed(steps: Arithmetic, seed: SeedStep) -> str:
 
 
 def _say_mean(steps: Arithmetic) -> Iterator[str]:
+    if steps.weights:
+        yield from _say_weighted_mean(steps, steps.weights)
+        return
+    if steps.extra_seeds:
+        mean = f"{_points(steps, steps.delta_points)}{_unit(steps)}"
+        yield f"Mean over seeds. With {wording.seeds(steps.extra_seeds)} of one side alone, weighted at the look: {mean}."
+        return
     if len(steps.seeds) == 1:
         mean = f"{_points(steps, steps.delta_points)}{_unit(steps)}"
         yield f"Mean. There is one seed: {mean}. How far another would lie is unknown."
-        return
-    if steps.weights:
-        yield from _say_weighted_mean(steps, steps.weights)
         return
     terms = " ".join(_points(steps, seed.delta_points) for seed in steps.seeds)
     yield f"Mean over seeds. ({terms}) / {len(steps.seeds)} = {_points(steps, steps.delta_points)}{_unit(steps)}."

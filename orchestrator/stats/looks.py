@@ -27,7 +27,7 @@ graphical approaches (2013), for Holm's procedure over looks.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import e, log, pi
+from math import ceil, e, log, pi, sqrt
 
 import numpy as np
 from msgspec import Struct
@@ -61,6 +61,8 @@ class Progress:
 
     references: Mapping[str, str | None]
     """Experiment -> what it is compared with; None where it is compared with nothing."""
+    reference_seeds: int = 0
+    """Most seeds of an arm that others are compared with, if that is more than they have."""
     undecided: list[str] = field(init=False)
     """The experiments that are compared and have no decision yet."""
     given: dict[str, int] = field(default_factory=dict)
@@ -87,10 +89,19 @@ class Progress:
         The first look has all arms. A later one has the undecided and what they are compared with.
         """
         sides = self.references if not self.completed else self._undecided_sides()
-        self.given |= dict.fromkeys(sides, look.num_seeds)
-        return [
-            (name, seed) for seed in range(look.num_seeds) for name, num_seeds in self.given.items() if seed < num_seeds
-        ]
+        self.given |= {name: max(self.given.get(name, 0), self._wanted(name, look)) for name in sides}
+        most = max(self.given.values(), default=0)
+        return [(name, seed) for seed in range(most) for name, num_seeds in self.given.items() if seed < num_seeds]
+
+    def _wanted(self, name: str, look: Look) -> int:
+        """Return the number of seeds of an arm at a look; a reference of many experiments gets more than they.
+
+        Source: Dunnett, A multiple comparison procedure for comparing several treatments with a control (1955): the
+        variances of k differences are smallest if the control has the root of k times as many runs.
+        """
+        compared = self.compared
+        shared_by = sum(compared[other] == name for other in self.undecided)
+        return max(look.num_seeds, min(self.reference_seeds, ceil(look.num_seeds * sqrt(shared_by))))
 
     def _undecided_sides(self) -> list[str]:
         """Return the undecided experiments, each reference before those that are compared with it."""

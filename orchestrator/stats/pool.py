@@ -65,6 +65,8 @@ class ScoreTable:
     """Arm -> the part of one run's variance that its items explain, squared points; only where there are items."""
     at_chance: frozenset[str] = frozenset()
     """Arms that only guess. They cannot vary as others do, so they say nothing about these."""
+    borrows: bool = False
+    """Whether an arm with one run takes the spread of the few arms that have more, as unequal as arms may be."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,13 @@ def _shrink(table: ScoreTable, own: Mapping[str, Spread], common: float) -> Pool
     outliers = find_outliers(witnesses)
     used = {arm: spread for arm, spread in witnesses.items() if arm not in outliers}
     prior = fit_prior(list(used.values()), [items[arm] for arm in used] if items.keys() >= used.keys() else ())
+    if prior is None and table.borrows:
+        prior = borrowed_prior(list(used.values()))
     if prior is None:
         return Pool(own=own, common_points2=common)
-    borrowed = Spread(prior.variance_points2, min(prior.degrees_of_freedom, prior.pooled_degrees_of_freedom))
+    # The heaviest prior of arms that are merely unequal: nobody has seen these arms vary.
+    weight = min(prior.degrees_of_freedom, PLAUSIBLE_FREEDOM) if table.borrows else prior.degrees_of_freedom
+    borrowed = Spread(prior.variance_points2, min(weight, prior.pooled_degrees_of_freedom))
     spreads = {
         arm: own[arm] if arm in outliers else moderate(own[arm], prior) if arm in own else borrowed
         for arm, of in table.points.items()
@@ -337,6 +343,18 @@ def fit_prior(
         geometric_mean_points2=geometric,
         pooled_degrees_of_freedom=sum(spread.degrees_of_freedom for spread in spreads),
     )
+
+
+def borrowed_prior(spreads: Sequence[Spread]) -> VariancePrior | None:
+    """Return a prior from few arms that are well known, such as a reference with ten runs; None if none is.
+
+    It is as wide as the spreads of merely unequal arms (`PLAUSIBLE_FREEDOM`).
+    """
+    freedom = sum(spread.degrees_of_freedom for spread in spreads)
+    if freedom < MIN_POOLED:
+        return None
+    pooled = sum(spread.variance_points2 * spread.degrees_of_freedom for spread in spreads) / freedom
+    return VariancePrior(PLAUSIBLE_FREEDOM, pooled, freedom)
 
 
 def _farthest_apart(variance_A: Floats, freedom_A: Floats, item_A: Floats) -> float:

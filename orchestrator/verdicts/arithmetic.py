@@ -171,7 +171,9 @@ class Arithmetic(Struct, frozen=True, kw_only=True):
     error: ErrorStep | None = None
     tests: SignificanceStep | None = None
     weights: WeightStep | None = None
-    """None if both sides have the same seeds."""
+    """None if both sides have the same seeds, and in a campaign with looks."""
+    extra_seeds: tuple[int, ...] = ()
+    """Seeds of one side alone that count too."""
     collapsed: dict[str, tuple[int, ...]] = {}
     """Side -> seeds whose runs are set aside, since they lie far below its other runs."""
     is_sparse: bool = False

@@ -37,6 +37,8 @@ Test = tuple[str, str]
 """Experiment and metric: one comparison with its reference."""
 SHARE_STEP = 100.0
 """What one item more adds to the sum of a share in percent."""
+MIN_SEEDS = 2
+"""Least number of seeds with a score on both sides for a verdict, but for a first look that allows one."""
 GUESSING = 0.05
 """An arm with a smaller part of what lies between chance and no error only guesses."""
 
@@ -85,15 +87,21 @@ class Evidence:
         return self.pool.collapsed.get(configuration(self.plan, experiment), ())
 
 
-def gather(plan: Plan, records: Mapping[str, RunRecord], metric: MetricSpec) -> Evidence:
+def gather(plan: Plan, records: Mapping[str, RunRecord], metric: MetricSpec, min_seeds: int = MIN_SEEDS) -> Evidence:
     """Gather the scores by a metric of every arm, and pool their spreads.
+
+    Args:
+        plan: the arms.
+        records: run id -> what the run left.
+        metric: what to gather.
+        min_seeds: least number of seeds for a verdict; at one, arms with one run borrow the spread of others.
 
     Raises:
         RunError: a run has one item twice, or two runs disagree on the group of an item.
     """
     found = {name: scores_of(runs_by_seed(plan, records, name), metric.name) for name in plan.arms}
     table = score_table(plan, found, metric)
-    pool = pool_arms(table)
+    pool = pool_arms(dataclasses.replace(table, borrows=min_seeds < MIN_SEEDS))
     kept = {
         name: {
             seed: score for seed, score in of.items() if seed not in pool.collapsed.get(configuration(plan, name), ())

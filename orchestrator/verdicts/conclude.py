@@ -19,15 +19,13 @@ from orchestrator.stats.multiplicity import CORRECTION_NAME
 from orchestrator.stats.pool import MIN_POOLED
 from orchestrator.task.metric_spec import MetricSpec
 from orchestrator.task.spec import LabelsSpec
-from orchestrator.verdicts.comparisons import Runs
+from orchestrator.verdicts.comparisons import MIN_SEEDS, Runs
 from orchestrator.verdicts.effects import change_has_no_effect, seed_has_no_effect
 from orchestrator.verdicts.judgement import Verdict
 from orchestrator.verdicts.scale import Scale
 
 Conclusion = tuple[Verdict | None, str]
 
-MIN_SEEDS = 2
-"""Least number of seeds with a score on both sides for a verdict."""
 MAX_SEEDS = 100
 """A reason names no larger number of seeds; it says "more than" this one."""
 MAX_WORDS = 400
@@ -52,6 +50,8 @@ class Case:
     judging: JudgingSpec
     equivalence_level: float
     """Level of the two one-sided tests: `judging.level`, or the share of it that this look has."""
+    min_seeds: int = MIN_SEEDS
+    """Least number of seeds with a score on both sides for a verdict."""
     holds_other_items: bool = False
     """Whether each seed has items of its own, though nothing says that it draws them."""
 
@@ -75,7 +75,7 @@ def conclude(case: Case) -> Conclusion:
         return None, "the baseline: it is compared with nothing"
     if case.arm.control == "shuffled_labels":
         return None, "a control, trained on labels without meaning: it is held against chance, not its reference"
-    if len(case.estimate.seeds) < MIN_SEEDS:
+    if len(case.estimate.seeds) < case.min_seeds:
         return Verdict.NEEDS_SEEDS, _describe_needs_seeds(case)
     if seed_has_no_effect(case.runs, case.reference_runs, case.estimate.seeds):
         return Verdict.NEEDS_SEEDS, _describe_dead_seed(case)
@@ -155,7 +155,7 @@ def _describe_ending(run: RunRecord | None, metric: str, *, is_any_done: bool) -
 
 
 def _describe_needs_seeds(case: Case) -> str:
-    few = f"needs seeds: {len(case.estimate.seeds)} of at least {MIN_SEEDS} have both sides scored"
+    few = f"needs seeds: {len(case.estimate.seeds)} of at least {case.min_seeds} have both sides scored"
     return "; ".join([few, *_describe_unscored(case), *_describe_other_items(case)])
 
 

@@ -35,6 +35,7 @@ from orchestrator.stats.pairing import PairedDifferences
 from orchestrator.stats.spread import Spread, difference_spread
 from orchestrator.task.metric_spec import MetricSpec
 from orchestrator.verdicts.comparisons import (
+    MIN_SEEDS,
     Evidence,
     Scores,
     configuration,
@@ -82,7 +83,8 @@ def judge_interactions(plan: Plan, records: Records, judgements: Mapping[str, Ju
     """Judge whether effects add up, for every pair whose four arms are in the plan.
 
     In a campaign with looks, a pair has a verdict once all four arms are decided or have had all their seeds. The
-    verdict rests on the runs asked for up to the last look that one of them had. So no later run takes it back.
+    verdict rests on the runs asked for up to the last look that one of them had. So no later run takes it back. Its
+    p-values are multiplied by the number of looks, because the verdicts on the arms choose the look.
 
     Args:
         plan: the plan of the judgements.
@@ -242,10 +244,11 @@ def judge_pairs(
         RunError: a run has one item twice, or two runs disagree on the group of an item.
     """
     judging, scale = campaign.judging, Scale(campaign.judged)
-    judged = [_estimate(campaign, pair, arms) for pair, arms in arms_of.items()]
+    judged = [_spend(campaign, _estimate(campaign, pair, arms)) for pair, arms in arms_of.items()]
     # A waiting pair counts with p = 1 from the start, so its later p-value cannot change another verdict.
     tested = {
-        index: 1.0 if found.interaction in waiting else found.contrast.p_value for index, found in enumerate(judged)
+        index: 1.0 if found.interaction in waiting else _over_looks(campaign, found.contrast.p_value)
+        for index, found in enumerate(judged)
     }
     p_of = {index: p_value for index, p_value in tested.items() if p_value is not None}
     # Pairs share arms in many ways. Counted as independent, they are on the safe side.
@@ -274,6 +277,21 @@ def _estimate(campaign: Campaign, pair: Interaction, arms: FourArms) -> Interact
         equivalence_p_value=equivalence_p_value(contrast, scale.margin_points),
         verdict=Additivity.NEEDS_SEEDS,
     )
+
+
+def _spend(campaign: Campaign, found: InteractionJudgement) -> InteractionJudgement:
+    return structs.replace(found, equivalence_p_value=_over_looks(campaign, found.equivalence_p_value))
+
+
+def _over_looks(campaign: Campaign, p_value: float | None) -> float | None:
+    """Return a p-value times the number of looks that a contrast may be tested at; it is tested at one of them.
+
+    The verdicts on its four arms choose the look, and they depend on the same runs. Bonferroni keeps the level whatever
+    chooses the look.
+    """
+    looks = campaign.staging.looks if campaign.staging else ()
+    num_looks = max(1, sum(number >= MIN_SEEDS for number in looks))
+    return None if p_value is None else min(1.0, num_looks * p_value)
 
 
 def _mean_points(pairs: PairedDifferences) -> float | None:

@@ -42,6 +42,7 @@ from orchestrator.stats.correlation import Contrast
 from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta, not_worse_p_value
 from orchestrator.task.metric_spec import MetricSpec
 from orchestrator.verdicts.comparisons import (
+    MIN_SEEDS,
     Evidence,
     Runs,
     Test,
@@ -56,7 +57,7 @@ from orchestrator.verdicts.comparisons import (
     scores_of,
     spread_between,
 )
-from orchestrator.verdicts.conclude import MIN_SEEDS, Case, conclude
+from orchestrator.verdicts.conclude import Case, conclude
 from orchestrator.verdicts.confounds import find_confounds
 from orchestrator.verdicts.effects import MIN_CLUSTERS
 from orchestrator.verdicts.judgement import ONLY_LOOK, AtLook, Judgement, MetricJudgement, Verdict
@@ -94,9 +95,9 @@ def judge(plan: Plan, records: Mapping[str, RunRecord], at: AtLook = ONLY_LOOK) 
         at: the part of the level that this look spends. In a campaign with looks, all comparisons of a family count,
             also those without a p-value yet.
     """
-    evidence = gather_all(plan, records)
+    evidence = gather_all(plan, records, at)
     tested = compare_all(plan, evidence, at)
-    runs = {name: runs_by_seed(plan, records, name) for name in plan.arms}
+    runs = {name: at.given_runs(name, runs_by_seed(plan, records, name)) for name in plan.arms}
     known = _Judged(plan, at, runs, evidence, tested, *_adjust(plan, tested, at))
     return {name: _judge_arm(known, name) for name in plan.arms}
 
@@ -124,11 +125,11 @@ def estimate_at(
     return estimate_delta(pairs, spread, level)
 
 
-def gather_all(plan: Plan, records: Mapping[str, RunRecord]) -> dict[str, Evidence]:
+def gather_all(plan: Plan, records: Mapping[str, RunRecord], at: AtLook = ONLY_LOOK) -> dict[str, Evidence]:
     """Gather the scores by each metric that is judged or shown."""
     # What a search may look at is no evidence.
     metrics = [metric for metric in plan.campaign.metrics.values() if metric.role != "choose"]
-    return {metric.name: gather(plan, records, metric) for metric in metrics}
+    return {metric.name: gather(plan, records, metric, at.min_seeds) for metric in metrics}
 
 
 def compare_all(plan: Plan, evidence: Mapping[str, Evidence], at: AtLook) -> dict[Test, Tested]:
@@ -222,6 +223,7 @@ def _case(known: _Judged, experiment: str, metric: MetricSpec) -> Case:
         num_compared=known.compared.get(_family_of(plan, experiment), 0),
         judging=plan.campaign.judging,
         equivalence_level=plan.campaign.judging.level * at.equivalence_share,
+        min_seeds=at.min_seeds,
         holds_other_items=not estimate.seeds and holds_other_items(plan.campaign, metric, *sides),
     )
 

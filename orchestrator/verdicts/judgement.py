@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -136,6 +137,9 @@ Judgements = Mapping[str, Judgement]
 """Experiment -> its judgement."""
 
 
+Run = TypeVar("Run")
+
+
 class AtLook(Struct, frozen=True):
     """The part of the level that one look of several spends."""
 
@@ -145,6 +149,12 @@ class AtLook(Struct, frozen=True):
     """Experiment that an earlier look decided -> its p-value over the share of that look; None without looks."""
     min_seeds: int = 2
     """Least number of seeds for an interval: a campaign may allow a first look at one."""
+    given: Mapping[str, int] = {}
+    """Experiment -> how many seeds it was given, in a campaign with looks."""
+
+    def given_runs(self, experiment: str, runs: Mapping[int, Run]) -> dict[int, Run]:
+        """Return an experiment's runs by seed, without the seeds that no look gave it."""
+        return {seed: run for seed, run in runs.items() if seed < self.given.get(experiment, seed + 1)}
 
     def spend(self, experiment: str, p_value: float | None) -> float | None:
         """Return the p-value over the share of the look, 1 if there is none yet; without looks, the p-value itself."""

@@ -24,6 +24,7 @@ from orchestrator.campaign.spec import StagingSpec
 from orchestrator.runs.record import Records
 from orchestrator.runs.states import RunState
 from orchestrator.stats.looks import Cell, Look, Progress, replay, share_out
+from orchestrator.verdicts.comparisons import MIN_SEEDS
 from orchestrator.verdicts.judge import estimate_at, judge
 from orchestrator.verdicts.judgement import AtLook, Judgement, Verdict
 from orchestrator.verdicts.scale import Scale
@@ -107,7 +108,8 @@ def judge_staged(plan: Plan, records: Records, staging: StagingSpec) -> StagedVe
         staging: the looks and the fresh seeds.
     """
     looks = share_out(staging.looks, plan.campaign.judging.level)
-    progress = Progress({name: arm.reference for name, arm in plan.arms.items()})
+    references = {name: arm.reference for name, arm in plan.arms.items()}
+    progress = Progress(references, staging.reference_seeds)
     latest: dict[str, Judgement] = {}
     judged_on: dict[str, Records] = {}
     for look in replay(progress, looks, lambda cell: _has_ended(plan, records, cell)):
@@ -144,8 +146,11 @@ def _records_at(plan: Plan, records: Records, progress: Progress) -> Records:
 
 
 def _judge_at(plan: Plan, at_look: Records, look: Look, progress: Progress) -> dict[str, Judgement]:
-    campaign = structs.replace(plan.campaign, seeds=tuple(range(look.num_seeds)))
-    spends = AtLook(look.share, look.equivalence_share, progress.decided_p)
+    # A reference may have more seeds than the look has.
+    most = max(progress.given.values(), default=look.num_seeds)
+    campaign = structs.replace(plan.campaign, seeds=tuple(range(most)))
+    least = min(look.num_seeds, MIN_SEEDS)
+    spends = AtLook(look.share, look.equivalence_share, progress.decided_p, least, dict(progress.given))
     return judge(structs.replace(plan, campaign=campaign), at_look, spends)
 
 

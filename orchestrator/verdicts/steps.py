@@ -36,6 +36,7 @@ from orchestrator.verdicts.arithmetic import (
     WeightStep,
 )
 from orchestrator.verdicts.comparisons import (
+    MIN_SEEDS,
     SHARE_STEP,
     Evidence,
     Scores,
@@ -51,7 +52,6 @@ from orchestrator.verdicts.comparisons import (
     side_variances,
     spread_between,
 )
-from orchestrator.verdicts.conclude import MIN_SEEDS
 from orchestrator.verdicts.judge import compare_all, gather_all
 from orchestrator.verdicts.judgement import ONLY_LOOK, Judgement, Judgements
 from orchestrator.verdicts.scale import LOG_SCALE, Scale
@@ -72,7 +72,9 @@ def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: s
     is_staged = plan.campaign.staging is not None
     if is_staged:
         # A look judges only the runs that it asked for.
-        plan = structs.replace(plan, campaign=structs.replace(plan.campaign, seeds=judgement.seeds))
+        plan = structs.replace(
+            plan, campaign=structs.replace(plan.campaign, seeds=judgement.seeds + judgement.extra_seeds)
+        )
     # Every step is of the whole campaign: pooling and correction use every arm, also for one verdict.
     all_evidence = gather_all(plan, records)
     evidence = all_evidence[plan.campaign.judged.name]
@@ -93,7 +95,9 @@ def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: s
         rests_on=pairs.rests_on,
         test_ratio=pairs.test_ratio,
         seeds=_seed_steps(evidence, pairs, sides),
-        delta_points=float(pairs.delta_points_by_seed.mean()) if pairs.num_seeds else None,
+        # The weights of seeds that one side lacks are those of the look, from all its runs.
+        delta_points=judgement.delta_points if is_staged else _mean_points(pairs),
+        extra_seeds=judgement.extra_seeds,
         collapsed={name: seeds for name in names if (seeds := evidence.collapsed(name))},
         at_look=_look_step(judgement) if is_staged else None,
         others=_other_steps(plan.campaign, judgement),
@@ -107,6 +111,10 @@ def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: s
     if arm.control == "shuffled_labels":
         return steps
     return structs.replace(steps, tests=_test_step(all_evidence, judgements, experiment))
+
+
+def _mean_points(pairs: PairedDifferences) -> float | None:
+    return float(pairs.delta_points_by_seed.mean()) if pairs.num_seeds else None
 
 
 def _other_steps(campaign: Campaign, judgement: Judgement) -> tuple[OtherStep, ...]:
