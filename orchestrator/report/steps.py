@@ -159,7 +159,7 @@ def _say_mean(steps: Arithmetic) -> Iterator[str]:
         return
     if steps.extra_seeds:
         mean = f"{_points(steps, steps.delta_points)}{_unit(steps)}"
-        yield f"Mean over seeds. With {wording.seeds(steps.extra_seeds)} of one side alone, weighted at the look: {mean}."
+        yield f"Mean over seeds, with {wording.seeds(steps.extra_seeds)} of one side, as weighted at the look: {mean}."
         return
     if len(steps.seeds) == 1:
         mean = f"{_points(steps, steps.delta_points)}{_unit(steps)}"

@@ -119,7 +119,7 @@ def _pool(table: ScoreTable) -> Pool:
     own, common = seed_table(table, variances)
     for _ in range(MAX_ROUNDS):
         found = _shrink(table, own, common)
-        after = {arm: (found.spreads.get(arm) or own[arm]).variance_points2 for arm in own}
+        after = {arm: spread.variance_points2 for arm, spread in found.spreads.items()}
         if not found.spreads or _is_settled(variances, after):
             return found
         variances = after
@@ -197,17 +197,22 @@ def seed_table(table: ScoreTable, variances: Mapping[str, float]) -> tuple[dict[
 def first_variances(points: Points, least_points2: float) -> dict[str, float]:
     """Return a first variance of each arm, in which one collapsed run changes no other arm's.
 
-    What all arms have in common at a seed is the median over arms here.
+    What all arms have in common at a seed is the median over arms here. No variance is below the median of all, since
+    an arm that looks steady by chance must not outweigh the others.
     """
-    centred = {
-        arm: {seed: value - sum(of.values()) / len(of) for seed, value in of.items()} for arm, of in points.items()
-    }
+    if len(points) < MIN_POOLED:
+        return dict.fromkeys(points, 1.0)
+    mean_of = {arm: sum(of.values()) / len(of) for arm, of in points.items()}
     seeds = {seed for of in points.values() for seed in of}
-    common = {seed: float(np.median([of[seed] for of in centred.values() if seed in of])) for seed in seeds}
-    return {
-        arm: max(least_points2, sum((value - common[seed]) ** 2 for seed, value in of.items()) / (len(of) - 1))
-        for arm, of in centred.items()
+    common = {
+        seed: float(np.median([of[seed] - mean_of[arm] for arm, of in points.items() if seed in of])) for seed in seeds
     }
+    own = {
+        arm: sum((value - mean_of[arm] - common[seed]) ** 2 for seed, value in of.items()) / (len(of) - 1)
+        for arm, of in points.items()
+    }
+    least = max(least_points2, float(np.median(list(own.values()))))
+    return {arm: max(least, variance) for arm, variance in own.items()}
 
 
 def common_variance(effect_C: Floats, weight_C: Floats) -> float:
