@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 from scipy.stats import binom
 
+from benchmarks.judging import estimate_all, from_right
 from benchmarks.page import publish
-from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta
-from orchestrator.stats.multiplicity import ADJUST
-from orchestrator.stats.pairing import PairedDifferences
-from orchestrator.stats.variance import difference_spread, pool_spreads
+from orchestrator.stats.estimate import Estimate, equivalence_p_value
+from orchestrator.stats.multiplicity import holm_adjust
 from orchestrator.verdicts.conclude import decide_verdict
 from orchestrator.verdicts.judgement import Verdict
 
@@ -127,20 +126,9 @@ def simulate(world: World, num_seeds: int, delta_points_A: Floats, rng: np.rando
     return correct_ASB
 
 
-def estimate_all(correct_ASB: Outcomes) -> list[Estimate]:
-    """Estimate every arm's difference to the first arm, as a campaign does."""
-    num_arms, num_seeds, num_items = correct_ASB.shape
-    accuracy_AS = 100.0 * correct_ASB.mean(axis=2)
-    scores = {str(arm): dict(enumerate(accuracy_AS[arm].tolist())) for arm in range(num_arms)}
-    spreads = pool_spreads(scores, 100.0 / num_items)
-    stratum_B = np.repeat(np.arange(len(DEVICE_SKILL_D)), BURSTS_PER_DEVICE)
-    signed_ASB = correct_ASB.astype(np.int8)
-    estimates = []
-    for arm in range(1, num_arms):
-        pairs = PairedDifferences(signed_ASB[arm] - signed_ASB[0], tuple(range(num_seeds)), stratum_B)
-        spread = difference_spread(spreads[str(arm)], spreads["0"]) if spreads else None
-        estimates.append(estimate_delta(pairs, spread, LEVEL))
-    return estimates
+def judge_outcomes(correct_ASB: Outcomes) -> tuple[list[Estimate], list[float]]:
+    """Estimate every arm's difference to the first arm, as a campaign does, and adjust the p-values."""
+    return estimate_all(from_right(correct_ASB, np.repeat(np.arange(len(DEVICE_SKILL_D)), BURSTS_PER_DEVICE)))
 
 
 def paired_t_p_values(correct_ASB: Outcomes) -> list[float]:
@@ -176,8 +164,7 @@ def tally(world: World, num_seeds: int, delta_points: float, num_campaigns: int)
     found = Tally()
     for _ in range(num_campaigns):
         correct_ASB = simulate(world, num_seeds, delta_points_A, rng)
-        estimates = estimate_all(correct_ASB)
-        _count(found, estimates, delta_points_A[1:])
+        _count(found, judge_outcomes(correct_ASB), delta_points_A[1:])
         if world is FOURFOLD:
             _count_others(found, correct_ASB)
     return found
@@ -186,7 +173,7 @@ def tally(world: World, num_seeds: int, delta_points: float, num_campaigns: int)
 def _count_others(found: Tally, correct_ASB: Outcomes) -> None:
     for rule, p_values in (("paired t", paired_t_p_values), ("McNemar", mcnemar_p_values)):
         raw = p_values(correct_ASB)
-        _append(found, rule, np.array(ADJUST["holm"](raw)) < LEVEL)
+        _append(found, rule, np.array(holm_adjust(raw)) < LEVEL)
         _append(found, f"{rule}, not adjusted", np.array(raw) < LEVEL)
     delta_A = correct_ASB[1:, 0].mean(axis=1) - correct_ASB[0, 0].mean()
     _append(found, "a single delta above 0", delta_A > 0)
@@ -196,8 +183,8 @@ def _append(found: Tally, rule: str, rejected: NDArray[np.bool_]) -> None:
     found.rejected.setdefault(rule, []).append(float(rejected.mean()))
 
 
-def _count(found: Tally, estimates: list[Estimate], delta_points_C: Floats) -> None:
-    adjusted = ADJUST["holm"]([estimate.p_value or 0.0 for estimate in estimates])
+def _count(found: Tally, judged: tuple[list[Estimate], list[float]], delta_points_C: Floats) -> None:
+    estimates, adjusted = judged
     verdicts, covered = [], []
     for estimate, adjusted_p, truth in zip(estimates, adjusted, delta_points_C, strict=True):
         low, high = estimate.interval_points or (0.0, 0.0)

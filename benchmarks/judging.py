@@ -30,6 +30,13 @@ class Outcomes:
     stratum_U: NDArray[np.int64]
     is_share: bool = True
     """Whether units are right or wrong."""
+    step: float = 1e-9
+    """Smallest step of a score that is no share."""
+
+    @property
+    def smallest_step(self) -> float:
+        """Smallest step of a score."""
+        return 100.0 / len(self.stratum_U) if self.is_share else self.step
 
     @property
     def all_seeds(self) -> list[Sequence[int]]:
@@ -58,8 +65,7 @@ class Judging:
             str(arm): noise for arm, of in enumerate(seeds_of) if (noise := self._item_noise(arm, of)) is not None
         }
         points = {str(arm): {seed: float(self.mean_AS[arm, seed]) for seed in of} for arm, of in enumerate(seeds_of)}
-        step = 100.0 / outcomes.value_ASU.shape[2] if outcomes.is_share else 1e-9
-        table = ScoreTable(points, step, item_points2=self.noise, borrows=least_seeds < 2)
+        table = ScoreTable(points, outcomes.smallest_step, item_points2=self.noise, borrows=least_seeds < 2)
         self.pool: Pool = pool_arms(table)
         self.seeds_of = [
             [seed for seed in of if seed not in self.pool.collapsed.get(str(arm), ())]
@@ -95,7 +101,7 @@ class Judging:
             rows.seeds,
             self.outcomes.stratum_U,
             scale=1.0,
-            resolution=None if not self.outcomes.is_share else 100.0 / len(self.outcomes.stratum_U),
+            resolution=self.outcomes.smallest_step,
             rests_on="items" if self.outcomes.is_share else "clusters",
             weights=rows.weights,
             at_seed_points=rows.at_seed,

@@ -14,21 +14,22 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.calibration import BURSTS_PER_DEVICE, DEVICE_SKILL_D, FOURFOLD, LEVEL, MARGIN_POINTS, Floats, Outcomes
+from benchmarks.calibration import BURSTS_PER_DEVICE, DEVICE_SKILL_D, FOURFOLD, LEVEL, MARGIN_POINTS, Floats
 from benchmarks.calibration import simulate as simulate_outcomes
+from benchmarks.judging import Judging, Outcomes, adjust_all, from_right
 from benchmarks.page import publish
 from orchestrator.campaign.spec import StagingSpec
-from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta
+from orchestrator.stats.correlation import Contrast
+from orchestrator.stats.estimate import Estimate, equivalence_p_value
 from orchestrator.stats.looks import Look, Progress, replay, share_out
-from orchestrator.stats.multiplicity import ADJUST
-from orchestrator.stats.pairing import PairedDifferences
-from orchestrator.stats.variance import Spread, difference_spread, pool_spreads
+from orchestrator.verdicts.comparisons import MIN_SEEDS
 from orchestrator.verdicts.conclude import decide_verdict
 from orchestrator.verdicts.judgement import AtLook, Verdict
 
 BEGIN, END = "<!-- begin: written by python -m benchmarks.savings -->", "<!-- end -->"
 STAGING = StagingSpec()
-NUM_SEEDS = STAGING.fresh_seeds.stop
+FRESH = StagingSpec(reference_seeds=20).fresh_seeds
+NUM_SEEDS = FRESH.stop
 NUM_COMPARED = FOURFOLD.num_arms - 1
 DEVICES_B = np.repeat(np.arange(len(DEVICE_SKILL_D)), BURSTS_PER_DEVICE)
 
@@ -66,6 +67,7 @@ class Design:
     name: str
     looks: tuple[Look, ...]
     is_staged: bool = True
+    reference_seeds: int = 0
 
 
 def fixed(num_seeds: int) -> Design:
@@ -74,6 +76,12 @@ def fixed(num_seeds: int) -> Design:
 
 
 STAGED = Design("staged", share_out(STAGING.looks, LEVEL))
+SHARED = Design("staged, reference at up to 20 seeds", share_out(STAGING.looks, LEVEL), reference_seeds=20)
+FROM_ONE = Design(
+    "staged from one seed, reference at up to 20 seeds",
+    share_out(StagingSpec(screen_seeds=1, reference_seeds=20).looks, LEVEL),
+    reference_seeds=20,
+)
 LATE = Design("staged, spent late", share_out(STAGING.looks, LEVEL, brien_fleming))
 CARELESS = Design(
     "staged, all of the level at each look", tuple(Look(look.num_seeds, 1.0, 1.0) for look in STAGED.looks)
@@ -85,47 +93,44 @@ GRIDS = tuple(fixed(num_seeds) for num_seeds in (2, 3, 5, 8, 10))
 class Campaign:
     """One simulated campaign, and the conclusions of a design."""
 
-    correct_ASB: Outcomes
+    outcomes: Outcomes
     margin_points: float
-    accuracy_AS: Floats = field(init=False)
     estimates: dict[int, Estimate] = field(default_factory=dict)
+    contrasts: dict[int, Contrast | None] = field(default_factory=dict)
     verdicts: dict[int, Verdict] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.accuracy_AS = 100.0 * self.correct_ASB.mean(axis=2)
-
-    def spreads(self, seeds_of: Mapping[int, Sequence[int]]) -> dict[str, Spread]:
+    def judging(self, num_seeds_of: Mapping[int, Sequence[int]], least_seeds: int) -> Judging:
         """Pool the spread over the seeds that each arm has."""
-        points = {str(arm): {seed: float(self.accuracy_AS[arm, seed]) for seed in of} for arm, of in seeds_of.items()}
-        return pool_spreads(points, 100.0 / self.correct_ASB.shape[2])
-
-    def estimate(self, arm: int, seeds: Sequence[int], spreads: dict[str, Spread], level: float) -> Estimate:
-        """Estimate an arm's difference to the first arm."""
-        difference_SB = self.correct_ASB[arm, seeds].astype(np.int8) - self.correct_ASB[0, seeds]
-        spread = difference_spread(spreads[str(arm)], spreads["0"])
-        return estimate_delta(PairedDifferences(difference_SB, tuple(seeds), DEVICES_B), spread, level)
+        num_arms = len(self.outcomes.value_ASU)
+        return Judging(self.outcomes, [num_seeds_of.get(arm, ()) for arm in range(num_arms)], least_seeds)
 
     def judge_at(self, look: Look, progress: Progress) -> dict[str, float | None]:
         """Judge at a look, as `verdicts.judge` does; return the p-value of each experiment that is decided."""
-        spreads = self.spreads({int(name): range(num_seeds) for name, num_seeds in progress.given.items()})
-        at, level = AtLook(look.share, look.equivalence_share, progress.decided_p), LEVEL * look.share
+        given = {int(name): range(num_seeds) for name, num_seeds in progress.given.items()}
+        judging = self.judging(given, min(look.num_seeds, MIN_SEEDS))
+        at = AtLook(look.share, look.equivalence_share, progress.decided_p)
         for name in progress.undecided:
-            self.estimates[int(name)] = self.estimate(int(name), range(look.num_seeds), spreads, level)
-        p_values = [at.spend(str(arm), found.p_value) or 0.0 for arm, found in sorted(self.estimates.items())]
-        adjusted = dict(zip(sorted(self.estimates), ADJUST["holm"](p_values), strict=True))
+            self.estimates[int(name)], self.contrasts[int(name)] = judging.estimate(int(name), LEVEL * look.share)
+        arms = sorted(self.estimates)
+        # The p-value of an experiment without an error is 1.
+        spent = [at.spend(str(arm), self.estimates[arm].p_value) for arm in arms]
+        p_values = [1.0 if p_value is None else p_value for p_value in spent]
+        adjusted = dict(zip(arms, adjust_all(p_values, [self.contrasts[arm] for arm in arms]), strict=True))
         for name in progress.undecided:
-            estimate = self.estimates[int(name)]
-            equivalence_p = min(
-                1.0, (equivalence_p_value(estimate, self.margin_points) or 0.0) / look.equivalence_share
-            )
-            delta_points = estimate.delta_points or 0.0
-            self.verdicts[int(name)] = decide_verdict(delta_points, adjusted[int(name)], equivalence_p, LEVEL)
+            self.verdicts[int(name)] = self._decide(int(name), look, adjusted[int(name)])
         decided = [name for name in progress.undecided if self.verdicts[int(name)] is not Verdict.INCONCLUSIVE]
         return {name: self.estimates[int(name)].p_value for name in decided}
 
+    def _decide(self, arm: int, look: Look, adjusted_p: float) -> Verdict:
+        estimate = self.estimates[arm]
+        p_value = equivalence_p_value(estimate, self.margin_points)
+        equivalence_p = 1.0 if p_value is None else min(1.0, p_value / look.equivalence_share)
+        return decide_verdict(estimate.delta_points or 0.0, adjusted_p, equivalence_p, LEVEL)
+
     def judge(self, design: Design) -> Progress:
         """Go through the looks of a design; no run is missing, because all have ended."""
-        progress = Progress({str(arm): "0" if arm else None for arm in range(len(self.correct_ASB))})
+        references = {str(arm): "0" if arm else None for arm in range(len(self.outcomes.value_ASU))}
+        progress = Progress(references, design.reference_seeds)
         for look in replay(progress, design.looks, lambda cell: True):
             progress.close(look, self.judge_at(look, progress))
         return progress
@@ -133,13 +138,12 @@ class Campaign:
     def confirm(self, progress: Progress) -> tuple[list[Estimate], int]:
         """Estimate the improved arms on fresh seeds only; return the estimates and the number of trainings."""
         improved = [arm for arm, verdict in self.verdicts.items() if verdict is Verdict.IMPROVED]
-        fresh = STAGING.fresh_seeds
         seeds_of = {int(name): [*range(num_seeds)] for name, num_seeds in progress.given.items()}
         for arm in (0, *improved) if improved else ():
-            seeds_of[arm] = [*seeds_of[arm], *fresh]
-        spreads = self.spreads(seeds_of)
-        trainings = len(fresh) * (len(improved) + 1) if improved else 0
-        return [self.estimate(arm, fresh, spreads, LEVEL) for arm in improved], trainings
+            seeds_of[arm] = [*seeds_of[arm], *FRESH]
+        judging = self.judging(seeds_of, MIN_SEEDS)
+        trainings = len(FRESH) * (len(improved) + 1) if improved else 0
+        return [judging.estimate(arm, LEVEL, FRESH)[0] for arm in improved], trainings
 
 
 @dataclass
@@ -171,7 +175,8 @@ def count(design: Design, setting: Setting, num_campaigns: int) -> Counted:
     rng = np.random.default_rng([20261122, round(100 * float(np.abs(delta_points_A).sum()))])
     counted = Counted()
     for _ in range(num_campaigns):
-        campaign = Campaign(simulate_outcomes(FOURFOLD, NUM_SEEDS, delta_points_A, rng), setting.margin_points)
+        right_ASB = simulate_outcomes(FOURFOLD, NUM_SEEDS, delta_points_A, rng)
+        campaign = Campaign(from_right(right_ASB, DEVICES_B), setting.margin_points)
         progress = campaign.judge(design)
         counted.trainings.append(sum(progress.given.values()))
         _count_verdicts(counted, campaign, delta_points_A)
@@ -214,7 +219,7 @@ def error_lines(num_campaigns: int) -> Iterator[str]:
     """Count what goes wrong where there is nothing to find, and at the margin."""
     yield "| design | campaigns without effects that have a false verdict | false no_change at the margin |"
     yield "| --- | --- | --- |"
-    for design in (STAGED, LATE, CARELESS, fixed(5)):
+    for design in (STAGED, SHARED, FROM_ONE, LATE, CARELESS, fixed(5)):
         nothing, at_margin = count(design, NOTHING, num_campaigns), count(design, AT_MARGIN, max(2, num_campaigns // 2))
         yield f"| {design.name} | {_percent(nothing.false_any)} | {_percent(at_margin.false_equal)} |"
 
@@ -225,22 +230,26 @@ def saving_lines(setting: Setting, num_campaigns: int) -> Iterator[str]:
     yield f"| design | trainings | {counts} |"
     yield "| --- | --- | --- | --- | --- | --- |"
     grids = {design: count(design, setting, num_campaigns) for design in GRIDS}
-    staged, late = (count(design, setting, num_campaigns) for design in (STAGED, LATE))
-    for design, counted in {STAGED: staged, LATE: late, **grids}.items():
+    staged = {design: count(design, setting, num_campaigns) for design in (STAGED, SHARED, FROM_ONE)}
+    for design, counted in {**staged, **grids}.items():
         shares = (counted.found, counted.equal, counted.untold, counted.false_any)
         yield f"| {design.name} | {np.mean(counted.trainings):.0f} | {' | '.join(_percent(each) for each in shares)} |"
     yield ""
-    yield from _conclusion(staged, grids)
+    for design, counted in staged.items():
+        yield f"{design.name.capitalize()}:"
+        yield ""
+        yield from (f"- {line}" for line in _conclusion(counted, grids))
+        yield ""
 
 
 def _conclusion(staged: Counted, grids: dict[Design, Counted]) -> Iterator[str]:
     used = float(np.mean(staged.trainings))
     of_five = float(np.mean(grids[fixed(5)].trainings))
     equal = next((of for of in grids.values() if np.mean(of.untold) <= np.mean(staged.untold)), None)
-    yield f"The grid of 5 seeds took {of_five / used:.1f} times the trainings of staged replication."
+    yield f"It took {used / of_five:.2f} of the trainings of the grid of 5 seeds."
     if equal is not None:
         ratio = float(np.mean(equal.trainings)) / used
-        yield f"The smallest grid that leaves no more undecided took {ratio:.1f} times as many."
+        yield f"It took {1 / ratio:.2f} of those of the smallest grid that leaves no more undecided."
     else:
         yield "No grid here leaves as few undecided."
     yield f"Confirming the improvements took {np.mean(staged.confirming):.0f} more."

@@ -138,12 +138,10 @@ def _shrink(table: ScoreTable, own: Mapping[str, Spread], common: float) -> Pool
     used = {arm: spread for arm, spread in witnesses.items() if arm not in outliers}
     prior = fit_prior(list(used.values()), [items[arm] for arm in used] if items.keys() >= used.keys() else ())
     if prior is None and table.borrows:
-        prior = borrowed_prior(list(used.values()))
+        prior = borrowed_prior(list(used.values()), [items[arm] for arm in used] if items.keys() >= used.keys() else ())
     if prior is None:
         return Pool(own=own, common_points2=common)
-    # The heaviest prior of arms that are merely unequal: nobody has seen these arms vary.
-    weight = min(prior.degrees_of_freedom, PLAUSIBLE_FREEDOM) if table.borrows else prior.degrees_of_freedom
-    borrowed = Spread(prior.variance_points2, min(weight, prior.pooled_degrees_of_freedom))
+    borrowed = Spread(prior.variance_points2, min(prior.degrees_of_freedom, prior.pooled_degrees_of_freedom))
     spreads = {
         arm: own[arm] if arm in outliers else moderate(own[arm], prior) if arm in own else borrowed
         for arm, of in table.points.items()
@@ -156,7 +154,8 @@ def seed_table(table: ScoreTable, variances: Mapping[str, float]) -> tuple[dict[
     """Estimate each arm's variance over seeds, and that of what all arms have in common at a seed.
 
     Weighted least squares take out what all arms have in common at a seed, since it cancels in every difference. With
-    two arms and equal weights, the result is the variance of their paired differences, half for each arm.
+    two arms and equal weights, the result is the variance of their paired differences, half for each arm. Runs at seeds
+    that no other arm has show the variance too; what such a seed does to all arms is then part of it.
 
     Args:
         table: the scores; arms with one seed have no part.
@@ -177,8 +176,11 @@ def seed_table(table: ScoreTable, variances: Mapping[str, float]) -> tuple[dict[
     # The normal equations of the seeds, after those of the arms are solved.
     weight_C = weight_A @ has_AC
     normal_CC = np.diag(weight_C) - (has_AC.T * (weight_A / count_A)) @ has_AC
+    # Nobody can tell what a seed does to all arms where one arm has it. There it counts as the arm's own spread.
+    shared = np.flatnonzero(has_AC.sum(axis=0) > 1)
+    inverse_CC = np.zeros_like(normal_CC)
     # Only differences of seeds are known, so the pseudo-inverse replaces the inverse.
-    inverse_CC = np.linalg.pinv(normal_CC, hermitian=True)
+    inverse_CC[np.ix_(shared, shared)] = np.linalg.pinv(normal_CC[np.ix_(shared, shared)], hermitian=True)
     effect_C = inverse_CC @ (weight_A @ centred_AC)
     residual_AC = has_AC * (centred_AC - effect_C + (has_AC @ effect_C / count_A)[:, None])
     spent_A = has_AC @ inverse_CC.diagonal() - ((has_AC @ inverse_CC) * has_AC).sum(axis=1) / count_A
@@ -190,8 +192,7 @@ def seed_table(table: ScoreTable, variances: Mapping[str, float]) -> tuple[dict[
         # An arm whose every seed is needed for the seed effects keeps only rounding noise.
         if freedom > 1e-6
     }
-    is_shared_C = has_AC.sum(axis=0) > 1
-    return own, common_variance(effect_C[is_shared_C], weight_C[is_shared_C])
+    return own, common_variance(effect_C[shared], weight_C[shared])
 
 
 def first_variances(points: Points, least_points2: float) -> dict[str, float]:
@@ -350,16 +351,26 @@ def fit_prior(
     )
 
 
-def borrowed_prior(spreads: Sequence[Spread]) -> VariancePrior | None:
+def borrowed_prior(spreads: Sequence[Spread], item_points2: Sequence[float] = ()) -> VariancePrior | None:
     """Return a prior from few arms that are well known, such as a reference with ten runs; None if none is.
 
-    It is as wide as the spreads of merely unequal arms (`PLAUSIBLE_FREEDOM`).
+    It is as wide as the spreads of merely unequal arms (`PLAUSIBLE_FREEDOM`), or as narrow as items tell. Its variance
+    is never below what items explain.
+
+    Args:
+        spreads: of the arms that have more than one run.
+        item_points2: as for `fit_prior`.
     """
     freedom = sum(spread.degrees_of_freedom for spread in spreads)
     if freedom < MIN_POOLED:
         return None
-    pooled = sum(spread.variance_points2 * spread.degrees_of_freedom for spread in spreads) / freedom
-    return VariancePrior(PLAUSIBLE_FREEDOM, pooled, freedom)
+    freedom_A = np.array([spread.degrees_of_freedom for spread in spreads])
+    variance_A = np.array([spread.variance_points2 for spread in spreads])
+    item_A = np.array(item_points2 or [0.0] * len(spreads))
+    farthest = _farthest_apart(variance_A, freedom_A, item_A)
+    weight = PLAUSIBLE_FREEDOM if math.isinf(farthest) else 2.0 * trigamma_inverse(max(SETTLED, farthest))
+    variance = max(float((variance_A * freedom_A).sum()), float((item_A * freedom_A).sum())) / freedom
+    return VariancePrior(max(PLAUSIBLE_FREEDOM, weight), variance, freedom)
 
 
 def _farthest_apart(variance_A: Floats, freedom_A: Floats, item_A: Floats) -> float:
@@ -369,7 +380,7 @@ def _farthest_apart(variance_A: Floats, freedom_A: Floats, item_A: Floats) -> fl
         return math.inf
     ratio = float((variance_A * freedom_A).sum()) / explained
     # One standard error above its estimate, since a campaign of few seeds may look steadier than it is.
-    ratio = max(1.0, ratio * (1.0 + math.sqrt(2.0 / float(freedom_A.sum()))))
+    ratio = max(1.0, ratio) * (1.0 + math.sqrt(2.0 / float(freedom_A.sum())))
     return math.log1p((UNEQUAL * (ratio - 1.0) / ratio) ** 2)
 
 
