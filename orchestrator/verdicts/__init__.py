@@ -41,6 +41,8 @@ NAMES = {
     "SpreadStep": "steps",
     "StagedVerdicts": "staged",
     "Verdict": "judgement",
+    "comparison": "comparisons",
+    "configuration": "comparisons",
     "describe_scorings": "ledger",
     "experiments_left_out": "staged",
     "family_size": "judge",
@@ -51,9 +53,14 @@ NAMES = {
     "judge_staged": "staged",
     "misstated": "claims",
     "next_run": "",
+    "pair_runs": "comparisons",
     "paired_detectable_points": "claims",
     "plan_to_judge": "staged",
+    "pooled_spreads": "comparisons",
+    "runs_by_seed": "comparisons",
+    "scores_by_seed": "comparisons",
     "scores_of": "comparisons",
+    "smallest_step": "comparisons",
     "work_out": "steps",
 }
 """What other packages take of this one -> its module; empty if the name is that of a module."""
