@@ -6,6 +6,7 @@ It takes a request or a campaign file, returns values, and prints nothing. It mu
 from orchestrator import open_door
 
 NAMES = {
+    "Budget": "plan",
     "CheckOptions": "check",
     "Checked": "check",
     "EmulateSpec": "data",

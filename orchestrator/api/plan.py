@@ -1,13 +1,19 @@
 """`knockout plan`: which runs would be trained, which have a result, and what the rest would cost. Starts nothing."""
 
+import re
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from statistics import mean
+from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from orchestrator.campaign.arms import Arm, describe_change
 from orchestrator.campaign.captures import missing_captures, refuse_same_files
+from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.selection import (
     COMPILER,
     GPU,
@@ -18,21 +24,42 @@ from orchestrator.campaign.selection import (
     open_campaign,
     profiles_without_gpu,
 )
+from orchestrator.campaign.snapshot import choose_plan
+from orchestrator.campaign.spec import Campaign
 from orchestrator.code.sources import Code, find_code
-from orchestrator.errors import DataError
+from orchestrator.errors import DataError, RunError
 from orchestrator.launch.compilers import find_compiler_problem
 from orchestrator.launch.slots import find_gpu_problem, make_own_slots
 from orchestrator.runs.folder import RunFolder
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.results import find_second_tries, folder_bytes, read_results, run_seconds
 from orchestrator.runs.states import RunState
 from orchestrator.supervisor.attempts import read_attempts
 from orchestrator.task.spec import TaskSpec
 from orchestrator.wording import counted, describe_bytes, describe_seconds
 
-__all__ = ["Cost", "Planned", "Preview", "PreviewRow", "Request", "plan"]
+if TYPE_CHECKING:
+    # The module loads scipy, which a plan without finished runs does not need.
+    from orchestrator.report.power import Outlook
+
+__all__ = ["Budget", "Cost", "Planned", "Preview", "PreviewRow", "Request", "plan"]
 
 NUM_MEASURED = 50
 """Most finished runs whose time and size are read for the estimate."""
+
+
+PILOT_TRAININGS = 4
+"""Trainings that a first spread is asked from."""
+SHORTEST_SECONDS = 1e-3
+RUN_NAME = re.compile(r"(?P<experiment>.+)-s(?P<seed>\d+)-[0-9a-f]{8}")
+
+
+class Budget(Struct, frozen=True, kw_only=True):
+    """What the designs that `plan` proposes may cost; at most one of the two is set."""
+
+    trainings: int | None = None
+    seconds: float | None = None
+    """By the clock, with all slots of this machine at work."""
 
 
 class PreviewRow(Struct, frozen=True, kw_only=True):
@@ -88,6 +115,10 @@ class Preview(Struct, frozen=True, kw_only=True):
     rows: tuple[PreviewRow, ...]
     notes: tuple[str, ...]
     cost: Cost
+    outlook: "Outlook | None" = None
+    """What the campaign finds, as numbers; None where it compares nothing, or where nothing is known."""
+    outlook_notes: tuple[str, ...] = ()
+    """The same as sentences, or the way to know it; empty where the campaign compares nothing."""
 
 
 class Planned(Struct, frozen=True, kw_only=True):
@@ -100,8 +131,12 @@ class Planned(Struct, frozen=True, kw_only=True):
     """Says how many experiments were taken because none was named; None if all of the file were taken."""
 
 
-def plan(request: Request) -> Planned:
-    """Return what `run` would train, what has its result already, and what the rest would cost. Starts nothing.
+def plan(request: Request, budget: Budget | None = None) -> Planned:
+    """Return what `run` would train, what the rest would cost, and what the campaign sees. Starts nothing.
+
+    Args:
+        request: what is asked for.
+        budget: of the designs that are proposed; None for those that find a difference of the margin.
 
     Raises:
         SpecError: the campaign file is refused.
@@ -111,13 +146,13 @@ def plan(request: Request) -> Planned:
     return Planned(
         campaign=selection.campaign.name,
         profile=selection.campaign.profile,
-        preview=preview(selection),
+        preview=preview(selection, budget),
         default_note=selection.default_note,
     )
 
 
-def preview(selection: Selection) -> Preview:
-    """Return what would be trained, which runs have a result, and what the rest would cost. Starts nothing."""
+def preview(selection: Selection, budget: Budget | None = None) -> Preview:
+    """Return what would be trained, which runs have a result, what the rest costs, and what all see. Starts nothing."""
     code = find_code(selection.paths, snapshot=True, code=selection.campaign.task.code)
     missing = missing_captures(selection)
     if missing:
@@ -139,7 +174,108 @@ def preview(selection: Selection) -> Preview:
     cost = _cost(selection, count, done)
     stops = describe_stops(selection.campaign.task, cost.run_seconds) if count else None
     all_notes = (*filter(None, (stops, *needs)), *notes, code.note)
-    return Preview(rows=rows, notes=all_notes, cost=cost)
+    outlook, outlook_notes = _look_ahead(selection, code, cost, budget)
+    return Preview(rows=rows, notes=all_notes, cost=cost, outlook=outlook, outlook_notes=outlook_notes)
+
+
+def _look_ahead(
+    selection: Selection, code: Code, cost: Cost, budget: Budget | None
+) -> "tuple[Outlook | None, tuple[str, ...]]":
+    """Return what the campaign finds, and sentences; these say how to know it where no runs tell it yet."""
+    if all(arm.reference is None or arm.control for arm in selection.arms.values()):
+        return None, ()
+    short = describe_budget(cost, budget) if budget else None
+    try:
+        outlook, told = _foresee(selection, code, cost, budget)
+    except RunError as error:
+        return None, (f"what this campaign finds cannot be worked out: {error}",)
+    return outlook, (*(told or (describe_pilot(selection),)), *filter(None, (short,)))
+
+
+def _foresee(
+    selection: Selection, code: Code, cost: Cost, budget: Budget | None
+) -> "tuple[Outlook | None, tuple[str, ...]]":
+    """Return what the campaign finds by all finished runs, also those at other seeds; nothing if they are too few.
+
+    Raises:
+        RunError: two runs disagree on their items.
+    """
+    seeds = find_seeds(selection.paths, selection.every_arm)
+    if not seeds:
+        return None, ()
+    from orchestrator.campaign.records import gather
+    from orchestrator.report.power import Question, foresee, judged_plan, learn
+
+    request = structs.replace(selection.request.widened, seeds=seeds)
+    campaign = structs.replace(selection.campaign, seeds=seeds)
+    try:
+        before, sentence = choose_plan(replace(selection.widened, request=request, campaign=campaign), code)
+    except DataError:
+        # Captures are missing, so nobody can say which runs belong to the campaign.
+        return None, ()
+    records = gather(selection.paths, before).records
+    known = learn(before, records) if is_judged_alike(before.campaign, selection.campaign) else None
+    if known is None:
+        return None, ()
+    staging = selection.campaign.staging
+    question = Question(
+        plan=judged_plan(selection.campaign, selection.every_arm, tuple(selection.arms), before, records),
+        names=tuple(selection.arms),
+        num_seeds=staging.looks[-1] if staging else len(selection.seeds),
+        known=known,
+        from_before=sentence != code.note,
+        cost_of=partial(describe_cost, cost),
+        budget=None if budget is None else count_trainings(cost, budget),
+    )
+    return foresee(question)
+
+
+def find_seeds(paths: Paths, arms: Mapping[str, Arm]) -> tuple[int, ...]:
+    """Return the seeds of which some experiment has a run folder, sorted; an A/A arm's as the campaign counts them."""
+    names = (path.name for path in paths.runs.iterdir()) if paths.runs.is_dir() else ()
+    found = [match for name in names if (match := RUN_NAME.fullmatch(name)) and match["experiment"] in arms]
+    seeds = {int(match["seed"]) - arms[match["experiment"]].seed_shift for match in found}
+    return tuple(sorted(seed for seed in seeds if seed >= 0))
+
+
+def is_judged_alike(before: Campaign, now: Campaign) -> bool:
+    """Whether two campaigns judge the same metric on the same scale."""
+    ours, theirs = before.judged, now.judged
+    return (ours.name, ours.compare, ours.better) == (theirs.name, theirs.compare, theirs.better)
+
+
+def describe_pilot(selection: Selection) -> str:
+    """Say that nobody knows yet what the campaign finds, and which command tells it."""
+    pilot = next((name for name, arm in selection.arms.items() if arm.seed_shift), None)
+    # An A/A arm comes with the baseline, so both have half of the pilot's seeds.
+    seeds = PILOT_TRAININGS // 2 if pilot else PILOT_TRAININGS
+    command = f"knockout run {pilot or BASELINE} --profile {shlex.quote(selection.campaign.profile)} --seeds {seeds}"
+    return (
+        "nobody knows yet how much runs differ by their seed alone, so nobody can say what this campaign finds: "
+        f"`{command}` tells it ({PILOT_TRAININGS} trainings)"
+    )
+
+
+def describe_cost(cost: Cost, trainings: int) -> str | None:
+    """Write how long so many trainings take on this machine; None if nobody knows."""
+    return None if cost.run_seconds is None else describe_seconds(trainings * cost.run_seconds / cost.num_slots)
+
+
+def count_trainings(cost: Cost, budget: Budget) -> int | None:
+    """Return how many trainings a budget pays for; None if it is a time, and nobody knows how long a run takes."""
+    if budget.seconds is None or cost.run_seconds is None:
+        return budget.trainings
+    return int(budget.seconds * cost.num_slots / max(cost.run_seconds, SHORTEST_SECONDS))
+
+
+def describe_budget(cost: Cost, budget: Budget) -> str | None:
+    """Say that a budget of time has no meaning before a run is done; None if it has one."""
+    if budget.seconds is None or cost.run_seconds is not None:
+        return None
+    return (
+        f"a budget of {describe_seconds(budget.seconds)} has no meaning yet: how long a run takes is known once one of "
+        "this profile is done; give a number of trainings, such as --budget 60"
+    )
 
 
 def describe_stops(task: TaskSpec, run_seconds: float | None) -> str | None:

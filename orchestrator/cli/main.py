@@ -17,6 +17,7 @@ from orchestrator.cli.options import (
     add_campaign,
     add_file,
     add_json,
+    add_plan,
     add_search_options,
     add_slots,
     add_snapshot,
@@ -90,7 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND")
     add_first_steps(verbs)
     _add_run(verbs)
-    _add_plan(verbs)
+    add_plan(verbs)
     _add_next(verbs)
     _add_status(verbs)
     _add_show(verbs)
@@ -145,12 +146,6 @@ def _add_next(verbs: Verbs) -> None:
         "name the run that would help most, and why; starts nothing",
         "That is the run that brings the experiments waiting for it closest to a decision, per second of training.",
     )
-    add_campaign(verb)
-    add_json(verb)
-
-
-def _add_plan(verbs: Verbs) -> None:
-    verb = add_verb(verbs, "plan", "plan.plan", "show what would be trained and what it would cost; starts nothing")
     add_campaign(verb)
     add_json(verb)
 

@@ -31,6 +31,17 @@ def parse_budget(text: str) -> float:
     return float(match[1]) * UNIT_SECONDS[match[2]]
 
 
+def parse_plan_budget(text: str) -> dict[str, float]:
+    """Read `60` as a number of trainings, and `90s`, `30m` and `2h` as seconds."""
+    if text.isdigit() and int(text) > 0:
+        return {"trainings": int(text)}
+    if not re.fullmatch(r"\d+(?:\.\d+)?[smh]", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a number of trainings nor a time; say 60 (trainings), 30m or 2h"
+        )
+    return {"seconds": parse_budget(text)}
+
+
 def parse_positive(text: str) -> int:
     """Read a whole number above 0."""
     if not text.isdigit() or int(text) == 0:
@@ -101,6 +112,26 @@ def add_snapshot(verb: argparse.ArgumentParser) -> None:
 def add_json(verb: argparse.ArgumentParser) -> None:
     """Let a program read what a command prints."""
     verb.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def add_plan(verbs: Verbs) -> None:
+    """Add `knockout plan`."""
+    verb = add_verb(
+        verbs,
+        "plan",
+        "plan.plan",
+        "show what would be trained, what it would cost and what it would find; starts nothing",
+        "Finished runs say how much a score varies from seed to seed. From this, it tells the smallest difference\n"
+        "that the campaign finds with 80 % power, and the design that finds a difference of the margin.",
+    )
+    add_campaign(verb)
+    verb.add_argument(
+        "--budget",
+        type=parse_plan_budget,
+        metavar="N|TIME",
+        help="trainings (60) or a time (2h): propose the design that finds the smallest difference within it",
+    )
+    add_json(verb)
 
 
 SEARCH = (

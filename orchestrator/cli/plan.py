@@ -9,7 +9,7 @@ from rich.table import Table
 
 from orchestrator.api import plan as api_plan
 from orchestrator.api import show as api_show
-from orchestrator.api.plan import Request
+from orchestrator.api.plan import Budget, Request
 from orchestrator.cli import terminal
 from orchestrator.cli.output import print_json, say, say_if
 from orchestrator.cli.request import read_request
@@ -19,7 +19,7 @@ from orchestrator.wording import shell_command
 
 def plan(options: argparse.Namespace) -> int:
     """Show what would run."""
-    planned = api_plan.plan(read_request(options))
+    planned = api_plan.plan(read_request(options), Budget(**options.budget) if options.budget else None)
     preview = planned.preview
     if options.json:
         return print_json(preview)
@@ -32,7 +32,7 @@ def plan(options: argparse.Namespace) -> int:
         table.add_row(*map(cell, cells))
     OUT.print(table)
     say(f"{row.experiment} would be rejected: {row.rejected}" for row in preview.rows if row.rejected)
-    say((*preview.cost.sentences(), *preview.notes))
+    say((*preview.cost.sentences(), *preview.outlook_notes, *preview.notes))
     return say_if(planned.default_note)
 
 

@@ -7,9 +7,14 @@ conclusion of its own, and it knows no command and no terminal.
 from orchestrator import open_door
 
 NAMES = {
+    "Outlook": "power",
+    "Question": "power",
     "describe_latest": "place",
     "describe_unread": "markdown",
+    "foresee": "power",
     "is_compared": "sections",
+    "judged_plan": "power",
+    "learn": "power",
     "marks": "sections",
     "say_steps": "steps",
     "sentences": "searches",

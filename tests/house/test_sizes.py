@@ -19,6 +19,8 @@ LAZY = {
     ("model/layers/mamba.py", "transformers.models.mamba2.modeling_mamba2"),
     ("model/studies/radio/task.py", "model.studies.radio.deep"),
     ("model/studies/radio/task.py", "model.studies.radio.prepare"),
+    ("orchestrator/api/plan.py", "orchestrator.campaign.records"),
+    ("orchestrator/api/plan.py", "orchestrator.report.power"),
 }
 """Imports inside a function, each of a heavy package, or of a module that loads one, which few calls need."""
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc"}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator.cli.options import parse_budget, parse_natural, parse_positive, parse_seeds
+from orchestrator.cli.options import parse_budget, parse_natural, parse_plan_budget, parse_positive, parse_seeds
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("30m", 1800.0), ("2h", 7200.0), ("1.5h", 5400.0)])
@@ -17,6 +17,19 @@ def test_a_budget_is_a_number_with_its_unit(text: str, seconds: float) -> None:
 def test_a_budget_without_a_unit_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is no time; say 90s, 30m or 2h"):
         parse_budget(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"), [("60", {"trainings": 60}), ("90s", {"seconds": 90}), ("2h", {"seconds": 7200})]
+)
+def test_a_plan_takes_trainings_or_a_time(text: str, budget: dict[str, float]) -> None:
+    assert parse_plan_budget(text) == budget
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "2d", "", "1.5"])
+def test_what_is_neither_trainings_nor_a_time_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="neither a number of trainings nor a time; say 60"):
+        parse_plan_budget(text)
 
 
 def test_seeds_are_a_number_of_them_or_a_range() -> None:
