@@ -108,6 +108,7 @@ def render_markdown(
         "confirming": wording.coverage(2 * plan.campaign.judging.level),
         "compared": _describe_family(plan, judgements),
         "headline": describe_outcome(plan, judgements),
+        "any_fragile": any(judgement.is_fragile for judgement in judgements.values()),
         "any_confounded": any(judgement.confounds for judgement in judgements.values()),
         "summary": [summary_row(plan, judgements[name]) for name in _in_order(judgements, sign)],
         "sections": [

@@ -33,7 +33,9 @@ FEW_CLUSTERS = "few clusters"
 """The mark beside a verdict that rests on few clusters."""
 NO_KEEPER = "no keeper"
 """The mark beside an improvement for which a metric that must be no worse is not shown to be so."""
-MARKS = (CONFOUNDED, *Confirmation, NO_KEEPER, BY_SEEDS, FEW_CLUSTERS)
+FRAGILE = "fragile"
+"""The mark beside a verdict on the runs that are left, since others failed or collapsed."""
+MARKS = (CONFOUNDED, FRAGILE, *Confirmation, NO_KEEPER, BY_SEEDS, FEW_CLUSTERS)
 """The marks that may stand in brackets beside a verdict."""
 
 
@@ -41,6 +43,7 @@ def marks(judgement: Judgement) -> str:
     """Return the marks beside a verdict, each in brackets: " (confounded) (confirmed)". Mostly there is none."""
     found = (
         CONFOUNDED if judgement.confounds else None,
+        FRAGILE if judgement.is_fragile else None,
         judgement.confirmation,
         NO_KEEPER if judgement.verdict is Verdict.IMPROVED and judgement.failed_metrics else None,
         BY_SEEDS if judgement.rests_on == "seeds" and judgement.interval_points is not None else None,
@@ -69,6 +72,7 @@ def summary_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
         "verdict": f"{judgement.verdict or wording.MISSING}{marks(judgement)}",
         "errors": _describe_errors(plan, arm, judgement),
         "confounds": list(judgement.confounds),
+        "fragile": [_as_sentence(sentence) for sentence in judgement.fragile_sentences],
         "warnings": [_as_sentence(warning) for warning in judgement.warnings],
         "reason": judgement.reason,
         "change": describe_change(arm, mark="`"),

@@ -34,7 +34,18 @@ TAKEN = frozenset(
     (
         *("experiment", "seed", "run", "shared_by", "state", "epochs", "best_epoch", "commit", "branch", "failure"),
         *("median_epoch_seconds", "training_seconds", "accepted_from", "reason", "title", "group", "reference"),
-        *("same_as", "verdict", "unit", "num_scored", "num_paired", "family", "moderated", "confounded", "used_for"),
+        *(
+            "same_as",
+            "verdict",
+            "unit",
+            "num_scored",
+            "num_paired",
+            "family",
+            "moderated",
+            "confounded",
+            "fragile",
+            "used_for",
+        ),
         *("stratum", "num_seeds", "num_items", "level", "agreement", "why", "rests_on", "is_confirmed"),
         *("steps", "best_step", "median_step_seconds"),
     )
@@ -149,6 +160,7 @@ def scores_table(findings: Findings) -> pd.DataFrame:
     - fresh_delta_points, fresh_low_points, fresh_high_points, fresh_level: on the confirmation's seeds alone
     - is_confirmed: empty while the confirmation's seeds have no result
     - confounded: what differs from the reference's runs beyond the declared change
+    - fragile: which runs failed or collapsed, so that the verdict rests on the others
     - reason
     """
     plan = findings.plan
@@ -169,7 +181,7 @@ def scores_table(findings: Findings) -> pd.DataFrame:
         "look_seeds": "Int64",
         **{f"fresh_{name}": "float64" for name in ESTIMATE},
         "is_confirmed": "boolean",
-        **dict.fromkeys(("confounded", "reason"), "str"),
+        **dict.fromkeys(("confounded", "fragile", "reason"), "str"),
     }
     return build_frame([_score_row(plan, findings.judgements[name]) for name in plan.arms], columns)
 
@@ -200,6 +212,7 @@ def _score_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
         "num_paired": len(judgement.seeds) if judgement.reference else None,
         "dropped_seeds": " ".join(str(seed) for seed in judgement.dropped_seeds) or None,
         "confounded": "; ".join(judgement.confounds) or None,
+        "fragile": "; ".join(judgement.fragile_sentences) or None,
     }
 
 

@@ -1,5 +1,6 @@
 """The verdict on one comparison by one metric, and its reason. Pure; the rules stand at the head of `judge`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator import wording
@@ -7,7 +8,7 @@ from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.spec import JudgingSpec
 from orchestrator.runs.folder import Result
 from orchestrator.runs.record import RunRecord
-from orchestrator.runs.states import RunState
+from orchestrator.runs.states import Failure, RunState
 from orchestrator.stats.estimate import (
     Estimate,
     Resolve,
@@ -79,9 +80,61 @@ def conclude(case: Case) -> Conclusion:
         return Verdict.NEEDS_SEEDS, _describe_needs_seeds(case)
     if seed_has_no_effect(case.runs, case.reference_runs, case.estimate.seeds):
         return Verdict.NEEDS_SEEDS, _describe_dead_seed(case)
-    verdict, reason = _judge_difference(case)
+    verdict, reason = _bar(case, *_judge_difference(case))
     same = _describe_no_effect(case)
     return verdict, f"{reason}{same}{_describe_own_spread(case)}{_describe_left_out(case)}"
+
+
+def failed_seeds(runs: Runs, *, of_the_arm: bool = True) -> dict[int, str]:
+    """Return the seeds that failed by the arm's own doing, or else by nobody knows whose, with the failure's class.
+
+    An arm fails by its own doing if it diverges, has a number that is not finite, or needs too much memory. What a
+    machine or a person did says nothing of the arm, so it counts on neither side.
+    """
+    found: dict[int, str] = {}
+    for seed, run in runs.items():
+        result = _result(run)
+        if result is None or result.state != RunState.FAILED or result.failure not in tuple(Failure):
+            continue
+        failure = Failure(result.failure)
+        if failure.is_of_the_arm if of_the_arm else not (failure.is_of_the_arm or failure.is_of_the_machine):
+            found[seed] = failure.value
+    return found
+
+
+def describe_fragile(case: Case) -> tuple[str, ...]:
+    """Say which seeds of either side failed while others are done, a sentence for each side and kind of failure."""
+    if case.arm.reference is None or not case.estimate.seeds:
+        return ()
+    sides = ((case.arm.id, case.runs), (f"the reference {case.arm.reference}", case.reference_runs))
+    whose = {True: "a seed that fails is a result too", False: "nobody knows whether the arm or the machine did it"}
+    return tuple(
+        f"{name}: {_describe_classes(failed)}; {why}"
+        for name, runs in sides
+        for of_the_arm, why in whose.items()
+        if (failed := failed_seeds(runs, of_the_arm=of_the_arm))
+    )
+
+
+def _describe_classes(failed: Mapping[int, str]) -> str:
+    of_class: dict[str, list[int]] = {}
+    for seed, failure in failed.items():
+        of_class.setdefault(failure, []).append(seed)
+    return wording.listed(f"{wording.seeds(seeds)} failed ({failure})" for failure, seeds in of_class.items())
+
+
+def _bar(case: Case, verdict: Verdict, reason: str) -> Conclusion:
+    """Bar every verdict but a regression for an arm some of whose seeds failed by its own doing."""
+    failed = failed_seeds(case.runs)
+    if not failed or verdict is Verdict.REGRESSION:
+        return verdict, reason
+    # Seeds fail for the same cause that makes others worse, so the seeds that are left are the lucky ones.
+    barred = (
+        f"{_describe_classes(failed)} by the doing of {case.arm.id}, and the seeds that are left cannot decide alone"
+    )
+    if verdict is Verdict.INCONCLUSIVE:
+        return verdict, f"{reason}; {barred}"
+    return Verdict.INCONCLUSIVE, f"{barred}; they would say {verdict}: {reason}"
 
 
 def _describe_dead_seed(case: Case) -> str:
@@ -207,7 +260,7 @@ def decide_verdict(gain_points: float, adjusted_p: float, equivalence_p: float, 
     return Verdict.IMPROVED if gain_points > 0 else Verdict.REGRESSION
 
 
-def _judge_difference(case: Case) -> Conclusion:
+def _judge_difference(case: Case) -> tuple[Verdict, str]:
     delta, p_value, level = case.estimate.delta_points, case.estimate.p_value, case.estimate.level
     adjusted_p, equivalence_p = case.adjusted_p_value, case.equivalence_p_value
     assert delta is not None
