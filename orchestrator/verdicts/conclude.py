@@ -1,5 +1,6 @@
 """The verdict on one comparison by one metric, and its reason. Pure; the rules stand at the head of `judge`."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,14 +10,14 @@ from orchestrator.campaign.spec import JudgingSpec
 from orchestrator.runs.folder import Result
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.states import Failure, RunState
-from orchestrator.stats.estimate import (
-    Estimate,
-    Resolve,
+from orchestrator.stats.estimate import Estimate
+from orchestrator.stats.multiplicity import CORRECTION_NAME
+from orchestrator.stats.needed import (
     fewest_to_decide,
     items_to_resolve,
+    range_to_decide,
     seeds_to_resolve,
 )
-from orchestrator.stats.multiplicity import CORRECTION_NAME
 from orchestrator.stats.variance import MIN_POOLED
 from orchestrator.task.metric_spec import MetricSpec
 from orchestrator.task.spec import LabelsSpec
@@ -30,7 +31,7 @@ Conclusion = tuple[Verdict | None, str]
 MIN_SEEDS = 2
 """Least number of seeds with a score on both sides for a verdict."""
 MAX_SEEDS = 100
-"""A reason names no larger number of seeds; it says "more than" this one."""
+"""A reason names no larger number of seeds, nor an infinite one; it says "more than" this one."""
 MAX_WORDS = 400
 """Most characters of a reason why a metric was not read."""
 
@@ -285,23 +286,36 @@ def _judge_difference(case: Case) -> tuple[Verdict, str]:
 
 
 def _describe_needed(case: Case) -> str:
-    """Say roughly how many seeds, or else items, would give another verdict if the difference stays."""
-    # The estimate may say that the present seeds are enough, but they gave no verdict: so at least one more.
-    seeds = max(_fewest(case, seeds_to_resolve), len(case.estimate.seeds) + 1)
-    if seeds < float("inf"):
-        return f"it would take {f'roughly {seeds}' if seeds <= MAX_SEEDS else f'more than {MAX_SEEDS}'} seeds to tell"
+    """Say roughly how many seeds in all, or else items, would give another verdict, if the difference stays."""
+    stays = f"if the difference stays at {case.scale.with_unit(case.estimate.delta_points)}"
+    seeds = _needed(case, fewest_to_decide(*_question(case), to_resolve=seeds_to_resolve))
+    low, high = (_needed(case, number) for number in range_to_decide(*_question(case), to_resolve=seeds_to_resolve))
+    reach = f"over its interval, {_describe_range(low, high)}"
+    if seeds < math.inf:
+        return f"{stays}, it would take roughly {_describe_seeds(seeds)} in all to tell; {reach}"
     error = f"a standard error of {case.scale.size(case.estimate.item_error_points)}"
     if case.estimate.rests_on == "seeds":
-        return f"no number of seeds would tell: the test splits that they draw overlap and leave {error}"
+        return f"{stays}, seeds alone do not tell: the test splits that they draw overlap and leave {error}; {reach}"
     alone = f"the {wording.counted(case.estimate.num_items, case.unit_label)} alone leave {error}"
-    items = _fewest(case, items_to_resolve)
-    more = (
-        f"roughly {items:,} {case.unit_label}s" if items < float("inf") else f"more seeds and more {case.unit_label}s"
-    )
-    return f"no number of seeds would tell: {alone}; it would take {more}"
+    items = fewest_to_decide(*_question(case), to_resolve=items_to_resolve)
+    more = f"roughly {items:,} {case.unit_label}s in all" if items < math.inf else f"more {case.unit_label}s as well"
+    return f"{stays}, seeds alone do not tell: {alone}; it would take {more}; {reach}"
 
 
-def _fewest(case: Case, to_resolve: Resolve) -> float:
-    return fewest_to_decide(
-        case.estimate, case.scale.margin_points, case.num_compared, case.equivalence_level, to_resolve=to_resolve
-    )
+def _question(case: Case) -> tuple[Estimate, float, int, float]:
+    return case.estimate, case.scale.margin_points, case.num_compared, case.equivalence_level
+
+
+def _needed(case: Case, number: float) -> float:
+    # The estimate may say that the present seeds are enough, but they gave no verdict: so at least one more.
+    return max(number, len(case.estimate.seeds) + 1)
+
+
+def _describe_seeds(number: float) -> str:
+    return f"{number:.0f} seeds" if number <= MAX_SEEDS else f"more than {MAX_SEEDS} seeds"
+
+
+def _describe_range(low: float, high: float) -> str:
+    """Write a range of seeds in all: 3 to 40 seeds in all, 3 to more than 100 seeds in all."""
+    ends = [_describe_seeds(end).removesuffix(" seeds") for end in (low, high)]
+    return f"{' to '.join(dict.fromkeys(ends))} seeds in all"

@@ -1,5 +1,6 @@
 """Each rule of a verdict, in the order in which they are asked."""
 
+import re
 from collections.abc import Callable
 from math import ceil
 from typing import Any
@@ -13,8 +14,8 @@ from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import JudgingSpec
 from orchestrator.runs.folder import Result
 from orchestrator.runs.record import RunRecord
-from orchestrator.stats.estimate import items_to_resolve
 from orchestrator.stats.item_pairs import RunItems
+from orchestrator.stats.needed import items_to_resolve
 from orchestrator.verdicts.conclude import decide_verdict
 from orchestrator.verdicts.judge import family_size, judge
 from orchestrator.verdicts.judgement import Judgement, Verdict
@@ -218,16 +219,23 @@ class TestIntervals:
     def test_interval_that_holds_zero_and_leaves_the_margin_is_inconclusive(self, verdict_on: Any) -> None:
         found = verdict_on([0.80, 0.90], [0.80, 0.80])
         assert found.verdict is Verdict.INCONCLUSIVE
-        assert "seeds to tell" in found.reason
+        said = r"; if the difference stays at \+5\.0 points, it would take roughly (\d+) seeds in all to tell; "
+        found_all = re.search(said + r"over its interval, (\d+) to (more than 100|\d+) seeds in all", found.reason)
+        assert found_all is not None
+        assert 2 < int(found_all[2]) <= int(found_all[1])
 
     def test_bursts_too_few_for_the_margin_are_said_to_be_so(self, verdict_on: Any) -> None:
         won = np.array([True, True, False, False, False, False, False, False] * 10)
         lost = np.array([False, True, True, False, False, False, False, False] * 10)
         found = verdict_on([won, won], [lost, lost])
         alone = f"the 80 bursts alone leave a standard error of {found.item_error_points:.2f} points"
-        assert f"no number of seeds would tell: {alone}; it would take roughly " in found.reason
+        assert f"points, seeds alone do not tell: {alone}; it would take roughly " in found.reason
+        assert "no number of seeds" not in found.reason
         bursts = items_to_resolve(found, 1.0, 0.1)
-        assert f"roughly {ceil(bursts):,} bursts" in found.reason
+        assert (
+            f"roughly {ceil(bursts):,} bursts in all; over its interval, 3 to more than 100 seeds in all"
+            in found.reason
+        )
         assert bursts > 80
 
     def test_no_change_needs_only_the_interval_of_one_minus_two_levels_inside(self, verdict_on: Any) -> None:
@@ -250,7 +258,9 @@ class TestIntervals:
         assert found.adjusted_p_value == found.p_value
         strict = verdict_on(*sides, seeds=(0, 1, 2), judging=JudgingSpec(level=found.p_value / 2))
         assert strict.verdict is Verdict.INCONCLUSIVE
-        assert strict.reason.startswith("the interval holds 0 and is not inside the margin; it would take ")
+        assert strict.reason.startswith(
+            "the interval holds 0 and is not inside the margin; if the difference stays at +5.0 points, it would take "
+        )
 
     def test_spread_that_is_not_pooled_is_said_to_be_so(self, verdict_on: Any) -> None:
         assert "known from its own 2 seeds alone (plain t): fewer than 4 configurations have two seeds" in (
