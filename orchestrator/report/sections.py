@@ -81,11 +81,12 @@ def summary_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
 
 def _difference_cells(plan: Plan, judgement: Judgement) -> dict[str, str]:
     if not is_compared(judgement):
-        return dict.fromkeys(("delta", "interval", "to_baseline"), wording.MISSING)
+        return dict.fromkeys(("delta", "interval", "family_interval", "to_baseline"), wording.MISSING)
     scale = Scale(plan.campaign.judged)
     return {
         "delta": scale.delta(judgement.delta_points),
         "interval": interval_cell(plan, judgement),
+        "family_interval": scale.interval(judgement.family_interval_points),
         "to_baseline": scale.delta(judgement.baseline_delta_points),
     }
 
@@ -303,8 +304,17 @@ def _describe_errors(plan: Plan, arm: Arm, judgement: Judgement) -> str:
         f"Standard error {scale.size(judgement.error_points)}: {said} "
         f"p {wording.probability(judgement.p_value)}, adjusted {wording.probability(judgement.adjusted_p_value)}; "
         f"against the margin {wording.probability(judgement.equivalence_p_value)}. "
+        f"{_describe_family_interval(scale, judgement)}"
         f"Step by step: `knockout why {judgement.experiment}`."
     )
+
+
+def _describe_family_interval(scale: Scale, judgement: Judgement) -> str:
+    ends = judgement.family_interval_points
+    if ends is None or not judgement.num_compared:
+        return ""
+    among = wording.counted(judgement.num_compared, "comparison")
+    return f"Beside all {among} of its family at once, the interval is {scale.interval(ends)}. "
 
 
 def _describe_seeds_alone(scale: Scale, judgement: Judgement, parts: str) -> str:

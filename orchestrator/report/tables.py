@@ -28,7 +28,9 @@ Columns = dict[str, str]
 
 ESTIMATE = ("delta_points", "low_points", "high_points", "level")
 """Columns of a difference with its interval, which covers one minus the level."""
-DIFFERENCES = ("delta_points", "low_points", "high_points", "baseline_delta_points", "fresh_delta_points")
+FAMILY = ("family_low_points", "family_high_points")
+"""Columns of the interval that holds beside all others of its family at once."""
+DIFFERENCES = ("delta_points", "low_points", "high_points", *FAMILY, "baseline_delta_points", "fresh_delta_points")
 """Columns of differences, which a metric that is compared by ratio shows in percent of the reference."""
 TAKEN = frozenset(
     (
@@ -145,7 +147,8 @@ def scores_table(findings: Findings) -> pd.DataFrame:
     - <main metric>: mean over the seeds of its look, those used for `look` in `seeds_table`
     - unit: of the metric
     - num_scored: how many these seeds are; num_paired: how many of them have both sides scored
-    - delta_points; low_points and high_points: its interval, which covers one minus level
+    - delta_points; low_points and high_points: its interval, which covers one minus level by itself
+    - family_low_points, family_high_points: the interval of which all num_compared hold at once (Bonferroni)
     - error_points: the standard error of the difference
     - seed_error_points, item_error_points: its parts that more seeds, or more items, would take away
     - rest_error_points: its part that more seeds or more items would take away
@@ -169,7 +172,7 @@ def scores_table(findings: Findings) -> pd.DataFrame:
         judged_column(plan): "float64",
         "unit": "str",
         **dict.fromkeys(("num_scored", "num_paired"), "Int64"),
-        **dict.fromkeys(ESTIMATE, "float64"),
+        **dict.fromkeys((*ESTIMATE, *FAMILY), "float64"),
         **dict.fromkeys(("error_points", "seed_error_points", "item_error_points", "rest_error_points"), "float64"),
         "degrees_of_freedom": "float64",
         "moderated": "boolean",
@@ -193,7 +196,7 @@ def judged_column(plan: Plan) -> str:
 
 def _score_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
     arm = plan.arms[judgement.experiment]
-    row = structs.asdict(judgement)
+    row = structs.asdict(judgement) | dict(zip(FAMILY, judgement.family_interval_points or (), strict=False))
     if judgement.reference is None:
         # The baseline is compared with nothing, so it has no counts of pairs.
         row |= dict.fromkeys(("num_items", "dropped_items", "moderated", "level", "rests_on"))

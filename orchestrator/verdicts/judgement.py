@@ -6,7 +6,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from orchestrator import wording
-from orchestrator.stats.estimate import Estimate
+from orchestrator.stats.estimate import Estimate, simultaneous_interval
 from orchestrator.task.metric_spec import Role
 
 
@@ -114,6 +114,14 @@ class Judgement(Estimate, frozen=True, kw_only=True):
         """
         is_clean = not self.confounds and not self.failed_metrics and not self.collapsed_seeds
         return self.verdict is Verdict.IMPROVED and is_clean and self.is_confirmed is not False
+
+    @property
+    def family_interval_points(self) -> tuple[float, float] | None:
+        """Both ends of the interval that holds beside all others of its family at once, by Bonferroni.
+
+        None without an interval, and for what no family corrects.
+        """
+        return simultaneous_interval(self, self.num_compared) if self.num_compared else None
 
     @property
     def is_fragile(self) -> bool:

@@ -148,7 +148,7 @@ class TestShuffled:
         return render({"baseline": 0.8, "E5": 0.92, "null": [0.1, 0.12]}, EXPERIMENTS | null)
 
     def test_difference_is_not_shown_and_the_chance_table_is(self, markdown: str) -> None:
-        assert "| null | Title of null | baseline | 11.0 % | – | – | – | – |\n" in section(
+        assert "| null | Title of null | baseline | 11.0 % | – | – | – | – | – |\n" in section(
             markdown, "## Result summary"
         )
         words = section(markdown, "### null")
