@@ -37,7 +37,7 @@ def audit_section(findings: Findings) -> dict[str, Any]:
     if not claims:
         return {"rows": []}
     return {
-        "contradicted": str(ClaimVerdict.CONTRADICTED),
+        "within_repeat": str(ClaimVerdict.WITHIN_REPEAT),
         "sentence": _count_claim_verdicts(claims),
         "scored_on": _describe_scored_on(findings.plan, claims, protocol),
         "sampling": _describe_sampling(findings.plan, claims, protocol),
