@@ -108,11 +108,8 @@ def render_markdown(
         "looks": wording.listed(plan.campaign.staging.looks) if plan.campaign.staging else "",
         "confirming": wording.coverage(2 * plan.campaign.judging.level),
         "compared": _describe_family(plan, judgements),
-        "simultaneous": _describe_simultaneous(plan, judgements),
-        "two_seeds": describe_floor(plan, judgements),
-        "families": _describe_families(findings),
+        **_interval_context(findings),
         "headline": describe_outcome(plan, judgements),
-        "any_fragile": any(judgement.is_fragile for judgement in judgements.values()),
         "any_confounded": any(judgement.confounds for judgement in judgements.values()),
         "summary": [summary_row(plan, judgements[name]) for name in _in_order(judgements, sign)],
         "sections": [
@@ -134,6 +131,17 @@ def render_markdown(
     }
     # Names come from users and stand in many places. A terminal must not obey a control sign in any of them.
     return visible(make_environment().get_template("report.md.j2").render(context))
+
+
+def _interval_context(findings: Findings) -> dict[str, Any]:
+    """Return what the template says of intervals, of families and of fragile verdicts."""
+    plan, judgements = findings.plan, findings.judgements
+    return {
+        "any_fragile": any(judgement.is_fragile for judgement in judgements.values()),
+        "simultaneous": _describe_simultaneous(plan, judgements),
+        "two_seeds": describe_floor(plan, judgements),
+        "families": _describe_families(findings),
+    }
 
 
 def _metric_context(plan: Plan) -> dict[str, Any]:

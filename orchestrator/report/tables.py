@@ -162,8 +162,7 @@ def scores_table(findings: Findings) -> pd.DataFrame:
     - look_seeds: number of seeds at the look that gave the verdict, in a campaign with looks
     - fresh_delta_points, fresh_low_points, fresh_high_points, fresh_level: on the confirmation's seeds alone
     - is_confirmed: empty while the confirmation's seeds have no result
-    - confounded: what differs from the reference's runs beyond the declared change
-    - fragile: which runs failed or collapsed, so that the verdict rests on the others
+    - confounded: what differs beyond the declared change; fragile: which runs failed or collapsed
     - reason
     """
     plan = findings.plan
