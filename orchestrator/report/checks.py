@@ -37,7 +37,7 @@ def audit_section(findings: Findings) -> dict[str, Any]:
     if not claims:
         return {"rows": []}
     return {
-        "contradicted": str(ClaimVerdict.CONTRADICTED),
+        "within_repeat": str(ClaimVerdict.WITHIN_REPEAT),
         "sentence": _count_claim_verdicts(claims),
         "scored_on": _describe_scored_on(findings.plan, claims, protocol),
         "sampling": _describe_sampling(findings.plan, claims, protocol),
@@ -199,8 +199,20 @@ def _describe_shuffled(rows: Sequence[Shuffled], labels: LabelsSpec) -> str:
     outside = sum(not row.includes_chance for row in rows)
     return (
         f"{wording.counted(len(rows), 'run')} trained on shuffled labels. In {outside} the interval does not include "
-        f"chance. The interval is Clopper and Pearson's and treats {labels.item}s as independent. Those of one "
-        f"{labels.stratum} may be alike, so a run just outside is a reason to look for a leak and no proof of one."
+        f"chance. {_describe_strata(max(row.num_strata for row in rows), labels)}"
+    )
+
+
+def _describe_strata(num_strata: int, labels: LabelsSpec) -> str:
+    """Say what the intervals of runs on shuffled labels take as independent."""
+    if num_strata < 2:
+        return (
+            f"The interval is Clopper and Pearson's and treats {labels.item}s as independent. They may be alike, so "
+            "a run just outside is a reason to look for a leak and no proof of one."
+        )
+    return (
+        f"The interval is by {labels.stratum}, of which there are {num_strata}: a model of nothing may give one "
+        f"answer to all {labels.item}s of a {labels.stratum}. So it is as wide as their shares differ."
     )
 
 

@@ -28,6 +28,7 @@ from orchestrator.runs.record import Records, RunRecord
 from orchestrator.runs.scores import is_share_metric
 from orchestrator.stats.multiplicity import CORRECTION_NAME
 from orchestrator.task.spec import TaskSpec
+from orchestrator.verdicts.conclude import MIN_SEEDS
 from orchestrator.verdicts.findings import Findings
 from orchestrator.verdicts.judge import family_size
 from orchestrator.verdicts.judgement import Confirmation, Judgements, Verdict
@@ -107,6 +108,7 @@ def render_markdown(
         "looks": wording.listed(plan.campaign.staging.looks) if plan.campaign.staging else "",
         "confirming": wording.coverage(2 * plan.campaign.judging.level),
         "compared": _describe_family(plan, judgements),
+        **_interval_context(findings),
         "headline": describe_outcome(plan, judgements),
         "any_confounded": any(judgement.confounds for judgement in judgements.values()),
         "summary": [summary_row(plan, judgements[name]) for name in _in_order(judgements, sign)],
@@ -129,6 +131,17 @@ def render_markdown(
     }
     # Names come from users and stand in many places. A terminal must not obey a control sign in any of them.
     return visible(make_environment().get_template("report.md.j2").render(context))
+
+
+def _interval_context(findings: Findings) -> dict[str, Any]:
+    """Return what the template says of intervals, of families and of fragile verdicts."""
+    plan, judgements = findings.plan, findings.judgements
+    return {
+        "any_fragile": any(judgement.is_fragile for judgement in judgements.values()),
+        "simultaneous": _describe_simultaneous(plan, judgements),
+        "two_seeds": describe_floor(plan, judgements),
+        "families": _describe_families(findings),
+    }
 
 
 def _metric_context(plan: Plan) -> dict[str, Any]:
@@ -201,6 +214,48 @@ def _describe_family(plan: Plan, judgements: Judgements) -> str:
     counts = wording.counted(family_size(judgements), "comparison")
     which = f"the {counts} of this campaign" if judging.family == "campaign" else "the comparisons of its group"
     return f"{which} ({CORRECTION_NAME[judging.correction]}, adjusted p below {judging.level:g})"
+
+
+def _describe_simultaneous(plan: Plan, judgements: Judgements) -> str:
+    """Say what the two intervals beside each other are."""
+    coverage = wording.coverage(plan.campaign.judging.level)
+    sizes = {found.num_compared for found in judgements.values() if found.num_compared}
+    counts = f"{wording.counted(max(sizes), 'comparison')}" if len(sizes) == 1 else "comparisons"
+    return (
+        f'The {coverage} intervals hold one at a time. Those under "family" are wider: all {counts} of a family hold '
+        "at once (Bonferroni). A verdict on a difference rests on all comparisons of its family. So it may be "
+        "inconclusive although the interval of one comparison leaves zero out."
+    )
+
+
+def describe_floor(plan: Plan, judgements: Judgements) -> str:
+    """Say how large a difference must be at two seeds to be told among all others; empty if nothing has two seeds."""
+    # The first step of Holm's correction has the level of Bonferroni's interval.
+    found = [each.family_interval_points for each in judgements.values() if len(each.seeds) == MIN_SEEDS]
+    halves = sorted((ends[1] - ends[0]) / 2 for ends in found if ends is not None)
+    if not halves:
+        return ""
+    scale = Scale(plan.campaign.judged)
+    reach = " to ".join(dict.fromkeys(scale.size(half) for half in (halves[0], halves[-1])))
+    return (
+        "Two seeds show their own spread poorly, and that is a floor under every p-value. With the errors found here, "
+        f"a difference at two seeds must be larger than {reach} to be told as the first of its family."
+    )
+
+
+def _describe_families(findings: Findings) -> str:
+    """Say that each family has the level to itself, and what all together may come to."""
+    level = findings.plan.campaign.judging.level
+    tested = {found.family for found in findings.judgements.values() if found.adjusted_p_value is not None}
+    number = len(tested) + bool(findings.interactions)
+    alone = (
+        f"The level of {100 * level:g} % holds within one family of comparisons. Controls, pairs of changes and each "
+        "search are families of their own."
+    )
+    if number < 2:
+        return alone
+    most = f"{100 * min(1.0, number * level):g} %"
+    return f"{alone} The {number} families of the tables here may say something false in up to {most} of campaigns."
 
 
 def _describe_units(plan: Plan) -> str:

@@ -33,7 +33,9 @@ FEW_CLUSTERS = "few clusters"
 """The mark beside a verdict that rests on few clusters."""
 NO_KEEPER = "no keeper"
 """The mark beside an improvement for which a metric that must be no worse is not shown to be so."""
-MARKS = (CONFOUNDED, *Confirmation, NO_KEEPER, BY_SEEDS, FEW_CLUSTERS)
+FRAGILE = "fragile"
+"""The mark beside a verdict on the runs that are left, since others failed or collapsed."""
+MARKS = (CONFOUNDED, FRAGILE, *Confirmation, NO_KEEPER, BY_SEEDS, FEW_CLUSTERS)
 """The marks that may stand in brackets beside a verdict."""
 
 
@@ -41,6 +43,7 @@ def marks(judgement: Judgement) -> str:
     """Return the marks beside a verdict, each in brackets: " (confounded) (confirmed)". Mostly there is none."""
     found = (
         CONFOUNDED if judgement.confounds else None,
+        FRAGILE if judgement.is_fragile else None,
         judgement.confirmation,
         NO_KEEPER if judgement.verdict is Verdict.IMPROVED and judgement.failed_metrics else None,
         BY_SEEDS if judgement.rests_on == "seeds" and judgement.interval_points is not None else None,
@@ -69,6 +72,7 @@ def summary_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
         "verdict": f"{judgement.verdict or wording.MISSING}{marks(judgement)}",
         "errors": _describe_errors(plan, arm, judgement),
         "confounds": list(judgement.confounds),
+        "fragile": [_as_sentence(sentence) for sentence in judgement.fragile_sentences],
         "warnings": [_as_sentence(warning) for warning in judgement.warnings],
         "reason": judgement.reason,
         "change": describe_change(arm, mark="`"),
@@ -77,11 +81,12 @@ def summary_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
 
 def _difference_cells(plan: Plan, judgement: Judgement) -> dict[str, str]:
     if not is_compared(judgement):
-        return dict.fromkeys(("delta", "interval", "to_baseline"), wording.MISSING)
+        return dict.fromkeys(("delta", "interval", "family_interval", "to_baseline"), wording.MISSING)
     scale = Scale(plan.campaign.judged)
     return {
         "delta": scale.delta(judgement.delta_points),
         "interval": interval_cell(plan, judgement),
+        "family_interval": scale.interval(judgement.family_interval_points),
         "to_baseline": scale.delta(judgement.baseline_delta_points),
     }
 
@@ -299,8 +304,17 @@ def _describe_errors(plan: Plan, arm: Arm, judgement: Judgement) -> str:
         f"Standard error {scale.size(judgement.error_points)}: {said} "
         f"p {wording.probability(judgement.p_value)}, adjusted {wording.probability(judgement.adjusted_p_value)}; "
         f"against the margin {wording.probability(judgement.equivalence_p_value)}. "
+        f"{_describe_family_interval(scale, judgement)}"
         f"Step by step: `knockout why {judgement.experiment}`."
     )
+
+
+def _describe_family_interval(scale: Scale, judgement: Judgement) -> str:
+    ends = judgement.family_interval_points
+    if ends is None or not judgement.num_compared:
+        return ""
+    among = wording.counted(judgement.num_compared, "comparison")
+    return f"Beside all {among} of its family at once, the interval is {scale.interval(ends)}. "
 
 
 def _describe_seeds_alone(scale: Scale, judgement: Judgement, parts: str) -> str:

@@ -28,13 +28,26 @@ Columns = dict[str, str]
 
 ESTIMATE = ("delta_points", "low_points", "high_points", "level")
 """Columns of a difference with its interval, which covers one minus the level."""
-DIFFERENCES = ("delta_points", "low_points", "high_points", "baseline_delta_points", "fresh_delta_points")
+FAMILY = ("family_low_points", "family_high_points")
+"""Columns of the interval that holds beside all others of its family at once."""
+DIFFERENCES = ("delta_points", "low_points", "high_points", *FAMILY, "baseline_delta_points", "fresh_delta_points")
 """Columns of differences, which a metric that is compared by ratio shows in percent of the reference."""
 TAKEN = frozenset(
     (
         *("experiment", "seed", "run", "shared_by", "state", "epochs", "best_epoch", "commit", "branch", "failure"),
         *("median_epoch_seconds", "training_seconds", "accepted_from", "reason", "title", "group", "reference"),
-        *("same_as", "verdict", "unit", "num_scored", "num_paired", "family", "moderated", "confounded", "used_for"),
+        *(
+            "same_as",
+            "verdict",
+            "unit",
+            "num_scored",
+            "num_paired",
+            "family",
+            "moderated",
+            "confounded",
+            "fragile",
+            "used_for",
+        ),
         *("stratum", "num_seeds", "num_items", "level", "agreement", "why", "rests_on", "is_confirmed"),
         *("steps", "best_step", "median_step_seconds"),
     )
@@ -134,7 +147,8 @@ def scores_table(findings: Findings) -> pd.DataFrame:
     - <main metric>: mean over the seeds of its look, those used for `look` in `seeds_table`
     - unit: of the metric
     - num_scored: how many these seeds are; num_paired: how many of them have both sides scored
-    - delta_points; low_points and high_points: its interval, which covers one minus level
+    - delta_points; low_points and high_points: its interval, which covers one minus level by itself
+    - family_low_points, family_high_points: the interval of which all num_compared hold at once (Bonferroni)
     - error_points: the standard error of the difference
     - seed_error_points, item_error_points: its parts that more seeds, or more items, would take away
     - rest_error_points: its part that more seeds or more items would take away
@@ -148,7 +162,7 @@ def scores_table(findings: Findings) -> pd.DataFrame:
     - look_seeds: number of seeds at the look that gave the verdict, in a campaign with looks
     - fresh_delta_points, fresh_low_points, fresh_high_points, fresh_level: on the confirmation's seeds alone
     - is_confirmed: empty while the confirmation's seeds have no result
-    - confounded: what differs from the reference's runs beyond the declared change
+    - confounded: what differs beyond the declared change; fragile: which runs failed or collapsed
     - reason
     """
     plan = findings.plan
@@ -157,7 +171,7 @@ def scores_table(findings: Findings) -> pd.DataFrame:
         judged_column(plan): "float64",
         "unit": "str",
         **dict.fromkeys(("num_scored", "num_paired"), "Int64"),
-        **dict.fromkeys(ESTIMATE, "float64"),
+        **dict.fromkeys((*ESTIMATE, *FAMILY), "float64"),
         **dict.fromkeys(("error_points", "seed_error_points", "item_error_points", "rest_error_points"), "float64"),
         "degrees_of_freedom": "float64",
         "moderated": "boolean",
@@ -169,7 +183,7 @@ def scores_table(findings: Findings) -> pd.DataFrame:
         "look_seeds": "Int64",
         **{f"fresh_{name}": "float64" for name in ESTIMATE},
         "is_confirmed": "boolean",
-        **dict.fromkeys(("confounded", "reason"), "str"),
+        **dict.fromkeys(("confounded", "fragile", "reason"), "str"),
     }
     return build_frame([_score_row(plan, findings.judgements[name]) for name in plan.arms], columns)
 
@@ -181,7 +195,7 @@ def judged_column(plan: Plan) -> str:
 
 def _score_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
     arm = plan.arms[judgement.experiment]
-    row = structs.asdict(judgement)
+    row = structs.asdict(judgement) | dict(zip(FAMILY, judgement.family_interval_points or (), strict=False))
     if judgement.reference is None:
         # The baseline is compared with nothing, so it has no counts of pairs.
         row |= dict.fromkeys(("num_items", "dropped_items", "moderated", "level", "rests_on"))
@@ -200,6 +214,7 @@ def _score_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
         "num_paired": len(judgement.seeds) if judgement.reference else None,
         "dropped_seeds": " ".join(str(seed) for seed in judgement.dropped_seeds) or None,
         "confounded": "; ".join(judgement.confounds) or None,
+        "fragile": "; ".join(judgement.fragile_sentences) or None,
     }
 
 

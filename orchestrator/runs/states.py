@@ -31,6 +31,16 @@ class Failure(StrEnum):
     REJECTED = "rejected"
     LOST = "lost"
 
+    @property
+    def is_of_the_arm(self) -> bool:
+        """Whether the training's own numbers or its own size made it fail, and no machine or person."""
+        return self in (Failure.NONFINITE, Failure.DIVERGED, Failure.OUT_OF_MEMORY)
+
+    @property
+    def is_of_the_machine(self) -> bool:
+        """Whether a machine or a person made it fail; a crash or a hang may be anybody's."""
+        return self in (Failure.REJECTED, Failure.LOST)
+
 
 MOVES: dict[RunState, frozenset[RunState]] = {
     RunState.QUEUED: frozenset({RunState.RUNNING, RunState.CANCELLED}),

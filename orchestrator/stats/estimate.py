@@ -1,4 +1,4 @@
-"""The estimate of one comparison: a difference with its interval, its p-values, and what a verdict would take. Pure.
+"""The estimate of one comparison: a difference with its interval and its p-values. Pure.
 
 The estimate is the mean over seeds of `experiment score - reference score`. Each score is the mean of one number an
 item. `variance` says how seeds and items make up its error. Seeds that only one side has count too (`weights`).
@@ -6,9 +6,6 @@ item. `variance` says how seeds and items make up its error. Seeds that only one
 Example: 500 items at two seeds. The experiment has 430 and 436 right, the reference 420 and 424. The differences are
 +2.0 and +2.4 points, so the estimate is +2.2 points.
 """
-
-import math
-from collections.abc import Callable
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -128,6 +125,21 @@ def t_quantile(probability: float, degrees_of_freedom: float) -> float:
     return float(stdtrit(degrees_of_freedom, probability))
 
 
+def simultaneous_interval(estimate: Estimate, num_compared: int) -> tuple[float, float] | None:
+    """Return both ends of the interval at the level over a number of comparisons; None where there is no interval.
+
+    All intervals of a family made so hold their differences at once, with one minus the level, under any dependence. A
+    difference whose interval leaves zero is significant after Holm's correction too; a few others may be.
+
+    Source: Dunn, Multiple comparisons among means (1961), by Bonferroni's inequality.
+    """
+    if estimate.delta_points is None or estimate.error_points is None or estimate.degrees_of_freedom is None:
+        return None
+    share = estimate.level / max(1, num_compared)
+    half_width = estimate.error_points * t_quantile(1 - share / 2, estimate.degrees_of_freedom)
+    return estimate.delta_points - half_width, estimate.delta_points + half_width
+
+
 def equivalence_p_value(estimate: Estimate, margin_points: float) -> float | None:
     """Return the p-value of two one-sided t-tests that the difference lies inside the margin; None without an interval.
 
@@ -154,59 +166,3 @@ def not_worse_p_value(estimate: Estimate, sign: int, margin_points: float) -> fl
         return None
     above = (sign * estimate.delta_points + margin_points) / estimate.error_points
     return float(stdtr(estimate.degrees_of_freedom, -above))
-
-
-def seeds_to_resolve(estimate: Estimate, half_width_points: float, level: float) -> float:
-    """Return roughly how many seeds would narrow the interval to a half width; infinite if no number would.
-
-    More seeds bring no more items, so no number is enough if the item part alone is too wide. The normal quantile is
-    used, as if the errors were known.
-    """
-    seed, item, rest = _squared_parts(estimate)
-    return _times_to_resolve(seed + rest, item, half_width_points, level) * len(estimate.seeds)
-
-
-def items_to_resolve(estimate: Estimate, half_width_points: float, level: float) -> float:
-    """Return roughly how many items, of the same strata and at the same seeds, would do the same."""
-    seed, item, rest = _squared_parts(estimate)
-    return _times_to_resolve(item + rest, seed, half_width_points, level) * estimate.num_items
-
-
-Resolve = Callable[[Estimate, float, float], float]
-"""`seeds_to_resolve` or `items_to_resolve`."""
-
-
-def fewest_to_decide(
-    estimate: Estimate, margin_points: float, num_compared: int, equivalence_level: float, to_resolve: Resolve
-) -> float:
-    """Return roughly how many seeds, or items, would give a verdict if the difference stays; infinite if none would.
-
-    There is a verdict once the interval leaves zero or lies inside the margin. The smaller number counts.
-
-    Args:
-        estimate: with a difference and an error.
-        margin_points: a difference below this makes no difference.
-        num_compared: the interval must leave zero at the level over this number, as Bonferroni has it.
-        equivalence_level: of each of the two one-sided tests against the margin.
-        to_resolve: counts seeds or items.
-    """
-    size = abs(estimate.delta_points or 0.0)
-    off_zero = to_resolve(estimate, size, estimate.level / max(1, num_compared))
-    inside = to_resolve(estimate, margin_points - size, 2 * equivalence_level)
-    fewest = min(off_zero, inside)
-    return fewest if math.isinf(fewest) else math.ceil(fewest)
-
-
-def _squared_parts(estimate: Estimate) -> tuple[float, float, float]:
-    parts = (estimate.seed_error_points, estimate.item_error_points, estimate.rest_error_points)
-    seed, item, rest = (part**2 for part in parts if part is not None)
-    return seed, item, rest
-
-
-def _times_to_resolve(shrinking: float, lasting: float, half_width_points: float, level: float) -> float:
-    """Return the factor that narrows the interval enough, if one part of the squared error shrinks in proportion."""
-    error_wanted = half_width_points / t_quantile(1 - level / 2, math.inf)
-    # The lasting part alone is wider than the target, so no amount of the other data is enough.
-    if half_width_points <= 0 or error_wanted**2 <= lasting:
-        return math.inf
-    return shrinking / (error_wanted**2 - lasting)

@@ -22,6 +22,7 @@ NAMES = {
     "Judgements": "judgement",
     "LookStep": "steps",
     "MetricJudgement": "judgement",
+    "MIN_SEEDS": "conclude",
     "NextRun": "next_run",
     "PERCENT": "scale",
     "POWER": "claims",

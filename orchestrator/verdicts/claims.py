@@ -11,6 +11,10 @@ The smallest detectable effect is the difference that a two-sided test at the ca
 80 %. It is z(1 - level/2) + z(0.80) standard errors, 2.80 at a level of 0.05. Both errors count as known. Their sum
 counts the sampling error of a run twice, which is conservative.
 
+If the source reports a configuration more than once, the claim is first held against that: |claim| / (sqrt(2) s) by
+Student's t, where s is the deviation of a run and has the freedom of the repeats. A claim that is not beyond it is
+"within the source's own repeat". That contradicts nothing: so few runs cannot tell such a difference from seed noise.
+
 Example: accuracies of 85.0 % and 84.0 % on 1,000 bursts. The sampling error is 1.6 points, so 4.5 points could have
 been found. The claim of +1.0 is not supported.
 """
@@ -21,6 +25,7 @@ from enum import StrEnum
 
 from msgspec import Struct, structs
 from scipy.stats import beta, binomtest, chi2, norm
+from scipy.stats import t as student
 
 from orchestrator import wording
 from orchestrator.campaign.arms import Arm
@@ -44,7 +49,7 @@ class ClaimVerdict(StrEnum):
 
     SUPPORTED = "supported"
     NOT_SUPPORTED = "not supported"
-    CONTRADICTED = "contradicted by the source's own repeat"
+    WITHIN_REPEAT = "within the source's own repeat"
     CANNOT_TELL = "cannot tell"
 
 
@@ -75,10 +80,17 @@ class RunNoise(Struct, frozen=True, kw_only=True):
     """Standard deviation of a run."""
     degrees_of_freedom: int
 
-    @property
-    def widest(self) -> Repeat:
-        """The repeat whose runs lie furthest apart."""
-        return max(self.repeats, key=lambda repeat: repeat.apart_points)
+    def p_value(self, size_points: float) -> float:
+        """Return the two-sided p-value of a difference of two runs, against runs of one configuration.
+
+        The difference of two runs has sqrt(2) times the deviation of one. The deviation is estimated, so Student's t
+        has the freedom of the repeats: with few repeats, little is beyond them.
+        """
+        error = math.sqrt(2.0) * self.deviation_points
+        # Repeats that agree to the last digit leave no spread to hold anything against.
+        if error == 0.0:
+            return float(size_points <= TIE)
+        return 2.0 * float(student.sf(size_points / error, self.degrees_of_freedom))
 
     def deviation_interval_points(self, level: float) -> tuple[float, float]:
         """Return an interval for the standard deviation that covers one minus the level, for normal scores."""
@@ -121,6 +133,8 @@ class AuditedClaim(Struct, frozen=True, kw_only=True):
     """From the sampling error of unpaired bursts alone."""
     paired_detectable_points: float | None
     """From the sampling error alone, with the most favourable pairing."""
+    repeat_p_value: float | None
+    """Two-sided, of a t-test of the difference against the spread of the source's own repeats; None without any."""
     p_value: float | None
     """Two-sided, from the sampling error of unpaired bursts alone."""
     paired_p_value: float
@@ -283,6 +297,7 @@ def audit_claim(plan: Plan, arm: Arm, reported: Reported, protocol: Protocol) ->
         detectable_points=None if total_error is None else detectable_points(total_error, protocol.level),
         item_detectable_points=None if item_error is None else detectable_points(item_error, protocol.level),
         paired_detectable_points=paired_detectable_points(protocol.num_items, protocol.level),
+        repeat_p_value=protocol.noise.p_value(abs(reported.delta)) if protocol.noise else None,
         p_value=_p_value(reported.delta, item_error),
         paired_p_value=paired_p_value(reported.delta, protocol.num_items),
         verdict=verdict,
@@ -333,11 +348,9 @@ def _repeat_delta(arm: Arm, sides: tuple[float, float] | None, noise: RunNoise |
 
 
 def _judge_claim(size_points: float, item_error_points: float | None, protocol: Protocol) -> tuple[ClaimVerdict, str]:
-    widest = protocol.noise.widest if protocol.noise else None
-    # The source's own repeat is checked first: it needs no formula and no assumption.
-    if widest and size_points <= widest.apart_points + TIE:
-        names = wording.listed(widest.score_of)
-        return ClaimVerdict.CONTRADICTED, f"{names} are one configuration and differ by {widest.apart_points:.1f}"
+    # The source's own repeat is asked first: it needs no accuracy and no number of bursts.
+    if protocol.noise and (p_value := protocol.noise.p_value(size_points)) >= protocol.level:
+        return ClaimVerdict.WITHIN_REPEAT, _describe_repeats(protocol.noise, p_value)
     if item_error_points is None:
         return ClaimVerdict.CANNOT_TELL, "the source gives no accuracy for either side"
     by_items = detectable_points(item_error_points, protocol.level)
@@ -348,6 +361,12 @@ def _judge_claim(size_points: float, item_error_points: float | None, protocol: 
         above = f"above the {by_items:.1f} that sampling error allows"
         return ClaimVerdict.NOT_SUPPORTED, f"{above}, below the {smallest:.1f} with seed noise added"
     return ClaimVerdict.NOT_SUPPORTED, f"below the {by_items:.1f} that sampling error alone allows"
+
+
+def _describe_repeats(noise: RunNoise, p_value: float) -> str:
+    apart = [f"{wording.listed(repeat.score_of)} by {repeat.apart_points:.1f}" for repeat in noise.repeats]
+    freedom = wording.counted(noise.degrees_of_freedom, "degree")
+    return f"runs of one configuration differ: {wording.listed(apart)} (t, {freedom} of freedom, p {p_value:.2f})"
 
 
 def misstated(claims: Sequence[AuditedClaim]) -> list[AuditedClaim]:

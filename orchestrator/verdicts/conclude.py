@@ -1,5 +1,7 @@
 """The verdict on one comparison by one metric, and its reason. Pure; the rules stand at the head of `judge`."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator import wording
@@ -7,15 +9,15 @@ from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.spec import JudgingSpec
 from orchestrator.runs.folder import Result
 from orchestrator.runs.record import RunRecord
-from orchestrator.runs.states import RunState
-from orchestrator.stats.estimate import (
-    Estimate,
-    Resolve,
+from orchestrator.runs.states import Failure, RunState
+from orchestrator.stats.estimate import Estimate
+from orchestrator.stats.multiplicity import CORRECTION_NAME
+from orchestrator.stats.needed import (
     fewest_to_decide,
     items_to_resolve,
+    range_to_decide,
     seeds_to_resolve,
 )
-from orchestrator.stats.multiplicity import CORRECTION_NAME
 from orchestrator.stats.pool import MIN_POOLED
 from orchestrator.task.metric_spec import MetricSpec
 from orchestrator.task.spec import LabelsSpec
@@ -27,7 +29,7 @@ from orchestrator.verdicts.scale import Scale
 Conclusion = tuple[Verdict | None, str]
 
 MAX_SEEDS = 100
-"""A reason names no larger number of seeds; it says "more than" this one."""
+"""A reason names no larger number of seeds, nor an infinite one; it says "more than" this one."""
 MAX_WORDS = 400
 """Most characters of a reason why a metric was not read."""
 
@@ -79,9 +81,61 @@ def conclude(case: Case) -> Conclusion:
         return Verdict.NEEDS_SEEDS, _describe_needs_seeds(case)
     if seed_has_no_effect(case.runs, case.reference_runs, case.estimate.seeds):
         return Verdict.NEEDS_SEEDS, _describe_dead_seed(case)
-    verdict, reason = _judge_difference(case)
+    verdict, reason = _bar(case, *_judge_difference(case))
     same = _describe_no_effect(case)
     return verdict, f"{reason}{same}{_describe_own_spread(case)}{_describe_left_out(case)}"
+
+
+def failed_seeds(runs: Runs, *, of_the_arm: bool = True) -> dict[int, str]:
+    """Return the seeds that failed by the arm's own doing, or else by nobody knows whose, with the failure's class.
+
+    An arm fails by its own doing if it diverges, has a number that is not finite, or needs too much memory. What a
+    machine or a person did says nothing of the arm, so it counts on neither side.
+    """
+    found: dict[int, str] = {}
+    for seed, run in runs.items():
+        result = _result(run)
+        if result is None or result.state != RunState.FAILED or result.failure not in tuple(Failure):
+            continue
+        failure = Failure(result.failure)
+        if failure.is_of_the_arm if of_the_arm else not (failure.is_of_the_arm or failure.is_of_the_machine):
+            found[seed] = failure.value
+    return found
+
+
+def describe_fragile(case: Case) -> tuple[str, ...]:
+    """Say which seeds of either side failed while others are done, a sentence for each side and kind of failure."""
+    if case.arm.reference is None or not case.estimate.seeds:
+        return ()
+    sides = ((case.arm.id, case.runs), (f"the reference {case.arm.reference}", case.reference_runs))
+    whose = {True: "a seed that fails is a result too", False: "nobody knows whether the arm or the machine did it"}
+    return tuple(
+        f"{name}: {_describe_classes(failed)}; {why}"
+        for name, runs in sides
+        for of_the_arm, why in whose.items()
+        if (failed := failed_seeds(runs, of_the_arm=of_the_arm))
+    )
+
+
+def _describe_classes(failed: Mapping[int, str]) -> str:
+    of_class: dict[str, list[int]] = {}
+    for seed, failure in failed.items():
+        of_class.setdefault(failure, []).append(seed)
+    return wording.listed(f"{wording.seeds(seeds)} failed ({failure})" for failure, seeds in of_class.items())
+
+
+def _bar(case: Case, verdict: Verdict, reason: str) -> Conclusion:
+    """Bar every verdict but a regression for an arm some of whose seeds failed by its own doing."""
+    failed = failed_seeds(case.runs)
+    if not failed or verdict is Verdict.REGRESSION:
+        return verdict, reason
+    # Seeds fail for the same cause that makes others worse, so the seeds that are left are the lucky ones.
+    barred = (
+        f"{_describe_classes(failed)} by the doing of {case.arm.id}, and the seeds that are left cannot decide alone"
+    )
+    if verdict is Verdict.INCONCLUSIVE:
+        return verdict, f"{reason}; {barred}"
+    return Verdict.INCONCLUSIVE, f"{barred}; they would say {verdict}: {reason}"
 
 
 def _describe_dead_seed(case: Case) -> str:
@@ -207,7 +261,7 @@ def decide_verdict(gain_points: float, adjusted_p: float, equivalence_p: float, 
     return Verdict.IMPROVED if gain_points > 0 else Verdict.REGRESSION
 
 
-def _judge_difference(case: Case) -> Conclusion:
+def _judge_difference(case: Case) -> tuple[Verdict, str]:
     delta, p_value, level = case.estimate.delta_points, case.estimate.p_value, case.estimate.level
     adjusted_p, equivalence_p = case.adjusted_p_value, case.equivalence_p_value
     assert delta is not None
@@ -232,23 +286,36 @@ def _judge_difference(case: Case) -> Conclusion:
 
 
 def _describe_needed(case: Case) -> str:
-    """Say roughly how many seeds, or else items, would give another verdict if the difference stays."""
-    # The estimate may say that the present seeds are enough, but they gave no verdict: so at least one more.
-    seeds = max(_fewest(case, seeds_to_resolve), len(case.estimate.seeds) + 1)
-    if seeds < float("inf"):
-        return f"it would take {f'roughly {seeds}' if seeds <= MAX_SEEDS else f'more than {MAX_SEEDS}'} seeds to tell"
+    """Say roughly how many seeds in all, or else items, would give another verdict, if the difference stays."""
+    stays = f"if the difference stays at {case.scale.with_unit(case.estimate.delta_points)}"
+    seeds = _needed(case, fewest_to_decide(*_question(case), to_resolve=seeds_to_resolve))
+    low, high = (_needed(case, number) for number in range_to_decide(*_question(case), to_resolve=seeds_to_resolve))
+    reach = f"over its interval, {_describe_range(low, high)}"
+    if seeds < math.inf:
+        return f"{stays}, it would take roughly {_describe_seeds(seeds)} in all to tell; {reach}"
     error = f"a standard error of {case.scale.size(case.estimate.item_error_points)}"
     if case.estimate.rests_on == "seeds":
-        return f"no number of seeds would tell: the test splits that they draw overlap and leave {error}"
+        return f"{stays}, seeds alone do not tell: the test splits that they draw overlap and leave {error}; {reach}"
     alone = f"the {wording.counted(case.estimate.num_items, case.unit_label)} alone leave {error}"
-    items = _fewest(case, items_to_resolve)
-    more = (
-        f"roughly {items:,} {case.unit_label}s" if items < float("inf") else f"more seeds and more {case.unit_label}s"
-    )
-    return f"no number of seeds would tell: {alone}; it would take {more}"
+    items = fewest_to_decide(*_question(case), to_resolve=items_to_resolve)
+    more = f"roughly {items:,} {case.unit_label}s in all" if items < math.inf else f"more {case.unit_label}s as well"
+    return f"{stays}, seeds alone do not tell: {alone}; it would take {more}; {reach}"
 
 
-def _fewest(case: Case, to_resolve: Resolve) -> float:
-    return fewest_to_decide(
-        case.estimate, case.scale.margin_points, case.num_compared, case.equivalence_level, to_resolve=to_resolve
-    )
+def _question(case: Case) -> tuple[Estimate, float, int, float]:
+    return case.estimate, case.scale.margin_points, case.num_compared, case.equivalence_level
+
+
+def _needed(case: Case, number: float) -> float:
+    # The estimate may say that the present seeds are enough, but they gave no verdict: so at least one more.
+    return max(number, len(case.estimate.seeds) + 1)
+
+
+def _describe_seeds(number: float) -> str:
+    return f"{number:.0f} seeds" if number <= MAX_SEEDS else f"more than {MAX_SEEDS} seeds"
+
+
+def _describe_range(low: float, high: float) -> str:
+    """Write a range of seeds in all: 3 to 40 seeds in all, 3 to more than 100 seeds in all."""
+    ends = [_describe_seeds(end).removesuffix(" seeds") for end in (low, high)]
+    return f"{' to '.join(dict.fromkeys(ends))} seeds in all"

@@ -10,6 +10,9 @@ The first rule that fits gives the verdict. The level is `judging.level` (0.05).
    inside the margin. This rule comes before the sign on purpose. With a margin of 1.0, an interval of +0.2 to +0.6 is a
    real difference that does not matter. The test is not corrected for many experiments. A change as large as the margin
    is called no_change at most 5 % of the time.
+   A seed that failed by the experiment's own doing (diverged, not finite, out of memory) bars `no_change` and
+   `improved`: the seeds that are left are the lucky ones. A regression may still be told. A failure on either side is
+   marked fragile.
 4. The difference is significant among all comparisons of its family (`judging.family`): `improved` or `regression`. The
    p-value is adjusted as `judging.correction` says, since one of twenty null comparisons is below 0.05 by chance.
 5. Otherwise: `inconclusive`, with what a verdict would take.
@@ -57,7 +60,7 @@ from orchestrator.verdicts.comparisons import (
     scores_of,
     spread_between,
 )
-from orchestrator.verdicts.conclude import Case, conclude
+from orchestrator.verdicts.conclude import Case, conclude, describe_fragile
 from orchestrator.verdicts.confounds import find_confounds
 from orchestrator.verdicts.effects import MIN_CLUSTERS
 from orchestrator.verdicts.judgement import ONLY_LOOK, AtLook, Judgement, MetricJudgement, Verdict
@@ -247,6 +250,7 @@ def _judge_arm(known: _Judged, experiment: str) -> Judgement:
         reason=f"{reason}{_describe_failed(failed)}{_describe_confounds(confounds)}",
         confounds=confounds,
         warnings=_warnings(case),
+        fragile=describe_fragile(case),
         others=others,
         failure=failures[0] if failures and verdict is Verdict.FAILED else None,
         score=_mean(_without(score_of, collapsed)),

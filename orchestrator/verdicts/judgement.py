@@ -6,7 +6,8 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from orchestrator.stats.estimate import Estimate
+from orchestrator import wording
+from orchestrator.stats.estimate import Estimate, simultaneous_interval
 from orchestrator.task.metric_spec import Role
 
 
@@ -78,8 +79,6 @@ class Judgement(Estimate, frozen=True, kw_only=True):
     """Mean over seeds of the main metric, in its unit."""
     score_of: dict[int, float] = {}
     """Seed -> score."""
-    collapsed_seeds: tuple[int, ...] = ()
-    """Seeds whose runs are set aside: they lie far below the arm's other runs, which agree."""
     baseline_delta_points: float | None = None
     """Mean difference to the baseline over the seeds that both have."""
     adjusted_p_value: float | None = None
@@ -94,6 +93,10 @@ class Judgement(Estimate, frozen=True, kw_only=True):
     """What differs from the reference's runs beyond the declared change, a sentence each."""
     warnings: tuple[str, ...] = ()
     """What a reader of the verdict must know of its evidence, a sentence each."""
+    fragile: tuple[str, ...] = ()
+    """Which seeds failed on either side, so that the verdict rests on those that are left; a sentence each."""
+    collapsed_seeds: tuple[int, ...] = ()
+    """Seeds set aside: their runs lie far below the arm's other runs, which agree."""
     others: tuple[MetricJudgement, ...] = ()
     """What the other metrics say, in the order of the campaign file."""
 
@@ -108,10 +111,32 @@ class Judgement(Estimate, frozen=True, kw_only=True):
     def is_keeper(self) -> bool:
         """Whether it improved by its declared change alone, on fresh seeds too if the campaign asks for them.
 
-        Every metric that must be no worse is shown to be so.
+        Every metric that must be no worse is shown to be so, and no run of it collapsed.
         """
-        is_clean = not self.confounds and not self.failed_metrics
+        is_clean = not self.confounds and not self.failed_metrics and not self.collapsed_seeds
         return self.verdict is Verdict.IMPROVED and is_clean and self.is_confirmed is not False
+
+    @property
+    def family_interval_points(self) -> tuple[float, float] | None:
+        """Both ends of the interval that holds beside all others of its family at once, by Bonferroni.
+
+        None without an interval, and for what no family corrects.
+        """
+        return simultaneous_interval(self, self.num_compared) if self.num_compared else None
+
+    @property
+    def is_fragile(self) -> bool:
+        """Whether the verdict rests on some of the runs, since others failed or collapsed."""
+        return bool(self.fragile or self.collapsed_seeds)
+
+    @property
+    def fragile_sentences(self) -> tuple[str, ...]:
+        """Say which runs failed or collapsed, a sentence each."""
+        if not self.collapsed_seeds:
+            return self.fragile
+        lie = "lies" if len(self.collapsed_seeds) == 1 else "lie"
+        apart = f"{self.experiment}: {wording.seeds(self.collapsed_seeds)} {lie} far below the other seeds, which agree"
+        return *self.fragile, f"{apart}; what collapsed is set aside, and such an arm is no keeper"
 
     @property
     def failed_metrics(self) -> tuple[str, ...]:

@@ -103,11 +103,11 @@ def _describe_metric(plan: Plan, metric: str, found: Sequence[Scoring]) -> str:
 
 def _describe_choice(plan: Plan, metric: str) -> str:
     """Say what was chosen by a metric. Looks give out seeds by the verdicts of the main one."""
-    if plan.campaign.staging is None or metric != plan.campaign.judged.name:
-        return "nothing was chosen by it"
+    if metric != plan.campaign.judged.name:
+        return "no epoch and no search was chosen by it"
+    seeds = "" if plan.campaign.staging is None else "which experiments got more seeds, at levels that add up, and "
     return (
-        "verdicts by it decided which experiments got more seeds, at levels that add up, "
-        "and nothing else was chosen by it"
+        f"no epoch and no search was chosen by it; verdicts by it decide {seeds}which experiments are kept and built on"
     )
 
 

@@ -10,8 +10,8 @@ from math import inf
 from msgspec import Struct
 
 from orchestrator import wording
-from orchestrator.stats.estimate import fewest_to_decide, seeds_to_resolve
 from orchestrator.stats.looks import Cell
+from orchestrator.stats.needed import fewest_to_decide, seeds_to_resolve
 from orchestrator.verdicts.judgement import Judgement
 from orchestrator.verdicts.scale import Scale
 from orchestrator.verdicts.staged import SeedDecision, StagedVerdicts
@@ -77,7 +77,10 @@ def _find_waiting(staged: StagedVerdicts, cell: Cell) -> tuple[str, ...]:
 
 
 def seeds_to_decide(judgement: Judgement, margin_points: float) -> float:
-    """Return roughly how many more seeds would give a verdict: one if nothing is known yet, infinite if none would."""
+    """Return roughly how many more seeds would give a verdict if the difference stays.
+
+    One if nothing is known yet; infinite if the difference, as it stands, takes more than seeds.
+    """
     if judgement.error_points is None or judgement.delta_points is None or judgement.fresh is not None:
         return 1.0
     fewest = fewest_to_decide(judgement, margin_points, judgement.num_compared or 1, judgement.level, seeds_to_resolve)
@@ -97,7 +100,7 @@ def _describe_reason(staged: StagedVerdicts, serves: tuple[str, ...]) -> str:
     if judgement.error_points is None:
         return f"{waits}; {soonest} needs two seeds for any verdict"
     if more[soonest] == inf:
-        return f"{waits}; more seeds alone are not likely to decide {soonest}"
+        return f"{waits}; if its difference stays, more seeds alone hardly decide {soonest}"
     least, staging = len(judgement.seeds) + more[soonest], staged.plan.campaign.staging
     at = [f"perhaps at the look at {number} seeds" for number in staging.looks if number >= least] if staging else []
-    return f"{waits}; {soonest} would be decided first, {(*at, 'but hardly at any look')[0]}"
+    return f"{waits}; if the differences stay, {soonest} is decided first, {(*at, 'but hardly at any look')[0]}"

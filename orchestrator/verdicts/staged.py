@@ -25,6 +25,7 @@ from orchestrator.runs.record import Records
 from orchestrator.runs.states import RunState
 from orchestrator.stats.looks import Cell, Look, Progress, replay, share_out
 from orchestrator.verdicts.comparisons import MIN_SEEDS
+from orchestrator.verdicts.conclude import failed_seeds
 from orchestrator.verdicts.judge import estimate_at, judge
 from orchestrator.verdicts.judgement import AtLook, Judgement, Verdict
 from orchestrator.verdicts.scale import Scale
@@ -231,13 +232,18 @@ def _confirm(plan: Plan, known: Records, records: Records, staging: StagingSpec,
     delta, p_value = fresh.delta_points, fresh.p_value
     # The p-value is two-sided, so it is compared with twice the level (`fresh.level`).
     scale = Scale(plan.campaign.judged)
-    is_confirmed = delta is not None and p_value is not None and scale.sign * delta > 0 and p_value < fresh.level
+    # Fresh seeds that failed by the arm's own doing bar the confirmation, as they bar a verdict.
+    failed = failed_seeds({seed: on_fresh.get(plan.run_of[sides[0], seed]) for seed in staging.fresh_seeds})
+    is_confirmed = (
+        not failed and delta is not None and p_value is not None and scale.sign * delta > 0 and p_value < fresh.level
+    )
     seeds = wording.seeds(staging.fresh_seeds)
     if delta is None or p_value is None:
         said = f"a candidate until {seeds} confirm it"
     else:
         found = f"{scale.with_unit(delta)} there, {scale.delta(judgement.delta_points)} where it was found"
         said = f"{'confirmed' if is_confirmed else 'not confirmed'} on {seeds} alone: {found}"
+        said += f"; {wording.seeds(tuple(failed))} failed by the doing of {sides[0]}" if failed else ""
     return structs.replace(judgement, fresh=fresh, is_confirmed=is_confirmed, reason=f"{judgement.reason}; {said}")
 
 

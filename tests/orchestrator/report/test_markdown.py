@@ -9,9 +9,12 @@ from jinja2 import UndefinedError
 from msgspec import structs
 
 from orchestrator.campaign.spec import JudgingSpec, StagingSpec
-from orchestrator.report.markdown import make_environment, render_markdown
+from orchestrator.report.markdown import describe_floor, make_environment, render_markdown
 from orchestrator.report.page import render_page
+from orchestrator.report.tables import scores_table
 from orchestrator.verdicts.findings import judge_all
+from orchestrator.verdicts.judge import judge
+from orchestrator.verdicts.scale import Scale
 from tests.builders.reports import EXPERIMENTS, OUTCOMES, SLOW, Render, renderer, section
 
 
@@ -35,6 +38,70 @@ def test_summary_comes_first_and_how_to_read_it_right_after(render: Render) -> N
     assert "±2.5 points" in how
     assert "the 3 comparisons of this campaign (Holm, adjusted p below 0.05)" in how
     assert " 95 % interval" in how
+
+
+class TestIntervals:
+    """The intervals of single comparisons and of the family, and what they do not say."""
+
+    def how(self, markdown: str) -> str:
+        return " ".join(section(markdown, "## How to read the verdicts").split())
+
+    def test_both_stand_beside_each_other_and_the_sentence_above_says_which_is_which(self, render: Render) -> None:
+        words = " ".join(section(render(), "## Result summary").split())
+        said = (
+            'The 95 % intervals hold one at a time. Those under "family" are wider: all 3 comparisons of a family hold'
+        )
+        assert f"{said} at once (Bonferroni)." in words
+        assert "although the interval of one comparison leaves zero out. | experiment |" in words
+
+    def test_that_of_the_family_is_the_plain_one_at_the_level_over_its_comparisons(
+        self, a_plan: Callable[..., Any], runs_of: Callable[..., Any]
+    ) -> None:
+        plan = a_plan(EXPERIMENTS)
+        records = runs_of(plan, OUTCOMES)
+        found = judge(plan, records)["roll"]
+        strict = structs.replace(
+            plan.campaign, judging=structs.replace(plan.campaign.judging, level=0.05 / found.num_compared)
+        )
+        wanted = judge(structs.replace(plan, campaign=strict), records)["roll"].interval_points
+        assert found.family_interval_points == pytest.approx(wanted)
+        cell = Scale(plan.campaign.judged).interval(wanted)
+        markdown = render_markdown(judge_all(plan, records, judge(plan, records)))
+        (row,) = [line for line in section(markdown, "## Result summary").splitlines() if line.startswith("| roll |")]
+        assert row.split(" | ")[6] == cell
+        assert f"Beside all 3 comparisons of its family at once, the interval is {cell}. " in markdown
+        table = scores_table(judge_all(plan, records, judge(plan, records))).set_index("experiment").loc["roll"]
+        assert (table["family_low_points"], table["family_high_points"]) == pytest.approx(wanted)
+
+    def test_the_baseline_is_of_no_family(self, a_plan: Callable[..., Any], runs_of: Callable[..., Any]) -> None:
+        plan = a_plan(EXPERIMENTS)
+        assert judge(plan, runs_of(plan, OUTCOMES))["baseline"].family_interval_points is None
+
+    def test_least_difference_that_two_seeds_can_tell_is_worked_out(
+        self, a_plan: Callable[..., Any], runs_of: Callable[..., Any]
+    ) -> None:
+        plan = a_plan({"E5": EXPERIMENTS["E5"]})
+        judgements = judge(plan, runs_of(plan, {"baseline": [0.8, 0.82], "E5": [0.85, 0.9]}))
+        low, high = judgements["E5"].family_interval_points or (0.0, 0.0)
+        said = describe_floor(plan, judgements)
+        assert said.endswith(
+            f"must be larger than {(high - low) / 2:.2f} points to be told as the first of its family."
+        )
+
+    def test_three_seeds_have_no_such_sentence(self, a_plan: Callable[..., Any], runs_of: Callable[..., Any]) -> None:
+        plan = a_plan({"E5": EXPERIMENTS["E5"]}, seeds=(0, 1, 2))
+        assert describe_floor(plan, judge(plan, runs_of(plan, {"baseline": 0.8, "E5": 0.85}))) == ""
+
+    def test_other_arms_one_location_and_the_level_of_a_family_are_said(self, render: Render) -> None:
+        how = self.how(render())
+        assert "LocD is one location. One location is one: nothing here says how another place or another day" in how
+        assert "So runs of another arm can move an interval a little" in how
+        assert "The level of 5 % holds within one family of comparisons. Controls, pairs of changes and each" in how
+        assert "may say something false in up to" not in how
+
+    def test_families_of_the_tables_add_up(self, render: Render) -> None:
+        how = self.how(render({**OUTCOMES, "AA1": [0.8, 0.81]}, aa=1))
+        assert "The 2 families of the tables here may say something false in up to 10 % of campaigns." in how
 
 
 def test_negative_results_have_their_errors_and_p_values(render: Render) -> None:
@@ -108,13 +175,13 @@ def test_twin_shows_the_runs_that_it_shares(render: Render) -> None:
 
 
 def test_experiment_that_has_not_run_is_said_to_be_so(render: Render) -> None:
-    assert "| roll | Title of roll | baseline | – | – | – | – | pending |" in render({"baseline": 0.8, "E5": 0.9})
+    assert "| roll | Title of roll | baseline | – | – | – | – | – | pending |" in render({"baseline": 0.8, "E5": 0.9})
 
 
 def test_scorings_on_the_judged_capture_are_counted(render: Render) -> None:
     words = section(render(), "## Scorings")
     assert "LocD was scored 8 times, by 8 runs of 4 configurations, the baseline and controls among them; " in words
-    assert "; nothing was chosen by it." in words
+    assert "; no epoch and no search was chosen by it; " in words
 
 
 def test_campaign_that_reports_nothing_says_so(render: Render) -> None:

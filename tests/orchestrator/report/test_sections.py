@@ -11,9 +11,11 @@ from orchestrator.campaign.spec import StagingSpec
 from orchestrator.report.markdown import render_markdown
 from orchestrator.report.page import render_page
 from orchestrator.report.sections import verdict_sentence
+from orchestrator.report.tables import scores_table
 from orchestrator.runs.folder import Result
 from orchestrator.verdicts.findings import judge_all
 from orchestrator.verdicts.judge import judge
+from orchestrator.verdicts.judgement import Verdict
 from orchestrator.verdicts.staged import judge_as_declared
 from tests.builders.reports import EXPERIMENTS, SLOW, Render, renderer, section
 
@@ -146,7 +148,7 @@ class TestShuffled:
         return render({"baseline": 0.8, "E5": 0.92, "null": [0.1, 0.12]}, EXPERIMENTS | null)
 
     def test_difference_is_not_shown_and_the_chance_table_is(self, markdown: str) -> None:
-        assert "| null | Title of null | baseline | 11.0 % | – | – | – | – |\n" in section(
+        assert "| null | Title of null | baseline | 11.0 % | – | – | – | – | – |\n" in section(
             markdown, "## Result summary"
         )
         words = section(markdown, "### null")
@@ -187,3 +189,43 @@ def test_no_change_is_one_sentence_with_its_margin(render: Render) -> None:
         "**E5 makes no difference that matters: +0.5 points on LocD against baseline; the margin is ±30 points.**"
         in words
     )
+
+
+class TestFragile:
+    """Where a seed failed and the others are judged."""
+
+    @pytest.fixture
+    def judged(self, a_plan: Callable[..., Any], runs_of: Callable[..., Any]) -> Any:
+        plan = a_plan({"E5": {"change": {"loss.kind": "focal"}}}, seeds=(0, 1, 2, 3))
+        records = runs_of(plan, {"baseline": [0.9] * 4, "E5": [0.2, 0.21, 0.2, DIED]})
+        return plan, records, judge(plan, records)
+
+    def test_a_regression_is_marked_in_its_table_its_reason_and_the_legend(self, judged: Any) -> None:
+        markdown = render_markdown(judge_all(*judged))
+        assert "| regression (fragile) |" in section(markdown, "## Result summary")
+        assert "- **(fragile)**, beside any verdict: runs of the experiment" in markdown
+        said = "**E5 is fragile.** E5: seed 3 failed (out\\_of\\_memory); a seed that fails is a result too."
+        assert said.replace("\\", "") in markdown.replace("\\", "")
+
+    def test_a_verdict_that_failures_bar_has_its_sentence_in_its_section(self, judged: Any) -> None:
+        plan, records, judgements = judged
+        barred = structs.replace(judgements["E5"], verdict=Verdict.INCONCLUSIVE)
+        found = section(render_markdown(judge_all(plan, records, judgements | {"E5": barred})), "## Experiments")
+        assert "**Fragile.** E5: seed 3 failed (out" in found
+
+    def test_no_failure_no_word_of_it(self, markdown_of_all: str) -> None:
+        assert "ragile" not in markdown_of_all
+
+    @pytest.fixture
+    def markdown_of_all(self, a_plan: Callable[..., Any], runs_of: Callable[..., Any]) -> str:
+        plan = a_plan({"E5": {"change": {"loss.kind": "focal"}}})
+        records = runs_of(plan, {"baseline": 0.8, "E5": 0.8})
+        return render_markdown(judge_all(plan, records, judge(plan, records)))
+
+    def test_the_page_colours_the_verdict(self, judged: Any) -> None:
+        page = render_page("t", render_markdown(judge_all(*judged)), {})
+        assert '<td class="regression">regression (fragile)</td>' in page
+
+    def test_the_table_of_verdicts_has_the_sentence(self, judged: Any) -> None:
+        row = scores_table(judge_all(*judged)).set_index("experiment").loc["E5"]
+        assert row["fragile"] == "E5: seed 3 failed (out_of_memory); a seed that fails is a result too"

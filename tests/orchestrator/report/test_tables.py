@@ -273,7 +273,7 @@ class TestAudit:
         row = row_of(frame, experiment="E5")
         assert (row["reported_delta_points"], row["delta_points"]) == (1.0, judgements["E5"].delta_points)
         assert (row["low_points"], row["high_points"]) == judgements["E5"].interval_points
-        assert (row["standing"], row["agreement"]) == (ClaimVerdict.CONTRADICTED, "cannot tell")
+        assert (row["standing"], row["agreement"]) == (ClaimVerdict.WITHIN_REPEAT, "cannot tell")
         assert row["repeat_delta_points"] == pytest.approx(-0.3)
 
     def test_bursts_and_the_level_of_each_interval_are_named(

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from msgspec import structs
 from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
@@ -18,10 +17,8 @@ from orchestrator.stats.estimate import (
     Estimate,
     equivalence_p_value,
     estimate_delta,
-    fewest_to_decide,
-    items_to_resolve,
     not_worse_p_value,
-    seeds_to_resolve,
+    simultaneous_interval,
     t_quantile,
 )
 from orchestrator.stats.item_pairs import RunItems, pair_items
@@ -156,45 +153,16 @@ class TestEquivalence:
         assert equivalence_p_value(estimate_delta(differences([[1, 0]]), None), 1.0) is None
 
 
-class TestToResolve:
-    def with_parts(self, seed: float, burst: float, rest: float) -> Estimate:
-        return Estimate(
-            seeds=(0, 1), num_items=100, seed_error_points=seed, item_error_points=burst, rest_error_points=rest
-        )
+class TestSimultaneous:
+    def test_interval_is_the_plain_one_at_the_level_over_the_comparisons(self, differences: Pairs) -> None:
+        pairs = differences([[1, 0, 1, 0], [1, 1, 1, 0], [0, 0, 1, 0]])
+        found = simultaneous_interval(estimate_delta(pairs, None), 12)
+        assert found == pytest.approx(estimate_delta(pairs, None, 0.05 / 12).interval_points)
+        one = simultaneous_interval(estimate_delta(pairs, None), 1)
+        assert one == pytest.approx(estimate_delta(pairs, None).interval_points)
 
-    def test_seeds_take_away_the_seed_part_and_the_rest(self) -> None:
-        # 2 seeds leave 4 + 9 of 16 squared points: eight times as many leave 13/8 and 3, which is 1.96 errors of 2.15.
-        half_width = stats.norm.ppf(0.975) * math.sqrt(13 / 8 + 3)
-        assert seeds_to_resolve(self.with_parts(2, 3**0.5, 3), half_width, 0.05) == pytest.approx(16)
-
-    def test_bursts_take_away_the_burst_part_and_the_rest(self) -> None:
-        half_width = stats.norm.ppf(0.975) * math.sqrt(4 + 12 / 8)
-        assert items_to_resolve(self.with_parts(2, 3**0.5, 3), half_width, 0.05) == pytest.approx(800)
-
-    def test_what_lasts_may_be_too_wide_alone(self) -> None:
-        estimate = self.with_parts(5, 5, 1)
-        assert seeds_to_resolve(estimate, 5.0, 0.05) == math.inf
-        assert items_to_resolve(estimate, 5.0, 0.05) == math.inf
-
-    @pytest.mark.parametrize("half_width_points", [0.0, -1.0])
-    def test_no_width_at_all_is_out_of_reach(self, half_width_points: float) -> None:
-        assert seeds_to_resolve(self.with_parts(1, 0, 1), half_width_points, 0.05) == math.inf
-
-    def test_the_easier_of_both_verdicts_counts(self) -> None:
-        estimate = structs.replace(self.with_parts(2, 0, 0), delta_points=3.0)
-        leaves_zero = fewest_to_decide(estimate, 1.0, 1, 0.05, seeds_to_resolve)
-        assert leaves_zero == math.ceil(seeds_to_resolve(estimate, 3.0, 0.05))
-        lies_inside = fewest_to_decide(estimate, 100.0, 1, 0.05, seeds_to_resolve)
-        assert lies_inside == math.ceil(seeds_to_resolve(estimate, 97.0, 0.1)) < leaves_zero
-
-    def test_more_comparisons_take_more(self) -> None:
-        estimate = structs.replace(self.with_parts(2, 0, 0), delta_points=3.0)
-        one, many = (fewest_to_decide(estimate, 1.0, number, 0.05, seeds_to_resolve) for number in (1, 44))
-        assert one < many
-
-    def test_no_number_is_infinite(self) -> None:
-        estimate = structs.replace(self.with_parts(1, 10, 0), delta_points=0.5)
-        assert fewest_to_decide(estimate, 1.0, 1, 0.05, seeds_to_resolve) == math.inf
+    def test_one_seed_has_none(self, differences: Pairs) -> None:
+        assert simultaneous_interval(estimate_delta(differences([[1, 0]]), None), 12) is None
 
 
 class TestBySeeds:

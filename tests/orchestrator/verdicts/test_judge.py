@@ -1,5 +1,6 @@
 """Each rule of a verdict, in the order in which they are asked."""
 
+import re
 from collections.abc import Callable
 from math import ceil
 from typing import Any
@@ -13,8 +14,8 @@ from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import JudgingSpec
 from orchestrator.runs.folder import Result
 from orchestrator.runs.record import RunRecord
-from orchestrator.stats.estimate import items_to_resolve
 from orchestrator.stats.item_pairs import RunItems
+from orchestrator.stats.needed import items_to_resolve
 from orchestrator.verdicts.conclude import decide_verdict
 from orchestrator.verdicts.judge import family_size, judge
 from orchestrator.verdicts.judgement import Judgement, Verdict
@@ -103,6 +104,67 @@ class TestStops:
         assert "the reference baseline: seeds 0 and 1 ended as too_slow: median epoch" in found["E5"].reason
 
 
+class TestFailures:
+    """Three seeds of five, far above the reference: what stands of it if the others failed."""
+
+    BETTER, SAME, WORSE = ([outcomes(n) for n in (m - 1, m, m + 1)] for m in (900, 800, 700))
+    REFERENCE = [outcomes(800)] * 5
+    SEEDS = (0, 1, 2, 3, 4)
+
+    def failed(self, failure: str) -> Result:
+        return Result(state="failed", failure=failure, reason="the loss rose", epochs=1)
+
+    @pytest.mark.parametrize("failure", ["diverged", "nonfinite", "out_of_memory"])
+    @pytest.mark.parametrize("which", ["BETTER", "SAME"])
+    def test_seeds_that_failed_by_their_own_doing_bar_improved_and_no_change(
+        self, verdict_on: Any, failure: str, which: str
+    ) -> None:
+        ours, would = getattr(self, which), {"BETTER": "improved", "SAME": "no_change"}[which]
+        whole = verdict_on(ours, [outcomes(800)] * 3, seeds=(0, 1, 2), margin=3.0)
+        found = verdict_on([*ours, *[self.failed(failure)] * 2], self.REFERENCE, seeds=self.SEEDS, margin=3.0)
+        assert (whole.verdict, found.verdict, found.is_keeper) == (would, Verdict.INCONCLUSIVE, False)
+        assert found.reason.startswith(
+            f"seeds 3 and 4 failed ({failure}) by the doing of E5, and the seeds that are left cannot decide alone; "
+            f"they would say {would}: "
+        )
+        assert found.fragile == (f"E5: seeds 3 and 4 failed ({failure}); a seed that fails is a result too",)
+
+    def test_survivors_may_still_tell_a_regression_which_is_fragile(self, verdict_on: Any) -> None:
+        found = verdict_on([*self.WORSE, self.failed("diverged")], self.REFERENCE[:4], seeds=(0, 1, 2, 3))
+        assert (found.verdict, found.is_fragile) == (Verdict.REGRESSION, True)
+
+    def test_inconclusive_survivors_stay_so_and_the_reason_names_the_failures(self, verdict_on: Any) -> None:
+        found = verdict_on([0.80, 0.90, self.failed("nonfinite")], [0.8] * 3, seeds=(0, 1, 2))
+        assert found.verdict is Verdict.INCONCLUSIVE
+        assert "; seed 2 failed (nonfinite) by the doing of E5, and the seeds that are left" in found.reason
+
+    def test_failure_of_the_reference_is_fragile_and_bars_nothing(self, verdict_on: Any) -> None:
+        theirs = [*[outcomes(800)] * 3, self.failed("diverged")]
+        found = verdict_on([*self.BETTER, outcomes(900)], theirs, seeds=(0, 1, 2, 3))
+        assert (found.verdict, found.is_keeper) == (Verdict.IMPROVED, True)
+        said = "the reference baseline: seed 3 failed (diverged); a seed that fails is a result too"
+        assert found.fragile == (said,)
+
+    @pytest.mark.parametrize("failure", ["crashed", "hung"])
+    def test_failure_of_nobody_knows_whose_doing_is_fragile_and_bars_nothing(
+        self, verdict_on: Any, failure: str
+    ) -> None:
+        found = verdict_on([*self.BETTER, self.failed(failure)], [outcomes(800)] * 4, seeds=(0, 1, 2, 3))
+        assert (found.verdict, found.is_keeper) == (Verdict.IMPROVED, True)
+        said = f"E5: seed 3 failed ({failure}); nobody knows whether the arm or the machine did it"
+        assert found.fragile == (said,)
+
+    @pytest.mark.parametrize("failure", ["lost", "rejected"])
+    def test_failure_of_a_machine_or_a_person_says_nothing_of_the_arm(self, verdict_on: Any, failure: str) -> None:
+        found = verdict_on([*self.BETTER, self.failed(failure)], [outcomes(800)] * 4, seeds=(0, 1, 2, 3))
+        assert (found.verdict, found.fragile) == (Verdict.IMPROVED, ())
+
+    def test_each_class_of_failure_is_named_with_its_seeds(self, verdict_on: Any) -> None:
+        ours = [*self.BETTER, self.failed("diverged"), self.failed("nonfinite")]
+        found = verdict_on(ours, self.REFERENCE, seeds=self.SEEDS)
+        assert "seed 3 failed (diverged) and seed 4 failed (nonfinite) by the doing of E5" in found.reason
+
+
 class TestSeeds:
     @pytest.mark.parametrize("accuracy", [0.801, 0.9, 0.1])
     def test_one_seed_is_below_the_floor_whatever_the_difference_is(self, verdict_on: Any, accuracy: float) -> None:
@@ -157,16 +219,23 @@ class TestIntervals:
     def test_interval_that_holds_zero_and_leaves_the_margin_is_inconclusive(self, verdict_on: Any) -> None:
         found = verdict_on([0.80, 0.90], [0.80, 0.80])
         assert found.verdict is Verdict.INCONCLUSIVE
-        assert "seeds to tell" in found.reason
+        said = r"; if the difference stays at \+5\.0 points, it would take roughly (\d+) seeds in all to tell; "
+        found_all = re.search(said + r"over its interval, (\d+) to (more than 100|\d+) seeds in all", found.reason)
+        assert found_all is not None
+        assert 2 < int(found_all[2]) <= int(found_all[1])
 
     def test_bursts_too_few_for_the_margin_are_said_to_be_so(self, verdict_on: Any) -> None:
         won = np.array([True, True, False, False, False, False, False, False] * 10)
         lost = np.array([False, True, True, False, False, False, False, False] * 10)
         found = verdict_on([won, won], [lost, lost])
         alone = f"the 80 bursts alone leave a standard error of {found.item_error_points:.2f} points"
-        assert f"no number of seeds would tell: {alone}; it would take roughly " in found.reason
+        assert f"points, seeds alone do not tell: {alone}; it would take roughly " in found.reason
+        assert "no number of seeds" not in found.reason
         bursts = items_to_resolve(found, 1.0, 0.1)
-        assert f"roughly {ceil(bursts):,} bursts" in found.reason
+        assert (
+            f"roughly {ceil(bursts):,} bursts in all; over its interval, 3 to more than 100 seeds in all"
+            in found.reason
+        )
         assert bursts > 80
 
     def test_no_change_needs_only_the_interval_of_one_minus_two_levels_inside(self, verdict_on: Any) -> None:
@@ -189,7 +258,9 @@ class TestIntervals:
         assert found.adjusted_p_value == found.p_value
         strict = verdict_on(*sides, seeds=(0, 1, 2), judging=JudgingSpec(level=found.p_value / 2))
         assert strict.verdict is Verdict.INCONCLUSIVE
-        assert strict.reason.startswith("the interval holds 0 and is not inside the margin; it would take ")
+        assert strict.reason.startswith(
+            "the interval holds 0 and is not inside the margin; if the difference stays at +5.0 points, it would take "
+        )
 
     def test_spread_that_is_not_pooled_is_said_to_be_so(self, verdict_on: Any) -> None:
         assert "known from its own 2 seeds alone (plain t): fewer than 4 configurations have two seeds" in (

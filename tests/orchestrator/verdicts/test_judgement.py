@@ -22,6 +22,8 @@ SCORED = Estimate(low_points=0.5, high_points=3.0)
         ({"fresh": SCORED, "is_confirmed": False}, Confirmation.NOT_CONFIRMED, True, False),
         ({"fresh": SCORED, "is_confirmed": True}, Confirmation.CONFIRMED, False, True),
         ({"verdict": Verdict.REGRESSION}, None, False, False),
+        ({"collapsed_seeds": (2,)}, None, False, False),
+        ({"fragile": ("the reference baseline: seed 1 failed (diverged)",)}, None, False, True),
     ],
 )
 def test_a_keeper_is_an_improvement_without_a_confound_that_fresh_seeds_do_not_refute(
@@ -29,6 +31,15 @@ def test_a_keeper_is_an_improvement_without_a_confound_that_fresh_seeds_do_not_r
 ) -> None:
     found = structs.replace(IMPROVED, **fields)
     assert (found.confirmation, found.is_unconfirmed, found.is_keeper) == (confirmation, is_unconfirmed, is_keeper)
+
+
+def test_collapsed_runs_are_fragile_and_said_beside_the_failures() -> None:
+    failed = "E5: seed 1 failed (crashed)"
+    found = structs.replace(IMPROVED, fragile=(failed,), collapsed_seeds=(2, 3))
+    apart = "E5: seeds 2 and 3 lie far below the other seeds, which agree"
+    assert found.is_fragile
+    assert found.fragile_sentences == (failed, f"{apart}; what collapsed is set aside, and such an arm is no keeper")
+    assert (IMPROVED.is_fragile, IMPROVED.fragile_sentences) == (False, ())
 
 
 def test_only_runs_without_scores_stop_an_experiment() -> None:

@@ -70,7 +70,8 @@ def _captures(*more: str) -> dict[str, Any]:
 def test_sentence_gives_the_counts_and_what_chose(plan: Plan, runs_of: RunsOf) -> None:
     first, *_ = describe_scorings(plan, list_scorings(plan, runs_of(plan, OUTCOMES)))
     counts = "LocD was scored 5 times, by 5 runs of 3 configurations, the baseline and controls among them"
-    assert first == f"{counts}; nothing was chosen by it."
+    used = "verdicts by it decide which experiments are kept and built on"
+    assert first == f"{counts}; no epoch and no search was chosen by it; {used}."
 
 
 def test_what_searches_may_look_at_is_named_where_there_is_any(a_plan: Callable[..., Plan]) -> None:
@@ -91,9 +92,9 @@ def test_the_runs_of_searches_are_said_to_be_scored_too(a_plan: Callable[..., Pl
 def test_giving_out_seeds_is_said_to_be_a_choice_on_the_judged_capture_alone(a_plan: Callable[..., Plan]) -> None:
     two = {"validate": ["LocA"], "train": ["LocB"], "report": ["LocD", "LocE"]} | _captures("LocE")
     judged, other, *rest = describe_scorings(a_plan({}, staging=StagingSpec(), seeds=tuple(range(12)), data=two), [])
-    words = "verdicts by it decided which experiments got more seeds, at levels that add up"
-    assert judged.endswith(f"; {words}, and nothing else was chosen by it.")
-    assert other.endswith("; nothing was chosen by it.")
+    words = "verdicts by it decide which experiments got more seeds, at levels that add up"
+    assert judged.endswith(f"; {words}, and which experiments are kept and built on.")
+    assert other.endswith("; no epoch and no search was chosen by it.")
     assert not [sentence for sentence in rest if "chosen" in sentence or "more seeds" in sentence]
     assert not [sentence for sentence in describe_scorings(a_plan({}), []) if "more seeds" in sentence]
 

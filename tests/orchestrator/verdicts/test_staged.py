@@ -31,6 +31,7 @@ EXPERIMENTS = {
     "K1": {"change": {"loss.label_smoothing": 0.1}},
 }
 SLOW = Result(state="too_slow", reason="median epoch takes 1.1 s, the budget is 1.0 s", epochs=3)
+DIVERGED = Result(state="failed", failure="diverged", reason="the loss rose", epochs=1)
 NUM_BURSTS = 500
 
 RunsOf = Callable[..., dict[str, RunRecord]]
@@ -127,7 +128,31 @@ def test_an_experiment_whose_reference_was_stopped_gets_no_more_seeds(standing: 
     assert found.wanted == ()
 
 
+def test_an_arm_that_failures_bar_gets_no_seeds_without_end(standing: Any) -> None:
+    outcomes = {name: [*of, of[0]] for name, of in WON.items()}
+    found = standing(outcomes | {"K1": [470, DIVERGED, 472]})
+    assert found.decisions["K1"].state is SeedDecisionState.EXHAUSTED
+    assert "seed 1 failed (diverged) by the doing of K1" in found.judgements["K1"].reason
+    assert [cell for cell in found.wanted if cell[0] == "K1"] == []
+
+
 class TestConfirmation:
+    def test_fresh_seeds_of_which_one_failed_by_its_own_doing_confirm_nothing(
+        self, a_plan: Callable[..., Plan], runs_of: RunsOf
+    ) -> None:
+        staging = StagingSpec(screen_seeds=2, max_seeds=3, confirm_seeds=3)
+        plan = a_plan(EXPERIMENTS, seeds=staging.all_seeds((0, 1)), staging=staging, margin=8.0)
+        given = {name: [scored(each) for each in of] for name, of in WON.items()}
+        fresh = {
+            "baseline": [*given["baseline"], None, *[scored(400)] * 3],
+            "K1": [*given["K1"], None, scored(470), scored(472), DIVERGED],
+        }
+        found = judge_staged(plan, runs_of(plan, given | fresh), staging).judgements["K1"]
+        assert (found.verdict, found.is_confirmed, found.is_keeper) == (Verdict.IMPROVED, False, False)
+        assert found.reason.endswith("; seed 5 failed by the doing of K1")
+        whole = fresh | {"K1": [*fresh["K1"][:-1], scored(470)]}
+        assert judge_staged(plan, runs_of(plan, given | whole), staging).judgements["K1"].is_keeper
+
     def test_an_improvement_is_a_candidate_and_wants_fresh_seeds(self, standing: Any) -> None:
         found = standing(WON)
         judgement = found.judgements["K1"]
