@@ -4,12 +4,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from os.path import normpath
 from pathlib import Path
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from model.config.base import Config, require_finite
 
@@ -66,6 +66,10 @@ Place = Path | CapturePlace
 """A capture file: `str` gives the text for a message, `Path` the file to open."""
 
 
+Ranges = Annotated[tuple[tuple[int, int], ...], Meta(min_length=1)]
+"""Half-open ranges of each device's packets, in increasing order."""
+
+
 class CaptureConfig(Config, frozen=True, kw_only=True):
     """A part of a capture file: half-open ranges over 0-based devices and over each device's rows."""
 
@@ -74,6 +78,11 @@ class CaptureConfig(Config, frozen=True, kw_only=True):
     ]
     devices: tuple[int, int]
     packets: tuple[int, int]
+    # Unset instead of null: an undeclared session adds no parameter, so runs keep their identity.
+    sessions: Annotated[
+        Annotated[str, Meta(min_length=1)] | Ranges | UnsetType,
+        Meta(description="recording sessions: ranges of each device's packets, or the data set with one a burst"),
+    ] = UNSET
 
     def __post_init__(self) -> None:
         for name in ("devices", "packets"):
@@ -85,12 +94,48 @@ class CaptureConfig(Config, frozen=True, kw_only=True):
 
         if self.devices[1] - self.devices[0] > MAX_DEVICES:
             raise ValueError(f"devices [{self.devices[0]}, {self.devices[1]}] are more than {MAX_DEVICES}; name fewer")
+        if self.session_ranges:
+            _check_sessions(self.session_ranges, self.packets)
+
+    @property
+    def session_ranges(self) -> tuple[tuple[int, int], ...]:
+        """The sessions that are declared as ranges of packets; empty if there are none."""
+        return self.sessions if isinstance(self.sessions, tuple) else ()
 
     def overlaps(self, other: "CaptureConfig") -> bool:
         """Whether both name a common burst of one file."""
         ours, theirs = (normpath(expand_path(side.path, os.environ)) for side in (self, other))
         return ours == theirs and all(
             max(a[0], b[0]) < min(a[1], b[1]) for a, b in ((self.devices, other.devices), (self.packets, other.packets))
+        )
+
+
+def _check_sessions(ranges: tuple[tuple[int, int], ...], packets: tuple[int, int]) -> None:
+    """Refuse sessions that are empty, overlap, or leave out a packet that is taken.
+
+    Raises:
+        ValueError: names the range or the packets, and what to write.
+    """
+    for start, stop in ranges:
+        if not 0 <= start < stop:
+            raise ValueError(f"sessions has the range [{start}, {stop}], which is empty; write [first, last + 1]")
+    for before, after in pairwise(ranges):
+        if after[0] < before[1]:
+            raise ValueError(
+                f"sessions [{before[0]}, {before[1]}] and [{after[0]}, {after[1]}] overlap or are out of order; "
+                "a packet lies in one session, and ranges increase"
+            )
+    # The end of the last covered range so far: what lies between it and the next range has no session.
+    covered = packets[0]
+    for start, stop in ranges:
+        if start > covered:
+            break
+        covered = max(covered, stop)
+    if covered < packets[1]:
+        end = min([packets[1], *(start for start, _ in ranges if start > covered)])
+        raise ValueError(
+            f"sessions leaves out packets [{covered}, {end}] of [{packets[0]}, {packets[1]}]; "
+            "give every packet that is taken a session"
         )
 
 
@@ -132,8 +177,18 @@ class DataConfig(Config, frozen=True, kw_only=True):
             for name in getattr(self, role):
                 if name not in self.captures:
                     raise ValueError(f"`{role}` names the capture `{name}`; there are {', '.join(self.captures)}")
+        if self.layout == "shards":
+            self._require_ranges()
         self._require_each_once()
         self._require_held_out()
+
+    def _require_ranges(self) -> None:
+        for name, capture in self.captures.items():
+            if isinstance(capture.sessions, str):
+                raise ValueError(
+                    f"`sessions: {capture.sessions}` of `{name}` names a data set, and shards have none; "
+                    "write ranges of packets, or use layout rffi-hdf5"
+                )
 
     def _require_each_once(self) -> None:
         for role in ONCE:

@@ -51,6 +51,7 @@ __all__ = [
     "CaptureChangedError",
     "CaptureError",
     "open_bursts",
+    "open_capture",
     "read_bursts",
     "read_into",
     "read_sample_rate",
@@ -124,7 +125,7 @@ def open_bursts(path: Place, capture: CaptureConfig, *, samples: int, default_sa
         length = shape[2]
         rows, sample_rate_hz = np.arange(num_devices * num_packets), default_sample_rate_hz
     else:
-        with _open_capture(path) as file:
+        with open_capture(path) as file:
             num_rows, length = _check_data(path, file, samples)
             labels = _read_labels(path, file, num_rows)
             sample_rate_hz = _read_sample_rate(path, file, default_sample_rate_hz)
@@ -171,7 +172,7 @@ def read_into(
     if plain is not None:
         _read_plain(plain, bursts, rows, x_B2S, places)
     else:
-        with _open_capture(bursts.path) as file:
+        with open_capture(bursts.path) as file:
             _check_data(bursts.path, file, bursts.samples)
             _read_chunks(file["data"], bursts, rows, x_B2S, places)
     _check_values(bursts.path, rows, x_B2S, places)
@@ -182,13 +183,13 @@ def _plain_rows(path: Place, stamp: Stamp, samples: int) -> PlainRows | None:
     """Find where a capture's rows lie, if in one piece. The answer is cached by `stamp`, because every batch asks."""
     if is_shard(path):
         return open_shard(path)
-    with _open_capture(path) as file:
+    with open_capture(path) as file:
         _, length = _check_data(path, file, samples)
         return find_plain_rows(path, file["data"], length)
 
 
 @contextmanager
-def _open_capture(path: Place) -> Iterator[Any]:
+def open_capture(path: Place) -> Iterator[Any]:
     """Open a capture for reading. h5py has no types, hence Any."""
     stamp_file(path)
     try:
@@ -198,13 +199,8 @@ def _open_capture(path: Place) -> Iterator[Any]:
             yield file
     except CaptureError:
         raise
-    except (
-        OSError,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:  # as h5py does for damage
+    # h5py raises any of these for damage.
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         found = system_error_of(error)
         raise unreadable(path, error) from (name_error(found, path) if found is not None else None)
 
@@ -282,7 +278,7 @@ def read_sample_rate(path: Place, default_hz: float) -> float:
 
 @lru_cache(maxsize=64)
 def _sample_rate(path: Place, stamp: Stamp, default_hz: float) -> float:
-    with _open_capture(path) as file:
+    with open_capture(path) as file:
         return _read_sample_rate(path, file, default_hz)
 
 

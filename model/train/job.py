@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from model.augment import build_test_time
+from model.config import CaptureConfig
 from model.data.batches import BurstSet, open_role
 from model.data.captures import CaptureAwayError, CaptureChangedError
+from model.data.sessions import find_sessions
 from model.data.unchanged import stamp_captures
 from model.endings import (
     AWAY,
@@ -205,7 +207,7 @@ def _finish(folder: RunFolder, trainer: Trainer, data_folder: Path) -> None:
     arrays = {
         f"{name}/{field}": values
         for name, (bursts, scored) in scores.items()
-        for field, values in _arrays(bursts, scored)
+        for field, values in _arrays(bursts, scored, config.data.captures[name])
     }
     # Scoring read the captures once more. If one changed since, its scores must not be saved.
     trainer.before_save()
@@ -230,10 +232,13 @@ def _score_capture(trainer: Trainer, name: str, folder: Path) -> tuple[BurstSet,
     return bursts, trainer.score(bursts, copies)
 
 
-def _arrays(bursts: BurstSet, scored: Scores) -> list[tuple[str, NDArray[np.generic]]]:
+def _arrays(bursts: BurstSet, scored: Scores, capture: CaptureConfig) -> list[tuple[str, NDArray[np.generic]]]:
+    # A scored set has one part, which is the capture.
+    session_n = find_sessions(bursts.parts[0], capture)
     return [
         ("key", bursts.keys),
         ("device", bursts.devices),
         ("label", scored.classes.numpy()),
         ("logits", scored.logits.numpy()),
+        *([] if session_n is None else [("session", session_n)]),
     ]

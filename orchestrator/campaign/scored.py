@@ -57,13 +57,13 @@ def with_answer(campaign: Campaign, about: About) -> Campaign:
     if campaign.metrics or not about.splits:
         return notes
     # Also the splits of validation: a run's predictions are on all of them, and are checked against its result.
-    scored = {split: PREDICTIONS for split in about.splits}
+    scored = {split: structs.replace(PREDICTIONS, sessions=about.sessions.get(split, ())) for split in about.splits}
     return structs.replace(
         notes,
         task=structs.replace(campaign.task, items=scored),
         metrics=split_metrics(about.splits, campaign.margin),
         splits=about.splits,
-        items={split: PREDICTIONS for split, role in about.splits.items() if role != VALIDATE},
+        items={split: scored[split] for split, role in about.splits.items() if role != VALIDATE},
         labels=campaign.task.labels,
     )
 

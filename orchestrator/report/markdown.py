@@ -16,6 +16,8 @@ from orchestrator.campaign.plan import Plan
 from orchestrator.report.checks import audit_section, controls_section, interaction_rows, part_rows, replay_section
 from orchestrator.report.escape import escape_cell, escape_text
 from orchestrator.report.sections import (
+    ALIKE_ITEMS,
+    FEW_CLUSTERS,
     NO_KEEPER,
     describe_accepted,
     describe_start,
@@ -101,7 +103,8 @@ def render_markdown(
         "campaign": plan.campaign,
         "by_seeds": any(judgement.rests_on == "seeds" and judgement.seeds for judgement in judgements.values()),
         "any_no_keeper": any(NO_KEEPER in marks(judgement) for judgement in judgements.values()),
-        "few_clusters": any(judgement.warnings for judgement in judgements.values()),
+        "few_clusters": any(FEW_CLUSTERS in marks(judgement) for judgement in judgements.values()),
+        "alike_items": any(ALIKE_ITEMS in marks(judgement) for judgement in judgements.values()),
         "others": [row for name in _in_order(judgements, sign) for row in metric_rows(findings, name)],
         "unread": describe_unread(plan, findings.records),
         "coverage": wording.coverage(plan.campaign.judging.level),

@@ -31,11 +31,13 @@ BY_SEEDS = "by seeds alone"
 """The mark beside a verdict on runs that tell no items: it says nothing about other test data."""
 FEW_CLUSTERS = "few clusters"
 """The mark beside a verdict that rests on few clusters."""
+ALIKE_ITEMS = "alike items"
+"""The mark beside a verdict whose neighbouring items are not independent."""
 NO_KEEPER = "no keeper"
 """The mark beside an improvement for which a metric that must be no worse is not shown to be so."""
 FRAGILE = "fragile"
 """The mark beside a verdict on the runs that are left, since others failed or collapsed."""
-MARKS = (CONFOUNDED, FRAGILE, *Confirmation, NO_KEEPER, BY_SEEDS, FEW_CLUSTERS)
+MARKS = (CONFOUNDED, FRAGILE, *Confirmation, NO_KEEPER, BY_SEEDS, FEW_CLUSTERS, ALIKE_ITEMS)
 """The marks that may stand in brackets beside a verdict."""
 
 
@@ -47,7 +49,8 @@ def marks(judgement: Judgement) -> str:
         judgement.confirmation,
         NO_KEEPER if judgement.verdict is Verdict.IMPROVED and judgement.failed_metrics else None,
         BY_SEEDS if judgement.rests_on == "seeds" and judgement.interval_points is not None else None,
-        FEW_CLUSTERS if judgement.warnings else None,
+        FEW_CLUSTERS if judgement.warnings and judgement.rests_on == "clusters" else None,
+        ALIKE_ITEMS if judgement.warnings and judgement.rests_on == "items" else None,
     )
     return "".join(f" ({mark})" for mark in found if mark)
 
@@ -73,6 +76,7 @@ def summary_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
         "errors": _describe_errors(plan, arm, judgement),
         "confounds": list(judgement.confounds),
         "fragile": [_as_sentence(sentence) for sentence in judgement.fragile_sentences],
+        "caution": "Few clusters" if judgement.rests_on == "clusters" else "Alike items",
         "warnings": [_as_sentence(warning) for warning in judgement.warnings],
         "reason": judgement.reason,
         "change": describe_change(arm, mark="`"),

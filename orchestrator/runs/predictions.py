@@ -6,7 +6,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ SPOILT = (
 """Errors of reading a missing, cut or spoilt file; an encrypted archive raises a RuntimeError."""
 FIELDS = {"key": "U", "device": "iu", "label": "iu", "logits": "f"}
 """Array of a capture -> numpy's kinds of values that it may hold: text, integers, floating-point numbers."""
+SESSION = {"session": "U"}
+"""The array that a capture has beside these if its sessions were declared before the run."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,14 @@ class Predictions:
     devices_B: NDArray[np.int64]
     labels_B: NDArray[np.int64]
     logits_BC: NDArray[np.float32]
+    session_B: NDArray[np.str_] | None = None
+    """The recording session of each burst, a name within the capture; None if the run knew of none."""
 
     def __post_init__(self) -> None:
         lengths = [len(values) for values in (self.keys_B, self.devices_B, self.labels_B, self.logits_BC)]
+        if self.session_B is not None and len(self.session_B) != len(self.keys_B):
+            counts = f"{len(self.session_B):,} of session, {len(self.keys_B):,} of key"
+            raise ValueError(f"predictions.npz holds arrays that do not go together: {counts}")
         if len(set(lengths)) > 1 or self.logits_BC.ndim != 2 or self.logits_BC.shape[1] == 0:
             names = ", ".join(f"{length:,} of {name}" for name, length in zip(FIELDS, lengths, strict=True))
             raise ValueError(f"predictions.npz holds arrays that do not go together: {names}")
@@ -70,7 +77,8 @@ def _build_predictions(capture: str, arrays: Mapping[str, NDArray[Any]]) -> Pred
         if f"{capture}/{field}" not in arrays:
             raise ValueError(f"predictions.npz has no array `{capture}/{field}`")
     keys, devices, labels, logits = (arrays[f"{capture}/{field}"] for field in FIELDS)
-    return Predictions(keys_B=keys, devices_B=devices, labels_B=labels, logits_BC=logits)
+    session_B = arrays.get(f"{capture}/session")
+    return Predictions(keys_B=keys, devices_B=devices, labels_B=labels, logits_BC=logits, session_B=session_B)
 
 
 def _require_bounds(archive: zipfile.ZipFile) -> None:
@@ -100,22 +108,45 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]
 
 def _require_kind(name: str, kind: "np.dtype[Any]") -> None:
     field = name.removesuffix(".npy").rpartition("/")[2]
-    if field not in FIELDS:
+    kinds = {**FIELDS, **SESSION}
+    if field not in kinds:
         raise ValueError(f"predictions.npz has an array `{name}` that no run writes")
     # An array of objects would be unpickled, and that can execute code.
-    if kind.kind not in FIELDS[field]:
+    if kind.kind not in kinds[field]:
         raise ValueError(f"predictions.npz has `{name}` of type {kind}, which no run writes")
 
 
-def items_of_predictions(split: str, predictions: Mapping[str, Predictions]) -> RunItems:
+def items_of_predictions(
+    split: str, predictions: Mapping[str, Predictions], sessions: Sequence[tuple[int, int]] = ()
+) -> RunItems:
     """Return the items of `predictions.npz`: the column `correct` is 1 or 0, and each device is a stratum.
 
+    Args:
+        split: the capture.
+        predictions: capture -> what the run wrote of it.
+        sessions: half-open ranges of a device's bursts, each of which is a cluster. They replace the sessions that the
+            run wrote.
+
     Raises:
-        ReadingError: the file has no such split.
+        ReadingError: the file has no such split, or a burst lies in no session.
     """
     if split not in predictions:
         there = ", ".join(f"`{name}`" for name in predictions) or "none"
         raise ReadingError(f"items of `{split}`: predictions.npz has no such part; it has {there}")
     found = predictions[split]
     correct_B = found.find_correct().astype(np.float64)
-    return RunItems(found.keys_B, found.devices_B.astype(np.str_), None, {"correct": correct_B})
+    cluster_B = _find_sessions(split, found, sessions) if sessions else found.session_B
+    return RunItems(found.keys_B, found.devices_B.astype(np.str_), cluster_B, {"correct": correct_B})
+
+
+def _find_sessions(split: str, found: Predictions, sessions: Sequence[tuple[int, int]]) -> NDArray[np.str_]:
+    """Return `<device>/<first>-<end>` of each burst (B), by the packet at the end of its key."""
+    clusters = []
+    for key, device in zip(found.keys_B.tolist(), found.devices_B.tolist(), strict=True):
+        packet = key.rpartition("/")[2]
+        inside = [(start, stop) for start, stop in sessions if packet.isdecimal() and start <= int(packet) < stop]
+        if not inside:
+            what = f"items of `{split}`: burst `{key}` lies in none of the {len(sessions)} sessions"
+            raise ReadingError(f"{what}; give every burst one, then `knockout report`: nothing is trained again")
+        clusters.append(f"{device}/{inside[0][0]}-{inside[0][1]}")
+    return np.array(clusters, dtype=np.str_)

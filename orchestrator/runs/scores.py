@@ -260,7 +260,7 @@ class _Reader:
     def _load_items(self, split: str) -> RunItems:
         spec = self._measures.items.get(split)
         if spec is not None and spec.reader == "predictions":
-            return items_of_predictions(split, self._predictions)
+            return items_of_predictions(split, self._predictions, spec.sessions)
         # Only these columns: an evaluation writes whole prompts beside its scores.
         wanted = {
             name

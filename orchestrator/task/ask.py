@@ -55,6 +55,8 @@ class About(Struct, frozen=True, kw_only=True):
 
     splits: dict[str, str] = {}
     """Scored split -> `judged`, `shown`, `choose` or `validate`; the first judged one is judged."""
+    sessions: dict[str, tuple[tuple[int, int], ...]] = {}
+    """Scored split -> half-open ranges of the last number of an item's key; each range is a cluster of a stratum."""
     epochs: int | None = None
     needs: tuple[str, ...] = ()
     """Some of `gpu` and `compiler`."""

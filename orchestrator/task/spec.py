@@ -54,6 +54,10 @@ class ItemsSpec(Config, frozen=True, kw_only=True):
         Literal["table", "predictions"],
         Meta(description="predictions: key, device, label and logits, as the built-in studies write them"),
     ] = "table"
+    sessions: Annotated[
+        tuple[tuple[int, int], ...],
+        Meta(description="reader predictions: half-open ranges of a device's bursts; each is a cluster"),
+    ] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -8,13 +8,18 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from orchestrator.campaign.plan import Plan
 from orchestrator.runs.record import RunRecord
 from orchestrator.runs.scores import Score
+from orchestrator.stats.dependence import Dependence, find_dependence, item_differences
 from orchestrator.stats.item_pairs import RunItems
-from orchestrator.verdicts.comparisons import Runs, done_runs
+from orchestrator.task.metric_spec import ItemsSource
+from orchestrator.verdicts.comparisons import Runs, done_runs, items_of, judged_measure, resampled_of, scores_of
 
 MIN_CLUSTERS = 8
 """Fewer clusters than this show their own spread poorly."""
+DEPENDENCE_LEVEL = 0.05
+"""Independent items are called dependent in less than this share of campaigns."""
 
 
 def seed_has_no_effect(runs: Runs, reference_runs: Runs, seeds: Iterable[int]) -> bool:
@@ -40,6 +45,28 @@ def change_has_no_effect(runs: Runs, reference_runs: Runs, seeds: Iterable[int])
     # Every seed must agree: one equal score of few digits is chance.
     pairs = [(ours[seed], theirs[seed]) for seed in at if ours[seed].id != theirs[seed].id]
     return bool(pairs) and len(pairs) == len(at) and all(_is_same(run, other) for run, other in pairs)
+
+
+def item_dependence(plan: Plan, runs: Mapping[str, Runs]) -> Dependence | None:
+    """Test once, over all comparisons of a campaign, whether neighbouring items are alike in the main metric.
+
+    Controls are left out, since a model that guesses follows the reference's own right and wrong items.
+
+    Args:
+        plan: the arms and their references.
+        runs: arm -> its runs.
+
+    Returns:
+        The test; None if there are no such items, or the runs name clusters.
+    """
+    metric = plan.campaign.judged
+    if not isinstance(metric.source, ItemsSource) or resampled_of(plan.campaign, metric):
+        return None
+    items = {name: items_of(scores_of(found, metric.name)) for name, found in runs.items()}
+    measure = judged_measure(metric)
+    pairs = [(name, arm.reference) for name, arm in plan.arms.items() if arm.reference is not None and not arm.control]
+    found = [item_differences(items[name], items[reference], measure) for name, reference in pairs]
+    return find_dependence([one for one in found if one is not None])
 
 
 def _all_same(runs: list[RunRecord]) -> bool:

@@ -42,6 +42,7 @@ from orchestrator.campaign.plan import Plan
 from orchestrator.runs.folder import Result
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.correlation import Contrast
+from orchestrator.stats.dependence import Dependence
 from orchestrator.stats.estimate import Estimate, equivalence_p_value, estimate_delta, not_worse_p_value
 from orchestrator.task.metric_spec import MetricSpec
 from orchestrator.verdicts.comparisons import (
@@ -62,7 +63,7 @@ from orchestrator.verdicts.comparisons import (
 )
 from orchestrator.verdicts.conclude import Case, conclude, describe_fragile
 from orchestrator.verdicts.confounds import find_confounds
-from orchestrator.verdicts.effects import MIN_CLUSTERS
+from orchestrator.verdicts.effects import DEPENDENCE_LEVEL, MIN_CLUSTERS, item_dependence
 from orchestrator.verdicts.judgement import ONLY_LOOK, AtLook, Judgement, MetricJudgement, Verdict
 from orchestrator.verdicts.scale import Scale
 
@@ -87,6 +88,8 @@ class _Judged(Struct, frozen=True):
     adjusted: dict[Test, float]
     compared: dict[str | None, int]
     """Family -> its number of comparisons."""
+    dependence: Dependence | None
+    """The campaign's one test of whether neighbouring items are alike."""
 
 
 def judge(plan: Plan, records: Mapping[str, RunRecord], at: AtLook = ONLY_LOOK) -> dict[str, Judgement]:
@@ -101,7 +104,7 @@ def judge(plan: Plan, records: Mapping[str, RunRecord], at: AtLook = ONLY_LOOK) 
     evidence = gather_all(plan, records, at)
     tested = compare_all(plan, evidence, at)
     runs = {name: at.given_runs(name, runs_by_seed(plan, records, name)) for name in plan.arms}
-    known = _Judged(plan, at, runs, evidence, tested, *_adjust(plan, tested, at))
+    known = _Judged(plan, at, runs, evidence, tested, *_adjust(plan, tested, at), item_dependence(plan, runs))
     return {name: _judge_arm(known, name) for name in plan.arms}
 
 
@@ -249,7 +252,7 @@ def _judge_arm(known: _Judged, experiment: str) -> Judgement:
         verdict=verdict,
         reason=f"{reason}{_describe_failed(failed)}{_describe_confounds(confounds)}",
         confounds=confounds,
-        warnings=_warnings(case),
+        warnings=_warnings(case, known.dependence),
         fragile=describe_fragile(case),
         others=others,
         failure=failures[0] if failures and verdict is Verdict.FAILED else None,
@@ -296,13 +299,20 @@ def _judge_other(known: _Judged, case: Case) -> MetricJudgement:
     )
 
 
-def _warnings(case: Case) -> tuple[str, ...]:
-    """Say what a reader must know of the evidence: few clusters."""
-    estimate = case.estimate
-    if estimate.rests_on != "clusters" or not 0 < estimate.num_items < MIN_CLUSTERS:
+def _warnings(case: Case, dependence: Dependence | None) -> tuple[str, ...]:
+    """Say what a reader must know of the evidence: few clusters, or items that are not independent."""
+    estimate, labels = case.estimate, case.labels
+    if estimate.rests_on == "clusters" and 0 < estimate.num_items < MIN_CLUSTERS:
+        few = wording.counted(estimate.num_items, labels.cluster)
+        return (f"it rests on {few}, and fewer than {MIN_CLUSTERS} show their own spread poorly",)
+    is_seen = dependence is not None and dependence.p_value < DEPENDENCE_LEVEL
+    if estimate.rests_on != "items" or not estimate.seeds or dependence is None or not is_seen:
         return ()
-    few = wording.counted(estimate.num_items, case.labels.cluster)
-    return (f"it rests on {few}, and fewer than {MIN_CLUSTERS} show their own spread poorly",)
+    return (
+        f"neighbouring {labels.item}s are alike (correlation {dependence.correlation:.2f}, p = "
+        f"{dependence.p_value:.3f}), so the interval may be too narrow and the verdict false; name the "
+        f"{labels.cluster} of each {labels.item} (`cluster` of its table, `sessions` of its capture)",
+    )
 
 
 def _result(run: RunRecord | None) -> Result | None:

@@ -12,6 +12,7 @@ from model.config import CapturePlace, JobConfig
 from model.data.alike import require_layout, require_one_rate
 from model.data.batches import device_classes
 from model.data.captures import CaptureError, open_bursts
+from model.data.sessions import find_sessions
 from model.studies.radio.network import Classifier, count_parameters
 from model.train.device import JobError, choose_device, require_possible
 
@@ -47,7 +48,7 @@ def check_captures(config: JobConfig, data_folder: Path) -> None:
     """Open every capture that a job reads, without reading bursts.
 
     Raises:
-        CaptureError: a file is missing, or does not fit the configuration or the other files.
+        CaptureError: a file is missing, does not fit the configuration or the other files, or has no such sessions.
     """
     device_classes(config.data)
     require_layout(config.data)
@@ -61,3 +62,5 @@ def check_captures(config: JobConfig, data_folder: Path) -> None:
         for name in config.data.used
     ]
     require_one_rate(config.data, data_folder, parts)
+    for name, part in zip(config.data.used, parts, strict=True):
+        find_sessions(part, config.data.captures[name])

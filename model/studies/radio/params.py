@@ -73,6 +73,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     """The accuracy of guessing, from 0 to 1."""
     shuffled: bool = False
     """Whether the training labels are shuffled."""
+    sessions: dict[str, tuple[tuple[int, int], ...]] = {}
+    """Scored capture -> half-open ranges of each device's packets; each range is a session of a device."""
     notes: tuple[str, ...] = ()
     """Sentences for the report."""
     command: tuple[str, ...] | None = None
@@ -118,6 +120,10 @@ def answer(params: CampaignParams, manifest: DataConfig) -> Answer:
     complete: dict[str, Any] = msgspec.to_builtins(params)
     del complete["data"]["emulate"]
     data, runtime = params.data, params.runtime
+    for name, capture in data.captures.items():
+        # Ranges only label scores that are there. As parameters they would ask for new trainings.
+        if capture.session_ranges:
+            del complete["data"]["captures"][name]["sessions"]
     scored_once = f"Each run was scored once, at the epoch of the lowest validation loss (on {_listed(data.validate)})."
     needs = {"gpu": runtime.precision == "fp16", "compiler": runtime.compile is not False}
     return Answer(
@@ -127,6 +133,7 @@ def answer(params: CampaignParams, manifest: DataConfig) -> Answer:
             Read(at=("data", "captures", name, "path"), path=capture.path) for name, capture in data.captures.items()
         ),
         splits=_roles(data),
+        sessions={name: ranges for name in data.scored if (ranges := data.captures[name].session_ranges)},
         epochs=params.optim.epochs,
         needs=tuple(name for name, is_needed in needs.items() if is_needed),
         chance=1.0 / num_classes(data),

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from orchestrator.files import LARGE_BYTES
-from orchestrator.runs.predictions import SPOILT, read_predictions
+from orchestrator.reading.sources import ReadingError
+from orchestrator.runs.predictions import SPOILT, items_of_predictions, read_predictions
 
 ARRAYS: dict[str, NDArray[Any]] = {
     "key": np.array(["00/0", "00/1", "03/0"]),
@@ -154,3 +155,31 @@ def test_a_header_that_is_spoilt_raises_what_readers_expect(path: Path, words: b
     replace_logits(path, b"\x93NUMPY\x01\x00" + len(words).to_bytes(2, "little") + words)
     with pytest.raises(SPOILT):
         read_predictions(path)
+
+
+def test_sessions_that_a_run_wrote_are_the_clusters_of_its_items(path: Path) -> None:
+    sessions_B = np.array(["0/a", "0/b", "3/a"])
+    items = items_of_predictions("LocD", read_predictions(write(path, session=sessions_B)))
+    assert items.cluster_B is not None
+    assert items.cluster_B.tolist() == sessions_B.tolist()
+
+
+def test_without_sessions_items_have_no_clusters(path: Path) -> None:
+    assert items_of_predictions("LocD", read_predictions(write(path))).cluster_B is None
+
+
+def test_ranges_label_bursts_of_runs_that_know_no_sessions(path: Path) -> None:
+    items = items_of_predictions("LocD", read_predictions(write(path)), [(0, 1), (1, 5)])
+    assert items.cluster_B is not None
+    assert items.cluster_B.tolist() == ["0/0-1", "0/1-5", "3/0-1"]
+
+
+def test_a_burst_outside_of_all_ranges_is_named(path: Path) -> None:
+    what = "items of `LocD`: burst `00/1` lies in none of the 1 sessions; give every burst one, then `knockout report`"
+    with pytest.raises(ReadingError, match=what):
+        items_of_predictions("LocD", read_predictions(write(path)), [(0, 1)])
+
+
+def test_sessions_of_another_length_are_refused(path: Path) -> None:
+    with pytest.raises(ValueError, match="arrays that do not go together: 1 of session, 3 of key"):
+        read_predictions(write(path, session=np.array(["0/a"])))

@@ -199,3 +199,27 @@ class TestClusters:
         assert (many.rests_on, many.num_items, many.warnings) == ("clusters", 40, ())
         assert few.warnings == ("it rests on 7 clusters, and fewer than 8 show their own spread poorly",)
         assert many.verdict is Verdict.IMPROVED
+
+
+class TestAlikeItems:
+    def warnings(self, length: int) -> tuple[str, ...]:
+        """Judge 200 items whose errors come in stretches of this length, which no column names."""
+        rng = np.random.default_rng(1)
+        plan = build_stranger({"error": ERROR}, seeds=SEEDS)
+        hard_B = np.repeat(np.exp(rng.normal(0, 0.8, 200 // length)), length)
+        keys = np.array([f"item-{number}" for number in range(200)])
+        records = {}
+        for seed in SEEDS:
+            for name, scale in (("baseline", 1.0), ("slow", 0.7)):
+                columns = {"x": scale * hard_B * (1 + rng.uniform(0, 0.1, 200)), "y": np.zeros(200)}
+                run = build_told(plan, name, seed, error=score_items(plan, "error", columns, keys=keys))
+                records[run.id] = run
+        return judge(plan, records)["slow"].warnings
+
+    def test_stretches_of_alike_items_are_warned_of_with_the_way_out(self) -> None:
+        (warning,) = self.warnings(20)
+        assert warning.startswith("neighbouring items are alike (correlation 0.")
+        assert warning.endswith("name the cluster of each item (`cluster` of its table, `sessions` of its capture)")
+
+    def test_independent_items_are_not_warned_of(self) -> None:
+        assert self.warnings(1) == ()

@@ -52,6 +52,20 @@ class TestAnswer:
         data = {"captures": captures, "choose": ["C"], "report": ["D", "E"]}
         assert known(data=data).splits == {"D": "judged", "E": "shown", "C": "choose", "V": "validate"}
 
+    def test_sessions_by_ranges_label_scores_and_are_no_parameter_of_a_run(self) -> None:
+        captures = {name: capture(path=f"{name}.h5") for name in "AVCD"}
+        plain = known(data={"captures": captures})
+        declared = captures | {"D": captures["D"] | {"sessions": [[0, 2], [2, 4]]}}
+        found = known(data={"captures": declared})
+        assert found.sessions == {"D": ((0, 2), (2, 4))}
+        assert (found.params, plain.sessions) == (plain.params, {})
+
+    def test_sessions_by_a_data_set_are_read_by_the_run_and_so_are_a_parameter_of_it(self) -> None:
+        captures = {name: capture(path=f"{name}.h5") for name in "AVC"} | {"D": capture(path="D.h5", sessions="part")}
+        found = known(data={"captures": captures})
+        assert found.params["data"]["captures"]["D"]["sessions"] == "part"
+        assert found.sessions == {}
+
     @pytest.mark.parametrize(
         ("runtime", "needs"),
         [
