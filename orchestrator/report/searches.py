@@ -50,9 +50,10 @@ TOO_HIGH = (
 def compare(best: TrialRecord, other: TrialRecord, num_points: int, objective: Objective = SHARE) -> Difference:
     """Compare the best of some points with another of them, with an interval that covers all such comparisons at once.
 
-    The differences are paired by seed, and the interval is Student's t. It is at least as wide as the sampling error of
-    both points (binomial, unpaired), because a few seeds may agree by chance. With one seed, it is the sampling error
-    alone. The best point was chosen for its score, so each interval is Bonferroni's for the N - 1 others.
+    The differences are paired by seed, with Student's t. All seeds score the same items, so the sampling error of both
+    points (unpaired) does not fade with seeds. The half widths of the two parts add as squares (Zou and Donner 2008).
+    With one seed, the interval is the sampling error alone.
+    The best point was chosen for its score, so each interval is Bonferroni's for the N - 1 others.
 
     Args:
         best: the best point.
@@ -72,7 +73,7 @@ def compare(best: TrialRecord, other: TrialRecord, num_points: int, objective: O
     if ours.is_across_seeds:
         of_seeds = stdev(differences) / sqrt(len(differences))
         if of_seeds > ROUNDING * abs(middle):
-            reach = max(reach, float(t.isf(tail, len(differences) - 1)) * of_seeds)
+            reach = hypot(reach, float(t.isf(tail, len(differences) - 1)) * of_seeds)
     low, high = _ends(middle, reach, None if objective.metric else 100.0)
     is_across_seeds = ours.is_across_seeds
     return Difference(points=middle, low=low, high=high, is_across_seeds=is_across_seeds, best_of=num_points)

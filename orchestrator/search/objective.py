@@ -4,7 +4,7 @@ Axes: N items of all seeds, G groups of items that are drawn together.
 """
 
 from collections.abc import Iterator, Sequence
-from math import sqrt
+from math import hypot, sqrt
 from statistics import mean, stdev
 
 import numpy as np
@@ -92,20 +92,20 @@ def each_by_epoch(epochs_by_seed: Sequence[Sequence[EpochRecord]], objective: Ob
 
 
 def combine(scores: Sequence[tuple[float, int]]) -> Score:
-    """Return the mean over seeds with its standard error, which is never below the sampling error.
+    """Return the mean over seeds with its standard error: that of the seeds and that of the items together.
 
-    A few seeds may have equal scores by chance. That makes the mean no more certain.
+    All seeds score the same items, so more seeds do not make the items' part smaller. The two parts add as squares.
 
     Args:
         scores: of each seed, the accuracy in percent and the number of bursts.
     """
     per_seed, bursts = tuple(accuracy for accuracy, _ in scores), scores[0][1]
-    error = max(_seed_error(per_seed), item_error(per_seed, bursts))
+    error = hypot(_seed_error(per_seed), item_error(per_seed, bursts))
     return Score(mean=mean(per_seed), standard_error=error, per_seed=per_seed, bursts=bursts)
 
 
 def combine_metric(metric: MetricSpec, scores: Sequence[RunScore]) -> Score:
-    """Return the mean of a metric over seeds; its standard error is never below that of its items, if it has items.
+    """Return the mean of a metric over seeds; its standard error adds that of the seeds and that of its items.
 
     Args:
         metric: what was read.
@@ -117,7 +117,7 @@ def combine_metric(metric: MetricSpec, scores: Sequence[RunScore]) -> Score:
         return combine([(score.value, score.num_items or 0) for score in scores])
     items = [score.items for score in scores if score.items is not None]
     of_items = influence_error(metric.source, items) if isinstance(metric.source, ItemsSource) and items else 0.0
-    error = max(_seed_error(per_seed), of_items)
+    error = hypot(_seed_error(per_seed), of_items)
     return Score(mean=mean(per_seed), standard_error=error, per_seed=per_seed, bursts=0, influence_error=of_items)
 
 
@@ -148,7 +148,7 @@ def item_error(per_seed: Sequence[float], bursts: int) -> float:
     """Return the standard error from sampling the test bursts only (not the seeds), in percentage points.
 
     Binomial, with two successes and two failures added (Agresti and Coull 1998). Without them, scores of 0 and 100 %
-    would have no error.
+    would have no error. All seeds score the same bursts, so it does not fade with more seeds.
 
     Args:
         per_seed: accuracy of each seed, in percent.
@@ -157,4 +157,4 @@ def item_error(per_seed: Sequence[float], bursts: int) -> float:
     if not bursts:
         return 0.0
     shares = [(percent / 100.0 * bursts + 2.0) / (bursts + 4.0) for percent in per_seed]
-    return 100.0 * sqrt(sum(share * (1.0 - share) for share in shares) / (bursts + 4.0)) / len(shares)
+    return 100.0 * sqrt(mean(share * (1.0 - share) for share in shares) / (bursts + 4.0))

@@ -60,11 +60,13 @@ def item_differences(
     Raises:
         RunError: as `join_items`.
     """
-    joined = join_items(experiment, reference, measure)
-    if not joined.seeds or joined.has_clusters:
+    seeds = sorted(experiment.keys() & reference.keys())
+    sides = [{seed: side[seed] for seed in seeds} for side in (experiment, reference)]
+    joined = join_items(sides[0], sides[1], measure)
+    if not joined.experiment or joined.has_clusters:
         return None
-    keys_B, _ = common_keys([side[seed].keys_B for side in (experiment, reference) for seed in joined.seeds])
-    difference_B = (joined.value_2SU[0] - joined.value_2SU[1]).mean(axis=0)
+    keys_B, _ = common_keys([side[seed].keys_B for side in sides for seed in seeds])
+    difference_B: Floats = np.mean([joined.experiment[seed] - joined.reference[seed] for seed in seeds], axis=0)
     return ItemDifferences(keys_B, joined.stratum_U, difference_B)
 
 

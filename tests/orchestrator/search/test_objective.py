@@ -40,7 +40,8 @@ def test_validation_scores_by_the_epoch_that_was_kept() -> None:
 def test_seeds_give_a_mean_with_its_standard_error() -> None:
     score = combine([(60.0, 10_000), (64.0, 10_000), (62.0, 10_000)])
     assert (score.mean, score.per_seed, score.is_across_seeds) == (62.0, (60.0, 64.0, 62.0), True)
-    assert score.standard_error == pytest.approx(2.0 / sqrt(3))
+    of_bursts = combine([(62.0, 10_000)]).standard_error
+    assert score.standard_error == pytest.approx(sqrt(4.0 / 3 + of_bursts**2), rel=1e-4)
 
 
 def test_one_seed_has_the_error_of_its_bursts_alone() -> None:
@@ -49,9 +50,9 @@ def test_one_seed_has_the_error_of_its_bursts_alone() -> None:
     assert score.standard_error == pytest.approx(100 * sqrt(322 * 82 / 404**3))
 
 
-def test_equal_seeds_have_the_error_of_their_bursts() -> None:
-    assert combine([(80.0, 400)] * 4).standard_error == pytest.approx(combine([(80.0, 400)]).standard_error / 2)
-    assert combine([(80.0, 400), (0.0, 400)]).standard_error == pytest.approx(40.0)
+def test_the_error_of_the_bursts_does_not_fade_with_seeds_that_share_them() -> None:
+    assert combine([(80.0, 400)] * 4).standard_error == pytest.approx(combine([(80.0, 400)]).standard_error)
+    assert combine([(80.0, 400), (0.0, 400)]).standard_error > 40.0
 
 
 def test_neither_no_burst_nor_every_burst_is_certain() -> None:
@@ -105,6 +106,9 @@ def test_a_metric_of_items_has_at_least_the_error_of_their_influence() -> None:
     same = combine_metric(ITEMS, [of_items(*values)] * 3)
     assert same.standard_error == pytest.approx(one.standard_error)
     apart = combine_metric(ITEMS, [of_items(*values), of_items(*values, first=4)])
+    assert combine_metric(
+        ITEMS, [of_items(*values), of_items(*(v + 1 for v in values))]
+    ).standard_error == pytest.approx(sqrt(one.standard_error**2 + 0.5**2))
     assert apart.standard_error == pytest.approx(one.standard_error * sqrt(3 / 7))
 
 
