@@ -30,7 +30,7 @@ from orchestrator.runs.record import Records, RunRecord
 from orchestrator.runs.scores import is_share_metric
 from orchestrator.stats.multiplicity import CORRECTION_NAME
 from orchestrator.task.spec import TaskSpec
-from orchestrator.verdicts.conclude import MIN_SEEDS
+from orchestrator.verdicts.comparisons import MIN_SEEDS
 from orchestrator.verdicts.findings import Findings
 from orchestrator.verdicts.judge import family_size
 from orchestrator.verdicts.judgement import Confirmation, Judgements, Verdict

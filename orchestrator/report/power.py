@@ -149,8 +149,8 @@ def _pairs(plan: Plan, records: Records) -> list[PairedDifferences]:
     metric, found = plan.campaign.judged, {}
     for name, arm in plan.arms.items():
         if arm.reference is not None and not arm.same_as and arm.control != "shuffled_labels":
-            sides = (scores_of(runs_by_seed(plan, records, side), metric.name) for side in (name, arm.reference))
-            found[name] = pair_scores(plan.campaign, metric, *sides)
+            ours, theirs = (scores_of(runs_by_seed(plan, records, side), metric.name) for side in (name, arm.reference))
+            found[name] = pair_scores(plan.campaign, metric, ours, theirs)
     usable = {name: pairs for name, pairs in found.items() if pairs.num_seeds > 1}
     return [usable[name] for name in usable if not plan.arms[name].control] or list(usable.values())
 
