@@ -43,8 +43,8 @@ def test_declared_sessions_make_intervals_wider() -> None:
     assert np.mean(declared.covered) > np.mean(hidden.covered)
 
 
-def test_quick_writes_a_row_for_each_world_and_number_of_seeds(tmp_path: Path) -> None:
+def test_page_gets_a_row_for_each_world_and_number_of_seeds(tmp_path: Path) -> None:
     file = tmp_path / "page.md"
     file.write_text(f"{BEGIN}\n{END}\n")
-    assert main(["--quick", "--write", str(file)]) == 0
+    assert main(["--campaigns", "2", "--write", str(file)]) == 0
     assert file.read_text().count("| ") > sum(len(world.seeds) for world in WORLDS)
