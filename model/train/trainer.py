@@ -79,7 +79,7 @@ class Trainer:
         Args:
             study: the network, loss and scores, at the configuration to train.
             train: the bursts to learn from.
-            validate: the bursts that choose the best epoch.
+            validate: the bursts that choose the best epoch, and say when training stops.
             device: where to compute.
             before_save: called before each save; if it raises, nothing is saved.
 
