@@ -57,7 +57,7 @@ def test_claims_are_audited_on_the_bursts_of_the_source_at_every_profile(profile
     hashes = dict.fromkeys(read_paths(study), "da7a")
     plan = plan_runs(study.campaign, study.resolved, CodeAndData(code_tree="c0de", files=hashes))
     found = find_protocol(plan, 300)
-    assert (found.num_items, found.is_declared) == (2000, True)
+    assert (found.num_items, found.is_declared) == (1000, True)
 
 
 def test_reported_differences_follow_from_reported_accuracies() -> None:
