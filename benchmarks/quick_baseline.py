@@ -52,7 +52,6 @@ CANDIDATES = (
     Candidate(2e-3, 12, (0, 2, 4, 6)),
     Candidate(1e-3, 12, (0, 4)),
     Candidate(6.7e-4, 12, (0, 4)),
-    Candidate(1e-3, 16, (0, 4, 6)),
 )
 
 
