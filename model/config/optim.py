@@ -49,6 +49,14 @@ class OptimConfig(Config, frozen=True, kw_only=True):
     early_stopping: Annotated[
         int, Meta(ge=1, description="stop after so many epochs without a lower validation loss")
     ] = 100
+    average_last: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="score the mean of the weights after so many last epochs, each kept as a copy in memory; "
+            "0 scores the epoch of the lowest validation loss",
+        ),
+    ] = 0
     schedule: ScheduleConfig = field(default_factory=PlateauConfig)
 
     def __post_init__(self) -> None:
@@ -56,3 +64,8 @@ class OptimConfig(Config, frozen=True, kw_only=True):
         warmup_epochs = getattr(self.schedule, "warmup_epochs", 0)
         if warmup_epochs >= self.epochs:
             raise ValueError(f"schedule.warmup_epochs {warmup_epochs} leaves nothing of {self.epochs} epochs to train")
+        if self.average_last > self.epochs:
+            raise ValueError(
+                f"average_last {self.average_last} is more than the {self.epochs} epochs that are trained; "
+                f"say {self.epochs} or fewer"
+            )

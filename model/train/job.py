@@ -200,7 +200,7 @@ def _number(value: float | None) -> str:
 
 
 def _finish(folder: RunFolder, trainer: Trainer, data_folder: Path) -> None:
-    """Score the best epoch's network once on every held-out capture; write the result last."""
+    """Score the network once on every held-out capture, at the best epoch or the mean of the last; write the result."""
     config, progress = trainer.config, trainer.progress
     trainer.restore_best()
     scores = {name: _score_capture(trainer, name, data_folder) for name in trainer.study.splits()}
@@ -217,8 +217,8 @@ def _finish(folder: RunFolder, trainer: Trainer, data_folder: Path) -> None:
     folder.write_result(
         Result(
             state="done",
-            reason=f"{why}; scored epoch {progress.best_epoch} of {progress.epoch}, lowest validation loss",
-            best_epoch=progress.best_epoch,
+            reason=f"{why}; scored {progress.describe_scored()}",
+            best_epoch=progress.scored_epoch,
             epochs=progress.epoch,
             scores={name: scored.summary() for name, (_, scored) in scores.items()},
         )

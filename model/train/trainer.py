@@ -19,6 +19,7 @@ from model.augment import Blend, ChangedCopies, build_augment
 from model.config import decode_job, differing_knobs
 from model.data.batches import Batch, BurstSet, Timed
 from model.streams import stream_seed
+from model.train.averaging import LastEpochs, copy_state, describe_epochs
 from model.train.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from model.train.compiled import compile_for
 from model.train.device import free_memory_bytes, peak_memory_bytes, require_possible
@@ -39,6 +40,22 @@ class Progress:
     best_loss: float = math.inf
     best_epoch: int = 0
     best_model: dict[str, Tensor] = field(default_factory=dict)
+    last: LastEpochs = field(default_factory=lambda: LastEpochs(0))
+
+    @property
+    def scored_epoch(self) -> int:
+        """The epoch that is scored: of the lowest validation loss, or the last one of a mean."""
+        return self.last.epochs[-1] if self.last.epochs else self.best_epoch
+
+    def scored_model(self) -> dict[str, Tensor]:
+        """Return the parameters that are scored, of the best epoch or the mean; empty if no epoch had a finite loss."""
+        return self.last.mean() if self.last.most else self.best_model
+
+    def describe_scored(self) -> str:
+        """Say in words which parameters are scored."""
+        if self.last.epochs:
+            return f"{describe_epochs(self.last.epochs)} of {self.epoch}"
+        return f"epoch {self.best_epoch} of {self.epoch}, lowest validation loss"
 
     @property
     def epoch(self) -> int:
@@ -62,7 +79,7 @@ class Trainer:
         Args:
             study: the network, loss and scores, at the configuration to train.
             train: the bursts to learn from.
-            validate: the bursts that choose the best epoch.
+            validate: the bursts that choose the best epoch, and say when training stops.
             device: where to compute.
             before_save: called before each save; if it raises, nothing is saved.
 
@@ -79,7 +96,7 @@ class Trainer:
             self.training_outputs = compile_for(config.optim.batch_size, self.training_outputs, config.runtime.compile)
         self.augment = build_augment(config.augment, train.sample_rate_hz)
         self.stepper = Stepper(config, self.model, device, math.ceil(len(train) / config.optim.batch_size))
-        self.progress = Progress()
+        self.progress = Progress(last=LastEpochs(config.optim.average_last))
         self._saved_epoch = 0
         if config.data.shuffled_labels:
             train.shuffle_labels(config.seed)
@@ -127,6 +144,8 @@ class Trainer:
         # A comparison with NaN is always false, so an epoch whose loss is NaN is never the best one.
         if scores.loss < self.progress.best_loss:
             self._keep_best(epoch, scores.loss)
+        if math.isfinite(scores.loss):
+            self.progress.last.add(epoch, self.model.state_dict())
         record = EpochRecord(
             epoch=epoch,
             seconds=time.perf_counter() - started,
@@ -186,8 +205,10 @@ class Trainer:
 
     def _keep_best(self, epoch: int, loss: float) -> None:
         self.progress.best_loss, self.progress.best_epoch = loss, epoch
-        # On the device: a copy to the host would hold up training, and the optimiser's moments take twice as much.
-        self.progress.best_model = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        # A mean is scored in place of the best epoch, and then early stopping needs only the best epoch's number.
+        if not self.progress.last.most:
+            # On the device: a copy to the host would hold up training, and the optimiser's moments take twice as much.
+            self.progress.best_model = copy_state(self.model.state_dict())
 
     def save(self, folder: RunFolder) -> None:
         """Write `checkpoint.pt` atomically: all that the next epoch needs."""
@@ -197,7 +218,9 @@ class Trainer:
             "records": [msgspec.json.encode(record).decode() for record in self.progress.records],
             "best_loss": self.progress.best_loss,
             "best_epoch": self.progress.best_epoch,
-            "best_model": self.progress.best_model,
+            # Under this name whoever scores a checkpoint looks for the parameters that count.
+            "best_model": self.progress.scored_model(),
+            "last": self.progress.last.to_checkpoint(),
             "model": self.model.state_dict(),
             **self.stepper.state_dict(),
         }
@@ -252,13 +275,16 @@ class Trainer:
             records=records,
             best_loss=content["best_loss"],
             best_epoch=content["best_epoch"],
-            best_model=content["best_model"],
+            best_model={} if self.config.optim.average_last else content["best_model"],
+            # A checkpoint that is older than the knob holds no such copies, and its training asked for none.
+            last=self.progress.last.from_checkpoint(content.get("last", ())),
         )
 
     def restore_best(self) -> None:
-        """Load the parameters of the epoch with the lowest validation loss."""
-        if self.progress.best_model:
-            self.model.load_state_dict(self.progress.best_model)
+        """Load the parameters to score: of the lowest validation loss, or the mean over the last epochs."""
+        scored = self.progress.scored_model()
+        if scored:
+            self.model.load_state_dict(scored)
 
 
 def finite_or_none(value: float) -> float | None:

@@ -100,7 +100,7 @@ def _json(content: object) -> bytes:
 
 
 def _write_best(folder: RunFolder, save_path: Path) -> None:
-    """Write the best epoch's parameters as a checkpoint without the states that training needs."""
+    """Write the parameters that were scored as a checkpoint without the states that training needs."""
     content = read_checkpoint(folder.checkpoint, "cpu")
     kept = {name: content[name] for name in ("format", "config", "best_epoch", "best_loss")}
     kept["best_model"] = content["best_model"] or content["model"]

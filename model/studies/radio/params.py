@@ -124,7 +124,7 @@ def answer(params: CampaignParams, manifest: DataConfig) -> Answer:
         # Ranges only label scores that are there. As parameters they would ask for new trainings.
         if capture.session_ranges:
             del complete["data"]["captures"][name]["sessions"]
-    scored_once = f"Each run was scored once, at the epoch of the lowest validation loss (on {_listed(data.validate)})."
+    scored_once = _scored_once(params)
     needs = {"gpu": runtime.precision == "fp16", "compiler": runtime.compile is not False}
     return Answer(
         params=complete,
@@ -141,6 +141,16 @@ def answer(params: CampaignParams, manifest: DataConfig) -> Answer:
         notes=(EMULATED, scored_once) if data.emulate is not None else (scored_once,),
         command=_command(params, manifest),
     )
+
+
+def _scored_once(params: CampaignParams) -> str:
+    num_averaged = params.optim.average_last
+    if num_averaged == 1:
+        return "Each run was scored once, after its last epoch."
+    if num_averaged:
+        return f"Each run was scored once, with the mean of its weights after the last {num_averaged} epochs."
+    validated = _listed(params.data.validate)
+    return f"Each run was scored once, at the epoch of the lowest validation loss (on {validated})."
 
 
 def plain_data(data: DataConfig) -> DataConfig:

@@ -89,6 +89,22 @@ class TestAnswer:
         assert known().notes == (scored,)
         assert known(data={"emulate": {}}).notes == (params.EMULATED, scored)
 
+    @pytest.mark.parametrize(
+        ("number", "sentence"),
+        [
+            (1, "Each run was scored once, after its last epoch."),
+            (4, "Each run was scored once, with the mean of its weights after the last 4 epochs."),
+        ],
+    )
+    def test_the_report_is_told_that_the_last_epochs_were_averaged(self, number: int, sentence: str) -> None:
+        assert known(optim={"average_last": number}).notes == (sentence,)
+
+    def test_more_averaged_epochs_than_trained_ones_are_refused_with_their_place(self) -> None:
+        found = parse(written(optim={"epochs": 3, "average_last": 4}))
+        assert isinstance(found, Problem)
+        assert found.at == ("optim",)
+        assert found.message.startswith("average_last 4 is more than the 3 epochs that are trained")
+
     def test_the_command_by_hand_trains_the_same_job(self) -> None:
         found = known(loss={"kind": "focal", "gamma": 3.0}, optim={"batch_size": 64})
         words = list(found.command or ())
