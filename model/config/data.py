@@ -143,9 +143,10 @@ HELD_OUT = (
     ("report", ("train", "validate", "choose")),
     ("validate", ("train",)),
     ("choose", ("train", "validate")),
+    ("confirm", ("train", "validate", "choose", "report")),
 )
 """Role -> the roles that must not share a burst with it."""
-ONCE = ("train", "validate", "choose")
+ONCE = ("train", "validate", "choose", "confirm")
 """Roles that must not name a burst twice."""
 MAX_DEVICES = 100_000
 """Most devices of a capture: each is a class."""
@@ -165,6 +166,9 @@ class DataConfig(Config, frozen=True, kw_only=True):
     validate: Captures
     choose: Annotated[tuple[str, ...], Meta(description="scored for searches")] = ()
     report: Annotated[tuple[str, ...], Meta(min_length=1, description="scored once a run; the first one is judged")]
+    confirm: Annotated[
+        tuple[str, ...], Meta(max_length=1, description="scored once a run, read by confirmations on fresh seeds alone")
+    ] = ()
     samples: Annotated[int, Meta(ge=1, description="leading samples of each burst that are used")] = 8192
     sample_rate_hz: Annotated[float, Meta(gt=0, description="used where the file does not state its own")] = 1e6
     shuffled_labels: Annotated[
@@ -173,7 +177,7 @@ class DataConfig(Config, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         require_finite(self)
-        for role in ("train", "validate", "choose", "report"):
+        for role in ("train", "validate", "choose", "report", "confirm"):
             for name in getattr(self, role):
                 if name not in self.captures:
                     raise ValueError(f"`{role}` names the capture `{name}`; there are {', '.join(self.captures)}")
@@ -211,7 +215,7 @@ class DataConfig(Config, frozen=True, kw_only=True):
     @property
     def scored(self) -> tuple[str, ...]:
         """The captures scored at the end of a run."""
-        return tuple(dict.fromkeys((*self.validate, *self.choose, *self.report)))
+        return tuple(dict.fromkeys((*self.validate, *self.choose, *self.report, *self.confirm)))
 
     @property
     def used(self) -> tuple[str, ...]:

@@ -249,3 +249,8 @@ class Campaign(Struct, frozen=True, kw_only=True):
     def judged(self) -> MetricSpec:
         """The metric that verdicts are about: the first with that role."""
         return next(metric for metric in self.metrics.values() if metric.role == "judged")
+
+    @property
+    def confirming(self) -> MetricSpec:
+        """The metric that confirmations read: that of role `confirm`, or the judged one if there is none."""
+        return next((metric for metric in self.metrics.values() if metric.role == "confirm"), self.judged)

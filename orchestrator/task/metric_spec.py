@@ -16,7 +16,7 @@ from orchestrator.task.typed import Where, convert, mapping, section
 from orchestrator.wording import listed
 
 Direction = Literal["higher", "lower"]
-Role = Literal["judged", "no_worse", "shown", "choose"]
+Role = Literal["judged", "no_worse", "shown", "choose", "confirm"]
 Word = Annotated[str, Meta(min_length=1)]
 
 _NAME = re.compile(r"[A-Za-z0-9_][\w./@%-]*")
@@ -178,6 +178,11 @@ class MetricSpec(Config, frozen=True, kw_only=True):
     compare: Literal["difference", "ratio"] = "difference"
     unit: str = ""
 
+    @property
+    def is_evidence(self) -> bool:
+        """Whether reports judge or show it. What searches look at, and what confirmations alone read, is not."""
+        return self.role not in ("choose", "confirm")
+
 
 class _Fields(Config, frozen=True, kw_only=True):
     """A metric as the campaign file writes it, without `from`."""
@@ -209,6 +214,7 @@ def parse_metrics(values: object, where: Where = ("metrics",)) -> dict[str, Metr
         for name in sections
     }
     _refuse_same_source(metrics, where)
+    _refuse_other_confirmation(metrics, where)
     _refuse_unknown_direction(metrics, where)
     return metrics
 
@@ -320,6 +326,25 @@ def pick_direction(metric: MetricSpec, metrics: Mapping[str, MetricSpec]) -> Dir
         return None
     of_column = (other.better for other in metrics.values() if best.best in (other.name, column_of(other)))
     return best.better or next(of_column, None)
+
+
+def _refuse_other_confirmation(metrics: Mapping[str, MetricSpec], where: Where) -> None:
+    """Refuse metrics of role `confirm` that cannot stand for the judged one."""
+    judged = next(metric for metric in metrics.values() if metric.role == "judged")
+    confirming = [metric for metric in metrics.values() if metric.role == "confirm"]
+    for metric in confirming:
+        if len(confirming) > 1:
+            names = ", ".join(f"`{one.name}`" for one in confirming)
+            raise SpecError(
+                f"{names} have `role: confirm`; a confirmation reads one metric, so leave it to one",
+                (*where, metric.name),
+            )
+        if (metric.better, metric.compare, metric.unit) != (judged.better, judged.compare, judged.unit):
+            raise SpecError(
+                f"`{metric.name}` confirms what `{judged.name}` finds, so both need the same `better`, `compare` and "
+                "`unit`",
+                (*where, metric.name),
+            )
 
 
 def _refuse_unknown_direction(metrics: Mapping[str, MetricSpec], where: Where) -> None:

@@ -111,7 +111,9 @@ def judge(plan: Plan, records: Mapping[str, RunRecord], at: AtLook = ONLY_LOOK) 
 def estimate_at(
     plan: Plan, records: Mapping[str, RunRecord], experiment: str, seeds: Iterable[int], level: float
 ) -> Estimate:
-    """Estimate the difference by the main metric at some seeds alone; the spread over seeds is pooled over all records.
+    """Estimate the difference at some seeds alone; the spread over seeds is pooled over all records.
+
+    The metric is that of role `confirm`, whose items no verdict has seen; the main one where the campaign has none.
 
     Args:
         plan: the arms; those without a pooled spread use their own seeds alone.
@@ -120,7 +122,7 @@ def estimate_at(
         seeds: of the difference.
         level: one minus the coverage of the interval.
     """
-    evidence, wanted = gather(plan, records, plan.campaign.judged), set(seeds)
+    evidence, wanted = gather(plan, records, plan.campaign.confirming), set(seeds)
     at_seeds = {
         name: {seed: score for seed, score in of.items() if seed in wanted} for name, of in evidence.scores.items()
     }
@@ -134,7 +136,7 @@ def estimate_at(
 def gather_all(plan: Plan, records: Mapping[str, RunRecord], at: AtLook = ONLY_LOOK) -> dict[str, Evidence]:
     """Gather the scores by each metric that is judged or shown."""
     # What a search may look at is no evidence.
-    metrics = [metric for metric in plan.campaign.metrics.values() if metric.role != "choose"]
+    metrics = [metric for metric in plan.campaign.metrics.values() if metric.is_evidence]
     return {metric.name: gather(plan, records, metric, at.min_seeds) for metric in metrics}
 
 
@@ -270,7 +272,7 @@ def _judge_arm(known: _Judged, experiment: str) -> Judgement:
 def _judge_others(known: _Judged, experiment: str) -> tuple[MetricJudgement, ...]:
     """Judge an experiment by the metrics beside the main one; none for the baseline."""
     main = known.plan.campaign.judged
-    metrics = [metric for metric in known.plan.campaign.metrics.values() if metric.role != "choose" and metric != main]
+    metrics = [metric for metric in known.plan.campaign.metrics.values() if metric.is_evidence and metric != main]
     if known.plan.arms[experiment].reference is None:
         return ()
     return tuple(_judge_other(known, _case(known, experiment, metric)) for metric in metrics)

@@ -88,7 +88,7 @@ def describe_scorings(plan: Plan, found: Sequence[Scoring]) -> list[str]:
 
 def reported_metrics(plan: Plan) -> list[str]:
     """Return the metrics that a report judges or shows."""
-    return [name for name, metric in plan.campaign.metrics.items() if metric.role != "choose"]
+    return [name for name, metric in plan.campaign.metrics.items() if metric.is_evidence]
 
 
 def _describe_metric(plan: Plan, metric: str, found: Sequence[Scoring]) -> str:

@@ -242,7 +242,9 @@ def _confirm(plan: Plan, known: Records, records: Records, staging: StagingSpec,
         said = f"a candidate until {seeds} confirm it"
     else:
         found = f"{scale.with_unit(delta)} there, {scale.delta(judgement.delta_points)} where it was found"
-        said = f"{'confirmed' if is_confirmed else 'not confirmed'} on {seeds} alone: {found}"
+        metric = plan.campaign.confirming
+        on = f" and {metric.name}" if metric != plan.campaign.judged else ""
+        said = f"{'confirmed' if is_confirmed else 'not confirmed'} on {seeds}{on} alone: {found}"
         said += f"; {wording.seeds(tuple(failed))} failed by the doing of {sides[0]}" if failed else ""
     return structs.replace(judgement, fresh=fresh, is_confirmed=is_confirmed, reason=f"{judgement.reason}; {said}")
 

@@ -67,7 +67,9 @@ class SharedBursts:
             capture = data.captures[name]
             return self.hashes.get(capture.path, capture.path), capture.devices, capture.packets
 
-        roles = [list(map(content, names)) for names in (data.train, data.validate, data.choose, data.report)]
+        roles = [
+            list(map(content, names)) for names in (data.train, data.validate, data.choose, data.report, data.confirm)
+        ]
         parts = [APART_FORMAT, roles, data.samples, data.layout]
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 

@@ -169,6 +169,7 @@ def _roles(data: DataConfig) -> dict[str, str]:
         first: "judged",
         **dict.fromkeys(others, "shown"),
         **dict.fromkeys(data.choose, "choose"),
+        **dict.fromkeys(data.confirm, "confirm"),
         **dict.fromkeys(data.validate, "validate"),
     }
 

@@ -22,6 +22,8 @@ from tests.builders.jobs import capture, values
         ({"report": ["V"]}, "`report: V` and `validate: V` share bursts"),
         ({"choose": ["D"]}, "`report: D` and `choose: D` share bursts"),
         ({"validate": ["A"]}, "`validate: A` and `train: A` share bursts"),
+        ({"confirm": ["D"]}, "`confirm: D` and `report: D` share bursts; what is used to confirm must be unseen"),
+        ({"confirm": ["A"]}, "`confirm: A` and `train: A` share bursts"),
         ({"choose": ["A"]}, "`choose: A` and `train: A` share bursts"),
         ({"choose": ["V"]}, "`choose: V` and `validate: V` share bursts"),
         ({"report": ["D", "A"]}, "`report: A` and `train: A` share bursts"),

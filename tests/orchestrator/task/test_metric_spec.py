@@ -1,5 +1,6 @@
 """The section `metrics`: roles, margins and sources, and what does not go together."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -244,6 +245,27 @@ def test_the_direction_of_a_best_row_is_that_of_the_metric_of_its_column() -> No
 
 
 class TestSearch:
+    def test_a_confirmation_reads_one_metric_that_can_stand_for_the_judged_one(self) -> None:
+        fresh = LOSS | {"role": "confirm"}
+        fresh.pop("margin")
+        metrics = parse_metrics({"a": LOSS, "b": fresh})
+        assert [(metric.role, metric.is_evidence) for metric in metrics.values()] == [
+            ("judged", True),
+            ("confirm", False),
+        ]
+        for wrong, said in (
+            (
+                {"b": fresh, "c": fresh},
+                "`b`, `c` have `role: confirm`; a confirmation reads one metric, so leave it to one",
+            ),
+            (
+                {"b": fresh | {"better": "higher"}},
+                "`b` confirms what `a` finds, so both need the same `better`, `compare` and `unit`",
+            ),
+        ):
+            with pytest.raises(SpecError, match=re.escape(said)):
+                parse_metrics({"a": LOSS} | {name: of | {"from": {"progress": name}} for name, of in wrong.items()})
+
     def test_a_search_chooses_by_a_metric_of_that_role(self) -> None:
         chosen = {"better": "lower", "role": "choose", "from": {"progress": "val"}}
         check_for_search(
