@@ -22,7 +22,7 @@ from scipy.stats.qmc import Sobol
 
 Floats = NDArray[np.float64]
 NUM_POINTS = 2**14
-"""Points at which the joint distribution is looked at. An adjusted p-value of 0.05 is known to about 0.001."""
+"""Points at which the joint distribution is looked at. An adjusted p-value of 0.05 is known to about 0.002."""
 
 
 def holm_adjust(p_values: Sequence[float]) -> list[float]:

@@ -36,7 +36,7 @@ def test_summary_comes_first_and_how_to_read_it_right_after(render: Render) -> N
     assert headings[:3] == ["Result summary", "How to read the verdicts", "Experiments"]
     how = " ".join(section(render(margin=2.5), "## How to read the verdicts").split())
     assert "±2.5 points" in how
-    assert "the 3 comparisons of this campaign (Holm, adjusted p below 0.05)" in how
+    assert "the 3 comparisons of this campaign (Dunnett, adjusted p below 0.05)" in how
     assert " 95 % interval" in how
 
 

@@ -1,5 +1,6 @@
 """Known answers for the arithmetic, and laws that hold for any outcomes."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -24,7 +25,9 @@ from orchestrator.stats.estimate import (
 from orchestrator.stats.item_pairs import RunItems, pair_items
 from orchestrator.stats.measure import ItemMeasure
 from orchestrator.stats.pairing import PairedDifferences, pair_values
-from orchestrator.stats.variance import Spread, split_error
+from orchestrator.stats.spread import Spread
+from orchestrator.stats.variance import split_error
+from orchestrator.stats.weights import SideVariances
 
 Pairs = Callable[..., PairedDifferences]
 OUTCOMES = arrays(np.int8, (3, 12), elements=st.integers(-1, 1))
@@ -176,7 +179,8 @@ class TestBySeeds:
     def test_overlapping_test_splits_are_corrected_as_nadeau_and_bengio_do(self) -> None:
         """By hand: the variance 0.04 times 1/3 + 0.25."""
         ours = {0: 1.0, 1: 1.2, 2: 1.4}
-        found = estimate_delta(pair_values(ours, dict.fromkeys(ours, 0.0), 1e-9, 0.25), None)
+        pairs = dataclasses.replace(pair_values(ours, dict.fromkeys(ours, 0.0), 1e-9), test_ratio=0.25)
+        found = estimate_delta(pairs, None)
         assert found.error_points == pytest.approx((0.04 * (1 / 3 + 0.25)) ** 0.5)
         assert found.degrees_of_freedom == 2
         assert found.item_error_points == pytest.approx(0.1)
@@ -188,6 +192,49 @@ class TestBySeeds:
     def test_one_seed_gives_a_difference_and_no_error(self) -> None:
         found = estimate_delta(pair_values({0: 1.5}, {0: 1.0}, 0.1), None)
         assert (found.delta_points, found.item_error_points, found.interval_points) == (0.5, None, None)
+
+    def test_one_seed_takes_the_spread_of_other_arms(self) -> None:
+        found = estimate_delta(pair_values({0: 1.5}, {0: 1.0}, 0.1), Spread(0.04, 6.0))
+        assert (found.error_points, found.moderated) == (pytest.approx(0.2), True)
+        assert found.p_value == pytest.approx(2 * stats.t.sf(0.5 / 0.2, 6))
+
+
+class TestOneSeed:
+    """A first look: the spread is that of other arms, and the items are its own."""
+
+    ROW_1B = np.array([[1, 0, -1, 1, 0, 0, 1, 1, -1, 0, 1, 1]], dtype=np.int8)
+
+    def pairs(self, rest_points2: float | None) -> PairedDifferences:
+        return PairedDifferences(self.ROW_1B, (4,), np.zeros(12, dtype=np.int64), rest_points2=rest_points2)
+
+    def test_interval_has_the_borrowed_spread_and_the_items(self) -> None:
+        items = float(stats.sem(100 * self.ROW_1B[0]) ** 2)
+        found = estimate_delta(self.pairs(None), Spread(30.0, 4.0))
+        assert found.error_points == pytest.approx((30.0 + items) ** 0.5)
+        known = (30.0 + items) ** 2 / (30.0**2 / 4 + items**2 / 11)
+        assert found.degrees_of_freedom == pytest.approx(max(known, 4))
+        assert found.interval_points is not None
+
+    def test_what_runs_do_with_single_items_is_counted_once(self) -> None:
+        items = float(stats.sem(100 * self.ROW_1B[0]) ** 2)
+        found = estimate_delta(self.pairs(20.0), Spread(30.0, 4.0))
+        assert found.error_points == pytest.approx((30.0 + items - 20.0) ** 0.5)
+        assert found.rest_error_points == pytest.approx(20.0**0.5)
+
+    def test_without_a_spread_there_is_no_interval(self) -> None:
+        found = estimate_delta(self.pairs(20.0), None)
+        assert (found.interval_points, found.p_value) == (None, None)
+        assert found.item_error_points == pytest.approx(stats.sem(100 * self.ROW_1B[0]))
+
+
+class TestExtraSeeds:
+    def test_differences_of_single_seeds_are_their_own_and_the_estimate_is_the_weighted_one(self) -> None:
+        ours, theirs = {0: 2.0, 1: 2.6}, {0: 1.0, 1: 1.2, 5: 1.4, 6: 1.8}
+        variances = SideVariances(Spread(0.1, 5.0), Spread(0.1, 5.0))
+        found = estimate_delta(pair_values(ours, theirs, 1e-9, variances), Spread(0.15, 5.0))
+        assert found.delta_points == pytest.approx(2.3 - 1.35)
+        assert found.delta_points_of == pytest.approx({0: 1.0, 1: 1.4})
+        assert (found.seeds, found.extra_seeds, found.dropped_seeds) == ((0, 1), (5, 6), ())
 
 
 class TestNotWorse:

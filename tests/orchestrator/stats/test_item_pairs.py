@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from orchestrator.errors import RunError
 from orchestrator.stats.aggregates import Aggregate, mean, r2, rmse
 from orchestrator.stats.estimate import estimate_delta
-from orchestrator.stats.item_pairs import RunItems, join_items, pair_items
+from orchestrator.stats.item_pairs import RunItems, item_noise, join_items, pair_items
+from orchestrator.stats.spread import Spread
+from orchestrator.stats.weights import SideVariances
 
 Floats = NDArray[np.float64]
 KEYS = ("a", "b", "c", "d")
@@ -152,5 +154,73 @@ def test_items_without_such_a_metric_are_refused() -> None:
 
 def test_both_sides_are_told_as_well_as_their_difference() -> None:
     joined = join_items({0: run([1.0, 1.0, 4.0, 4.0])}, {0: run([2.0, 2.0, 2.0, 2.0])}, root_error)
-    np.testing.assert_allclose(joined.value_2SU.mean(axis=2), [[8.5**0.5], [2.0]])
-    assert (joined.seeds, joined.num_items, joined.has_clusters) == ((0,), 4, False)
+    assert joined.experiment[0].mean() == pytest.approx(8.5**0.5)
+    assert joined.reference[0].mean() == pytest.approx(2.0)
+    assert (joined.num_items, joined.has_clusters) == (4, False)
+
+
+class TestNoise:
+    """What items explain of one run's variance."""
+
+    def test_is_the_spread_over_items_of_what_each_run_adds(self) -> None:
+        # Beside its mean over both runs, an item has 0, 0.5, -0.5 and 0: a variance of 0.5 / 3, and 0.5 / 12 of a mean.
+        found = item_noise({0: run([1.0, 1.0, 0.0, 0.0]), 1: run([1.0, 0.0, 1.0, 0.0])}, mean_error)
+        assert found == pytest.approx(2 * 0.5 / 12)
+
+    def test_what_a_run_does_to_all_items_alike_is_no_part_of_it(self) -> None:
+        found = item_noise({0: run([1.0, 2.0, 0.0, 4.0]), 1: run([3.0, 4.0, 2.0, 6.0])}, mean_error)
+        assert found == pytest.approx(0.0, abs=1e-12)
+
+    def test_it_is_the_variance_of_a_run_whose_items_are_independent(self) -> None:
+        rng = np.random.default_rng(0)
+        keys = tuple(f"{number:04d}" for number in range(4000))
+        chance_B = rng.uniform(0, 1, len(keys))
+        runs = {seed: run((rng.random(len(keys)) < chance_B).astype(float).tolist(), keys) for seed in range(3)}
+        assert item_noise(runs, mean_error) == pytest.approx((chance_B * (1 - chance_B)).mean() / len(keys), rel=0.05)
+
+    def test_of_a_ratio_it_has_the_influence_of_each_item(self) -> None:
+        runs = {0: run([1.0, 1.0, 4.0, 4.0]), 1: run([4.0, 1.0, 4.0, 1.0])}
+        of_mean_square = item_noise(runs, lambda columns: mean(columns["error"] ** 2))
+        assert of_mean_square is not None
+        # The root has 1 / (2 root) of the influence of the mean square, which is 8.5 in both runs.
+        assert item_noise(runs, root_error) == pytest.approx(of_mean_square / (4 * 8.5))
+
+    def test_one_run_cannot_tell_it(self) -> None:
+        assert item_noise({0: run([1.0, 1.0, 0.0, 0.0])}, mean_error) is None
+        assert item_noise({}, mean_error) is None
+
+    def test_single_item_cannot_tell_it(self) -> None:
+        assert item_noise({seed: run([1.0], ("a",)) for seed in (0, 1)}, mean_error) is None
+
+
+class TestMoreSeeds:
+    """Seeds of one side alone count where the spread of both sides is known."""
+
+    EVEN = SideVariances(Spread(1.0, 5.0), Spread(1.0, 5.0))
+
+    def test_estimate_is_the_weighted_mean_of_all_runs(self) -> None:
+        ours = {seed: run([float(seed), 2.0, 3.0, 0.0]) for seed in (0, 1)}
+        theirs = {seed: run([1.0, float(seed), 0.0, 1.0]) for seed in range(6)}
+        pairs = pair_items(ours, theirs, mean_error, None, self.EVEN)
+        means = [[float(of.columns["error"].mean()) for of in side.values()] for side in (ours, theirs)]
+        assert pairs.delta_points_by_seed.mean() == pytest.approx(np.mean(means[0]) - np.mean(means[1]))
+        assert pairs.at_seed_points == pytest.approx([means[0][seed] - means[1][seed] for seed in (0, 1)])
+        assert (pairs.seeds, pairs.dropped_seeds) == ((0, 1), ())
+        assert pairs.weights is not None
+        assert pairs.weights.extra == (2, 3, 4, 5)
+
+    def test_without_known_spreads_they_are_dropped_and_their_items_do_not_count(self) -> None:
+        ours = {0: run([1.0, 2.0, 3.0, 0.0])}
+        theirs = {0: run([1.0, 1.0, 1.0, 1.0]), 1: run([1.0, 2.0], ("a", "b"))}
+        pairs = pair_items(ours, theirs, mean_error)
+        assert (pairs.weights, pairs.dropped_seeds, pairs.num_items, pairs.dropped_items) == (None, (1,), 4, 0)
+
+    def test_items_that_an_extra_run_lacks_do_not_count(self) -> None:
+        ours = {0: run([1.0, 2.0, 3.0, 0.0])}
+        theirs = {0: run([1.0, 1.0, 1.0, 1.0]), 1: run([1.0, 2.0], ("a", "b"))}
+        pairs = pair_items(ours, theirs, mean_error, None, self.EVEN)
+        assert (pairs.num_items, pairs.dropped_items) == (2, 2)
+
+    def test_without_a_common_seed_nothing_is_compared(self) -> None:
+        pairs = pair_items({0: run([1.0] * 4)}, {1: run([1.0] * 4)}, mean_error, None, self.EVEN)
+        assert (pairs.num_seeds, pairs.weights, pairs.dropped_seeds) == (0, None, (0, 1))

@@ -1,6 +1,7 @@
 """What is compared with what: by these functions verdicts are reached, and worked out again."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,20 +15,27 @@ from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import JudgingSpec, StagingSpec
 from orchestrator.runs.folder import Result
 from orchestrator.runs.record import RunRecord
-from orchestrator.stats.variance import Spread, pool_spreads, rounding_variance
+from orchestrator.stats.estimate import estimate_delta
+from orchestrator.stats.pairing import PairedDifferences
+from orchestrator.stats.pool import Pool, ScoreTable, pool_arms
+from orchestrator.stats.spread import Spread, rounding_variance
+from orchestrator.stats.weights import SideVariances
 from orchestrator.verdicts import comparisons
 from orchestrator.verdicts.comparisons import (
+    Evidence,
     adjust,
     comparison,
     configuration,
+    contrast_of,
     distinct_p_values,
-    pair_runs,
-    pooled_spreads,
+    gather,
+    item_points2,
+    pair_arms,
     replicate_scores,
     replicate_spread,
-    score_table,
     scores_by_seed,
     scores_of,
+    side_variances,
     spread_between,
 )
 from orchestrator.verdicts.interactions import Additivity, InteractionJudgement, judge_interactions
@@ -43,6 +51,15 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
     "null": {"control": "shuffled_labels"},
 }
 RunsOf = Callable[..., dict[str, RunRecord]]
+Pairs = Callable[..., PairedDifferences]
+
+
+def evidence_of(
+    plan: Plan, spreads: Mapping[str, Spread], replicates: Spread | None = None, common_points2: float = 0.0
+) -> Evidence:
+    """What a campaign without a run would have gathered, with these spreads."""
+    empty = gather(plan, {}, plan.campaign.judged)
+    return replace(empty, pool=Pool(spreads=spreads, common_points2=common_points2), replicates=replicates)
 
 
 @pytest.fixture
@@ -75,8 +92,7 @@ class TestRuns:
 
     def test_sides_are_joined_where_both_were_scored(self, plan: Plan, runs_of: RunsOf) -> None:
         records = runs_of(plan, {"baseline": 0.8, "E5": [0.84, SLOW]})
-        sides = (comparisons.runs_by_seed(plan, records, name) for name in ("E5", "baseline"))
-        pairs = pair_runs(plan.campaign, plan.campaign.judged, *sides)
+        pairs = pair_arms(gather(plan, records, plan.campaign.judged), "E5", "baseline")
         assert (pairs.seeds, pairs.dropped_seeds) == ((0,), (1,))
         assert pairs.delta_points_by_seed == pytest.approx([4.0])
 
@@ -93,19 +109,41 @@ class TestConfigurations:
         self, plan: Plan, runs_of: RunsOf
     ) -> None:
         records = runs_of(plan, {"baseline": 0.8, "E5": [0.84, 0.86], "H2": [0.85, None], "null": 0.1})
-        scores, step_points = score_table(plan, records, plan.campaign.judged)
-        assert {name: len(of) for name, of in scores.items()} == {"baseline": 2, "E5": 2, "H2": 1}
-        assert (scores["E5"], step_points) == ({0: pytest.approx(84.0), 1: pytest.approx(86.0)}, 0.5)
+        found = gather(plan, records, plan.campaign.judged).table
+        assert {name: len(of) for name, of in found.points.items()} == {"baseline": 2, "E5": 2, "H2": 1}
+        assert (found.points["E5"], found.step_points) == ({0: pytest.approx(84.0), 1: pytest.approx(86.0)}, 0.5)
 
     def test_campaign_without_a_score_has_one_burst_to_round_to(self, plan: Plan) -> None:
-        assert score_table(plan, {}, plan.campaign.judged) == ({"baseline": {}, "E5": {}, "H2": {}}, 100.0)
+        assert gather(plan, {}, plan.campaign.judged).table == ScoreTable({"baseline": {}, "E5": {}, "H2": {}}, 100.0)
 
-    def test_spread_of_a_difference_takes_both_sides(self, plan: Plan) -> None:
-        spreads = {"baseline": Spread(3.0, 4.0), "E5": Spread(1.0, 2.0)}
-        between = spread_between(plan, spreads, "K1", "baseline")
+    def test_spread_of_a_difference_takes_both_sides(self, plan: Plan, differences: Pairs) -> None:
+        evidence = evidence_of(plan, {"baseline": Spread(3.0, 4.0), "E5": Spread(1.0, 2.0)})
+        pairs = differences([[1, 0], [0, 0]])
+        between = spread_between(evidence, "K1", "baseline", pairs)
         assert between is not None
-        assert between.variance_points2 == 4.0
-        assert spread_between(plan, spreads, "H2", "E5") is None
+        assert between.variance_points2 == pytest.approx(4.0)
+        assert spread_between(evidence, "H2", "E5", pairs) is None
+
+    def test_sides_have_what_a_seed_does_to_both_beside_their_own(self, plan: Plan) -> None:
+        evidence = evidence_of(plan, {"baseline": Spread(3.0, 4.0), "E5": Spread(1.0, 2.0)}, common_points2=7.0)
+        assert side_variances(evidence, "K1", "baseline") == SideVariances(Spread(1.0, 2.0), Spread(3.0, 4.0), 7.0)
+
+    def test_items_of_runs_tell_what_they_explain(self, plan: Plan, runs_of: RunsOf) -> None:
+        evidence = gather(plan, runs_of(plan, {"baseline": [0.8, 0.7], "E5": [0.8]}), plan.campaign.judged)
+        right_SB = np.array([of.items.columns["correct"] for of in evidence.scores["baseline"].values() if of.items])
+        own_SB = 100 * (right_SB - right_SB.mean(axis=0)).reshape(2, 10, 20)
+        # Ten devices of twenty bursts each: the variance within a device, as that of a mean over all.
+        expected = own_SB.var(axis=2, ddof=1).mean(axis=1).sum() / 200
+        assert evidence.table.item_points2 == {"baseline": pytest.approx(expected)}
+        assert item_points2(plan.campaign, plan.campaign.judged, evidence.scores["E5"]) is None
+
+    def test_arm_that_guesses_is_at_chance(self, plan: Plan, runs_of: RunsOf) -> None:
+        chance = plan.arms["E5"].about.chance
+        assert chance == pytest.approx(0.1)
+        found = gather(
+            plan, runs_of(plan, {"baseline": 0.8, "E5": [0.14, 0.1], "H2": [0.15, 0.1]}), plan.campaign.judged
+        )
+        assert found.table.at_chance == {"E5"}
 
 
 SEEDS = (0, 1, 4)
@@ -124,8 +162,8 @@ def with_aa(a_plan: Callable[..., Plan]) -> dict[int, Plan]:
     return {aa: a_plan(FAR, seeds=SEEDS, aa=aa) for aa in (0, 3)}
 
 
-def table(plan: Plan, records: Mapping[str, RunRecord]) -> tuple[dict[str, dict[int, float]], float]:
-    return score_table(plan, records, plan.campaign.judged)
+def table(plan: Plan, records: Mapping[str, RunRecord]) -> ScoreTable:
+    return gather(plan, records, plan.campaign.judged).table
 
 
 class TestReplicates:
@@ -135,13 +173,8 @@ class TestReplicates:
         outcomes = {name: [0.8, 0.7, 0.9] for name in IDEAS} | {name: [0.1, 0.9, 0.2] for name in REPLICATES}
         records = runs_of(with_aa[3], outcomes)
         assert table(with_aa[3], records) == table(with_aa[0], records)
-        assert set(table(with_aa[3], records)[0]) == set(IDEAS)
-        pooled = pool_spreads(*table(with_aa[0], records))
-        assert {
-            name: of
-            for name, of in pooled_spreads(with_aa[3], records, with_aa[3].campaign.judged).items()
-            if name in IDEAS
-        } == pooled
+        assert set(table(with_aa[3], records).points) == set(IDEAS)
+        assert gather(with_aa[3], records, with_aa[3].campaign.judged).pool == pool_arms(table(with_aa[0], records))
 
     @given(outcomes=st.fixed_dictionaries(dict.fromkeys((*IDEAS, *REPLICATES), OUTCOMES)))
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -172,9 +205,13 @@ class TestReplicates:
     def test_one_has_no_spread(self, percents: list[float]) -> None:
         assert replicate_spread(percents, 0.5) is None
 
-    def test_difference_of_two_has_twice_the_variance_and_is_known_as_well(self, with_aa: dict[int, Plan]) -> None:
-        assert spread_between(with_aa[3], {"AA1": Spread(3.0, 7.0)}, "AA1", "baseline") == Spread(6.0, 7.0)
-        assert spread_between(with_aa[3], {"baseline": Spread(3.0, 7.0)}, "AA1", "baseline") is None
+    def test_difference_of_two_has_twice_the_variance_and_is_known_as_well(
+        self, with_aa: dict[int, Plan], differences: Pairs
+    ) -> None:
+        pairs, known = differences([[1, 0], [0, 0], [0, 1]]), Spread(3.0, 7.0)
+        found = spread_between(evidence_of(with_aa[3], {}, known), "AA1", "baseline", pairs)
+        assert found == Spread(pytest.approx(6.0), 7.0)
+        assert spread_between(evidence_of(with_aa[3], {"baseline": known}), "AA1", "baseline", pairs) is None
 
     def test_are_called_different_no_more_often_than_the_level_allows_where_seeds_are_strong(
         self, with_aa: dict[int, Plan], a_run: Callable[..., RunRecord]
@@ -200,21 +237,40 @@ class TestReplicates:
 class TestAdjusting:
     P_OF = {("E5", "LocD"): 0.01, ("H2", "LocD"): 0.03, ("K1", "LocD"): 0.03}
 
-    def test_mirror_image_is_no_second_test(self, plan: Plan) -> None:
+    def test_mirror_image_is_no_second_test(self, a_plan: Callable[..., Plan]) -> None:
+        plan = a_plan(EXPERIMENTS, judging=JudgingSpec(correction="holm"))
         assert sorted(distinct_p_values(plan, self.P_OF).values()) == [0.01, 0.03]
-        assert adjust(plan, self.P_OF)[comparison(plan, "E5"), "LocD"] == pytest.approx(2 * 0.01)
+        assert adjust(plan, self.P_OF, {})[comparison(plan, "E5"), "LocD"] == pytest.approx(2 * 0.01)
 
-    @pytest.mark.parametrize(("correction", "smaller"), [("holm", 0.04), ("benjamini_hochberg", 0.03)])
+    @pytest.mark.parametrize(
+        ("correction", "smaller"), [("holm", 0.04), ("benjamini_hochberg", 0.03), ("dunnett", 1 - 0.98**2)]
+    )
     def test_correction_is_that_of_the_campaign(
         self, a_plan: Callable[..., Plan], correction: Any, smaller: float
     ) -> None:
         plan = a_plan(EXPERIMENTS, judging=JudgingSpec(correction=correction))
-        assert adjust(plan, {("E5", "LocD"): 0.02, ("H2", "LocD"): 0.03})[
-            comparison(plan, "E5"), "LocD"
-        ] == pytest.approx(smaller)
+        p_of = {("E5", "LocD"): 0.02, ("H2", "LocD"): 0.03}
+        # Dunnett's is counted at points, and a test without a contrast is independent of others.
+        assert adjust(plan, p_of, {})[comparison(plan, "E5"), "LocD"] == pytest.approx(smaller, abs=0.0003)
 
     def test_nothing_to_adjust_is_nothing(self, plan: Plan) -> None:
-        assert adjust(plan, {}) == {}
+        assert adjust(plan, {}, {}) == {}
+
+    def test_unless_a_campaign_says_otherwise_it_is_dunnetts(self) -> None:
+        assert JudgingSpec().correction == "dunnett"
+
+    def test_contrast_is_the_weighted_sum_of_the_runs(self, a_plan: Callable[..., Plan], runs_of: RunsOf) -> None:
+        plan = a_plan({name: {"change": {"model.depth": depth}} for name, depth in (("A", 2), ("B", 3), ("C", 5))})
+        shares = {"baseline": [0.8, 0.82], "A": [0.81, 0.8], "B": [0.79, 0.83], "C": [0.7, 0.72]}
+        evidence = gather(plan, runs_of(plan, shares), plan.campaign.judged)
+        pairs = pair_arms(evidence, "A", "baseline")
+        estimate = estimate_delta(pairs, spread_between(evidence, "A", "baseline", pairs))
+        found = contrast_of(evidence, ("A", "LocD"), pairs, estimate)
+        assert found.weights == {("A", 0): 0.5, ("A", 1): 0.5, ("baseline", 0): -0.5, ("baseline", 1): -0.5}
+        assert found.error_points == estimate.error_points
+        for arm, points2 in found.seed_points2.items():
+            beyond = evidence.pool.spreads[arm].variance_points2 - evidence.table.item_points2[arm]
+            assert points2 == pytest.approx(max(0.0, beyond))
 
 
 class TestInteractions:
@@ -281,7 +337,7 @@ class TestStagedInteractions:
         assert (found.verdict, found.contrast.seeds) == (Additivity.WAITS, (0, 1))
 
     def test_arm_that_has_had_all_its_seeds_waits_no_more(self, judged: Callable[..., InteractionJudgement]) -> None:
-        whole = {name: of * 2 for name, of in self.SURE.items()} | {"A": [0.40, 0.62, 0.43, 0.60]}
+        whole = {name: of * 2 for name, of in self.SURE.items()} | {"A": [0.40, 0.62, 0.43, 0.60], "B": [0.55] * 4}
         three, four = (judged({name: of[:num_seeds] for name, of in whole.items()}) for num_seeds in (3, 4))
         assert three.verdict is Additivity.WAITS
         assert four.verdict is Additivity.SYNERGY

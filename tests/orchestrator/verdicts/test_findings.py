@@ -31,7 +31,7 @@ ONCE = (
     (claims, "find_protocol"),
     (claims, "judge_claims"),
     (interactions, "judge_interactions"),
-    (interactions, "pooled_spreads"),
+    (interactions, "gather"),
     (ledger, "list_scorings"),
     (controls, "false_verdicts"),
     (controls, "shuffled_labels"),
@@ -70,7 +70,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counts:
             if hasattr(user, name):
                 monkeypatch.setattr(user, name, counted)
 
-    for module, name in (*ONCE, *A_PART, (judge, "pooled_spreads")):
+    for module, name in (*ONCE, *A_PART, (judge, "gather")):
         count(module, name)
     return counts
 
@@ -79,9 +79,9 @@ def test_one_whole_report_works_everything_out_once(
     plan: Plan, records: dict[str, RunRecord], calls: Counts, tmp_path: Path
 ) -> None:
     judgements = judge.judge(plan, records)
-    assert calls == {"pooled_spreads": 1}
+    assert calls == {"gather": 1}
     write_report(judge_all(plan, records, judgements), Paths(tmp_path))
-    assert {name: calls[name] for _, name in ONCE} == {name: 1 for _, name in ONCE} | {"pooled_spreads": 2}
+    assert {name: calls[name] for _, name in ONCE} == {name: 1 for _, name in ONCE} | {"gather": 2}
     assert calls["seed_scores"] == len(plan.arms)
 
 
@@ -96,7 +96,7 @@ def test_spreads_are_pooled_once_for_all_pairs_that_end_at_one_look(
     found = judge_all(judged, records, judgements)
     assert len(found.interactions) == len(judged.interactions)
     assert len(judged.interactions) >= len(PAIRS)
-    assert calls["pooled_spreads"] == 1
+    assert calls["gather"] == 1
 
 
 def test_without_judgements_the_plan_is_judged_as_its_campaign_declares(

@@ -287,7 +287,7 @@ class TestFamily:
         """Fourteen experiments, one of which is barely off zero by itself."""
         names = [f"X{index}" for index in range(13)]
         changes = {name: {"change": {"optim.clip_norm": 2.0 + index}} for index, name in enumerate(names)}
-        plan = a_plan({"E5": FOCAL} | changes)
+        plan = a_plan({"E5": FOCAL} | changes, judging=JudgingSpec(correction="holm"))
         accuracies = {name: [0.80, 0.795 + 0.001 * index] for index, name in enumerate(names)}
         return plan, judge(plan, runs_of(plan, accuracies | {"baseline": 0.80, "E5": 0.828}, num_items=1000))
 
@@ -304,7 +304,7 @@ class TestFamily:
         assert all(found[name].degrees_of_freedom > 1 for name in plan.arms if name != "baseline")
 
     def test_benjamini_and_hochberg_is_used_where_the_campaign_says_so(self, judged_by: Any) -> None:
-        holm, other = judged_by(JudgingSpec()), judged_by(JudgingSpec(correction="benjamini_hochberg"))
+        holm, other = judged_by(JudgingSpec(correction="holm")), judged_by(JudgingSpec(correction="benjamini_hochberg"))
         p_values = [found.p_value for found in holm.values() if found.reference]
         expected = multipletests(p_values, method="fdr_bh")[1]
         assert [found.adjusted_p_value for found in other.values() if found.reference] == pytest.approx(expected)
@@ -312,7 +312,7 @@ class TestFamily:
         assert other["E5"].adjusted_p_value <= holm["E5"].adjusted_p_value
 
     def test_family_may_be_the_experiments_group(self, judged_by: Any) -> None:
-        together, apart = judged_by(JudgingSpec()), judged_by(JudgingSpec(family="group"))
+        together, apart = (judged_by(JudgingSpec(correction="holm", family=of)) for of in ("campaign", "group"))
         assert {(found.family, found.num_compared) for found in together.values() if found.reference} == {
             ("campaign", 4)
         }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from orchestrator.campaign.spec import StagingSpec
+from orchestrator.campaign.spec import JudgingSpec, StagingSpec
 from orchestrator.stats.multiplicity import ADJUST
 from orchestrator.task.spec import ItemsSpec, ResampledSpec
 from orchestrator.verdicts.judge import judge
@@ -153,6 +153,7 @@ class TestRoles:
             {**LOSS, "accuracy": {"better": "higher", "margin": 0.01, "role": "judged"}}
             | {"val_loss": {**LOSS["val_loss"], "role": "judged"}},
             seeds=SEEDS,
+            judging=JudgingSpec(correction="holm"),
         )
         told = {
             "baseline": {"val_loss": BASE, "accuracy": [0.8, 0.81, 0.79]},
@@ -166,7 +167,7 @@ class TestRoles:
         adjusted = [found[name].adjusted_p_value for name in ("slow", "fast")] + [
             found[name].others[0].adjusted_p_value for name in ("slow", "fast")
         ]
-        assert adjusted == pytest.approx(ADJUST["holm"](tests))
+        assert adjusted == pytest.approx(ADJUST["holm"](tests, np.eye(4)))
         assert (found["slow"].num_compared, found["slow"].others[0].role) == (4, "judged")
 
     def test_looks_decide_by_the_main_metric(self) -> None:

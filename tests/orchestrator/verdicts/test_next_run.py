@@ -48,7 +48,7 @@ def _scored(num_correct: int) -> Any:
 
 class TestNextRun:
     def test_a_reference_that_several_wait_for_comes_first(self, standing: Any) -> None:
-        found = next_run(standing(CALM | {"E5": [360, 416], "K1": [360, 416]}), lambda name: 10.0)
+        found = next_run(standing(CALM | {"E5": [372, 404], "K1": [372, 404]}), lambda name: 10.0)
         assert found is not None
         assert (found.experiment, found.seed) == ("baseline", 2)
         assert {"E5", "K1"} <= set(found.serves)
@@ -56,7 +56,7 @@ class TestNextRun:
         assert "E5" in found.reason
 
     def test_of_two_that_help_as_much_the_quicker_one_comes_first(self, standing: Any) -> None:
-        undecided = standing(CALM | {"H2": [360, 416]})
+        undecided = standing(CALM | {"H2": [372, 404]})
         for quick, slow in (("E5", "H2"), ("H2", "E5")):
             found = next_run(undecided, {quick: 5.0, slow: 50.0}.get)
             assert found is not None

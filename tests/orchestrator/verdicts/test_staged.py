@@ -92,7 +92,7 @@ def test_what_is_decided_at_the_first_look_wants_no_more_seeds(standing: Any) ->
 
 
 def test_an_undecided_experiment_wants_the_next_look_and_so_does_its_reference(standing: Any) -> None:
-    found = standing(CALM | {"H2": [360, 416]})
+    found = standing(CALM | {"H2": [372, 404]})
     decision = found.decisions["H2"]
     assert (decision.state, decision.wants) == (SeedDecisionState.UNDECIDED, (2,))
     assert set(found.wanted) == {("E5", 2), ("H2", 2)}
@@ -100,7 +100,7 @@ def test_an_undecided_experiment_wants_the_next_look_and_so_does_its_reference(s
 
 
 def test_one_that_has_had_all_seeds_stays_inconclusive_and_says_what_it_would_take(standing: Any) -> None:
-    found = standing(CALM | {"E5": [401, 401, 400], "H2": [360, 416, 350]})
+    found = standing(CALM | {"E5": [401, 401, 400], "H2": [372, 404, 350]})
     assert found.decisions["H2"].state is SeedDecisionState.EXHAUSTED
     assert found.wanted == ()
     assert "it would take" in found.judgements["H2"].reason
@@ -183,12 +183,12 @@ class TestConfirmation:
 
     def test_what_other_experiments_are_given_later_changes_no_confirmation(self, standing: Any) -> None:
         fresh = WON | {"baseline": [400, 402, None, 400, 401], "K1": [470, 472, None, 460, 462]}
-        before = standing(fresh | {"E5": [360, 416]}).judgements["K1"]
-        later = fresh | {"baseline": [400, 402, 300, 400, 401], "E5": [360, 416, 250], "H2": [402, 400, 250]}
+        before = standing(fresh | {"E5": [372, 404]}).judgements["K1"]
+        later = fresh | {"baseline": [400, 402, 300, 400, 401], "E5": [372, 404, 250], "H2": [402, 400, 250]}
         assert standing(later).judgements["K1"].fresh == before.fresh
 
     def test_an_undecided_experiment_wants_no_fresh_seeds_of_the_reference_that_it_shares(self, standing: Any) -> None:
-        found = standing(WON | {"E5": [360, 416]})
+        found = standing(WON | {"E5": [372, 404]})
         assert found.judgements["E5"].verdict is Verdict.INCONCLUSIVE
         assert (found.decisions["E5"].wants, found.decisions["K1"].wants) == ((2,), (3, 4))
 

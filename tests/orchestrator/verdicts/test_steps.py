@@ -39,7 +39,7 @@ ENDING = st.one_of(ACCURACY, ACCURACY, ACCURACY, st.none(), st.just(SLOW))
 JUDGING = st.builds(
     JudgingSpec,
     level=st.sampled_from([0.01, 0.05, 0.1]),
-    correction=st.sampled_from(["holm", "benjamini_hochberg"]),
+    correction=st.sampled_from(["dunnett", "holm", "benjamini_hochberg"]),
     family=st.sampled_from(["campaign", "group"]),
 )
 
