@@ -267,7 +267,7 @@ def _percent(shares: Sequence[float]) -> str:
 def lines(num_campaigns: int) -> Iterator[str]:
     """Simulate, and yield both tables line by line."""
     yield f"45 arms, level {LEVEL:g}, {num_campaigns} campaigns a line."
-    yield "The last column has half as many campaigns, the later tables a quarter."
+    yield "The last column of the first table has half as many campaigns, the later tables have a quarter."
     yield f"Margin {MARGIN_POINTS:g} points:"
     yield ""
     yield from error_lines(num_campaigns)
@@ -284,9 +284,10 @@ def main(words: list[str] | None = None) -> int:
     """Simulate, print, and write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.savings", description="Trainings used, errors made.")
     parser.add_argument("--quick", action="store_true", help="a few campaigns: the figures say little")
+    parser.add_argument("--campaigns", type=int, default=160, metavar="N", help="campaigns a line of the first table")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables between the marks of this file")
     options = parser.parse_args(words)
-    publish(lines(2 if options.quick else 160), options.write, (BEGIN, END))
+    publish(lines(2 if options.quick else options.campaigns), options.write, (BEGIN, END))
     return 0
 
 
