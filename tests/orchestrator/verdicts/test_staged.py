@@ -299,3 +299,9 @@ class TestFirstLookAtOneSeed:
         found = judged({**self.CALM, "baseline": [400, 416, 384, 408, 392], "clip3": [370]})
         assert found.decisions["clip3"].state is SeedDecisionState.UNDECIDED
         assert ("clip3", 1) in found.wanted
+
+    def test_reference_with_few_seeds_lends_no_spread_and_the_file_is_told_so(self) -> None:
+        with pytest.raises(
+            ValueError, match="reference_seeds 4 shows too little of it; use reference_seeds of 5 or more"
+        ):
+            StagingSpec(screen_seeds=1, reference_seeds=4)
