@@ -257,10 +257,7 @@ def _say_pool(steps: Arithmetic, pool: PoolStep) -> Iterator[str]:
 def _describe_outliers(pool: PoolStep) -> str:
     if not pool.outliers:
         return ""
-    are = "is" if len(pool.outliers) == 1 else "are"
-    return (
-        f" Without {wording.listed(pool.outliers)}, which {are} far wider than the others and has its own spread alone."
-    )
+    return f" Configurations far wider than these keep the spread of their own runs: {wording.listed(pool.outliers)}."
 
 
 def _say_arm(steps: Arithmetic, arm: SpreadStep) -> str:

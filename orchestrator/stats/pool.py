@@ -103,11 +103,24 @@ class Pool:
 def pool_arms(table: ScoreTable) -> Pool:
     """Estimate every arm's spread; the runs that collapsed are found first, and set aside."""
     first = _pool(table)
-    collapsed = find_collapsed(table, first.prior) if first.prior else {}
+    usual = usual_variance(first)
+    collapsed = {} if usual is None else find_collapsed(table, usual)
     if not collapsed:
         return first
     kept = {arm: _without(of, collapsed.get(arm, ())) for arm, of in table.points.items()}
     return replace(_pool(replace(table, points=kept)), collapsed=collapsed)
+
+
+def usual_variance(pool: Pool) -> float | None:
+    """Return the variance of an ordinary arm; None where fewer than two arms show one."""
+    if pool.prior:
+        return pool.prior.variance_points2
+    # Too few for a prior, such as three arms beside one with a collapsed run, still show what is ordinary.
+    usual = [spread for arm, spread in pool.own.items() if arm not in pool.outliers]
+    if len(pool.own) < MIN_POOLED or len(usual) < 2:
+        return None
+    freedom = sum(spread.degrees_of_freedom for spread in usual)
+    return sum(spread.variance_points2 * spread.degrees_of_freedom for spread in usual) / freedom
 
 
 def _without(points: Mapping[int, float], seeds: Collection[int]) -> dict[int, float]:
@@ -140,7 +153,7 @@ def _shrink(table: ScoreTable, own: Mapping[str, Spread], common: float) -> Pool
     if prior is None and table.borrows:
         prior = borrowed_prior(list(used.values()), [items[arm] for arm in used] if items.keys() >= used.keys() else ())
     if prior is None:
-        return Pool(own=own, common_points2=common)
+        return Pool(own=own, outliers=outliers, common_points2=common)
     borrowed = Spread(prior.variance_points2, min(prior.degrees_of_freedom, prior.pooled_degrees_of_freedom))
     spreads = {
         arm: own[arm] if arm in outliers else moderate(own[arm], prior) if arm in own else borrowed
@@ -251,23 +264,24 @@ def find_outliers(spreads: Mapping[str, Spread]) -> tuple[str, ...]:
         limit_A = centre * f_distribution.isf(OUTLIER_LEVEL / len(used), freedom_A, min(weight, 1e6))
         before, kept_A = kept_A, variance_A <= limit_A
         if kept_A.sum() < MIN_POOLED or (kept_A == before).all():
+            # With fewer, there is no prior to hold the others against.
             break
         prior = fit_prior([spread for spread, kept in zip(used.values(), kept_A, strict=True) if kept], caution=0.0)
         assert prior is not None
         centre, weight = prior.geometric_mean_points2, max(PLAUSIBLE_FREEDOM, prior.degrees_of_freedom)
     # Where most arms are outliers of the rest, nothing is ordinary.
-    if kept_A.sum() < max(MIN_POOLED, len(used) / 2):
+    if kept_A.sum() <= len(used) / 2:
         return ()
     return tuple(arm for arm, kept in zip(used, kept_A, strict=True) if not kept)
 
 
-def find_collapsed(table: ScoreTable, prior: VariancePrior) -> dict[str, tuple[int, ...]]:
+def find_collapsed(table: ScoreTable, usual_points2: float) -> dict[str, tuple[int, ...]]:
     """Return the seeds of each arm whose runs collapsed: far worse than its other runs, which agree with each other.
 
     At most half of an arm's runs can be set aside, and two always stay. Of two runs that differ, nobody can say which
     one is the exception.
     """
-    found = {arm: _collapsed_of(of, table.sign, prior.variance_points2) for arm, of in table.points.items()}
+    found = {arm: _collapsed_of(of, table.sign, usual_points2) for arm, of in table.points.items()}
     return {arm: seeds for arm, seeds in found.items() if seeds}
 
 

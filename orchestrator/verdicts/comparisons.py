@@ -112,10 +112,6 @@ def gather(plan: Plan, records: Mapping[str, RunRecord], metric: MetricSpec, min
     return Evidence(plan, metric, kept, table, pool, replicates)
 
 
-def _without(scores: Scores, seeds: Collection[int]) -> Scores:
-    return {seed: score for seed, score in scores.items() if seed not in seeds}
-
-
 def pair_arms(evidence: Evidence, experiment: str, reference: str) -> PairedDifferences:
     """Join two arms on seed and item. Seeds that only one of them has count if the spread of both is known.
 

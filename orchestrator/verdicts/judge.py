@@ -287,11 +287,12 @@ def _judge_other(known: _Judged, case: Case) -> MetricJudgement:
         not_worse = not_worse_p_value(case.estimate, scale.sign, scale.margin_points)
     # A look spends its share, since an improvement may be found at any of them.
     level = case.judging.level * known.at.share
+    collapsed = known.evidence[metric.name].collapsed(case.arm.id)
     return MetricJudgement(
         **structs.asdict(case.estimate),
         metric=metric.name,
         role=metric.role,
-        score=_mean(scores_by_seed(case.runs, metric.name)),
+        score=_mean(_without(scores_by_seed(case.runs, metric.name), collapsed)),
         verdict=verdict,
         reason=reason,
         adjusted_p_value=case.adjusted_p_value,

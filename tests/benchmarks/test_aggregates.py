@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.aggregates import AGGREGATES, SEEDS, estimate_all, lines, simulate, true_differences
+from benchmarks.aggregates import AGGREGATES, SEEDS, judge_all, lines, simulate, true_differences
 
 
 def test_a_worse_arm_is_worse_by_every_aggregate() -> None:
@@ -14,8 +14,8 @@ def test_a_worse_arm_is_worse_by_every_aggregate() -> None:
 def test_equal_arms_are_estimated_near_zero_with_an_interval_around_it() -> None:
     items, predicted_ASB = simulate(3, np.zeros(5), np.random.default_rng(0))
     for name, judge in AGGREGATES.items():
-        estimates = estimate_all(items, predicted_ASB, judge)
-        assert len(estimates) == 4, name
+        estimates, adjusted = judge_all(items, predicted_ASB, judge)
+        assert len(estimates) == len(adjusted) == 4, name
         assert all(estimate.moderated and estimate.num_items == 40 for estimate in estimates), name
         assert all(abs(estimate.delta_points or 1.0) < 0.3 for estimate in estimates), name
 

@@ -15,7 +15,7 @@ from benchmarks.calibration import (
     NEAREST,
     WORLDS,
     World,
-    estimate_all,
+    judge_outcomes,
     main,
     mcnemar_p_values,
     paired_t_p_values,
@@ -54,9 +54,10 @@ def test_mcnemar_is_statsmodels_exact_test(outcomes: NDArray[np.bool_]) -> None:
 
 def test_estimates_are_of_the_differences_to_the_first_arm(outcomes: NDArray[np.bool_]) -> None:
     accuracy_A = 100 * outcomes.mean(axis=(1, 2))
-    estimates = estimate_all(outcomes)
+    estimates, adjusted = judge_outcomes(outcomes)
     assert [estimate.delta_points for estimate in estimates] == pytest.approx(list(accuracy_A[1:] - accuracy_A[0]))
     assert all(estimate.moderated for estimate in estimates)
+    assert all(after >= (estimate.p_value or 1.0) for estimate, after in zip(estimates, adjusted, strict=True))
 
 
 @pytest.mark.parametrize("num_seeds", [2, 3, 5])

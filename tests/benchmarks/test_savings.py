@@ -1,16 +1,20 @@
 """What the simulation of staged replication counts is what it says."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.calibration import FOURFOLD, simulate
+from benchmarks.judging import from_right
 from benchmarks.savings import (
     AT_MARGIN,
     BEGIN,
     COARSE,
+    DEVICES_B,
     END,
+    FRESH,
     LATE,
     NUM_SEEDS,
     STAGED,
@@ -27,7 +31,8 @@ from orchestrator.verdicts.judgement import Verdict
 def calm() -> Campaign:
     """Nothing differs, and a margin beyond all noise."""
     delta_points_A = np.zeros(FOURFOLD.num_arms)
-    return Campaign(simulate(FOURFOLD, NUM_SEEDS, delta_points_A, np.random.default_rng(3)), margin_points=30.0)
+    right_ASB = simulate(FOURFOLD, NUM_SEEDS, delta_points_A, np.random.default_rng(3))
+    return Campaign(from_right(right_ASB, DEVICES_B), margin_points=30.0)
 
 
 def test_a_grid_gives_every_arm_its_seeds(calm: Campaign) -> None:
@@ -42,14 +47,14 @@ def test_where_all_is_told_at_once_staged_replication_stops_at_the_screening(cal
 
 
 def test_confirming_one_improvement_takes_its_runs_and_those_of_the_reference(calm: Campaign) -> None:
-    better = Campaign(calm.correct_ASB.copy(), margin_points=1.0)
-    better.correct_ASB[7] = True
+    better = Campaign(replace(calm.outcomes, value_ASU=calm.outcomes.value_ASU.copy()), margin_points=1.0)
+    better.outcomes.value_ASU[7] = 100.0
     progress = better.judge(STAGED)
     assert better.verdicts[7] is Verdict.IMPROVED
     improved = sum(verdict is Verdict.IMPROVED for verdict in better.verdicts.values())
     estimates, trainings = better.confirm(progress)
     assert (len(estimates), trainings) == (improved, 2 * (improved + 1))
-    assert estimates[0].seeds == (10, 11)
+    assert estimates[0].seeds == tuple(FRESH)
 
 
 def test_designs_are_given_the_same_campaigns() -> None:

@@ -155,3 +155,30 @@ def test_the_worked_example_of_the_module_holds() -> None:
     looks = share_out((2, 3, 5, 8, 10), 0.05)
     assert [round(look.share, 2) for look in looks] == [0.3, 0.12, 0.2, 0.24, 0.14]
     assert [round(spent_p(p_value, looks[0]), 2) for p_value in (0.012, 0.03)] == [0.04, 0.1]
+
+
+class TestReferenceSeeds:
+    """A reference that k experiments share gets the root of k times their seeds (Dunnett 1955)."""
+
+    SHARED = {"baseline": None, **{f"E{number}": "baseline" for number in range(9)}}
+
+    @pytest.mark.parametrize(("most", "wanted"), [(0, 2), (4, 4), (10, 6)])
+    def test_it_is_given_the_root_of_their_number_up_to_the_most(self, most: int, wanted: int) -> None:
+        progress = Progress(self.SHARED, most)
+        cells = progress.ask(Look(2, 1.0, 1.0))
+        assert sorted(seed for name, seed in cells if name == "baseline") == list(range(wanted))
+        assert sorted(seed for name, seed in cells if name == "E3") == [0, 1]
+
+    def test_experiments_that_are_decided_ask_for_none(self) -> None:
+        progress = Progress(self.SHARED, 10)
+        progress.ask(Look(2, 0.5, 0.5))
+        progress.close(Look(2, 0.5, 0.5), {f"E{number}": 0.01 for number in range(8)})
+        progress.ask(Look(3, 0.5, 0.5))
+        assert (progress.given["baseline"], progress.given["E8"], progress.given["E3"]) == (6, 3, 2)
+
+    def test_no_seed_is_ever_taken_back(self) -> None:
+        progress = Progress(self.SHARED, 10)
+        for look in (Look(1, 0.3, 0.3), Look(2, 0.3, 0.3), Look(3, 0.4, 0.4)):
+            progress.ask(look)
+            progress.close(look, {})
+        assert progress.given["baseline"] == 9

@@ -201,11 +201,11 @@ class TestOneBadArm:
 
 
 class TestCollapsed:
-    PRIOR = VariancePrior(4.0, 1.0, 30.0)
+    USUAL = 1.0
 
     def found(self, *scores: float, sign: int = 1) -> tuple[int, ...]:
         points: Mapping[str, Mapping[int, float]] = {"arm": dict(enumerate(scores))}
-        return find_collapsed(ScoreTable(points, 0.1, sign=sign), self.PRIOR).get("arm", ())
+        return find_collapsed(ScoreTable(points, 0.1, sign=sign), self.USUAL).get("arm", ())
 
     def test_run_far_below_others_that_agree_is_set_aside(self) -> None:
         assert self.found(80.0, 30.0, 81.0) == (1,)
@@ -232,6 +232,14 @@ class TestCollapsed:
     def test_gap_is_counted_in_common_standard_deviations(self) -> None:
         assert self.found(80.0, 80.0, 80.0 - COLLAPSED - 0.1) == (2,)
         assert self.found(80.0, 80.0, 80.0 - COLLAPSED + 0.1) == ()
+
+    def test_four_configurations_are_enough_to_tell_which_run_collapsed(self) -> None:
+        calm = table(np.random.default_rng(1).normal(80, 1, (4, 3)))
+        scores = calm | {"arm2": calm["arm2"] | {1: 20.0}}
+        pool, without = (pool_arms(ScoreTable(each, 0.1)) for each in (scores, calm))
+        assert pool.collapsed == {"arm2": (1,)}
+        for arm in ("arm0", "arm1", "arm3"):
+            assert pool.spreads[arm].variance_points2 < 2.0 * without.spreads[arm].variance_points2
 
     def test_pool_has_the_spread_of_the_runs_that_are_left(self) -> None:
         scores = table(np.random.default_rng(0).normal(80, 1, (8, 3)))

@@ -146,6 +146,54 @@ class TestConfigurations:
         assert found.table.at_chance == {"E5"}
 
 
+class TestExtraSeeds:
+    """Seeds of one side alone count where the spread of both sides is known."""
+
+    @pytest.fixture
+    def plan(self, a_plan: Callable[..., Plan]) -> Plan:
+        return a_plan(EXPERIMENTS, seeds=tuple(range(10)))
+
+    def test_reference_at_ten_seeds_takes_two_fifths_off_the_variance_of_two_pairs(
+        self, plan: Plan, runs_of: RunsOf
+    ) -> None:
+        known = Pool(spreads={"baseline": Spread(1.0, 9.0), "E5": Spread(1.0, 9.0)})
+        few, many = ({"baseline": [0.8] * number, "E5": [0.8] * 2} for number in (2, 10))
+        variances = []
+        for outcomes in (few, many):
+            evidence = replace(gather(plan, runs_of(plan, outcomes), plan.campaign.judged), pool=known)
+            pairs = pair_arms(evidence, "E5", "baseline")
+            assert pairs.seeds == (0, 1)
+            spread = spread_between(evidence, "E5", "baseline", pairs)
+            assert spread is not None
+            variances.append(spread.variance_points2 / 2)
+        assert variances == pytest.approx([1.0, 0.6])
+
+    def test_without_a_pooled_spread_they_are_dropped(self, plan: Plan, runs_of: RunsOf) -> None:
+        evidence = gather(plan, runs_of(plan, {"baseline": [0.8] * 3, "E5": [0.8] * 2}), plan.campaign.judged)
+        pairs = pair_arms(evidence, "E5", "baseline")
+        assert (pairs.seeds, pairs.dropped_seeds, pairs.weights) == ((0, 1), (2,), None)
+
+    def test_one_common_seed_takes_what_runs_do_with_single_items_from_other_runs(
+        self, plan: Plan, runs_of: RunsOf
+    ) -> None:
+        known = Pool(spreads={"baseline": Spread(4.0, 9.0), "E5": Spread(4.0, 9.0)})
+        records = runs_of(plan, {"baseline": [0.8, 0.79, 0.81], "E5": [0.8]})
+        evidence = replace(gather(plan, records, plan.campaign.judged), pool=known)
+        pairs = pair_arms(evidence, "E5", "baseline")
+        # Three runs of the reference count a third each; the arm's only run takes the reference's noise.
+        assert pairs.weights is not None
+        assert pairs.weights.reference == pytest.approx(dict.fromkeys(range(3), 1 / 3))
+        assert pairs.rest_points2 == pytest.approx(evidence.table.item_points2["baseline"] * (1 + 1 / 3))
+
+    def test_runs_that_collapsed_are_in_no_score(self, a_plan: Callable[..., Plan], runs_of: RunsOf) -> None:
+        plan = a_plan(FAR, seeds=(0, 1, 2))
+        records = runs_of(plan, {name: [0.8, 0.81, 0.79] for name in IDEAS} | {"D3": [0.8, 0.1, 0.81]})
+        evidence = gather(plan, records, plan.campaign.judged)
+        assert [evidence.collapsed(name) for name in IDEAS] == [(1,) if name == "D3" else () for name in IDEAS]
+        assert sorted(evidence.scores["D3"]) == [0, 2]
+        assert set(evidence.table.points["D3"]) == {0, 1, 2}
+
+
 SEEDS = (0, 1, 4)
 FAR = {"E5": {"change": {"loss.kind": "focal"}}, "H2": {"on": "E5", "change": {"model.depth": 2}}} | {
     f"D{depth}": {"change": {"model.depth": depth}} for depth in (3, 5, 6)
@@ -324,6 +372,15 @@ class TestStagedInteractions:
             return found
 
         return of
+
+    def test_p_value_counts_for_each_look_that_might_have_been_the_last(
+        self, judged: Callable[..., InteractionJudgement]
+    ) -> None:
+        found = judged(
+            {"baseline": [0.5, 0.5], "A": [0.8, 0.8], "B": [0.75, 0.75], "other": [0.5, 0.5], "A-and-B": [0.95, 0.96]}
+        )
+        assert found.contrast.p_value is not None
+        assert found.adjusted_p_value == pytest.approx(min(1.0, len(self.STAGING.looks) * found.contrast.p_value))
 
     def test_waits_for_the_first_look(self, judged: Callable[..., InteractionJudgement]) -> None:
         found = judged(self.SURE | {"other": [0.5]})

@@ -1,7 +1,7 @@
 """Each rule of a verdict, in the order in which they are asked."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Any
 
@@ -442,3 +442,90 @@ def test_inside_the_margin_comes_before_the_sign(
     delta_points: float, adjusted_p: float, equivalence_p: float, verdict: Verdict
 ) -> None:
     assert decide_verdict(delta_points, adjusted_p, equivalence_p, 0.05) is verdict
+
+
+class TestCollapsed:
+    """One run that collapsed touches no other verdict."""
+
+    NAMES = tuple(f"clip{number}" for number in range(8))
+    GOOD: Mapping[str, tuple[int, ...]] = {
+        "baseline": (800, 806, 797),
+        "clip0": (803, 801, 800),
+        "clip1": (852, 849, 855),
+        "clip2": (745, 752, 749),
+        "clip3": (799, 804, 796),
+        "clip4": (802, 797, 799),
+        "clip5": (861, 855, 863),
+        "clip6": (801, 803, 795),
+        "clip7": (798, 806, 799),
+    }
+
+    @pytest.fixture
+    def found(self, a_plan: Builder, runs_of: RunsOf) -> Callable[..., dict[str, Judgement]]:
+        changes = {name: {"change": {"optim.clip_norm": 2.0 + number}} for number, name in enumerate(self.NAMES)}
+
+        def judged(num_seeds: int, **other: Any) -> dict[str, Judgement]:
+            plan = a_plan(changes, seeds=tuple(range(num_seeds)), margin=3.0)
+            given = {
+                name: [outcomes(each) if isinstance(each, int) else each for each in of[:num_seeds]]
+                for name, of in {**self.GOOD, **other}.items()
+            }
+            return judge(plan, runs_of(plan, given))
+
+        return judged
+
+    @pytest.mark.parametrize("num_seeds", [2, 3])
+    @pytest.mark.parametrize("arm", ["clip3", "clip1"])
+    def test_no_other_verdict_changes_and_no_other_interval_widens_by_a_fifth(
+        self, found: Any, num_seeds: int, arm: str
+    ) -> None:
+        before, after = found(num_seeds), found(num_seeds, **{arm: (self.GOOD[arm][0], 100, self.GOOD[arm][2])})
+        for name in set(self.NAMES) - {arm}:
+            assert after[name].verdict is before[name].verdict
+            widths = [of[name].high_points - of[name].low_points for of in (before, after)]
+            assert widths[1] < 1.2 * widths[0]
+
+    def test_its_seed_is_told_and_its_score_is_in_no_mean(self, found: Any) -> None:
+        judgement = found(3, clip1=(852, 100, 855))["clip1"]
+        assert judgement.collapsed_seeds == (1,)
+        assert judgement.score_of == pytest.approx({0: 85.2, 1: 10.0, 2: 85.5})
+        assert judgement.score == pytest.approx((85.2 + 85.5) / 2)
+        assert (judgement.seeds, judgement.extra_seeds) == ((0, 2), (1,))
+        assert judgement.verdict is Verdict.IMPROVED
+
+    def test_of_two_runs_none_is_set_aside(self, found: Any) -> None:
+        judgement = found(2, clip1=(852, 100))["clip1"]
+        assert judgement.collapsed_seeds == ()
+        assert judgement.verdict is Verdict.INCONCLUSIVE
+
+    def test_arm_that_a_guard_stops_moves_others_through_the_pooled_spread_alone(self, found: Any) -> None:
+        before, after = found(3), found(3, clip3=(SLOW, SLOW, SLOW))
+        assert after["clip3"].verdict is Verdict.TOO_SLOW
+        for name in set(self.NAMES) - {"clip3"}:
+            for field in (
+                "seeds",
+                "delta_points",
+                "delta_points_of",
+                "rest_error_points",
+                "item_error_points",
+                "score",
+            ):
+                assert getattr(after[name], field) == getattr(before[name], field)
+            widths = [of[name].high_points - of[name].low_points for of in (before, after)]
+            assert widths[1] == pytest.approx(widths[0], rel=0.2)
+
+
+class TestExtraSeeds:
+    def test_reference_with_more_seeds_makes_every_interval_narrower(self, a_plan: Builder, runs_of: RunsOf) -> None:
+        changes = {f"clip{number}": {"change": {"optim.clip_norm": 2.0 + number}} for number in range(6)}
+        plan = a_plan(changes, seeds=tuple(range(10)))
+        rng = np.random.default_rng(0)
+        shares = {name: (0.8 + rng.normal(0, 0.02, 2)).tolist() for name in changes}
+        more = (0.8 + rng.normal(0, 0.02, 10)).tolist()
+        few, many = (
+            judge(plan, runs_of(plan, shares | {"baseline": more[:number]}, num_items=2000)) for number in (2, 10)
+        )
+        for name in changes:
+            assert (many[name].seeds, many[name].extra_seeds) == ((0, 1), tuple(range(2, 10)))
+            assert many[name].delta_points_of == pytest.approx(few[name].delta_points_of)
+            assert many[name].high_points - many[name].low_points < few[name].high_points - few[name].low_points

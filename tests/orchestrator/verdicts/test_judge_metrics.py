@@ -12,7 +12,7 @@ from orchestrator.task.spec import ItemsSpec, ResampledSpec
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.judgement import Judgement, Verdict
 from orchestrator.verdicts.staged import judge_as_declared
-from tests.builders.stranger_plans import build_numbers, build_stranger, build_told, score_items
+from tests.builders.stranger_plans import EXPERIMENTS, build_numbers, build_stranger, build_told, score_items
 
 LOSS = {"val_loss": {"better": "lower", "margin": 0.02}}
 LATENCY = {"better": "lower", "margin": "5%", "unit": "ms", "role": "no_worse", "from": {"file": "b.json", "key": "p"}}
@@ -169,6 +169,22 @@ class TestRoles:
         ]
         assert adjusted == pytest.approx(ADJUST["holm"](tests, np.eye(4)))
         assert (found["slow"].num_compared, found["slow"].others[0].role) == (4, "judged")
+
+    def test_run_that_collapsed_by_one_metric_is_in_no_mean_of_that_one(self) -> None:
+        accuracy = {"better": "higher", "margin": 0.01, "role": "judged"}
+        metrics = {"val_loss": {**LOSS["val_loss"], "role": "judged"}, "accuracy": accuracy}
+        more = EXPERIMENTS | {"mild": {"change": {"optim.learning_rate": 2e-4}}}
+        plan = build_stranger(metrics, seeds=SEEDS, experiments=more)
+        told = {
+            name: {"val_loss": shifted(0.01), "accuracy": [0.80 + by, 0.81 - by, 0.80]}
+            for name, by in (("baseline", 0.0), ("slow", 0.002), ("fast", 0.004), ("wild", -0.003), ("mild", 0.001))
+        }
+        told["slow"]["accuracy"] = [0.80, 0.10, 0.81]
+        found = judge(plan, build_numbers(plan, told, 1e-4))["slow"]
+        other = found.others[0]
+        assert other.delta_points_of.keys() == {0, 2}
+        assert other.score == pytest.approx(0.805)
+        assert (found.collapsed_seeds, found.score) == ((), pytest.approx(np.mean(shifted(0.01))))
 
     def test_looks_decide_by_the_main_metric(self) -> None:
         staging = StagingSpec(screen_seeds=2, max_seeds=2, confirm_seeds=2)

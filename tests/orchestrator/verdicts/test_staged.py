@@ -285,3 +285,48 @@ def test_the_plan_of_a_report_holds_the_runs_that_were_asked_for_and_no_others(p
     assert told.campaign.seeds == (0, 1)
     assert {run.id for run in told.runs} == {plan.run_of[name, seed] for name in plan.arms for seed in (0, 1)}
     assert judgements.keys() == plan.arms.keys()
+
+
+class TestFirstLookAtOneSeed:
+    """The spread comes from the reference, which has the root of 25 times as many seeds as each of 25 experiments."""
+
+    STAGING = StagingSpec(screen_seeds=1, max_seeds=4, reference_seeds=10)
+    NAMES = tuple(f"clip{number}" for number in range(25))
+    CALM: Mapping[str, list[int]] = {
+        "baseline": [400, 402, 399, 401, 400],
+        **{f"clip{number}": [401] for number in range(25)},
+    }
+
+    @pytest.fixture
+    def judged(self, a_plan: Callable[..., Plan], runs_of: RunsOf) -> Callable[[Mapping[str, Any]], StagedVerdicts]:
+        changes = {name: {"change": {"optim.clip_norm": 2.0 + number}} for number, name in enumerate(self.NAMES)}
+        plan = a_plan(changes, seeds=self.STAGING.all_seeds((0,)), staging=self.STAGING, margin=8.0)
+
+        def of(outcomes: Mapping[str, Any]) -> StagedVerdicts:
+            given = {name: [scored(each) for each in counts] for name, counts in outcomes.items()}
+            return judge_staged(plan, runs_of(plan, given), self.STAGING)
+
+        return of
+
+    def test_it_wants_one_seed_of_each_and_five_of_the_reference(self, judged: Any) -> None:
+        wanted = judged({}).wanted
+        assert sorted(seed for name, seed in wanted if name == "baseline") == [0, 1, 2, 3, 4]
+        assert {(name, seed) for name, seed in wanted if name != "baseline"} == {(name, 0) for name in self.NAMES}
+
+    def test_difference_beyond_any_doubt_has_its_verdict_and_the_others_have_theirs(self, judged: Any) -> None:
+        found = judged({**self.CALM, "clip3": [50]})
+        judgement = found.judgements["clip3"]
+        assert (judgement.verdict, judgement.look_seeds, judgement.seeds) == (Verdict.REGRESSION, 1, (0,))
+        assert judgement.extra_seeds == (1, 2, 3, 4)
+        assert found.judgements["clip4"].verdict is Verdict.NO_CHANGE
+
+    def test_difference_that_an_unlucky_seed_may_make_waits(self, judged: Any) -> None:
+        found = judged({**self.CALM, "baseline": [400, 416, 384, 408, 392], "clip3": [370]})
+        assert found.decisions["clip3"].state is SeedDecisionState.UNDECIDED
+        assert ("clip3", 1) in found.wanted
+
+    def test_reference_with_few_seeds_lends_no_spread_and_the_file_is_told_so(self) -> None:
+        with pytest.raises(
+            ValueError, match="reference_seeds 4 shows too little of it; use reference_seeds of 5 or more"
+        ):
+            StagingSpec(screen_seeds=1, reference_seeds=4)

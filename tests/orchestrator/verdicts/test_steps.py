@@ -123,6 +123,88 @@ class TestAgreement:
             assert (steps.replicates is not None) == (name != "E5" and steps.error is not None)
 
 
+class TestMoreSeeds:
+    """Seeds of one side, runs set aside and few differing items are worked out as they were judged."""
+
+    @given(
+        outcomes=st.fixed_dictionaries(
+            {name: st.lists(ENDING, min_size=1, max_size=4) for name in TRAINED}
+            | {"baseline": st.lists(ACCURACY, min_size=3, max_size=8)}
+        ),
+        correction=st.sampled_from(["dunnett", "holm"]),
+    )
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_every_number_is_the_one_that_was_judged(
+        self, judged: Callable[..., Judged], outcomes: dict[str, Any], correction: Any
+    ) -> None:
+        plan, records, judgements = judged(outcomes, seeds=tuple(range(8)), judging=JudgingSpec(correction=correction))
+        for name, judgement in judgements.items():
+            steps = work_out(plan, records, judgements, name)
+            found = numbers_of(steps)
+            assert found == {field: getattr(judgement, field) for field in found}
+            assert steps.extra_seeds == judgement.extra_seeds
+            assert steps.collapsed.get(name, ()) == (judgement.collapsed_seeds if judgement.reference else ())
+            if steps.error:
+                assert (steps.weights is None) == (not judgement.extra_seeds)
+
+    def test_weighted_mean_and_its_spread_come_out_by_hand(self, judged: Callable[..., Judged]) -> None:
+        few = {name: [0.8, 0.82] for name in TRAINED}
+        outcomes = few | {"baseline": [0.8, 0.79, 0.81, 0.83, 0.80, 0.78, 0.79], "E5": [0.85, 0.86]}
+        steps = work_out(*judged(outcomes, seeds=tuple(range(7))), "E5")
+        weights, share = steps.weights, 0.0
+        assert weights is not None
+        assert steps.error is not None
+        assert sorted(weights.extra["baseline"]) == [2, 3, 4, 5, 6]
+        assert (weights.extra["E5"], weights.common_share["E5"]) == ({}, pytest.approx(1.0))
+        share = weights.common_share["baseline"]
+        common = np.mean([seed.reference_score for seed in steps.seeds])
+        reference = share * common + (1 - share) * np.mean(list(weights.extra["baseline"].values()))
+        ours = np.mean([seed.experiment_score for seed in steps.seeds])
+        assert steps.delta_points == pytest.approx(ours - reference)
+        assert weights.squares["baseline"] == pytest.approx(share**2 / 2 + (1 - share) ** 2 / 5)
+        assert weights.apart == pytest.approx((1 - share) ** 2 / 2 + (1 - share) ** 2 / 5)
+        of_mean = weights.apart * weights.common_points**2 + sum(
+            weights.squares[side.side] * side.pooled_points**2 for side in steps.spreads
+        )
+        assert steps.error.spread_points == pytest.approx((2 * of_mean) ** 0.5)
+        said = "\n".join(say_steps(steps))
+        assert f"baseline: {share:.4f} from the common seeds, {1 - share:.4f} from the others" in said
+        assert "baseline alone: 81.000 % at seed 2, 83.000 % at seed 3" in said
+
+    def test_run_that_collapsed_is_said_to_be_set_aside(self, judged: Callable[..., Judged]) -> None:
+        outcomes = {name: [0.8, 0.82, 0.79] for name in TRAINED} | {"wide": [0.8, 0.1, 0.81]}
+        plan, records, judgements = judged(outcomes, seeds=(0, 1, 2))
+        steps = work_out(plan, records, judgements, "wide")
+        assert judgements["wide"].collapsed_seeds == (1,)
+        assert steps.collapsed == {"wide": (1,)}
+        assert [seed.seed for seed in steps.seeds] == [0, 2]
+        assert "Set aside: wide at seed 1, far below its other runs, which agree." in "\n".join(say_steps(steps))
+        found = numbers_of(steps)
+        assert found == {field: getattr(judgements["wide"], field) for field in found}
+
+    def test_few_differing_items_are_said_to_have_the_score_intervals_error(
+        self, judged: Callable[..., Judged]
+    ) -> None:
+        right_B = np.arange(200) < 190
+        other_B = right_B.copy()
+        other_B[:2] = False
+        outcomes = {name: [right_B, right_B] for name in TRAINED} | {"E5": [other_B, right_B]}
+        plan, records, judgements = judged(outcomes)
+        steps = work_out(plan, records, judgements, "E5")
+        assert steps.is_sparse
+        assert "at least that of the score interval (Tango 1998), as few bursts differ" in "\n".join(say_steps(steps))
+        found = numbers_of(steps)
+        assert found == {field: getattr(judgements["E5"], field) for field in found}
+
+    def test_arm_far_wider_than_the_others_is_named(self, judged: Callable[..., Judged]) -> None:
+        outcomes = {name: [0.8, 0.82, 0.79, 0.81] for name in TRAINED} | {"wide": [0.2, 0.9, 0.4, 0.7]}
+        steps = work_out(*judged(outcomes, seeds=(0, 1, 2, 3)), "wide")
+        assert steps.pool is not None
+        assert steps.pool.outliers == ("wide",)
+        words = "Configurations far wider than these keep the spread of their own runs: wide."
+        assert words in "\n".join(say_steps(steps))
+
+
 class TestStaged:
     """Where seeds are given out look by look, counts are worked out and the rest is as it was judged at the look."""
 
