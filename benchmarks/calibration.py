@@ -259,9 +259,10 @@ def main(words: list[str] | None = None) -> int:
     """Simulate, print, and write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calibration", description="Verdicts held to the truth.")
     parser.add_argument("--quick", action="store_true", help="a few campaigns: the figures say little")
+    parser.add_argument("--campaigns", type=int, default=400, metavar="N", help="campaigns of each truth a row")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables between the marks of this file")
     options = parser.parse_args(words)
-    publish(lines(2 if options.quick else 400), options.write, (BEGIN, END))
+    publish(lines(2 if options.quick else options.campaigns), options.write, (BEGIN, END))
     return 0
 
 
