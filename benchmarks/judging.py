@@ -13,8 +13,8 @@ from orchestrator.stats.correlation import Contrast, correlations
 from orchestrator.stats.estimate import Estimate, estimate_delta
 from orchestrator.stats.multiplicity import ADJUST
 from orchestrator.stats.pairing import PairedDifferences, join_seeds
-from orchestrator.stats.pool import Pool, ScoreTable, pool_arms
-from orchestrator.stats.spread import Spread
+from orchestrator.stats.pool import Pool, pool_arms
+from orchestrator.stats.spread import ScoreTable, Spread
 from orchestrator.stats.variance import stratified_variance
 from orchestrator.stats.weights import SeedWeights, SideVariances, mean_spread
 

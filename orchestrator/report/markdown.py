@@ -103,8 +103,7 @@ def render_markdown(
         "campaign": plan.campaign,
         "by_seeds": any(judgement.rests_on == "seeds" and judgement.seeds for judgement in judgements.values()),
         "any_no_keeper": any(NO_KEEPER in marks(judgement) for judgement in judgements.values()),
-        "few_clusters": any(FEW_CLUSTERS in marks(judgement) for judgement in judgements.values()),
-        "alike_items": any(ALIKE_ITEMS in marks(judgement) for judgement in judgements.values()),
+        **_cautions(judgements),
         "others": [row for name in _in_order(judgements, sign) for row in metric_rows(findings, name)],
         "unread": describe_unread(plan, findings.records),
         "coverage": wording.coverage(plan.campaign.judging.level),
@@ -134,6 +133,12 @@ def render_markdown(
     }
     # Names come from users and stand in many places. A terminal must not obey a control sign in any of them.
     return visible(make_environment().get_template("report.md.j2").render(context))
+
+
+def _cautions(judgements: Judgements) -> dict[str, bool]:
+    """Say which cautions stand beside some verdict, since the report then explains them."""
+    all_marks = "".join(marks(judgement) for judgement in judgements.values())
+    return {"few_clusters": FEW_CLUSTERS in all_marks, "alike_items": ALIKE_ITEMS in all_marks}
 
 
 def _interval_context(findings: Findings) -> dict[str, Any]:

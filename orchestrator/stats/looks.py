@@ -96,8 +96,9 @@ class Progress:
     def _wanted(self, name: str, look: Look) -> int:
         """Return the number of seeds of an arm at a look; a reference of many experiments gets more than they.
 
-        Source: Dunnett, A multiple comparison procedure for comparing several treatments with a control (1955): the
-        variances of k differences are smallest if the control has the root of k times as many runs.
+        The variances of k differences are smallest if the control has the root of k times as many runs.
+
+        Source: Dunnett, A multiple comparison procedure for comparing several treatments with a control (1955).
         """
         compared = self.compared
         shared_by = sum(compared[other] == name for other in self.undecided)

@@ -16,8 +16,8 @@ One unusual arm must not change the others, so three things are done:
 - An arm whose variance lies far above the others' is an outlier. It has no part in the prior, and keeps its own spread.
 - A run that collapsed is set aside: it lies far below its arm's other runs, and these agree.
 
-Items say more: a run that is scored on few items varies by their luck alone, and this part of the variance is known
-from thousands of outcomes. Only the rest can differ from arm to arm by an unknown factor, which bounds the difference.
+Items say more. A run that is scored on few items varies by their luck alone. This part of the variance is known from
+thousands of outcomes. Only the rest can differ from arm to arm by an unknown factor, which bounds the difference.
 """
 
 import math
@@ -28,11 +28,9 @@ import numpy as np
 from scipy.special import digamma, gammaincinv, polygamma
 from scipy.stats import f as f_distribution
 
-from orchestrator.stats.spread import Spread, rounding_variance
+from orchestrator.stats.spread import Points, ScoreTable, Spread, rounding_variance
 from orchestrator.stats.variance import Floats
 
-Points = Mapping[str, Mapping[int, float]]
-"""Arm -> seed -> score in points; cells may be missing."""
 MIN_POOLED = 4
 """Least number of arms for a prior: fewer (three comparisons) do not tell it from chance."""
 MIN_FREEDOM = 0.5
@@ -50,23 +48,6 @@ COLLAPSED = 10.0
 MAX_ROUNDS = 50
 SETTLED = 1e-9
 """Largest relative change of a variance in a last round."""
-
-
-@dataclass(frozen=True)
-class ScoreTable:
-    """The scores of one metric by arm and seed, on the scale of the judgement."""
-
-    points: Points
-    step_points: float
-    """Smallest step of a score, for the rounding."""
-    sign: int = 1
-    """1 where a higher score is better, -1 where a lower one is."""
-    item_points2: Mapping[str, float] = field(default_factory=dict)
-    """Arm -> the part of one run's variance that its items explain, squared points; only where there are items."""
-    at_chance: frozenset[str] = frozenset()
-    """Arms that only guess. They cannot vary as others do, so they say nothing about these."""
-    borrows: bool = False
-    """Whether an arm with one run takes the spread of the few arms that have more, as unequal as arms may be."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ from scipy.optimize import brentq
 from scipy.special import chdtri, ndtr, stdtrit
 
 from orchestrator.stats.designs import Design
-from orchestrator.stats.pool import MIN_POOLED, ScoreTable, pool_arms
+from orchestrator.stats.pool import MIN_POOLED, pool_arms
+from orchestrator.stats.spread import ScoreTable
 
 Floats = NDArray[np.float64]
 

@@ -1,6 +1,10 @@
-"""The variance of one run's score over seeds, and how well it is known. Pure."""
+"""Scores by arm and seed, and the variance of one run's score over seeds. Values, and how they combine. Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Points = Mapping[str, Mapping[int, float]]
+"""Arm -> seed -> score in points; cells may be missing."""
 
 
 @dataclass(frozen=True)
@@ -9,6 +13,23 @@ class Spread:
 
     variance_points2: float
     degrees_of_freedom: float
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """The scores of one metric by arm and seed, on the scale of the judgement."""
+
+    points: Points
+    step_points: float
+    """Smallest step of a score, for the rounding."""
+    sign: int = 1
+    """1 where a higher score is better, -1 where a lower one is."""
+    item_points2: Mapping[str, float] = field(default_factory=dict)
+    """Arm -> the part of one run's variance that its items explain, squared points; only where there are items."""
+    at_chance: frozenset[str] = frozenset()
+    """Arms that only guess. They cannot vary as others do, so they say nothing about these."""
+    borrows: bool = False
+    """Whether an arm with one run takes the spread of the few arms that have more, as unequal as arms may be."""
 
 
 def rounding_variance(step_points: float) -> float:

@@ -40,10 +40,8 @@ from orchestrator.verdicts.comparisons import (
     SHARE_STEP,
     Evidence,
     Scores,
-    adjust,
     comparison,
     configuration,
-    distinct_p_values,
     items_of,
     judged_measure,
     pair_arms,
@@ -52,6 +50,7 @@ from orchestrator.verdicts.comparisons import (
     side_variances,
     spread_between,
 )
+from orchestrator.verdicts.family import adjust, distinct_p_values
 from orchestrator.verdicts.judge import compare_all, gather_all
 from orchestrator.verdicts.judgement import ONLY_LOOK, Judgement, Judgements
 from orchestrator.verdicts.scale import LOG_SCALE, Scale
@@ -71,10 +70,7 @@ def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: s
     judgement, arm = judgements[experiment], plan.arms[experiment]
     is_staged = plan.campaign.staging is not None
     if is_staged:
-        # A look judges only the runs that it asked for.
-        plan = structs.replace(
-            plan, campaign=structs.replace(plan.campaign, seeds=judgement.seeds + judgement.extra_seeds)
-        )
+        plan = _at_look(plan, judgement)
     # Every step is of the whole campaign: pooling and correction use every arm, also for one verdict.
     all_evidence = gather_all(plan, records)
     evidence = all_evidence[plan.campaign.judged.name]
@@ -111,6 +107,12 @@ def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: s
     if arm.control == "shuffled_labels":
         return steps
     return structs.replace(steps, tests=_test_step(all_evidence, judgements, experiment))
+
+
+def _at_look(plan: Plan, judgement: Judgement) -> Plan:
+    """Return the plan with the seeds of a verdict: a look judges only the runs that it asked for."""
+    seeds = judgement.seeds + judgement.extra_seeds
+    return structs.replace(plan, campaign=structs.replace(plan.campaign, seeds=seeds))
 
 
 def _mean_points(pairs: PairedDifferences) -> float | None:

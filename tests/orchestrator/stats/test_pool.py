@@ -16,8 +16,6 @@ from orchestrator.stats.pool import (
     OUTLIER_LEVEL,
     PLAUSIBLE_FREEDOM,
     UNEQUAL,
-    Points,
-    ScoreTable,
     VariancePrior,
     borrowed_prior,
     common_variance,
@@ -30,7 +28,7 @@ from orchestrator.stats.pool import (
     seed_table,
     trigamma_inverse,
 )
-from orchestrator.stats.spread import Spread, difference_spread
+from orchestrator.stats.spread import Points, ScoreTable, Spread, difference_spread
 
 UNBALANCED: Points = {
     "a": {0: 80.0, 1: 82.0, 2: 81.0},

@@ -13,9 +13,9 @@ from orchestrator.stats.designs import Design
 from orchestrator.stats.estimate import equivalence_p_value, estimate_delta
 from orchestrator.stats.multiplicity import holm_adjust
 from orchestrator.stats.pairing import PairedDifferences
-from orchestrator.stats.pool import ScoreTable, pool_arms
+from orchestrator.stats.pool import pool_arms
 from orchestrator.stats.power import POWER, ErrorModel, Rules, power, reference_factor, see
-from orchestrator.stats.spread import difference_spread
+from orchestrator.stats.spread import ScoreTable, difference_spread
 
 Floats = NDArray[np.float64]
 SMALL_MARGIN = 1e-6

@@ -17,17 +17,14 @@ from orchestrator.runs.folder import Result
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.estimate import estimate_delta
 from orchestrator.stats.pairing import PairedDifferences
-from orchestrator.stats.pool import Pool, ScoreTable, pool_arms
-from orchestrator.stats.spread import Spread, rounding_variance
+from orchestrator.stats.pool import Pool, pool_arms
+from orchestrator.stats.spread import ScoreTable, Spread, rounding_variance
 from orchestrator.stats.weights import SideVariances
 from orchestrator.verdicts import comparisons
 from orchestrator.verdicts.comparisons import (
     Evidence,
-    adjust,
     comparison,
     configuration,
-    contrast_of,
-    distinct_p_values,
     gather,
     item_points2,
     pair_arms,
@@ -38,6 +35,7 @@ from orchestrator.verdicts.comparisons import (
     side_variances,
     spread_between,
 )
+from orchestrator.verdicts.family import adjust, contrast_of, distinct_p_values
 from orchestrator.verdicts.interactions import Additivity, InteractionJudgement, judge_interactions
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.judgement import Verdict
