@@ -102,9 +102,7 @@ def render_markdown(
     context = {
         "campaign": plan.campaign,
         "by_seeds": any(judgement.rests_on == "seeds" and judgement.seeds for judgement in judgements.values()),
-        "any_no_keeper": any(NO_KEEPER in marks(judgement) for judgement in judgements.values()),
-        "few_clusters": any(FEW_CLUSTERS in marks(judgement) for judgement in judgements.values()),
-        "alike_items": any(ALIKE_ITEMS in marks(judgement) for judgement in judgements.values()),
+        **_mark_context(judgements),
         "others": [row for name in _in_order(judgements, sign) for row in metric_rows(findings, name)],
         "unread": describe_unread(plan, findings.records),
         "coverage": wording.coverage(plan.campaign.judging.level),
@@ -134,6 +132,16 @@ def render_markdown(
     }
     # Names come from users and stand in many places. A terminal must not obey a control sign in any of them.
     return visible(make_environment().get_template("report.md.j2").render(context))
+
+
+def _mark_context(judgements: Judgements) -> dict[str, bool]:
+    """Say which marks stand beside a verdict, since the report explains those alone."""
+    shown = {mark for judgement in judgements.values() for mark in marks(judgement)}
+    return {
+        "any_no_keeper": NO_KEEPER in shown,
+        "few_clusters": FEW_CLUSTERS in shown,
+        "alike_items": ALIKE_ITEMS in shown,
+    }
 
 
 def _interval_context(findings: Findings) -> dict[str, Any]:

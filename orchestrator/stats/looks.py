@@ -96,7 +96,7 @@ class Progress:
     def _wanted(self, name: str, look: Look) -> int:
         """Return the number of seeds of an arm at a look; a reference of many experiments gets more than they.
 
-        Source: Dunnett, A multiple comparison procedure for comparing several treatments with a control (1955): the
+        Source: Dunnett, A multiple comparison procedure for comparing several treatments with a control (1955). The
         variances of k differences are smallest if the control has the root of k times as many runs.
         """
         compared = self.compared

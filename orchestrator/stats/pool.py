@@ -16,7 +16,7 @@ One unusual arm must not change the others, so three things are done:
 - An arm whose variance lies far above the others' is an outlier. It has no part in the prior, and keeps its own spread.
 - A run that collapsed is set aside: it lies far below its arm's other runs, and these agree.
 
-Items say more: a run that is scored on few items varies by their luck alone, and this part of the variance is known
+Items say more. A run that is scored on few items varies by their luck alone. This part of the variance is known
 from thousands of outcomes. Only the rest can differ from arm to arm by an unknown factor, which bounds the difference.
 """
 

@@ -1,7 +1,7 @@
 """How much each run counts in a difference, where one side has more seeds than the other. Pure.
 
 Runs at the seeds that both sides have are compared in pairs, since what a seed does to all arms cancels there. Runs at
-other seeds of one side still say how good that side is. Both are used, with the weights of least variance: if seeds do
+other seeds of one side still say how good that side is. Both are used, with the weights of least variance. If seeds do
 nothing to all arms alike, every run of a side counts the same; if they do much, only the pairs count.
 
 Example: the reference has ten runs and the experiment two, at seeds 0 and 1. Seeds do nothing to all arms alike, and a

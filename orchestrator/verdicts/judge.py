@@ -11,7 +11,7 @@ The first rule that fits gives the verdict. The level is `judging.level` (0.05).
    real difference that does not matter. The test is not corrected for many experiments. A change as large as the margin
    is called no_change at most 5 % of the time.
    A seed that failed by the experiment's own doing (diverged, not finite, out of memory) bars `no_change` and
-   `improved`: the seeds that are left are the lucky ones. A regression may still be told. A failure on either side is
+   `improved`. The seeds that are left are the lucky ones. A regression may still be told. A failure on either side is
    marked fragile.
 4. The difference is significant among all comparisons of its family (`judging.family`): `improved` or `regression`. The
    p-value is adjusted as `judging.correction` says, since one of twenty null comparisons is below 0.05 by chance.
