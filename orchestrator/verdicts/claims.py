@@ -12,8 +12,8 @@ The smallest detectable effect is the difference that a two-sided test at the ca
 counts the sampling error of a run twice, which is conservative.
 
 If the source reports a configuration more than once, the claim is first held against that. The value |claim| /
-(sqrt(2) s) is tested by Student's t, where s is the deviation of a run and has the freedom of the repeats. A claim
-not beyond it is "within the source's own repeat". That contradicts nothing: so few runs cannot tell such a difference
+(sqrt(2) s) is tested by Student's t. Here s is the deviation of a run, with the freedom of the repeats. A claim not
+beyond it is "within the source's own repeat". That contradicts nothing: so few runs cannot tell such a difference
 from seed noise.
 
 Example: accuracies of 85.0 % and 84.0 % on 1,000 bursts. The sampling error is 1.6 points, so 4.5 points could have

@@ -30,12 +30,13 @@ def test_ranges_make_sessions_the_units_of_runs_that_are_there(study: Study) -> 
     # The other test of this study writes its own campaign.
     study.write_campaign(BASE)
     before = {folder.path.name for folder in study.folders()}
-    assert "30 sessions" not in report_of(study)
+    assert "session" not in report_of(study)
     study.write_campaign(BASE, RANGES)
     study.must("run")
     assert {folder.path.name for folder in study.folders()} == before
     # Ten devices of three sessions each.
-    assert "30 sessions" in report_of(study)
+    assert "from sessions" in report_of(study)
+    assert "Over the 30 sessions that" in study.must("why", "E5")
 
 
 def test_ranges_that_leave_out_packets_are_refused_where_they_stand(study: Study) -> None:
@@ -59,4 +60,5 @@ def test_a_data_set_is_read_by_the_run_and_a_missing_one_is_told_before_training
     session_B = read_predictions(study.folders()[0].predictions)["LocD"].session_B
     assert session_B is not None
     assert session_B.tolist()[:4] == ["0/0", "0/0", "0/1", "0/1"]
-    assert "40 sessions" in report_of(study)
+    assert "from sessions" in report_of(study)
+    assert "Over the 40 sessions that" in study.must("why", "E5")
