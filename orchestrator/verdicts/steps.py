@@ -75,7 +75,6 @@ def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: s
     all_evidence = gather_all(plan, records)
     evidence = all_evidence[plan.campaign.judged.name]
     pairs, sides = _join(evidence, experiment)
-    names = (experiment, arm.reference) if arm.reference else ()
     steps = Arithmetic(
         experiment=experiment,
         reference=arm.reference,
@@ -94,7 +93,7 @@ def work_out(plan: Plan, records: Records, judgements: Judgements, experiment: s
         # The weights of seeds that one side lacks are those of the look, from all its runs.
         delta_points=judgement.delta_points if is_staged else _mean_points(pairs),
         extra_seeds=judgement.extra_seeds,
-        collapsed={name: seeds for name in names if (seeds := evidence.collapsed(name))},
+        collapsed={name: seeds for name in (experiment, arm.reference) if name and (seeds := evidence.collapsed(name))},
         at_look=_look_step(judgement) if is_staged else None,
         others=_other_steps(plan.campaign, judgement),
     )

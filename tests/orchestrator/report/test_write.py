@@ -196,7 +196,7 @@ class TestForeignWords:
     def test_bars_and_line_ends_in_a_reason_break_no_table(self, plan: Plan, render: Callable[..., str]) -> None:
         broken = "RuntimeError: a | b\n\n| c |\r\n# not a heading"
         markdown = render(plan, OUTCOMES | {"wide": msgspec.structs.replace(SLOW, reason=broken)})
-        assert {len(row) for row in rows_of(markdown, "### Loss")} == {8}
+        assert {len(row) for row in rows_of(markdown, "### Loss")} == {9}
         assert "<td>RuntimeError: a | b | c | # not a heading</td>" in render_page("t", markdown, {})
 
     def test_every_table_has_as_many_cells_as_its_head(self, a_plan: Builder, render: Callable[..., str]) -> None:
