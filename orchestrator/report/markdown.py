@@ -18,6 +18,7 @@ from orchestrator.report.escape import escape_cell, escape_text
 from orchestrator.report.sections import (
     ALIKE_ITEMS,
     FEW_CLUSTERS,
+    LOOKED_AGAIN,
     NO_KEEPER,
     describe_accepted,
     describe_start,
@@ -105,6 +106,7 @@ def render_markdown(
         "any_no_keeper": any(NO_KEEPER in marks(judgement) for judgement in judgements.values()),
         "few_clusters": any(FEW_CLUSTERS in marks(judgement) for judgement in judgements.values()),
         "alike_items": any(ALIKE_ITEMS in marks(judgement) for judgement in judgements.values()),
+        "looked_again": any(LOOKED_AGAIN in marks(judgement) for judgement in judgements.values()),
         "others": [row for name in _in_order(judgements, sign) for row in metric_rows(findings, name)],
         "unread": describe_unread(plan, findings.records),
         "coverage": wording.coverage(plan.campaign.judging.level),

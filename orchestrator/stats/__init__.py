@@ -43,6 +43,7 @@ NAMES = {
     "by_number": "strata",
     "cheapest": "designs",
     "correlations": "correlation",
+    "crossing_chance": "looks",
     "difference_spread": "spread",
     "equivalence_p_value": "estimate",
     "estimate_delta": "estimate",
