@@ -150,6 +150,7 @@ def share_called(
 
 def tables(searches: int) -> Iterator[str]:
     """Yield the lines of the page."""
+    yield ""
     yield f"{searches} searches a cell, {NUM_BURSTS} bursts, {100 * SHARE:.0f} % right. Per cent ± Monte Carlo error."
     yield '"Better" where no point is (at one seed the report says "scored higher", and no point is called better):'
     yield ""
@@ -179,7 +180,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--write", type=Path, help="file with the marks that the tables stand between")
     parser.add_argument("--searches", type=int, default=NUM_SEARCHES, help="simulated searches a cell")
     asked = parser.parse_args(words)
-    publish(["", *tables(asked.searches)], asked.write, (BEGIN, END))
+    publish(tables(asked.searches), asked.write, (BEGIN, END))
 
 
 if __name__ == "__main__":

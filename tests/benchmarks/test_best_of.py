@@ -47,4 +47,4 @@ def test_what_is_skipped_could_not_have_been_called_better() -> None:
 def test_the_page_has_a_row_for_each_world() -> None:
     lines = list(tables(2))
     assert sum(line.startswith("| 2.0 / 0.6 |") for line in lines) == 3
-    assert "2 searches a cell, 500 bursts" in lines[0]
+    assert "2 searches a cell, 500 bursts" in lines[1]
