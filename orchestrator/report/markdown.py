@@ -103,10 +103,7 @@ def render_markdown(
     context = {
         "campaign": plan.campaign,
         "by_seeds": any(judgement.rests_on == "seeds" and judgement.seeds for judgement in judgements.values()),
-        "any_no_keeper": any(NO_KEEPER in marks(judgement) for judgement in judgements.values()),
-        "few_clusters": any(FEW_CLUSTERS in marks(judgement) for judgement in judgements.values()),
-        "alike_items": any(ALIKE_ITEMS in marks(judgement) for judgement in judgements.values()),
-        "looked_again": any(LOOKED_AGAIN in marks(judgement) for judgement in judgements.values()),
+        **_mark_context(judgements),
         "others": [row for name in _in_order(judgements, sign) for row in metric_rows(findings, name)],
         "unread": describe_unread(plan, findings.records),
         "coverage": wording.coverage(plan.campaign.judging.level),
@@ -136,6 +133,18 @@ def render_markdown(
     }
     # Names come from users and stand in many places. A terminal must not obey a control sign in any of them.
     return visible(make_environment().get_template("report.md.j2").render(context))
+
+
+def _mark_context(judgements: Judgements) -> dict[str, bool]:
+    """Say which marks stand beside a verdict, so that the legend explains these alone."""
+    explained = {
+        "any_no_keeper": NO_KEEPER,
+        "few_clusters": FEW_CLUSTERS,
+        "alike_items": ALIKE_ITEMS,
+        "looked_again": LOOKED_AGAIN,
+    }
+    found = "".join(marks(judgement) for judgement in judgements.values())
+    return {name: f"({mark})" in found for name, mark in explained.items()}
 
 
 def _interval_context(findings: Findings) -> dict[str, Any]:
