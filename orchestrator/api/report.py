@@ -1,7 +1,7 @@
 """`knockout report`: judges what the runs left, writes the report, and settles branches and keepers."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -9,6 +9,7 @@ from msgspec import Struct, structs
 
 from orchestrator import wording
 from orchestrator.campaign.arms import select_arms
+from orchestrator.campaign.looked import look_again
 from orchestrator.campaign.plan import Plan, narrow
 from orchestrator.campaign.records import gather
 from orchestrator.campaign.selection import Request, Selection, open_campaign
@@ -156,7 +157,7 @@ def conclude(selection: Selection, whole: Plan, code: Code, notes: tuple[str, ..
     names = [name for name in selection.arms if name in whole.arms]
     judged, found = judge_as_declared(plan_to_judge(whole, names, records), records)
     plan = narrow(judged, select_arms(judged.arms, names))
-    findings = judge_all(plan, records, {name: found[name] for name in plan.arms})
+    findings = judge_all(plan, records, note_looks(selection.paths, judged, found, plan.arms))
     others = _other_experiments(selection, experiments_left_out(whole, judged, records))
     written = write_report(findings, selection.paths, gathered.refused)
     blocked = describe_latest(selection.paths.latest_report, written.parent)
@@ -176,6 +177,27 @@ def conclude(selection: Selection, whole: Plan, code: Code, notes: tuple[str, ..
     refused = settle_branches(code, records, outcome, selection.paths)
     notes = (*outcome.notes, *outdated_keepers(code.repository.branches.list_keepers(), outcome.judgements))
     return structs.replace(outcome, notes=notes, problems=(*outcome.problems, *refused))
+
+
+def note_looks(paths: Paths, plan: Plan, judgements: Judgements, shown: Collection[str]) -> dict[str, Judgement]:
+    """Return the judgements that are shown, each with the numbers of seeds at which it was shown so far.
+
+    The looks of a campaign with `staging` share the level, so they are not counted.
+
+    Args:
+        paths: of the campaign; that these are shown now is noted there.
+        plan: of the judgements.
+        judgements: of all of the plan.
+        shown: the experiments whose judgement a person is about to see.
+    """
+    found = {name: judgements[name] for name in shown}
+    if plan.campaign.staging:
+        return found
+    # Without a test there is nothing to be wrong about.
+    tested = {name: judgement for name, judgement in found.items() if judgement.p_value is not None}
+    runs = {name: [plan.run_of[name, seed] for seed in judgement.seeds] for name, judgement in tested.items()}
+    looks = look_again(paths, plan.campaign, runs)
+    return {name: structs.replace(judgement, looks=looks.get(name, ())) for name, judgement in found.items()}
 
 
 def _other_experiments(selection: Selection, names: list[str]) -> list[str]:

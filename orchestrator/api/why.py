@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from orchestrator.api.report import note_looks
 from orchestrator.campaign.captures import missing_captures
 from orchestrator.campaign.plan import PlannedRun, own_inputs
 from orchestrator.campaign.records import gather
@@ -250,7 +251,8 @@ def explain_verdict(selection: Selection, experiment: str) -> Arithmetic:
     names = [name for name in selection.arms if name in whole.arms]
     judged, judgements = judge_as_declared(plan_to_judge(whole, names, records), records)
     steps = work_out(judged, records, judgements, experiment)
-    return msgspec.structs.replace(steps, left_out=tuple(gathered.refused.values()))
+    looked_again = note_looks(selection.paths, judged, judgements, (experiment,))[experiment].looks_sentence
+    return msgspec.structs.replace(steps, looked_again=looked_again, left_out=tuple(gathered.refused.values()))
 
 
 def match(selection: Selection, request: Request, word: str) -> Match:

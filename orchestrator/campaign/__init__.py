@@ -1,7 +1,7 @@
 """experiments.yaml -> configurations -> arms -> the plan of runs. It starts no process and knows no verdict.
 
-The modules form one line: source, load, spec, configs, generated, arms, plan, selection. `captures`, `records` and
-`snapshot` stand on it.
+The modules form one line: source, load, spec, configs, generated, arms, plan, selection. `captures`, `looked`,
+`records` and `snapshot` stand on it.
 """
 
 from orchestrator import open_door
@@ -48,6 +48,7 @@ NAMES = {
     "find_objective": "scored",
     "gather": "records",
     "load_campaign": "load",
+    "look_again": "looked",
     "look_up": "configs",
     "make_captures": "captures",
     "make_plan": "selection",

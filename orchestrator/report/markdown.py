@@ -18,6 +18,7 @@ from orchestrator.report.escape import escape_cell, escape_text
 from orchestrator.report.sections import (
     ALIKE_ITEMS,
     FEW_CLUSTERS,
+    LOOKED_AGAIN,
     NO_KEEPER,
     describe_accepted,
     describe_start,
@@ -102,8 +103,7 @@ def render_markdown(
     context = {
         "campaign": plan.campaign,
         "by_seeds": any(judgement.rests_on == "seeds" and judgement.seeds for judgement in judgements.values()),
-        "any_no_keeper": any(NO_KEEPER in marks(judgement) for judgement in judgements.values()),
-        **_cautions(judgements),
+        **_mark_context(judgements),
         "others": [row for name in _in_order(judgements, sign) for row in metric_rows(findings, name)],
         "unread": describe_unread(plan, findings.records),
         "coverage": wording.coverage(plan.campaign.judging.level),
@@ -135,10 +135,16 @@ def render_markdown(
     return visible(make_environment().get_template("report.md.j2").render(context))
 
 
-def _cautions(judgements: Judgements) -> dict[str, bool]:
-    """Say which cautions stand beside some verdict, since the report then explains them."""
-    all_marks = "".join(marks(judgement) for judgement in judgements.values())
-    return {"few_clusters": FEW_CLUSTERS in all_marks, "alike_items": ALIKE_ITEMS in all_marks}
+def _mark_context(judgements: Judgements) -> dict[str, bool]:
+    """Say which marks stand beside a verdict, so that the legend explains these alone."""
+    explained = {
+        "any_no_keeper": NO_KEEPER,
+        "few_clusters": FEW_CLUSTERS,
+        "alike_items": ALIKE_ITEMS,
+        "looked_again": LOOKED_AGAIN,
+    }
+    found = "".join(marks(judgement) for judgement in judgements.values())
+    return {name: f"({mark})" in found for name, mark in explained.items()}
 
 
 def _interval_context(findings: Findings) -> dict[str, Any]:

@@ -3,12 +3,9 @@
 import csv
 import io
 from collections.abc import Sequence
-from math import hypot, sqrt
 from pathlib import Path
-from statistics import mean, stdev
 
 from msgspec import UNSET
-from scipy.stats import norm, t
 
 from orchestrator import wording
 from orchestrator.campaign.scored import Objective
@@ -17,6 +14,7 @@ from orchestrator.report.escape import MAX_LETTERS, escape_cell
 from orchestrator.report.place import write_files
 from orchestrator.report.search_figures import describe_history, describe_surface, draw_history, draw_surface
 from orchestrator.runs.paths import Paths
+from orchestrator.search.best_of import compare, pool_points
 from orchestrator.search.objective import Score
 from orchestrator.search.results import (
     Difference,
@@ -33,58 +31,18 @@ from orchestrator.wording import csv_cell, one_line, visible
 TOO_GOOD = (
     "The best of several noisy scores is too good on average. To measure what the point is worth, use fresh seeds."
 )
-COVERAGE = 0.95
-"""Of the intervals of a difference between two points."""
 UNVISITED = {"too_slow": "was too slow", "failed": "failed"}
 """States in which a point was not visited -> how the report says so."""
-ROUNDING = 1e-9
-"""Differences of seeds that agree to this share agree by chance, or because no seed has an effect."""
-SHARE = Objective()
-"""The accuracy on captures, of which no two points differ by more than 100."""
 TOO_HIGH = (
     "The best of several noisy scores is too high on average. To measure what the point is worth, use fresh seeds at a "
     "location that the search did not use."
 )
 
 
-def compare(best: TrialRecord, other: TrialRecord, num_points: int, objective: Objective = SHARE) -> Difference:
-    """Compare the best of some points with another of them, with an interval that covers all such comparisons at once.
-
-    The differences are paired by seed, with Student's t. All seeds score the same items, so the sampling error of both
-    points (unpaired) does not fade with seeds. The half widths of the two parts add as squares (Zou and Donner 2008).
-    With one seed, the interval is the sampling error alone.
-    The best point was chosen for its score, so each interval is Bonferroni's for the N - 1 others.
-
-    Args:
-        best: the best point.
-        other: the one that it is compared with.
-        num_points: N, how many points have a score.
-        objective: what the score is.
-    """
-    ours, theirs = best.score, other.score
-    assert ours is not None
-    assert theirs is not None
-    differences = [one - two for one, two in zip(ours.per_seed, theirs.per_seed, strict=True)]
-    middle = mean(differences)
-    # Two-sided, and shared among all comparisons with the best point.
-    tail = (1.0 - COVERAGE) / 2 / max(1, num_points - 1)
-    reach = float(norm.isf(tail)) * hypot(ours.sampling_error, theirs.sampling_error)
-    # Seeds are paired: what a seed does to both points cancels in the differences.
-    if ours.is_across_seeds:
-        of_seeds = stdev(differences) / sqrt(len(differences))
-        if of_seeds > ROUNDING * abs(middle):
-            reach = hypot(reach, float(t.isf(tail, len(differences) - 1)) * of_seeds)
-    low, high = _ends(middle, reach, None if objective.metric else 100.0)
-    is_across_seeds = ours.is_across_seeds
-    return Difference(points=middle, low=low, high=high, is_across_seeds=is_across_seeds, best_of=num_points)
-
-
-def _ends(middle: float, reach: float, most: float | None) -> tuple[float | None, float | None]:
-    """Return the ends of an interval; `most` is the largest difference that is possible, None for no limit."""
-    if most is None:
-        return (middle - reach, middle + reach) if reach else (None, None)
-    # Without any error the interval is all that is possible: nothing is known of the difference.
-    return (max(-most, middle - reach), min(most, middle + reach)) if reach else (-most, most)
+def compare_with_best(found: Searched, other: TrialRecord) -> Difference:
+    """Compare the best point with another one that has a score."""
+    points = pool_points(found.scored, found.objective)
+    return compare(found.scored[0], other, points, found.pairs.get(other.number))
 
 
 def sentences(found: Searched) -> list[str]:
@@ -132,7 +90,7 @@ def _describe_error(objective: Objective, score: Score) -> str:
 
 def _describe_comparison(found: Searched, other: TrialRecord, name: str) -> str:
     objective = found.objective
-    difference = compare(found.scored[0], other, len(found.scored), objective)
+    difference = compare_with_best(found, other)
     interval = _describe_interval(objective, difference)
     if difference.is_decided and difference.is_across_seeds:
         return f"it is better than {name}: {interval}"
@@ -188,9 +146,7 @@ def summarise(found: Searched) -> SearchSummary:
         best=best.change if best else {},
         score=best.score if best else None,
         default_visited=default is not None,
-        to_default=compare(best, default, len(found.scored), found.objective)
-        if best and default and default is not best
-        else None,
+        to_default=compare_with_best(found, default) if best and default and default is not best else None,
     )
 
 

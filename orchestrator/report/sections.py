@@ -33,11 +33,13 @@ FEW_CLUSTERS = "few clusters"
 """The mark beside a verdict that rests on few clusters."""
 ALIKE_ITEMS = "alike items"
 """The mark beside a verdict whose neighbouring items are not independent."""
+LOOKED_AGAIN = "looked again"
+"""The mark beside a verdict that was shown before at another number of seeds, without `staging`."""
 NO_KEEPER = "no keeper"
 """The mark beside an improvement for which a metric that must be no worse is not shown to be so."""
 FRAGILE = "fragile"
 """The mark beside a verdict on the runs that are left, since others failed or collapsed."""
-MARKS = (CONFOUNDED, FRAGILE, *Confirmation, NO_KEEPER, BY_SEEDS, FEW_CLUSTERS, ALIKE_ITEMS)
+MARKS = (CONFOUNDED, FRAGILE, *Confirmation, NO_KEEPER, BY_SEEDS, FEW_CLUSTERS, ALIKE_ITEMS, LOOKED_AGAIN)
 """The marks that may stand in brackets beside a verdict."""
 
 
@@ -51,6 +53,7 @@ def marks(judgement: Judgement) -> str:
         BY_SEEDS if judgement.rests_on == "seeds" and judgement.interval_points is not None else None,
         FEW_CLUSTERS if judgement.warnings and judgement.rests_on == "clusters" else None,
         ALIKE_ITEMS if judgement.warnings and judgement.rests_on == "items" else None,
+        LOOKED_AGAIN if judgement.looks_sentence else None,
     )
     return "".join(f" ({mark})" for mark in found if mark)
 
@@ -78,6 +81,7 @@ def summary_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
         "fragile": [_as_sentence(sentence) for sentence in judgement.fragile_sentences],
         "caution": "Few clusters" if judgement.rests_on == "clusters" else "Alike items",
         "warnings": [_as_sentence(warning) for warning in judgement.warnings],
+        "looked_again": _as_sentence(judgement.looks_sentence) if judgement.looks_sentence else "",
         "reason": judgement.reason,
         "change": describe_change(arm, mark="`"),
     }

@@ -32,6 +32,7 @@ def say_steps(steps: Arithmetic) -> list[str]:
     alone = f" ({BY_SEEDS})" if steps.rests_on == "seeds" and (steps.error or steps.at_look) else ""
     head = f"{steps.experiment}{beside} on {steps.metric.name}: {steps.verdict or 'no verdict'}{alone}"
     left_out = [f"left out: {sentence}" for sentence in steps.left_out]
+    left_out += [steps.looked_again] if steps.looked_again else []
     if not steps.seeds:
         return [head, f"  {steps.reason}", *left_out]
     parts = [_say_scores(steps), _say_mean(steps)]

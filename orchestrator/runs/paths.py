@@ -87,6 +87,11 @@ class Paths:
         return self.results / "queued" / f"{campaign}-{_short_hash(profile)}.json"
 
     @property
+    def looks(self) -> Path:
+        """The file that notes the runs on which verdicts were shown, a line each time."""
+        return self.results / "looks.jsonl"
+
+    @property
     def searches_url(self) -> str:
         """The URL of the trials of searches, unless a command names another."""
         return sqlite_url(self.results / "optuna.db")

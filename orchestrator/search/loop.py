@@ -44,7 +44,8 @@ def search(opened: Search, options: SearchOptions, observer: Observer) -> Search
         feed = SearchFeed(trials, store, options)
         is_complete = visit_points(feed, observer)
         found = trials.read(is_complete=is_complete, problems=tuple(feed.problems))
-        return structs.replace(found, num_left=max(0, feed.target - trials.num_visited()))
+        num_left = max(0, feed.target - trials.num_visited())
+        return structs.replace(found, pairs=trials.runs.pairs(found), num_left=num_left)
     finally:
         store.close()
 

@@ -11,6 +11,7 @@ from orchestrator.campaign.search_spec import SearchSpec, Space
 from orchestrator.campaign.spec import Campaign
 from orchestrator.search.objective import Score
 from orchestrator.search.space import suggest
+from orchestrator.stats.pairing import PairedDifferences
 from orchestrator.task.knobs import Change
 
 
@@ -70,6 +71,8 @@ class Searched(Struct, frozen=True, kw_only=True):
     study: str
     """Name of the study in Optuna's storage."""
     trials: tuple[TrialRecord, ...]
+    pairs: dict[int, PairedDifferences] = {}
+    """Trial -> the best point minus it, item by item; those that are compared with the best, where items are known."""
     importance: dict[str, float] = {}
     """Knob -> its share of the score's variation; empty while too few points have a score."""
     exhausted: str = ""
@@ -103,6 +106,13 @@ class Searched(Struct, frozen=True, kw_only=True):
     def num_visited(self) -> int:
         """Number of points with a score, and of pruned ones."""
         return len(self.scored) + len(self.pruned)
+
+    @property
+    def compared(self) -> list[TrialRecord]:
+        """The points that the report compares with the best: the default and the runner-up."""
+        others = self.scored[1:]
+        default = [trial for trial in others if trial.change == self.default]
+        return list({trial.number: trial for trial in (*default, *others[:1])}.values())
 
     @property
     def default_trial(self) -> TrialRecord | None:

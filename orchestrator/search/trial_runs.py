@@ -1,5 +1,6 @@
 """The runs of trials: names them, finds those that are there already, queues and reads them."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import Any
 from orchestrator.campaign.arms import Arm, branch_content
 from orchestrator.campaign.plan import PlannedRun, own_inputs
 from orchestrator.campaign.records import measures_of
+from orchestrator.campaign.scored import Objective
 from orchestrator.campaign.selection import Selection
 from orchestrator.code.sources import Code, GitCode
 from orchestrator.errors import RunError
@@ -25,8 +27,12 @@ from orchestrator.runs.record import read_run
 from orchestrator.runs.results import read_result
 from orchestrator.runs.scores import Score
 from orchestrator.runs.states import MOVES, OPEN, RunState
+from orchestrator.search.best_of import join_splits, pair_points
+from orchestrator.search.results import Searched, TrialRecord
 from orchestrator.search.space import work_out_point
+from orchestrator.stats.pairing import PairedDifferences
 from orchestrator.task.ask import Answer
+from orchestrator.task.metric_spec import ItemsSource
 
 
 def base_code(code: Code, stack: Arm, now: datetime) -> OrderedCode:
@@ -122,6 +128,32 @@ class TrialRuns:
                 raise RunError(f"{run}: {record.unread[metric]}")
             found.append(record.scores[metric])
         return found
+
+    def pairs(self, found: Searched) -> dict[int, PairedDifferences]:
+        """Return trial -> the best point minus it, item by item, of those that are compared with the best.
+
+        A run whose items cannot be read leaves its trial out: the comparison then has each point's own error.
+        """
+        pairs: dict[int, PairedDifferences] = {}
+        for other in found.compared:
+            with contextlib.suppress(RunError):
+                joined = self._pair(found.scored[0], other, found.objective)
+                pairs |= {other.number: joined} if joined is not None else {}
+        return pairs
+
+    def _pair(self, best: TrialRecord, other: TrialRecord, objective: Objective) -> PairedDifferences | None:
+        metrics = self.selection.campaign.metrics
+        names = (objective.metric,) if objective.metric else objective.splits
+        # The splits of validation have no metric of their own, and a printed metric has no items.
+        if any(name not in metrics or not isinstance(metrics[name].source, ItemsSource) for name in names):
+            return None
+        by_split = {trial.number: [self.scores(trial.runs, name) for name in names] for trial in (best, other)}
+        sides = {number: [join_splits(of_run) for of_run in zip(*of, strict=True)] for number, of in by_split.items()}
+        ours, theirs = ([items for items in sides[trial.number] if items is not None] for trial in (best, other))
+        if len(ours) < len(best.runs) or len(theirs) < len(other.runs):
+            return None
+        is_share = all(score.is_share for of in by_split.values() for scores in of for score in scores)
+        return pair_points(metrics[names[0]], ours, theirs, is_share=is_share)
 
     def is_cancelled(self, run: str) -> bool:
         """Whether somebody has cancelled a run."""

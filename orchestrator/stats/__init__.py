@@ -43,6 +43,7 @@ NAMES = {
     "by_number": "strata",
     "cheapest": "designs",
     "correlations": "correlation",
+    "crossing_chance": "looks",
     "difference_spread": "spread",
     "equivalence_p_value": "estimate",
     "estimate_delta": "estimate",
@@ -50,6 +51,7 @@ NAMES = {
     "find_dependence": "dependence",
     "grid": "designs",
     "item_differences": "dependence",
+    "item_freedom": "variance",
     "item_noise": "item_pairs",
     "items_to_resolve": "needed",
     "join_items": "item_pairs",
@@ -71,6 +73,7 @@ NAMES = {
     "sparse_variance": "variance",
     "split_error": "variance",
     "split_strata": "strata",
+    "stratified_variance": "variance",
     "t_quantile": "estimate",
 }
 """What other packages take of this one -> its module; empty if the name is that of a module."""

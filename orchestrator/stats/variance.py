@@ -126,10 +126,14 @@ def _items_and_rest(pairs: PairedDifferences, freedom: int) -> tuple[float, floa
     return between, min(between, pairs.rest_points2 or 0.0), freedom
 
 
-def sparse_variance(pairs: PairedDifferences) -> float:
+def sparse_variance(pairs: PairedDifferences, quantile: float = NORMAL_95) -> float:
     """Return the least variance of the item part, if few items differ between the sides; otherwise 0.
 
     Few differences are not normal. So the error is that of the score interval for paired shares (`sparse`).
+
+    Args:
+        pairs: experiment and reference.
+        quantile: of the normal distribution, at which the interval is taken; the default gives 95 %.
     """
     if pairs.right_points is None:
         return 0.0
@@ -137,6 +141,6 @@ def sparse_variance(pairs: PairedDifferences) -> float:
     if np.count_nonzero(mean_B) >= SPARSE:
         return 0.0
     gained, lost = float(mean_B.clip(min=0).sum()), float(-mean_B.clip(max=0).sum())
-    low, high = score_interval(gained, lost, pairs.num_items)
+    low, high = score_interval(gained, lost, pairs.num_items, quantile)
     middle = (gained - lost) / pairs.num_items
-    return (pairs.right_points * max(high - middle, middle - low) / NORMAL_95) ** 2
+    return (pairs.right_points * max(high - middle, middle - low) / quantile) ** 2

@@ -182,5 +182,7 @@ class Arithmetic(Struct, frozen=True, kw_only=True):
     """Replaces all steps after `delta_points` in a campaign with looks."""
     others: tuple[OtherStep, ...] = ()
     """The metrics beside the main one. They do not change its verdict."""
+    looked_again: str = ""
+    """Says how often the verdict was shown at other numbers of seeds; empty if it was not."""
     left_out: tuple[str, ...] = ()
     """A sentence for each run whose folder cannot be read, or whose files contradict each other."""

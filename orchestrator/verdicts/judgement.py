@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from orchestrator import wording
 from orchestrator.stats.estimate import Estimate, simultaneous_interval
+from orchestrator.stats.looks import crossing_chance
 from orchestrator.task.metric_spec import Role
 
 
@@ -100,6 +101,8 @@ class Judgement(Estimate, frozen=True, kw_only=True):
     others: tuple[MetricJudgement, ...] = ()
     """What the other metrics say, in the order of the campaign file."""
 
+    looks: tuple[int, ...] = ()
+    """Numbers of seeds at which its verdict was shown so far, this one included; empty in a campaign with looks."""
     look_seeds: int | None = None
     """The number of seeds at the look that gave this verdict, in a campaign with looks."""
     fresh: Estimate | None = None
@@ -128,6 +131,21 @@ class Judgement(Estimate, frozen=True, kw_only=True):
     def is_fragile(self) -> bool:
         """Whether the verdict rests on some of the runs, since others failed or collapsed."""
         return bool(self.fragile or self.collapsed_seeds)
+
+    @property
+    def looks_sentence(self) -> str:
+        """Say how likely a false verdict is after several looks at the full level; empty after one."""
+        if len(self.looks) < 2:
+            return ""
+        number = self.num_compared or 1
+        # The correction for many comparisons leaves each one a smaller level, and each one is looked at as often.
+        alone = crossing_chance(self.looks, self.level / number)
+        chance = 100.0 * (1.0 - (1.0 - alone) ** number)
+        among = f" among {wording.counted(number, 'comparison')}" if number > 1 else ""
+        return (
+            f"looked at {len(self.looks)} times (at {wording.listed(self.looks)} seeds) without `staging`: a false "
+            f"verdict{among} is about {chance:.0f} % likely, not {100 * self.level:.3g} %"
+        )
 
     @property
     def fragile_sentences(self) -> tuple[str, ...]:

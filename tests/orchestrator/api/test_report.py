@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from orchestrator.api.report import Outcome, outdated_keepers, queue_rows, report, verdict_row
+from orchestrator.api.report import Outcome, note_looks, outdated_keepers, queue_rows, report, verdict_row
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.selection import Request
+from orchestrator.campaign.spec import StagingSpec
+from orchestrator.runs.paths import Paths
 from orchestrator.runs.record import RunRecord
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.judgement import Judgement, Verdict
@@ -68,3 +70,38 @@ def test_rows_of_other_runs_are_not_of_the_plan(study: Any, a_plan: Callable[...
     run_id = study.queue(plan.run_of["baseline", 1])
     study.queue("E9-s0-1")
     assert [row.id for row in queue_rows(study.paths, plan)] == [run_id]
+
+
+class TestLookingAgain:
+    """A verdict that was shown at fewer seeds before."""
+
+    @staticmethod
+    def judge_at(seeds: int, a_plan: Callable[..., Plan], runs_of: Callable[..., dict[str, RunRecord]]) -> Any:
+        plan = a_plan({"E5": {"change": {"loss.kind": "focal"}}}, seeds=tuple(range(seeds)))
+        scores = {"baseline": [0.8, 0.81, 0.79][:seeds], "E5": [0.9, 0.92, 0.91][:seeds]}
+        return plan, judge(plan, runs_of(plan, scores))
+
+    def test_a_verdict_says_at_how_many_seeds_it_was_shown(
+        self, a_plan: Callable[..., Plan], runs_of: Callable[..., dict[str, RunRecord]], tmp_path: Path
+    ) -> None:
+        found = [
+            note_looks(Paths(tmp_path), *self.judge_at(seeds, a_plan, runs_of), ["E5"])["E5"] for seeds in (2, 2, 3)
+        ]
+        assert [judgement.looks for judgement in found] == [(2,), (2,), (2, 3)]
+        assert [bool(judgement.looks_sentence) for judgement in found] == [False, False, True]
+        assert found[2].verdict == self.judge_at(3, a_plan, runs_of)[1]["E5"].verdict
+
+    def test_what_has_no_test_is_no_look(
+        self, a_plan: Callable[..., Plan], runs_of: Callable[..., dict[str, RunRecord]], tmp_path: Path
+    ) -> None:
+        found = note_looks(Paths(tmp_path), *self.judge_at(1, a_plan, runs_of), ["baseline", "E5"])
+        assert [judgement.looks for judgement in found.values()] == [(), ()]
+        assert not Paths(tmp_path).looks.exists()
+
+    def test_with_staging_nothing_is_counted(
+        self, a_plan: Callable[..., Plan], runs_of: Callable[..., dict[str, RunRecord]], tmp_path: Path
+    ) -> None:
+        plan, judgements = self.judge_at(2, a_plan, runs_of)
+        staged = structs.replace(plan, campaign=structs.replace(plan.campaign, staging=StagingSpec()))
+        assert note_looks(Paths(tmp_path), staged, judgements, ["E5"]) == {"E5": judgements["E5"]}
+        assert not Paths(tmp_path).looks.exists()

@@ -12,9 +12,10 @@ from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.scored import Objective
 from orchestrator.campaign.search_spec import SearchSpec
 from orchestrator.report.search_figures import draw_history, draw_surface
-from orchestrator.report.searches import compare, render, sentences, summarise, write_search_report, write_table
+from orchestrator.report.searches import render, sentences, summarise, write_search_report, write_table
 from orchestrator.runs.paths import Paths
 from orchestrator.runs.scores import Score as RunScore
+from orchestrator.search.best_of import Points, compare
 from orchestrator.search.objective import combine, combine_metric
 from orchestrator.search.results import Searched, SearchSummary, TrialRecord
 from orchestrator.task.metric_spec import parse_metrics
@@ -83,7 +84,7 @@ def test_points_that_were_given_up_are_counted_and_named_and_never_the_best(foun
 
 def test_points_are_compared_at_the_same_seeds() -> None:
     scores = ([62.0, 72.0, 82.0], [60.0, 70.0, 81.0])
-    difference = compare(*(a_trial(number, score, bursts=10**9) for number, score in enumerate(scores)), 2)
+    difference = compare(*(a_trial(number, score, bursts=10**9) for number, score in enumerate(scores)), Points(2))
     assert difference.points == pytest.approx(5 / 3)
     # Student's t of 2 degrees of freedom, 4.303, times a standard error of 1/3.
     assert (difference.low, difference.high) == (pytest.approx(0.2325, abs=1e-3), pytest.approx(3.1009, abs=1e-3))
@@ -91,14 +92,14 @@ def test_points_are_compared_at_the_same_seeds() -> None:
 
 
 def test_one_seed_is_compared_by_its_bursts() -> None:
-    difference = compare(a_trial(0, [60.0], bursts=10_000), a_trial(1, [58.8], bursts=10_000), 2)
+    difference = compare(a_trial(0, [60.0], bursts=10_000), a_trial(1, [58.8], bursts=10_000), Points(2))
     assert difference.high - difference.points == pytest.approx(1.96 * (0.24 + 0.2423) ** 0.5, abs=1e-3)
     assert not difference.is_decided
     assert not difference.is_across_seeds
 
 
 def test_seeds_that_differ_equally_by_luck_are_no_more_certain_than_their_bursts(found: Found) -> None:
-    difference = compare(a_trial(0, [66.2, 66.2]), a_trial(1, [60.0, 60.0]), 2)
+    difference = compare(a_trial(0, [66.2, 66.2]), a_trial(1, [60.0, 60.0]), Points(2))
     assert difference.points == pytest.approx(6.2)
     # Each side's binomial error of the 104 bursts that both seeds share, at shares of 0.656 and 0.596.
     assert difference.high - difference.points == pytest.approx(1.96 * (21.70 + 23.15) ** 0.5, abs=0.01)
@@ -114,20 +115,20 @@ def test_luck_of_the_bursts_that_all_seeds_share_is_no_better_point_at_ten_seeds
         points = (lasting_N1 + random.normal(0.0, 1.0, (12, 10))).tolist()
         default, *others = (a_trial(number, scores, bursts=500) for number, scores in enumerate(points))
         best = max(others, key=lambda trial: trial.score.mean if trial.score else 0.0)
-        difference = compare(best, default, 12)
+        difference = compare(best, default, Points(12))
         called += difference.is_decided and difference.points > 0
     assert called <= 0.05 * 200
 
 
 def test_no_share_of_the_bursts_is_certain() -> None:
-    difference = compare(a_trial(0, [100.0]), a_trial(1, [0.0]), 2)
+    difference = compare(a_trial(0, [100.0]), a_trial(1, [0.0]), Points(2))
     assert difference.is_decided
     assert difference.high == 100.0
     assert 90.0 < difference.low < 97.0
 
 
 def test_bursts_that_nobody_counted_tell_nothing(found: Found) -> None:
-    difference = compare(a_trial(0, [90.0], bursts=0), a_trial(1, [50.0], bursts=0), 2)
+    difference = compare(a_trial(0, [90.0], bursts=0), a_trial(1, [50.0], bursts=0), Points(2))
     assert (difference.low, difference.high, difference.is_decided) == (-100.0, 100.0, False)
     searched = found(more=[a_trial(1, [90.0], bursts=0)])
     unknown = "(standard error unknown: the number of bursts is not known)"
@@ -138,7 +139,7 @@ def test_bursts_that_nobody_counted_tell_nothing(found: Found) -> None:
 
 def test_the_best_of_many_points_is_compared_in_a_wider_interval_and_the_report_says_so(found: Found) -> None:
     scores = ([60.0, 61.0], [80.0, 81.2], [70.0, 71.1])
-    two, three = (compare(a_trial(1, scores[1]), a_trial(0, scores[0]), number) for number in (2, 3))
+    two, three = (compare(a_trial(1, scores[1]), a_trial(0, scores[0]), Points(number)) for number in (2, 3))
     assert three.high > two.high
     assert (two.adjusted, three.adjusted) == ("", "adjusted for the best of 3 points")
     assert "+20.1 points, 95 % interval adjusted for the best of 3 points, +" in " ".join(sentences(found(*scores)))
@@ -156,7 +157,7 @@ def test_of_equal_points_the_best_is_seldom_called_better_than_the_default(num_s
         default, *others = (a_trial(0, scores, bursts=2000) for scores in points)
         best = max(others, key=lambda trial: trial.score.mean if trial.score else 0.0)
         for num_points in called:
-            difference = compare(best, default, num_points)
+            difference = compare(best, default, Points(num_points))
             called[num_points] += difference.is_decided and difference.points > 0
     assert called[12] <= 0.05 * len(draws)
     assert called[2] > called[12]
@@ -280,7 +281,7 @@ def test_beside_the_report_a_program_reads_the_best_point_and_how_it_stands_to_t
     assert (summary.visited, summary.wanted, summary.default_visited) == (2, 5, True)
     assert summary.best == {"loss.gamma": 1.5, "loss.label_smoothing": 0.05}
     assert summary.score == combine([(62.0, 100)])
-    assert summary.to_default == compare(a_trial(1, [62.0]), a_trial(0, [60.0]), 2)
+    assert summary.to_default == compare(a_trial(1, [62.0]), a_trial(0, [60.0]), Points(2))
 
 
 def test_a_best_point_that_is_the_default_is_compared_with_nothing(found: Found) -> None:
@@ -350,7 +351,7 @@ def test_a_metric_of_one_seed_without_items_cannot_be_told_apart(found: Found) -
 
 def test_seeds_that_agree_to_the_last_digit_tell_nothing_of_the_error() -> None:
     # In floating point the two differences are not quite equal.
-    difference = compare(a_loss(1, 0.1, 0.4), a_loss(0, 0.3, 0.6), 2, LOSS)
+    difference = compare(a_loss(1, 0.1, 0.4), a_loss(0, 0.3, 0.6), Points(2, LOSS))
     assert (difference.points, difference.low) == (pytest.approx(-0.2), None)
 
 

@@ -11,12 +11,14 @@ from orchestrator.campaign.spec import StagingSpec
 from orchestrator.report.markdown import render_markdown
 from orchestrator.report.page import render_page
 from orchestrator.report.sections import verdict_sentence
+from orchestrator.report.steps import say_steps
 from orchestrator.report.tables import scores_table
 from orchestrator.runs.folder import Result
 from orchestrator.verdicts.findings import judge_all
 from orchestrator.verdicts.judge import judge
 from orchestrator.verdicts.judgement import Verdict
 from orchestrator.verdicts.staged import judge_as_declared
+from orchestrator.verdicts.steps import work_out
 from tests.builders.reports import EXPERIMENTS, SLOW, Render, renderer, section
 
 DIED = Result(state="failed", failure="out_of_memory", reason="the job held 3.9 GiB", epochs=1)
@@ -188,6 +190,23 @@ def test_no_change_is_one_sentence_with_its_margin(render: Render) -> None:
     assert (
         "**E5 makes no difference that matters: +0.5 points on LocD against baseline; the margin is ±30 points.**"
         in words
+    )
+
+
+def test_a_verdict_that_was_shown_before_is_marked_and_says_how_likely_it_is_false(
+    a_plan: Callable[..., Any], runs_of: Callable[..., Any]
+) -> None:
+    plan = a_plan({"E5": {"change": {"loss.kind": "focal"}}})
+    records = runs_of(plan, {"baseline": [0.8, 0.81], "E5": [0.9, 0.92]})
+    judgements = judge(plan, records)
+    again = {"E5": structs.replace(judgements["E5"], looks=(2, 3))}
+    words, before = (render_markdown(judge_all(plan, records, judgements | more)) for more in (again, {}))
+    assert "(looked again) |" in section(words, "## Result summary")
+    assert "- **(looked again)**, beside any verdict: it was shown before" in words
+    assert "**Looked again.** Looked at 2 times (at 2 and 3 seeds) without `staging`" in words
+    assert "looked again" not in before.lower()
+    assert again["E5"].looks_sentence in say_steps(
+        structs.replace(work_out(plan, records, judgements, "E5"), looked_again=again["E5"].looks_sentence)
     )
 
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pytest
 
 from orchestrator.code.sources import find_code
@@ -86,6 +87,36 @@ def test_a_slow_run_is_forgotten_beside_a_seed_that_is_done(lab: Lab) -> None:
         lab.study.end(run.id, state)
     runs.forget_failures([run.id for run in planned])
     assert [runs.result(run.id) is not None for run in planned] == [False, True]
+
+
+@pytest.fixture
+def two_points(lab: Lab) -> Lab:
+    """A search whose second point is the best: 70 of 100 bursts against 50."""
+    trials = lab.open()
+    trials.enqueue_points()
+    for accuracy in (0.5, 0.7):
+        trials.ask()
+        lab.end(trials.own()[-1].user_attrs["runs"][0], accuracy)
+    trials.settle()
+    return lab
+
+
+def test_the_bursts_of_the_best_point_are_paired_with_those_of_the_default_and_the_runner_up(two_points: Lab) -> None:
+    trials = two_points.open()
+    found = trials.read()
+    pairs = trials.runs.pairs(found)
+    assert pairs.keys() == {other.number for other in found.compared} == {0}
+    assert (pairs[0].num_seeds, pairs[0].num_items) == (1, 100)
+    # The best gets 20 bursts right that the other gets wrong, and the others alike.
+    assert pairs[0].points.sum() == pytest.approx(2000.0)
+    assert np.count_nonzero(pairs[0].points) == 20
+
+
+def test_a_point_whose_bursts_are_gone_is_compared_without_them(two_points: Lab) -> None:
+    trials = two_points.open()
+    found = trials.read()
+    two_points.study.paths.run(found.scored[0].runs[0]).predictions.unlink()
+    assert trials.runs.pairs(found) == {}
 
 
 def test_only_a_failure_is_forgotten(lab: Lab) -> None:

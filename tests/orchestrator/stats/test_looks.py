@@ -5,12 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtr
+from scipy.stats import multivariate_normal
 
 from orchestrator.campaign.spec import StagingSpec
 from orchestrator.stats.looks import (
     Cell,
     Look,
     Progress,
+    crossing_chance,
     crossing_levels,
     level_at,
     replay,
@@ -72,6 +74,17 @@ class TestLooks:
     ) -> None:
         for look in share_out(staging.looks, level):
             assert look.share - 1e-6 <= look.equivalence_share <= 1 + 1e-6
+
+    def test_looks_at_the_full_level_are_wrong_more_often_than_the_level(self) -> None:
+        assert crossing_chance((3,), 0.05) == pytest.approx(0.05)
+        sums = np.random.default_rng(6).standard_normal((200_000, 5)).cumsum(axis=1)[:, [1, 2, 4]]
+        crossed = (np.abs(sums) > 1.959964 * np.sqrt([2, 3, 5])).any(axis=1).mean()
+        assert crossing_chance((2, 3, 5), 0.05) == pytest.approx(crossed, abs=0.003)
+
+    def test_two_looks_at_once_agree_with_the_bivariate_normal(self) -> None:
+        # At 2 and 4 seeds the correlation is the root of a half.
+        inside = multivariate_normal([0, 0], [[1, 0.5**0.5], [0.5**0.5, 1]]).cdf([2, 2], lower_limit=[-2, -2])
+        assert crossing_chance((2, 4), 2 * float(ndtr(-2.0))) == pytest.approx(1 - inside, abs=1e-4)
 
     def test_exact_levels_are_crossed_as_often_as_they_say(self) -> None:
         at = share_out(StagingSpec().looks, 0.05)

@@ -42,6 +42,15 @@ def test_collapsed_runs_are_fragile_and_said_beside_the_failures() -> None:
     assert (IMPROVED.is_fragile, IMPROVED.fragile_sentences) == (False, ())
 
 
+def test_several_looks_say_how_likely_a_false_verdict_is() -> None:
+    alone = structs.replace(IMPROVED, looks=(2, 3, 5))
+    said = "looked at 3 times (at 2, 3 and 5 seeds) without `staging`: a false verdict is about 10 % likely, not 5 %"
+    assert alone.looks_sentence == said
+    among = structs.replace(alone, num_compared=12).looks_sentence
+    assert among.endswith("a false verdict among 12 comparisons is about 11 % likely, not 5 %")
+    assert [structs.replace(IMPROVED, looks=looks).looks_sentence for looks in ((), (3,))] == ["", ""]
+
+
 def test_only_runs_without_scores_stop_an_experiment() -> None:
     assert {verdict for verdict in Verdict if verdict.is_stop} == {Verdict.TOO_SLOW, Verdict.FAILED}
 
