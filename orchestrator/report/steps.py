@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from orchestrator import wording
 from orchestrator.report.sections import BY_SEEDS, metric_row
+from orchestrator.report.step_numbers import PLACES, freedom_of, places_of, points_of, size_of, unit_of
 from orchestrator.stats.multiplicity import CORRECTION_NAME
 from orchestrator.verdicts.arithmetic import (
     Arithmetic,
@@ -17,13 +18,7 @@ from orchestrator.verdicts.arithmetic import (
     SpreadStep,
     WeightStep,
 )
-from orchestrator.verdicts.scale import PERCENT, Scale
-
-PLACES = 3
-"""Decimal places of points where the margin is 1 or more, so that a reader can do the sums again."""
-MAX_PLACES = 12
-LOG_UNIT = "hundredths of a natural logarithm"
-"""The unit of a difference of two values that are compared by ratio."""
+from orchestrator.verdicts.scale import Scale
 
 
 def say_steps(steps: Arithmetic) -> list[str]:
@@ -62,40 +57,9 @@ def _say_others(steps: Arithmetic) -> Iterator[str]:
         yield f"{row['metric']} ({row['role']}): {row['score']}, {row['delta']} {row['interval']}: {said}"
 
 
-def _points(steps: Arithmetic, value: float | None) -> str:
-    """Write a difference with enough places to do the sums again."""
-    if value is None:
-        return wording.MISSING
-    places = _places(steps)
-    # Rounding first keeps a tiny negative number from reading "−0.000".
-    return f"{round(value, places) + 0.0:+.{places}f}".replace("-", "−")
-
-
-def _size(steps: Arithmetic, value: float) -> str:
-    return f"{value:.{_places(steps)}f}"
-
-
-def _places(steps: Arithmetic) -> int:
-    """Return the decimal places of points: two more than the report shows."""
-    margin = Scale(steps.metric).margin_points
-    return PLACES if margin >= 1 else min(MAX_PLACES, PLACES - math.floor(math.log10(margin)))
-
-
-def _unit(steps: Arithmetic) -> str:
-    """Return the unit of the steps, with a space in front; empty if the metric has none."""
-    if Scale(steps.metric).is_ratio:
-        return f" {LOG_UNIT}"
-    unit = "points" if steps.metric.unit == PERCENT else steps.metric.unit
-    return f" {unit}" if unit else ""
-
-
 def _margin(steps: Arithmetic, points: float) -> str:
     # The logarithm of a round margin is no round number.
-    return _size(steps, points) if Scale(steps.metric).is_ratio else f"{points:g}"
-
-
-def _freedom(value: float) -> str:
-    return "infinitely many degrees of freedom" if math.isinf(value) else f"{value:.1f} degrees of freedom"
+    return size_of(steps, points) if Scale(steps.metric).is_ratio else f"{points:g}"
 
 
 def _say_scores(steps: Arithmetic) -> Iterator[str]:
@@ -117,7 +81,7 @@ def _say_extra(steps: Arithmetic, weights: WeightStep) -> Iterator[str]:
     unit = f" {steps.metric.unit}" if steps.metric.unit else ""
     for name, scores in weights.extra.items():
         if scores:
-            each = wording.listed(f"{_size(steps, score)}{unit} at seed {seed}" for seed, score in scores.items())
+            each = wording.listed(f"{size_of(steps, score)}{unit} at seed {seed}" for seed, score in scores.items())
             yield f"{name} alone: {each}."
 
 
@@ -137,11 +101,11 @@ def _unit_label(steps: Arithmetic) -> str:
 
 
 def _say_seed(steps: Arithmetic, seed: SeedStep) -> str:
-    difference = f"{_points(steps, seed.delta_points)}{_unit(steps)}"
+    difference = f"{points_of(steps, seed.delta_points)}{unit_of(steps)}"
     counts = seed.counts
     if counts is None:
         unit = f" {steps.metric.unit}" if steps.metric.unit else ""
-        ours, theirs = (f"{_size(steps, score)}{unit}" for score in (seed.experiment_score, seed.reference_score))
+        ours, theirs = (f"{size_of(steps, score)}{unit}" for score in (seed.experiment_score, seed.reference_score))
         log = "100 × ln of their quotient = " if Scale(steps.metric).is_ratio else ""
         return f"seed {seed.seed}: {ours} of {steps.experiment}, {theirs} of {steps.reference}: {log}{difference}"
     more = (
@@ -159,15 +123,15 @@ def _say_mean(steps: Arithmetic) -> Iterator[str]:
         yield from _say_weighted_mean(steps, steps.weights)
         return
     if steps.extra_seeds:
-        mean = f"{_points(steps, steps.delta_points)}{_unit(steps)}"
+        mean = f"{points_of(steps, steps.delta_points)}{unit_of(steps)}"
         yield f"Mean over seeds, with {wording.seeds(steps.extra_seeds)} of one side, as weighted at the look: {mean}."
         return
     if len(steps.seeds) == 1:
-        mean = f"{_points(steps, steps.delta_points)}{_unit(steps)}"
+        mean = f"{points_of(steps, steps.delta_points)}{unit_of(steps)}"
         yield f"Mean. There is one seed: {mean}. How far another would lie is unknown."
         return
-    terms = " ".join(_points(steps, seed.delta_points) for seed in steps.seeds)
-    yield f"Mean over seeds. ({terms}) / {len(steps.seeds)} = {_points(steps, steps.delta_points)}{_unit(steps)}."
+    terms = " ".join(points_of(steps, seed.delta_points) for seed in steps.seeds)
+    yield f"Mean over seeds. ({terms}) / {len(steps.seeds)} = {points_of(steps, steps.delta_points)}{unit_of(steps)}."
 
 
 def _say_weighted_mean(steps: Arithmetic, weights: WeightStep) -> Iterator[str]:
@@ -177,14 +141,14 @@ def _say_weighted_mean(steps: Arithmetic, weights: WeightStep) -> Iterator[str]:
     )
     for name, share in weights.common_share.items():
         yield f"{name}: {share:.4f} from the common seeds, {1 - share:.4f} from the others"
-    yield f"The difference of the two means is {_points(steps, steps.delta_points)}{_unit(steps)}."
+    yield f"The difference of the two means is {points_of(steps, steps.delta_points)}{unit_of(steps)}."
 
 
 def _say_spread(steps: Arithmetic) -> Iterator[str]:
     if steps.error is None or steps.own_spread_points is None:
         yield "Spread over seeds. One seed shows none; it takes two."
         return
-    deviation = f"{_size(steps, steps.own_spread_points)}{_unit(steps)}"
+    deviation = f"{size_of(steps, steps.own_spread_points)}{unit_of(steps)}"
     own = f"The {len(steps.seeds)} differences have a standard deviation of {deviation}"
     if steps.replicates:
         yield f"Spread over seeds. {own}; {_describe_replicates(steps)}."
@@ -195,8 +159,8 @@ def _say_spread(steps: Arithmetic) -> Iterator[str]:
         control = f"{steps.experiment} is a control, and the spread of other arms says nothing about it"
         yield (
             f"Spread over seeds. {own}. {control if steps.control else few}, so it is used alone: "
-            f"{_size(steps, steps.error.spread_points)} after rounding, with "
-            f"{_freedom(steps.error.spread_degrees_of_freedom)}."
+            f"{size_of(steps, steps.error.spread_points)} after rounding, with "
+            f"{freedom_of(steps.error.spread_degrees_of_freedom)}."
         )
         return
     yield f"Spread over seeds. {own}; so few seeds say little, so the campaign's other configurations are used too."
@@ -205,22 +169,23 @@ def _say_spread(steps: Arithmetic) -> Iterator[str]:
     if steps.weights:
         yield _describe_weighted(steps, steps.weights, steps.error)
         return
-    squares = " + ".join(f"{_size(steps, arm.pooled_points)}²" for arm in steps.spreads)
+    squares = " + ".join(f"{size_of(steps, arm.pooled_points)}²" for arm in steps.spreads)
     yield (
         f"One seed's difference of the two: √({squares}) = "
-        f"{_size(steps, steps.error.spread_points)}{_unit(steps)}, {_freedom(steps.error.spread_degrees_of_freedom)}."
+        f"{size_of(steps, steps.error.spread_points)}{unit_of(steps)}, "
+        f"{freedom_of(steps.error.spread_degrees_of_freedom)}."
     )
 
 
 def _describe_weighted(steps: Arithmetic, weights: WeightStep, error: ErrorStep) -> str:
     pooled = {arm.side: arm.pooled_points for arm in steps.spreads}
-    parts = [f"{square:.4f} × {_size(steps, pooled[name])}²" for name, square in weights.squares.items()]
-    common = f"{weights.apart:.4f} × {_size(steps, weights.common_points)}²"
-    mean = _size(steps, error.spread_points / len(steps.seeds) ** 0.5)
+    parts = [f"{square:.4f} × {size_of(steps, pooled[name])}²" for name, square in weights.squares.items()]
+    common = f"{weights.apart:.4f} × {size_of(steps, weights.common_points)}²"
+    mean = size_of(steps, error.spread_points / len(steps.seeds) ** 0.5)
     return (
         f"The squared weights of a side add up to the first factor. The last part is what a seed does to all arms. The "
-        f"mean difference: √({' + '.join(parts)} + {common}) = {mean}{_unit(steps)}, times √{len(steps.seeds)} = "
-        f"{_size(steps, error.spread_points)}{_unit(steps)}, {_freedom(error.spread_degrees_of_freedom)}."
+        f"mean difference: √({' + '.join(parts)} + {common}) = {mean}{unit_of(steps)}, times √{len(steps.seeds)} = "
+        f"{size_of(steps, error.spread_points)}{unit_of(steps)}, {freedom_of(error.spread_degrees_of_freedom)}."
     )
 
 
@@ -232,13 +197,13 @@ def _describe_replicates(steps: Arithmetic) -> str:
 def _say_replicates(steps: Arithmetic, replicates: ReplicateStep, error: ErrorStep) -> Iterator[str]:
     of = replicates.score_of
     unit = f" {steps.metric.unit}" if steps.metric.unit and not Scale(steps.metric).is_ratio else ""
-    each = wording.listed(f"{_size(steps, value)}{unit} at seed {seed}" for seed, value in of.items())
-    deviation = _size(steps, replicates.deviation_points)
+    each = wording.listed(f"{size_of(steps, value)}{unit} at seed {seed}" for seed, value in of.items())
+    deviation = size_of(steps, replicates.deviation_points)
     yield f"The {len(of)} runs of the baseline's configuration, all A/A arms included: {each}."
-    yield f"Standard deviation of a run: {deviation}{_unit(steps)}, {_freedom(replicates.degrees_of_freedom)}."
+    yield f"Standard deviation of a run: {deviation}{unit_of(steps)}, {freedom_of(replicates.degrees_of_freedom)}."
     yield (
-        f"The difference of two such runs: √2 × {deviation} = {_size(steps, error.spread_points)}{_unit(steps)}, "
-        f"{_freedom(error.spread_degrees_of_freedom)}."
+        f"The difference of two such runs: √2 × {deviation} = {size_of(steps, error.spread_points)}{unit_of(steps)}, "
+        f"{freedom_of(error.spread_degrees_of_freedom)}."
     )
 
 
@@ -246,11 +211,11 @@ def _say_pool(steps: Arithmetic, pool: PoolStep) -> Iterator[str]:
     weight = (
         "they differ no more than by chance, so all use the common one"
         if math.isinf(pool.degrees_of_freedom)
-        else f"its weight is {_freedom(pool.degrees_of_freedom)}"
+        else f"its weight is {freedom_of(pool.degrees_of_freedom)}"
     )
     yield (
         f"{wording.counted(pool.num_arms, 'configuration')}, without what all have in common at a seed, have a "
-        f"standard deviation of {_size(steps, pool.deviation_points)}{_unit(steps)} for one seed; {weight}."
+        f"standard deviation of {size_of(steps, pool.deviation_points)}{unit_of(steps)} for one seed; {weight}."
         f"{_describe_outliers(pool)}"
     )
 
@@ -264,8 +229,8 @@ def _describe_outliers(pool: PoolStep) -> str:
 def _say_arm(steps: Arithmetic, arm: SpreadStep) -> str:
     beside = f"{arm.arm}, the configuration of {arm.side} as well" if arm.side != arm.arm else arm.arm
     return (
-        f"{beside}: {_size(steps, arm.own_points)} by its own runs ({_freedom(arm.own_degrees_of_freedom)}), "
-        f"{_size(steps, arm.pooled_points)} after pooling ({_freedom(arm.pooled_degrees_of_freedom)})"
+        f"{beside}: {size_of(steps, arm.own_points)} by its own runs ({freedom_of(arm.own_degrees_of_freedom)}), "
+        f"{size_of(steps, arm.pooled_points)} after pooling ({freedom_of(arm.pooled_degrees_of_freedom)})"
     )
 
 
@@ -287,7 +252,8 @@ def _say_items(steps: Arithmetic) -> Iterator[str]:
         name = f"{by} {found.stratum}" if found.stratum else "all"
         yield (
             f"{name}: {wording.counted(found.num_items, label)}, "
-            f"{_points(steps, found.delta_points)}{_unit(steps)}, variance {_variance(steps, found.variance_points2)}"
+            f"{points_of(steps, found.delta_points)}{unit_of(steps)}, "
+            f"variance {_variance(steps, found.variance_points2)}"
         )
     # This total contains the rest, which the next step subtracts.
     total = _variance(steps, sum(found.variance_points2 for found in steps.strata))
@@ -295,7 +261,7 @@ def _say_items(steps: Arithmetic) -> Iterator[str]:
 
 
 def _variance(steps: Arithmetic, value: float) -> str:
-    return f"{value:.4f}" if _places(steps) == PLACES else f"{value:.4g}"
+    return f"{value:.4f}" if places_of(steps) == PLACES else f"{value:.4g}"
 
 
 def _say_error(steps: Arithmetic) -> Iterator[str]:
@@ -304,39 +270,40 @@ def _say_error(steps: Arithmetic) -> Iterator[str]:
         yield "Error. One seed gives no error, so there is no interval and no test."
         return
     yield from _say_parts(steps, error)
-    low, high = (_points(steps, end) for end in (error.low_points, error.high_points))
+    low, high = (points_of(steps, end) for end in (error.low_points, error.high_points))
     yield (
-        f"Interval, {wording.coverage(steps.level)}: {_points(steps, steps.delta_points)} ± {error.quantile:.3f} × "
-        f"{_size(steps, error.error_points)} = [{low}, {high}], "
-        f"{error.quantile:.3f} being Student's t at {1 - steps.level / 2:g} with {_freedom(error.degrees_of_freedom)}."
+        f"Interval, {wording.coverage(steps.level)}: {points_of(steps, steps.delta_points)} ± {error.quantile:.3f} × "
+        f"{size_of(steps, error.error_points)} = [{low}, {high}], "
+        f"{error.quantile:.3f} being Student's t at {1 - steps.level / 2:g} with "
+        f"{freedom_of(error.degrees_of_freedom)}."
     )
 
 
 def _say_parts(steps: Arithmetic, error: ErrorStep) -> Iterator[str]:
-    num_seeds, unit = len(steps.seeds), _unit(steps)
+    num_seeds, unit = len(steps.seeds), unit_of(steps)
     if steps.rests_on == "seeds":
         yield from _say_parts_of_seeds(steps, error)
         return
     label = _unit_label(steps)
     yield "Error of the mean, in three parts. Each is named by what would make it smaller:"
     seed, item, rest = (
-        _size(steps, part) for part in (error.seed_error_points, error.item_error_points, error.rest_error_points)
+        size_of(steps, part) for part in (error.seed_error_points, error.item_error_points, error.rest_error_points)
     )
-    spread = _size(steps, error.spread_points)
+    spread = size_of(steps, error.spread_points)
     yield f"more seeds or more {label}s: {rest}{unit}, which belong to a seed and a {label} together"
     yield f"more seeds: {seed}{unit}: {spread} / √{num_seeds} of step 3 less the first, in squares"
     if steps.is_sparse:
         yield f"more {label}s: {item}{unit}: at least that of the score interval (Tango 1998), as few {label}s differ"
     else:
         yield f"more {label}s: {item}{unit}: the square root of step 4 less the first, in squares; no part is below 0"
-    freedom = f"{_freedom(error.degrees_of_freedom)} (Satterthwaite)"
-    yield f"√({seed}² + {item}² + {rest}²) = {_size(steps, error.error_points)}{unit}, with {freedom}."
+    freedom = f"{freedom_of(error.degrees_of_freedom)} (Satterthwaite)"
+    yield f"√({seed}² + {item}² + {rest}²) = {size_of(steps, error.error_points)}{unit}, with {freedom}."
 
 
 def _say_parts_of_seeds(steps: Arithmetic, error: ErrorStep) -> Iterator[str]:
-    num_seeds, unit, ratio = len(steps.seeds), _unit(steps), steps.test_ratio
-    spread, whole = _size(steps, error.spread_points), _size(steps, error.error_points)
-    freedom = _freedom(error.degrees_of_freedom)
+    num_seeds, unit, ratio = len(steps.seeds), unit_of(steps), steps.test_ratio
+    spread, whole = size_of(steps, error.spread_points), size_of(steps, error.error_points)
+    freedom = freedom_of(error.degrees_of_freedom)
     if not ratio:
         yield f"Error of the mean. {spread} / √{num_seeds} = {whole}{unit}, with {freedom}."
         return
@@ -350,8 +317,9 @@ def _say_parts_of_seeds(steps: Arithmetic, error: ErrorStep) -> Iterator[str]:
 def _say_tests(steps: Arithmetic, tests: SignificanceStep) -> Iterator[str]:
     assert steps.error is not None
     yield (
-        f"Against no difference. t = {_points(steps, steps.delta_points)} / {_size(steps, steps.error.error_points)} = "
-        f"{_points(steps, tests.t)}, p = {tests.p_value:.4g}."
+        f"Against no difference. t = {points_of(steps, steps.delta_points)} / "
+        f"{size_of(steps, steps.error.error_points)} = "
+        f"{points_of(steps, tests.t)}, p = {tests.p_value:.4g}."
     )
     among = f"of the {wording.counted(tests.num_compared, 'comparison')}" + (
         " of the campaign" if tests.family == "campaign" else f" of {tests.family}"
@@ -388,10 +356,11 @@ def _say_look(steps: Arithmetic, look: LookStep) -> Iterator[str]:
     )
     if steps.control == "aa":
         yield f"{_describe_replicates(steps)}, √2 times that of a run."
-    yield f"Standard error {_size(steps, look.error_points)}{_unit(steps)}, with {_freedom(look.degrees_of_freedom)}."
+    error = f"{size_of(steps, look.error_points)}{unit_of(steps)}"
+    yield f"Standard error {error}, with {freedom_of(look.degrees_of_freedom)}."
     yield (
-        f"Interval, {wording.coverage(look.level)}: {_points(steps, steps.delta_points)} in "
-        f"[{_points(steps, look.low_points)}, {_points(steps, look.high_points)}]."
+        f"Interval, {wording.coverage(look.level)}: {points_of(steps, steps.delta_points)} in "
+        f"[{points_of(steps, look.low_points)}, {points_of(steps, look.high_points)}]."
     )
     yield (
         f"p = {look.p_value:.4g}; for the look and the family {look.adjusted_p_value:.4g}; against the margin, for the "
@@ -403,8 +372,8 @@ def _say_margin(steps: Arithmetic, tests: SignificanceStep) -> Iterator[str]:
     assert steps.error is not None
     assert steps.delta_points is not None
     yield (
-        f"Against the margin. ({_margin(steps, tests.margin_points)} − {_size(steps, abs(steps.delta_points))}) / "
-        f"{_size(steps, steps.error.error_points)} = {_points(steps, tests.equivalence_t)}, one-sided p = "
+        f"Against the margin. ({_margin(steps, tests.margin_points)} − {size_of(steps, abs(steps.delta_points))}) / "
+        f"{size_of(steps, steps.error.error_points)} = {points_of(steps, tests.equivalence_t)}, one-sided p = "
         f"{tests.equivalence_p_value:.4g}, {_compare_with_level(tests.equivalence_p_value, steps.level)}; "
         "a p below it would be no_change."
     )

@@ -22,8 +22,8 @@ from orchestrator.search.results import Difference, TrialRecord
 from orchestrator.stats.estimate import t_quantile
 from orchestrator.stats.item_pairs import RunItems, pair_items
 from orchestrator.stats.pairing import PairedDifferences
-from orchestrator.stats.pool import ScoreTable, pool_arms
-from orchestrator.stats.spread import Spread, difference_spread
+from orchestrator.stats.pool import pool_arms
+from orchestrator.stats.spread import ScoreTable, Spread, difference_spread
 from orchestrator.stats.variance import item_freedom, sparse_variance, split_error, stratified_variance
 from orchestrator.task.metric_spec import ItemsSource, MetricSpec
 

@@ -13,7 +13,8 @@ counts the sampling error of a run twice, which is conservative.
 
 If the source reports a configuration more than once, the claim is first held against that. The test is Student's t of
 |claim| / (sqrt(2) s), where s is the deviation of a run and has the freedom of the repeats. A claim that is not beyond
-it is "within the source's own repeat". That contradicts nothing: so few runs cannot tell such a difference from seed noise.
+it is "within the source's own repeat". That contradicts nothing: so few runs cannot tell such a difference from the
+noise of seeds.
 
 Example: accuracies of 85.0 % and 84.0 % on 1,000 bursts. The sampling error is 1.6 points, so 4.5 points could have
 been found. The claim of +1.0 is not supported.

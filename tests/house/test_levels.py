@@ -46,7 +46,7 @@ MODEL_LEVELS = {
 """The same of the model."""
 MAX_PAIRS = 110
 """Most pairs of packages between which imports go."""
-MAX_MODULES = 17
+MAX_MODULES = 20
 """Most modules of a package, so that one look takes it in."""
 CONCLUDING = ("stats", "verdicts")
 DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
