@@ -44,7 +44,8 @@ def measure(config: JobConfig, epochs: int, device_name: str, folder: Path) -> S
     """
     data = write_noise(config.data, folder)
     # Noise has no pattern to learn, so patience must not end the run early.
-    optim = msgspec.structs.replace(config.optim, epochs=epochs, early_stopping=epochs)
+    # Fewer epochs than the mean takes would be refused, and noise has no score worth averaging.
+    optim = msgspec.structs.replace(config.optim, epochs=epochs, early_stopping=epochs, average_last=0)
     run = RunFolder(folder / "run")
     run.path.mkdir()
     run.config.write_bytes(encode_run(msgspec.structs.replace(config, data=data, optim=optim)))

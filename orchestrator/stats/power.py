@@ -241,5 +241,7 @@ def _pool_drawn(points_AS: Floats, item_share: float) -> list[tuple[float, float
     """Return each arm's variance and its degrees of freedom, as a campaign with these scores pools them."""
     table = {str(arm): dict(enumerate(points_S)) for arm, points_S in enumerate(points_AS.tolist())}
     items = dict.fromkeys(table, item_share) if item_share else {}
-    spreads = pool_arms(ScoreTable(table, TINY, item_points2=items)).spreads
-    return [(spreads[arm].variance_points2, spreads[arm].degrees_of_freedom) for arm in table]
+    pool = pool_arms(ScoreTable(table, TINY, item_points2=items))
+    # Of four arms one may look like an outlier by chance. The others are then too few to pool, and have their own.
+    spreads = [pool.spreads.get(arm) or pool.own[arm] for arm in table]
+    return [(spread.variance_points2, spread.degrees_of_freedom) for spread in spreads]
