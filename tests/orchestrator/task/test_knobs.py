@@ -66,7 +66,11 @@ def test_paths_of_files_are_no_result_knobs() -> None:
     ("values", "sentence", "path"),
     [
         ({"margn": 1}, "there is no `margn` here; did you mean `margin`?", ("margn",)),
-        ({"judging": {"correction": "homl"}}, "Invalid enum value 'homl'; valid are dunnett, holm", ("judging", "correction")),
+        (
+            {"judging": {"correction": "homl"}},
+            "Invalid enum value 'homl'; valid are dunnett, holm",
+            ("judging", "correction"),
+        ),
         ({"judging": {"levl": 1}}, "there is no `levl` here; did you mean `level`?", ("judging", "levl")),
     ],
 )
