@@ -15,6 +15,7 @@ from orchestrator.report.markdown import render_markdown
 from orchestrator.report.page import render_page
 from orchestrator.runs.record import RunRecord
 from orchestrator.verdicts.claims import ClaimVerdict
+from orchestrator.verdicts.controls import shuffled_labels
 from orchestrator.verdicts.findings import judge_all
 from orchestrator.verdicts.interactions import Additivity
 from orchestrator.verdicts.judge import judge
@@ -150,7 +151,9 @@ class TestControls:
             "2 runs trained on shuffled labels. In 1 the interval does not include"
         )
         assert [row["holds"] for row in words["shuffled"]] == ["yes", "no"]
-        row = re.escape("10.0 % (20 of 200) | 6.2 % to 15.0 % | 10.0 % | yes |")
+        one = shuffled_labels(*everything[:2])[0]
+        interval = f"{one.low_percent:.1f} % to {one.high_percent:.1f} %"
+        row = re.escape(f"10.0 % (20 of 200) | {interval} | 10.0 % | yes |")
         assert re.search(
             rf"^\| null \| `null-s0-\w+` \| {row}$",
             section(render_markdown(judge_all(*everything)), "## Controls"),

@@ -26,5 +26,5 @@ def test_steps_without_enough_data_are_empty() -> None:
         experiment="E5", reference="baseline", metric=campaign.judged, labels=campaign.labels, level=0.05,
         verdict=None, reason="not run", num_items=0, dropped_seeds=(), dropped_items=0,
     )  # fmt: skip
-    told = {name for name, value in structs.asdict(steps).items() if value not in (None, (), {}, False, 0, 0.0)}
+    told = {name for name, value in structs.asdict(steps).items() if value not in (None, (), {}, False, 0, 0.0, "")}
     assert told == {"experiment", "reference", "metric", "labels", "level", "reason", "rests_on"}

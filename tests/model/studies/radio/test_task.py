@@ -39,6 +39,7 @@ def test_a_check_answers_in_the_order_of_the_question(ask: Any, capsys: pytest.C
     assert bad["params"] == {}
     assert set(good) == {
         "params", "problem", "reads", "splits", "epochs", "needs", "chance", "shuffled", "notes", "command", "facts",
+        "sessions",
     }  # fmt: skip
 
 
