@@ -1,7 +1,7 @@
 """`python -m benchmarks.savings`: simulate the trainings that a sequential campaign saves, and its errors.
 
 The campaigns are those of `benchmarks.calibration`: 45 arms, crossed effects of seeds and bursts, different spreads.
-`orchestrator.stats.looks` plans the looks and their levels, and gives out seeds, as in a real campaign.
+`orchestrator.design.looks` plans the looks and their levels, and gives out seeds, as in a real campaign.
 
 Letters: A arms, the first of which is the reference of all others, S seeds, B bursts.
 """
@@ -19,9 +19,9 @@ from benchmarks.calibration import simulate as simulate_outcomes
 from benchmarks.judging import Judging, Outcomes, adjust_all, from_right
 from benchmarks.page import publish
 from orchestrator.campaign.spec import StagingSpec
+from orchestrator.design.looks import Look, Progress, replay, share_out
 from orchestrator.stats.correlation import Contrast
 from orchestrator.stats.estimate import Estimate, equivalence_p_value
-from orchestrator.stats.looks import Look, Progress, replay, share_out
 from orchestrator.verdicts.comparisons import MIN_SEEDS
 from orchestrator.verdicts.conclude import decide_verdict
 from orchestrator.verdicts.judgement import AtLook, Verdict

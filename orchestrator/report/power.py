@@ -15,12 +15,12 @@ from orchestrator.campaign.arms import Arm, select_arms
 from orchestrator.campaign.fields import BASELINE
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import Campaign
+from orchestrator.design.designs import Arms, Design, Sight, cheapest, grid, see_all, sharpest
+from orchestrator.design.looks import share_out
+from orchestrator.design.power import POWER, ErrorModel, Rules, see
 from orchestrator.runs.record import Records
-from orchestrator.stats.designs import Arms, Design, Sight, cheapest, grid, see_all, sharpest
-from orchestrator.stats.looks import share_out
 from orchestrator.stats.pairing import PairedDifferences
-from orchestrator.stats.pool import MIN_POOLED
-from orchestrator.stats.power import POWER, ErrorModel, Rules, see
+from orchestrator.stats.prior import MIN_POOLED
 from orchestrator.stats.spread import rounding_variance
 from orchestrator.stats.variance import seed_spread, split_error
 from orchestrator.task.metric_spec import ItemsSource

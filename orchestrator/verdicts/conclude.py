@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from orchestrator import wording
 from orchestrator.campaign.arms import Arm
 from orchestrator.campaign.spec import JudgingSpec
-from orchestrator.runs.folder import Result
-from orchestrator.runs.record import RunRecord
-from orchestrator.runs.states import Failure, RunState
-from orchestrator.stats.estimate import Estimate
-from orchestrator.stats.multiplicity import CORRECTION_NAME
-from orchestrator.stats.needed import (
+from orchestrator.design.needed import (
     fewest_to_decide,
     items_to_resolve,
     range_to_decide,
     seeds_to_resolve,
 )
-from orchestrator.stats.pool import MIN_POOLED
+from orchestrator.runs.folder import Result
+from orchestrator.runs.record import RunRecord
+from orchestrator.runs.states import Failure, RunState
+from orchestrator.stats.estimate import Estimate
+from orchestrator.stats.multiplicity import CORRECTION_NAME
+from orchestrator.stats.prior import MIN_POOLED
 from orchestrator.task.metric_spec import MetricSpec
 from orchestrator.task.spec import LabelsSpec
 from orchestrator.verdicts.comparisons import MIN_SEEDS, Runs

@@ -7,8 +7,8 @@ from typing import TypeVar
 from msgspec import Struct
 
 from orchestrator import wording
+from orchestrator.design.looks import crossing_chance
 from orchestrator.stats.estimate import Estimate, simultaneous_interval
-from orchestrator.stats.looks import crossing_chance
 from orchestrator.task.metric_spec import Role
 
 

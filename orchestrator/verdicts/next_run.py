@@ -10,8 +10,8 @@ from math import inf
 from msgspec import Struct
 
 from orchestrator import wording
-from orchestrator.stats.looks import Cell
-from orchestrator.stats.needed import fewest_to_decide, seeds_to_resolve
+from orchestrator.design.looks import Cell
+from orchestrator.design.needed import fewest_to_decide, seeds_to_resolve
 from orchestrator.verdicts.judgement import Judgement
 from orchestrator.verdicts.scale import Scale
 from orchestrator.verdicts.staged import SeedDecision, StagedVerdicts

@@ -21,9 +21,9 @@ from orchestrator import wording
 from orchestrator.campaign.arms import select_arms
 from orchestrator.campaign.plan import Plan, narrow
 from orchestrator.campaign.spec import StagingSpec
+from orchestrator.design.looks import Cell, Look, Progress, replay, share_out
 from orchestrator.runs.record import Records
 from orchestrator.runs.states import RunState
-from orchestrator.stats.looks import Cell, Look, Progress, replay, share_out
 from orchestrator.verdicts.comparisons import MIN_SEEDS
 from orchestrator.verdicts.conclude import failed_seeds
 from orchestrator.verdicts.judge import estimate_at, judge

@@ -11,7 +11,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 LINK = re.compile(r"\[[^]]*\]\(([^)#:]+)(?:#[^)]*)?\)")
 QUOTED_PATH = re.compile(r"`((?:orchestrator|model|tests|benchmarks|docs)/[\w./-]+)`")
 MODULE = re.compile(
-    r"`((?:orchestrator|api|report|verdicts|search|campaign|launch|code|queue|runs|task|stats)\.[a-z_]+)`"
+    r"`((?:orchestrator|api|report|verdicts|search|campaign|launch|code|queue|runs|task|stats|design)\.[a-z_]+)`"
 )
 TEST = re.compile(r"`(test_\w+|Test\w+)`")
 

@@ -25,7 +25,7 @@ from tests.house.sources import (
 LEVELS = {
     "errors": 0, "files": 0, "closed": 0, "processes": 0, "wording": 0,
     "reading": 1, "stats": 1, "task": 1,
-    "runs": 2,
+    "design": 2, "runs": 2,
     "code": 3, "queue": 3, "supervisor": 3,
     "campaign": 4, "launch": 4, "scripts": 4,
     "checks": 5, "verdicts": 5, "search": 5,
@@ -46,9 +46,9 @@ MODEL_LEVELS = {
 """The same of the model."""
 MAX_PAIRS = 110
 """Most pairs of packages between which imports go."""
-MAX_MODULES = 20
+MAX_MODULES = 18
 """Most modules of a package, so that one look takes it in."""
-CONCLUDING = ("stats", "verdicts")
+CONCLUDING = ("design", "stats", "verdicts")
 DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
 OPENERS = {"open", "read_text", "read_bytes", "write_text", "write_bytes"}
 
@@ -88,7 +88,7 @@ def test_few_packages_know_each_other() -> None:
 
 def test_the_top_of_the_orchestrator_is_taken_in_with_one_look() -> None:
     entries = [path for path in (ROOT / "orchestrator").iterdir() if not path.name.startswith("__")]
-    assert len([path for path in entries if path.is_dir()]) <= 16
+    assert len([path for path in entries if path.is_dir()]) <= 17
     assert len([path for path in entries if path.is_file()]) <= 5
 
 

@@ -9,10 +9,10 @@ from msgspec import structs
 
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import JudgingSpec, StagingSpec
+from orchestrator.design.designs import Arms
+from orchestrator.design.looks import share_out
 from orchestrator.report.power import Question, count_arms, count_compared, foresee, judged_plan, learn, rules_of
 from orchestrator.runs.record import RunRecord
-from orchestrator.stats.designs import Arms
-from orchestrator.stats.looks import share_out
 from orchestrator.task.spec import ItemsSpec, ResampledSpec
 from tests.builders.stranger_plans import build_numbers, build_stranger, build_told, score_items
 

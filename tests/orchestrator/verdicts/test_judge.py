@@ -12,10 +12,10 @@ from statsmodels.stats.multitest import multipletests
 
 from orchestrator.campaign.plan import Plan
 from orchestrator.campaign.spec import JudgingSpec
+from orchestrator.design.needed import items_to_resolve
 from orchestrator.runs.folder import Result
 from orchestrator.runs.record import RunRecord
 from orchestrator.stats.item_pairs import RunItems
-from orchestrator.stats.needed import items_to_resolve
 from orchestrator.verdicts.conclude import decide_verdict
 from orchestrator.verdicts.judge import family_size, judge
 from orchestrator.verdicts.judgement import Judgement, Verdict

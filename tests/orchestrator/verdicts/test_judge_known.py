@@ -152,13 +152,14 @@ def spreads() -> Spreads:
         effects = solved @ (root_N * scores_N)
         squares_A = (scores_N - np.hstack([arm_NA, seed_NS]) @ effects) ** 2 @ arm_NA
         freedom_A = (1.0 - np.diag(whitened @ solved)) @ arm_NA
-        weight, centre = prior(squares_A / freedom_A, freedom_A, noise_A)
-        variance_A = (weight * centre + squares_A) / (weight + freedom_A)
+        whole, centre = prior(squares_A / freedom_A, freedom_A, noise_A)
+        weight_A = whole * shares(squares_A / freedom_A, freedom_A, whole, centre)
+        variance_A = (weight_A * centre + squares_A) / (weight_A + freedom_A)
     # Of three seeds, the common variance is one standard error above its estimate.
     of_seeds, noise = effects[-3:].var(ddof=1), (1.0 / ((root_N**2) @ seed_NS)).mean()
     estimate = max(0.0, of_seeds - noise)
     common = float(estimate + np.sqrt(2 / 2) * (estimate + noise))
-    known_A = np.minimum(weight + freedom_A, freedom_A.sum())
+    known_A = np.minimum(weight_A + freedom_A, freedom_A.sum())
     return Spreads(
         dict(zip(POOLED, variance_A.tolist(), strict=True)), dict(zip(POOLED, known_A.tolist(), strict=True)), common
     )
@@ -178,6 +179,21 @@ def prior(own_A: Floats, freedom_A: Floats, noise_A: Floats) -> tuple[float, flo
     weight = 2 * optimize.brentq(lambda half: special.polygamma(1, half) - apart, 1e-3, 1e6)
     geometric, pooled = np.exp(log_A.mean()), (own_A @ freedom_A) / freedom_A.sum()
     return weight, float(min(max(geometric, pooled), geometric * np.exp(max(0.0, excess) / 2)))
+
+
+def shares(own_A: Floats, freedom_A: Floats, weight: float, centre: float) -> Floats:
+    """The share of the prior's weight that each arm takes: by chance over rank, and a wider arm never more."""
+    chance_A = stats.f.sf(own_A / centre, freedom_A, weight)
+    order_A = np.argsort(chance_A)
+    ratio_A = np.minimum(1.0, chance_A[order_A] / ((np.arange(len(own_A)) + 0.5) / len(own_A)))
+    # Isotonic regression: the largest of the means from before each place, of the smallest to behind it.
+    of_A = np.array(
+        [
+            max(min(ratio_A[low:high].mean() for high in range(place + 1, len(own_A) + 1)) for low in range(place + 1))
+            for place in range(len(own_A))
+        ]
+    )
+    return of_A[np.argsort(order_A)]
 
 
 @dataclass(frozen=True)

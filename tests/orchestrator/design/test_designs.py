@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.stats.designs import (
+from orchestrator.design.designs import (
     MORE_ITEMS,
     REFERENCE_MULTIPLES,
     SEEDS,

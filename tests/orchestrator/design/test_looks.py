@@ -8,7 +8,7 @@ from scipy.special import ndtr
 from scipy.stats import multivariate_normal
 
 from orchestrator.campaign.spec import StagingSpec
-from orchestrator.stats.looks import (
+from orchestrator.design.looks import (
     Cell,
     Look,
     Progress,

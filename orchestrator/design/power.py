@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import chdtri, ndtr, stdtrit
 
-from orchestrator.stats.designs import Design
-from orchestrator.stats.pool import MIN_POOLED, pool_arms
+from orchestrator.design.designs import Design
+from orchestrator.stats.pool import pool_arms
+from orchestrator.stats.prior import MIN_POOLED
 from orchestrator.stats.spread import ScoreTable
 
 Floats = NDArray[np.float64]

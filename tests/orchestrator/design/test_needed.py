@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 from scipy import stats
 
+from orchestrator.design.needed import fewest_to_decide, items_to_resolve, range_to_decide, seeds_to_resolve
 from orchestrator.stats.estimate import Estimate
-from orchestrator.stats.needed import fewest_to_decide, items_to_resolve, range_to_decide, seeds_to_resolve
 
 
 class TestToResolve:

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from statsmodels.stats.power import TTestPower
 
-from orchestrator.stats.designs import Design
+from orchestrator.design.designs import Design
+from orchestrator.design.power import POWER, ErrorModel, Rules, power, reference_factor, see
 from orchestrator.stats.estimate import equivalence_p_value, estimate_delta
 from orchestrator.stats.multiplicity import holm_adjust
 from orchestrator.stats.pairing import PairedDifferences
 from orchestrator.stats.pool import pool_arms
-from orchestrator.stats.power import POWER, ErrorModel, Rules, power, reference_factor, see
 from orchestrator.stats.spread import ScoreTable, difference_spread
 
 Floats = NDArray[np.float64]
