@@ -46,6 +46,7 @@ TAKEN = frozenset(
             "moderated",
             "confounded",
             "fragile",
+            "shown_at",
             "used_for",
         ),
         *("stratum", "num_seeds", "num_items", "level", "agreement", "why", "rests_on", "is_confirmed"),
@@ -160,6 +161,7 @@ def scores_table(findings: Findings) -> pd.DataFrame:
     - rests_on: items, clusters or seeds; num_items: how many of the first two
     - dropped_seeds, dropped_items
     - look_seeds: number of seeds at the look that gave the verdict, in a campaign with looks
+    - shown_at: numbers of seeds at which the verdict was shown so far, in a campaign without looks
     - fresh_delta_points, fresh_low_points, fresh_high_points, fresh_level: on the confirmation's seeds alone
     - is_confirmed: empty while the confirmation's seeds have no result
     - confounded: what differs beyond the declared change; fragile: which runs failed or collapsed
@@ -183,7 +185,7 @@ def scores_table(findings: Findings) -> pd.DataFrame:
         "look_seeds": "Int64",
         **{f"fresh_{name}": "float64" for name in ESTIMATE},
         "is_confirmed": "boolean",
-        **dict.fromkeys(("confounded", "fragile", "reason"), "str"),
+        **dict.fromkeys(("shown_at", "confounded", "fragile", "reason"), "str"),
     }
     return build_frame([_score_row(plan, findings.judgements[name]) for name in plan.arms], columns)
 
@@ -215,6 +217,7 @@ def _score_row(plan: Plan, judgement: Judgement) -> dict[str, Any]:
         "dropped_seeds": " ".join(str(seed) for seed in judgement.dropped_seeds) or None,
         "confounded": "; ".join(judgement.confounds) or None,
         "fragile": "; ".join(judgement.fragile_sentences) or None,
+        "shown_at": " ".join(map(str, judgement.looks)) or None,
     }
 
 

@@ -42,7 +42,9 @@ from orchestrator.verdicts.comparisons import (
     gather,
     pair_scores,
     resampled_of,
+    runs_by_seed,
 )
+from orchestrator.verdicts.conclude import failed_seeds
 from orchestrator.verdicts.judgement import Judgement, Verdict
 from orchestrator.verdicts.scale import Scale
 
@@ -103,7 +105,12 @@ def judge_interactions(plan: Plan, records: Records, judgements: Mapping[str, Ju
     waiting = [
         pair for pair in arms_of if staging and not all(_is_finished(judgements, cell, staging) for cell in pair.cells)
     ]
-    return judge_pairs(plan.campaign, arms_of, waiting)
+    failing = [pair for pair in arms_of if any(_has_failed(plan, records, cell) for cell in pair.cells)]
+    return judge_pairs(plan.campaign, arms_of, waiting, failing)
+
+
+def _has_failed(plan: Plan, records: Records, name: str) -> bool:
+    return bool(failed_seeds(runs_by_seed(plan, records, name)))
 
 
 def _last_look(judgements: Mapping[str, Judgement], pair: Interaction) -> int:
@@ -222,7 +229,10 @@ def contrast_spread(spreads: Sequence[Spread]) -> Spread:
 
 
 def judge_pairs(
-    campaign: Campaign, arms_of: Mapping[Interaction, FourArms], waiting: Collection[Interaction] = ()
+    campaign: Campaign,
+    arms_of: Mapping[Interaction, FourArms],
+    waiting: Collection[Interaction] = (),
+    failing: Collection[Interaction] = (),
 ) -> list[InteractionJudgement]:
     """Judge every pair of a campaign.
 
@@ -230,7 +240,7 @@ def judge_pairs(
 
     1. An arm is undecided: `waits`.
     2. Fewer than two seeds have all four arms scored: `needs_seeds`.
-    3. Two one-sided tests put the contrast inside the margin: `additive`.
+    3. Two one-sided tests put the contrast inside the margin: `additive`, or `inconclusive` where an arm has failed.
     4. The contrast is significant among all interactions: `synergy` or `antagonism`.
     5. Otherwise: `inconclusive`.
 
@@ -239,6 +249,7 @@ def judge_pairs(
         arms_of: each pair with its scores.
         waiting: pairs with an undecided arm. They count as comparisons with p = 1 already, so that their later result
             changes no verdict on another pair.
+        failing: pairs with a seed that failed by an arm's own doing. The seeds that are left are the lucky ones.
 
     Raises:
         RunError: a run has one item twice, or two runs disagree on the group of an item.
@@ -258,9 +269,14 @@ def judge_pairs(
     return [
         structs.replace(found, adjusted_p_value=None, verdict=Additivity.WAITS)
         if found.interaction in waiting
-        else structs.replace(found, verdict=_choose_verdict(found, judging.level, scale.sign))
+        else structs.replace(found, verdict=_bar(_choose_verdict(found, judging.level, scale.sign), found, failing))
         for found in with_p
     ]
+
+
+def _bar(verdict: Additivity, found: InteractionJudgement, failing: Collection[Interaction]) -> Additivity:
+    is_barred = verdict is Additivity.ADDITIVE and found.interaction in failing
+    return Additivity.INCONCLUSIVE if is_barred else verdict
 
 
 def _estimate(campaign: Campaign, pair: Interaction, arms: FourArms) -> InteractionJudgement:

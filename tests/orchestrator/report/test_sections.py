@@ -205,6 +205,8 @@ def test_a_verdict_that_was_shown_before_is_marked_and_says_how_likely_it_is_fal
     assert "- **(looked again)**, beside any verdict: it was shown before" in words
     assert "**Looked again.** Looked at 2 times (at 2 and 3 seeds) without `staging`" in words
     assert "looked again" not in before.lower()
+    row = scores_table(judge_all(plan, records, judgements | again)).set_index("experiment").loc["E5"]
+    assert row["shown_at"] == "2 3"
     assert again["E5"].looks_sentence in say_steps(
         structs.replace(work_out(plan, records, judgements, "E5"), looked_again=again["E5"].looks_sentence)
     )

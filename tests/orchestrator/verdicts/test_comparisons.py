@@ -63,6 +63,9 @@ def plan(a_plan: Callable[..., Plan]) -> Plan:
     return a_plan(EXPERIMENTS)
 
 
+DIVERGED = Result(state="failed", failure="diverged", reason="the loss rose", epochs=1)
+
+
 class TestRuns:
     def test_only_those_that_are_done_have_outcomes_and_an_accuracy(self, plan: Plan, runs_of: RunsOf) -> None:
         runs = comparisons.runs_by_seed(plan, runs_of(plan, {"E5": [0.8, SLOW]}), "E5")
@@ -296,6 +299,16 @@ class TestInteractions:
         assert found.contrast.moderated
         assert found.verdict is Additivity.SYNERGY
         assert judge_interactions(structs.replace(plan, interactions=()), records, judgements) == []
+
+    def test_is_never_additive_where_a_seed_failed_by_the_doing_of_an_arm(
+        self, a_plan: Callable[..., Plan], runs_of: RunsOf
+    ) -> None:
+        plan = a_plan(self.EXPERIMENTS, interactions=(("A", "B"),), seeds=(0, 1, 2), margin=40.0)
+        calm = {name: [0.5, 0.5, 0.5] for name in self.AT_ONCE}
+        for last, verdict in ((0.5, Additivity.ADDITIVE), (DIVERGED, Additivity.INCONCLUSIVE)):
+            records = runs_of(plan, calm | {"B": [0.5, 0.5, last]})
+            (found,) = judge_interactions(plan, records, judge(plan, records))
+            assert found.verdict is verdict
 
     def test_takes_its_own_seeds_where_too_few_configurations_are_pooled(
         self, a_plan: Callable[..., Plan], runs_of: RunsOf

@@ -23,6 +23,7 @@ from orchestrator.verdicts.staged import (
     judge_staged,
     plan_to_judge,
 )
+from tests.builders.stranger_plans import build_numbers, build_stranger
 
 STAGING = StagingSpec(screen_seeds=2, max_seeds=3, confirm_seeds=2)
 EXPERIMENTS = {
@@ -152,6 +153,24 @@ class TestConfirmation:
         assert found.reason.endswith("; seed 5 failed by the doing of K1")
         whole = fresh | {"K1": [*fresh["K1"][:-1], scored(470)]}
         assert judge_staged(plan, runs_of(plan, given | whole), staging).judgements["K1"].is_keeper
+
+    def test_a_metric_of_the_role_confirm_stands_in_place_of_the_judged_one(self) -> None:
+        metrics = {
+            "seen": {"better": "higher", "margin": 8.0},
+            "held": {"better": "higher", "margin": 8.0, "role": "confirm"},
+        }
+        plan = build_stranger(metrics, seeds=STAGING.all_seeds((0, 1)), staging=STAGING)
+        calm = {
+            name: {"seen": [50.0, 51.0, 50.5, 50.2, 50.8], "held": [50.0, 51.0, 50.5, 50.2, 50.8]} for name in plan.arms
+        }
+        for held, is_confirmed in (([90.0, 91.0, 90.5, 90.2, 90.8], True), ([50.0, 51.0, 50.5, 50.2, 50.8], False)):
+            won = calm | {"fast": {"seen": [90.0, 91.0, 90.5, 90.2, 90.8], "held": held}}
+            judgement = judge_staged(plan, build_numbers(plan, won), STAGING).judgements["fast"]
+            assert judgement.verdict is Verdict.IMPROVED
+            assert judgement.is_confirmed is is_confirmed
+            assert judgement.delta_points == pytest.approx(40.0)
+            assert judgement.fresh is not None
+            assert judgement.fresh.delta_points == pytest.approx(40.0 if is_confirmed else 0.0)
 
     def test_an_improvement_is_a_candidate_and_wants_fresh_seeds(self, standing: Any) -> None:
         found = standing(WON)
