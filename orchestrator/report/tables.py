@@ -160,7 +160,7 @@ def scores_table(findings: Findings) -> pd.DataFrame:
     - equivalence_p_value: against the margin
     - rests_on: items, clusters or seeds; num_items: how many of the first two
     - dropped_seeds, dropped_items
-    - look_seeds: seeds at the look that gave the verdict; shown_at: without looks, numbers of seeds that showed it so far
+    - look_seeds: seeds at the look that gave the verdict; shown_at: without looks, seeds that showed it so far
     - fresh_delta_points, fresh_low_points, fresh_high_points, fresh_level: on the confirmation's seeds alone
     - is_confirmed: empty while the confirmation's seeds have no result
     - confounded: what differs beyond the declared change; fragile: which runs failed or collapsed
