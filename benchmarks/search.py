@@ -107,7 +107,7 @@ def shrink(campaign: dict[str, Any]) -> None:
     """Reduce the search to two trials on a tenth of the bursts, with the fewest epochs that the schedules allow."""
     campaign["searches"][NAME]["trials"] = 2
     profile = campaign["profiles"][PROFILE]
-    profile["baseline"]["optim"]["epochs"] = 3
+    profile["baseline"]["optim"] |= {"epochs": 3, "average_last": 0}
     profile["data"]["emulate"]["packets"] //= 10
     for capture in profile["data"]["captures"].values():
         capture["packets"] = [packet // 10 for packet in capture["packets"]]

@@ -386,6 +386,6 @@ def test_a_conversion_needs_no_torch() -> None:
 
 
 def test_every_part_of_a_data_config_is_carried() -> None:
-    """A field that a manifest does not know would be lost; `shuffled_labels` is a control of trainings alone."""
+    """A field that a manifest does not know would be lost; controls and confirmations are of campaigns alone."""
     carried = {"captures", "train", "validate", "choose", "report", "samples", "sample_rate_hz", "layout"}
-    assert set(DataConfig.__struct_fields__) == carried | {"shuffled_labels"}
+    assert set(DataConfig.__struct_fields__) == carried | {"shuffled_labels", "confirm"}
