@@ -1,6 +1,6 @@
 """What a campaign sees before it is trained: learned from finished runs, and told in sentences. Pure.
 
-`stats.power` works the numbers out. Here they are learned from records, and written in the units of the metric.
+`design.power` works the numbers out. Here they are learned from records, and written in the units of the metric.
 """
 
 from collections import defaultdict

@@ -228,9 +228,10 @@ def _describe_outliers(pool: PoolStep) -> str:
 
 def _say_arm(steps: Arithmetic, arm: SpreadStep) -> str:
     beside = f"{arm.arm}, the configuration of {arm.side} as well" if arm.side != arm.arm else arm.arm
+    share = "" if arm.prior_share == 1.0 else f"; it takes {arm.prior_share:.2f} of that weight"
     return (
         f"{beside}: {size_of(steps, arm.own_points)} by its own runs ({freedom_of(arm.own_degrees_of_freedom)}), "
-        f"{size_of(steps, arm.pooled_points)} after pooling ({freedom_of(arm.pooled_degrees_of_freedom)})"
+        f"{size_of(steps, arm.pooled_points)} after pooling ({freedom_of(arm.pooled_degrees_of_freedom)}{share})"
     )
 
 

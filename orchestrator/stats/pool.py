@@ -49,6 +49,8 @@ class Pool:
     """Arms far wider than the others; they keep their own spread."""
     spreads: Mapping[str, Spread] = field(default_factory=dict)
     """Of each arm, after the prior. Empty without one."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Share of the prior's weight that an arm takes, from 0 to 1; an arm that is not named takes all of it."""
     common_points2: float = 0.0
     """Variance of what a seed does to all arms alike."""
     collapsed: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -115,7 +117,7 @@ def _shrink(table: ScoreTable, own: Mapping[str, Spread], common: float) -> Pool
     spreads = {arm: borrowed for arm, of in table.points.items() if of}
     spreads |= {arm: moderate(spread, prior, shares.get(arm, 1.0)) for arm, spread in own.items()}
     spreads |= {arm: own[arm] for arm in outliers}
-    return Pool(own=own, prior=prior, outliers=outliers, spreads=spreads, common_points2=common)
+    return Pool(own=own, prior=prior, outliers=outliers, spreads=spreads, shares=shares, common_points2=common)
 
 
 def seed_table(table: ScoreTable, variances: Mapping[str, float]) -> tuple[dict[str, Spread], float]:

@@ -71,6 +71,8 @@ class SpreadStep(Struct, frozen=True, kw_only=True):
     own_degrees_of_freedom: float
     pooled_points: float
     pooled_degrees_of_freedom: float
+    prior_share: float = 1.0
+    """Share of the prior's weight that it takes; below 1 if the prior expects fewer arms so wide than there are."""
 
 
 class ReplicateStep(Struct, frozen=True, kw_only=True):

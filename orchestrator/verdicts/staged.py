@@ -1,6 +1,6 @@
 """Judges a campaign look by look: what is decided, and which runs are wanted next. Pure.
 
-`stats.looks` plans the looks. This module judges the runs of each look, and confirms what improved on fresh seeds.
+`design.looks` plans the looks. This module judges the runs of each look, and confirms what improved on fresh seeds.
 
 Example, with looks at 2 and 3 seeds and 2 fresh seeds (3 and 4):
 

@@ -254,6 +254,8 @@ def _spread_step(evidence: Evidence, side: str) -> SpreadStep:
         own_degrees_of_freedom=own.degrees_of_freedom,
         pooled_points=pool.spreads[arm].variance_points2 ** 0.5,
         pooled_degrees_of_freedom=pool.spreads[arm].degrees_of_freedom,
+        # An outlier keeps its own spread, which has a sentence already.
+        prior_share=1.0 if arm in pool.outliers else pool.shares.get(arm, 1.0),
     )
 
 

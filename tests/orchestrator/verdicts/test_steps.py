@@ -287,6 +287,20 @@ class TestSteps:
             ends = sorted((arm.own_points, steps.pool.deviation_points))
             assert ends[0] - 1e-9 <= arm.pooled_points <= ends[1] + 1e-9
 
+    def test_pooled_spread_of_an_arm_follows_from_the_numbers_that_are_told(self, steps: Arithmetic) -> None:
+        assert steps.pool is not None
+        for arm in steps.spreads:
+            weight, own = arm.prior_share * steps.pool.degrees_of_freedom, arm.own_degrees_of_freedom
+            squares = weight * steps.pool.deviation_points**2 + own * arm.own_points**2
+            assert arm.pooled_points**2 == pytest.approx(squares / (weight + own))
+
+    def test_share_of_the_prior_is_said_where_an_arm_takes_less_of_it(self, steps: Arithmetic) -> None:
+        first, second = steps.spreads
+        shown = (structs.replace(first, prior_share=0.41), structs.replace(second, prior_share=1.0))
+        said = "\n".join(say_steps(structs.replace(steps, spreads=shown)))
+        assert said.count("; it takes 0.41 of that weight") == 1
+        assert said.count("of that weight") == 1
+
     def test_devices_add_up_to_the_part_of_bursts_and_of_both(self, steps: Arithmetic) -> None:
         assert len(steps.strata) == 10
         assert np.mean([device.delta_points for device in steps.strata]) == pytest.approx(steps.delta_points)
